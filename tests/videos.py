@@ -1,0 +1,62 @@
+"""Write small real video files for the tests: every frame carries its own number, readable back."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import av
+import numpy as np
+
+BITS = 8  # the frame number is drawn as 8 black or white columns, robust against compression
+
+
+def numbered_frames(count: int, height: int = 64, width: int = 64) -> np.ndarray:
+    """uint8 (count, height, width, 3): frame i shows i in binary; the lower half moves."""
+    frames = np.zeros((count, height, width, 3), np.uint8)
+    column = width // BITS
+    for index in range(count):
+        for bit in range(BITS):
+            frames[index, : height // 2, bit * column : (bit + 1) * column] = (
+                235 if index >> bit & 1 else 20
+            )
+        x = (index * 3) % (width - 8)
+        frames[index, height // 2 + 8 : height // 2 + 16, x : x + 8] = (200, 60, 30)
+    return frames
+
+
+def read_number(frame: np.ndarray) -> int:
+    """The number that ``numbered_frames`` drew into a frame (height, width, 3), at any size."""
+    height, width = frame.shape[:2]
+    row = frame[: height // 2].astype(float).mean(axis=(0, 2))
+    column = width / BITS
+    return sum(
+        1 << bit
+        for bit in range(BITS)
+        if row[int((bit + 0.25) * column) : max(int((bit + 0.75) * column), 1)].mean() > 128
+    )
+
+
+def write_video(
+    path: Path,
+    frames: np.ndarray | int = 32,
+    *,
+    fps: int = 25,
+    codec: str = "libx264",
+    pixel_format: str = "yuv420p",
+    options: dict[str, str] | None = None,
+    times: Iterable[int] | None = None,
+) -> Path:
+    """Encode frames (T, H, W, 3) uint8, or that many numbered ones; ``times`` are ticks of 1/fps s."""
+    if isinstance(frames, int):
+        frames = numbered_frames(frames)
+    ticks = list(times) if times is not None else list(range(len(frames)))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=fps, options=options or {})
+        stream.width, stream.height = frames.shape[2], frames.shape[1]
+        stream.pix_fmt = pixel_format
+        for array, tick in zip(frames, ticks, strict=True):
+            frame = av.VideoFrame.from_ndarray(array, format="rgb24")
+            frame.pts = tick
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path

@@ -1,0 +1,1 @@
+"""The command line: every command parses its arguments, builds, calls and prints; no logic here."""

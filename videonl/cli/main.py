@@ -1,0 +1,90 @@
+"""``videonl COMMAND ...``: the whole command line is the one table ``COMMANDS``."""
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from difflib import get_close_matches
+from importlib import import_module
+
+from videonl._version import __version__
+from videonl.errors import VideoNLError
+
+# name -> (module with ``main(argv) -> int``, one line of help). Modules are imported when called.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train": ("videonl.cli.train", "train, validate, test: fit|validate|test|predict, like train.py"),
+    "predict": ("videonl.cli.predict", "classify video files, like infer.py"),
+    "compare": ("videonl.cli.compare", "compare networks: parameters, FLOPs, speed, accuracy"),
+    "cost": ("videonl.cli.cost", "count parameters, MACs and FLOPs of a network, at once"),
+    "models": ("videonl.cli.models", "list the networks and the published weights"),
+    "convert": ("videonl.cli.convert", "convert a published checkpoint to safetensors"),
+    "sample": ("videonl.cli.sample", "write the synthetic sample data set"),
+    "check": ("videonl.cli.check", "find the unreadable files of a data set"),
+    "prepare": ("videonl.cli.prepare", "re-encode a data set for fast random access"),
+    "doctor": ("videonl.cli.doctor", "print versions and what is missing"),
+}
+
+
+def usage() -> str:
+    """The help text: one line per command."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
+    return "\n".join(
+        ["usage: videonl COMMAND [options]   (videonl COMMAND --help tells more)", "", *lines]
+    )
+
+
+def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) -> int:
+    """Call a command; turn bad input into one sentence on stderr and exit code 2.
+
+    Args:
+        main: the command, from its arguments to its exit code.
+        argv: the arguments after the command's name.
+        prog: what to call the program in the message.
+    """
+    try:
+        return main(argv)
+    except VideoNLError as error:
+        print(f"{prog}: error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print(f"{prog}: stopped", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # the reader of a pipe (head, less) went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
+    """An ``ArgumentParser`` of the house style: no abbreviated flags, defaults in the help."""
+    return argparse.ArgumentParser(
+        prog=prog,
+        description=description,
+        allow_abbrev=False,
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of the console command ``videonl``."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] in ("--version", "version"):
+        print(f"videonl {__version__}")
+        return 0
+    name, *rest = argv
+    if name not in COMMANDS:
+        near = get_close_matches(name, COMMANDS, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        print(
+            f"videonl: error: unknown command {name!r}{hint} (videonl --help lists them)",
+            file=sys.stderr,
+        )
+        return 2
+    return run(import_module(COMMANDS[name][0]).main, rest, f"videonl {name}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,21 @@
+"""The errors that videonl raises for bad input: one sentence that names the culprit and the way out.
+
+They are ``ValueError`` s, so that library users can catch what they know; the entry points print
+the sentence without a traceback and exit with 2.
+"""
+
+
+class VideoNLError(ValueError):
+    """Bad input: an argument, a file or a configuration that videonl can not use as it is."""
+
+
+class VideoError(VideoNLError):
+    """A video file that can not be read: missing, not a video, truncated, no video stream."""
+
+
+class DatasetError(VideoNLError):
+    """A data set whose layout, labels or census does not allow what was asked."""
+
+
+class CheckpointError(VideoNLError):
+    """A checkpoint that is missing, unsafe, of an unknown format or does not fit the network."""
