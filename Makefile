@@ -1,0 +1,64 @@
+# videonl: `make help` lists what there is.
+PYTHON ?= python3
+VENV ?= .venv
+PY := $(VENV)/bin/python
+STAMP = $(VENV)/.videonl-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
+PLATFORM := $(shell uname -s)-$(shell uname -m)
+
+# The sources of this clone win over any installed copy, so that clones can share one VENV.
+export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-slow lint format lock clean
+
+help:  ## list the targets
+	@echo "videonl: two commands do all the set-up: make demo, make test"; echo
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@echo; echo "  VENV=DIR    the environment to use (default .venv; clones may share one)"
+	@echo "  PYTHON=EXE  the Python to make it with (3.11 or newer; default python3)"
+
+venv: $(STAMP)  ## make the environment: requirements.lock and the package
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "videonl needs Python 3.11 or newer; say which: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	@mkdir -p $(dir $(abspath $(VENV)))
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade "pip>=24"
+ifeq ($(PLATFORM),Linux-x86_64)
+	@echo "Installing requirements.lock (about 6 GB with the CUDA libraries; some minutes) ..."
+	$(PY) -m pip install --quiet --require-hashes -r requirements.lock
+	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
+else
+	@echo "No lock for $(PLATFORM): installing from the floors in pyproject.toml ..."
+	$(PY) -m pip install --quiet -e '.[dev]'
+endif
+	@rm -f $(VENV)/.videonl-*; touch $@
+
+demo: $(STAMP)  ## train, compare and classify on a small data set that it makes itself (minutes)
+	$(PY) -m videonl.cli.main demo
+
+test: $(STAMP)  ## run the tests (without the slow ones)
+	$(PY) -m pytest
+
+test-slow: $(STAMP)  ## run all tests, the slow ones too
+	$(PY) -m pytest -m "slow or not slow"
+
+lint: $(STAMP)  ## ruff and mypy
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy
+
+format: $(STAMP)  ## let ruff rewrite what it can
+	$(PY) -m ruff check --fix .
+	$(PY) -m ruff format .
+
+lock: $(STAMP)  ## make requirements.lock again from pyproject.toml (keeps what still fits)
+	$(PY) -m pip install --quiet uv
+	$(PY) -m uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header \
+	  --annotation-style line --python-platform x86_64-manylinux_2_28 --python-version 3.11 -o requirements.lock > /dev/null
+	@sed -i '1i # The exact versions of a working environment for Linux x86-64, with hashes; other platforms install\n# from the floors in pyproject.toml. Made by `make lock`. torch and torchvision are a pair.' requirements.lock
+
+clean:  ## remove caches and build folders (keeps .venv, runs, data)
+	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +

@@ -1,0 +1,84 @@
+"""The command table, its errors, and the doctor."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from videonl import __version__
+from videonl.cli import doctor
+from videonl.cli.main import COMMANDS, main, run
+from videonl.errors import VideoNLError
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_every_command_answers_without_torch(command: str) -> None:
+    code = (
+        "import sys; from videonl.cli.main import main\n"
+        f"try: code = main([{command!r}, '--help'])\n"
+        "except SystemExit as end: code = end.code\n"
+        "print('TORCH' if 'torch' in sys.modules else 'light', file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "usage" in done.stdout.lower()
+    if command != "train":  # its options are read off the classes' signatures
+        assert done.stderr.strip() == "light", f"{command} --help imports torch"
+
+
+def test_no_arguments_prints_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 2
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in COMMANDS)
+
+
+def test_unknown_command_suggests_the_near_one(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["comapre"]) == 2
+    assert "did you mean 'compare'?" in capsys.readouterr().err
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"videonl {__version__}\n"
+
+
+def test_bad_input_is_one_sentence_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(argv: object) -> int:
+        raise VideoNLError("clip.mp4 is empty; download it again")
+
+    assert run(command, [], "videonl x") == 2
+    assert capsys.readouterr().err == "videonl x: error: clip.mp4 is empty; download it again\n"
+
+
+def test_interrupt_is_one_word_and_130(capsys: pytest.CaptureFixture[str]) -> None:
+    def command(argv: object) -> int:
+        raise KeyboardInterrupt
+
+    assert run(command, [], "videonl x") == 130
+    assert capsys.readouterr().err == "videonl x: stopped\n"
+
+
+def test_doctor_is_content_here(capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main([]) == 0
+    assert "all is well" in capsys.readouterr().out
+
+
+def test_doctor_names_what_is_missing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "REQUIRED", ("torch", "no-such-package"))
+    assert doctor.main([]) == 1
+    assert "pip install no-such-package" in capsys.readouterr().out
+
+
+def test_doctor_warns_of_malicious_releases(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "version", lambda name: "2.6.2")
+    found, problem = doctor._state("lightning")
+    assert found == "2.6.2"
+    assert problem is not None
+    assert "malicious" in problem

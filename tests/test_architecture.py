@@ -1,0 +1,104 @@
+"""The floors of the house: every room imports only what lies below it."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "videonl"
+SOURCES = sorted(PACKAGE.rglob("*.py"))
+
+# A room is the longest of these prefixes that fits a module's name; its number is its floor.
+FLOORS = {
+    "videonl.cli": 4,
+    "videonl.inference": 3,
+    "videonl.evaluation": 3,
+    "videonl.training": 2,
+    "videonl.data.datamodule": 2,
+    "videonl.data.dataset": 1,
+    "videonl.models": 1,
+    "videonl.data": 0,
+    "videonl.layers": 0,
+}
+NEUTRAL = ("videonl.errors", "videonl._version")  # plain Python, for every room
+ROOMS_OF_ONE_FLOOR = {"videonl.models": "videonl.data", "videonl.data": "videonl.models"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def room_of(module: str) -> str | None:
+    fits = [room for room in FLOORS if module == room or module.startswith(room + ".")]
+    return max(fits, key=len) if fits else None
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            found.add(node.module)
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            raise AssertionError(f"{path}: relative import; the house uses absolute ones")
+    return found
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_imports_only_downwards(path: Path) -> None:
+    room = room_of(module_name(path))
+    if room is None:
+        assert module_name(path) in ("videonl", *NEUTRAL), "a module in no room of DESIGN's table"
+        return
+    for name in imports_of(path):
+        other = room_of(name)
+        if other is None or other == room:
+            continue
+        assert FLOORS[other] <= FLOORS[room], f"{module_name(path)} imports {name}, a floor above"
+        assert FLOORS[room] != 0 or other.startswith("videonl.data"), f"{path} imports {name}"
+        forbidden = ROOMS_OF_ONE_FLOOR.get(room)
+        if room != "videonl.data.datamodule" and forbidden:
+            assert not other.startswith(forbidden), f"{module_name(path)} imports {name}"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module_name)
+def test_lightning_and_decoders_stay_in_their_rooms(path: Path) -> None:
+    name = module_name(path)
+    for imported in imports_of(path):
+        top = imported.split(".")[0]
+        if top in ("lightning", "pytorch_lightning"):
+            assert room_of(name) in ("videonl.training", "videonl.data.datamodule", "videonl.cli")
+        if top == "decord":
+            assert name.startswith("videonl.data"), f"{name} imports decord"
+        if top == "av":
+            assert name.startswith(("videonl.data", "videonl.inference")), f"{name} imports av"
+        assert not imported.startswith("pytorchvideo.transforms"), "it can not be imported"
+
+
+@pytest.mark.parametrize(
+    ("statement", "absent"),
+    [
+        ("import videonl", "torch"),
+        ("import videonl.layers", "lightning"),
+        ("import videonl.layers", "torchvision"),
+        ("import videonl.layers", "av"),
+        ("import videonl.models", "lightning"),
+        ("import videonl.cli.main", "torch"),
+    ],
+)
+def test_imports_stay_light(statement: str, absent: str) -> None:
+    code = f"{statement}, sys; sys.exit({absent!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_no_machine_paths_or_unfinished_words_in_the_sources() -> None:
+    for path in [*SOURCES, *ROOT.glob("benchmarks/*.py"), *ROOT.glob("configs/*.yaml")]:
+        text = path.read_text()
+        for word in ("TODO", "FIXME", "NotImplementedError", "/work/", "/root/"):
+            assert word not in text, f"{path} holds {word}"

@@ -1,0 +1,71 @@
+"""``videonl doctor``: which versions are here, what is missing, what to do about it."""
+
+import platform
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+
+from videonl._version import __version__
+from videonl.cli.main import make_parser
+
+REQUIRED = (
+    "torch",
+    "torchvision",
+    "pytorchvideo",
+    "av",
+    "lightning",
+    "jsonargparse",
+    "rich",
+    "matplotlib",
+    "safetensors",
+    "tensorboard",
+    "numpy",
+)
+OPTIONAL = {"decord": "PyAV decodes instead"}
+MALICIOUS = {("lightning", "2.6.2"), ("lightning", "2.6.3")}  # GHSA-w37p-236h-pfx3
+
+
+def _state(name: str) -> tuple[str, str | None]:
+    """(version or 'missing', problem or None) of an installed package."""
+    try:
+        found = version(name)
+    except PackageNotFoundError:
+        return "missing", f"{name} is missing: pip install {name}"
+    if (name, found) in MALICIOUS:
+        return found, f"{name} {found} is a malicious release: remove it, change your credentials"
+    try:
+        import_module(name)
+    except Exception as error:  # a broken install raises anything: OSError, RuntimeError, ImportError
+        return found, f"{name} {found} does not import ({error}): install it again"
+    return found, None
+
+
+def _accelerator() -> str:
+    import torch
+
+    if torch.cuda.is_available():
+        names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        return f"{len(names)} × {names[0]}"
+    return "none, the CPU is used"
+
+
+def main(argv: Sequence[str]) -> int:
+    """Print the versions; exit code 1 where something needed is missing."""
+    parser = make_parser("videonl doctor", "Print versions and what is missing.")
+    parser.parse_args(argv)
+    print(f"{'videonl':<14}{__version__}")
+    print(f"{'python':<14}{platform.python_version()} on {platform.system()} {platform.machine()}")
+    problems = []
+    for name in REQUIRED:
+        found, problem = _state(name)
+        print(f"{name:<14}{found}")
+        problems += [problem] if problem else []
+    for name, instead in OPTIONAL.items():
+        found, problem = _state(name)
+        print(f"{name:<14}{f'not usable ({instead})' if problem else found}")
+    if not any(text.startswith("torch ") for text in problems):
+        print(f"{'accelerator':<14}{_accelerator()}")
+    for problem in problems:
+        print(f"problem: {problem}")
+    print("all is well" if not problems else f"{len(problems)} problem(s)")
+    return 1 if problems else 0

@@ -1,0 +1,202 @@
+"""The sample data set: two moving bodies, and a class that neither body gives away alone.
+
+The class of a clip is the relation between the directions in which two bodies move (same, opposite,
+perpendicular, mirror). Everything about one body (start, direction, speed, size, shape, colour) has
+the same distribution in every class, so that only a network that relates two distant places of the
+picture, over several frames, can tell the classes apart.
+
+Why this holds exactly: all numbers of a scene are drawn without looking at the class, save one: the
+second body's direction, which is the first body's direction taken through a map (a turn or a
+reflection) that keeps the distribution of directions as it is. Where the bodies are in the middle
+of the clip (so also how far apart, and along which axis) is drawn independently of the directions.
+
+Relations of motion *and* place (meet, part, chase) are left out on purpose: in a bounded picture
+one body gives them away, since a body near the left border that moves left can meet nobody.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, fields
+
+import numpy as np
+
+from videonl.errors import DatasetError
+
+SPLITS = ("train", "val", "test")
+SHAPES = ("disc", "square", "diamond", "ring")
+FPS = 16
+
+# Relation -> direction of the second body, from the first one's and a random sign.
+RELATIONS: dict[str, Callable[[float, int], float]] = {
+    "same": lambda angle, sign: angle,
+    "opposite": lambda angle, sign: angle + math.pi,
+    "perpendicular": lambda angle, sign: angle + sign * math.pi / 2,
+    "mirror": lambda angle, sign: math.pi - angle,
+}
+# Directions lie within 10 degrees of the odd multiples of 22.5: a set that all four maps above keep,
+# and in which a mirrored direction is never near the same, the opposite or a perpendicular one.
+_ARCS, _ARC = 8, math.radians(10)
+
+# As fractions of the frame: how far a body travels in a clip, its radius, and how near its place in
+# the middle of the clip may come to the border (half the travel, the radius and a little more).
+_TRAVEL, _RADIUS, _MARGIN = (0.20, 0.30), (0.06, 0.09), 0.26
+_MAX_DISTANCE = 0.60
+
+
+@dataclass(frozen=True)
+class SampleParameters:
+    """What a sample data set is made of; two equal values give the same clips.
+
+    Attributes:
+        classes: names out of ``RELATIONS``; one folder each.
+        train: clips in the train split, over all classes.
+        val: clips in the val split.
+        test: clips in the test split.
+        size: height and width of a frame in pixels (even).
+        frames: frames per clip.
+        distance: lowest and highest distance of the two centres in the middle of the clip, in
+            pixels of the frame; uniform in between, equal values fix it.
+        seed: any two seeds share no clip; nor do two splits of one seed.
+    """
+
+    classes: tuple[str, ...] = ("same", "opposite", "perpendicular")
+    train: int = 1800
+    val: int = 150
+    test: int = 300
+    size: int = 128
+    frames: int = 32
+    distance: tuple[float, float] = (32.0, 72.0)
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        unknown = [name for name in self.classes if name not in RELATIONS]
+        if unknown or len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
+            raise DatasetError(
+                f"classes={self.classes}: give two or more different names out of {list(RELATIONS)}"
+            )
+        if self.size < 32 or self.size % 2:
+            raise DatasetError(f"size={self.size}: give an even number of pixels, 32 or more")
+        if self.frames < 2:
+            raise DatasetError(f"frames={self.frames}: motion needs 2 frames or more")
+        if min(self.train, self.val, self.test) < 0 or self.seed < 0:
+            raise DatasetError("train, val, test and seed are numbers from 0 on")
+        low, high = self.distance
+        if not 0 <= low <= high <= _MAX_DISTANCE * self.size:
+            raise DatasetError(
+                f"distance={low:g} to {high:g}: with frames of {self.size} pixels give two rising "
+                f"numbers between 0 and {_MAX_DISTANCE * self.size:g}"
+            )
+
+    @classmethod
+    def from_dict(cls, values: dict) -> "SampleParameters":
+        """The inverse of ``to_dict`` (JSON turns tuples into lists)."""
+        known = {field.name for field in fields(cls)}
+        kept = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        return cls(**{key: value for key, value in kept.items() if key in known})
+
+    def to_dict(self) -> dict:
+        """Primitives only, ready for JSON."""
+        values = asdict(self)
+        return values | {"classes": list(self.classes), "distance": list(self.distance)}
+
+    def count(self, split: str) -> int:
+        """Number of clips of a split."""
+        return {"train": self.train, "val": self.val, "test": self.test}[split]
+
+
+@dataclass(frozen=True)
+class Body:
+    """One body: place (x, y) in the middle of the clip, motion in pixels per frame, and looks."""
+
+    x: float
+    y: float
+    dx: float
+    dy: float
+    radius: float
+    shape: str
+    luma: int
+    blue: int  # chroma Cb
+    red: int  # chroma Cr
+
+    def track(self, frames: int) -> np.ndarray:
+        """Centre in every frame: float (frames, 2) as x, y in pixels."""
+        steps = np.arange(frames) - (frames - 1) / 2
+        return np.stack([self.x + self.dx * steps, self.y + self.dy * steps], axis=1)
+
+
+@dataclass(frozen=True)
+class Scene:
+    """One clip before it is drawn: two bodies, their relation, and a seed for the background."""
+
+    relation: str
+    bodies: tuple[Body, Body]
+    texture_seed: int
+
+    @property
+    def distance(self) -> float:
+        """Distance of the two centres in the middle of the clip, in pixels."""
+        first, second = self.bodies
+        return math.hypot(first.x - second.x, first.y - second.y)
+
+
+def _direction(rng: np.random.Generator) -> float:
+    return (rng.integers(_ARCS) + 0.5) * 2 * math.pi / _ARCS + rng.uniform(-_ARC, _ARC)
+
+
+def _places(rng: np.random.Generator, size: int, distance: float) -> np.ndarray:
+    """Two places inside the margin at that distance, float (2, 2), without regard to directions."""
+    low, high = _MARGIN * size, (1 - _MARGIN) * size
+    while True:
+        first = rng.uniform(low, high, 2)
+        axis = rng.uniform(0, 2 * math.pi)
+        second = first + distance * np.array([math.cos(axis), math.sin(axis)])
+        if (second >= low).all() and (second <= high).all():
+            return np.stack([first, second])
+
+
+def _looks(rng: np.random.Generator, size: int) -> dict:
+    """Radius, shape and colour of one body: far lighter or far darker than any background."""
+    hue = rng.uniform(0, 2 * math.pi)
+    light = rng.integers(2)
+    return {
+        "radius": rng.uniform(*_RADIUS) * size,
+        "shape": SHAPES[rng.integers(len(SHAPES))],
+        "luma": int(rng.integers(205, 235) if light else rng.integers(16, 45)),
+        "blue": int(128 + 60 * math.cos(hue)),
+        "red": int(128 + 60 * math.sin(hue)),
+    }
+
+
+def draw_scene(parameters: SampleParameters, relation: str, *, split: str, index: int) -> Scene:
+    """Draw one clip's scene; a pure function of its arguments.
+
+    The relation changes nothing but the direction of the second body, so that scenes of the same
+    seed, split and index in different classes share everything else.
+
+    Args:
+        parameters: size, frames, distance and seed.
+        relation: a name out of ``RELATIONS``.
+        split: "train", "val" or "test"; a part of the random seed.
+        index: number of the clip in its split; a part of the random seed.
+    """
+    rng = np.random.default_rng([parameters.seed, SPLITS.index(split), index])
+    distance = rng.uniform(*parameters.distance)
+    places = _places(rng, parameters.size, distance)
+    angle, sign = _direction(rng), 1 if rng.integers(2) else -1
+    bodies = []
+    for place, direction in zip(places, (angle, RELATIONS[relation](angle, sign)), strict=True):
+        speed = rng.uniform(*_TRAVEL) * parameters.size / parameters.frames
+        motion = {"dx": speed * math.cos(direction), "dy": speed * math.sin(direction)}
+        looks = _looks(rng, parameters.size)
+        bodies.append(Body(x=float(place[0]), y=float(place[1]), **motion, **looks))
+    return Scene(relation, (bodies[0], bodies[1]), int(rng.integers(2**31)))
+
+
+def relation_of(tracks: np.ndarray) -> str:
+    """The oracle: the relation that two tracks, float (2, frames, 2), stand in."""
+    (ax, ay), (bx, by) = tracks[:, -1] - tracks[:, 0]
+    turn = math.degrees(math.atan2(ax * by - ay * bx, ax * bx + ay * by)) % 360
+    quarter = round(turn / 90)
+    if abs(turn - 90 * quarter) > 12.5:
+        return "mirror"
+    return ("same", "perpendicular", "opposite", "perpendicular")[quarter % 4]
