@@ -1,0 +1,59 @@
+"""Every registered network keeps the contract; what is registered is tested by existing."""
+
+import json
+
+import pytest
+import torch
+
+from videonl.models import create_model, list_models, model_options
+
+
+def build(name, *, num_classes=7, device="meta", **options):
+    with torch.device(device):
+        return create_model(name, num_classes=num_classes, **options).eval()
+
+
+@pytest.mark.parametrize("name", list_models())
+def test_contract(name):
+    model = build(name)
+    clip = torch.empty(2, 3, 8, 64, 64, device="meta")
+    features = model.forward_features(clip)
+    assert features.dim() == 5
+    assert features.shape[0] == 2
+    assert model.forward_head(features).shape == (2, 7)
+    assert model(clip).shape == (2, 7)
+
+    preprocessing = model.preprocessing
+    assert set(preprocessing) == {"frames", "stride", "short_side", "crop", "mean", "std"}
+    assert json.loads(json.dumps(preprocessing)) == preprocessing
+    assert len(preprocessing["mean"]) == len(preprocessing["std"]) == 3
+
+    assert json.loads(json.dumps(model.config)) == model.config
+    again = build(
+        model.config["name"],
+        num_classes=model.config["num_classes"],
+        **model.config["options"],
+    )
+    shapes = {key: value.shape for key, value in model.state_dict().items()}
+    assert {key: value.shape for key, value in again.state_dict().items()} == shapes
+
+    model.reset_classifier(3)
+    assert model(clip).shape == (2, 3)
+    assert model.config["num_classes"] == 3
+    assert model_options(name) is not None, "a wrong option could not be refused"
+
+
+@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("size", [(1, 64, 64), (5, 71, 90), (40, 112, 80)])
+def test_any_clip_size(name, size):
+    assert build(name)(torch.empty(1, 3, *size, device="meta")).shape == (1, 7)
+
+
+@pytest.mark.parametrize("name", list_models("tiny*"))
+def test_small_networks_learn_on_real_numbers(name):
+    model = build(name, device="cpu").train()
+    clip = torch.randn(2, 3, 4, 32, 32).to(memory_format=torch.channels_last_3d)
+    model(clip).square().mean().backward()
+    missing = [key for key, value in model.named_parameters() if value.grad is None]
+    assert not missing
+    assert model.eval()(clip).isfinite().all()

@@ -1,0 +1,91 @@
+"""The networks of the paper by name, each also with 1, 5 and 10 non-local blocks.
+
+    c2d_r50  c2d_r101  i3d_r50  i3d_r101  i3d_r50_333  i3d_r101_333  slowonly_r50
+    each + _nl1 _nl5 _nl10 (slowonly_r50: _nl5)
+
+A name says depth, inflation and the places of the blocks; the rest are options of ``ResNet3D``,
+such as ``preset="official_32x2"`` or ``non_local={"res2": (1,)}``. An option wins over the name.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from torch import nn
+
+from videonl.models.placement import NON_LOCAL_BLOCKS, SLOW
+from videonl.models.registry import register_name
+from videonl.models.resnet3d import ResNet3D
+
+Factory = Callable[..., nn.Module]
+
+
+def with_non_local(
+    variants: Mapping[int, Mapping[str, Sequence[int]]],
+) -> Callable[[Factory], Factory]:
+    """Register a factory under its name and, with non-local blocks, under its name + _nl<count>.
+
+    Args:
+        variants: number of blocks -> stage -> residual blocks that they follow.
+    """
+
+    def register(factory: Factory) -> Factory:
+        register_name(factory.__name__, factory, options_of=ResNet3D)
+        for count, places in variants.items():
+            name = f"{factory.__name__}_nl{count}"
+            register_name(name, placed(factory, places), options_of=ResNet3D)
+        return factory
+
+    return register
+
+
+def placed(factory: Factory, places: Mapping[str, Sequence[int]]) -> Factory:
+    """The factory with non-local blocks at ``places``, unless the caller says otherwise."""
+
+    def variant(num_classes: int = 400, **options: Any) -> nn.Module:
+        return factory(num_classes, **{"non_local": places, **options})
+
+    return variant
+
+
+@with_non_local(NON_LOCAL_BLOCKS[50])
+def c2d_r50(num_classes: int = 400, **options: Any) -> nn.Module:
+    """C2D ResNet-50: 2-D convolutions, time is pooled (paper, Table 1)."""
+    return ResNet3D(num_classes, **{"depth": 50, **options})
+
+
+@with_non_local(NON_LOCAL_BLOCKS[101])
+def c2d_r101(num_classes: int = 400, **options: Any) -> nn.Module:
+    """C2D ResNet-101."""
+    return ResNet3D(num_classes, **{"depth": 101, **options})
+
+
+@with_non_local(NON_LOCAL_BLOCKS[50])
+def i3d_r50(num_classes: int = 400, **options: Any) -> nn.Module:
+    """I3D ResNet-50, the first 1×1 of every second residual block inflated to 3×1×1."""
+    return ResNet3D(num_classes, **{"depth": 50, "inflation": "3x1x1", **options})
+
+
+@with_non_local(NON_LOCAL_BLOCKS[101])
+def i3d_r101(num_classes: int = 400, **options: Any) -> nn.Module:
+    """I3D ResNet-101, 3×1×1."""
+    return ResNet3D(num_classes, **{"depth": 101, "inflation": "3x1x1", **options})
+
+
+@with_non_local(NON_LOCAL_BLOCKS[50])
+def i3d_r50_333(num_classes: int = 400, **options: Any) -> nn.Module:
+    """I3D ResNet-50, the 3×3 of every second residual block inflated to 3×3×3."""
+    return ResNet3D(num_classes, **{"depth": 50, "inflation": "3x3x3", **options})
+
+
+@with_non_local(NON_LOCAL_BLOCKS[101])
+def i3d_r101_333(num_classes: int = 400, **options: Any) -> nn.Module:
+    """I3D ResNet-101, 3×3×3."""
+    return ResNet3D(num_classes, **{"depth": 101, "inflation": "3x3x3", **options})
+
+
+# MMAction2 places the blocks of SlowOnly elsewhere than those of I3D.
+@with_non_local({5: {"res3": (0, 2), "res4": (0, 2, 4)}})
+def slowonly_r50(num_classes: int = 400, **options: Any) -> nn.Module:
+    """The Slow pathway of SlowFast alone: 3×1×1 in all of res4 and res5, time never pooled."""
+    slow = {"depth": 50, "inflation": SLOW, "pool2_kernel": (1, 1, 1)}
+    return ResNet3D(num_classes, **{**slow, **options})

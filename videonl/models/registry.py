@@ -1,0 +1,215 @@
+"""The register of networks: a decorator, and what is made of a name.
+
+A network is a plain function ``def mynet_18(num_classes=400, *, option=...) -> nn.Module``. The
+module that it returns has ``forward_features``, ``forward_head``, ``reset_classifier`` and
+``preprocessing``; ``tests/models/test_contract.py`` holds every registered network to it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from fnmatch import fnmatchcase
+from importlib import import_module
+from inspect import Parameter, signature
+from typing import Any, TypeVar
+
+from torch import nn
+
+from videonl.errors import VideoNLError
+
+Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
+METHODS = ("forward_features", "forward_head", "reset_classifier")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One registered network.
+
+    Attributes:
+        factory: makes it.
+        options: names of its options; None where they can not be known.
+    """
+
+    factory: Callable[..., nn.Module]
+    options: tuple[str, ...] | None
+
+
+_REGISTER: dict[str, Entry] = {}
+
+
+def register_model(
+    factory: Factory | None = None, *, options_of: Callable[..., Any] | None = None
+) -> Any:
+    """Register a factory under its own name: ``@register_model def mynet_18(num_classes=400)``.
+
+    Args:
+        factory: the decorated function.
+        options_of: where the factory passes its ``**options`` on to, so that a wrong option is
+            refused with the list of right ones.
+
+    Raises:
+        ValueError: the name is taken.
+    """
+
+    def register(function: Factory) -> Factory:
+        register_name(function.__name__, function, options_of=options_of)
+        return function
+
+    return register if factory is None else register(factory)
+
+
+def register_name(
+    name: str,
+    factory: Callable[..., nn.Module],
+    *,
+    options_of: Callable[..., Any] | None = None,
+) -> None:
+    """Register a factory under any name, see ``register_model``."""
+    if name in _REGISTER:
+        raise ValueError(f"a network named {name!r} is registered already")
+    _REGISTER[name] = Entry(factory, option_names(factory, options_of))
+
+
+def option_names(
+    factory: Callable[..., Any], options_of: Callable[..., Any] | None = None
+) -> tuple[str, ...] | None:
+    """The options that a factory takes; None where it takes anything and nobody says what."""
+    parameters = signature(factory).parameters.values()
+    names = [
+        p.name
+        for p in parameters
+        if p.kind in (Parameter.POSITIONAL_OR_KEYWORD, Parameter.KEYWORD_ONLY)
+    ]
+    if any(p.kind is Parameter.VAR_KEYWORD for p in parameters):
+        if options_of is None:
+            return None
+        names += option_names(options_of) or ()
+    return tuple(dict.fromkeys(name for name in names if name != "num_classes"))
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """The names of the registered networks that fit a shell pattern, sorted: ``"i3d_*_nl5"``."""
+    return sorted(name for name in _REGISTER if fnmatchcase(name, pattern))
+
+
+def is_import_path(name: str) -> bool:
+    """Whether a name is ``package.module:function``, which imports code.
+
+    Such a name is taken from a user, never out of a checkpoint.
+    """
+    return ":" in name
+
+
+def model_options(name: str) -> tuple[str, ...] | None:
+    """The names of a network's options; None where it takes anything.
+
+    Raises:
+        VideoNLError: an unknown network.
+    """
+    return find_entry(name).options
+
+
+def find_entry(name: str) -> Entry:
+    """The entry of a name, or of ``package.module:function``.
+
+    Raises:
+        VideoNLError: an unknown name, with the nearest ones; a path that can not be imported.
+    """
+    if is_import_path(name):
+        return import_entry(name)
+    if name not in _REGISTER:
+        near = get_close_matches(name, _REGISTER, n=4, cutoff=0.5)
+        hint = f"did you mean {' or '.join(near)}?" if near else "videonl models lists them"
+        raise VideoNLError(f"no network is named {name!r}; {hint}")
+    return _REGISTER[name]
+
+
+def import_entry(path: str) -> Entry:
+    """Import ``package.module:function``.
+
+    Raises:
+        VideoNLError: names the part that is missing.
+    """
+    module_name, _, function_name = path.partition(":")
+    try:
+        module = import_module(module_name)
+    except ImportError as error:
+        raise VideoNLError(
+            f"network {path!r}: {module_name!r} can not be imported ({error})"
+        ) from error
+    factory = getattr(module, function_name, None)
+    if not callable(factory):
+        raise VideoNLError(f"network {path!r}: {module_name} has no function {function_name!r}")
+    return Entry(factory, option_names(factory))
+
+
+def create_model(
+    name: str, *, num_classes: int = 400, pretrained: str | None = None, **options: Any
+) -> nn.Module:
+    """Make a network by name.
+
+    Args:
+        name: one of ``list_models()``, or ``package.module:function``.
+        num_classes: K, the classes of its classifier.
+        pretrained: published weights or a file, see ``videonl.models.pretrained``; a classifier
+            for other classes is started afresh.
+        options: options of the network; ``model_options(name)`` lists them.
+
+    Returns:
+        The network, with ``preprocessing`` (the clips that it was made for) and ``config``:
+        ``{"name", "num_classes", "options"}``, from which this function makes it again;
+        ``reset_classifier`` keeps it up to date.
+
+    Raises:
+        VideoNLError: an unknown name or option, or a value that does not fit.
+    """
+    entry = find_entry(name)
+    check_options(name, options, entry.options)
+    if pretrained is not None:
+        from videonl.models.pretrained import load_pretrained
+
+        return load_pretrained(name, pretrained, num_classes=num_classes, **options)
+    try:
+        model = entry.factory(num_classes=num_classes, **options)
+    except ValueError as error:
+        raise VideoNLError(f"{name}: {error}") from error
+    missing = [method for method in METHODS if not hasattr(model, method)]
+    if missing:
+        raise VideoNLError(
+            f"network {name!r} has no {missing[0]}; every network needs {', '.join(METHODS)}"
+        )
+    model.config = {"name": name, "num_classes": num_classes, "options": plain(options)}  # type: ignore[assignment]
+    return model
+
+
+def check_options(name: str, options: Mapping[str, Any], allowed: tuple[str, ...] | None) -> None:
+    """Refuse options that a network does not have.
+
+    Raises:
+        VideoNLError: names the option, the nearest one and all.
+    """
+    if allowed is None:
+        return
+    for option in options:
+        if option not in allowed:
+            near = get_close_matches(option, allowed, n=1)
+            hint = f"did you mean {near[0]}? " if near else ""
+            known = f"its options are {', '.join(allowed)}" if allowed else "it has no options"
+            raise VideoNLError(f"network {name} has no option {option!r}; {hint}{known}")
+
+
+def plain(value: Any) -> Any:
+    """Lists, dicts and primitives only, so that a checkpoint of it loads with weights_only.
+
+    Raises:
+        VideoNLError: for anything else, such as a tensor.
+    """
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple, range)):
+        return [plain(item) for item in value]
+    if isinstance(value, type):  # a class, such as an Affinity: named, not rebuilt from a file
+        return f"{value.__module__}:{value.__qualname__}"
+    if value is None or isinstance(value, (str, int, float, bool)):
+        return value
+    raise VideoNLError(f"option value {value!r} is not a number, text, list, dict or class")
