@@ -1,0 +1,164 @@
+"""Our own formats: Lightning ``.ckpt`` files and safetensors with a JSON sidecar.
+
+A ``.ckpt`` says in ``hyper_parameters`` which network it is: ``name``, ``options``,
+``class_names``, ``preprocessing``; its ``state_dict`` has the prefix ``net.`` and holds the
+averaged weights where they were averaged. The sidecar of ``model.safetensors`` is ``model.json``;
+a copy inside the file serves where the sidecar was left behind.
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from videonl.errors import CheckpointError
+from videonl.models.pretrained.container import Content
+
+PREFIX = "net."
+COMPILED = "_orig_mod."  # what torch.compile puts before the keys
+FORMAT = "videonl"
+MAX_SIDECAR = 16 * 1024 * 1024
+
+
+@dataclass
+class OwnCheckpoint:
+    """A network of ours, as a file describes it.
+
+    Attributes:
+        tensors: by the network's keys.
+        config: name, num_classes and options of ``create_model``.
+        class_names: in the order of the logits, or None.
+        preprocessing: the clips that the network wants.
+        provenance: where the weights come from.
+        skipped: what is in the file beside that.
+    """
+
+    tensors: dict[str, Tensor]
+    config: dict[str, Any]
+    class_names: list[str] | None
+    preprocessing: dict[str, Any]
+    provenance: dict[str, Any]
+    skipped: list[str] = field(default_factory=list)
+
+
+def read_own(content: Content) -> OwnCheckpoint | None:
+    """The description, or None where the file is not of our making.
+
+    Raises:
+        CheckpointError: it is ours, but damaged.
+    """
+    if content.kind == "torch" and isinstance(content.data, Mapping):
+        about = content.data.get("hyper_parameters")
+        if isinstance(about, Mapping) and "videonl_version" in about:
+            return from_lightning(content.path, content.data, about)
+    if content.kind == "safetensors":
+        sidecar = read_sidecar(content.path, content.metadata)
+        if sidecar is not None:
+            return from_sidecar(content.path, content.data, sidecar)
+    return None
+
+
+def from_lightning(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]) -> OwnCheckpoint:
+    """Read a Lightning checkpoint."""
+    state = data.get("state_dict")
+    if not isinstance(state, Mapping):
+        raise CheckpointError(f"{path} has no state_dict; was the training stopped while saving?")
+    tensors, skipped = {}, []
+    for key, value in state.items():
+        if key.startswith(PREFIX) and isinstance(value, Tensor):
+            tensors[key.removeprefix(PREFIX).removeprefix(COMPILED)] = value
+        else:
+            skipped.append(f"{key} (not of the network)")
+    config = {
+        "name": about.get("name"),
+        "num_classes": about.get("num_classes"),
+        "options": dict(about.get("options") or {}),
+    }
+    names = about.get("class_names")
+    if config["num_classes"] is None and names:
+        config["num_classes"] = len(names)
+    provenance = {
+        "format": "lightning checkpoint",
+        "videonl_version": about["videonl_version"],
+        "epoch": data.get("epoch"),
+        "global_step": data.get("global_step"),
+        "averaged": "averaging_state" in data,
+    }
+    for extra in ("pretrained", "provenance"):
+        if about.get(extra) is not None:
+            provenance[extra] = about[extra]
+    return OwnCheckpoint(
+        tensors,
+        checked_config(path, config),
+        list(names) if names else None,
+        dict(about.get("preprocessing") or {}),
+        provenance,
+        skipped,
+    )
+
+
+def sidecar_path(path: Path) -> Path:
+    """``model.safetensors`` -> ``model.json``."""
+    return path.with_suffix(".json")
+
+
+def read_sidecar(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | None:
+    """The description beside, or else inside, a safetensors file; None where there is none.
+
+    Raises:
+        CheckpointError: a sidecar that is no JSON object.
+    """
+    beside = sidecar_path(path)
+    try:
+        text = None
+        if beside.is_file():
+            if beside.stat().st_size > MAX_SIDECAR:
+                raise CheckpointError(f"{beside} is too large for a sidecar")
+            text = beside.read_text(encoding="utf-8")
+        elif FORMAT in metadata:
+            text = metadata[FORMAT]
+        found = json.loads(text) if text is not None else None
+    except (ValueError, OSError, RecursionError) as error:
+        raise CheckpointError(f"{beside} is no JSON ({error}); convert the weights again") from None
+    if found is None:
+        return None
+    if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
+        raise CheckpointError(f"{beside} does not say which network it is; convert again")
+    return found
+
+
+def from_sidecar(path: Path, tensors: dict[str, Tensor], sidecar: dict[str, Any]) -> OwnCheckpoint:
+    """Read a converted checkpoint."""
+    names = sidecar.get("class_names")
+    return OwnCheckpoint(
+        dict(tensors),
+        checked_config(path, sidecar["model"]),
+        [str(name) for name in names] if names else None,
+        dict(sidecar.get("preprocessing") or {}),
+        dict(sidecar.get("provenance") or {}),
+    )
+
+
+def checked_config(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+    """name, num_classes and options, of the right types.
+
+    Raises:
+        CheckpointError: one is missing, or the name would import code.
+    """
+    name, classes, options = config.get("name"), config.get("num_classes"), config.get("options")
+    if not isinstance(name, str) or type(classes) is not int or classes < 1:
+        raise CheckpointError(
+            f"{path} does not name its network and its classes (name={name!r}, "
+            f"num_classes={classes!r})"
+        )
+    if ":" in name:
+        raise CheckpointError(
+            f"{path} names a network outside of videonl, {name!r}; a file is never allowed to "
+            "import code: make that network yourself and load the state_dict into it"
+        )
+    if options is not None and not isinstance(options, Mapping):
+        raise CheckpointError(f"{path}: the options of its network are no table")
+    return {"name": name, "num_classes": classes, "options": dict(options or {})}

@@ -1,0 +1,243 @@
+"""A pickle read without being run: nothing is imported, nothing is called, nothing is guessed.
+
+A pickle is a program; the standard unpickler runs it. This one interprets the few instructions
+that data needs and turns every "import" and "call" into an inert description, :class:`Name` and
+:class:`Call`, which a reader may recognise or refuse. So ``os.system`` is just two words here.
+
+The instructions themselves are bounded too. The standard unpickler allocates what a file claims
+(a memo of 64 GB for one instruction of five bytes, a byte array of any size) and hashes what a
+file nests (exponential time for a few hundred bytes); here a claim is checked against the bytes
+that are there, the memo is a dict, keys are primitives, and nothing recurses.
+"""
+
+import pickletools
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import IO, Any
+
+from videonl.errors import CheckpointError
+
+MAX_INSTRUCTIONS = 5_000_000  # a checkpoint of a thousand tensors has some 30,000
+MAX_INTEGER_BYTES = 64
+_MARK = object()
+_LITERALS = frozenset(
+    {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
+    | {"STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
+    | {"UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
+)
+_CONSTANTS: dict[str, Callable[[], Any]] = {
+    "NONE": lambda: None,
+    "NEWTRUE": lambda: True,
+    "NEWFALSE": lambda: False,
+    "EMPTY_TUPLE": tuple,
+    "EMPTY_LIST": list,
+    "EMPTY_DICT": dict,
+    "EMPTY_SET": list,
+}
+_KEY_TYPES = (str, int, float, bool, bytes, type(None))
+
+
+@dataclass(frozen=True)
+class Name:
+    """What a pickle wanted to import."""
+
+    module: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.module}.{self.name}"
+
+
+@dataclass(eq=False)
+class Call:
+    """What a pickle wanted to call, with what it then wanted to put into the result."""
+
+    function: Name
+    arguments: tuple[Any, ...]
+    state: Any = None
+    items: dict[Any, Any] = field(default_factory=dict)
+    members: list[Any] = field(default_factory=list)
+
+
+@dataclass(frozen=True, eq=False)
+class Persistent:
+    """A reference to data outside of the pickle (torch's storages)."""
+
+    identifier: Any
+
+
+def read_pickle(
+    stream: IO[bytes], *, allow: Callable[[Name], bool], source: str = "the file"
+) -> Any:
+    """Interpret one pickle from the current position of a stream.
+
+    Args:
+        stream: bytes in memory or a mapped file; a length is never read that is not there.
+        allow: which imported names may occur; any other is refused at once.
+        source: what to call the file in messages.
+
+    Returns:
+        dict, list, tuple, str, bytes, numbers, and :class:`Call`, :class:`Name` or
+        :class:`Persistent` where the pickle meant anything else.
+
+    Raises:
+        CheckpointError: a name that is not allowed, or a damaged or hostile pickle.
+    """
+    machine = _Machine(allow, source)
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+            if count > MAX_INSTRUCTIONS:
+                raise CheckpointError(
+                    f"{source}: a pickle of over {MAX_INSTRUCTIONS} instructions; no checkpoint"
+                )
+            if opcode.name == "STOP":
+                return machine.pop()
+            machine.step(opcode.name, argument)
+    except CheckpointError:
+        raise
+    except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
+        raise CheckpointError(f"{source}: a damaged pickle ({error}); fetch it again") from None
+    raise CheckpointError(f"{source}: the pickle ends in the middle; fetch the file again")
+
+
+class _Machine:
+    """The stack and the memo of one pickle."""
+
+    def __init__(self, allow: Callable[[Name], bool], source: str) -> None:
+        self.allow, self.source = allow, source
+        self.stack: list[Any] = []
+        self.memo: dict[int, Any] = {}
+
+    def step(self, name: str, argument: Any) -> None:
+        """Run one instruction."""
+        if name in ("PROTO", "FRAME"):
+            return
+        if name in _LITERALS:
+            if type(argument) is int and argument.bit_length() > 8 * MAX_INTEGER_BYTES:
+                raise ValueError("an integer of absurd size")
+            self.stack.append(argument)
+        elif name in _CONSTANTS:
+            self.stack.append(_CONSTANTS[name]())
+        elif name == "MARK":
+            self.stack.append(_MARK)
+        elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
+            self.memo[argument] = self.stack[-1]
+        elif name == "MEMOIZE":
+            self.memo[len(self.memo)] = self.stack[-1]
+        elif name in ("GET", "BINGET", "LONG_BINGET"):
+            self.stack.append(self.memo[argument])
+        elif name == "BINPERSID":
+            self.stack.append(Persistent(self.pop()))
+        else:
+            handler = getattr(self, f"_{name.lower()}", None)
+            if handler is None:
+                raise CheckpointError(
+                    f"{self.source}: the pickle holds the instruction {name}, which no checkpoint "
+                    "needs; the file is refused"
+                )
+            handler(argument)
+
+    def pop(self) -> Any:
+        """The top of the stack."""
+        value = self.stack.pop()
+        if value is _MARK:
+            raise ValueError("a mark where a value should be")
+        return value
+
+    def _pop_mark(self) -> list[Any]:
+        """Everything above the last mark, which goes too."""
+        items = []
+        while (value := self.stack.pop()) is not _MARK:
+            items.append(value)
+        return items[::-1]
+
+    def _global(self, argument: str) -> None:
+        self._import(*argument.split(" ", 1))
+
+    def _stack_global(self, argument: None) -> None:  # noqa: ARG002
+        name, module = self.pop(), self.pop()
+        self._import(module, name)
+
+    def _import(self, module: str, name: str) -> None:
+        found = Name(str(module), str(name))
+        if not self.allow(found):
+            raise CheckpointError(
+                f"{self.source}: the pickle asks for {found}, which no checkpoint needs; loading "
+                "it could run a program, so the file is refused (nothing was run)"
+            )
+        self.stack.append(found)
+
+    def _reduce(self, argument: None) -> None:  # noqa: ARG002
+        arguments, function = self.pop(), self.pop()
+        if not isinstance(function, Name) or not isinstance(arguments, tuple):
+            raise CheckpointError(f"{self.source}: the pickle calls something odd; it is refused")
+        self.stack.append(Call(function, arguments))
+
+    _newobj = _reduce
+
+    def _build(self, argument: None) -> None:  # noqa: ARG002
+        state = self.pop()
+        if not isinstance(self.stack[-1], Call):
+            raise CheckpointError(f"{self.source}: the pickle changes something odd; refused")
+        self.stack[-1].state = state
+
+    def _pop(self, argument: None) -> None:  # noqa: ARG002
+        self.stack.pop()
+
+    def _dup(self, argument: None) -> None:  # noqa: ARG002
+        self.stack.append(self.stack[-1])
+
+    def _tuple(self, argument: None) -> None:  # noqa: ARG002
+        self.stack.append(tuple(self._pop_mark()))
+
+    def _tuple1(self, argument: None) -> None:  # noqa: ARG002
+        self.stack.append((self.pop(),))
+
+    def _tuple2(self, argument: None) -> None:  # noqa: ARG002
+        last, first = self.pop(), self.pop()
+        self.stack.append((first, last))
+
+    def _tuple3(self, argument: None) -> None:  # noqa: ARG002
+        last, middle, first = self.pop(), self.pop(), self.pop()
+        self.stack.append((first, middle, last))
+
+    def _list(self, argument: None) -> None:  # noqa: ARG002
+        self.stack.append(self._pop_mark())
+
+    def _dict(self, argument: None) -> None:  # noqa: ARG002
+        items = self._pop_mark()
+        self.stack.append({})
+        self._store(items)
+
+    def _append(self, argument: None) -> None:  # noqa: ARG002
+        self._extend([self.pop()])
+
+    def _appends(self, argument: None) -> None:  # noqa: ARG002
+        self._extend(self._pop_mark())
+
+    _additems = _appends
+
+    def _extend(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        members = target.members if isinstance(target, Call) else target
+        if not isinstance(members, list):
+            raise TypeError("an append to something that is not a list")
+        members.extend(items)
+
+    def _setitem(self, argument: None) -> None:  # noqa: ARG002
+        value, key = self.pop(), self.pop()
+        self._store([key, value])
+
+    def _setitems(self, argument: None) -> None:  # noqa: ARG002
+        self._store(self._pop_mark())
+
+    def _store(self, items: list[Any]) -> None:
+        target = self.stack[-1]
+        mapping = target.items if isinstance(target, Call) else target
+        if not isinstance(mapping, dict) or len(items) % 2:
+            raise TypeError("items for something that is not a dict")
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            flat = key if isinstance(key, tuple) else (key,)
+            if not all(isinstance(part, _KEY_TYPES) for part in flat):
+                raise TypeError("a key that is neither a name nor a number")
+            mapping[key] = value

@@ -1,0 +1,89 @@
+"""What became of every tensor when a checkpoint was loaded."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from videonl.errors import CheckpointError
+
+SHOWN = 8  # keys per line of an error or of the summary
+
+
+@dataclass
+class LoadReport:
+    """Loaded, skipped and new, by name.
+
+    Attributes:
+        source: the file.
+        family: which reader read it, "videonl" for our own formats.
+        loaded: keys of the network that were filled from the file.
+        skipped: what is in the file and was not used, with the reason.
+        new: keys of the network that start afresh.
+        notes: decisions that a user should know of.
+    """
+
+    source: str
+    family: str
+    loaded: list[str] = field(default_factory=list)
+    skipped: list[str] = field(default_factory=list)
+    new: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        lines = [f"{self.source}: {self.family}, {len(self.loaded)} tensors loaded"]
+        for title, names in (("skipped", self.skipped), ("new", self.new)):
+            if names:
+                lines.append(f"  {title} ({len(names)}): {shorten(names)}")
+        lines += [f"  note: {note}" for note in self.notes]
+        return "\n".join(lines)
+
+
+def shorten(names: Sequence[str], shown: int = SHOWN) -> str:
+    """The first names, and how many more."""
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f", and {rest} more" if rest > 0 else "")
+
+
+def fill(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    report: LoadReport,
+    *,
+    fresh: Sequence[str] = (),
+) -> None:
+    """Fill every tensor of a network, strictly both ways.
+
+    Args:
+        model: changed in place.
+        tensors: by the network's own keys.
+        report: gets ``loaded`` and ``new``.
+        fresh: prefixes of keys that may start afresh, because somebody asked for it.
+
+    Raises:
+        CheckpointError: lists the keys that are missing, left over or of another shape; the
+            network is then unchanged.
+    """
+    own = model.state_dict()
+    may_be_new = tuple(fresh)
+    counters = [k for k in own if k.endswith("num_batches_tracked") and k not in tensors]
+    new = [k for k in own if may_be_new and k.startswith(may_be_new) and k not in tensors]
+    missing = [k for k in own if k not in tensors and k not in new and k not in counters]
+    surplus = [k for k in tensors if k not in own]
+    wrong = [
+        f"{k} {tuple(tensors[k].shape)}, wanted {tuple(own[k].shape)}"
+        for k in own
+        if k in tensors and tensors[k].shape != own[k].shape
+    ]
+    problems = [
+        f"{title}: {shorten(names, 20)}"
+        for title, names in (("missing", missing), ("left over", surplus), ("shape", wrong))
+        if names
+    ]
+    if problems:
+        raise CheckpointError(
+            f"{report.source} ({report.family}) does not fit the network; {'; '.join(problems)}"
+        )
+    model.load_state_dict({**own, **tensors})
+    report.loaded += [k for k in own if k in tensors]
+    report.new += [k for k in new if k not in counters]

@@ -1,0 +1,251 @@
+"""``torch.save`` files: surveyed first, then ``torch.load(weights_only=True)``.
+
+``weights_only`` keeps a file from running code, but not from claiming a petabyte
+(``bytearray(10**15)`` is on its list) and it refuses whole files for a date in their metadata.
+So the pickle inside is first read by ``pickle_machine``, which imports nothing: its names must be
+those of tensors and containers, and its storages must fit into the file. Where it names classes
+that are only metadata (MMEngine configs, dates), those are left out and the tensors are read here.
+"""
+
+import pickle
+import zipfile
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videonl.errors import CheckpointError
+from videonl.models.pretrained.mapped import mapped
+from videonl.models.pretrained.pickle_machine import Call, Name, Persistent, read_pickle
+
+LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # before torch 1.6: no zip
+REBUILDS = ("_rebuild_tensor_v2", "_rebuild_tensor", "_rebuild_parameter")
+TORCH_NAMES = frozenset(
+    ["collections.OrderedDict", "collections.Counter", "torch.Size", "torch.device"]
+    + ["builtins.set", "__builtin__.set"]
+    + [f"torch._utils.{name}" for name in REBUILDS]
+    + ["torch.serialization._get_layout", "torch.nn.parameter.Parameter", "_codecs.encode"]
+)
+STORAGES = {
+    "DoubleStorage": torch.float64,
+    "FloatStorage": torch.float32,
+    "HalfStorage": torch.float16,
+    "BFloat16Storage": torch.bfloat16,
+    "LongStorage": torch.int64,
+    "IntStorage": torch.int32,
+    "ShortStorage": torch.int16,
+    "CharStorage": torch.int8,
+    "ByteStorage": torch.uint8,
+    "BoolStorage": torch.bool,
+}
+# Packages whose objects occur as metadata beside weights. They are never imported: what they
+# stand for is left out, and said to be.
+METADATA = frozenset(
+    {"addict", "argparse", "collections", "datetime", "fvcore", "lightning", "mmaction", "mmcv"}
+    | {"mmengine", "numpy", "omegaconf", "pathlib", "pytorch_lightning", "yacs"}
+)
+BUILTIN_TYPES = frozenset({"bool", "complex", "dict", "float", "frozenset", "int", "list", "str"})
+DTYPES = frozenset(f"torch.{str(dtype).removeprefix('torch.')}" for dtype in STORAGES.values())
+
+
+def is_tensor_name(name: Name) -> bool:
+    """Names that tensors and containers are made of."""
+    storage = name.module == "torch" and name.name in STORAGES
+    return str(name) in TORCH_NAMES or str(name) in DTYPES or storage
+
+
+def is_metadata_name(name: Name) -> bool:
+    """Names of packages and types that only describe, which are left out."""
+    if name.module in ("builtins", "__builtin__"):
+        return name.name in BUILTIN_TYPES
+    return name.module.split(".")[0] in METADATA
+
+
+def read_torch(path: Path) -> tuple[Any, list[str]]:
+    """(content, what was left out) of a ``torch.save`` file.
+
+    Raises:
+        CheckpointError: a damaged, hostile or unknown file.
+    """
+    left_out: set[str] = set()
+
+    def allow(name: Name) -> bool:
+        if is_tensor_name(name):
+            return True
+        if is_metadata_name(name):
+            left_out.add(str(name))
+            return True
+        return False
+
+    if zipfile.is_zipfile(path):
+        content = survey_zip(path, allow)
+        if left_out:
+            rebuilt = _Rebuilder(path).rebuild(content, depth=0)
+            return rebuilt, sorted(f"objects of {name}" for name in left_out)
+    else:
+        survey_legacy(path, allow)
+        if left_out:
+            raise CheckpointError(
+                f"{path} is an old torch.save file that also holds {', '.join(sorted(left_out))}; "
+                "load it where it was made and save its state_dict() alone"
+            )
+    return load_weights_only(path), []
+
+
+def load_weights_only(path: Path) -> Any:
+    """``torch.load(weights_only=True)`` with its errors as one sentence."""
+    try:
+        return torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error)
+        raise CheckpointError(f"{path} can not be read safely ({reason})") from None
+
+
+def survey_zip(path: Path, allow: Any) -> Any:
+    """Check the archive and the pickle of a zip file; the pickle's inert content.
+
+    Raises:
+        CheckpointError: compressed or overlapping entries, or storages larger than the file.
+    """
+    size = path.stat().st_size
+    try:
+        with zipfile.ZipFile(path) as archive:
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise CheckpointError(
+                    f"{path} is a compressed zip archive, not a torch.save file; unpack it and "
+                    "give a file from inside"
+                )
+            if sum(entry.file_size for entry in entries) > size:
+                raise CheckpointError(f"{path}: the archive claims more bytes than it has")
+            pickles = [e for e in entries if e.filename.rsplit("/", 1)[-1] == "data.pkl"]
+            if len(pickles) != 1:
+                raise CheckpointError(f"{path} is a zip archive, but not of torch.save")
+            if any("/code/" in entry.filename for entry in entries):
+                raise CheckpointError(
+                    f"{path} is a TorchScript program, not a checkpoint; save its state_dict()"
+                )
+            sizes = {e.filename: e.file_size for e in entries}
+            with archive.open(pickles[0]) as stream:
+                data = stream.read()
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
+        raise CheckpointError(f"{path} is a damaged archive ({error}); fetch it again") from None
+    with mapped(data) as pickled:
+        content = read_pickle(pickled, allow=allow, source=str(path))
+    folder = pickles[0].filename.removesuffix("data.pkl")
+    check_storages(content, path, {n.removeprefix(f"{folder}data/"): s for n, s in sizes.items()})
+    return content
+
+
+def survey_legacy(path: Path, allow: Any) -> None:
+    """Check the pickles of a file from before torch 1.6: magic, protocol, system, content, keys.
+
+    Raises:
+        CheckpointError: as ``survey_zip``.
+    """
+    with path.open("rb") as file, mapped(file) as stream:
+        for _ in range(3):
+            read_pickle(stream, allow=lambda name: False, source=str(path))  # noqa: ARG005
+        content = read_pickle(stream, allow=allow, source=str(path))
+    check_storages(content, path, None)
+
+
+def check_storages(content: Any, path: Path, sizes: dict[str, int] | None) -> None:
+    """Compare the claimed size of every storage with the bytes in the file.
+
+    Args:
+        content: what ``read_pickle`` made of the file.
+        path: the file.
+        sizes: bytes of every record of the archive; None for old files, where only the sum of
+            all is known.
+    """
+    total, seen, waiting = 0, set(), [content]
+    while waiting:
+        value = waiting.pop()
+        if id(value) in seen:
+            continue
+        if isinstance(value, (dict, list, tuple, Call, Persistent)):
+            seen.add(id(value))
+        if isinstance(value, dict):
+            waiting += value.values()
+        elif isinstance(value, (list, tuple)):
+            waiting += value
+        elif isinstance(value, Call):
+            waiting += [*value.arguments, value.state, *value.items.values(), *value.members]
+        elif isinstance(value, Persistent):
+            dtype, key, numel = storage_of(value, path)
+            needed = numel * dtype.itemsize
+            total += needed if key not in seen else 0
+            seen.add(key)  # type: ignore[arg-type]
+            if sizes is not None and sizes.get(key, -1) != needed:
+                raise CheckpointError(
+                    f"{path}: storage {key[:40]!r} claims {needed} bytes, the archive holds "
+                    f"{sizes.get(key, 0)}; it is damaged or hostile"
+                )
+    if total > path.stat().st_size:
+        raise CheckpointError(f"{path}: its tensors claim {total} bytes, more than the file has")
+
+
+def storage_of(value: Persistent, path: Path) -> tuple[torch.dtype, str, int]:
+    """(dtype, key, number of elements) of ``("storage", type, key, device, numel[, view])``."""
+    parts = value.identifier
+    if isinstance(parts, tuple) and len(parts) in (5, 6) and parts[0] in ("storage", b"storage"):
+        kind, key, numel = parts[1], parts[2], parts[4]
+        known = isinstance(kind, Name) and kind.name in STORAGES
+        if known and type(numel) is int and numel >= 0:
+            return STORAGES[kind.name], str(key), numel
+    raise CheckpointError(f"{path}: a storage of an unknown kind; the file is refused")
+
+
+class _Rebuilder:
+    """Makes tensors of the inert content, and None of what is metadata."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.archive = zipfile.ZipFile(path)
+        self.folder = next(
+            n.removesuffix("data.pkl") for n in self.archive.namelist() if n.endswith("data.pkl")
+        )
+        self.storages: dict[str, Tensor] = {}
+        if f"{self.folder}byteorder" in self.archive.namelist():
+            order = self.archive.read(f"{self.folder}byteorder")
+            if order != b"little":
+                raise CheckpointError(f"{path} was written on a big-endian machine")
+
+    def rebuild(self, value: Any, *, depth: int) -> Any:
+        """The value with tensors; nests deeper than 20 are cut."""
+        if depth > 20:
+            return None
+        if isinstance(value, dict):
+            return {k: self.rebuild(v, depth=depth + 1) for k, v in value.items()}
+        if isinstance(value, (list, tuple)):
+            return type(value)(self.rebuild(v, depth=depth + 1) for v in value)
+        if not isinstance(value, Call):
+            return None if isinstance(value, (Name, Persistent)) else value
+        if str(value.function) == "collections.OrderedDict":
+            return OrderedDict(
+                (k, self.rebuild(v, depth=depth + 1)) for k, v in value.items.items()
+            )
+        if value.function.name == "_rebuild_parameter":
+            return self.rebuild(value.arguments[0], depth=depth + 1)
+        if value.function.module == "torch._utils":
+            return self.tensor(*value.arguments[:4])
+        return None
+
+    def tensor(self, storage: Any, offset: Any, shape: Any, stride: Any) -> Tensor:
+        """A tensor over a storage, within its bounds."""
+        dtype, key, numel = storage_of(storage, self.path)
+        shape, stride = tuple(shape), tuple(stride)
+        plain = all(type(n) is int and n >= 0 for n in (offset, *shape, *stride))
+        last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+        if not plain or len(shape) > 8 or (0 not in shape and last >= numel):
+            raise CheckpointError(f"{self.path}: a tensor reaches beyond its storage")
+        if key not in self.storages:
+            data = bytearray(self.archive.read(f"{self.folder}data/{key}"))
+            flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)
+            self.storages[key] = flat
+        if 0 in shape:
+            return torch.empty(shape, dtype=dtype)
+        return self.storages[key].as_strided(shape, stride, offset).clone()
