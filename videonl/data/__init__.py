@@ -1,0 +1,1 @@
+"""Data: records of a video set, exact frames out of files, sampling, transforms."""

@@ -1,0 +1,147 @@
+"""Opening a file for decoding: regular files only, video formats only, and which stream is *the* video.
+
+A name or a file from a stranger must not make FFmpeg read anything else: a playlist that names
+other files, ``concat:``, an address, a device. So the file is opened by ``file:`` and its absolute
+path, and FFmpeg may use the ``file`` protocol and demuxers of video files alone.
+"""
+
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import av
+from av.stream import Discard, Disposition
+
+from videonl.errors import VideoError
+
+# Demuxers that read one file and nothing else. Not hls, dash, concat, image2, lavfi, sdp, imf...
+FORMATS = (
+    "mov,mp4,m4a,3gp,3g2,mj2",
+    "matroska,webm",
+    "avi",
+    "mpegts",
+    "mpeg",
+    "mpegvideo",
+    "flv",
+    "ogg",
+    "asf",
+    "gif",
+    "ivf",
+    "mxf",
+    "h264",
+    "hevc",
+)
+_OPTIONS = {
+    "protocol_whitelist": "file",
+    "format_whitelist": ",".join(FORMATS),
+    # Some wrong length in a hostile header must not make the demuxer allocate without end.
+    "max_streams": "64",
+}
+MAX_PIXELS = 1 << 26  # 67 million pixels a frame: 8K has 33 million
+
+
+@dataclass
+class Source:
+    """An open container and its video stream; every other stream is discarded while demuxing."""
+
+    path: Path
+    container: Any
+    stream: Any
+    video_streams: int
+
+    @property
+    def format(self) -> str:
+        """FFmpeg's name of the container format, for instance ``"avi"``."""
+        return str(self.container.format.name)
+
+    @property
+    def codec(self) -> str:
+        """FFmpeg's name of the codec (not of the decoder: AV1 is ``"av1"`` whoever decodes it)."""
+        return str(self.stream.codec_context.codec.canonical_name)
+
+    def close(self) -> None:
+        """Give the file back."""
+        self.container.close()
+
+
+def regular_file(path: str | os.PathLike[str]) -> Path:
+    """The path of a regular, non-empty file.
+
+    Raises:
+        VideoError: it is missing, a folder, a device or a pipe, empty, or not readable.
+    """
+    text = os.fspath(path)
+    if "\0" in text:
+        raise VideoError(f"{text!r} is no file name: it holds a NUL character")
+    try:
+        status = os.stat(text)
+    except OSError as error:
+        hint = "; videonl reads files, not addresses: download it first" if "://" in text else ""
+        raise VideoError(f"{text}: {error.strerror or error}{hint}") from error
+    if stat.S_ISDIR(status.st_mode):
+        raise VideoError(f"{text}: is a folder; name a video file")
+    if not stat.S_ISREG(status.st_mode):
+        raise VideoError(f"{text}: is not a regular file (a device, pipe or socket)")
+    if status.st_size == 0:
+        raise VideoError(f"{text}: the file is empty (0 bytes)")
+    if not os.access(text, os.R_OK):
+        raise VideoError(f"{text}: no permission to read this file")
+    return Path(text)
+
+
+def open_source(path: str | os.PathLike[str], *, threads: int = 1) -> Source:
+    """Open a regular file and choose its video stream.
+
+    The stream is FFmpeg's best video stream (``av_find_best_stream``: default disposition first,
+    then bit rate), as decord takes it; cover pictures are no video.
+
+    Args:
+        path: a regular file.
+        threads: decoder threads; 1 inside data loader workers.
+
+    Raises:
+        VideoError: not a regular file, not a known video format, or no video stream.
+    """
+    file = regular_file(path)
+    try:
+        container = av.open(f"file:{file.absolute()}", options=_OPTIONS, metadata_errors="replace")
+    except (av.FFmpegError, OSError, ValueError) as error:
+        raise VideoError(f"{path}: not a readable video file ({reason(error)})") from error
+    try:
+        stream, count = _choose(container, path)
+        for other in container.streams:
+            if other.index != stream.index:
+                other.discard = Discard.all
+        stream.codec_context.thread_count = threads
+        stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
+    except BaseException:
+        container.close()
+        raise
+    return Source(file, container, stream, count)
+
+
+def reason(error: BaseException) -> str:
+    """FFmpeg's words for an error, without its errno and the file name."""
+    return str(getattr(error, "strerror", None) or error).strip().rstrip(".")
+
+
+def _choose(container: Any, path: str | os.PathLike[str]) -> tuple[Any, int]:
+    videos = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
+    if not videos:
+        kinds = sorted({s.type for s in container.streams})
+        raise VideoError(
+            f"{path}: has no video stream (only {', '.join(kinds) or 'nothing readable'})"
+        )
+    best = container.streams.best("video")
+    stream = best if any(s.index == best.index for s in videos) else videos[0]
+    context = stream.codec_context
+    if context is None:
+        raise VideoError(f"{path}: no decoder for its video stream")
+    if context.width * context.height > MAX_PIXELS:
+        raise VideoError(
+            f"{path}: frames of {context.width}x{context.height} are larger than videonl reads "
+            f"({MAX_PIXELS} pixels)"
+        )
+    return stream, len(videos)

@@ -1,0 +1,193 @@
+"""The LightningDataModule: a folder in, batches of uint8 videos out."""
+
+import os
+from typing import Any
+
+import lightning as L
+import torch
+from torch.utils.data import DataLoader
+
+from videonl.data.dataset import Item, VideoDataset, collate
+from videonl.data.records import (
+    SPLITS,
+    Record,
+    check_root,
+    folder_class_names,
+    folder_records,
+    scan_split,
+    split_folder,
+)
+from videonl.data.samplers import EvaluationSampler, TrainingSampler
+from videonl.data.video import Decoder
+from videonl.errors import DatasetError
+
+
+def default_workers() -> int:
+    """Worker processes if nobody says: one per core that this process may use, at most 8."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return min(cores or 1, 8)
+
+
+class VideoDataModule(L.LightningDataModule):
+    """Videos of a folder ``root/{train,val,test}/<class>/*`` for the Trainer.
+
+    A batch is ``{"video": uint8 (B, V, T, H, W, 3), "label": int64 (B,), "index": int64 (B,), …}``,
+    see :func:`videonl.data.dataset.collate`; ``to_clips`` makes the network's input of it on the
+    device.
+
+    The loaders split the videos among processes themselves, without padding: use
+    ``Trainer(use_distributed_sampler=False)``.
+
+    Attributes:
+        class_names: after ``setup``: the classes of train/, in canonical order.
+        census: after ``setup``: per split, the number of videos found per class.
+    """
+
+    def __init__(
+        self,
+        root: str,
+        *,
+        frames: int = 8,
+        stride: int = 8,
+        short_side: int = 256,
+        crop: int = 224,
+        jitter: tuple[int, int] | None = None,
+        fps: float | None = None,
+        short_video: str = "loop",
+        batch_size: int = 8,
+        num_workers: int | None = None,
+        views: tuple[int, int] = (10, 3),
+        val_views: tuple[int, int] = (1, 1),
+        seed: int = 0,
+        decoder: Decoder = "auto",
+    ) -> None:
+        """Make the data module; nothing is read before ``setup``.
+
+        Args:
+            root: the data set's folder.
+            frames: frames per clip.
+            stride: step between them.
+            short_side: short side of test frames, in pixels.
+            crop: side of the training crop.
+            jitter: range of the short side in training; default ``(short_side, 1.25 *
+                short_side)``.
+            fps: None: count frames; a number: sample by time.
+            short_video: ``"loop"`` or ``"pad"``, for videos shorter than a clip.
+            batch_size: videos per batch and process in training; evaluation uses as many clips.
+            num_workers: worker processes per loader; default one per core, at most 8; 0 = none.
+            views: clips and crops per video in testing.
+            val_views: the same in validation.
+            seed: of order and augmentation.
+            decoder: see :func:`videonl.data.video.open_video`.
+        """
+        super().__init__()
+        if crop > short_side:
+            raise DatasetError(f"crop={crop} is larger than short_side={short_side}")
+        self.root = str(root)
+        self.preprocessing: dict[str, Any] = {
+            "frames": frames,
+            "stride": stride,
+            "short_side": short_side,
+            "crop": crop,
+            "fps": fps,
+            "short_video": short_video,
+        }
+        self.jitter = tuple(jitter) if jitter else (short_side, round(short_side * 1.25))
+        self.batch_size = batch_size
+        self.num_workers = default_workers() if num_workers is None else num_workers
+        self.views, self.val_views = tuple(views), tuple(val_views)
+        self.seed = seed
+        self.decoder = decoder
+        self.class_names: list[str] = []
+        self.census: dict[str, dict[str, int]] = {}
+        self.records: dict[str, list[Record]] = {}
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes; after ``setup``."""
+        return len(self.class_names)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Read the folder: class names, records, census. ``stage``: fit, validate, test or predict."""
+        needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(
+            stage or "", ()
+        )
+        if not self.class_names:
+            self._scan()
+        for split in needed:
+            if split not in self.records:
+                raise DatasetError(
+                    f"{self.root} has no {split} folder (it has: {', '.join(self.records)})"
+                )
+
+    def _scan(self) -> None:
+        root = check_root(self.root)
+        scans = {s: scan_split(root, s) for s in SPLITS if split_folder(root, s)}
+        self.class_names = folder_class_names(list(scans.values()))
+        for split, scan in scans.items():
+            self.records[split] = folder_records(scan, self.class_names, split=split)
+            counts = [0] * len(self.class_names)
+            for record in self.records[split]:
+                counts[record.label or 0] += 1
+            self.census[split] = dict(zip(self.class_names, counts, strict=True))
+
+    def train_dataloader(self) -> DataLoader[Item]:
+        """One random clip per video, in a new order every epoch."""
+        rank, world = self._process()
+        dataset = self._dataset("train", training=True, views=(1, 1))
+        sampler = TrainingSampler(len(dataset), seed=self.seed, rank=rank, world_size=world)
+        return self._loader(
+            dataset, sampler, self.batch_size, drop_last=len(sampler) > self.batch_size
+        )
+
+    def val_dataloader(self) -> DataLoader[Item]:
+        """Every validation video once, ``val_views``."""
+        return self._evaluation_loader("val", self.val_views)
+
+    def test_dataloader(self) -> DataLoader[Item]:
+        """Every test video once, ``views``."""
+        return self._evaluation_loader("test", self.views)
+
+    def predict_dataloader(self) -> DataLoader[Item]:
+        """Every video of test/ (or val/, or train/) once, ``views``."""
+        split = next(s for s in ("test", "val", "train") if s in self.records)
+        return self._evaluation_loader(split, self.views)
+
+    def _evaluation_loader(self, split: str, views: tuple[int, ...]) -> DataLoader[Item]:
+        rank, world = self._process()
+        dataset = self._dataset(split, training=False, views=views)
+        sampler = EvaluationSampler(len(dataset), rank=rank, world_size=world)
+        batch = max(1, self.batch_size // (views[0] * views[1]))
+        return self._loader(dataset, sampler, batch, drop_last=False)
+
+    def _dataset(self, split: str, *, training: bool, views: tuple[int, ...]) -> VideoDataset:
+        return VideoDataset(
+            self.records[split],
+            preprocessing=self.preprocessing,
+            training=training,
+            views=(views[0], views[1]),
+            jitter=(self.jitter[0], self.jitter[1]),
+            seed=self.seed,
+            rank=self._process()[0],
+            decoder=self.decoder,
+        )
+
+    def _loader(
+        self, dataset: VideoDataset, sampler: Any, batch_size: int, *, drop_last: bool
+    ) -> DataLoader[Item]:
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=sampler,
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            drop_last=drop_last,
+            persistent_workers=self.num_workers > 0,
+        )
+
+    def _process(self) -> tuple[int, int]:
+        """(rank, number of processes) of the Trainer, (0, 1) without one."""
+        if self.trainer is None:
+            return 0, 1
+        return self.trainer.global_rank, self.trainer.world_size

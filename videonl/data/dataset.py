@@ -1,0 +1,142 @@
+"""A map-style data set of video files: item = uint8 views of one video, ready to stack."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from videonl.data.records import Record
+from videonl.data.sampling import random_clip, sample_generator
+from videonl.data.transforms import crop as cut
+from videonl.data.video import Decoder, open_video
+from videonl.data.views import clip_shape, read_views
+from videonl.errors import DatasetError, VideoError
+
+Item = dict[str, Any]
+
+
+class VideoDataset(Dataset[Item]):
+    """Videos as uint8 views.
+
+    An item is ``{"video": uint8 (V, T, H, W, 3), "label": int, "index": int, "path": str}``. In
+    training there is one view: a random clip, short side jittered, cropped at random. In evaluation
+    the views are ``clips x crops`` (views.py).
+
+    An index is an ``int`` or a pair ``(epoch, index)``: all randomness of a sample comes from
+    ``(seed, epoch, index, rank)``, whichever worker draws it.
+
+    A bad file in evaluation gives an item with ``"error"`` and no video; in training another video
+    is drawn in its place and ``"replaced"`` tells ``(path, reason)`` of every file that failed.
+    """
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        *,
+        preprocessing: Mapping[str, Any],
+        training: bool = False,
+        views: tuple[int, int] = (1, 1),
+        jitter: tuple[int, int] | None = None,
+        seed: int = 0,
+        rank: int = 0,
+        decoder: Decoder = "auto",
+        attempts: int = 8,
+    ) -> None:
+        if not records:
+            raise DatasetError("a data set without videos: nothing to read")
+        self.paths = np.array([os.fspath(r.path) for r in records], dtype=np.str_)
+        self.labels = np.array([-1 if r.label is None else r.label for r in records], np.int64)
+        self.preprocessing = dict(preprocessing)
+        self.training = training
+        self.views = views
+        short = int(preprocessing["short_side"])
+        self.jitter = jitter or (short, short)
+        self.seed, self.rank = seed, rank
+        self.decoder = decoder
+        self.attempts = attempts
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, key: int | tuple[int, int]) -> Item:
+        epoch, index = key if isinstance(key, tuple) else (0, key)
+        if not 0 <= index < len(self):
+            raise IndexError(f"index {index} is outside a data set of {len(self)} videos")
+        return self._training_item(epoch, index) if self.training else self._test_item(index)
+
+    def _item(self, index: int, video: torch.Tensor) -> Item:
+        return {
+            "video": video,
+            "label": int(self.labels[index]),
+            "index": index,
+            "path": str(self.paths[index]),
+        }
+
+    def _test_item(self, index: int) -> Item:
+        clips, crops = self.views
+        try:
+            with open_video(str(self.paths[index]), decoder=self.decoder) as video:
+                frames = read_views(video, self.preprocessing, clips=clips, crops=crops).frames
+        except VideoError as error:
+            return {"index": index, "path": str(self.paths[index]), "error": str(error)}
+        return self._item(index, frames)
+
+    def _training_item(self, epoch: int, index: int) -> Item:
+        generator = sample_generator(self.seed, epoch, index, self.rank)
+        replaced: list[tuple[str, str]] = []
+        chosen = index
+        for _ in range(self.attempts):
+            try:
+                item = self._item(chosen, self._random_clip(chosen, generator))
+            except VideoError as error:
+                replaced.append((str(self.paths[chosen]), str(error)))
+                chosen = int(generator.integers(len(self)))
+            else:
+                item["replaced"] = replaced
+                return item
+        raise DatasetError(
+            f"{self.attempts} videos in a row can not be read, the last: {replaced[-1][1]}; "
+            "run `videonl check` on the data folder"
+        )
+
+    def _random_clip(self, index: int, generator: np.random.Generator) -> torch.Tensor:
+        shape = clip_shape(self.preprocessing)
+        size = int(self.preprocessing["crop"])
+        low, high = self.jitter
+        short_side = int(generator.integers(low, high + 1))
+        with open_video(str(self.paths[index]), decoder=self.decoder) as video:
+            times = video.times() if shape.fps is not None else None
+            indices = random_clip(video.num_frames, shape, generator, times=times)
+            frames = video.read(indices, short_side=short_side)  # (T, H, W, 3)
+        top = int(generator.integers(frames.shape[1] - size + 1))
+        left = int(generator.integers(frames.shape[2] - size + 1))
+        return cut(frames, top, left, size, size).contiguous()[None]
+
+
+def collate(items: Sequence[Item]) -> dict[str, Any]:
+    """Stack items to a batch.
+
+    Returns:
+        ``video`` uint8 (B, V, T, H, W, 3), ``label`` and ``index`` int64 (B,), ``path`` list of B,
+        and
+
+        - ``missing``: ``[(index, path, reason)]`` of the videos of an evaluation batch that can not
+          be read; they are *not* among the B (which may be 0: then ``video`` is empty);
+        - ``replaced``: ``[(path, reason)]`` of the training videos another one was drawn for.
+    """
+    good = [item for item in items if "error" not in item]
+    missing = [(i["index"], i["path"], i["error"]) for i in items if "error" in i]
+    videos = [item["video"] for item in good]
+    return {
+        "video": torch.stack(videos)
+        if videos
+        else torch.zeros(0, 1, 1, 1, 1, 3, dtype=torch.uint8),
+        "label": torch.tensor([item["label"] for item in good], dtype=torch.int64),
+        "index": torch.tensor([item["index"] for item in good], dtype=torch.int64),
+        "path": [item["path"] for item in good],
+        "missing": missing,
+        "replaced": [pair for item in good for pair in item.get("replaced", ())],
+    }

@@ -1,0 +1,152 @@
+"""The table of a file's frames: which packet shows frame ``i``, and where decoding may start for it.
+
+Two kinds of table, both exact:
+
+- *packets*: demuxing alone (no decoding; about 1 ms for 10 s of video) gives the presentation time
+  of every packet, and with the codecs and containers below one packet is one frame, so the frames
+  in order of time are the frames of a full sequential decode. Decoding may start at packets that
+  reset the decoder; for H.264 the flag "key frame" of a container is not enough (an I-frame that is
+  no IDR), so the NAL unit itself is read.
+- *sequential*: everything else (MPEG-4 in AVI with packed or dropped pictures, H.263, MPEG-1,
+  missing or repeated times, damaged starts). The frames are those that decoding from the start
+  gives.
+"""
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+# Containers whose packets carry their own, true times.
+TIMED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+# Codecs of which one packet shows one frame (VP8 and VP9: if it is marked as shown).
+ONE_FRAME_CODECS = {"h264", "hevc", "vp8", "vp9", "av1", "mjpeg", "png", "prores", "dnxhd", "ffv1"}
+
+
+@dataclass(frozen=True)
+class PacketInfo:
+    """What the table keeps of a packet; the index in the list is its place in decoding order."""
+
+    pts: int | None
+    dts: int | None
+    entry: bool  # decoding may start here
+    shown: bool  # not discarded by an edit list, not damaged, not a hidden frame
+
+
+@dataclass
+class FrameTable:
+    """Frames in order of display, for a file whose packets tell them all."""
+
+    packets: list[PacketInfo]
+    frame_packet: np.ndarray  # int64 (frames,): decoding position of frame i
+    frame_pts: np.ndarray  # int64 (frames,): presentation time in stream ticks
+    entries: np.ndarray = field(repr=False)  # decoding positions of the packets to start at
+    entry_pts: np.ndarray = field(repr=False)
+    place: dict[tuple[int | None, int | None], int] = field(repr=False)  # (pts, dts) -> position
+
+    def __len__(self) -> int:
+        return len(self.frame_pts)
+
+    def start(self, frame: int) -> int:
+        """Decoding position of the last packet from which frame ``frame`` decodes exactly.
+
+        Pictures that come after an entry point but are shown before it (leading pictures of an open
+        group) may lean on the group before, so the entry must not be later than the frame in either
+        order.
+        """
+        usable = (self.entries <= self.frame_packet[frame]) & (
+            self.entry_pts <= self.frame_pts[frame]
+        )
+        return int(self.entries[usable][-1])
+
+
+def build_table(
+    packets: Sequence[PacketInfo], codec: str, container_format: str
+) -> FrameTable | None:
+    """The table of frames, or None where packets do not tell the frames exactly."""
+    shown = [(p.pts, i) for i, p in enumerate(packets) if p.shown]
+    if codec not in ONE_FRAME_CODECS or container_format not in TIMED_FORMATS or not shown:
+        return None
+    if not packets[0].entry or any(p.pts is None for p in packets):
+        return None
+    order = sorted(shown)  # type: ignore[type-var]
+    pts = np.array([time for time, _ in order], np.int64)
+    if (np.diff(pts) <= 0).any():
+        return None  # two frames at one time: their order is not known
+    if pts[0] < packets[0].pts:  # type: ignore[operator]
+        return None  # leading pictures without the group they lean on: the decoder drops some
+    dts = [p.dts for p in packets if p.dts is not None]
+    if any(b <= a for a, b in itertools.pairwise(dts)):
+        return None
+    entries = [i for i, p in enumerate(packets) if p.entry]
+    place = {(p.pts, p.dts): i for i, p in enumerate(packets)}
+    return FrameTable(
+        packets=list(packets),
+        frame_packet=np.array([i for _, i in order], np.int64),
+        frame_pts=pts,
+        entries=np.array(entries, np.int64),
+        entry_pts=np.array([packets[i].pts for i in entries], np.int64),
+        place=place,
+    )
+
+
+class PacketReader:
+    """Reads from the bytes of a packet what the container does not tell reliably."""
+
+    def __init__(self, codec: str, extradata: bytes | None) -> None:
+        self.codec = codec
+        self.length_size = 0  # bytes of a NAL unit's length; 0 = start codes (Annex B)
+        if extradata and extradata[0] == 1:
+            if codec == "h264" and len(extradata) > 4:
+                self.length_size = (extradata[4] & 3) + 1
+            elif codec == "hevc" and len(extradata) > 21:
+                self.length_size = (extradata[21] & 3) + 1
+
+    def info(self, packet: Any) -> PacketInfo:
+        """What the table needs to know of a packet."""
+        shown = not (packet.is_discard or packet.is_corrupt)
+        entry = bool(packet.is_keyframe) and not packet.is_corrupt
+        if self.codec in ("vp8", "vp9"):
+            shown = shown and self._is_shown(memoryview(packet))
+        elif entry and self.codec in ("h264", "hevc"):
+            entry = self._resets(memoryview(packet))
+        return PacketInfo(packet.pts, packet.dts, entry, shown)
+
+    def _is_shown(self, data: memoryview) -> bool:
+        """Whether a VP8 or VP9 packet shows a frame (RFC 6386 section 9.1; VP9 section 6.2)."""
+        first = data[0]
+        if self.codec == "vp8":
+            return bool(first & 0x10)
+        if data[-1] & 0xE0 == 0xC0:
+            return True  # a superframe: hidden frames packed with a shown one
+        shift = first >> 4 & 3 == 3  # profile 3 has a reserved bit before these
+        return bool(first & (0x08 >> shift)) or bool(first & (0x02 >> shift))
+
+    def _resets(self, data: memoryview) -> bool:
+        """Whether the first slice is an IDR (H.264 type 5) or IRAP (HEVC types 16 to 21) picture."""
+        for position in self._units(data):
+            head = data[position]
+            if self.codec == "h264":
+                if 1 <= head & 0x1F <= 5:
+                    return head & 0x1F == 5
+            elif head >> 1 & 0x3F < 32:
+                return 16 <= head >> 1 & 0x3F <= 21
+        return False
+
+    def _units(self, data: memoryview) -> list[int]:
+        """Offsets of the NAL units' headers in a packet."""
+        if self.length_size:
+            offsets, position = [], 0
+            while position + self.length_size < len(data) and len(offsets) < 64:
+                size = int.from_bytes(data[position : position + self.length_size], "big")
+                offsets.append(position + self.length_size)
+                position += self.length_size + size
+            return offsets
+        text = bytes(data[:65536])
+        offsets, found = [], text.find(b"\0\0\1")
+        while found >= 0 and found + 3 < len(text):
+            offsets.append(found + 3)
+            found = text.find(b"\0\0\1", found + 3)
+        return offsets

@@ -1,0 +1,168 @@
+"""Records: which video file belongs to which class. Reads folders; lists are in lists.py."""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from videonl.data.class_order import order_classes
+from videonl.errors import DatasetError
+
+VIDEO_EXTENSIONS = frozenset(
+    [
+        ".mp4",
+        ".avi",
+        ".mkv",
+        ".webm",
+        ".mov",
+        ".m4v",
+        ".mpg",
+        ".mpeg",
+        ".wmv",
+        ".flv",
+        ".ts",
+        ".3gp",
+        ".ogv",
+        ".gif",
+    ]
+)
+SPLITS = ("train", "val", "test")
+_SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("val", "valid", "validation"),
+    "test": ("test", "testing"),
+}
+
+
+@dataclass(frozen=True)
+class Record:
+    """A video file and what it shows.
+
+    Attributes:
+        path: the file.
+        label: class number, None if unknown.
+        labels: all class numbers of a multi-label video (``label`` is the first).
+    """
+
+    path: str
+    label: int | None
+    labels: tuple[int, ...] = ()
+
+
+def is_video(name: str) -> bool:
+    """Whether a file name has the extension of a video (and is not hidden)."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS
+
+
+def split_folder(root: Path, split: str) -> Path | None:
+    """``root/train`` (or ``training`` …) if it exists."""
+    for name in _SPLIT_NAMES[split]:
+        if (root / name).is_dir():
+            return root / name
+    return None
+
+
+def list_videos(folder: Path) -> list[str]:
+    """Paths of the video files directly in a folder, sorted."""
+    with os.scandir(folder) as entries:
+        return sorted(e.path for e in entries if is_video(e.name) and e.is_file())
+
+
+def class_folders(split: Path) -> list[str]:
+    """Names of the class folders of a split, sorted."""
+    with os.scandir(split) as entries:
+        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+
+
+def check_root(root: str | os.PathLike[str]) -> Path:
+    """The data set's folder, if it has the layout ``root/{train,val,test}/<class>/<video>``.
+
+    Raises:
+        DatasetError: one sentence that says what is there instead and what to do.
+    """
+    folder = Path(root)
+    if not folder.is_dir():
+        state = "is a file" if folder.exists() else "does not exist"
+        raise DatasetError(f"the data folder {folder} {state}; give the folder that holds train/")
+    if any(split_folder(folder, split) for split in SPLITS):
+        return folder
+    with os.scandir(folder) as entries:
+        children = sorted(entries, key=lambda e: e.name)
+    folders = [e for e in children if e.is_dir()]
+    classes = [e.name for e in folders if list_videos(Path(e.path))]
+    want = f"videonl reads {folder.name}/{{train,val,test}}/<class>/<video file>"
+    if classes:
+        raise DatasetError(
+            f"{folder} holds class folders ({_few(classes)}) but no train, val or test folder; {want}: "
+            "move some videos of every class to train/ and the others to val/"
+        )
+    if any(is_video(e.name) for e in children):
+        raise DatasetError(f"{folder} holds video files without class folders or a list; {want}")
+    if not children:
+        raise DatasetError(f"the data folder {folder} is empty; {want}")
+    raise DatasetError(
+        f"{folder} holds no train, val or test folder (it holds {_few([e.name for e in children])}); "
+        f"{want}"
+    )
+
+
+def scan_split(root: Path, split: str) -> dict[str, list[str]]:
+    """Class folder name -> its video files, for one split.
+
+    Raises:
+        DatasetError: the split is missing, has no class folders or no videos.
+    """
+    folder = split_folder(root, split)
+    if folder is None:
+        there = [s for s in SPLITS if split_folder(root, s)]
+        raise DatasetError(f"{root} has no {split} folder (it has: {', '.join(there)})")
+    found = {name: list_videos(folder / name) for name in class_folders(folder)}
+    if not found:
+        loose = list_videos(folder)
+        what = f"{len(loose)} videos without class folders" if loose else "nothing to read"
+        raise DatasetError(f"{folder} holds {what}; put the videos into {folder.name}/<class>/")
+    if not any(found.values()):
+        raise DatasetError(
+            f"the class folders of {folder} hold no video files "
+            f"({', '.join(sorted(VIDEO_EXTENSIONS))})"
+        )
+    return found
+
+
+def folder_class_names(scans: Sequence[dict[str, list[str]]]) -> list[str]:
+    """Class names of the first split scanned (train), in canonical order.
+
+    Raises:
+        DatasetError: a later split has a class that the first lacks.
+    """
+    return order_classes(scans[0])
+
+
+def folder_records(
+    scan: dict[str, list[str]], class_names: Sequence[str], *, split: str
+) -> list[Record]:
+    """The records of a split, classes in the order of ``class_names``.
+
+    Raises:
+        DatasetError: the split has a class that is not among ``class_names``.
+    """
+    from videonl.data.class_order import normalised
+
+    number = {normalised(name): i for i, name in enumerate(class_names)}
+    strange = [name for name in scan if scan[name] and normalised(name) not in number]
+    if strange:
+        raise DatasetError(
+            f"{split}/ has classes that are not among the {len(class_names)} known ones: "
+            f"{_few(strange)}; add them to train/ or remove them from {split}/"
+        )
+    return [
+        Record(path, number[normalised(name)])
+        for name in sorted(scan, key=lambda n: number.get(normalised(n), -1))
+        for path in scan[name]
+    ]
+
+
+def _few(names: Iterable[str], most: int = 4) -> str:
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more

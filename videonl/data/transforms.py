@@ -1,0 +1,81 @@
+"""Crops of uint8 frames, and the step from uint8 frames to the float clips a network sees.
+
+Frames stay uint8 (…, H, W, 3) until they are on the device: a quarter of the bytes through the
+workers, and the permuted float clip is already in ``channels_last_3d`` order.
+"""
+
+from collections.abc import Sequence
+
+import torch
+
+from videonl.errors import VideoNLError
+
+
+def to_clips(
+    video: torch.Tensor,
+    *,
+    mean: Sequence[float],
+    std: Sequence[float],
+    dtype: torch.dtype = torch.float32,
+) -> torch.Tensor:
+    """Normalise: ``(video / 255 - mean) / std``, and put the channels first.
+
+    Args:
+        video: uint8 (…, T, H, W, 3), RGB.
+        mean: per channel, in units of 0 to 1.
+        std: per channel, in units of 0 to 1.
+        dtype: of the result.
+
+    Returns:
+        (…, 3, T, H, W), a permuted view: every clip is ``channels_last_3d`` without a copy.
+
+    Raises:
+        ValueError: the last dimension is not 3 or the frames are not uint8.
+    """
+    if video.ndim < 4 or video.shape[-1] != 3:
+        raise ValueError(f"video must be (..., T, H, W, 3), got {tuple(video.shape)}")
+    if video.dtype != torch.uint8:
+        raise ValueError(f"video must be uint8 (0 to 255), got {video.dtype}")
+    scale = torch.tensor([1 / (255 * s) for s in std], dtype=dtype, device=video.device)
+    shift = torch.tensor(
+        [-m / s for m, s in zip(mean, std, strict=True)], dtype=dtype, device=video.device
+    )
+    clips = torch.addcmul(shift, video.to(dtype), scale)
+    return clips.movedim(-1, -4)  # (..., 3, T, H, W)
+
+
+def crop(frames: torch.Tensor, top: int, left: int, height: int, width: int) -> torch.Tensor:
+    """Cut (…, H, W, C) to (…, height, width, C)."""
+    if not (0 <= top <= frames.shape[-3] - height and 0 <= left <= frames.shape[-2] - width):
+        raise VideoNLError(
+            f"a crop of {height}x{width} at ({top}, {left}) is not inside frames of "
+            f"{frames.shape[-3]}x{frames.shape[-2]}; short_side must be at least crop"
+        )
+    return frames[..., top : top + height, left : left + width, :]
+
+
+def center_crop(frames: torch.Tensor, size: int) -> torch.Tensor:
+    """The middle ``size`` x ``size`` of (…, H, W, C)."""
+    height, width = frames.shape[-3:-1]
+    return crop(frames, (height - size) // 2, (width - size) // 2, size, size)
+
+
+def three_crops(frames: torch.Tensor, size: int) -> list[torch.Tensor]:
+    """Three squares along the longer side: its begin, middle and end; centred on the other side."""
+    height, width = frames.shape[-3:-1]
+    places = []
+    for step in (0, 1, 2):
+        if width >= height:
+            places.append(((height - size) // 2, (width - size) * step // 2))
+        else:
+            places.append(((height - size) * step // 2, (width - size) // 2))
+    return [crop(frames, top, left, size, size) for top, left in places]
+
+
+def spatial_views(frames: torch.Tensor, crops: int, *, crop_size: int) -> list[torch.Tensor]:
+    """``crops`` square views of (…, H, W, C): 1 = the centre, 3 = along the longer side."""
+    if crops == 1:
+        return [center_crop(frames, crop_size)]
+    if crops == 3:
+        return three_crops(frames, crop_size)
+    raise VideoNLError(f"crops must be 1 or 3, got {crops} (views are CLIPSxCROPS, e.g. 10x3)")

@@ -1,0 +1,238 @@
+"""A video file as an exact array of frames: frame ``i`` is the i-th frame of a full sequential decode.
+
+    with open_video("clip.mp4") as video:
+        frames = video.read([0, 8, 16], short_side=256)   # uint8 (3, H, W, 3), RGB
+        seconds = video.times([0, 8, 16])
+
+Whatever the container says, :meth:`Video.read` returns exactly the frames asked for or raises one
+:class:`~videonl.errors.VideoError` with the reason. Rotation metadata is applied. Pixels are taken
+as square, as all published recipes do.
+"""
+
+import os
+from collections.abc import Sequence
+from types import TracebackType
+from typing import Literal
+
+import numpy as np
+import torch
+
+from videonl.data.container import Source, open_source
+from videonl.data.decord_reader import decord_obstacle, read_with_decord
+from videonl.data.frame_table import FrameTable, PacketReader, build_table
+from videonl.data.packet_decoder import PacketDecoder, TableError
+from videonl.data.pictures import Pictures
+from videonl.data.sequential_decoder import SequentialDecoder
+from videonl.errors import VideoError
+
+Decoder = Literal["auto", "pyav", "decord"]
+DECODERS = ("auto", "pyav", "decord")
+
+
+def open_video(
+    path: str | os.PathLike[str], *, decoder: Decoder = "auto", threads: int = 1
+) -> "Video":
+    """Open a video file; use it as a context manager.
+
+    Args:
+        path: a regular file (never an address, a playlist or an FFmpeg protocol).
+        decoder: ``"pyav"``, ``"decord"``, or ``"auto"``: the faster one that is exact for this
+            file, which is PyAV (see benchmarks/decode.py). ``"decord"`` refuses the files that
+            decord does not read exactly, instead of quietly using another decoder.
+        threads: decoder threads (PyAV); keep 1 inside data loader workers.
+
+    Raises:
+        VideoError: the file is missing, no video, without frames, or not exact with that decoder.
+    """
+    if decoder not in DECODERS:
+        raise VideoError(f"decoder={decoder!r} is unknown; use one of {', '.join(DECODERS)}")
+    return Video(open_source(path, threads=threads), decoder=decoder)
+
+
+class Video:
+    """An open video; made by :func:`open_video`.
+
+    Attributes:
+        path: the file, as given.
+        decoder: ``"pyav"`` or ``"decord"``: who decodes the frames.
+        num_frames: frames that a full decode gives (not what the header claims).
+        declared_frames: what the header claims, 0 if nothing.
+        damage: None, or why decoding from the start stops early.
+    """
+
+    def __init__(self, source: Source, *, decoder: Decoder) -> None:
+        self._source = source
+        self.path = source.path
+        self.damage: str | None = None
+        self.declared_frames = int(source.stream.frames)
+        self._pictures = Pictures(str(source.path))
+        self._size: tuple[int, int] | None = None
+        try:
+            self._table = self._read_table()
+            self._sequential: SequentialDecoder | None = None
+            if self._table is None:
+                self._count_frames()
+            if self.num_frames == 0:
+                why = f" ({self.damage})" if self.damage else ""
+                raise VideoError(f"{self.path}: has a video stream but no frames{why}")
+            self.decoder = "decord" if decoder == "decord" else "pyav"
+            obstacle = decord_obstacle(source, self._table) if decoder == "decord" else None
+            if obstacle:
+                raise VideoError(
+                    f"{self.path}: decord does not read this file exactly ({obstacle}); "
+                    "use decoder='auto' or 'pyav'"
+                )
+        except BaseException:
+            source.close()
+            raise
+
+    def _read_table(self) -> FrameTable | None:
+        """Demux the whole stream once; leaves the container at its end."""
+        import av
+
+        stream = self._source.stream
+        codec = self._source.codec
+        reader = PacketReader(codec, stream.codec_context.extradata)
+        packets = []
+        try:
+            for packet in self._source.container.demux(stream):
+                if packet.size:
+                    packets.append(reader.info(packet))
+        except (av.FFmpegError, OSError):
+            return None  # damaged in the middle: only decoding tells what is there
+        return build_table(packets, codec, self._source.format)
+
+    def _count_frames(self) -> None:
+        self._sequential = SequentialDecoder(self._source, self._pictures)
+        self.damage = self._sequential.damage
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in the file."""
+        if self._table is not None:
+            return len(self._table)
+        return len(self._sequential) if self._sequential is not None else 0
+
+    @property
+    def exact_by(self) -> str:
+        """``"packets"`` or ``"sequential"``: how the frames are found (frame_table.py)."""
+        return "packets" if self._table is not None else "sequential"
+
+    @property
+    def height(self) -> int:
+        """Height in pixels, after rotation."""
+        return self._shape()[0]
+
+    @property
+    def width(self) -> int:
+        """Width in pixels, after rotation."""
+        return self._shape()[1]
+
+    def _shape(self) -> tuple[int, int]:
+        if self._size is None:
+            self._size = self._read_pyav([0], None).shape[1:3]  # type: ignore[assignment]
+        assert self._size is not None
+        return self._size
+
+    @property
+    def fps(self) -> float:
+        """Mean frames per second over the whole file."""
+        times = self._seconds()
+        if len(times) > 1 and times[-1] > times[0]:
+            return float((len(times) - 1) / (times[-1] - times[0]))
+        return self._nominal_fps()
+
+    def _nominal_fps(self) -> float:
+        rate = self._source.stream.average_rate or self._source.stream.guessed_rate
+        return float(rate) if rate else 25.0
+
+    def _seconds(self) -> np.ndarray:
+        """float64 (num_frames,): seconds from the first frame, increasing."""
+        if self._table is not None:
+            pts: np.ndarray | None = self._table.frame_pts
+        else:
+            assert self._sequential is not None
+            pts = self._sequential.pts
+        if pts is None:  # missing or not increasing: the nominal rate is all there is
+            return np.arange(self.num_frames) / self._nominal_fps()
+        return (pts - pts[0]) * float(self._source.stream.time_base)
+
+    def times(self, indices: Sequence[int] | None = None) -> np.ndarray:
+        """Seconds from the first frame to the frames ``indices`` (default: all), float64."""
+        seconds = self._seconds()
+        return seconds if indices is None else seconds[self._checked(indices)]
+
+    def read(self, indices: Sequence[int], *, short_side: int | None = None) -> torch.Tensor:
+        """Decode frames.
+
+        Args:
+            indices: frame numbers in any order, repeats allowed.
+            short_side: scale while decoding so that the shorter side has this many pixels; the
+                longer side is rounded. None: the frames as they are.
+
+        Returns:
+            uint8 (len(indices), H, W, 3), RGB.
+
+        Raises:
+            VideoError: an index is outside the file, or a frame can not be decoded.
+        """
+        wanted = self._checked(indices)
+        if short_side is not None and short_side < 1:
+            raise VideoError(f"short_side must be at least 1, got {short_side}")
+        if not wanted:
+            raise VideoError(f"{self.path}: no frame indices to read")
+        unique, back = np.unique(np.array(wanted, np.int64), return_inverse=True)
+        frames = self._read(unique.tolist(), short_side)
+        if len(unique) != len(wanted) or (back != np.arange(len(back))).any():
+            frames = frames[back]
+        return torch.from_numpy(frames)
+
+    def _checked(self, indices: Sequence[int]) -> list[int]:
+        wanted = [int(i) for i in indices]
+        for index in wanted:
+            if not 0 <= index < self.num_frames:
+                why = f"; {self.damage}" if self.damage else ""
+                raise VideoError(
+                    f"{self.path}: frame {index} is outside the {self.num_frames} frames{why}"
+                )
+        return wanted
+
+    def _read(self, wanted: list[int], short_side: int | None) -> np.ndarray:
+        if self.decoder == "decord":
+            size = self._pictures.scaled(*self._shape(), short_side)
+            return read_with_decord(self.path, wanted, size, self.num_frames)
+        return self._read_pyav(wanted, short_side)
+
+    def _read_pyav(self, wanted: list[int], short_side: int | None) -> np.ndarray:
+        if self._table is not None:
+            try:
+                decoder = PacketDecoder(self._source, self._table, self._pictures)
+                return decoder.read(wanted, short_side)
+            except TableError:  # the packets lied: from here on only decoding tells
+                self._table = None
+                self._count_frames()
+                self._checked(wanted)
+        assert self._sequential is not None
+        return self._sequential.read(wanted, short_side)
+
+    def close(self) -> None:
+        """Give the file and the decoder back."""
+        self._sequential = None
+        self._source.close()
+
+    def __enter__(self) -> "Video":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def __repr__(self) -> str:
+        return f"Video({str(self.path)!r}, {self.num_frames} frames, {self.exact_by})"
