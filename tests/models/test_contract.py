@@ -44,9 +44,10 @@ def test_contract(name):
 
 
 @pytest.mark.parametrize("name", list_models())
-@pytest.mark.parametrize("size", [(1, 64, 64), (5, 71, 90), (40, 112, 80)])
-def test_any_clip_size(name, size):
-    assert build(name)(torch.empty(1, 3, *size, device="meta")).shape == (1, 7)
+def test_any_clip_size(name):
+    model = build(name)
+    for size in [(1, 64, 64), (40, 71, 90)]:
+        assert model(torch.empty(1, 3, *size, device="meta")).shape == (1, 7)
 
 
 @pytest.mark.parametrize("name", list_models("tiny*"))

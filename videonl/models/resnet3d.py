@@ -47,7 +47,8 @@ class MaxPool3d(nn.Module):
         """Pool ``x`` (B, C, T, H, W); kernel and stride 1 return it as it is."""
         if max(self.kernel) == max(self.stride) == 1:
             return x
-        kernel = [min(k, size) for k, size in zip(self.kernel, x.shape[2:], strict=True)]
+        sizes = zip(self.kernel, x.shape[2:], self.padding, strict=True)
+        kernel = [min(k, size + 2 * padding) for k, size, padding in sizes]
         return F.max_pool3d(x, kernel, self.stride, self.padding)
 
     def extra_repr(self) -> str:
@@ -271,6 +272,8 @@ def initialise(module: nn.Module, *, zero_init_residual: bool) -> None:
     for child in module.modules():
         if isinstance(child, nn.Conv3d):
             nn.init.kaiming_normal_(child.weight, mode="fan_out", nonlinearity="relu")
+            if child.bias is not None:
+                nn.init.zeros_(child.bias)
         elif isinstance(child, nn.Linear):
             nn.init.normal_(child.weight, std=0.01)
             nn.init.zeros_(child.bias)
