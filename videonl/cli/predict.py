@@ -1,0 +1,240 @@
+"""``videonl predict`` = ``infer.py``: classify video files."""
+
+import argparse
+import re
+import sys
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from videonl.cli.main import make_parser
+from videonl.errors import VideoNLError
+
+if TYPE_CHECKING:  # torch takes seconds to import: not for --help
+    from videonl.inference.output import Writer
+    from videonl.inference.prediction import Failure
+    from videonl.inference.predictor import Predictor
+    from videonl.inference.show import View
+
+EPILOG = """\
+A file whose name starts with "-" goes after "--":
+  python infer.py --checkpoint model.ckpt -- -0kVxoFuMGQ.mp4
+Exit code: 0 all files were classified, 1 some were not (they are listed at the end), 2 bad usage.
+"""
+
+
+def parse_views(text: str) -> tuple[int, int]:
+    """``"10x3"`` -> (10, 3).
+
+    Raises:
+        ArgumentTypeError: anything else.
+    """
+    match = re.fullmatch(r"([1-9]\d{0,3})[x×]([13])", text.strip())
+    if match is None:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not CLIPSxCROPS, such as 10x3 or 1x1 (crops are 1 or 3)"
+        )
+    return int(match[1]), int(match[2])
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1.
+
+    Raises:
+        ArgumentTypeError: anything else.
+    """
+    if not re.fullmatch(r"0*[1-9]\d*", text.strip()):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return int(text)
+
+
+def parser_of_predict() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = make_parser("videonl predict", "Classify video files with a trained network.")
+    parser.epilog = EPILOG
+    parser.add_argument(
+        "videos",
+        nargs="*",
+        metavar="VIDEO",
+        help="video file, folder (searched with subfolders) or pattern",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="CKPT",
+        required=True,
+        help="a .ckpt of train.py, a .safetensors, or a published checkpoint",
+    )
+    parser.add_argument("--top-k", type=positive, default=5, metavar="K", help="classes to show")
+    parser.add_argument(
+        "--views",
+        type=parse_views,
+        default="10x3",
+        metavar="CLIPSxCROPS",
+        help="clips along time x crops along the longer side; 1x1 is quickest",
+    )
+    parser.add_argument(
+        "--json",
+        metavar="FILE",
+        help="write JSON; - for standard output; one object per line where FILE ends in .jsonl",
+    )
+    parser.add_argument("--csv", metavar="FILE", help="write one row per file")
+    parser.add_argument(
+        "--quiet", action="store_true", help="print nothing but the label, a line per file"
+    )
+    parser.add_argument(
+        "--resume", action="store_true", help="skip the files that --json or --csv already holds"
+    )
+    parser.add_argument(
+        "--from-list",
+        metavar="FILE",
+        help="read more paths from FILE, one per line; - for standard input",
+    )
+    parser.add_argument(
+        "--labels", metavar="FILE", help="class names, one per line, for a checkpoint without"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument(
+        "--decoder",
+        default="pyav",
+        choices=("pyav", "decord", "auto"),
+        help="pyav is the safe one for files from strangers",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        metavar="N",
+        help="files that are decoded ahead, in threads",
+    )
+    parser.add_argument(
+        "--max-views-per-forward",
+        type=positive,
+        metavar="N",
+        help="bounds the memory; the result stays the same (default: about 1 GiB)",
+    )
+    return parser
+
+
+def check_usage(arguments: argparse.Namespace) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        VideoNLError: names the option.
+    """
+    if not arguments.videos and not arguments.from_list:
+        raise VideoNLError("no video given: name files or folders, or give --from-list FILE")
+    if arguments.resume and not (arguments.csv or arguments.json not in (None, "-")):
+        raise VideoNLError("--resume needs the output to continue: --json FILE or --csv FILE")
+    if arguments.workers < 0:
+        raise VideoNLError(f"--workers must not be negative, got {arguments.workers}")
+    for option, file in (("--json", arguments.json), ("--csv", arguments.csv)):
+        if file and file != "-" and Path(file).is_dir():
+            raise VideoNLError(f"{option} {file} is a folder; give a file name")
+
+
+def gather(arguments: argparse.Namespace) -> tuple[list[str], list["Failure"]]:
+    """The files to classify, and the inputs that led to none."""
+    from videonl.data.records import VIDEO_EXTENSIONS
+    from videonl.inference.inputs import find_videos, read_list
+
+    inputs = list(arguments.videos)
+    if arguments.from_list == "-":
+        inputs += read_list(sys.stdin)
+    elif arguments.from_list:
+        try:
+            with open(arguments.from_list, encoding="utf-8") as file:
+                inputs += read_list(file)
+        except (OSError, UnicodeDecodeError) as error:
+            raise VideoNLError(f"--from-list {arguments.from_list}: {error}") from error
+    return find_videos(inputs, extensions=VIDEO_EXTENSIONS)
+
+
+def open_writers(
+    arguments: argparse.Namespace, predictor: "Predictor"
+) -> tuple[list["Writer"], "View"]:
+    """The files to write, and what to print."""
+    from videonl.inference.output import CsvWriter, JsonLinesWriter, JsonWriter
+    from videonl.inference.show import Labels, Nothing, Tables
+
+    run: dict[str, object] = {
+        "model": predictor.about,
+        "protocol": predictor.protocol(arguments.views),
+    }
+    writers: list[Writer] = []
+    if arguments.json == "-":
+        writers.append(JsonWriter(None, run=run))
+    elif arguments.json:
+        kind = JsonLinesWriter if arguments.json.endswith(".jsonl") else JsonWriter
+        writers.append(kind(Path(arguments.json), run=run, resume=arguments.resume))
+    if arguments.csv:
+        top_k = min(arguments.top_k, len(predictor.class_names))
+        writers.append(
+            CsvWriter(Path(arguments.csv), run=run, top_k=top_k, resume=arguments.resume)
+        )
+    view = Nothing() if arguments.json == "-" else Labels() if arguments.quiet else Tables()
+    return writers, view
+
+
+def classify(
+    arguments: argparse.Namespace,
+    predictor: "Predictor",
+    videos: list[str],
+    failures: list["Failure"],
+) -> int:
+    """Classify the files, write and show; returns how many were left out as done."""
+    from videonl.inference.prediction import Prediction
+    from videonl.inference.show import ProgressBar
+
+    with ExitStack() as stack:
+        writers, view = open_writers(arguments, predictor)
+        for writer in writers:
+            stack.callback(writer.close)
+        for failure in failures:
+            for sink in (*writers, view):
+                sink.fail(failure)
+        done = set.intersection(*(writer.done for writer in writers)) if writers else set()
+        todo = [video for video in videos if video not in done]
+        clips, crops = arguments.views
+        bar = stack.enter_context(ProgressBar(files=len(todo), views=clips * crops))
+        for outcome in predictor.predict_many(
+            todo,
+            top_k=arguments.top_k,
+            views=arguments.views,
+            workers=arguments.workers,
+            on_views=bar.views,
+        ):
+            for sink in (*writers, view):
+                if isinstance(outcome, Prediction):
+                    sink.add(outcome)
+                else:
+                    sink.fail(outcome)
+            if not isinstance(outcome, Prediction):
+                failures.append(outcome)
+            bar.file()
+    return len(videos) - len(todo)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Classify; exit code 1 if a file could not be."""
+    arguments = parser_of_predict().parse_args(argv)
+    check_usage(arguments)
+    videos, failures = gather(arguments)
+    from videonl.inference.labels import read_labels
+    from videonl.inference.predictor import Predictor
+    from videonl.inference.show import list_failures
+
+    predictor = Predictor.from_checkpoint(
+        arguments.checkpoint,
+        device=arguments.device,
+        decoder=arguments.decoder,
+        max_views_per_forward=arguments.max_views_per_forward,
+        class_names=read_labels(arguments.labels) if arguments.labels else None,
+    )
+    total = len(videos) + len(failures)
+    skipped = classify(arguments, predictor, videos, failures)
+    if skipped:
+        print(f"{skipped} of {total} were in the output already", file=sys.stderr)
+    if failures:
+        print(list_failures(failures, total=total), file=sys.stderr)
+    return 1 if failures else 0

@@ -1,0 +1,1 @@
+"""From a video file and a checkpoint to class names with probabilities."""

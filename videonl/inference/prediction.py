@@ -1,0 +1,79 @@
+"""What the predictor says about one video: plain values, no torch, ready for JSON."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Clip:
+    """The frames that the network saw together, the same for every crop of the clip.
+
+    Args:
+        frames: frame numbers in the file, in the order they were shown.
+        seconds: their presentation times.
+        crops: how many crops of these frames were classified.
+    """
+
+    frames: tuple[int, ...]
+    seconds: tuple[float, ...]
+    crops: int
+
+    def as_dict(self) -> dict[str, object]:
+        """Primitives; times rounded to microseconds."""
+        return {
+            "frames": list(self.frames),
+            "seconds": [round(second, 6) for second in self.seconds],
+            "crops": self.crops,
+        }
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The most probable classes of one video and how they came about.
+
+    Args:
+        path: the file, as it was given.
+        classes: class names, the most probable first.
+        probabilities: their probabilities, the mean of the softmax over all views.
+        views: what was looked at, one entry per clip.
+        model: name, number of classes, checkpoint and its SHA-256.
+        protocol: views, preprocessing, decoder and how the views were averaged.
+    """
+
+    path: str
+    classes: tuple[str, ...]
+    probabilities: tuple[float, ...]
+    views: tuple[Clip, ...]
+    model: dict[str, object]
+    protocol: dict[str, object]
+
+    @property
+    def label(self) -> str:
+        """The most probable class."""
+        return self.classes[0]
+
+    def as_dict(self) -> dict[str, object]:
+        """Primitives for JSON; ``result`` is the part that differs from file to file."""
+        return {**self.result(), "model": self.model, "protocol": self.protocol}
+
+    def result(self) -> dict[str, object]:
+        """The file's own part of ``as_dict``, without model and protocol."""
+        return {
+            "path": self.path,
+            "classes": [
+                {"class": name, "probability": probability}
+                for name, probability in zip(self.classes, self.probabilities, strict=True)
+            ],
+            "views": [clip.as_dict() for clip in self.views],
+        }
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A file that could not be classified, and the sentence that says why."""
+
+    path: str
+    error: str
+
+    def as_dict(self) -> dict[str, object]:
+        """Primitives for JSON."""
+        return {"path": self.path, "error": self.error}

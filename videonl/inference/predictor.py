@@ -1,0 +1,343 @@
+"""The road of a video: file -> frames -> views -> network -> mean of the softmax -> class names.
+
+    predictor = Predictor.from_checkpoint("model.ckpt")
+    print(predictor.predict("clip.mp4", views=(10, 3)).label)
+
+Reading (``read_views``) and normalisation (``to_clips``) are the functions that testing during the
+training uses, so both see the same numbers.
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from videonl.data.transforms import to_clips
+from videonl.data.video import open_video
+from videonl.data.views import Views, read_views
+from videonl.errors import VideoError, VideoNLError
+from videonl.inference.labels import choose_names
+from videonl.inference.prediction import Clip, Failure, Prediction
+from videonl.models.checkpoint import load_checkpoint, sha256
+
+FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at
+BYTES_PER_INPUT = 64 * 4  # of activations per input value, about, for the networks of the paper
+
+
+class Predictor:
+    """Classifies video files with one network.
+
+    ``predict`` may be called from several threads at once: the network is in evaluation mode and
+    nothing is written to it. Every video is computed on its own, so neither the other files, nor
+    their order, nor the number of workers changes a bit of its result; another
+    ``max_views_per_forward`` changes no more than the rounding of float32.
+
+    Args:
+        model: a network with the contract of ``create_model``; it is put into evaluation mode.
+        class_names: one per logit.
+        preprocessing: frames, stride, short_side, crop, mean, std.
+        device: where to compute; ``"auto"`` takes a GPU where there is one.
+        decoder: ``"pyav"`` (default): its FFmpeg is the maintained one, so it is the decoder for
+            files from strangers; ``"decord"``, ``"auto"`` for one's own files.
+        max_views_per_forward: bounds the memory; None: about 1 GiB of activations.
+        about: what ``Prediction.model`` says: name, checkpoint, sha256.
+
+    Raises:
+        VideoNLError: wrong number of class names, an unknown device.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        class_names: Sequence[str],
+        preprocessing: Mapping[str, Any],
+        device: str | torch.device = "auto",
+        decoder: Literal["auto", "pyav", "decord"] = "pyav",
+        max_views_per_forward: int | None = None,
+        about: Mapping[str, object] | None = None,
+    ) -> None:
+        if max_views_per_forward is not None and max_views_per_forward < 1:
+            raise VideoNLError(
+                f"max_views_per_forward must be at least 1, got {max_views_per_forward}"
+            )
+        self.device = choose_device(device)
+        self.model = model.to(self.device).eval()
+        self.class_names = list(class_names)
+        self.preprocessing = dict(preprocessing)
+        self.decoder = decoder
+        self.max_views_per_forward = max_views_per_forward or views_that_fit(self.preprocessing)
+        self.about: dict[str, object] = {
+            "name": _name(model),
+            "num_classes": len(self.class_names),
+            **(about or {}),
+        }
+
+    @classmethod
+    def from_checkpoint(
+        cls,
+        path: str | Path,
+        *,
+        device: str | torch.device = "auto",
+        decoder: Literal["auto", "pyav", "decord"] = "pyav",
+        max_views_per_forward: int | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> "Predictor":
+        """Make the network of a checkpoint, and everything that belongs to it.
+
+        Args:
+            path: a ``.ckpt`` of ``train.py``, a ``.safetensors``, or a published checkpoint.
+            device: see the class.
+            decoder: see the class.
+            max_views_per_forward: see the class.
+            class_names: names for the logits where the file has none; where it has some, the
+                same names in another order are refused, other names replace them.
+
+        Raises:
+            CheckpointError: the file is missing, unsafe or of an unknown format.
+            VideoNLError: class names that do not fit.
+        """
+        place = choose_device(device)
+        loaded = load_checkpoint(path)
+        names = choose_names(
+            loaded.class_names,
+            given=class_names,
+            count=int(getattr(loaded.model, "config", {}).get("num_classes", 0)) or None,
+            source=str(path),
+        )
+        return cls(
+            loaded.model,
+            class_names=names,
+            preprocessing=loaded.preprocessing,
+            device=place,
+            decoder=decoder,
+            max_views_per_forward=max_views_per_forward,
+            about=_origin(path, loaded.provenance),
+        )
+
+    def protocol(self, views: tuple[int, int] = (10, 3)) -> dict[str, object]:
+        """How a video is looked at, as it stands in the result."""
+        clips, crops = checked_views(views)
+        return {
+            "views": f"{clips}x{crops}",
+            "clips": clips,
+            "crops": crops,
+            **self.preprocessing,
+            "decoder": self.decoder,
+            "average": "softmax",
+        }
+
+    def read(self, video: str | os.PathLike[str], *, views: tuple[int, int] = (10, 3)) -> Views:
+        """Decode a video's views; each frame that is needed is decoded once for all of them.
+
+        Raises:
+            VideoError: the file can not be read.
+        """
+        clips, crops = checked_views(views)
+        with open_video(video, decoder=self.decoder) as opened:
+            return read_views(opened, self.preprocessing, clips=clips, crops=crops)
+
+    @torch.inference_mode()
+    def view_probabilities(
+        self, frames: Tensor, *, on_views: Callable[[int], None] | None = None
+    ) -> Tensor:
+        """Softmax of every view, at most ``max_views_per_forward`` of them at a time.
+
+        Args:
+            frames: uint8 (V, T, H, W, 3).
+            on_views: called with the number of views just done.
+
+        Returns:
+            float64 (V, K) on the CPU.
+        """
+        mean, std = self.preprocessing["mean"], self.preprocessing["std"]
+        parts = []
+        for chunk in frames.split(self.max_views_per_forward):
+            clips = to_clips(chunk[None].to(self.device), mean=mean, std=std)[0]
+            parts.append(self.model(clips).double().softmax(1).cpu())
+            if on_views:
+                on_views(len(chunk))
+        return torch.cat(parts)
+
+    def predict(
+        self,
+        video: str | os.PathLike[str],
+        *,
+        top_k: int = 5,
+        views: tuple[int, int] = (10, 3),
+        on_views: Callable[[int], None] | None = None,
+    ) -> Prediction:
+        """Classify one video file.
+
+        Args:
+            video: the file.
+            top_k: how many classes to return; all, where there are fewer.
+            views: (clips along time, crops: 1 = the centre, 3 = along the longer side).
+            on_views: called with the number of views just done, for a progress bar.
+
+        Raises:
+            VideoError: the file can not be read.
+        """
+        read = self.read(video, views=views)
+        return self._judge(os.fspath(video), read, top_k, views, on_views)
+
+    def predict_many(
+        self,
+        videos: Iterable[str | os.PathLike[str]],
+        *,
+        top_k: int = 5,
+        views: tuple[int, int] = (10, 3),
+        workers: int = 1,
+        on_views: Callable[[int], None] | None = None,
+    ) -> Iterator[Prediction | Failure]:
+        """Classify files in their order; the next ones are decoded while the network computes.
+
+        Args:
+            videos: the files.
+            top_k: how many classes to return.
+            views: (clips, crops).
+            workers: threads that decode ahead, one video each; 0: decode in the caller's thread.
+            on_views: called with the number of views just done.
+
+        Yields:
+            A prediction, or the failure of a file that can not be read.
+        """
+        checked_views(views)
+        with _Ahead(lambda video: self.read(video, views=views), workers) as ahead:
+            for video, outcome in ahead.map(videos):
+                path = os.fspath(video)
+                try:
+                    yield self._judge(path, outcome(), top_k, views, on_views)
+                except (VideoError, OSError) as error:
+                    yield Failure(path, short_reason(error, path))
+
+    def _judge(
+        self,
+        path: str,
+        views: Views,
+        top_k: int,
+        shape: tuple[int, int],
+        on_views: Callable[[int], None] | None,
+    ) -> Prediction:
+        """The prediction of views that were read."""
+        if top_k < 1:
+            raise VideoNLError(f"top_k must be at least 1, got {top_k}")
+        mean = self.view_probabilities(views.frames, on_views=on_views).mean(0)  # (K,)
+        if len(mean) != len(self.class_names):
+            raise VideoNLError(
+                f"the network has {len(mean)} classes, but there are {len(self.class_names)} names"
+            )
+        if not bool(torch.isfinite(mean).all()):
+            raise VideoError(f"{path}: the network answers with values that are not finite")
+        top = mean.sort(descending=True, stable=True)
+        ranks = range(min(top_k, len(mean)))
+        return Prediction(
+            path=path,
+            classes=tuple(self.class_names[int(top.indices[rank])] for rank in ranks),
+            probabilities=tuple(float(top.values[rank]) for rank in ranks),
+            views=clips_of(views, crops=shape[1]),
+            model=self.about,
+            protocol=self.protocol(shape),
+        )
+
+
+class _Ahead:
+    """Runs a function for the next items in threads, a bounded number of them ahead."""
+
+    def __init__(self, function: Callable[[Any], Any], workers: int) -> None:
+        self._function = function
+        self._workers = workers
+        self._pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="decode")
+
+    def __enter__(self) -> "_Ahead":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._pool.shutdown(wait=True, cancel_futures=True)
+
+    def map(self, items: Iterable[Any]) -> Iterator[tuple[Any, Callable[[], Any]]]:
+        """Each item with a call that returns, or raises, what the function made of it."""
+        if self._workers == 0:
+            for item in items:
+                yield item, lambda item=item: self._function(item)  # type: ignore[misc]
+            return
+        waiting: deque[tuple[Any, Future[Any]]] = deque()
+        for item in items:
+            waiting.append((item, self._pool.submit(self._function, item)))
+            if len(waiting) > self._workers:
+                yield _ready(waiting.popleft())
+        while waiting:
+            yield _ready(waiting.popleft())
+
+
+def _ready(pair: tuple[Any, Future[Any]]) -> tuple[Any, Callable[[], Any]]:
+    return pair[0], pair[1].result
+
+
+def clips_of(views: Views, *, crops: int) -> tuple[Clip, ...]:
+    """The clips of the views, each with its number of crops."""
+    return tuple(
+        Clip(tuple(frames), tuple(seconds), crops)
+        for frames, seconds in zip(views.indices, views.seconds, strict=True)
+    )
+
+
+def checked_views(views: tuple[int, int]) -> tuple[int, int]:
+    """The same (clips, crops).
+
+    Raises:
+        VideoNLError: no clips, or another number of crops than 1 or 3.
+    """
+    clips, crops = views
+    if clips < 1 or crops not in (1, 3):
+        raise VideoNLError(
+            f"views must be at least 1 clip and 1 or 3 crops, such as 10x3, got {clips}x{crops}"
+        )
+    return clips, crops
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """A device by name; ``"auto"``: CUDA, else MPS, else the CPU.
+
+    Raises:
+        VideoNLError: no such device on this machine.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise VideoNLError(
+            f"device {str(device)!r} can not be used on this machine; use auto, cpu or cuda"
+        ) from error
+    return chosen
+
+
+def views_that_fit(preprocessing: Mapping[str, Any]) -> int:
+    """How many views of this size take about ``FORWARD_MEMORY`` in one forward pass."""
+    values = 3 * int(preprocessing["frames"]) * int(preprocessing["short_side"]) ** 2
+    return max(1, min(64, FORWARD_MEMORY // (values * BYTES_PER_INPUT)))
+
+
+def short_reason(error: Exception, path: str) -> str:
+    """The message without the path that the reader sees beside it."""
+    return str(error).removeprefix(f"{path}: ")
+
+
+def _origin(path: str | Path, provenance: Mapping[str, Any]) -> dict[str, object]:
+    """Where weights come from: a file here, or published ones by their name."""
+    if Path(path).is_file():
+        return {"checkpoint": Path(path).name, "sha256": sha256(path)}
+    return {"checkpoint": str(path), "sha256": provenance.get("sha256")}
+
+
+def _name(model: nn.Module) -> str:
+    return str(getattr(model, "config", {}).get("name", type(model).__name__))

@@ -1,0 +1,150 @@
+"""Predictions for people: a table per file, a progress bar, the failures at the end."""
+
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from videonl.inference.prediction import Failure, Prediction
+
+
+class View(Protocol):
+    """How predictions are shown while they come in."""
+
+    def add(self, prediction: Prediction) -> None:
+        """Show one."""
+
+    def fail(self, failure: Failure) -> None:
+        """Show that there is none."""
+
+
+class Tables:
+    """A table per file: coloured on a terminal, tab-free plain text anywhere else."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console(highlight=False)
+
+    def add(self, prediction: Prediction) -> None:
+        """Print the table of one file."""
+        if self._console.is_terminal:
+            self._console.print(rich_table(prediction))
+        else:
+            print(plain_table(prediction), flush=True)
+
+    def fail(self, failure: Failure) -> None:
+        """Nothing: failures are listed at the end."""
+
+
+class Labels:
+    """Nothing but the label, one line per file; an empty line where there is none."""
+
+    def add(self, prediction: Prediction) -> None:
+        """Print the label."""
+        print(prediction.label, flush=True)
+
+    def fail(self, failure: Failure) -> None:  # noqa: ARG002 (the method of View)
+        """Print an empty line, so that lines and files stay side by side."""
+        print(flush=True)
+
+
+class Nothing:
+    """For output that goes to a file or to standard output as JSON."""
+
+    def add(self, prediction: Prediction) -> None:
+        """Print nothing."""
+
+    def fail(self, failure: Failure) -> None:
+        """Print nothing."""
+
+
+def rich_table(prediction: Prediction) -> Table:
+    """The classes of one file with a bar each."""
+    table = Table(title=_plain(prediction.path), title_justify="left", title_style="bold")
+    table.add_column("class", min_width=20)
+    table.add_column("probability", justify="right")
+    table.add_column("", width=20)
+    for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
+        bar = "█" * round(20 * probability)
+        table.add_row(_plain(name), f"{probability:.2%}", f"[green]{bar}[/green]")
+    return table
+
+
+def _plain(text: str) -> str:
+    """A file or class name without markup of its own and without control characters."""
+    clean = "".join(letter if letter.isprintable() else "?" for letter in text)
+    return clean.replace("[", r"\[")
+
+
+def plain_table(prediction: Prediction) -> str:
+    """The same as text: the path, then one indented line per class."""
+    width = max(map(len, prediction.classes))
+    lines = [prediction.path]
+    for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
+        lines.append(f"  {name:<{width}}  {probability:7.2%}")
+    return "\n".join(lines)
+
+
+class ProgressBar:
+    """Files and time left on standard error, where that is a terminal.
+
+    Args:
+        files: how many there are.
+        views: views per file; the time left is reckoned in views.
+        shown: False hides it.
+    """
+
+    def __init__(self, *, files: int, views: int, shown: bool = True) -> None:
+        console = Console(stderr=True)
+        self._views = views
+        self._done = 0
+        self._progress = Progress(
+            TextColumn("{task.fields[name]}"),
+            BarColumn(),
+            TextColumn("{task.fields[files]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+            disable=not (shown and console.is_terminal and sys.stderr.isatty()),
+        )
+        self._files = files
+        self._task = self._progress.add_task(
+            "", total=files * views, name="classifying", files=f"0/{files} files"
+        )
+
+    def __enter__(self) -> "ProgressBar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._progress.stop()
+
+    def views(self, count: int) -> None:
+        """Some views of the current file are done."""
+        self._progress.advance(self._task, count)
+
+    def file(self) -> None:
+        """A file is done, however it ended."""
+        self._done += 1
+        self._progress.update(
+            self._task,
+            completed=self._done * self._views,
+            files=f"{self._done}/{self._files} files",
+        )
+
+
+def list_failures(failures: Sequence[Failure], *, total: int) -> str:
+    """The failures as text for standard error."""
+    lines = [f"{len(failures)} of {total} could not be classified:"]
+    lines += [f"  {failure.path}: {failure.error}" for failure in failures]
+    return "\n".join(lines)
