@@ -1,6 +1,7 @@
 """Write small real video files for the tests: every frame carries its own number, readable back."""
 
 from collections.abc import Iterable
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -44,14 +45,23 @@ def write_video(
     pixel_format: str = "yuv420p",
     options: dict[str, str] | None = None,
     times: Iterable[int] | None = None,
+    rotation: int = 0,
+    container_options: dict[str, str] | None = None,
+    container_format: str | None = None,
 ) -> Path:
-    """Encode frames (T, H, W, 3) uint8, or that many numbered ones; ``times`` are ticks of 1/fps s."""
+    """Encode frames (T, H, W, 3) uint8, or that many numbered; ``times`` are ticks of 1/fps s."""
     if isinstance(frames, int):
         frames = numbered_frames(frames)
     ticks = list(times) if times is not None else list(range(len(frames)))
     path.parent.mkdir(parents=True, exist_ok=True)
-    with av.open(str(path), "w") as container:
+    with av.open(
+        str(path), "w", format=container_format, options=container_options or {}
+    ) as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
+        if times is not None:  # half a tick of time base would round variable rates
+            stream.codec_context.time_base = Fraction(1, fps)
+        if rotation:
+            stream.set_display_rotation(rotation)
         stream.width, stream.height = frames.shape[2], frames.shape[1]
         stream.pix_fmt = pixel_format
         for array, tick in zip(frames, ticks, strict=True):
@@ -60,3 +70,15 @@ def write_video(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def sequential_decode(path: Path) -> list[np.ndarray]:
+    """All frames of a file as PyAV gives them from the start, upright: the truth for reads."""
+    frames = []
+    with av.open(str(path)) as container:
+        stream = container.streams.best("video")
+        stream.codec_context.thread_count = 1
+        for frame in container.decode(stream):
+            turns = frame.rotation // 90 % 4
+            frames.append(np.rot90(frame.to_ndarray(format="rgb24"), turns))
+    return frames

@@ -1,4 +1,4 @@
-"""Opening a file for decoding: regular files only, video formats only, and which stream is *the* video.
+"""Opening a file for decoding: regular files, video formats, and which stream is *the* video.
 
 A name or a file from a stranger must not make FFmpeg read anything else: a playlist that names
 other files, ``concat:``, an address, a device. So the file is opened by ``file:`` and its absolute

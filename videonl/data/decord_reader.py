@@ -1,4 +1,4 @@
-"""decord behind the same exactness: which files it reads exactly, and how to read without its traps.
+"""decord behind the same exactness: which files it reads exactly, and how to avoid its traps.
 
 decord 0.6 trusts the header's frame count (a tail index of an over-reported file is an endless loop
 that holds the interpreter lock), miscounts MPEG-4 AVI, replaces damaged frames in silence, keeps
@@ -18,8 +18,17 @@ from videonl.errors import VideoError
 PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
 
 
-def decord_obstacle(source: Source, table: FrameTable | None) -> str | None:
-    """Why decord is not exact for this file, or None if it is."""
+def decord_obstacle(
+    source: Source, table: FrameTable | None, *, rotation: int, width: int
+) -> str | None:
+    """Why decord is not exact for this file, or None if it is.
+
+    Args:
+        source: the open file.
+        table: its table of frames.
+        rotation: degrees, from its metadata.
+        width: of an upright frame.
+    """
     context = source.stream.codec_context
     if table is None:
         return "its packets do not tell its frames"
@@ -35,8 +44,10 @@ def decord_obstacle(source: Source, table: FrameTable | None) -> str | None:
         return "an edit list or damaged packets"
     if source.stream.frames not in (0, len(table)):
         return f"the header says {source.stream.frames} frames, the file holds {len(table)}"
-    if int(table.entries[0]) != 0:
-        return "it does not start with a key frame"
+    if any(packet.key and not packet.entry for packet in table.packets):
+        return "key frames that do not reset the decoder"
+    if rotation % 180 and width % 32:
+        return f"turned to a width of {width}, no multiple of 32"  # it mistakes the row length
     return None
 
 

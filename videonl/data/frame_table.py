@@ -1,4 +1,4 @@
-"""The table of a file's frames: which packet shows frame ``i``, and where decoding may start for it.
+"""The table of a file's frames: which packet shows frame ``i``, and where its decoding may start.
 
 Two kinds of table, both exact:
 
@@ -31,6 +31,7 @@ class PacketInfo:
 
     pts: int | None
     dts: int | None
+    key: bool  # the container calls it a key frame
     entry: bool  # decoding may start here
     shown: bool  # not discarded by an edit list, not damaged, not a hidden frame
 
@@ -107,12 +108,13 @@ class PacketReader:
     def info(self, packet: Any) -> PacketInfo:
         """What the table needs to know of a packet."""
         shown = not (packet.is_discard or packet.is_corrupt)
-        entry = bool(packet.is_keyframe) and not packet.is_corrupt
+        key = bool(packet.is_keyframe)
+        entry = key and not packet.is_corrupt
         if self.codec in ("vp8", "vp9"):
             shown = shown and self._is_shown(memoryview(packet))
         elif entry and self.codec in ("h264", "hevc"):
             entry = self._resets(memoryview(packet))
-        return PacketInfo(packet.pts, packet.dts, entry, shown)
+        return PacketInfo(packet.pts, packet.dts, key, entry, shown)
 
     def _is_shown(self, data: memoryview) -> bool:
         """Whether a VP8 or VP9 packet shows a frame (RFC 6386 section 9.1; VP9 section 6.2)."""
@@ -125,7 +127,7 @@ class PacketReader:
         return bool(first & (0x08 >> shift)) or bool(first & (0x02 >> shift))
 
     def _resets(self, data: memoryview) -> bool:
-        """Whether the first slice is an IDR (H.264 type 5) or IRAP (HEVC types 16 to 21) picture."""
+        """Whether the first slice is IDR (H.264 type 5) or IRAP (HEVC types 16 to 21)."""
         for position in self._units(data):
             head = data[position]
             if self.codec == "h264":
@@ -138,7 +140,8 @@ class PacketReader:
     def _units(self, data: memoryview) -> list[int]:
         """Offsets of the NAL units' headers in a packet."""
         if self.length_size:
-            offsets, position = [], 0
+            offsets: list[int] = []
+            position = 0
             while position + self.length_size < len(data) and len(offsets) < 64:
                 size = int.from_bytes(data[position : position + self.length_size], "big")
                 offsets.append(position + self.length_size)

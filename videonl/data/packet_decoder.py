@@ -1,4 +1,4 @@
-"""Exact random access with the table of packets: start at the right packet, decode, match by time."""
+"""Exact random access by the table of packets: start at the right one, decode, match by time."""
 
 from collections.abc import Iterator
 from typing import Any

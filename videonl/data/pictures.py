@@ -1,4 +1,4 @@
-"""From decoded frames to RGB arrays: scaling, colour, rotation, one target size for a whole read."""
+"""From decoded frames to RGB arrays: scaling, colour, rotation, one size for a whole read."""
 
 from typing import Any
 
@@ -21,6 +21,7 @@ class Pictures:
         self.name = name
         self._reformatter = VideoReformatter()
         self._base: tuple[int, int] | None = None  # (height, width) before rotation
+        self.rotation = 0  # of the last frame, counter-clockwise degrees
 
     def scaled(self, height: int, width: int, short_side: int | None) -> tuple[int, int]:
         """(height, width) whose shorter side is ``short_side``.
@@ -57,14 +58,28 @@ class Pictures:
             raise VideoError(
                 f"{self.name}: can not convert {frame.format.name} frames ({error})"
             ) from error
-        plane = rgb.planes[0]
-        rows = np.frombuffer(plane, np.uint8).reshape(-1, plane.line_size)
-        picture = rows[:height, : width * 3].reshape(height, width, 3)
-        return upright(picture, frame)
+        self.rotation = frame.rotation
+        return upright(_view(rgb), frame)
+
+    def rescaled(self, frames: np.ndarray, short_side: int | None) -> np.ndarray:
+        """Scale upright RGB frames (T, H, W, 3) as :meth:`array` does."""
+        height, width = self.scaled(frames.shape[1], frames.shape[2], short_side)
+        if (height, width) == frames.shape[1:3]:
+            return frames
+        sources = (av.VideoFrame.from_ndarray(frame, "rgb24") for frame in frames)
+        scaled = (self._reformatter.reformat(s, width, height, "rgb24") for s in sources)
+        return np.stack([_view(rgb) for rgb in scaled])
+
+
+def _view(rgb: Any) -> np.ndarray:
+    """The pixels of an rgb24 frame, (H, W, 3), without a copy."""
+    plane = rgb.planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    return rows[: rgb.height, : rgb.width * 3].reshape(rgb.height, rgb.width, 3)
 
 
 def upright(picture: np.ndarray, frame: Any) -> np.ndarray:
-    """Apply the rotation that the file asks for, in steps of 90 degrees; other angles are ignored."""
+    """Apply the rotation the file asks for, in steps of 90 degrees; other angles are ignored."""
     angle = frame.rotation  # counter-clockwise degrees
     if angle % 90:
         return picture.copy()

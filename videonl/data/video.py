@@ -1,4 +1,4 @@
-"""A video file as an exact array of frames: frame ``i`` is the i-th frame of a full sequential decode.
+"""A video file as an exact array of frames: frame ``i`` is the i-th of a full sequential decode.
 
     with open_video("clip.mp4") as video:
         frames = video.read([0, 8, 16], short_side=256)   # uint8 (3, H, W, 3), RGB
@@ -76,15 +76,22 @@ class Video:
                 why = f" ({self.damage})" if self.damage else ""
                 raise VideoError(f"{self.path}: has a video stream but no frames{why}")
             self.decoder = "decord" if decoder == "decord" else "pyav"
-            obstacle = decord_obstacle(source, self._table) if decoder == "decord" else None
-            if obstacle:
-                raise VideoError(
-                    f"{self.path}: decord does not read this file exactly ({obstacle}); "
-                    "use decoder='auto' or 'pyav'"
-                )
+            if decoder == "decord":
+                self._check_decord()
         except BaseException:
             source.close()
             raise
+
+    def _check_decord(self) -> None:
+        width = self._shape()[1]
+        obstacle = decord_obstacle(
+            self._source, self._table, rotation=self._pictures.rotation, width=width
+        )
+        if obstacle:
+            raise VideoError(
+                f"{self.path}: decord does not read this file exactly ({obstacle}); "
+                "use decoder='auto' or 'pyav'"
+            )
 
     def _read_table(self) -> FrameTable | None:
         """Demux the whole stream once; leaves the container at its end."""
@@ -199,8 +206,12 @@ class Video:
 
     def _read(self, wanted: list[int], short_side: int | None) -> np.ndarray:
         if self.decoder == "decord":
-            size = self._pictures.scaled(*self._shape(), short_side)
-            return read_with_decord(self.path, wanted, size, self.num_frames)
+            # Asked to turn and to scale, decord mistakes the length of a row: scale turned ones
+            # here.
+            turned = self._pictures.rotation % 180 != 0
+            size = self._pictures.scaled(*self._shape(), None if turned else short_side)
+            frames = read_with_decord(self.path, wanted, size, self.num_frames)
+            return self._pictures.rescaled(frames, short_side) if turned else frames
         return self._read_pyav(wanted, short_side)
 
     def _read_pyav(self, wanted: list[int], short_side: int | None) -> np.ndarray:

@@ -1,0 +1,221 @@
+"""Exact frames: every way of reading agrees with a full sequential decode."""
+
+import random
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.videos import numbered_frames, read_number, sequential_decode, write_video
+from videonl.data.video import Video, open_video
+from videonl.errors import VideoError
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not beside the clone")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A way to write a file, and how its frames must be found."""
+
+    name: str
+    extension: str = "mp4"
+    codec: str = "libx264"
+    pixel_format: str = "yuv420p"
+    options: dict[str, str] = field(default_factory=dict)
+    container_options: dict[str, str] = field(default_factory=dict)
+    exact_by: str = "packets"
+    decord: bool = True
+    count: int = 70
+    size: tuple[int, int] = (64, 64)
+    rotation: int = 0
+    variable: bool = False
+
+
+GOP = {"g": "12", "sc_threshold": "0"}
+KINDS = [
+    Kind("h264_b_frames", options={**GOP, "bf": "3"}),
+    Kind("h264_pyramid", options={**GOP, "bf": "7", "x264-params": "b-pyramid=normal:ref=5"}),
+    Kind("h264_no_b_frames", options={**GOP, "bf": "0"}),
+    Kind("h264_one_group", options={"g": "250"}),
+    Kind("h264_open_gop", options={"x264-params": "open-gop=1:keyint=12:bframes=3"}, decord=False),
+    Kind("h264_intra_refresh", options={"x264-params": "intra-refresh=1:keyint=12"}, decord=False),
+    Kind("h264_mkv", extension="mkv", options={**GOP, "bf": "2"}),
+    Kind("h264_mov", extension="mov", options={**GOP, "bf": "2"}),
+    Kind("h264_avi", extension="avi", options={**GOP, "bf": "0"}, exact_by="sequential"),
+    Kind("h264_ts", extension="ts", options={**GOP, "bf": "2"}, exact_by="sequential"),
+    Kind(
+        "h264_fragmented", options=GOP, container_options={"movflags": "frag_keyframe+empty_moov"}
+    ),
+    Kind("h264_variable_rate", options=GOP, variable=True),
+    Kind("h264_odd_size", pixel_format="yuv444p", options=GOP, decord=False, size=(63, 71)),
+    Kind("h264_10_bit", pixel_format="yuv420p10le", options=GOP, decord=False),
+    Kind("h264_rotated_90", options=GOP, rotation=90, size=(64, 80)),
+    Kind("h264_rotated_odd", options=GOP, rotation=90, size=(48, 80), decord=False),
+    Kind("h264_rotated_180", options=GOP, rotation=180, size=(48, 80)),
+    Kind("h264_rotated_270", options=GOP, rotation=270, size=(64, 80)),
+    Kind(
+        "hevc_closed", codec="libx265", options={"x265-params": "keyint=12:open-gop=0:log-level=0"}
+    ),
+    Kind("hevc_open", codec="libx265", options={"x265-params": "keyint=12:open-gop=1:log-level=0"}),
+    Kind("vp8", extension="webm", codec="libvpx", options={"g": "12", "auto-alt-ref": "1"}),
+    Kind("vp9", extension="webm", codec="libvpx-vp9", options={"g": "12", "cpu-used": "8"}),
+    Kind("mpeg4_avi", extension="avi", codec="mpeg4", options={"bf": "2"}, exact_by="sequential"),
+    Kind("mpeg4_mp4", codec="mpeg4", options={"bf": "2"}, exact_by="sequential"),
+    Kind("mpeg1", extension="mpg", codec="mpeg1video", exact_by="sequential"),
+    Kind("mpeg2_ts", extension="ts", codec="mpeg2video", exact_by="sequential"),
+    Kind("h263", extension="3gp", codec="h263", exact_by="sequential", size=(144, 176)),
+    Kind(
+        "mjpeg_avi", extension="avi", codec="mjpeg", pixel_format="yuvj420p", exact_by="sequential"
+    ),
+    Kind("mjpeg_mov", extension="mov", codec="mjpeg", pixel_format="yuvj420p"),
+    Kind("flv", extension="flv", codec="flv1", exact_by="sequential"),
+]
+
+
+def write(kind: Kind, folder: Path) -> Path:
+    frames = numbered_frames(kind.count, *kind.size)
+    times = [i + i * i // 40 for i in range(kind.count)] if kind.variable else None
+    return write_video(
+        folder / f"{kind.name}.{kind.extension}",
+        frames,
+        codec=kind.codec,
+        pixel_format=kind.pixel_format,
+        options=kind.options,
+        times=times,
+        rotation=kind.rotation,
+        container_options=kind.container_options,
+    )
+
+
+def assert_exact(video: Video, truth: list[np.ndarray], *, rounds: int = 6) -> None:
+    """Random sets of frames in random order, with repeats, and the first and last ones."""
+    generator = random.Random(0)
+    every = range(len(truth))
+    asked = [[0], [len(truth) - 1], [0, len(truth) - 1], list(every)[:: max(1, len(truth) // 8)]]
+    asked += [generator.choices(every, k=8) for _ in range(rounds)]
+    for indices in asked:
+        got = video.read(indices).numpy()
+        for picture, index in zip(got, indices, strict=True):
+            np.testing.assert_array_equal(picture, truth[index], err_msg=f"frame {index}")
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_read_equals_sequential_decode(kind: Kind, tmp_path: Path) -> None:
+    path = write(kind, tmp_path)
+    truth = sequential_decode(path)
+    assert len(truth) == kind.count
+    with open_video(path) as video:
+        assert (video.num_frames, video.exact_by) == (kind.count, kind.exact_by)
+        assert (video.height, video.width) == truth[0].shape[:2]
+        assert_exact(video, truth)
+        small = video.read([3, 1], short_side=32)
+        assert min(small.shape[1:3]) == 32
+        if not kind.rotation:
+            assert [read_number(frame.numpy()) for frame in small] == [3, 1]
+
+
+@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+def test_decord_is_exact_or_refuses(kind: Kind, tmp_path: Path) -> None:
+    pytest.importorskip("decord")
+    path = write(kind, tmp_path)
+    if kind.codec != "libx264" or kind.exact_by != "packets" or not kind.decord:
+        with pytest.raises(VideoError, match="decord does not read this file exactly"):
+            open_video(path, decoder="decord")
+        return
+    with open_video(path, decoder="decord") as video:
+        assert video.decoder == "decord"
+        assert_exact(video, sequential_decode(path), rounds=2)
+
+
+@pytest.mark.parametrize("rotation", [0, 90])
+def test_decoders_agree_when_they_scale(rotation: int, tmp_path: Path) -> None:
+    pytest.importorskip("decord")
+    path = write_video(tmp_path / "a.mp4", numbered_frames(30, 128, 160), rotation=rotation)
+    with open_video(path) as one, open_video(path, decoder="decord") as two:
+        first, second = (v.read([2, 20], short_side=60).numpy().astype(int) for v in (one, two))
+    assert first.shape == second.shape
+    difference = np.abs(first - second)
+    # decord scales with a bicubic filter, PyAV with a bilinear one: they differ at sharp edges.
+    assert difference.mean() < 3
+    assert np.percentile(difference, 90) <= 8
+
+
+def test_seeking_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading one late frame decodes its group of pictures, not the file."""
+    from videonl.data.packet_decoder import PacketDecoder
+
+    starts = []
+    original = PacketDecoder._packets_from
+    monkeypatch.setattr(
+        PacketDecoder,
+        "_packets_from",
+        lambda self, start: starts.append(start) or original(self, start),
+    )
+    for extension in ("mp4", "mkv"):
+        path = write_video(tmp_path / f"a.{extension}", 100, options=GOP)
+        with open_video(path) as video:
+            video.read([95])
+            video.read([5, 90])
+    assert starts == [84, 0, 84] * 2
+
+
+@needs_shared
+@pytest.mark.parametrize("step", [12, pytest.param(1, marks=pytest.mark.slow)])
+def test_all_ut_interaction_files_are_exact(step: int) -> None:
+    paths = sorted((SHARED / "videos" / "ut_interaction").rglob("*.avi"))[::step]
+    assert len(paths) == 120 // step
+    generator = random.Random(1)
+    for path in paths:
+        truth = sequential_decode(path)
+        with open_video(path) as video:
+            assert video.num_frames == len(truth)
+            indices = generator.sample(range(len(truth)), 8)
+            for picture, index in zip(video.read(indices).numpy(), indices, strict=True):
+                assert np.array_equal(picture, truth[index]), f"{path.name} frame {index}"
+
+
+ODD_OUTCOMES = {
+    "decord__corrupted.mp4": 50,
+    "decord__unordered.mov": 4,
+    "decord__video_180.mov": 3,
+    "decord__video_270.mov": 3,
+    "decord__video_90.mov": 3,
+    "imageio-binaries__imageio_issue245.gif": 1,
+    "lfs_pointer__V_1.mp4": "not a readable video",
+    "mmaction2__demo.mp4": 280,
+    "mmaction2__test.avi": 164,
+    "moviepy__-video-with-dash-.mp4": 5,
+    "moviepy__no_duration.webm": 74,
+    "moviepy__result.webm": "empty",
+    "moviepy__transparent.webm": 150,
+    "mp4parse__afconvert-aac-0.5s.mp4": "has no video stream",
+    "mp4parse__bipbop_cbcs_video_init.mp4": "no frames",
+    "mp4parse__minimal.mp4": 1,
+    "mp4parse__no_timescale.mp4": 182,
+    "torchcodec__av1_video.mkv": 125,
+    "torchcodec__h264_10bits.mp4": 30,
+    "torchcodec__h265_video.mp4": 10,
+    "torchcodec__nasa_13013.mp4": 390,
+    "torchcodec__var_fps_video.mp4": 300,
+}
+DAMAGED = {"decord__corrupted.mp4", "mp4parse__no_timescale.mp4"}
+
+
+@needs_shared
+@pytest.mark.parametrize("name", ODD_OUTCOMES)
+def test_odd_files_have_a_defined_outcome(name: str) -> None:
+    path = SHARED / "videos" / "odd" / name
+    outcome = ODD_OUTCOMES[name]
+    if isinstance(outcome, str):
+        with pytest.raises(VideoError, match=outcome):
+            open_video(path)
+        return
+    with open_video(path) as video:
+        assert video.num_frames == outcome
+        if name in DAMAGED:
+            with pytest.raises(VideoError, match="damaged"):
+                video.read(range(0, outcome, 7))
+            return
+        assert_exact(video, sequential_decode(path), rounds=2)
