@@ -17,6 +17,7 @@ one body gives them away, since a body near the left border that moves left can 
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -28,13 +29,13 @@ FPS = 16
 
 # Relation -> direction of the second body, from the first one's and a random sign.
 RELATIONS: dict[str, Callable[[float, int], float]] = {
-    "same": lambda angle, sign: angle,
-    "opposite": lambda angle, sign: angle + math.pi,
+    "same": lambda angle, _: angle,
+    "opposite": lambda angle, _: angle + math.pi,
     "perpendicular": lambda angle, sign: angle + sign * math.pi / 2,
-    "mirror": lambda angle, sign: math.pi - angle,
+    "mirror": lambda angle, _: math.pi - angle,
 }
-# Directions lie within 10 degrees of the odd multiples of 22.5: a set that all four maps above keep,
-# and in which a mirrored direction is never near the same, the opposite or a perpendicular one.
+# Directions lie within 10 degrees of the odd multiples of 22.5: a set that all four maps above
+# keep, and in which a mirrored direction is never near one that another map gives.
 _ARCS, _ARC = 8, math.radians(10)
 
 # As fractions of the frame: how far a body travels in a clip, its radius, and how near its place in
@@ -91,7 +92,9 @@ class SampleParameters:
     def from_dict(cls, values: dict) -> "SampleParameters":
         """The inverse of ``to_dict`` (JSON turns tuples into lists)."""
         known = {field.name for field in fields(cls)}
-        kept = {key: tuple(v) if isinstance(v, list) else v for key, v in values.items()}
+        kept: dict[str, Any] = {
+            key: tuple(v) if isinstance(v, list) else v for key, v in values.items()
+        }
         return cls(**{key: value for key, value in kept.items() if key in known})
 
     def to_dict(self) -> dict:
@@ -154,7 +157,7 @@ def _places(rng: np.random.Generator, size: int, distance: float) -> np.ndarray:
             return np.stack([first, second])
 
 
-def _looks(rng: np.random.Generator, size: int) -> dict:
+def _looks(rng: np.random.Generator, size: int) -> dict[str, Any]:
     """Radius, shape and colour of one body: far lighter or far darker than any background."""
     hue = rng.uniform(0, 2 * math.pi)
     light = rng.integers(2)
@@ -186,9 +189,9 @@ def draw_scene(parameters: SampleParameters, relation: str, *, split: str, index
     bodies = []
     for place, direction in zip(places, (angle, RELATIONS[relation](angle, sign)), strict=True):
         speed = rng.uniform(*_TRAVEL) * parameters.size / parameters.frames
-        motion = {"dx": speed * math.cos(direction), "dy": speed * math.sin(direction)}
+        dx, dy = speed * math.cos(direction), speed * math.sin(direction)
         looks = _looks(rng, parameters.size)
-        bodies.append(Body(x=float(place[0]), y=float(place[1]), **motion, **looks))
+        bodies.append(Body(x=float(place[0]), y=float(place[1]), dx=dx, dy=dy, **looks))
     return Scene(relation, (bodies[0], bodies[1]), int(rng.integers(2**31)))
 
 

@@ -57,6 +57,13 @@ def _texture(rng: np.random.Generator, size: int) -> np.ndarray:
     return field
 
 
+def _noise(rng: np.random.Generator, frames: int, size: int) -> np.ndarray:
+    """Noise of the camera, float (frames, size, size): random windows of one large sheet."""
+    sheet = _NOISE * rng.standard_normal((2 * size, 2 * size), dtype=np.float32)
+    tops, lefts = rng.integers(size, size=(2, frames))
+    return np.stack([sheet[y : y + size, x : x + size] for y, x in zip(tops, lefts, strict=True)])
+
+
 def render_scene(scene: Scene, *, size: int, frames: int) -> np.ndarray:
     """Draw a scene: uint8 (frames, 3/2 size, size), planes Y, Cb, Cr of yuv420p stacked."""
     rng = np.random.default_rng(scene.texture_seed)
@@ -71,7 +78,7 @@ def render_scene(scene: Scene, *, size: int, frames: int) -> np.ndarray:
         _paint(chroma, body, 0.5, (body.blue, body.red))
     inside = slice(_PAD, -_PAD)
     picture = luma[:, inside, inside, 0]
-    picture = picture + _NOISE * rng.standard_normal(picture.shape, dtype=np.float32)
+    picture = picture + _noise(rng, frames, size)
     planes = np.empty((frames, size + half, size), np.uint8)
     planes[:, :size] = np.clip(picture, 16, 235)
     colours = np.clip(chroma[:, inside, inside], 16, 240).astype(np.uint8)

@@ -1,0 +1,43 @@
+"""``videonl sample`` and ``data/sample/prepare.py``."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+from videonl.cli.main import main, run
+from videonl.cli.sample import main as sample_main
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+SPLITS = ["--train", "3", "--val", "3", "--test", "3"]
+SMALL = [*SPLITS, "--size", "64", "--frames", "8", "--distance", "16", "32", "--workers", "0"]
+
+
+def test_the_command_writes_and_goes_on(tmp_path, capsys):
+    root = str(tmp_path / "set")
+    assert main(["sample", "--root", root, *SMALL]) == 0
+    assert "9 clips written, 0 were there already" in capsys.readouterr().out
+    assert main(["sample", "--root", root, *SMALL]) == 0
+    assert "0 clips written, 9 were there already" in capsys.readouterr().out
+
+
+def test_mixing_parameters_is_one_sentence_and_exit_code_2(tmp_path, capsys):
+    root = str(tmp_path / "set")
+    assert run(sample_main, ["--root", root, *SMALL], "prepare.py") == 0
+    capsys.readouterr()
+    assert run(sample_main, ["--root", root, *SMALL, "--seed", "7"], "prepare.py") == 2
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "seed=0 (asked: 7)" in error
+
+
+def test_prepare_works_from_any_folder(tmp_path):
+    done = subprocess.run(
+        [sys.executable, REPOSITORY / "data/sample/prepare.py", "--root", "set", *SMALL],
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(REPOSITORY), "PATH": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert len(list((tmp_path / "set").rglob("*.mp4"))) == 9

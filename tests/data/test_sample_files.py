@@ -1,0 +1,113 @@
+"""The sample data set on disk: real H.264, whole files, nothing mixed."""
+
+from dataclasses import replace
+
+import av
+import numpy as np
+import pytest
+
+from videonl.data.sample import SampleParameters, draw_scene, relation_of
+from videonl.data.sample_files import read_sample, sample_clips, write_sample
+from videonl.data.sample_video import encode_scene
+from videonl.errors import DatasetError
+
+SMALL = SampleParameters(train=6, val=3, test=3, size=64, frames=8, distance=(16, 32))
+
+
+def decode(path):
+    with av.open(str(path)) as container:
+        codec = container.streams.video[0].codec_context.name
+        return codec, np.stack([f.to_ndarray(format="rgb24") for f in container.decode(video=0)])
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory):
+    root = tmp_path_factory.mktemp("sample") / "set"
+    return root, write_sample(root, parameters=SMALL, workers=0)
+
+
+def test_files_are_h264_of_the_asked_size(written):
+    root, made = written
+    assert (made.written, made.skipped) == (12, 0)
+    files = sorted(root.rglob("*.mp4"))
+    assert len(files) == 12
+    assert {file.relative_to(root).parts[0] for file in files} == {"train", "val", "test"}
+    for file in files:
+        codec, frames = decode(file)
+        assert codec == "h264"
+        assert frames.shape == (8, 64, 64, 3)
+
+
+def test_the_manifest_tells_what_the_files_show(written):
+    root, _ = written
+    parameters, clips = read_sample(root)
+    assert parameters == SMALL
+    assert clips == list(sample_clips(SMALL))
+    for clip in clips:
+        assert (root / clip.path).is_file()
+        assert clip.path.split("/")[1] == clip.scene.relation
+        tracks = np.stack([body.track(SMALL.frames) for body in clip.scene.bodies])
+        assert relation_of(tracks) == clip.scene.relation
+
+
+def test_bodies_are_seen_where_the_tracks_say_after_the_codec(tmp_path):
+    """Luma at the centre of a filled body is far from the background's, in every frame."""
+    parameters = SampleParameters()
+    seen = 0
+    for index in range(12):
+        scene = draw_scene(parameters, "same", split="test", index=index)
+        encode_scene(scene, tmp_path / "clip.mp4", size=128, frames=32)
+        luma = decode(tmp_path / "clip.mp4")[1].astype(float) @ [0.299, 0.587, 0.114]
+        for body in scene.bodies:
+            if body.shape == "ring":
+                continue
+            seen += 1
+            x, y = np.round(body.track(32)).astype(int).T
+            steps = np.arange(32)
+            assert np.abs(luma[steps, y, x] - np.median(luma)).min() > 30
+    assert seen > 6
+
+
+def test_a_second_run_keeps_what_is_there_and_restores_what_is_missing(written):
+    root, _ = written
+    victim = root / read_sample(root)[1][4].path
+    before = victim.read_bytes()
+    victim.unlink()
+    calls = []
+    made = write_sample(root, parameters=SMALL, workers=0, progress=lambda *n: calls.append(n))
+    assert (made.written, made.skipped) == (1, 11)
+    assert calls == [(12, 12)]
+    assert victim.read_bytes() == before
+
+
+def test_workers_write_the_same_bytes(written, tmp_path):
+    root, _ = written
+    write_sample(tmp_path / "set", parameters=SMALL, workers=2)
+    for clip in read_sample(root)[1]:
+        assert (tmp_path / "set" / clip.path).read_bytes() == (root / clip.path).read_bytes()
+
+
+def test_other_parameters_are_refused(written):
+    root, _ = written
+    with pytest.raises(DatasetError, match=r"seed=0 \(asked: 1\)"):
+        write_sample(root, parameters=replace(SMALL, seed=1), workers=0)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path):
+    (tmp_path / "holiday.mp4").write_bytes(b"mine")
+    with pytest.raises(DatasetError, match="not empty"):
+        write_sample(tmp_path, parameters=SMALL, workers=0)
+    with pytest.raises(DatasetError, match="is a file"):
+        write_sample(tmp_path / "holiday.mp4", parameters=SMALL, workers=0)
+
+
+def test_reading_what_is_no_sample_set_says_how_to_make_one(tmp_path):
+    with pytest.raises(DatasetError, match="data/sample/prepare"):
+        read_sample(tmp_path)
+    (tmp_path / "manifest.json").write_text("{")
+    with pytest.raises(DatasetError, match="can not be read"):
+        read_sample(tmp_path)
+
+
+def test_nothing_unfinished_is_left(written):
+    assert not list(written[0].rglob("*.part"))

@@ -1,0 +1,71 @@
+"""``videonl sample``: write the synthetic sample data set (also ``data/sample/prepare.py``)."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+from videonl.cli.main import make_parser
+from videonl.data.sample import RELATIONS, SampleParameters
+
+
+def write_with_progress(root: Path, parameters: SampleParameters, workers: int) -> None:
+    """Write the data set with a progress bar and say in one line what was done."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from videonl.data.sample_files import write_sample
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("clips"),
+        TimeElapsedColumn(),
+    )
+    with Progress(*columns, console=Console()) as bar:
+        task = bar.add_task("writing", total=None)
+
+        def show(done: int, total: int) -> None:
+            bar.update(task, completed=done, total=total)
+
+        made = write_sample(root, parameters=parameters, workers=workers, progress=show)
+    print(f"{made.written} clips written, {made.skipped} were there already: {made.root}")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Parse the arguments and write the data set."""
+    default = SampleParameters()
+    parser = make_parser(
+        "videonl sample",
+        "Write the synthetic sample data set: two moving bodies, the class is the relation between "
+        f"their directions ({', '.join(RELATIONS)}).",
+    )
+    parser.add_argument("--root", type=Path, default=Path("data/sample/videos"), help="folder")
+    parser.add_argument(
+        "--classes",
+        default=",".join(default.classes),
+        type=lambda text: tuple(text.split(",")),
+        help="names, comma separated",
+    )
+    for split in ("train", "val", "test"):
+        help_text = f"clips in the {split} split"
+        parser.add_argument(f"--{split}", type=int, default=default.count(split), help=help_text)
+    parser.add_argument("--size", type=int, default=default.size, help="frame size in pixels")
+    parser.add_argument("--frames", type=int, default=default.frames, help="frames per clip")
+    parser.add_argument(
+        "--distance",
+        type=float,
+        nargs=2,
+        metavar=("LOW", "HIGH"),
+        default=default.distance,
+        help="distance of the bodies in the middle of a clip, in pixels",
+    )
+    parser.add_argument("--seed", type=int, default=default.seed, help="random seed")
+    parser.add_argument(
+        "--workers", type=int, default=os.cpu_count() or 1, help="processes; 0 works in this one"
+    )
+    given = vars(parser.parse_args(argv))
+    root, workers = given.pop("root"), given.pop("workers")
+    given["distance"] = tuple(given["distance"])
+    write_with_progress(root, SampleParameters(**given), workers)
+    return 0
