@@ -80,7 +80,7 @@ def test_import_path(tmp_path, monkeypatch):
     assert model(torch.zeros(1, 3, 2, 16, 16)).shape == (1, 3)
     assert model.config["name"] == "elsewhere:mynet_18"
     assert is_import_path(model.config["name"])
-    with pytest.raises(VideoNLError, match="no option 'depth'; .*its options are width"):
+    with pytest.raises(VideoNLError, match=r"no option .depth.; .*its options are width"):
         create_model("elsewhere:mynet_18", depth=3)
     with pytest.raises(VideoNLError, match="has no forward_features"):
         create_model("elsewhere:bare")

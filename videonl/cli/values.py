@@ -1,0 +1,52 @@
+"""Values on the command line: clips, views and options of networks. No torch here."""
+
+import json
+from argparse import ArgumentTypeError
+from typing import Any
+
+
+def parse_clip(text: str) -> tuple[int, int, int, int]:
+    """``32x224`` or ``8x256x320`` -> (3, T, H, W).
+
+    Raises:
+        ArgumentTypeError: anything else.
+    """
+    sizes = numbers(text)
+    if sizes is None or len(sizes) not in (2, 3):
+        raise ArgumentTypeError(f"{text!r} is not a clip: write FRAMESxSIDE, such as 32x224")
+    return (3, sizes[0], sizes[1], sizes[-1])
+
+
+def parse_views(text: str) -> tuple[int, int]:
+    """``10x3`` -> (10 clips, 3 crops); ``10`` is ten clips of one crop.
+
+    Raises:
+        ArgumentTypeError: anything else.
+    """
+    sizes = numbers(text)
+    if sizes is None or len(sizes) not in (1, 2):
+        raise ArgumentTypeError(f"{text!r} are not views: write CLIPSxCROPS, such as 10x3")
+    return (sizes[0], sizes[1] if len(sizes) == 2 else 1)
+
+
+def parse_option(text: str) -> tuple[str, Any]:
+    """``name=value``, the value as JSON or else as text.
+
+    Raises:
+        ArgumentTypeError: no ``=``.
+    """
+    name, equals, value = text.partition("=")
+    if not equals or not name:
+        raise ArgumentTypeError(f"{text!r} is not an option: write NAME=VALUE, such as width=32")
+    try:
+        return name, json.loads(value)
+    except json.JSONDecodeError:
+        return name, value
+
+
+def numbers(text: str) -> list[int] | None:
+    """Positive integers with x between them; None for any other text."""
+    parts = text.lower().split("x")
+    if not all(part.isdecimal() and int(part) > 0 for part in parts):
+        return None
+    return [int(part) for part in parts]

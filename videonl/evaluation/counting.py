@@ -1,0 +1,193 @@
+"""Counting operations as torch dispatches them, with an eye on the non-local blocks."""
+
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry
+
+from videonl.layers import Concatenation, NonLocalBlock
+
+aten = torch.ops.aten
+CONVOLUTIONS = {aten.convolution, aten._convolution}
+NORMS = {
+    aten.native_batch_norm,
+    aten.cudnn_batch_norm,
+    aten._native_batch_norm_legit,
+    aten._native_batch_norm_legit_no_training,
+}
+
+
+@dataclass
+class NonLocalCost:
+    """One non-local block in one view.
+
+    Attributes:
+        name: its place in the network.
+        affinity: the class of its pairwise function.
+        positions: N, query positions of the feature map.
+        keys: M, key positions that one query looks at.
+        projection_macs: of θ, φ, g and the output.
+        pairwise_macs: of f(x_i, x_j) and its sum over g_j, as executed.
+        paper_pairwise_macs: of the same through the N × M matrix, as the paper writes it.
+    """
+
+    name: str
+    affinity: str
+    positions: int = 0
+    keys: int = 0
+    projection_macs: int = 0
+    pairwise_macs: int = 0
+    paper_pairwise_macs: int = 0
+
+
+class Counter(TorchDispatchMode):
+    """Counts the MACs of everything that runs within it, on any device.
+
+    Attributes:
+        convolution_macs: of all convolutions.
+        linear_macs: of matrix products outside of the non-local blocks.
+        norm_elements: elements that pass through batch norm.
+        blocks: what the non-local blocks did.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convolution_macs = 0
+        self.linear_macs = 0
+        self.norm_elements = 0
+        self.blocks: list[NonLocalCost] = []
+        self._inside: NonLocalCost | None = None
+
+    def __torch_dispatch__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Run one operation and count it."""
+        out = func(*args, **(kwargs or {}))
+        operation = func._overloadpacket
+        if operation in NORMS:
+            self.norm_elements += out[0].numel()
+            return out
+        macs = operation_macs(operation, args, kwargs or {}, out, elementwise=self._inside)
+        if operation in CONVOLUTIONS:
+            self.convolution_macs += macs
+            if self._inside:
+                self._inside.projection_macs += macs
+        elif self._inside:
+            self._inside.pairwise_macs += macs
+        else:
+            self.linear_macs += macs
+        return out
+
+    @contextmanager
+    def watch(self, model: nn.Module) -> Iterator[None]:
+        """Tell apart what runs inside the non-local blocks of ``model``."""
+        with ExitStack() as hooks:
+            for name, module in model.named_modules():
+                if isinstance(module, NonLocalBlock):
+                    cost = NonLocalCost(name, type(module.affinity).__name__)
+                    hooks.callback(module.register_forward_pre_hook(self._enter(cost)).remove)
+                    hooks.callback(module.register_forward_hook(self._leave).remove)
+            yield
+
+    def _enter(self, cost: NonLocalCost) -> Callable[..., None]:
+        def enter(block: nn.Module, args: tuple[Any, ...]) -> None:
+            assert isinstance(block, NonLocalBlock)
+            cost.positions = prod(args[0].shape[2:])
+            cost.keys = keys_per_query(block, tuple(args[0].shape[2:]))
+            cost.paper_pairwise_macs = args[0].shape[0] * paper_pairwise_macs(block, cost)
+            self.blocks.append(cost)
+            self._inside = cost
+
+        return enter
+
+    def _leave(self, *_: Any) -> None:
+        self._inside = None
+
+
+def operation_macs(
+    operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, *, elementwise: object
+) -> int:
+    """MACs of one operation; zero for what neither convolves nor multiplies matrices.
+
+    Args:
+        operation: the overload packet, ``torch.ops.aten.mm`` for instance.
+        args: its positional arguments.
+        kwargs: its keyword arguments.
+        out: its result.
+        elementwise: if true, products of two tensors element by element and prefix sums count
+            one MAC per element: what concatenation's fast form consists of.
+    """
+    if operation in flop_registry:
+        return int(flop_registry[operation](*args, **kwargs, out_val=out)) // 2
+    if operation in (aten.mv, aten.dot):
+        return int(args[0].numel())
+    if elementwise and operation is aten.cumsum:
+        return int(out.numel())
+    if elementwise and operation is aten.mul and isinstance(args[1], Tensor):
+        return int(out.numel())
+    return 0
+
+
+def keys_per_query(block: NonLocalBlock, spatial: tuple[int, ...]) -> int:
+    """M: the positions that one query of a map of size ``spatial`` looks at."""
+    kernel = block.pool_kernel or (1,) * len(spatial)
+    pooled = [size // k for size, k in zip(spatial, kernel, strict=True)]
+    if block.attend == "time":
+        return pooled[0]
+    groups = spatial[0] if block.attend == "space" and block.dim == 3 else block.temporal_groups
+    return prod(pooled) // groups
+
+
+def paper_pairwise_macs(block: NonLocalBlock, cost: NonLocalCost) -> int:
+    """MACs of one clip through the N × M matrix, equations 1 to 5 of the paper.
+
+    Per pair: C for the inner product of the embeddings (all channels for the Gaussian, 2C for
+    w_f over their concatenation), and C for the sum over g.
+    """
+    inner = block.inner_channels
+    similarity = inner if block.affinity.embedded else block.in_channels
+    if isinstance(block.affinity, Concatenation):
+        similarity = 2 * inner
+    return cost.positions * cost.keys * (similarity + inner)
+
+
+class SkipInitialisation(TorchFunctionMode):
+    """Leave new tensors as they are: random numbers for the meta device only take time."""
+
+    RANDOM = frozenset({"normal_", "uniform_", "trunc_normal_", "kaiming_normal_"})
+
+    def __torch_function__(
+        self,
+        func: Any,
+        types: Any,
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        """Return the tensor instead of filling it."""
+        kwargs = kwargs or {}
+        if getattr(func, "__name__", "") in self.RANDOM:
+            return args[0] if args else kwargs["tensor"]
+        return func(*args, **kwargs)
+
+
+@contextmanager
+def evaluation_mode(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode within; afterwards every module is as it was."""
+    training = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        yield
+    finally:
+        for module, mode in training.items():
+            module.training = mode
