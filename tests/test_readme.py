@@ -1,0 +1,78 @@
+"""What the READMEs say is so: their links lead somewhere, their commands and flags exist."""
+
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+from videonl.cli.main import COMMANDS
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = sorted(
+    path
+    for pattern in ("*.md", "docs/*.md", "data/*.md", "data/*/README.md", "checkpoints/*.md")
+    for path in ROOT.glob(pattern)
+)
+SCRIPTS = {"train.py": "train", "infer.py": "predict"}
+TRAIN_MODES = ("fit", "validate", "test", "predict")
+
+
+def commands_of(page: Path) -> list[list[str]]:
+    """The shell commands of a page's fenced blocks, as words; comments and output are left out."""
+    found = []
+    for block in re.findall(r"```(?:bash|sh|console|)\n(.*?)```", page.read_text(), re.DOTALL):
+        for line in block.replace("\\\n", " ").splitlines():
+            line = line.strip().removeprefix("$ ")
+            if re.match(r"(make|videonl|(\S+/)?python3? (train|infer)\.py)\b", line):
+                found.append(shlex.split(line.split(" | ")[0], comments=True))
+    return found
+
+
+ALL = [(page, words) for page in PAGES for words in commands_of(page)]
+
+
+@cache
+def help_of(words: tuple[str, ...]) -> str:
+    command = [sys.executable, "-m", "videonl.cli.main", *words, "--help"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert shown.returncode == 0, shown.stderr
+    return shown.stdout
+
+
+def test_there_are_commands() -> None:
+    assert len(ALL) > 10
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text()):
+        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+@pytest.mark.parametrize(("page", "words"), ALL, ids=lambda v: " ".join(v)[:60] if type(v) is list else "")
+def test_commands_and_flags_exist(page: Path, words: list[str]) -> None:
+    if words[0] == "make":
+        targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert all(word in targets or "=" in word for word in words[1:]), words
+        return
+    if words[0] == "videonl":
+        name, rest = words[1], words[2:]
+    else:
+        name, rest = SCRIPTS[words[1]], words[2:]
+    assert name in COMMANDS or name.startswith("-"), f"{page.name}: unknown command {words}"
+    if name not in COMMANDS:
+        return
+    mode = (rest[0],) if name == "train" and rest and rest[0] in TRAIN_MODES else ()
+    known = help_of((name, *mode))
+    for word in rest:
+        if word.startswith("--") and word != "--":
+            flag = word.split("=")[0]
+            # a flag below an option that takes a mapping (--trainer.max_epochs) is listed too
+            assert re.search(rf"{re.escape(flag)}\b", known), f"{page.name}: {flag} of {words}"
+    for word in rest:
+        if word.startswith("configs/"):
+            assert (ROOT / word).is_file(), f"{page.name}: {word}"
