@@ -83,13 +83,17 @@ def test_fast_dot_product_is_counted_as_executed():
 
 
 def test_fast_concatenation_grows_with_positions_not_with_pairs():
-    fast = cost_of("concatenation", implementation="fast").blocks[0]
+    options = {"non_local_options": {"affinity": "concatenation", "implementation": "fast"}}
     inner = 96  # of the 192 channels of res4
-    scores = (fast.positions + fast.keys) * inner
-    prefix_sums = fast.keys * inner + 2 * fast.keys * inner
-    lookups = fast.positions * inner
-    assert fast.pairwise_macs == scores + prefix_sums + lookups
-    assert fast.paper_pairwise_macs == fast.positions * fast.keys * 3 * inner
+    short, long = (
+        count_cost("tiny_i3d_nl1", (3, frames, 48, 48), options=options).blocks[0]
+        for frames in (8, 16)
+    )
+    scores_and_look_ups = 2 * short.positions * inner
+    assert scores_and_look_ups < short.pairwise_macs < 3 * scores_and_look_ups
+    assert long.pairwise_macs == pytest.approx(2 * short.pairwise_macs, rel=0.01)
+    assert short.paper_pairwise_macs == short.positions * short.keys * 3 * inner
+    assert long.paper_pairwise_macs == 4 * short.paper_pairwise_macs
 
 
 def test_an_affinity_of_ones_own_is_counted():
@@ -130,6 +134,9 @@ def test_bad_input():
         count_cost("i3d_r5")
     with pytest.raises(VideoNLError, match=r"tiny_i3d can not take a clip of \(4, 8, 48, 48\)"):
         count_cost("tiny_i3d", (4, 8, 48, 48))
+    with pytest.raises(VideoNLError, match=r"can not take a clip.*temporal_groups=4") as caught:
+        count_cost("i3d_r50_nl5", (3, 6, 64, 64), options={"preset": "official_32x4"})
+    assert "\n" not in str(caught.value)
     with pytest.raises(VideoNLError, match="belong to a network that is given by name"):
         count_cost(create_model("tiny_i3d"), CLIP, options={"width": 3})
 

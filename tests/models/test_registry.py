@@ -74,7 +74,8 @@ def test_import_path(tmp_path, monkeypatch):
         "def bare(num_classes=400):\n"
         "    return nn.Linear(3, num_classes)\n"
     )
-    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    paths = list(sys.path)
     monkeypatch.delitem(sys.modules, "elsewhere", raising=False)
     model = create_model("elsewhere:mynet_18", num_classes=3, width=2)
     assert model(torch.zeros(1, 3, 2, 16, 16)).shape == (1, 3)
@@ -88,6 +89,7 @@ def test_import_path(tmp_path, monkeypatch):
         create_model("elsewhere:other")
     with pytest.raises(VideoNLError, match="'nowhere_at_all' can not be imported"):
         create_model("nowhere_at_all:net")
+    assert sys.path == paths
 
 
 def test_register_model():

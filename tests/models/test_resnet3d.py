@@ -248,8 +248,6 @@ def test_channels_last_gives_the_same_numbers_and_is_kept(two_threads):
 def test_every_affinity_and_extent_of_table_2(affinity, attend):
     torch.manual_seed(0)
     options = {"affinity": affinity, "attend": attend}
-    if attend == "time":
-        options["subsample"] = False
     model = create_model("tiny_c2d_nl1", num_classes=3, non_local_options=options)
     model(torch.randn(1, 3, 4, 32, 32)).sum().backward()
     again = create_model(model.config["name"], num_classes=3, **model.config["options"])

@@ -139,8 +139,11 @@ def count_cost(
     try:
         with torch.no_grad(), evaluation_mode(model), counter.watch(model), counter:
             torch.func.functional_call(model, tensors, (clip,))
-    except RuntimeError as error:
-        raise VideoNLError(f"{name} can not take a clip of {tuple(clip_shape)}: {error}") from error
+    except (RuntimeError, ValueError) as error:
+        reason = str(error).splitlines()[0]
+        raise VideoNLError(
+            f"{name} can not take a clip of {tuple(clip_shape)}: {reason}"
+        ) from error
     return Cost(
         name=name,
         clip_shape=clip_shape,

@@ -5,6 +5,8 @@ module that it returns has ``forward_features``, ``forward_head``, ``reset_class
 ``preprocessing``; ``tests/models/test_contract.py`` holds every registered network to it.
 """
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -131,12 +133,16 @@ def import_entry(path: str) -> Entry:
         VideoNLError: names the part that is missing.
     """
     module_name, _, function_name = path.partition(":")
+    here = os.getcwd()  # a console command does not look into the folder that it is called from
+    sys.path.append(here)
     try:
         module = import_module(module_name)
     except ImportError as error:
         raise VideoNLError(
             f"network {path!r}: {module_name!r} can not be imported ({error})"
         ) from error
+    finally:
+        sys.path.remove(here)
     factory = getattr(module, function_name, None)
     if not callable(factory):
         raise VideoNLError(f"network {path!r}: {module_name} has no function {function_name!r}")

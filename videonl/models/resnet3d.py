@@ -107,7 +107,8 @@ class ResidualBlock(nn.Module):
         y = F.relu(self.norm_a(self.conv_a(x)), inplace=True)
         y = F.relu(self.norm_b(self.conv_b(y)), inplace=True)
         y = self.norm_c(self.conv_c(y))
-        return F.relu(y + self.shortcut(x), inplace=True)
+        y += self.shortcut(x)  # in place: these are the largest maps of the network
+        return F.relu(y, inplace=True)
 
 
 class ResNet3D(nn.Module):
