@@ -11,6 +11,7 @@ through the queries in blocks. Shapes: queries (B, N, C), keys (B, M, C), values
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -18,7 +19,36 @@ from torch import Tensor, nn
 
 from videonl.layers.blockwise import blockwise_sum
 from videonl.layers.pair_sum import pair_relu_sum
+from videonl.layers.rows import is_channels_first, linear_rows
 from videonl.layers.softmax_sum import softmax_sum
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Rows that a linear map may still have to act on: x Wᵀ + b, or x itself without W.
+
+    Attributes:
+        rows: (B, N, C_in).
+        weight: (C, C_in) or None.
+        bias: (C,) or None.
+    """
+
+    rows: Tensor
+    weight: Tensor | None = None
+    bias: Tensor | None = None
+
+    def compute(self) -> Tensor:
+        """The embedded rows (B, N, C), contiguous where that is free."""
+        if self.weight is None:
+            return self.rows
+        return linear_rows(self.rows, self.weight, self.bias, channels_first=False)
+
+    def dot(self, vector: Tensor) -> Tensor:
+        """(x_i Wᵀ + b) · vector for every row -> (B, N): one scalar map instead of C."""
+        if self.weight is None:
+            return self.rows @ vector
+        shift = None if self.bias is None else (self.bias @ vector)[None]
+        return linear_rows(self.rows, (vector @ self.weight)[None], shift).squeeze(2)
 
 
 class Affinity(nn.Module):
@@ -41,8 +71,15 @@ class Affinity(nn.Module):
         self.use_scale = use_scale
 
     def weights(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """f(x_i, x_j) / C(x) for all pairs: (B, N, C), (B, M, C) -> (B, N, M)."""
-        raise NotImplementedError(f"{type(self).__name__} must define weights(queries, keys).")
+        """f(x_i, x_j) / C(x) for all pairs: (B, N, C), (B, M, C) -> (B, N, M).
+
+        Raises:
+            TypeError: the subclass does not define it.
+        """
+        raise TypeError(
+            f"{type(self).__name__} must define weights(queries, keys); it got queries of shape "
+            f"{tuple(queries.shape)} and keys of shape {tuple(keys.shape)}."
+        )
 
     def reference(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """The sum as the paper writes it, through the N x M matrix -> (B, N, D)."""
@@ -51,6 +88,21 @@ class Affinity(nn.Module):
     def fast(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """The same sum without the N x M matrix -> (B, N, D)."""
         return blockwise_sum(self.weights, queries, keys, values)
+
+    def fast_block(
+        self, queries: Projection, keys: Projection, values: Tensor, out: Projection
+    ) -> Tensor:
+        """W_z applied to the sum, free to reorder the linear maps around it -> (B, N, C_out).
+
+        Args:
+            queries: the rows x and θ.
+            keys: the (pooled) rows and φ.
+            values: g (B, M, D).
+            out: weight and bias of W_z; its ``rows`` are the rows x, whose layout is kept.
+        """
+        y = self.fast(queries.compute(), keys.compute(), values)
+        assert out.weight is not None
+        return linear_rows(y, out.weight, out.bias, channels_first=is_channels_first(out.rows))
 
 
 class Gaussian(Affinity):
@@ -92,6 +144,30 @@ class DotProduct(Affinity):
         """θ (φᵀ g / M): matrix products associate, O((N + M) C D)."""
         return queries @ (keys.transpose(1, 2) @ (values / keys.shape[1]))
 
+    def fast_block(
+        self, queries: Projection, keys: Projection, values: Tensor, out: Projection
+    ) -> Tensor:
+        """All maps of a query in one: x (W_θᵀ (φᵀ g / M) W_zᵀ), a data-dependent linear layer."""
+        assert out.weight is not None
+        mixed = keys.compute().transpose(1, 2) @ (values / values.shape[1])  # (B, C, D)
+        mixed = out.weight @ mixed.transpose(1, 2)  # (B, C_out, C)
+        shift = out.bias
+        if queries.weight is None:
+            return linear_rows(queries.rows, mixed, _per_sample(shift, mixed))
+        if queries.bias is not None:
+            moved = mixed @ queries.bias
+            shift = moved if shift is None else moved + shift
+        inner, inputs = queries.weight.shape
+        if inputs * mixed.shape[1] > inner * (inputs + mixed.shape[1]):  # a narrow θ: two steps
+            theta = linear_rows(queries.rows, queries.weight)
+            return linear_rows(theta, mixed, _per_sample(shift, mixed))
+        return linear_rows(queries.rows, mixed @ queries.weight, _per_sample(shift, mixed))
+
+
+def _per_sample(bias: Tensor | None, weight: Tensor) -> Tensor | None:
+    """A bias (C,) or (B, C) as (B, C), to go with one weight per sample."""
+    return bias if bias is None or bias.dim() == 2 else bias.expand(weight.shape[0], -1)
+
 
 class Concatenation(Affinity):
     """ReLU(w_fᵀ [θ(x_i), φ(x_j)]) / M (eq. 5); ``weight`` is w_f, its first half multiplies θ."""
@@ -101,20 +177,31 @@ class Concatenation(Affinity):
         self.weight = nn.Parameter(torch.empty(2 * inner_channels))
         nn.init.normal_(self.weight, std=0.01)
 
-    def scores(self, queries: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
-        """w_fᵀ[θ_i, φ_j] = a_i + b_j: the two scalars per position, (B, N) and (B, M)."""
-        query_weight, key_weight = self.weight.split(self.inner_channels)
-        return queries @ query_weight, keys @ key_weight
-
     def weights(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """ReLU(a_i + b_j) / M -> (B, N, M)."""
-        a, b = self.scores(queries, keys)
+        """ReLU(a_i + b_j) / M, where w_fᵀ[θ_i, φ_j] = a_i + b_j -> (B, N, M)."""
+        query_weight, key_weight = self.weight.split(self.inner_channels)
+        a, b = queries @ query_weight, keys @ key_weight
         return torch.relu(a[:, :, None] + b[:, None, :]) / keys.shape[1]
 
     def fast(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Sort the keys once, take prefix sums, look each query up."""
-        a, b = self.scores(queries, keys)
-        return pair_relu_sum(a, b, values) / keys.shape[1]
+        query_weight, key_weight = self.weight.split(self.inner_channels)
+        return pair_relu_sum(queries @ query_weight, keys @ key_weight, values / keys.shape[1])
+
+    def fast_block(
+        self, queries: Projection, keys: Projection, values: Tensor, out: Projection
+    ) -> Tensor:
+        """θ and φ act through one scalar per position; W_z acts on the M values, not the N sums."""
+        assert out.weight is not None
+        query_weight, key_weight = self.weight.split(self.inner_channels)
+        values = linear_rows(values / values.shape[1], out.weight, channels_first=False)
+        y = pair_relu_sum(
+            queries.dot(query_weight),
+            keys.dot(key_weight),
+            values,
+            channels_first=is_channels_first(out.rows),
+        )
+        return y if out.bias is None else y + out.bias
 
 
 AFFINITIES: dict[str, type[Affinity]] = {

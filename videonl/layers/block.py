@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
-from videonl.layers.affinity import Affinity, resolve_affinity
+from videonl.layers.affinity import Affinity, Projection, resolve_affinity
+from videonl.layers.attention_row import attention_row
 from videonl.layers.choice import fast_is_cheaper
 from videonl.layers.positions import (
     ATTEND,
@@ -21,9 +21,11 @@ from videonl.layers.positions import (
     to_map,
     to_rows,
 )
+from videonl.layers.rows import is_channels_first, linear_rows
 
 IMPLEMENTATIONS = ("auto", "fast", "reference")
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
 class NonLocalBlock(nn.Module):
@@ -125,12 +127,18 @@ class NonLocalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) -> the same shape."""
         self._check(x)
-        queries, keys, values = self._embed(x)
-        spatial = tuple(x.shape[2:])
-        y = self._sum(queries, keys, values)
-        y = join_groups(y, spatial, batch=x.shape[0], attend=self.attend)
-        z = self.out(to_map(y, spatial))
-        return x + (z if self.norm is None else self.norm(z))
+        device = x.device.type
+        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
+            # One dtype throughout: the hand-written backward passes do not cast.
+            with torch.autocast(device, enabled=False):
+                z = self._transform(x.to(torch.get_autocast_dtype(device)))
+        else:
+            z = self._transform(x)
+        if self.norm is None:
+            return x + z
+        z = self.norm(z)
+        # In place where autograd allows it: one map of memory less.
+        return z.add_(x) if type(self.norm) in _BATCH_NORMS and z.dtype == x.dtype else x + z
 
     @torch.no_grad()
     def attention_row(self, x: Tensor, position: int | tuple[int, ...]) -> Tensor:
@@ -145,17 +153,7 @@ class NonLocalBlock(nn.Module):
             ``temporal_groups`` or ``attend`` keep out.
         """
         self._check(x)
-        spatial = tuple(x.shape[2:])
-        place = _unravel(position, spatial)
-        query = x[(slice(None), slice(None), *(slice(i, i + 1) for i in place))]
-        query = to_rows(self.theta(query) if self.affinity.embedded else query)
-        keys = self._keys(x)
-        row = x.new_zeros(x.shape[0], *keys.shape[2:])
-        where = self._reach(place, tuple(keys.shape[2:]), spatial)
-        near = keys[(slice(None), slice(None), *where)]
-        weights = self.affinity.weights(query, to_rows(near))
-        row[(slice(None), *where)] = weights[:, 0].reshape(x.shape[0], *near.shape[2:]).to(x.dtype)
-        return row
+        return attention_row(self, x, position)
 
     def extra_repr(self) -> str:
         """The options that the child modules do not show."""
@@ -165,57 +163,64 @@ class NonLocalBlock(nn.Module):
             f"implementation={self.implementation}"
         )
 
-    def _reach(
-        self, place: tuple[int, ...], keys: tuple[int, ...], spatial: tuple[int, ...]
-    ) -> tuple[slice, ...]:
-        """The part of the key map that the query at ``place`` may look at."""
-        everything = tuple(slice(None) for _ in keys)
-        if self.dim < 3:
-            return everything
-        if self.attend == "time":
-            return (slice(None), *(slice(i, i + 1) for i in place[1:]))
-        groups = spatial[0] if self.attend == "space" else self.temporal_groups
-        size = keys[0] // groups
-        first = place[0] // (spatial[0] // groups) * size
-        return (slice(first, first + size), *everything[1:])
+    def _transform(self, x: Tensor) -> Tensor:
+        """W_z y, before the norm and the residual: (B, C, *spatial) -> the same shape."""
+        kernel = self.pool_kernel
+        early = kernel is not None and self.subsample_position == "before"
+        source = pool(x, kernel) if kernel is not None and early else x
+        late = None if early else kernel
+        queries = self._embed("theta", x)
+        keys = self._embed("phi", source, late)
+        values = self._embed("g", source, late).compute()
+        rows = self._grouped(x)
+        fast = self._takes_fast(rows.shape[1], values.shape[1])
+        out = self._linear("out", x)
+        if fast and out is not None:
+            y = self.affinity.fast_block(queries, keys, values, Projection(rows, *out))
+        else:
+            form = self.affinity.fast if fast else self.affinity.reference
+            y = form(queries.compute(), keys.compute(), values)
+            if out is not None:
+                y = linear_rows(y, *out, channels_first=is_channels_first(rows))
+        spatial = tuple(x.shape[2:])
+        z = to_map(join_groups(y, spatial, batch=x.shape[0], attend=self.attend), spatial)
+        return self.out(z) if out is None else z
 
-    def _keys(self, x: Tensor) -> Tensor:
-        if self.pool_kernel is None or self.subsample_position == "after":
-            keys = self.phi(x) if self.affinity.embedded else x
-            return keys if self.pool_kernel is None else pool(keys, self.pool_kernel)
-        pooled = pool(x, self.pool_kernel)
-        return self.phi(pooled) if self.affinity.embedded else pooled
+    def _embed(self, name: str, x: Tensor, kernel: tuple[int, ...] | None = None) -> Projection:
+        """θ, φ or g of x, pooled by ``kernel``, as grouped rows; not computed yet where it can."""
+        if name != "g" and not self.affinity.embedded:
+            return Projection(self._grouped(x if kernel is None else pool(x, kernel)))
+        linear = self._linear(name, x)
+        if linear is not None and kernel is None:
+            return Projection(self._grouped(x), *linear)
+        if linear is None:
+            embedded = getattr(self, name)(x)
+        else:
+            embedded = to_map(linear_rows(to_rows(x), *linear), tuple(x.shape[2:]))
+        return Projection(self._grouped(embedded if kernel is None else pool(embedded, kernel)))
 
-    def _embed(self, x: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Queries (B', n, C'), keys (B', m, C') and values (B', m, C'), by group."""
-        embedded = self.affinity.embedded
-        queries = self.theta(x) if embedded else x
-        source = x
-        if self.pool_kernel is not None and self.subsample_position == "before":
-            source = pool(x, self.pool_kernel)
-        keys = self.phi(source) if embedded else source
-        values = self.g(source)
-        if self.pool_kernel is not None and self.subsample_position == "after":
-            keys, values = pool(keys, self.pool_kernel), pool(values, self.pool_kernel)
-        rows = (
-            split_groups(
-                to_rows(t), tuple(t.shape[2:]), groups=self.temporal_groups, attend=self.attend
-            )
-            for t in (queries, keys, values)
+    def _grouped(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) -> (B', n, C): rows that may attend to each other."""
+        return split_groups(
+            to_rows(x), tuple(x.shape[2:]), groups=self.temporal_groups, attend=self.attend
         )
-        return next(rows), next(rows), next(rows)
 
-    def _sum(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        fast = self.implementation == "fast" or (
-            self.implementation == "auto"
-            and fast_is_cheaper(
-                positions=queries.shape[1],
-                keys=keys.shape[1],
-                channels=queries.shape[2],
-            )
-        )
-        form = self.affinity.fast if fast else self.affinity.reference
-        return form(queries, keys, values)
+    def _linear(self, name: str, x: Tensor) -> tuple[Tensor, Tensor | None] | None:
+        """Weight and bias of a 1x1x1 convolution, or None if its call must be seen.
+
+        That is so if it was wrapped or replaced, or carries hooks.
+        """
+        module = getattr(self, name)
+        hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
+        if type(module) not in _CONVOLUTIONS.values() or any(getattr(module, h) for h in hooks):
+            return None
+        bias = None if module.bias is None else module.bias.to(x.dtype)
+        return module.weight.flatten(1).to(x.dtype), bias
+
+    def _takes_fast(self, positions: int, keys: int) -> bool:
+        if self.implementation != "auto":
+            return self.implementation == "fast"
+        return fast_is_cheaper(positions=positions, keys=keys, channels=self.inner_channels)
 
     def _check(self, x: Tensor) -> None:
         if x.dim() != self.dim + 2 or x.shape[1] != self.in_channels:
@@ -235,23 +240,3 @@ class NonLocalBlock(nn.Module):
             raise ValueError(
                 f"temporal_groups={self.temporal_groups} does not divide the {spatial[0]} frames."
             )
-
-
-def _unravel(position: int | tuple[int, ...], spatial: tuple[int, ...]) -> tuple[int, ...]:
-    """A flat or per-dimension index as one index per dimension; negative ones count from the end.
-
-    Raises:
-        ValueError: outside of the map.
-    """
-    sizes = (math.prod(spatial),) if isinstance(position, int) else spatial
-    given = (position,) if isinstance(position, int) else tuple(position)
-    if len(given) != len(sizes) or any(not -n <= i < n for i, n in zip(given, sizes, strict=True)):
-        raise ValueError(f"position={position!r} is outside of the map of size {spatial}.")
-    place = tuple(i % n for i, n in zip(given, sizes, strict=True))
-    if not isinstance(position, int):
-        return place
-    index, unraveled = place[0], []
-    for size in reversed(spatial):
-        unraveled.append(index % size)
-        index //= size
-    return tuple(reversed(unraveled))
