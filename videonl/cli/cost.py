@@ -94,7 +94,7 @@ def describe(cost: "Cost", *, blocks: bool = False) -> list[str]:
         pairs = f"{block.positions} × {block.keys}"
         lines.append(
             f"  {block.name:<24} {block.affinity}, N × M = {pairs}, "
-            f"{giga(block.projection_macs + block.pairwise_macs)}"
+            f"{giga(block.macs)}"
         )
     return lines
 

@@ -37,8 +37,9 @@ class Cost:
         clip_shape: (C, T, H, W) of one view.
         views: views per video, clips × crops.
         params: parameters, frozen ones too.
-        convolution_macs: of all convolutions, those of the non-local blocks too.
+        convolution_macs: of all convolutions and the projections of the non-local blocks.
         pairwise_macs: of the products between positions in the non-local blocks, as executed.
+            A fast form that folds projections away is counted under projections first.
         linear_macs: of every other matrix product: the classifier.
         norm_elements: elements that pass through batch norm.
         blocks: the non-local blocks.
@@ -77,13 +78,12 @@ class Cost:
     @property
     def non_local_macs(self) -> int:
         """Of the non-local blocks: projections and pairwise products, as executed."""
-        return sum(block.projection_macs + block.pairwise_macs for block in self.blocks)
+        return sum(block.macs for block in self.blocks)
 
     @property
     def paper_macs(self) -> int:
         """``macs``, were every block to build the N × M matrix as the paper writes it."""
-        executed = sum(block.pairwise_macs for block in self.blocks)
-        return self.macs - executed + sum(block.paper_pairwise_macs for block in self.blocks)
+        return self.macs + sum(block.paper_macs - block.macs for block in self.blocks)
 
     def macs_with_norm(self, mode: str) -> int:
         """``macs`` plus batch norm as fvcore counts it, in its mixed unit.
@@ -97,7 +97,13 @@ class Cost:
     def as_dict(self) -> dict[str, Any]:
         """All figures, for JSON."""
         derived = ("macs", "flops", "total_macs", "total_flops", "non_local_macs", "paper_macs")
-        return {**asdict(self), **{name: getattr(self, name) for name in derived}}
+        of_block = ("projection_macs", "pairwise_macs", "paper_macs")
+        blocks = [
+            {**asdict(block), **{name: getattr(block, name) for name in of_block}}
+            for block in self.blocks
+        ]
+        figures = {**asdict(self), **{name: getattr(self, name) for name in derived}}
+        return {**figures, "blocks": blocks}
 
 
 def count_cost(
@@ -149,7 +155,8 @@ def count_cost(
         clip_shape=clip_shape,
         views=views if isinstance(views, int) else prod(views),
         params=sum(parameter.numel() for parameter in model.parameters()),
-        convolution_macs=counter.convolution_macs,
+        convolution_macs=counter.convolution_macs
+        + sum(block.projection_macs for block in counter.blocks),
         pairwise_macs=sum(block.pairwise_macs for block in counter.blocks),
         linear_macs=counter.linear_macs,
         norm_elements=counter.norm_elements,

@@ -33,25 +33,40 @@ class NonLocalCost:
         affinity: the class of its pairwise function.
         positions: N, query positions of the feature map.
         keys: M, key positions that one query looks at.
-        projection_macs: of θ, φ, g and the output.
-        pairwise_macs: of f(x_i, x_j) and its sum over g_j, as executed.
-        paper_pairwise_macs: of the same through the N × M matrix, as the paper writes it.
+        written_projection_macs: of θ, φ, g and the output, as 1×1×1 convolutions.
+        written_pairwise_macs: of f(x_i, x_j) and its sum over g_j through the N × M matrix.
+        macs: of everything in the block, as executed.
     """
 
     name: str
     affinity: str
-    positions: int = 0
-    keys: int = 0
-    projection_macs: int = 0
-    pairwise_macs: int = 0
-    paper_pairwise_macs: int = 0
+    positions: int
+    keys: int
+    written_projection_macs: int
+    written_pairwise_macs: int
+    macs: int = 0
+
+    @property
+    def projection_macs(self) -> int:
+        """The part of ``macs`` that the projections explain; a fast form may fold some away."""
+        return min(self.macs, self.written_projection_macs)
+
+    @property
+    def pairwise_macs(self) -> int:
+        """The part of ``macs`` beyond the projections."""
+        return self.macs - self.projection_macs
+
+    @property
+    def paper_macs(self) -> int:
+        """Of everything in the block, as the paper writes it."""
+        return self.written_projection_macs + self.written_pairwise_macs
 
 
 class Counter(TorchDispatchMode):
     """Counts the MACs of everything that runs within it, on any device.
 
     Attributes:
-        convolution_macs: of all convolutions.
+        convolution_macs: of all convolutions outside of the non-local blocks.
         linear_macs: of matrix products outside of the non-local blocks.
         norm_elements: elements that pass through batch norm.
         blocks: what the non-local blocks did.
@@ -79,12 +94,10 @@ class Counter(TorchDispatchMode):
             self.norm_elements += out[0].numel()
             return out
         macs = operation_macs(operation, args, kwargs or {}, out, elementwise=self._inside)
-        if operation in CONVOLUTIONS:
+        if self._inside:
+            self._inside.macs += macs
+        elif operation in CONVOLUTIONS:
             self.convolution_macs += macs
-            if self._inside:
-                self._inside.projection_macs += macs
-        elif self._inside:
-            self._inside.pairwise_macs += macs
         else:
             self.linear_macs += macs
         return out
@@ -95,19 +108,15 @@ class Counter(TorchDispatchMode):
         with ExitStack() as hooks:
             for name, module in model.named_modules():
                 if isinstance(module, NonLocalBlock):
-                    cost = NonLocalCost(name, type(module.affinity).__name__)
-                    hooks.callback(module.register_forward_pre_hook(self._enter(cost)).remove)
+                    hooks.callback(module.register_forward_pre_hook(self._enter(name)).remove)
                     hooks.callback(module.register_forward_hook(self._leave).remove)
             yield
 
-    def _enter(self, cost: NonLocalCost) -> Callable[..., None]:
+    def _enter(self, name: str) -> Callable[..., None]:
         def enter(block: nn.Module, args: tuple[Any, ...]) -> None:
             assert isinstance(block, NonLocalBlock)
-            cost.positions = prod(args[0].shape[2:])
-            cost.keys = keys_per_query(block, tuple(args[0].shape[2:]))
-            cost.paper_pairwise_macs = args[0].shape[0] * paper_pairwise_macs(block, cost)
-            self.blocks.append(cost)
-            self._inside = cost
+            self._inside = written_cost(name, block, tuple(args[0].shape))
+            self.blocks.append(self._inside)
 
         return enter
 
@@ -139,27 +148,40 @@ def operation_macs(
     return 0
 
 
-def keys_per_query(block: NonLocalBlock, spatial: tuple[int, ...]) -> int:
-    """M: the positions that one query of a map of size ``spatial`` looks at."""
+def written_cost(name: str, block: NonLocalBlock, shape: tuple[int, ...]) -> NonLocalCost:
+    """What a block costs as the paper writes it, equations 1 to 6; nothing executed yet.
+
+    Per pair of positions: C for the inner product of the embeddings (all channels for the
+    Gaussian, 2C for w_f over their concatenation), and C for the sum over g.
+
+    Args:
+        name: of the block.
+        block: the block.
+        shape: (B, C, T, H, W) of its input, or fewer dimensions.
+    """
+    batch, channels, *spatial = shape
     kernel = block.pool_kernel or (1,) * len(spatial)
     pooled = [size // k for size, k in zip(spatial, kernel, strict=True)]
+    positions, key_positions = prod(spatial), prod(pooled)
+    groups = block.temporal_groups
     if block.attend == "time":
-        return pooled[0]
-    groups = spatial[0] if block.attend == "space" and block.dim == 3 else block.temporal_groups
-    return prod(pooled) // groups
-
-
-def paper_pairwise_macs(block: NonLocalBlock, cost: NonLocalCost) -> int:
-    """MACs of one clip through the N × M matrix, equations 1 to 5 of the paper.
-
-    Per pair: C for the inner product of the embeddings (all channels for the Gaussian, 2C for
-    w_f over their concatenation), and C for the sum over g.
-    """
-    inner = block.inner_channels
-    similarity = inner if block.affinity.embedded else block.in_channels
+        groups = prod(pooled[1:])
+    elif block.attend == "space" and block.dim == 3:
+        groups = spatial[0]
+    inner, embedded = block.inner_channels, block.affinity.embedded
+    projected = positions + (key_positions if block.subsample_position == "before" else positions)
+    per_pair = inner + (inner if embedded else channels)
     if isinstance(block.affinity, Concatenation):
-        similarity = 2 * inner
-    return cost.positions * cost.keys * (similarity + inner)
+        per_pair += inner
+    return NonLocalCost(
+        name,
+        type(block.affinity).__name__,
+        positions=positions,
+        keys=key_positions // groups,
+        # W_z at the queries and g at the keys; with embeddings, θ and φ likewise.
+        written_projection_macs=batch * projected * (2 if embedded else 1) * channels * inner,
+        written_pairwise_macs=batch * positions * (key_positions // groups) * per_pair,
+    )
 
 
 class SkipInitialisation(TorchFunctionMode):
