@@ -1,0 +1,74 @@
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from videonl.cli.compare import parse_clip
+from videonl.cli.main import main
+
+ROOT = Path(__file__).resolve().parents[2]
+SMALL = ["--clip", "4x24", "--device", "cpu"]
+
+
+def test_help_needs_no_torch() -> None:
+    code = (
+        "import sys\n"
+        "from videonl.cli.main import main\n"
+        "try: main(['compare', '--help'])\n"
+        "except SystemExit as stop: assert stop.code == 0\n"
+        "assert 'torch' not in sys.modules"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "--views" in done.stdout
+
+
+def test_table_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert (
+        main(["compare", "tiny_i3d", "tiny_i3d_nl1", *SMALL, "--rounds", "1", "--out", str(out)])
+        == 0
+    )
+    printed = capsys.readouterr()
+    for word in ("tiny_i3d_nl1", "GFLOPs/view", "clips/s", "peak (MB)", "4x24x24"):
+        assert word in printed.out
+    assert {"compare.json", "compare.csv", "compare.md", "compare.png"} <= {
+        path.name for path in out.iterdir()
+    }
+    assert str(out) in printed.err
+
+
+def test_a_failing_entry_gives_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["compare", "tiny_i3d", "tiny_i3d_n1", *SMALL, "--no-speed"]) == 1
+    out = capsys.readouterr().out
+    assert "did you mean" in out
+    assert "0.20" in out, "the other entry is in the table"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["tiny_i3d", "--data", "nowhere"], "nowhere does not exist"),
+        (["tiny_i3d", "--device", "warp"], "device 'warp'"),
+        (["tiny_i3d", "--out", __file__], "is a file"),
+    ],
+)
+def test_bad_usage_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: list[str], words: str
+) -> None:
+    assert main(["compare", *arguments]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
+
+
+@pytest.mark.parametrize("clip", ["8", "8x", "0x224", "8x224x224"])
+def test_wrong_clip(capsys: pytest.CaptureFixture[str], clip: str) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["compare", "tiny_i3d", "--clip", clip])
+    assert stop.value.code == 2
+    assert "FRAMESxSIZE" in capsys.readouterr().err
+    assert parse_clip("8x224") == (8, 224)

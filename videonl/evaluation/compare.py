@@ -1,0 +1,214 @@
+"""Networks side by side: what they cost, how fast they are, how well they do.
+
+table = compare_models(["i3d_r50", "i3d_r50_nl5"], clip=(8, 224))
+print(table)
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+
+from videonl.errors import VideoNLError
+from videonl.evaluation.compare_accuracy import (
+    VideoSet,
+    classify_set,
+    paired_tests,
+    read_set,
+)
+from videonl.evaluation.compare_entry import (
+    Contestant,
+    Entry,
+    count,
+    make_contestant,
+    match_classes,
+    parse_entry,
+    row_names,
+)
+from videonl.evaluation.compare_result import Comparison, Row
+from videonl.evaluation.compare_speed import Subject, measure
+from videonl.evaluation.environment import describe_environment
+from videonl.inference.predictor import checked_views, choose_device
+
+CONVENTION = (
+    "1 MAC = one multiplication with its addition, FLOPs = 2 x MACs; counted are convolutions, "
+    "linear layers and the pairwise products of the non-local blocks as they are executed"
+)
+Reporter = Callable[[str, int, int], None]  # (what, done, total)
+
+
+def compare_models(
+    entries: Sequence[str | Entry],
+    *,
+    clip: tuple[int, int] = (8, 224),
+    views: tuple[int, int] = (10, 3),
+    data: str | None = None,
+    split: str = "test",
+    num_classes: int | None = None,
+    device: str | torch.device = "auto",
+    rounds: int = 5,
+    batch_size: int = 1,
+    training_speed: bool = False,
+    on_progress: Reporter | None = None,
+) -> Comparison:
+    """Compare networks; an entry that fails has its reason in its row, the others go on.
+
+    Args:
+        entries: network names, checkpoints, ``"NAME=..."`` of either, or ``Entry`` values.
+        clip: (frames, size) of networks by name; a checkpoint is measured on the clips it was
+            trained for.
+        views: (clips, crops) per video. Three crops are squares of the whole short side, so
+            that a checkpoint is counted and timed at that size.
+        data: a data set's folder, to test the checkpoints on.
+        split: its part to test on.
+        num_classes: of networks by name; None: those of the data set, else 400.
+        device: where to measure.
+        rounds: how often the speed is measured; 0: not at all.
+        batch_size: clips per pass when the speed is measured.
+        training_speed: measure forward and backward too.
+        on_progress: called with (what, done, total).
+
+    Returns:
+        The table; ``str()`` of it is readable, ``as_dict()`` is JSON.
+
+    Raises:
+        VideoNLError: no entries, impossible views, an unusable data set or device.
+    """
+    if not entries:
+        raise VideoNLError("nothing to compare: give network names or checkpoints")
+    views = checked_views(views)
+    place = choose_device(device)
+    videos = read_set(data, split) if data is not None else None
+    classes = num_classes or (len(videos.class_names) if videos else 400)
+    wanted = [parse_entry(entry) if isinstance(entry, str) else entry for entry in entries]
+    rows = [Row(name, views=views) for name in row_names(wanted)]
+    report = on_progress or _silent
+    made = _make_all(wanted, rows, videos, clip=clip, num_classes=classes, device=place)
+    protocol = _protocol(place, clip, views, rounds=rounds, batch_size=batch_size)
+    if videos is not None:
+        protocol["data"] = _test_all(rows, made, videos, report)
+    if rounds:
+        _time_all(rows, made, place, rounds, batch_size, training_speed, report)
+    names = videos.class_names if videos else []
+    return Comparison(rows, paired_tests(rows), protocol, names)
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    """The reporter of whoever does not want one."""
+
+
+def _make_all(
+    wanted: Sequence[Entry],
+    rows: Sequence[Row],
+    videos: VideoSet | None,
+    *,
+    clip: tuple[int, int],
+    num_classes: int,
+    device: torch.device,
+) -> dict[str, Contestant]:
+    """Make and count every entry, by row name; writes the reason into the rows that fail."""
+    made: dict[str, Contestant] = {}
+    for entry, row in zip(wanted, rows, strict=True):
+        row.checkpoint = entry.target if entry.is_checkpoint else None
+        try:
+            contestant = make_contestant(
+                entry, clip=clip, views=row.views, num_classes=num_classes, device=device
+            )
+            if videos and contestant.predictor:
+                names = contestant.predictor.class_names
+                match_classes(names, videos.class_names, source=entry.target, data=videos.root)
+            row.model, row.clip_shape = contestant.model_name, contestant.clip_shape
+            for key, value in count(contestant).items():
+                setattr(row, key, value)
+            made[row.name] = contestant
+        except (ValueError, TypeError, RuntimeError) as error:  # also of networks from outside
+            row.error = str(error).splitlines()[0]
+    return made
+
+
+def _test_all(
+    rows: Sequence[Row], made: dict[str, Contestant], videos: VideoSet, report: Reporter
+) -> dict[str, Any]:
+    """Test every checkpoint; returns what the protocol says about the data."""
+    unreadable: dict[str, str] = {}
+    tested = [row for row in rows if row.name in made and made[row.name].predictor]
+    done, total = 0, len(tested) * len(videos.paths)
+    report("testing", done, total)
+    for row in tested:
+        predictor = made[row.name].predictor
+        assert predictor is not None
+
+        def step() -> None:
+            nonlocal done
+            done += 1
+            report("testing", done, total)
+
+        try:
+            outcome = classify_set(predictor, videos, views=row.views, on_video=step)
+        except (ValueError, RuntimeError) as error:
+            row.error = str(error).splitlines()[0]
+            continue
+        row.top1 = outcome.top1.as_dict()
+        row.top5 = outcome.top5.as_dict() if outcome.top5 else None
+        row.confusion, row.answers = outcome.confusion, outcome.answers
+        unreadable |= {failure.path: failure.error for failure in outcome.unreadable}
+    return {
+        "root": videos.root,
+        "split": videos.split,
+        "videos": len(videos.paths),
+        "census": videos.census(),
+        "unreadable": unreadable,
+        "interval": "Wilson score interval, 95 %",
+        "paired_test": "McNemar exact, two-sided; Holm's correction over all pairs",
+    }
+
+
+def _time_all(
+    rows: Sequence[Row],
+    made: dict[str, Contestant],
+    device: torch.device,
+    rounds: int,
+    batch_size: int,
+    training: bool,
+    report: Reporter,
+) -> None:
+    """Measure the speed of every entry that was made, interleaved; fills the rows."""
+    subjects = {name: Subject(it.model, it.clip_shape) for name, it in made.items()}
+    # Training passes change the running statistics of batch norm: they come last.
+    for mode in ("inference", "training") if training else ("inference",):
+        report(f"timing {mode}", 0, rounds)
+        speeds, errors = measure(
+            subjects,
+            training=mode == "training",
+            batch_size=batch_size,
+            rounds=rounds,
+            device=device,
+            on_round=lambda done, mode=mode: report(f"timing {mode}", done, rounds),  # type: ignore[misc]
+        )
+        for row in rows:
+            if row.name in speeds:
+                setattr(row, mode, speeds[row.name].as_dict())
+            if row.name in errors:
+                row.error = f"{mode}: {errors[row.name]}"
+
+
+def _protocol(
+    device: torch.device,
+    clip: tuple[int, int],
+    views: tuple[int, int],
+    *,
+    rounds: int,
+    batch_size: int,
+) -> dict[str, Any]:
+    """What a reader needs to judge the figures, or to measure them again."""
+    return {
+        "convention": CONVENTION,
+        "clip": f"{clip[0]}x{clip[1]}",
+        "views": f"{views[0]}x{views[1]}",
+        "timing": {
+            "rounds": rounds,
+            "batch_size": batch_size,
+            "how": "rounds alternate over the entries; median and quartiles",
+        },
+        "environment": describe_environment(device),
+    }

@@ -1,0 +1,141 @@
+"""Top-1 and top-5 of checkpoints on the same videos, and the paired tests between them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from videonl.data.class_order import normalised
+from videonl.data.records import (
+    SPLITS,
+    check_root,
+    folder_class_names,
+    folder_records,
+    scan_split,
+    split_folder,
+)
+from videonl.errors import DatasetError
+from videonl.evaluation.compare_result import PairedTest, Row, Score
+from videonl.evaluation.statistics import holm, mcnemar_exact
+from videonl.inference.prediction import Failure
+from videonl.inference.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """The videos of one split.
+
+    Attributes:
+        root: the data set's folder, as given.
+        split: train, val or test.
+        paths: the files.
+        labels: class number of each.
+        class_names: names in the order of the numbers.
+    """
+
+    root: str
+    split: str
+    paths: list[str]
+    labels: list[int]
+    class_names: list[str]
+
+    def census(self) -> dict[str, int]:
+        """Videos per class."""
+        return {name: self.labels.count(i) for i, name in enumerate(self.class_names)}
+
+
+def read_set(root: str, split: str) -> VideoSet:
+    """List the videos of a split; the class names are those of the whole data set.
+
+    Raises:
+        DatasetError: another layout, or no such split.
+    """
+    if split not in SPLITS:
+        raise DatasetError(f"split={split!r} is unknown; use one of {', '.join(SPLITS)}")
+    folder = check_root(root)
+    scans = {name: scan_split(folder, name) for name in SPLITS if split_folder(folder, name)}
+    if split not in scans:
+        raise DatasetError(f"{root} has no {split} folder (it has: {', '.join(scans)})")
+    names = folder_class_names(list(scans.values()))
+    records = folder_records(scans[split], names, split=split)
+    labels = [record.label or 0 for record in records]
+    return VideoSet(str(root), split, [record.path for record in records], labels, names)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one network answered.
+
+    Attributes:
+        answers: (path, truth, answer) of every video that could be read.
+        top1: share of right answers.
+        top5: share of videos whose class is among the five most probable; None with few classes.
+        confusion: [truth][answer] counts.
+        unreadable: the others, with the reason.
+    """
+
+    answers: list[tuple[str, str, str]]
+    top1: Score
+    top5: Score | None
+    confusion: list[list[int]]
+    unreadable: list[Failure]
+
+
+def classify_set(
+    predictor: Predictor,
+    videos: VideoSet,
+    *,
+    views: tuple[int, int],
+    on_video: Callable[[], None] | None = None,
+) -> Outcome:
+    """Classify the videos of a test set; the same road as ``infer.py``.
+
+    A file that can not be read counts neither as right nor as wrong; it is reported.
+    """
+    names = videos.class_names
+    number = {normalised(name): i for i, name in enumerate(names)}
+    confusion = [[0] * len(names) for _ in names]
+    answers, unreadable, among_five = [], [], 0
+    outcomes = predictor.predict_many(videos.paths, top_k=5, views=views, workers=1)
+    for label, outcome in zip(videos.labels, outcomes, strict=True):
+        if isinstance(outcome, Failure):
+            unreadable.append(outcome)
+        else:
+            ranks = [number[normalised(name)] for name in outcome.classes]
+            confusion[label][ranks[0]] += 1
+            among_five += label in ranks
+            answers.append((outcome.path, names[label], names[ranks[0]]))
+        if on_video:
+            on_video()
+    right = sum(confusion[i][i] for i in range(len(names)))
+    top5 = Score(among_five, len(answers)) if len(names) > 5 else None
+    return Outcome(answers, Score(right, len(answers)), top5, confusion, unreadable)
+
+
+def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
+    """McNemar's exact test of every pair of rows, on the videos that both answered."""
+    right = {
+        row.name: {path: truth == answer for path, truth, answer in row.answers}
+        for row in rows
+        if row.answers
+    }
+    counts = []
+    for first, second in combinations(right, 2):
+        shared = right[first].keys() & right[second].keys()
+        pairs = [(right[first][path], right[second][path]) for path in shared]
+        counts.append((first, second, pairs))
+    p_values = [mcnemar_exact(p.count((True, False)), p.count((False, True))) for *_, p in counts]
+    return [
+        PairedTest(
+            first=first,
+            second=second,
+            videos=len(pairs),
+            both=pairs.count((True, True)),
+            only_first=pairs.count((True, False)),
+            only_second=pairs.count((False, True)),
+            p_value=p_value,
+            p_holm=p_holm,
+        )
+        for (first, second, pairs), p_value, p_holm in zip(
+            counts, p_values, holm(p_values), strict=True
+        )
+    ]

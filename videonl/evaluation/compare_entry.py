@@ -1,0 +1,160 @@
+"""What stands behind a word on the command line: a network by name, or a checkpoint."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from videonl.data.class_order import normalised
+from videonl.errors import CheckpointError, VideoNLError
+from videonl.evaluation.cost import count_cost
+from videonl.inference.predictor import Predictor
+from videonl.models import create_model
+from videonl.models.registry import find_entry
+
+WEIGHTS = (".ckpt", ".safetensors", ".pt", ".pth", ".pyth", ".pkl", ".params")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing to compare.
+
+    Attributes:
+        target: a network's name, or a checkpoint.
+        name: what its row is called; "" to choose one.
+        options: of the network, where ``target`` is a name.
+    """
+
+    target: str
+    name: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def is_checkpoint(self) -> bool:
+        """Whether the target is a file rather than a name."""
+        return Path(self.target).is_file() or self.target.lower().endswith(WEIGHTS)
+
+
+def parse_entry(text: str) -> Entry:
+    """``"MODEL"``, ``"CKPT"``, or ``"NAME=..."`` of either to name the row.
+
+    Example:
+        >>> parse_entry("plain=i3d_r50")
+        Entry(target='i3d_r50', name='plain', options={})
+    """
+    name, sign, target = text.partition("=")
+    if sign and not Path(text).is_file():
+        return Entry(target, name)
+    return Entry(text)
+
+
+def row_names(entries: Sequence[Entry]) -> list[str]:
+    """A name per entry, each once: its own, the network's, or the end of the checkpoint's path."""
+    names = [entry.name or _short(entry.target) for entry in entries]
+    for depth in (2, 3, 4, 5):
+        twice = {name for name in names if names.count(name) > 1}
+        names = [
+            _short(entry.target, depth) if name in twice and not entry.name else name
+            for name, entry in zip(names, entries, strict=True)
+        ]
+    seen: dict[str, int] = {}
+    for index, name in enumerate(names):
+        seen[name] = seen.get(name, 0) + 1
+        if seen[name] > 1:
+            names[index] = f"{name} ({seen[name]})"
+    return names
+
+
+def _short(target: str, depth: int = 1) -> str:
+    return "/".join(Path(target).parts[-depth:]) if target.endswith(WEIGHTS) else target
+
+
+@dataclass
+class Contestant:
+    """An entry that was made: ready to be counted, timed and tested.
+
+    Attributes:
+        model: the network, on the CPU or the device.
+        model_name: of ``create_model``.
+        clip_shape: (3, T, H, W) of one view.
+        predictor: classifies files; None for random weights.
+    """
+
+    model: nn.Module
+    model_name: str
+    clip_shape: tuple[int, int, int, int]
+    predictor: Predictor | None
+
+
+def make_contestant(
+    entry: Entry,
+    *,
+    clip: tuple[int, int],
+    views: tuple[int, int],
+    num_classes: int,
+    device: torch.device,
+) -> Contestant:
+    """Make the network of an entry.
+
+    Args:
+        entry: what to make.
+        clip: (frames, size) for a network by name; a checkpoint has its own.
+        views: (clips, crops); three crops are squares of the whole short side.
+        num_classes: for a network by name.
+        device: where to put it.
+
+    Raises:
+        VideoNLError: an unknown name, with the nearest ones; a bad checkpoint.
+    """
+    if not entry.is_checkpoint:
+        find_entry(entry.target)  # refuses an unknown name before anything is built
+        model = create_model(entry.target, num_classes=num_classes, **entry.options).to(device)
+        frames, size = clip
+        return Contestant(model.eval(), entry.target, (3, frames, size, size), None)
+    if entry.options:
+        raise VideoNLError(f"{entry.target}: options belong to networks by name, not checkpoints")
+    # One's own data set, not files from strangers: whichever decoder is faster.
+    predictor = Predictor.from_checkpoint(entry.target, device=device, decoder="auto")
+    about = predictor.preprocessing
+    size = int(about["short_side"] if views[1] == 3 else about["crop"])
+    name = str(predictor.about["name"])
+    return Contestant(predictor.model, name, (3, int(about["frames"]), size, size), predictor)
+
+
+def count(contestant: Contestant) -> dict[str, int]:
+    """Parameters and MACs of one view."""
+    cost = count_cost(contestant.model, contestant.clip_shape)
+    return {
+        "params": cost.params,
+        "macs": cost.macs,
+        "non_local_macs": cost.non_local_macs,
+    }
+
+
+def match_classes(own: Sequence[str], wanted: Sequence[str], *, source: str, data: str) -> None:
+    """Refuse a checkpoint whose classes are not those of the data set; spelling does not matter.
+
+    Raises:
+        CheckpointError: names both counts and the first classes that differ.
+    """
+    ours = {normalised(name): name for name in own}
+    theirs = {normalised(name): name for name in wanted}
+    missing = [theirs[key] for key in theirs if key not in ours]
+    extra = [ours[key] for key in ours if key not in theirs]
+    if missing or extra:
+        parts = [f"{source} knows {len(own)} classes, the data set {data} has {len(wanted)}"]
+        parts += [f"only the checkpoint knows {_few(extra)}"] if extra else []
+        parts += [f"only the data set has {_few(missing)}"] if missing else []
+        raise CheckpointError(
+            "; ".join(parts) + ": a checkpoint is tested on the classes it was trained for"
+        )
+
+
+def _few(names: Iterable[str], most: int = 3) -> str:
+    listed = [repr(name) for name in names]
+    return ", ".join(listed[:most]) + (
+        f" and {len(listed) - most} more" if len(listed) > most else ""
+    )

@@ -1,0 +1,187 @@
+"""What a comparison found: rows, paired tests, protocol; plain values, ready for JSON."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from videonl.evaluation.statistics import wilson_interval
+
+
+@dataclass(frozen=True)
+class Score:
+    """Right answers out of all, with Wilson's 95 % interval.
+
+    Attributes:
+        correct: videos that were classified right.
+        total: videos that could be read.
+    """
+
+    correct: int
+    total: int
+
+    @property
+    def value(self) -> float:
+        """The share of right answers, 0 to 1."""
+        return self.correct / self.total if self.total else float("nan")
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval."""
+        return wilson_interval(self.correct, self.total)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, for JSON."""
+        low, high = self.interval
+        return {
+            "correct": self.correct,
+            "total": self.total,
+            "value": self.value,
+            "wilson95": [low, high],
+        }
+
+
+@dataclass
+class Row:
+    """One network of the table; what could not be measured is None.
+
+    Attributes:
+        name: what the row is called; unique in the table.
+        model: the network's name.
+        checkpoint: the file of its weights, or None for random ones.
+        clip_shape: (3, T, H, W) of one view, as counted, timed and tested.
+        views: (clips, crops) per video.
+        params: parameters.
+        macs: multiply-accumulates of one view.
+        non_local_macs: of those, in the non-local blocks.
+        inference: an ``as_dict`` of ``Speed``.
+        training: the same, forward and backward.
+        top1: as ``Score.as_dict``.
+        top5: the same; None with five classes or fewer.
+        confusion: [truth][answer] counts, in the order of the class names.
+        answers: (path, truth, answer) of every test video.
+        seed: of the training, for rows that this run trained.
+        error: why the entry failed, or None.
+    """
+
+    name: str
+    model: str = ""
+    checkpoint: str | None = None
+    clip_shape: tuple[int, int, int, int] | None = None
+    views: tuple[int, int] = (1, 1)
+    params: int | None = None
+    macs: int | None = None
+    non_local_macs: int | None = None
+    inference: dict[str, Any] | None = None
+    training: dict[str, Any] | None = None
+    top1: dict[str, Any] | None = None
+    top5: dict[str, Any] | None = None
+    confusion: list[list[int]] | None = None
+    answers: list[tuple[str, str, str]] = field(default_factory=list)
+    seed: int | None = None
+    error: str | None = None
+
+    @property
+    def flops(self) -> int | None:
+        """2 × MACs of one view."""
+        return None if self.macs is None else 2 * self.macs
+
+    @property
+    def input(self) -> str:
+        """``"8x224x224"``: frames, height, width."""
+        return "x".join(map(str, self.clip_shape[1:])) if self.clip_shape else ""
+
+    @property
+    def total_views(self) -> int:
+        """Clips × crops."""
+        return self.views[0] * self.views[1]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, for JSON."""
+        return {
+            "name": self.name,
+            "model": self.model,
+            "checkpoint": self.checkpoint,
+            "input": self.input,
+            "views": list(self.views),
+            "params": self.params,
+            "macs_per_view": self.macs,
+            "flops_per_view": self.flops,
+            "flops_total": None if self.flops is None else self.flops * self.total_views,
+            "non_local_macs_per_view": self.non_local_macs,
+            "inference": self.inference,
+            "training": self.training,
+            "top1": self.top1,
+            "top5": self.top5,
+            "confusion": self.confusion,
+            "seed": self.seed,
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """McNemar's exact test of two rows on the same videos.
+
+    Attributes:
+        first: name of a row.
+        second: name of another.
+        videos: how many both were tested on.
+        both: of those, both right.
+        only_first: only the first right.
+        only_second: only the second right.
+        p_value: two-sided.
+        p_holm: corrected for the number of pairs in the table (Holm).
+    """
+
+    first: str
+    second: str
+    videos: int
+    both: int
+    only_first: int
+    only_second: int
+    p_value: float
+    p_holm: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, for JSON."""
+        return {"test": "McNemar exact, two-sided", **self.__dict__}
+
+
+@dataclass
+class Comparison:
+    """The table and how it came about.
+
+    Attributes:
+        rows: one per entry, in the order given.
+        tests: every pair of rows that were tested on the same videos.
+        protocol: convention, views, data census, machine, versions, threads.
+        class_names: of the data set, or empty.
+    """
+
+    rows: list[Row]
+    tests: list[PairedTest] = field(default_factory=list)
+    protocol: dict[str, Any] = field(default_factory=dict)
+    class_names: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[Row]:
+        """The entries that failed."""
+        return [row for row in self.rows if row.error]
+
+    def __str__(self) -> str:
+        from videonl.evaluation.compare_table import plain_text
+
+        return plain_text(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, for JSON."""
+        return {
+            "protocol": self.protocol,
+            "class_names": self.class_names,
+            "rows": [row.as_dict() for row in self.rows],
+            "paired_tests": [test.as_dict() for test in self.tests],
+            "answers": {
+                row.name: [list(answer) for answer in row.answers]
+                for row in self.rows
+                if row.answers
+            },
+        }

@@ -1,0 +1,184 @@
+"""Clips per second and peak memory of several networks, measured so that they can be compared.
+
+The rounds alternate: every network runs once per round, and every other round runs backwards, so
+that a machine that slows down or is busy for a while harms all of them alike. The median over the
+rounds is reported with its quartiles.
+"""
+
+import os
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videonl.evaluation.statistics import quartiles
+
+MIN_SECONDS = 0.2  # of work per network and round, so that the clock's grain does not matter
+
+
+@dataclass(frozen=True)
+class Speed:
+    """What was measured of one network.
+
+    Attributes:
+        clips_per_second: median over the rounds.
+        low: first quartile.
+        high: third quartile.
+        rounds: how often it was measured.
+        batch_size: clips per pass.
+        peak_memory: bytes: weights, clips and the most that one pass held at once; on the CPU as
+            the allocator counts them, without the libraries' own scratch memory.
+    """
+
+    clips_per_second: float
+    low: float
+    high: float
+    rounds: int
+    batch_size: int
+    peak_memory: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, for JSON."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A network to measure, on its device, and the clip (3, T, H, W) that it sees."""
+
+    model: nn.Module
+    clip_shape: tuple[int, int, int, int]
+
+
+def measure(
+    subjects: Mapping[str, Subject],
+    *,
+    training: bool = False,
+    batch_size: int = 1,
+    rounds: int = 5,
+    device: torch.device,
+    on_round: Callable[[int], None] | None = None,
+) -> tuple[dict[str, Speed], dict[str, str]]:
+    """Measure networks side by side.
+
+    Args:
+        subjects: by name.
+        training: forward and backward in training mode, instead of forward in evaluation mode.
+        batch_size: clips per pass.
+        rounds: how often each is measured.
+        device: where.
+        on_round: called with the number of rounds done.
+
+    Returns:
+        (results, reasons why others have none), by name.
+    """
+    passes: dict[str, Callable[[], None]] = {}
+    memory: dict[str, int] = {}
+    errors: dict[str, str] = {}
+    for name, subject in subjects.items():
+        try:
+            run = _one_pass(subject, training=training, batch_size=batch_size, device=device)
+            memory[name] = _peak_memory(subject, run, batch_size=batch_size, device=device)
+            passes[name] = run
+        except RuntimeError as error:  # out of memory, or a clip that does not fit
+            errors[name] = str(error).splitlines()[0]
+    rates: dict[str, list[float]] = {name: [] for name in passes}
+    for number in range(rounds):
+        order = list(passes)[:: -1 if number % 2 else 1]
+        for name in order:
+            rates[name].append(batch_size * _passes_per_second(passes[name], device))
+        if on_round:
+            on_round(number + 1)
+    results = {}
+    for name, values in rates.items():
+        low, middle, high = quartiles(values)
+        results[name] = Speed(middle, low, high, rounds, batch_size, memory[name])
+    return results, errors
+
+
+def _one_pass(
+    subject: Subject, *, training: bool, batch_size: int, device: torch.device
+) -> Callable[[], None]:
+    """A call that runs the network once on fixed noise."""
+    channels, frames, height, width = subject.clip_shape
+    shape = (batch_size, frames, height, width, channels)
+    noise = torch.randn(shape, device=device, generator=torch.Generator(device).manual_seed(0))
+    clips = noise.movedim(-1, 1)  # the memory order that to_clips makes
+    model = subject.model
+
+    def infer() -> None:
+        model.eval()
+        with torch.inference_mode():
+            model(clips)
+
+    def train() -> None:
+        model.train()
+        loss: Tensor = model(clips).float().logsumexp(1).sum()
+        loss.backward()
+        model.zero_grad(set_to_none=True)
+
+    return train if training else infer
+
+
+def _passes_per_second(run: Callable[[], None], device: torch.device) -> float:
+    """Passes per second over at least ``MIN_SECONDS``."""
+    _wait(device)
+    start = time.perf_counter()
+    count = 0
+    while True:
+        run()
+        count += 1
+        _wait(device)
+        passed = time.perf_counter() - start
+        if passed >= MIN_SECONDS:
+            return count / passed
+
+
+def _wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    elif device.type == "mps":
+        torch.mps.synchronize()
+
+
+def _peak_memory(
+    subject: Subject, run: Callable[[], None], *, batch_size: int, device: torch.device
+) -> int:
+    """Bytes: weights, clips, and the most that a pass allocated at once; warms up too."""
+    run()
+    weights = sum(
+        tensor.numel() * tensor.element_size()
+        for tensor in (*subject.model.parameters(), *subject.model.buffers())
+    )
+    channels, frames, height, width = subject.clip_shape
+    clips = 4 * batch_size * channels * frames * height * width
+    if device.type == "cuda":
+        _wait(device)
+        before = torch.cuda.memory_allocated(device)
+        torch.cuda.reset_peak_memory_stats(device)
+        run()
+        _wait(device)
+        return weights + clips + torch.cuda.max_memory_allocated(device) - before
+    return weights + clips + _allocated_at_once(run)
+
+
+def _allocated_at_once(run: Callable[[], None]) -> int:
+    """The most bytes that PyTorch's CPU allocator held for a call, from its own record.
+
+    The resident size of the process would also count what other networks left behind.
+    """
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler chats on stderr
+    from torch.profiler import ProfilerActivity, profile
+
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as record:
+        run()
+    assert record.profiler is not None
+    events = [e for e in record.profiler.kineto_results.events() if e.name() == "[memory]"]
+    held = most = 0
+    for event in sorted(events, key=lambda e: e.start_ns()):
+        held += event.nbytes()
+        most = max(most, held)
+    return most
