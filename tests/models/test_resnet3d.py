@@ -215,8 +215,9 @@ def test_start_of_training():
     fan_out = 4 * 9  # res2.0.conv_b: 4 channels out, kernel 1x3x3
     wanted = math.sqrt(2 / fan_out)
     assert model.res2[0].conv_b.weight.std().item() == pytest.approx(wanted, rel=0.25)
-    trained = ResNet3D(400, **TINY, zero_init_residual=False)
-    assert trained.res2[0].norm_c.weight.count_nonzero() == 16
+    for options in ({"zero_init_residual": False}, {"norm": "frozen"}):
+        other = ResNet3D(400, **TINY, **options)
+        assert other.res2[0].norm_c.weight.count_nonzero() == 16
 
 
 @pytest.fixture

@@ -192,23 +192,12 @@ class ResNet3D(nn.Module):
         self.stages = STAGES[: len(blocks)]
         if len(strides) < len(blocks):
             raise ValueError(f"strides is {list(strides)}; it must have one per stage")
-        norm_of = norm_factory(graph.norm, graph.norm_eps)
         channels = width
         for index, stage in enumerate(self.stages):
             inner = width * 2**index
-            stage_modules = []
-            for block in range(blocks[index]):
-                stage_modules.append(
-                    ResidualBlock(
-                        channels,
-                        inner,
-                        stride=strides[index] if block == 0 else 1,
-                        extents=block_inflation(inflation, stage, block),
-                        norm=norm_of,
-                    )
-                )
-                channels = inner * EXPANSION
-            self.add_module(stage, nn.Sequential(*stage_modules))
+            extents = [block_inflation(inflation, stage, block) for block in range(blocks[index])]
+            self.add_module(stage, make_stage(channels, inner, strides[index], extents, graph))
+            channels = inner * EXPANSION
         self.head = Head(channels, num_classes, dropout, graph)
         initialise(self, zero_init_residual=zero_init_residual)
         add_non_local(self, non_local or {}, graph)
@@ -241,6 +230,26 @@ class ResNet3D(nn.Module):
         initialise(new, zero_init_residual=False)
         self.head.projection = new.to(old.weight.dtype)
         self.config = {**self.config, "num_classes": num_classes}
+
+
+def make_stage(
+    inputs: int, inner: int, stride: int, extents: Sequence[tuple[int, int]], graph: Preset
+) -> nn.Sequential:
+    """The residual blocks of one stage.
+
+    Args:
+        inputs: channels that the first block gets.
+        inner: channels within the bottlenecks.
+        stride: of the first block, in space.
+        extents: of every block, see ``block_inflation``.
+        graph: says which norm.
+    """
+    norm = norm_factory(graph.norm, graph.norm_eps)
+    stage = nn.Sequential()
+    for extent in extents:
+        stage.append(ResidualBlock(inputs, inner, stride=stride, extents=extent, norm=norm))
+        inputs, stride = inner * EXPANSION, 1
+    return stage
 
 
 def add_non_local(net: ResNet3D, non_local: Mapping[str, Sequence[int]], graph: Preset) -> None:
@@ -279,4 +288,6 @@ def initialise(module: nn.Module, *, zero_init_residual: bool) -> None:
             nn.init.normal_(child.weight, std=0.01)
             nn.init.zeros_(child.bias)
         elif isinstance(child, ResidualBlock) and zero_init_residual:
-            nn.init.zeros_(child.norm_c.weight)  # type: ignore[arg-type]
+            scale = child.norm_c.weight
+            if scale.requires_grad:  # a frozen zero would stay one
+                nn.init.zeros_(scale)  # type: ignore[arg-type]
