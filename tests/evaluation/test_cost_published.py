@@ -107,7 +107,9 @@ def test_measured_with_the_peers_own_code(name, options, frames, side, params, g
     assert cost.flops == 2 * cost.macs
     assert cost.macs_with_norm("eval") / 1e9 == pytest.approx(total, rel=1e-3)
     assert cost.paper_macs == cost.macs
-    assert count_cost(name, shape, options=options).paper_macs == cost.macs
+    if cost.blocks:  # as executed by default, it is smaller or the same
+        fast = count_cost(name, shape, options=options)
+        assert fast.paper_macs == cost.macs >= fast.macs
 
 
 # (name, options, (T, side), published G, published M parameters, batch norm counted)

@@ -2,8 +2,14 @@
 
 One MAC is one multiplication with its addition; FLOPs = 2 × MACs. Papers and model zoos print
 MACs and call them FLOPs, so both are always given. Counted as MACs are convolutions, linear
-layers and the pairwise products of the non-local blocks, as they are executed. Batch norm is
-kept apart, because zoos disagree about it: see ``Cost.macs_with_norm``.
+layers and the products of the non-local blocks, as they are executed: a fast affinity costs less
+than the N × M form that the paper writes, which ``Cost.paper_macs`` gives beside it.
+
+Batch norm is kept apart, because the zoos disagree about it. torchvision, the paper's Table 2e
+and PyTorchVideo's Slow count none; MMAction2 counts 2 operations per element (and, for I3D and
+SlowOnly, at 256², not at the 224² that its tables state); PyTorchVideo's C2D, I3D, R(2+1)D and
+CSN count 5, as in training. ``Cost.macs_with_norm`` gives the last two;
+``tests/evaluation/test_cost_published.py`` holds every row.
 """
 
 from collections.abc import Mapping

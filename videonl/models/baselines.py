@@ -8,6 +8,7 @@ any clip size is taken; at the size that a network was made for, this is what it
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
+from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
@@ -50,7 +51,7 @@ class Baseline(nn.Module, ABC):
     def __init__(self, *, classifier: str, preprocessing: Mapping[str, Any]) -> None:
         super().__init__()
         self.classifier_path = classifier
-        self.preprocessing = dict(preprocessing)
+        self.preprocessing = deepcopy(dict(preprocessing))
         self.config: dict[str, Any] = {}  # name, num_classes, options: filled in by create_model
 
     @abstractmethod
