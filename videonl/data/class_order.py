@@ -30,8 +30,8 @@ def order_classes(names: Iterable[str]) -> list[str]:
     for name in sorted(names):
         if normalised(name) in given:
             raise DatasetError(
-                f"the classes {given[normalised(name)]!r} and {name!r} differ in signs or case only; "
-                "merge or rename them"
+                f"the classes {given[normalised(name)]!r} and {name!r} differ in signs or case "
+                "only; merge or rename them"
             )
         given[normalised(name)] = name
     canonical = {normalised(name): name for name in kinetics400()} if given else {}

@@ -98,6 +98,7 @@ class VideoDataModule(L.LightningDataModule):
         self.views, self.val_views = tuple(views), tuple(val_views)
         self.seed = seed
         self.decoder = decoder
+        self.skip_batches = 0  # of the epoch in which a resumed training goes on
         self.class_names: list[str] = []
         self.census: dict[str, dict[str, int]] = {}
         self.records: dict[str, list[Record]] = {}
@@ -108,7 +109,7 @@ class VideoDataModule(L.LightningDataModule):
         return len(self.class_names)
 
     def setup(self, stage: str | None = None) -> None:
-        """Read the folder: class names, records, census. ``stage``: fit, validate, test or predict."""
+        """Read the folder: class names, records, census."""
         needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(
             stage or "", ()
         )
@@ -136,24 +137,27 @@ class VideoDataModule(L.LightningDataModule):
         rank, world = self._process()
         dataset = self._dataset("train", training=True, views=(1, 1))
         sampler = TrainingSampler(len(dataset), seed=self.seed, rank=rank, world_size=world)
+        sampler.skip(self.skip_batches * self.batch_size)
+        self.skip_batches = 0
         return self._loader(
             dataset, sampler, self.batch_size, drop_last=len(sampler) > self.batch_size
         )
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Every validation video once, ``val_views``."""
-        return self._evaluation_loader("val", self.val_views)
+        return self.evaluation_loader("val", self.val_views)
 
     def test_dataloader(self) -> DataLoader[Item]:
         """Every test video once, ``views``."""
-        return self._evaluation_loader("test", self.views)
+        return self.evaluation_loader("test", self.views)
 
     def predict_dataloader(self) -> DataLoader[Item]:
         """Every video of test/ (or val/, or train/) once, ``views``."""
         split = next(s for s in ("test", "val", "train") if s in self.records)
-        return self._evaluation_loader(split, self.views)
+        return self.evaluation_loader(split, self.views)
 
-    def _evaluation_loader(self, split: str, views: tuple[int, ...]) -> DataLoader[Item]:
+    def evaluation_loader(self, split: str, views: tuple[int, ...]) -> DataLoader[Item]:
+        """Every video of any split once, with these (clips, crops)."""
         rank, world = self._process()
         dataset = self._dataset(split, training=False, views=views)
         sampler = EvaluationSampler(len(dataset), rank=rank, world_size=world)

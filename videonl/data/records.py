@@ -9,22 +9,10 @@ from videonl.data.class_order import order_classes
 from videonl.errors import DatasetError
 
 VIDEO_EXTENSIONS = frozenset(
-    [
-        ".mp4",
-        ".avi",
-        ".mkv",
-        ".webm",
-        ".mov",
-        ".m4v",
-        ".mpg",
-        ".mpeg",
-        ".wmv",
-        ".flv",
-        ".ts",
-        ".3gp",
-        ".ogv",
-        ".gif",
-    ]
+    {
+        *(".mp4", ".avi", ".mkv", ".webm", ".mov"),
+        *(".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv", ".gif"),
+    }
 )
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {
@@ -93,16 +81,16 @@ def check_root(root: str | os.PathLike[str]) -> Path:
     want = f"videonl reads {folder.name}/{{train,val,test}}/<class>/<video file>"
     if classes:
         raise DatasetError(
-            f"{folder} holds class folders ({_few(classes)}) but no train, val or test folder; {want}: "
-            "move some videos of every class to train/ and the others to val/"
+            f"{folder} holds class folders ({_few(classes)}) but no train, val or test folder; "
+            f"{want}: move some videos of every class to train/ and the others to val/"
         )
     if any(is_video(e.name) for e in children):
         raise DatasetError(f"{folder} holds video files without class folders or a list; {want}")
     if not children:
         raise DatasetError(f"the data folder {folder} is empty; {want}")
     raise DatasetError(
-        f"{folder} holds no train, val or test folder (it holds {_few([e.name for e in children])}); "
-        f"{want}"
+        f"{folder} holds no train, val or test folder "
+        f"(it holds {_few([e.name for e in children])}); {want}"
     )
 
 

@@ -17,6 +17,14 @@ class TrainingSampler(Sampler[tuple[int, int]]):
     def __init__(self, length: int, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
         self.length, self.seed, self.rank, self.world_size = length, seed, rank, world_size
         self.epoch = 0
+        self._skip = 0
+
+    def skip(self, samples: int) -> None:
+        """Leave out the first samples of this process in the next iteration, and only there.
+
+        A training that goes on within an epoch skips what it has seen.
+        """
+        self._skip = samples
 
     def set_epoch(self, epoch: int) -> None:
         """Lightning calls this before every epoch."""
@@ -31,7 +39,8 @@ class TrainingSampler(Sampler[tuple[int, int]]):
         if self.length < self.world_size:  # every process needs one sample
             order = np.resize(order, self.world_size)
         mine = order[self.rank :: self.world_size][: len(self)]
-        return iter([(self.epoch, int(i)) for i in mine])
+        seen, self._skip = self._skip, 0
+        return iter([(self.epoch, int(i)) for i in mine[seen:]])
 
 
 class EvaluationSampler(Sampler[int]):

@@ -125,7 +125,7 @@ def dense_clips(
     *,
     times: Sequence[float] | np.ndarray | None = None,
 ) -> list[list[int]]:
-    """Frame numbers of clips that start every ``hop`` frames (or ticks); the last reaches the end."""
+    """Frame numbers of clips that start every ``hop`` frames or ticks; the last reaches the end."""
     if hop < 1:
         raise ValueError(f"hop must be at least 1, got {hop}")
     frames = _timeline(length, shape, times)

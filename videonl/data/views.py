@@ -28,7 +28,7 @@ class Views:
 
 
 def clip_shape(preprocessing: Mapping[str, Any]) -> ClipShape:
-    """The clip of a preprocessing: ``frames``, ``stride`` and, if present, ``fps``, ``short_video``."""
+    """The clip of a preprocessing: ``frames``, ``stride``, optional ``fps`` and ``short_video``."""
     return ClipShape(
         frames=int(preprocessing["frames"]),
         stride=int(preprocessing["stride"]),
