@@ -53,7 +53,9 @@ def test_links_lead_somewhere(page: Path) -> None:
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 
-@pytest.mark.parametrize(("page", "words"), ALL, ids=lambda v: " ".join(v)[:60] if type(v) is list else "")
+@pytest.mark.parametrize(
+    ("page", "words"), ALL, ids=lambda v: " ".join(v)[:60] if type(v) is list else ""
+)
 def test_commands_and_flags_exist(page: Path, words: list[str]) -> None:
     if words[0] == "make":
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
