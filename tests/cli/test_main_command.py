@@ -77,7 +77,7 @@ def test_doctor_names_what_is_missing(
 
 
 def test_doctor_warns_of_malicious_releases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "version", lambda name: "2.6.2")
+    monkeypatch.setattr(doctor, "version", lambda _: "2.6.2")
     found, problem = doctor._state("lightning")
     assert found == "2.6.2"
     assert problem is not None

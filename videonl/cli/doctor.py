@@ -35,7 +35,7 @@ def _state(name: str) -> tuple[str, str | None]:
         return found, f"{name} {found} is a malicious release: remove it, change your credentials"
     try:
         import_module(name)
-    except Exception as error:  # a broken install raises anything: OSError, RuntimeError, ImportError
+    except Exception as error:  # a broken install raises anything, OSError and RuntimeError too
         return found, f"{name} {found} does not import ({error}): install it again"
     return found, None
 

@@ -12,7 +12,7 @@ from videonl.errors import VideoNLError
 
 # name -> (module with ``main(argv) -> int``, one line of help). Modules are imported when called.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "train": ("videonl.cli.train", "train, validate, test: fit|validate|test|predict, like train.py"),
+    "train": ("videonl.cli.train", "fit, validate, test or predict with a network, like train.py"),
     "predict": ("videonl.cli.predict", "classify video files, like infer.py"),
     "compare": ("videonl.cli.compare", "compare networks: parameters, FLOPs, speed, accuracy"),
     "cost": ("videonl.cli.cost", "count parameters, MACs and FLOPs of a network, at once"),
