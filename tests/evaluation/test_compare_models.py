@@ -224,7 +224,8 @@ def test_files_hold_the_same_figures(tmp_path: Path, data: Path, checkpoints: li
     table = compare_models(entries, data=str(data), views=(1, 1), rounds=1, device="cpu")
     files = write_comparison(table, tmp_path / "new" / "out")
     names = [file.name for file in files]
-    assert names[:4] == ["compare.json", "compare.csv", "compare.md", "compare.png"]
+    endings = ("json", "csv", "md", "html", "png")
+    assert names == [f"compare.{ending}" for ending in endings]
     content = json.loads(files[0].read_text())
     environment = content["protocol"]["environment"]
     for key in ("processor", "threads", "versions", "device", "cores"):
@@ -240,6 +241,6 @@ def test_files_hold_the_same_figures(tmp_path: Path, data: Path, checkpoints: li
     assert "| plain |" in text
     assert "McNemar" in text
     assert "## Failed" in text
-    assert files[3].read_bytes()[:4] == b"\x89PNG"
+    assert files[4].read_bytes()[:4] == b"\x89PNG"
     assert csv_text(table) == files[1].read_bytes().decode()
     assert markdown(table) == text

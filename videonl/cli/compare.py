@@ -54,7 +54,7 @@ def parser_of_compare() -> argparse.ArgumentParser:
         help="views per video (default: 10x3)",
     )
     add("--num-classes", type=positive, metavar="K", help="of networks by name (default: 400)")
-    add("--out", metavar="DIR", help="write compare.json, .csv, .md and .png there")
+    add("--out", metavar="DIR", help="write compare.json, .csv, .md, .html, .png there")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--rounds", type=positive, default=5, metavar="N", help="speed measurements (default: 5)")
     add("--batch-size", type=positive, default=1, metavar="N", help="clips per pass when timing")

@@ -1,8 +1,9 @@
-"""Write a comparison to a folder: JSON, CSV, Markdown and a picture."""
+"""Write a comparison to a folder: JSON, CSV, Markdown, a page and a picture."""
 
 import json
 from pathlib import Path
 
+from videonl.evaluation.compare_page import page_html
 from videonl.evaluation.compare_plot import save_picture
 from videonl.evaluation.compare_result import Comparison
 from videonl.evaluation.compare_table import csv_text, markdown
@@ -26,6 +27,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         ("compare.json", text),
         ("compare.csv", csv_text(comparison)),
         ("compare.md", markdown(comparison)),
+        ("compare.html", page_html(comparison)),
     ):
         write_atomically(folder / name, content)
         written.append(folder / name)

@@ -5,22 +5,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.evaluation.compare_result import Comparison, Row
+from videonl.evaluation.label_places import place_labels
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
-    from matplotlib.text import Annotation
-    from matplotlib.transforms import Bbox
 
+LABEL_SIZE = 8  # points
 PLAIN, NON_LOCAL = "#4477aa", "#cc3311"  # told apart with any colour vision, and by the marker
-# Where a label may stand, as (x, y) in points from its marker, nearest first.
-OFFSETS = [
-    (sx * dx, sy * dy)
-    for dy in (0, 9, 18, 28, 40, 54, 72, 92)
-    for dx in (9, 26, 46)
-    for sy in ((1, -1) if dy else (1,))
-    for sx in (1, -1)
-]
 
 
 @dataclass(frozen=True)
@@ -137,54 +129,36 @@ def _title(label: str, comparison: Comparison) -> str:
 
 def _place_labels(figure: "Figure", axes: "Axes", points: list[Point]) -> None:
     """Write every name beside its marker, where it covers no other name and no marker."""
-    from matplotlib.text import Text
-
     figure.canvas.draw()
     figure.set_layout_engine("none")  # the labels must not move the axes that they are measured in
     renderer: Any = figure.canvas.get_renderer()  # type: ignore[attr-defined]
     frame = axes.get_window_extent(renderer)
-    centres = [axes.transData.transform((p.x, p.y)) for p in points]
-    taken: list[Bbox] = [_square(x, y) for x, y in centres]
-    for point in sorted(points, key=lambda p: (-p.y, p.x)):
-        best: tuple[float, Annotation, Bbox] | None = None
-        for offset in OFFSETS:
-            text = _label(axes, point, offset)
-            text.update_positions(renderer)
-            box = Text.get_window_extent(text, renderer).padded(2)  # without its line
-            outside = not (frame.x0 <= box.x0 and box.x1 <= frame.x1 + 4)
-            outside |= not (frame.y0 <= box.y0 and box.y1 <= frame.y1)
-            clashes = sum(box.overlaps(other) for other in taken) + 10 * outside
-            if best is None or clashes < best[0]:
-                if best is not None:
-                    best[1].remove()
-                best = (clashes, text, box)
-                if clashes == 0:
-                    break
-            else:
-                text.remove()
-        assert best is not None
-        taken.append(best[2])
+    markers = [tuple(axes.transData.transform((p.x, p.y))) for p in points]
+    sizes = []
+    for point in points:
+        text = axes.text(0, 0, point.name, fontsize=LABEL_SIZE)
+        box = text.get_window_extent(renderer).padded(2)
+        sizes.append((box.width, box.height))
+        text.remove()
+    unit = figure.dpi / 72
+    places = place_labels(markers, sizes, frame=(frame.x0, frame.y0, frame.x1, frame.y1), unit=unit)
+    for point, (dx, dy) in zip(points, places, strict=True):
+        _write_label(axes, point, (dx / unit, dy / unit))
 
 
-def _square(x: float, y: float, half: float = 9) -> "Bbox":
-    from matplotlib.transforms import Bbox
-
-    return Bbox.from_extents(x - half, y - half, x + half, y + half)
-
-
-def _label(axes: "Axes", point: Point, offset: tuple[int, int]) -> "Annotation":
+def _write_label(axes: "Axes", point: Point, offset: tuple[float, float]) -> None:
     """A name at an offset in points; a thin line leads to it where it stands far away."""
     from matplotlib.patheffects import withStroke
 
     far = abs(offset[0]) + abs(offset[1]) > 20
-    return axes.annotate(
+    axes.annotate(
         point.name,
         (point.x, point.y),
         xytext=offset,
         textcoords="offset points",
         ha="left" if offset[0] > 0 else "right",
         va="center",
-        fontsize=8,
+        fontsize=LABEL_SIZE,
         arrowprops={"arrowstyle": "-", "color": "#999999", "lw": 0.6} if far else None,
         zorder=5,
         path_effects=[withStroke(linewidth=2.5, foreground="white")],  # readable across bars

@@ -77,11 +77,20 @@ CSV_FIELDS = [
 ]
 
 
+def columns_of(comparison: Comparison) -> list[Column]:
+    """The columns that say something about any row."""
+    return [column for column in COLUMNS if any(column.cell(row) for row in counted(comparison))]
+
+
+def counted(comparison: Comparison) -> list[Row]:
+    """The rows that did not fail altogether."""
+    return [row for row in comparison.rows if row.params is not None]
+
+
 def table_cells(comparison: Comparison) -> tuple[list[Column], list[list[str]]]:
-    """The columns that say something, and the cells of the rows that did not fail altogether."""
-    rows = [row for row in comparison.rows if row.params is not None]
-    columns = [column for column in COLUMNS if any(column.cell(row) for row in rows)]
-    return columns, [[column.cell(row) for column in columns] for row in rows]
+    """The columns and the cells of the table."""
+    columns = columns_of(comparison)
+    return columns, [[column.cell(row) for column in columns] for row in counted(comparison)]
 
 
 def notes(comparison: Comparison) -> list[str]:
