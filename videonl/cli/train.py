@@ -1,0 +1,117 @@
+"""``videonl train`` = ``train.py``: fit, validate, test, predict."""
+
+import sys
+from collections.abc import Sequence
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videonl.cli.train_errors import clear_errors
+from videonl.cli.train_evaluate import predict_command, test_command
+from videonl.cli.train_help import PAGES, USAGE
+from videonl.cli.train_settings import config_text, fitting_data, make_parser, read_settings
+from videonl.errors import VideoNLError
+
+if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
+    from videonl.data.datamodule import VideoDataModule
+    from videonl.training import VideoClassifier
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run a command; the exit code is 0, or 128 + the signal that stopped a training."""
+    if not argv or argv[0] in ("-h", "--help", "help"):
+        print(USAGE)
+        return 0 if argv else 2
+    command, *rest = argv
+    if command not in PAGES:
+        near = get_close_matches(command, PAGES, n=1)
+        hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(PAGES)}"
+        raise VideoNLError(f"unknown command {command!r}; {hint}")
+    if "--help" in rest or "-h" in rest:
+        print(PAGES[command])
+        return 0
+    if "--help_all" in rest:
+        make_parser(command).print_help()
+        return 0
+    return COMMANDS[command](command, rest)
+
+
+def fit_command(command: str, argv: Sequence[str]) -> int:
+    """Train."""
+    settings, given = read_settings(command, argv)
+    from lightning.pytorch import seed_everything
+
+    from videonl.training.fit import fit
+    from videonl.training.runs import new_run, resume_path, run_name
+    from videonl.training.stopping import TrainingStopped
+
+    seed_everything(settings["seed"], verbose=False)
+    data, classifier = build(settings, given)
+    name = settings["name"] or run_name(settings["model"]["name"], settings["data"]["root"])
+    settings["name"] = name
+    out = Path(settings["out"])
+    wanted = settings["resume"] or settings["ckpt_path"]
+    resume = resume_path(wanted, out=out, name=name) if wanted else None
+    if wanted == "auto" and resume is None:
+        print(f"no run of the name {name} in {out} yet: starting one")
+    with clear_errors(settings):
+        try:
+            result = fit(
+                classifier,
+                data,
+                run_dir=resume.parent if resume else new_run(out, name),
+                seed=settings["seed"],
+                resume=resume,
+                save_every_minutes=settings["save_every_minutes"],
+                save_every_steps=settings["save_every_steps"],
+                config=config_text(settings, data),
+                trainer_options=settings["trainer"],
+            )
+        except TrainingStopped as stop:
+            print(f"train.py: {stop}", file=sys.stderr)
+            return stop.exit_code
+    print_result(result)
+    return 0
+
+
+def print_result(result: Any) -> None:
+    """Where everything lies."""
+    if result.best is not None:
+        print(f"best      val top-1 {100 * result.best_score:.1f} %: {result.best}")
+        print(f"next      python train.py test --checkpoint {result.run_dir} --data.root DIR")
+
+
+def build(
+    settings: dict[str, Any], given: dict[str, Any]
+) -> tuple["VideoDataModule", "VideoClassifier"]:
+    """The data module and the classifier; each tells the other what nobody has said."""
+    from videonl.data.datamodule import VideoDataModule
+    from videonl.training import VideoClassifier
+    from videonl.training.classes import balanced_weights
+
+    data = VideoDataModule(**settings["data"], seed=settings["seed"])
+    data.setup("fit")
+    weights = None
+    if settings["recipe"]["class_weights"] == "balanced":
+        weights = balanced_weights(list(data.census["train"].values()))
+    classifier = VideoClassifier(
+        **settings["model"],
+        num_classes=data.num_classes,
+        class_names=data.class_names,
+        recipe=settings["recipe"],
+        class_weights=weights,
+    )
+    report = getattr(classifier.net, "load_report", None)
+    if report is not None:
+        print(report)
+    data = fitting_data(settings, given, classifier.preprocessing, stage="fit")
+    classifier.set_preprocessing(data.preprocessing)
+    return data, classifier
+
+
+COMMANDS = {
+    "fit": fit_command,
+    "validate": test_command,
+    "test": test_command,
+    "predict": predict_command,
+}

@@ -1,0 +1,129 @@
+"""``train.py validate``, ``test`` and ``predict``."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from videonl.cli.train_errors import clear_errors
+from videonl.cli.train_settings import fitting_data, read_settings
+from videonl.errors import DatasetError, VideoNLError
+
+if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
+    from videonl.data.datamodule import VideoDataModule
+    from videonl.training import VideoClassifier
+
+
+def test_command(command: str, argv: Sequence[str]) -> int:
+    """Measure the accuracy: validate with one view, test by the published protocol."""
+    settings, given = read_settings(command, argv)
+    from videonl.evaluation.environment import describe_environment
+    from videonl.training.evaluation import describe, evaluate, result, write_json
+
+    checkpoint = checkpoint_of(settings)
+    data, classifier = prepare(settings, given, checkpoint)
+    with clear_errors(settings):
+        evaluation = evaluate(
+            classifier,
+            data,
+            split=settings["split"] or ("val" if command == "validate" else None),
+            one_view=command == "validate",
+            trainer_options=settings["trainer"],
+        )
+    print(describe(evaluation))
+    if command == "test" or settings["json"]:
+        views = evaluation.protocol["views"]
+        default = checkpoint.with_name(f"{checkpoint.stem}_{evaluation.split}_{views}.json")
+        path = Path(settings["json"] or default)
+        cost = cost_of(classifier, evaluation.views)
+        about = {
+            "cost": cost,
+            "checkpoint": checkpoint.name,
+            "data": data.root,
+            "seed": settings["seed"],
+            "environment": describe_environment(classifier.device),
+        }
+        if cost is not None:
+            print(f"  cost {cost['gmacs_per_view']:.4g} GMACs per view, {cost['gmacs']:.4g} in all")
+        write_json(result(evaluation, classifier, **about), path)
+        print(f"result    {path}")
+    return 0
+
+
+def cost_of(classifier: "VideoClassifier", views: tuple[int, int]) -> dict[str, Any] | None:
+    """Cost of a video: per view and over all views; None where it can not be counted."""
+    from videonl.evaluation.cost import count_cost
+
+    shape, (clips, crops) = classifier.preprocessing, views
+    # Three crops are squares of the whole short side, one is the training size.
+    side = int(shape["short_side"] if crops == 3 else shape["crop"])
+    clip = (3, int(shape["frames"]), side, side)
+    try:
+        cost = count_cost(classifier.net, clip_shape=clip)
+    except (RuntimeError, NotImplementedError, ValueError):  # a network that meta can not run
+        return None
+    return {
+        "clip_shape": list(clip),
+        "views": clips * crops,
+        "gmacs_per_view": cost.macs / 1e9,
+        "gmacs": cost.macs * clips * crops / 1e9,
+        "gflops_per_view": cost.flops / 1e9,
+        "parameters": cost.params,
+    }
+
+
+def predict_command(command: str, argv: Sequence[str]) -> int:
+    """Write class and probabilities of every video."""
+    settings, given = read_settings(command, argv)
+    from videonl.training.evaluation import predict
+
+    checkpoint = checkpoint_of(settings)
+    data, classifier = prepare(settings, given, checkpoint, labelled=False)
+    path = Path(settings["csv"] or checkpoint.with_name(f"{checkpoint.stem}_predictions.csv"))
+    with clear_errors(settings):
+        count, unread = predict(
+            classifier,
+            data,
+            path=path,
+            split=settings["split"],
+            trainer_options=settings["trainer"],
+        )
+    print(f"{count} videos: {path}")
+    return 1 if unread else 0
+
+
+def checkpoint_of(settings: dict[str, Any]) -> Path:
+    """The checkpoint that is meant.
+
+    Raises:
+        VideoNLError: none was said, or it does not exist.
+    """
+    from videonl.training.runs import evaluation_checkpoint
+
+    said = settings["checkpoint"] or settings["ckpt_path"] or settings["model"]["pretrained"]
+    if not said:
+        raise VideoNLError("which network? Say --checkpoint PATH, a checkpoint or a run folder")
+    return evaluation_checkpoint(said)
+
+
+def prepare(
+    settings: dict[str, Any], given: dict[str, Any], checkpoint: Path, *, labelled: bool = True
+) -> tuple["VideoDataModule", "VideoClassifier"]:
+    """The classifier of a checkpoint, and the videos as it wants them.
+
+    Raises:
+        DatasetError: the split is missing, or has classes that the checkpoint does not know.
+    """
+    from videonl.training import VideoClassifier
+    from videonl.training.classes import align_classes
+
+    classifier = VideoClassifier.from_checkpoint(
+        checkpoint, views_per_forward=settings["model"]["views_per_forward"]
+    )
+    data = fitting_data(settings, given, classifier.preprocessing, stage="predict")
+    classifier.set_preprocessing(data.preprocessing)
+    split = settings["split"]
+    if split is not None and split not in data.records:
+        raise DatasetError(f"{data.root} has no {split} folder (it has: {', '.join(data.records)})")
+    if labelled:
+        align_classes(data, classifier.class_names, num_classes=classifier.num_classes)
+    return data, classifier

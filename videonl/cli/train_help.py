@@ -1,0 +1,96 @@
+"""The help pages of ``train.py``: short, and without importing torch."""
+
+USAGE = """\
+usage: train.py COMMAND [--config FILE.yaml] [--section.option value ...]
+
+  fit        train a network on a folder of videos
+  validate   accuracy on val/, one view per video: quick
+  test       accuracy on test/ (or val/), the published protocol: 10 clips x 3 crops
+  predict    write class and probabilities of every video to a CSV file
+
+  python train.py fit --data.root DIR                       DIR/{train,val}/<class>/<video>
+  python train.py fit --config configs/sample.yaml          a whole experiment in one file
+  python train.py test --checkpoint runs/NAME/DATE --data.root DIR
+
+train.py COMMAND --help shows the usual options, --help_all every one."""
+
+COMMON = """\
+data
+  --data.root DIR              DIR/{train,val,test}/<class>/<video file>; the classes are its folders
+  --data.frames N              frames per clip (default: what the network was made for)
+  --data.stride N              step between them
+  --data.short_side N          size to which the short side of a video is scaled
+  --data.crop N                side of the square that the network sees
+  --data.batch_size N          clips per device (8)
+  --data.num_workers N         processes that decode (one per core, at most 8)
+device
+  --trainer.accelerator NAME   auto, cpu, gpu (auto: a GPU where there is one)
+  --trainer.devices N          how many (all)
+"""
+
+FIT = f"""\
+usage: train.py fit --data.root DIR [--config FILE.yaml] [options]
+
+Trains a network. Every option may stand in the file too; the command line wins.
+
+  --config FILE                a whole experiment, see configs/
+  --out DIR                    runs go to DIR/NAME/DATE_TIME/ (runs)
+  --name NAME                  of the run (default: data folder and network)
+  --seed N                     of everything random (0)
+  --resume auto|PATH           go on with the newest run of that name, or with a run or checkpoint
+network
+  --model.name NAME            one of `videonl models` (i3d_r50_nl5)
+  --model.options.OPTION V     of the network, such as --model.options.dropout 0.2
+  --model.pretrained FILE      published weights to start from, a file or a name
+  --model.compile true         torch.compile the network
+{COMMON}  --trainer.precision NAME     auto: bf16-mixed on a GPU that knows it, else 32-true
+training
+  --trainer.max_epochs N       passes over the training videos (20)
+  --trainer.accumulate_grad_batches N
+  --trainer.gradient_clip_val X
+  --recipe.learning_rate X     at a batch of --recipe.reference_batch 64; scales with the batch
+  --recipe.optimizer NAME      sgd, adamw
+  --recipe.schedule NAME       cosine, step, constant
+  --recipe.warmup X            share of the training in which the rate rises (0.05)
+  --recipe.weight_decay X      (1e-4)
+  --recipe.label_smoothing X   (0)
+  --recipe.batch_norm NAME     train, frozen, sync
+  --recipe.fresh_factor X      rate of a new head and new non-local blocks over the others'
+  --recipe.class_weights NAME  none, balanced
+  --recipe.ema X               decay of a moving average of the weights, such as 0.999 (0: off)
+
+--help_all lists every option."""
+
+EVALUATION = f"""\
+  --checkpoint PATH            a checkpoint, or the folder of a run (of which the best)
+  --data.views CLIPSxCROPS     views per video, softmax averaged (10x3)
+  --split NAME                 train, val or test (test where there is one, else val)
+{COMMON}"""
+
+VALIDATE = f"""\
+usage: train.py validate --checkpoint PATH --data.root DIR [options]
+
+Measures the accuracy on val/ with one view per video (--data.val_views CLIPSxCROPS).
+
+{EVALUATION}
+--help_all lists every option."""
+
+TEST = f"""\
+usage: train.py test --checkpoint PATH --data.root DIR [options]
+
+Measures clip@1 and video@1 by the published protocol and writes a result file.
+
+  --json FILE                  the result file (default: beside the checkpoint)
+{EVALUATION}
+--help_all lists every option."""
+
+PREDICT = f"""\
+usage: train.py predict --checkpoint PATH --data.root DIR [options]
+
+Writes class and probabilities of every video of a data set. For single files: infer.py.
+
+  --csv FILE                   where to (default: beside the checkpoint)
+{EVALUATION}
+--help_all lists every option."""
+
+PAGES = {"fit": FIT, "validate": VALIDATE, "test": TEST, "predict": PREDICT}

@@ -1,0 +1,125 @@
+"""Videos that could not be read: counted, named once, never silently left out."""
+
+# ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
+
+import sys
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+SHOWN = 5
+Failure = tuple[str, str]  # path, reason
+
+
+class BadFiles(Callback):
+    """Collects the files that a data set could not read.
+
+    In training another video took such a file's place; in evaluation it counts as wrong.
+
+    Attributes:
+        replaced: path -> reason, of the training so far on this process.
+        missing: likewise, of the last evaluation, over all processes once it has ended.
+    """
+
+    def __init__(self) -> None:
+        self.replaced: dict[str, str] = {}
+        self.missing: dict[str, str] = {}
+        self._told = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Note what was replaced."""
+        for path, reason in batch.get("replaced", ()):
+            self.replaced.setdefault(path, reason)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Name the files that this epoch was the first to meet."""
+        new = list(self.replaced.items())[self._told :]
+        self._told = len(self.replaced)
+        if new:
+            pl_module.print(describe(new, "can not be read; other videos took their places"))
+
+    def _start(self) -> None:
+        self.missing = {}
+
+    def _note(self, batch: Any) -> None:
+        for _, path, reason in batch.get("missing", ()):
+            self.missing[path] = reason
+
+    def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            shares: list[dict[str, str]] = [{}] * trainer.world_size
+            torch.distributed.all_gather_object(shares, self.missing)
+            self.missing = {path: text for share in shares for path, text in share.items()}
+        if self.missing and not trainer.sanity_checking:
+            text = "can not be read and count as wrong"
+            pl_module.print(describe(list(self.missing.items()), text))
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start afresh."""
+        self._start()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Note what is missing."""
+        self._note(batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so."""
+        self._finish(trainer, pl_module)
+
+    def on_test_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start afresh."""
+        self._start()
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Note what is missing."""
+        self._note(batch)
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so."""
+        self._finish(trainer, pl_module)
+
+    def on_predict_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Note what is missing."""
+        self._note(batch)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Say so."""
+        if self.missing:
+            text = describe(list(self.missing.items()), "can not be read and are left out")
+            print(text, file=sys.stderr)
+
+
+def describe(files: list[Failure], what: str) -> str:
+    """One sentence and the first files."""
+    noun = "video" if len(files) == 1 else "videos"
+    lines = [f"warning: {len(files)} {noun} {what} (videonl check finds all such files):"]
+    lines += [f"  {reason}" if path in reason else f"  {path}: {reason}" for path, reason in files]
+    more = len(files) - SHOWN
+    return "\n".join(lines[: SHOWN + 1] + ([f"  and {more} more"] if more > 0 else []))

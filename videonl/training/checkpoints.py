@@ -1,0 +1,181 @@
+"""Checkpoints: written whole or not at all, the best and the last of a run."""
+
+# ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
+
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from videonl.errors import CheckpointError
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+SYNC_STEPS = 50  # processes agree on the time to save only so often: agreeing makes them wait
+
+
+class AtomicCheckpointIO(TorchCheckpointIO):
+    """Writes beside the file, then renames: a kill at any moment leaves the previous one whole."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
+    ) -> None:
+        """Write a checkpoint.
+
+        Raises:
+            CheckpointError: the disk is full, or the folder may not be written.
+        """
+        target = Path(path)
+        partial = target.with_name(f".{target.name}.part")
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with partial.open("wb") as file:
+                torch.save(checkpoint, file)
+                file.flush()
+                os.fsync(file.fileno())
+            partial.replace(target)
+        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+            partial.unlink(missing_ok=True)
+            kept = "; the previous one is whole" if target.exists() else ""
+            raise CheckpointError(
+                f"{target}: the checkpoint can not be written ({error}){kept}. Make room or say "
+                "another folder with --out, then go on with --resume"
+            ) from error
+
+
+class Checkpoints(Checkpoint):
+    """Keeps ``best.ckpt`` and ``last.ckpt``.
+
+    ``last.ckpt`` is written at the end of every epoch, and within one every ``every_seconds``; a
+    resumed training goes on from exactly there.
+
+    Args:
+        folder: of the run.
+        monitor: the score that the best checkpoint has highest; ties go to the lower loss.
+        every_seconds: time between two saves within an epoch; None: only at its end.
+        every_steps: likewise in optimiser steps.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        monitor: str = "val/top1",
+        every_seconds: float | None = 600.0,
+        every_steps: int | None = None,
+    ) -> None:
+        self.folder, self.monitor = folder, monitor
+        self.every_seconds, self.every_steps = every_seconds, every_steps
+        self.best_score: float | None = None
+        self.best_loss = float("inf")
+        self.best_epoch: int | None = None
+        self._validated = False
+        self._saved_at = time.monotonic()
+        self._saved_step = 0
+
+    @property
+    def best(self) -> Path:
+        """Where the best checkpoint lies."""
+        return self.folder / BEST
+
+    @property
+    def last(self) -> Path:
+        """Where the last checkpoint lies."""
+        return self.folder / LAST
+
+    def save_last(self, trainer: Trainer) -> None:
+        """Write ``last.ckpt`` now."""
+        trainer.save_checkpoint(self.last)
+        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save within the epoch when it is time, between two optimiser steps."""
+        # Not after the last batch: the validation belongs to the epoch, resuming would skip it.
+        if between_steps(trainer) and not is_last_batch(trainer) and self._due(trainer):
+            self.save_last(trainer)
+
+    def _due(self, trainer: Trainer) -> bool:
+        step = trainer.global_step
+        if self.every_steps and step % self.every_steps == 0 and step != self._saved_step:
+            return True
+        if self.every_seconds is None:
+            return False
+        due = time.monotonic() - self._saved_at >= self.every_seconds
+        if trainer.world_size == 1:
+            return due
+        return step % SYNC_STEPS == 0 and bool(trainer.strategy.broadcast(due))
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Note that there is a fresh score."""
+        self._validated = not trainer.sanity_checking
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the epoch as the last one, and as the best one if it is."""
+        score = trainer.callback_metrics.get(self.monitor)
+        loss = float(trainer.callback_metrics.get("val/loss", float("inf")))
+        if self._validated and score is not None and self._is_best(float(score), loss):
+            self.best_score, self.best_loss = float(score), loss
+            self.best_epoch = trainer.current_epoch
+            trainer.save_checkpoint(self.best)
+        self._validated = False
+        self.save_last(trainer)
+
+    def _is_best(self, score: float, loss: float) -> bool:
+        return self.best_score is None or (score, -loss) > (self.best_score, -self.best_loss)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best score so far."""
+        return {
+            "best_score": self.best_score,
+            "best_loss": self.best_loss,
+            "best_epoch": self.best_epoch,
+        }
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from the best score so far."""
+        self.best_score = state_dict["best_score"]
+        self.best_loss = state_dict["best_loss"]
+        self.best_epoch = state_dict["best_epoch"]
+
+
+def between_steps(trainer: Trainer) -> bool:
+    """Whether no gradient is half accumulated."""
+    return not trainer.fit_loop._should_accumulate()
+
+
+def is_last_batch(trainer: Trainer) -> bool:
+    """Whether this is the last batch of the epoch."""
+    return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
+
+
+def read_checkpoint(path: Path) -> dict[str, Any]:
+    """Load a checkpoint without running any code that it may hold.
+
+    Raises:
+        CheckpointError: missing, not ours, or unsafe.
+    """
+    if not path.is_file():
+        raise CheckpointError(f"{path}: there is no such checkpoint file")
+    loader: Callable[..., Any] = torch.load
+    try:
+        checkpoint = loader(path, map_location="cpu", weights_only=True, mmap=True)
+    except Exception as error:  # torch raises anything on a damaged file
+        first = (str(error).splitlines() or [type(error).__name__])[0]
+        raise CheckpointError(f"{path}: not a readable checkpoint ({first})") from error
+    if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
+        raise CheckpointError(
+            f"{path}: not a checkpoint that videonl wrote; published weights go to "
+            "--model.pretrained"
+        )
+    return checkpoint

@@ -1,0 +1,68 @@
+"""The classes of a data set in the order of a checkpoint, and their weights."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from lightning.pytorch import LightningDataModule
+
+from videonl.data.class_order import normalised
+from videonl.errors import DatasetError
+
+SHOWN = 4
+
+
+def align_classes(
+    data: LightningDataModule, class_names: Sequence[str] | None, *, num_classes: int
+) -> None:
+    """Renumber the labels of a data set as a checkpoint numbers its classes.
+
+    A folder with two of the 400 Kinetics classes is tested with their Kinetics numbers. Names are
+    compared without case and signs.
+
+    Args:
+        data: a ``VideoDataModule`` that was set up; changed in place.
+        class_names: of the checkpoint; None where it has none: then the numbers must agree.
+        num_classes: of the checkpoint.
+
+    Raises:
+        DatasetError: a class that the checkpoint does not know.
+    """
+    module: Any = data
+    if class_names is None:
+        if module.num_classes != num_classes:
+            raise DatasetError(
+                f"the checkpoint has {num_classes} classes without names, {module.root} has "
+                f"{module.num_classes}: they can not be matched"
+            )
+        return
+    number = {normalised(name): index for index, name in enumerate(class_names)}
+    strange = [name for name in module.class_names if normalised(name) not in number]
+    if strange:
+        more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
+        raise DatasetError(
+            f"{module.root} has classes that the checkpoint does not know: "
+            f"{', '.join(strange[:SHOWN])}{more} (it knows {', '.join(class_names[:SHOWN])}, ...)"
+        )
+    new = [number[normalised(name)] for name in module.class_names]
+    for split, records in module.records.items():
+        module.records[split] = [
+            record if record.label is None else replace(record, label=new[record.label])
+            for record in records
+        ]
+    module.class_names = list(class_names)
+
+
+def balanced_weights(counts: Sequence[int]) -> list[float]:
+    """Weights of the classes, so that all count the same, with a mean of 1 over the videos.
+
+    Args:
+        counts: videos per class; an empty class gets weight 0.
+
+    Example:
+        >>> balanced_weights([10, 30])
+        [2.0, 0.6666666666666666]
+    """
+    present = sum(count > 0 for count in counts)
+    total = sum(counts)
+    return [total / (present * count) if count else 0.0 for count in counts]

@@ -1,0 +1,300 @@
+"""The LightningModule: a network by name, its loss, its accuracy, its recipe."""
+
+# ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor, nn
+
+from videonl._version import __version__
+from videonl.data.transforms import to_clips
+from videonl.errors import VideoNLError
+from videonl.models import create_model
+from videonl.models.checkpoint import load_checkpoint
+from videonl.training import batch_norm as frozen
+from videonl.training.finite import FiniteLoss
+from videonl.training.fresh import fresh_parameters
+from videonl.training.loss import classification_loss
+from videonl.training.metrics import ClassificationMeter, Scores, negative_log
+from videonl.training.mixing import mix, one_hot
+from videonl.training.optimization import (
+    global_batch,
+    make_optimizer,
+    make_schedule,
+    parameter_groups,
+    rate_factor,
+    scaled_rate,
+)
+from videonl.training.recipe import Recipe, make_recipe
+
+Batch = dict[str, Any]
+
+
+class VideoClassifier(LightningModule):
+    """A video classifier that trains, and that rebuilds itself from its checkpoint alone.
+
+    The checkpoint's ``hyper_parameters`` are primitives: name, options, num_classes, class_names,
+    preprocessing, recipe, provenance, videonl_version.
+
+    Args:
+        name: a network of ``videonl.list_models()``.
+        num_classes: K.
+        class_names: K names, in the order of the labels; travel inside the checkpoint.
+        options: options of the network, as ``create_model`` takes them.
+        pretrained: published weights, by name or file, to start from.
+        preprocessing: what the data set feeds ({"frames", "stride", "short_side", "crop"}); where
+            it says nothing, what the network was made for.
+        recipe: how to optimise: a ``Recipe`` or its values by name.
+        class_weights: K weights of the classes in the loss.
+        network: a network that exists already (with ``config``), instead of making one.
+        views_per_forward: clips in one forward pass at test time; bounds the memory.
+        channels_last: memory format of the network's weights (faster convolutions).
+        compile: ``torch.compile`` the network for the training.
+        provenance: where the weights come from; set from ``pretrained``.
+        videonl_version: set by itself.
+    """
+
+    def __init__(
+        self,
+        name: str = "i3d_r50_nl5",
+        *,
+        num_classes: int,
+        class_names: Sequence[str] | None = None,
+        options: dict[str, Any] | None = None,
+        pretrained: str | None = None,
+        preprocessing: dict[str, Any] | None = None,
+        recipe: Recipe | Mapping[str, Any] | None = None,
+        class_weights: Sequence[float] | None = None,
+        views_per_forward: int = 16,
+        channels_last: bool = True,
+        compile: bool = False,
+        network: nn.Module | None = None,
+        provenance: str | None = None,
+        videonl_version: str = __version__,
+    ) -> None:
+        super().__init__()
+        if class_names is not None and len(class_names) != num_classes:
+            raise VideoNLError(f"{len(class_names)} class names for num_classes={num_classes}")
+        self.recipe = make_recipe(recipe)
+        self.net = network or create_model(
+            name, num_classes=num_classes, pretrained=pretrained, **(options or {})
+        )
+        self.fresh = fresh_parameters(self.net) if pretrained else frozenset[str]()
+        config: Any = self.net.config
+        self.preprocessing = {**self.net.preprocessing, **(preprocessing or {})}  # type: ignore[dict-item]
+        self.class_names = list(class_names) if class_names is not None else None
+        self.num_classes = num_classes
+        self.views_per_forward = views_per_forward
+        self._compile = compile
+        if channels_last:
+            self.net = self.net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
+        self._make_parts(class_weights)
+        # `pretrained` is not kept: the checkpoint has the weights, the file may be gone.
+        hyper_parameters = {
+            "name": config["name"],
+            "num_classes": num_classes,
+            "class_names": self.class_names,
+            "options": config["options"],
+            "preprocessing": self.preprocessing,
+            "recipe": self.recipe.as_primitives(),
+            "class_weights": None if class_weights is None else [float(w) for w in class_weights],
+            "views_per_forward": views_per_forward,
+            "channels_last": channels_last,
+            "provenance": provenance or (str(pretrained) if pretrained else None),
+            "videonl_version": videonl_version,
+        }
+        self.save_hyperparameters(hyper_parameters, logger=False)
+
+    def _make_parts(self, class_weights: Sequence[float] | None) -> None:
+        """Meters, weights of the loss, frozen norms."""
+        self.class_weights: Tensor | None
+        weights = torch.tensor(list(class_weights)) if class_weights is not None else None
+        self.register_buffer("class_weights", weights, persistent=False)
+        self.train_meter = ClassificationMeter(self.num_classes)
+        self.eval_meter = ClassificationMeter(self.num_classes)  # per video
+        self.clip_meter = ClassificationMeter(self.num_classes)  # per view
+        self.finite = FiniteLoss()
+        norms = frozen.batch_norms(self.net, exclude=self.fresh)
+        self._frozen_norms = norms if self.recipe.batch_norm == "frozen" else []
+        frozen.freeze(self._frozen_norms)
+
+    @classmethod
+    def from_checkpoint(cls, path: str | Path, *, views_per_forward: int = 16) -> "VideoClassifier":
+        """A classifier out of any checkpoint that videonl reads: its own, or a published one.
+
+        Args:
+            path: of the file.
+            views_per_forward: clips in one forward pass.
+
+        Raises:
+            CheckpointError: missing, unsafe, incomplete or unknown.
+        """
+        loaded = load_checkpoint(path)
+        config: Any = loaded.model.config
+        return cls(
+            config["name"],
+            num_classes=config["num_classes"],
+            class_names=loaded.class_names,
+            options=config["options"],
+            preprocessing=loaded.preprocessing,
+            network=loaded.model,
+            views_per_forward=views_per_forward,
+            provenance=str(loaded.provenance.get("pretrained") or path),
+        )
+
+    def set_preprocessing(self, values: Mapping[str, Any]) -> None:
+        """Note how the data set makes its clips; the checkpoint will say so."""
+        self.preprocessing = {**self.preprocessing, **values}
+        self.hparams["preprocessing"] = self.preprocessing
+
+    def train(self, mode: bool = True) -> "VideoClassifier":
+        """Switch the mode; frozen batch norms stay in theirs."""
+        super().train(mode)
+        frozen.freeze(self._frozen_norms)
+        return self
+
+    def setup(self, stage: str) -> None:
+        """Compile once the training is certain; the keys of the state dict stay the same."""
+        if self._compile and stage == "fit":
+            self.net.compile(dynamic=False)
+
+    def forward(self, clips: Tensor) -> Tensor:
+        """Logits (B, K) of normalised clips (B, 3, T, H, W)."""
+        return self.net(clips)
+
+    def clips(self, batch: Batch) -> Tensor:
+        """The normalised views of a batch, (B, V, 3, T, H, W)."""
+        return to_clips(
+            batch["video"], mean=self.preprocessing["mean"], std=self.preprocessing["std"]
+        )
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Loss of a batch; nothing in here waits for the device."""
+        clips = self.clips(batch)
+        views = clips.shape[1]
+        labels = batch["label"].repeat_interleave(views)
+        targets = one_hot(labels, self.num_classes)
+        mixed, targets = mix(
+            clips.flatten(0, 1), targets, mixup=self.recipe.mixup, cutmix=self.recipe.cutmix
+        )
+        logits = self(mixed)
+        loss, losses = classification_loss(
+            logits,
+            targets,
+            class_weights=self.class_weights,
+            label_smoothing=self.recipe.label_smoothing,
+        )
+        self.finite.check(loss, step=self.global_step)
+        self.train_meter.update(logits.detach(), labels, losses.detach())
+        self.log("train/loss", loss.detach(), prog_bar=True)
+        return loss
+
+    def on_train_epoch_end(self) -> None:
+        """Log the accuracy on the training clips, as they were seen (augmented, while training)."""
+        self.finite.settle()
+        scores = self.train_meter.scores()
+        self.train_meter.reset()
+        self.log_dict({"train/epoch_loss": scores.loss, "train/top1": scores.top1})
+
+    def view_probabilities(self, views: Tensor) -> Tensor:
+        """Softmax of every view, in chunks of ``views_per_forward``.
+
+        Args:
+            views: (B, V, 3, T, H, W).
+
+        Returns:
+            (B, V, K) float64, as ``Predictor`` computes them.
+        """
+        wide = torch.float32 if views.device.type == "mps" else torch.float64
+        chunks = views.flatten(0, 1).split(self.views_per_forward)
+        probabilities = [self(chunk).to(wide).softmax(1) for chunk in chunks]
+        return torch.cat(probabilities).unflatten(0, views.shape[:2])
+
+    def evaluate(self, batch: Batch) -> None:
+        """Count a batch, per view and per video (the mean over its views)."""
+        missing = len(batch.get("missing", ()))
+        self.eval_meter.miss(missing)
+        if missing and not len(batch["label"]):
+            return
+        per_view = self.view_probabilities(self.clips(batch))
+        labels: Tensor = batch["label"]
+        video = per_view.mean(1)
+        self.eval_meter.update(video, labels, negative_log(video, labels))
+        clips, repeated = per_view.flatten(0, 1), labels.repeat_interleave(per_view.shape[1])
+        self.clip_meter.update(clips, repeated, negative_log(clips, repeated))
+        self.clip_meter.miss(missing * per_view.shape[1])
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch of the validation set."""
+        self.evaluate(batch)
+
+    def test_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count a batch of the test set."""
+        self.evaluate(batch)
+
+    def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Probabilities of a batch: {"index": (B,), "probabilities": (B, K)}."""
+        if not len(batch["index"]):  # none of its files could be read
+            return {"index": batch["index"], "probabilities": torch.zeros(0, self.num_classes)}
+        per_view = self.view_probabilities(self.clips(batch))
+        return {"index": batch["index"], "probabilities": per_view.mean(1)}
+
+    def on_validation_epoch_end(self) -> None:
+        """Log loss and accuracies of the validation set."""
+        self.finish_evaluation("val")
+
+    def on_test_epoch_end(self) -> None:
+        """Log loss and accuracies of the test set."""
+        self.finish_evaluation("test")
+
+    def finish_evaluation(self, split: str) -> None:
+        """Compute, log and keep (``video_scores``, ``clip_scores``) what the pass measured."""
+        self.video_scores: Scores = self.eval_meter.scores()
+        self.clip_scores: Scores = self.clip_meter.scores()
+        self.eval_meter.reset()
+        self.clip_meter.reset()
+        scores = self.video_scores
+        values = {
+            key: getattr(scores, key) for key in ("loss", "top1", "top5", "macro", "majority")
+        }
+        if split == "test":
+            values["clip_top1"] = self.clip_scores.top1
+        self.log_dict({f"{split}/{key}": value for key, value in values.items()})
+
+    def configure_optimizers(self) -> Any:
+        """SGD or AdamW over parameter groups, and the schedule per step."""
+        recipe, trainer = self.recipe, self.trainer
+        batch = global_batch(trainer, trainer.datamodule)  # type: ignore[attr-defined]
+        rate = scaled_rate(
+            recipe.learning_rate, batch=batch, reference_batch=recipe.reference_batch
+        )
+        groups = parameter_groups(
+            self.net,
+            rate=rate,
+            weight_decay=recipe.weight_decay,
+            norm_weight_decay=recipe.norm_weight_decay,
+            fresh=self.fresh,
+            fresh_factor=recipe.fresh_factor,
+        )
+        scaler = getattr(trainer.precision_plugin, "scaler", None)  # fp16: unscales before clipping
+        optimizer = make_optimizer(
+            recipe.optimizer,
+            groups,
+            momentum=recipe.momentum,
+            fused=self.device.type == "cuda" and scaler is None,
+        )
+        factor = rate_factor(
+            recipe.schedule,
+            total=int(trainer.estimated_stepping_batches),
+            warmup=recipe.warmup,
+            milestones=recipe.milestones,
+        )
+        return {"optimizer": optimizer, "lr_scheduler": make_schedule(optimizer, factor)}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Never write a checkpoint after a loss that is not finite."""
+        self.finite.settle()

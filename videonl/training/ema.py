@@ -1,0 +1,116 @@
+"""An exponential moving average of the weights: it is what is validated, saved and used."""
+
+# ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
+
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
+
+# The names that Lightning's own averaging uses.
+RAW = "current_model_state"  # the weights that the optimiser works on
+STATE = "averaging_state"
+
+
+class MovingAverage(Callback):
+    """average = decay × average + (1 − decay) × weights, after every optimiser step.
+
+    The first steps use a smaller decay, (1 + n) / (10 + n), so that the average forgets the start.
+    Batch-norm statistics are averaged too. A checkpoint's ``state_dict`` is the average (whoever
+    loads it gets the better weights); the weights themselves lie beside it for resuming.
+
+    Args:
+        decay: 0.999 averages over about a thousand steps.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self.decay = decay
+        self.updates = 0
+        self.average: dict[str, Tensor] = {}
+        self._swapped = False
+        self._step = 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start from the weights, unless a checkpoint brought the average."""
+        if not self.average:
+            self.average = copy_of(pl_module.state_dict())
+        self.average = {
+            name: value.to(pl_module.device, copy=True) for name, value in self.average.items()
+        }
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Count steps from here."""
+        self._step = trainer.global_step
+
+    @torch.no_grad()
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Average, once per optimiser step."""
+        if trainer.global_step == self._step:
+            return
+        self._step = trainer.global_step
+        decay = min(self.decay, (1 + self.updates) / (10 + self.updates))
+        self.updates += 1
+        state = pl_module.state_dict()
+        names = [name for name, value in state.items() if value.is_floating_point()]
+        torch._foreach_lerp_(
+            [self.average[name] for name in names], [state[name] for name in names], 1 - decay
+        )
+        for name in state.keys() - set(names):  # num_batches_tracked
+            self.average[name].copy_(state[name])
+
+    @torch.no_grad()
+    def _swap(self, pl_module: LightningModule) -> None:
+        for name, value in pl_module.state_dict().items():
+            kept = value.clone()
+            value.copy_(self.average[name])
+            self.average[name].copy_(kept)
+        self._swapped = not self._swapped
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Validate the average."""
+        if self.average and not self._swapped:
+            self._swap(pl_module)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Go on with the weights."""
+        if self._swapped:
+            self._swap(pl_module)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Leave the average in the module."""
+        self._swap(pl_module)
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Put the average where readers look for weights."""
+        checkpoint[STATE] = {"updates": self.updates, "decay": self.decay}
+        if not self._swapped:
+            checkpoint[RAW] = checkpoint["state_dict"]
+            checkpoint["state_dict"] = copy_of(self.average)
+        else:
+            checkpoint[RAW] = copy_of(self.average)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Take average and weights back apart."""
+        self.average = copy_of(checkpoint["state_dict"])
+        if RAW in checkpoint:  # Lightning has loaded "state_dict" into the module already
+            pl_module.load_state_dict(checkpoint[RAW])
+
+    def state_dict(self) -> dict[str, Any]:
+        """The number of updates."""
+        return {"updates": self.updates}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on counting."""
+        self.updates = state_dict["updates"]
+
+
+def copy_of(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors, copied."""
+    return {name: value.detach().clone() for name, value in state.items()}

@@ -1,0 +1,191 @@
+"""Validate, test and predict: the published protocol, and a result file that says what it was."""
+
+import csv
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, Trainer
+
+from videonl.training.bad_files import BadFiles
+from videonl.training.classifier import VideoClassifier
+from videonl.training.metrics import Scores
+from videonl.training.progress import TerminalBar
+from videonl.training.trainer import make_trainer
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a pass over a split measured.
+
+    Attributes:
+        split: train, val or test.
+        views: clips and crops per video.
+        video: scores per video, the softmax averaged over its views.
+        clip: scores per view.
+        missing: path -> reason, of the videos that could not be read; they count as wrong.
+        protocol: everything that says how the videos were looked at.
+        census: videos per class of the split.
+    """
+
+    split: str
+    views: tuple[int, int]
+    video: Scores
+    clip: Scores
+    missing: dict[str, str]
+    protocol: dict[str, Any]
+    census: dict[str, int]
+
+
+def evaluation_trainer(options: dict[str, Any], bad_files: BadFiles) -> Trainer:
+    """A Trainer that only evaluates."""
+    wanted = options.get("enable_progress_bar", True) and sys.stdout.isatty()
+    bar = [TerminalBar()] if wanted else []
+    return make_trainer(**options, training=False, callbacks=[bad_files, *bar])
+
+
+def evaluate(
+    classifier: VideoClassifier,
+    data: LightningDataModule,
+    *,
+    split: str | None = None,
+    one_view: bool = False,
+    trainer_options: dict[str, Any] | None = None,
+) -> Evaluation:
+    """Measure the accuracy on a split.
+
+    Args:
+        classifier: with its weights.
+        data: a ``VideoDataModule`` that was set up.
+        split: None: test where there is one, else val.
+        one_view: validate with ``data.val_views``, quickly; else test with ``data.views``.
+        trainer_options: of ``make_trainer``.
+    """
+    module: Any = data
+    bad_files = BadFiles()
+    trainer = evaluation_trainer(dict(trainer_options or {}), bad_files)
+    module.trainer = trainer  # its loaders split the videos among the Trainer's processes
+    views = module.val_views if one_view else module.views
+    split = split or ("val" if one_view or "test" not in module.records else "test")
+    loader = module.evaluation_loader(split, views)
+    trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
+    shape = (int(views[0]), int(views[1]))
+    return Evaluation(
+        split=split,
+        views=shape,
+        video=classifier.video_scores,
+        clip=classifier.clip_scores,
+        missing=bad_files.missing,
+        protocol={
+            "split": split,
+            "views": f"{shape[0]}x{shape[1]}",
+            "clips": shape[0],
+            "crops": shape[1],
+            **classifier.preprocessing,
+            "decoder": module.decoder,
+            "average": "softmax",
+            "precision": trainer.precision,
+            "devices": trainer.world_size,
+        },
+        census=module.census[split],
+    )
+
+
+def describe(evaluation: Evaluation) -> str:
+    """The lines that a person reads: clip@1 and video@1, always with the number of views."""
+    clips, crops = evaluation.views
+    video, clip = evaluation.video, evaluation.clip
+    top5 = f"   video@5 {100 * video.top5:.2f} %" if len(video.per_class) > 5 else ""
+    views = "1 view" if clips * crops == 1 else f"{clips * crops} views"
+    lines = [
+        f"{evaluation.split}: {video.videos} videos, {views} each "
+        f"(clips × crops: {clips} × {crops}), softmax averaged",
+        f"  clip@1 {100 * clip.top1:.2f} %   video@1 {100 * video.top1:.2f} %{top5}",
+        f"  mean per-class accuracy {100 * video.macro:.2f} %   most frequent class "
+        f"{100 * video.majority:.2f} %   loss {video.loss:.4f}",
+    ]
+    if evaluation.missing:
+        lines.append(f"  {len(evaluation.missing)} videos can not be read and count as wrong")
+    return "\n".join(lines)
+
+
+def result(evaluation: Evaluation, classifier: VideoClassifier, **about: Any) -> dict[str, Any]:
+    """The result as JSON holds it.
+
+    Args:
+        evaluation: what was measured.
+        classifier: of what.
+        about: more to note, such as environment and checkpoint.
+    """
+    video, clip = evaluation.video, evaluation.clip
+    names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
+    return {
+        "model": {key: classifier.hparams[key] for key in ("name", "options", "provenance")},
+        "protocol": evaluation.protocol,
+        "scores": {
+            "clip_top1": clip.top1,
+            "video_top1": video.top1,
+            "video_top5": video.top5,
+            "mean_per_class": video.macro,
+            "majority_baseline": video.majority,
+            "loss": video.loss,
+            "videos": video.videos,
+        },
+        "per_class": dict(zip(names, video.per_class, strict=True)),
+        "confusion": {"classes": names, "true_by_predicted": video.confusion},
+        "census": {"videos_per_class": evaluation.census, "unreadable": evaluation.missing},
+        **about,
+    }
+
+
+def write_json(content: dict[str, Any], path: Path) -> None:
+    """Write a result file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def predict(
+    classifier: VideoClassifier,
+    data: LightningDataModule,
+    *,
+    path: Path,
+    split: str | None = None,
+    trainer_options: dict[str, Any] | None = None,
+) -> tuple[int, int]:
+    """Write the class and all probabilities of every video of a split as CSV.
+
+    Args:
+        classifier: with its weights.
+        data: a ``VideoDataModule`` that was set up.
+        path: of the CSV; with several processes every one writes its own, ``NAME.RANK.csv``.
+        split: None: test where there is one, else val, else train.
+        trainer_options: of ``make_trainer``.
+
+    Returns:
+        (videos in the file of this process, videos that could not be read).
+    """
+    module: Any = data
+    bad_files = BadFiles()
+    trainer = evaluation_trainer(dict(trainer_options or {}), bad_files)
+    module.trainer = trainer
+    split = split or next(s for s in ("test", "val", "train") if s in module.records)
+    loader = module.evaluation_loader(split, module.views)
+    batches = trainer.predict(classifier, dataloaders=loader, weights_only=True) or []
+    if trainer.world_size > 1:
+        path = path.with_name(f"{path.stem}.{trainer.global_rank}{path.suffix}")
+    names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
+    records, count = module.records[split], 0
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(["path", "class", *names])
+        for batch in batches:
+            rows: Any = batch
+            pairs = zip(rows["index"].tolist(), rows["probabilities"].tolist(), strict=True)
+            for index, values in pairs:
+                top = names[max(range(len(values)), key=values.__getitem__)]
+                writer.writerow([records[index].path, top, *(f"{v:.6g}" for v in values)])
+                count += 1
+    return count, len(bad_files.missing)

@@ -1,0 +1,96 @@
+"""What a training says before it starts: data, network, device, learning rate, and warnings."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import LightningDataModule, Trainer
+
+from videonl.training.classifier import VideoClassifier
+from videonl.training.optimization import global_batch, scaled_rate
+
+FEW_VIDEOS = 2000  # below this, training from scratch rarely works for networks of this size
+LARGE_NETWORK = 10e6  # parameters
+SLOW_ON_CPU = 5e6
+
+
+def print_facts(
+    classifier: VideoClassifier,
+    data: LightningDataModule,
+    trainer: Trainer,
+    *,
+    run_dir: Path | None,
+) -> None:
+    """Print them once, on the first process."""
+    if trainer.is_global_zero:
+        for line in facts(classifier, data, trainer, run_dir=run_dir):
+            print(line, flush=True)
+
+
+def facts(
+    classifier: VideoClassifier, data: Any, trainer: Trainer, *, run_dir: Path | None
+) -> list[str]:
+    """The lines, warnings last."""
+    recipe, shape = classifier.recipe, classifier.preprocessing
+    per_device = int(data.batch_size)
+    accumulated, devices = trainer.accumulate_grad_batches, trainer.world_size
+    batch = global_batch(trainer, data)
+    rate = scaled_rate(recipe.learning_rate, batch=batch, reference_batch=recipe.reference_batch)
+    scaling = f" = {recipe.learning_rate:g} × {batch}/{recipe.reference_batch}"
+    parameters = sum(p.numel() for p in classifier.net.parameters())
+    census: dict[str, dict[str, int]] = data.census
+    videos = {split: sum(counts.values()) for split, counts in census.items()}
+    counts = ", ".join(f"{number} in {split}" for split, number in videos.items())
+    majority = majority_share(census.get("val", {}))
+    device = f"{devices} × {trainer.strategy.root_device.type}"
+    lines = [
+        f"data      {classifier.num_classes} classes, videos: {counts} ({data.root})",
+        f"network   {classifier.hparams['name']}, {parameters / 1e6:.3g} M parameters, clips of "
+        f"{shape['frames']} frames (stride {shape['stride']}) of {shape['crop']}×{shape['crop']}",
+        f"device    {device}, {trainer.precision}",
+        f"rate      {rate:g}{scaling if recipe.reference_batch else ''}: global batch {batch} = "
+        f"{per_device} clips × {devices} device(s) × {accumulated} accumulated; "
+        f"{recipe.optimizer}, {recipe.schedule}",
+    ]
+    if majority is not None:
+        lines.append(
+            f"baseline  always answering the most frequent class scores {100 * majority:.1f} %"
+        )
+    if run_dir is not None:
+        lines.append(f"run       {run_dir}")
+    return lines + warnings_of(classifier, videos, census, parameters, trainer)
+
+
+def warnings_of(
+    classifier: VideoClassifier,
+    videos: dict[str, int],
+    census: dict[str, dict[str, int]],
+    parameters: int,
+    trainer: Trainer,
+) -> list[str]:
+    """What a person should know before waiting for the result."""
+    found = []
+    training = videos.get("train", 0)
+    scratch = classifier.hparams["provenance"] is None
+    if scratch and training < FEW_VIDEOS and parameters > LARGE_NETWORK:
+        found.append(
+            f"warning: {training} training videos are few for {parameters / 1e6:.3g} M parameters "
+            "from scratch; start from published weights (--config configs/finetune.yaml "
+            "--model.pretrained FILE) or take a small network (--model.name tiny_i3d_nl1)"
+        )
+    if trainer.strategy.root_device.type == "cpu" and parameters > SLOW_ON_CPU:
+        found.append(
+            "hint: there is no GPU, so this will be slow; a small network and small frames are "
+            "quick (--config configs/ut_interaction.yaml shows how)"
+        )
+    for split in ("train", "val"):
+        empty = [name for name, number in census.get(split, {}).items() if not number]
+        if empty:
+            listed = ", ".join(empty[:5]) + (" ..." if len(empty) > 5 else "")
+            found.append(f"warning: {len(empty)} classes have no videos in {split}: {listed}")
+    return found
+
+
+def majority_share(counts: dict[str, int]) -> float | None:
+    """The share of the most frequent class."""
+    total = sum(counts.values())
+    return max(counts.values()) / total if total else None

@@ -1,0 +1,136 @@
+"""One training, from a classifier and a data module to checkpoints, metrics and a summary."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+
+from videonl.training.bad_files import BadFiles
+from videonl.training.checkpoints import Checkpoints
+from videonl.training.classifier import VideoClassifier
+from videonl.training.ema import MovingAverage
+from videonl.training.facts import print_facts
+from videonl.training.metrics_file import MetricsFile
+from videonl.training.progress import EpochLines, progress_bar
+from videonl.training.randomness import StepSeed
+from videonl.training.resuming import ResumePosition, check_resumable
+from videonl.training.runs import CONFIG
+from videonl.training.speed import SpeedMonitor
+from videonl.training.stopping import GracefulStop
+from videonl.training.summary import Summary
+from videonl.training.trainer import make_trainer
+
+
+@dataclass(frozen=True)
+class FitResult:
+    """Where a training ended.
+
+    Attributes:
+        run_dir: the folder with everything.
+        best: checkpoint of the epoch with the best validation accuracy, None without validation.
+        last: checkpoint to go on from.
+        best_score: its accuracy, 0 to 1.
+        epochs: epochs trained in all.
+    """
+
+    run_dir: Path
+    best: Path | None
+    last: Path
+    best_score: float | None
+    epochs: int
+
+
+def fit(
+    classifier: VideoClassifier,
+    data: LightningDataModule,
+    *,
+    run_dir: Path,
+    seed: int = 0,
+    resume: Path | None = None,
+    save_every_minutes: float = 10.0,
+    save_every_steps: int | None = None,
+    config: str | None = None,
+    trainer_options: dict[str, Any] | None = None,
+) -> FitResult:
+    """Train.
+
+    Args:
+        classifier: the network and its recipe.
+        data: a ``VideoDataModule`` that was set up.
+        run_dir: gets ``best.ckpt``, ``last.ckpt``, ``config.yaml``, ``metrics.csv``, TensorBoard
+            events, ``summary.md`` and its pictures.
+        seed: of everything random in the steps.
+        resume: a checkpoint to go on from, exactly.
+        save_every_minutes: how often ``last.ckpt`` is written within an epoch.
+        save_every_steps: likewise in optimiser steps.
+        config: text of ``config.yaml``.
+        trainer_options: of ``make_trainer``.
+
+    Raises:
+        CheckpointError: ``resume`` is missing, unsafe, or of another network or data set.
+        TrainingDiverged: the loss became NaN or infinite.
+        TrainingStopped: by Ctrl-C or SIGTERM; ``last.ckpt`` is saved.
+    """
+    options = dict(trainer_options or {})
+    resumed = check_resumable(resume, dict(classifier.hparams)) if resume else None
+    checkpoints = Checkpoints(
+        run_dir, every_seconds=60 * save_every_minutes, every_steps=save_every_steps
+    )
+    writing = not options.get("fast_dev_run")
+    step = None if resumed is None else int(resumed["global_step"])
+    loggers: list[Logger] = []
+    if writing:
+        loggers = [
+            MetricsFile(run_dir, resume_step=step),
+            TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False),
+        ]
+    trainer = make_trainer(
+        **options,
+        callbacks=make_callbacks(classifier, checkpoints, seed=seed, options=options),
+        loggers=loggers,
+        run_dir=str(run_dir),
+        sync_batchnorm=classifier.recipe.batch_norm == "sync",
+    )
+    if writing and trainer.is_global_zero and config is not None:
+        run_dir.mkdir(parents=True, exist_ok=True)
+        (run_dir / CONFIG).write_text(config)
+    print_facts(classifier, data, trainer, run_dir=run_dir if writing else None)
+    trainer.fit(
+        classifier, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True
+    )
+    return result_of(trainer, checkpoints)
+
+
+def make_callbacks(
+    classifier: VideoClassifier, checkpoints: Checkpoints, *, seed: int, options: dict[str, Any]
+) -> list[Callback]:
+    """The callbacks of a training, in the order in which they act."""
+    callbacks: list[Callback] = [StepSeed(seed), ResumePosition(), SpeedMonitor(), BadFiles()]
+    if classifier.recipe.ema:
+        callbacks.append(MovingAverage(classifier.recipe.ema))
+    if options.get("enable_progress_bar", True):
+        callbacks.append(progress_bar())
+    callbacks.append(EpochLines())
+    if options.get("fast_dev_run"):
+        return callbacks
+    return [
+        *callbacks,
+        LearningRateMonitor("step"),
+        Summary(checkpoints),
+        GracefulStop(checkpoints),
+        checkpoints,
+    ]
+
+
+def result_of(trainer: Trainer, checkpoints: Checkpoints) -> FitResult:
+    """What the callbacks know in the end."""
+    return FitResult(
+        run_dir=checkpoints.folder,
+        best=checkpoints.best if checkpoints.best_score is not None else None,
+        last=checkpoints.last,
+        best_score=checkpoints.best_score,
+        epochs=trainer.current_epoch,
+    )

@@ -1,0 +1,55 @@
+"""Mixup and cutmix of clips: two videos in one, with both labels."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def one_hot(labels: Tensor, num_classes: int) -> Tensor:
+    """Labels (B,) as probabilities (B, K)."""
+    return F.one_hot(labels, num_classes).float()
+
+
+def mix(clips: Tensor, targets: Tensor, *, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
+    """Mix every clip with another one of the batch; draws from torch's global generator.
+
+    Args:
+        clips: (B, 3, T, H, W).
+        targets: (B, K) probabilities.
+        mixup: alpha of its Beta distribution, 0 for off.
+        cutmix: likewise; with both on, a fair coin decides per batch.
+
+    Returns:
+        Mixed clips and targets.
+    """
+    if not mixup and not cutmix:
+        return clips, targets
+    use_cutmix = bool(cutmix) and (not mixup or torch.rand(()).item() < 0.5)
+    alpha = cutmix if use_cutmix else mixup
+    share = torch.distributions.Beta(alpha, alpha).sample().item()  # of the clip itself; on the CPU
+    if use_cutmix:
+        clips, share = paste(clips, share)
+    else:
+        clips = clips.lerp(clips.flip(0), 1 - share)
+    return clips, targets.lerp(targets.flip(0), 1 - share)
+
+
+def paste(clips: Tensor, share: float) -> tuple[Tensor, float]:
+    """Paste a box of the next clip, the same in all frames.
+
+    Args:
+        clips: (B, 3, T, H, W).
+        share: of the area that stays, 0 to 1.
+
+    Returns:
+        The clips and the share that stayed, after the box was cut at the border.
+    """
+    height, width = clips.shape[-2:]
+    side = (1 - share) ** 0.5
+    box_h, box_w = round(height * side), round(width * side)
+    y, x = (int(torch.randint(0, size, ()).item()) for size in (height, width))
+    top, bottom = max(y - box_h // 2, 0), min(y + (box_h + 1) // 2, height)
+    left, right = max(x - box_w // 2, 0), min(x + (box_w + 1) // 2, width)
+    mixed = clips.clone()
+    mixed[..., top:bottom, left:right] = clips.flip(0)[..., top:bottom, left:right]
+    return mixed, 1 - (bottom - top) * (right - left) / (height * width)

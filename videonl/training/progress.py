@@ -1,0 +1,90 @@
+"""What a person sees of a training: a bar on a terminal, lines in a log, one line per epoch."""
+
+# ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
+
+import sys
+import time
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import TQDMProgressBar
+
+from videonl.training.metrics import TOP_K
+
+SECONDS = 30.0  # between two lines in a log
+
+
+def progress_bar() -> Callback:
+    """TQDM on a terminal, whether rich is installed or not; plain lines into a file or pipe."""
+    return TerminalBar() if sys.stdout.isatty() else ProgressLines()
+
+
+class TerminalBar(TQDMProgressBar):
+    """Lightning's bar, drawn now and then, since drawing asks the device for the loss."""
+
+    def __init__(self) -> None:
+        super().__init__(refresh_rate=5, leave=False)
+
+    def get_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The values beside the bar."""
+        metrics = super().get_metrics(*args, **kwargs)
+        metrics.pop("v_num", None)
+        return metrics
+
+
+class ProgressLines(Callback):
+    """A line every half minute within an epoch: ``epoch 1/10  step 120/3000  loss 3.20 ...``."""
+
+    def __init__(self, seconds: float = SECONDS) -> None:
+        self.seconds = seconds
+        self._printed = self._started = 0.0
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._printed = self._started = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Print where the training is, if it is time."""
+        now = time.monotonic()
+        if now - self._printed < self.seconds or not trainer.is_global_zero:
+            return
+        self._printed = now
+        total = int(trainer.num_training_batches)
+        left = (now - self._started) / (batch_idx + 1) * (total - batch_idx - 1)
+        loss = float(outputs["loss"]) if isinstance(outputs, dict) else float(outputs)
+        print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  "
+            f"batch {batch_idx + 1}/{total}  loss {loss:.3f}  {left / 60:.1f} min to go",
+            flush=True,
+        )
+
+
+class EpochLines(Callback):
+    """A line at the end of every epoch: losses, accuracies, clips per second, wait for data."""
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._started = time.monotonic()
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Print the line (Lightning calls this after the validation of the epoch)."""
+        if not trainer.is_global_zero:
+            return
+        metrics = trainer.callback_metrics
+        many = many_classes(pl_module)
+        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        if "train/loss" in metrics:
+            parts.append(f"loss {float(metrics['train/loss']):.3f}")
+        for key, text in (("top1", "val top-1"), ("top5", "top-5"), ("macro", "macro")):
+            if f"val/{key}" in metrics and (key != "top5" or many):
+                parts.append(f"{text} {100 * float(metrics[f'val/{key}']):.1f} %")
+        parts.append(f"{time.monotonic() - self._started:.1f} s")
+        pl_module.print("  ".join(parts))
+
+
+def many_classes(pl_module: LightningModule) -> bool:
+    """Whether the five most probable classes are not simply all of them."""
+    scores: Any = getattr(pl_module, "video_scores", None)
+    return scores is not None and len(scores.per_class) > TOP_K

@@ -1,0 +1,64 @@
+"""Going on with a training: the right data set, the right network, the right place in the epoch."""
+
+# ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from videonl.errors import CheckpointError
+from videonl.training.checkpoints import read_checkpoint
+
+
+class ResumePosition(Callback):
+    """Tells the data module how many batches of the epoch were trained on already."""
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Read the position out of the progress that Lightning saves."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.skip_batches = batches_done(checkpoint)
+
+
+def batches_done(checkpoint: dict[str, Any]) -> int:
+    """Batches of the unfinished epoch that the checkpoint has behind it; 0 after a whole epoch."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    return 0 if progress["is_last_batch"] else int(progress["current"]["processed"])
+
+
+def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, Any]:
+    """Refuse to go on with another network or with other classes.
+
+    Args:
+        path: the checkpoint.
+        hyper_parameters: of the classifier that is to go on.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: says what differs.
+    """
+    checkpoint = read_checkpoint(path)
+    if "optimizer_states" not in checkpoint:
+        raise CheckpointError(
+            f"{path} holds no state of a training, so nothing can go on from it; start from its "
+            f"weights with --model.pretrained {path}"
+        )
+    saved = checkpoint["hyper_parameters"]
+    for key in ("name", "options", "num_classes", "class_names"):
+        if saved.get(key) != hyper_parameters.get(key):
+            raise CheckpointError(
+                f"{path} was trained with {key} {shown(saved.get(key))}, this training has "
+                f"{shown(hyper_parameters.get(key))}; start from its weights instead with "
+                f"--model.pretrained {path}"
+            )
+    return checkpoint
+
+
+def shown(value: Any, longest: int = 120) -> str:
+    """A value, not too long."""
+    text = repr(value)
+    return text if len(text) <= longest else text[:longest] + " ..."

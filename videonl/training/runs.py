@@ -1,0 +1,74 @@
+"""Where a run lies: ``runs/NAME/DATE_TIME/`` with config, checkpoints, metrics and summary."""
+
+from datetime import datetime
+from pathlib import Path
+
+from videonl.errors import CheckpointError
+from videonl.training.checkpoints import BEST, LAST
+
+CONFIG = "config.yaml"
+
+
+def run_name(model: str, root: str) -> str:
+    """The default name of a run: of its data folder and its network."""
+    folder = Path(root).expanduser().resolve().name or "data"
+    return f"{folder}_{model.rpartition(':')[2]}"
+
+
+def new_run(out: Path, name: str, *, now: datetime | None = None) -> Path:
+    """A folder that does not exist yet; not made here.
+
+    Args:
+        out: folder of all runs.
+        name: of this experiment.
+        now: for the folder's name.
+    """
+    stamp = (now or datetime.now()).strftime("%Y-%m-%d_%H-%M-%S")
+    folder, count = out / name / stamp, 1
+    while folder.exists():
+        count += 1
+        folder = out / name / f"{stamp}-{count}"
+    return folder
+
+
+def latest_checkpoint(out: Path, name: str, *, kind: str = LAST) -> Path | None:
+    """The newest ``last.ckpt`` of the runs of a name; None where there is none."""
+    found = (out / name).glob(f"*/{kind}")
+    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+
+
+def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
+    """What ``--resume`` means.
+
+    Args:
+        resume: "auto": the newest run of that name, if there is one; else a checkpoint or the
+            folder of a run.
+        out: folder of all runs.
+        name: of this experiment.
+
+    Raises:
+        CheckpointError: a path that does not exist.
+    """
+    if resume == "auto":
+        return latest_checkpoint(out, name)
+    path = Path(resume).expanduser()
+    if path.is_dir():
+        path = path / LAST
+    if not path.is_file():
+        raise CheckpointError(f"--resume {resume}: {path} does not exist")
+    return path
+
+
+def evaluation_checkpoint(path: str) -> Path:
+    """What ``--checkpoint`` means: a file, or the folder of a run, of which the best.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    given = Path(path).expanduser()
+    candidates = [given / BEST, given / LAST] if given.is_dir() else [given]
+    for candidate in candidates:
+        if candidate.is_file():
+            return candidate
+    missing = f"holds no {BEST}" if given.is_dir() else "does not exist"
+    raise CheckpointError(f"--checkpoint {path} {missing}; videonl train fit makes one")

@@ -1,0 +1,92 @@
+"""Ctrl-C and the scheduler's SIGTERM end a training between two steps, with a saved checkpoint."""
+
+# ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
+
+import signal
+import sys
+import threading
+from types import FrameType
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from videonl.training.checkpoints import Checkpoints, between_steps, is_last_batch
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+class TrainingStopped(Exception):
+    """The training was stopped by a signal; the text says where it can go on from."""
+
+    def __init__(self, message: str, *, signum: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signum
+
+
+class GracefulStop(Callback):
+    """On a signal: finish the step, save ``last.ckpt``, stop. A second Ctrl-C stops at once.
+
+    With several processes nothing is saved, since they are stopped at different steps: the last
+    regular ``last.ckpt`` is what the training goes on from.
+
+    Args:
+        checkpoints: of the run.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self._signal = 0
+        self._previous: dict[int, Any] = {}
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over; only a main thread may."""
+        if threading.current_thread() is threading.main_thread():
+            self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+
+    def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if self._signal:
+            self._restore()
+            raise KeyboardInterrupt
+        self._signal = signum
+        print("\nstopping after this step ...", file=sys.stderr, flush=True)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Save and stop, if asked to and no gradient is half accumulated."""
+        if self._signal and between_steps(trainer) and not is_last_batch(trainer):
+            if trainer.world_size == 1:
+                self.checkpoints.save_last(trainer)
+            self._stop()
+
+    def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
+        """Stop; the epoch's weights are saved only if there is nothing else yet."""
+        if self._signal:
+            if not self.checkpoints.last.exists() and trainer.world_size == 1:
+                self.checkpoints.save_last(trainer)
+            self._stop()
+
+    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Stop between two epochs: the one before has saved itself."""
+        if self._signal:
+            self._stop()
+
+    def _stop(self) -> None:
+        last = self.checkpoints.last
+        where = f"go on with --resume {last}" if last.exists() else "nothing was saved yet"
+        raise TrainingStopped(f"stopped; {where}", signum=self._signal)
+
+    def _restore(self) -> None:
+        for number, handler in self._previous.items():
+            signal.signal(number, handler)
+        self._previous = {}
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Give the signals back."""
+        self._restore()
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Give the signals back."""
+        self._restore()

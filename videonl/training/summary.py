@@ -1,0 +1,120 @@
+"""``summary.md`` at the end of a training: figures, curves, per-class accuracy, confusion."""
+
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from videonl.training.checkpoints import Checkpoints
+from videonl.training.metrics_file import METRICS_FILE, read_metrics
+from videonl.training.summary_plots import plot_confusion, plot_curves
+
+SUMMARY, CURVES, CONFUSION = "summary.md", "curves.png", "confusion.png"
+MOST_CLASSES = 60  # in a confusion picture that can still be read
+
+
+class Summary(Callback):
+    """Remembers the scores of the best epoch, and writes the summary when the training ends.
+
+    Args:
+        checkpoints: of the run; knows which epoch is the best.
+    """
+
+    def __init__(self, checkpoints: Checkpoints) -> None:
+        self.checkpoints = checkpoints
+        self.best: dict[str, Any] | None = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep the scores if they are the best so far."""
+        scores: Any = pl_module.video_scores
+        if not scores.videos:
+            return
+        key = (scores.top1, -scores.loss)
+        if self.best is None or key > (self.best["top1"], -self.best["loss"]):
+            self.best = {"epoch": trainer.current_epoch + 1, **vars(scores)}
+
+    def state_dict(self) -> dict[str, Any]:
+        """The best scores, as primitives."""
+        return {"best": self.best}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from them."""
+        self.best = state_dict["best"]
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Write the files."""
+        if trainer.is_global_zero:
+            for logger in trainer.loggers:
+                logger.save()
+            classifier: Any = pl_module
+            names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
+            write_summary(
+                self.checkpoints.folder,
+                title=str(pl_module.hparams["name"]),
+                class_names=names,
+                best=self.best,
+                epochs=trainer.current_epoch,
+            )
+
+
+def write_summary(
+    folder: Path,
+    *,
+    title: str,
+    class_names: list[str],
+    best: dict[str, Any] | None,
+    epochs: int,
+) -> Path:
+    """Write ``summary.md`` and its pictures; returns its path."""
+    rows = read_metrics(folder / METRICS_FILE)
+    lines = [f"# {title}: {epochs} epochs", ""]
+    if best is None:
+        lines += ["No validation was done.", ""]
+    else:
+        lines += score_table(best)
+    if plot_curves(rows, folder / CURVES):
+        lines += ["## Curves", "", f"![loss and accuracy]({CURVES})", ""]
+    if best is not None:
+        lines += class_table(best, class_names)
+        if len(class_names) <= MOST_CLASSES:
+            plot_confusion(best["confusion"], class_names, folder / CONFUSION)
+            lines += ["## Confusion", "", f"![confusion matrix]({CONFUSION})", ""]
+    path = folder / SUMMARY
+    path.write_text("\n".join(lines))
+    return path
+
+
+def score_table(best: dict[str, Any]) -> list[str]:
+    """The figures of the best epoch."""
+    figures = [
+        ("top-1", best["top1"]),
+        ("top-5", best["top5"]),
+        ("mean per-class accuracy", best["macro"]),
+        ("baseline: always the most frequent class", best["majority"]),
+    ]
+    few = len(best["per_class"]) <= 5
+    return [
+        f"Best validation, after epoch {best['epoch']}, {best['videos']} videos "
+        "(one clip each; `test` runs the full protocol):",
+        "",
+        "| | |",
+        "|---|---|",
+        *[f"| {name} | {100 * v:.2f} % |" for name, v in figures if not (few and name == "top-5")],
+        f"| loss | {best['loss']:.4f} |",
+        "",
+    ]
+
+
+def class_table(best: dict[str, Any], class_names: list[str]) -> list[str]:
+    """Accuracy per class, and what each is taken for most often."""
+    lines = ["## Classes", "", "| class | videos | accuracy | most often taken for |"]
+    lines.append("|---|---|---|---|")
+    for index, name in enumerate(class_names):
+        row = best["confusion"][index]
+        wrong = [count if other != index else 0 for other, count in enumerate(row)]
+        worst = max(range(len(wrong)), key=wrong.__getitem__)
+        taken = f"{class_names[worst]} ({wrong[worst]})" if wrong[worst] else ""
+        accuracy = best["per_class"][index]
+        shown = "no videos" if accuracy is None else f"{100 * accuracy:.1f} %"
+        lines.append(f"| {name} | {sum(row)} | {shown} | {taken} |")
+    return [*lines, ""]

@@ -1,0 +1,68 @@
+"""The pictures of a summary."""
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+
+def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
+    """Draw loss and accuracy over the steps; False where there is nothing to draw.
+
+    Args:
+        rows: of ``metrics.csv``.
+        path: of the PNG.
+    """
+    panels = (
+        ("loss", (("train/epoch_loss", "training"), ("val/loss", "validation"))),
+        ("top-1, %", (("train/top1", "training clips"), ("val/top1", "validation"))),
+    )
+    if not any(key in row for row in rows for _, keys in panels for key, _ in keys):
+        return False
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, keys) in zip(figure.subplots(1, 2), panels, strict=True):
+        for key, label in keys:
+            points = [(row["step"], row[key]) for row in rows if key in row]
+            factor = 100 if "top1" in key else 1
+            marker = "o" if len(points) < 60 else None
+            axes.plot(
+                [x for x, _ in points],
+                [factor * y for _, y in points],
+                marker=marker,
+                markersize=3,
+                label=label,
+            )
+        axes.set_xlabel("step")
+        axes.set_ylabel(title)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    figure.savefig(path, dpi=120)
+    return True
+
+
+def plot_confusion(confusion: list[list[int]], class_names: list[str], path: Path) -> None:
+    """Draw the confusion matrix, every row as shares of its class.
+
+    Args:
+        confusion: confusion[true][predicted].
+        class_names: in the order of the labels.
+        path: of the PNG.
+    """
+    size = max(4.0, 0.32 * len(class_names) + 2)
+    figure = Figure(figsize=(size, size), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    shares = [[n / max(sum(row), 1) for n in row] for row in confusion]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    places = range(len(class_names))
+    axes.set_xticks(places, class_names, rotation=90)
+    axes.set_yticks(places, class_names)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    for y, row in enumerate(confusion):
+        for x, count in enumerate(row):
+            if count and len(class_names) <= 20:
+                colour = "white" if shares[y][x] > 0.6 else "black"
+                axes.text(x, y, str(count), ha="center", va="center", color=colour, fontsize=8)
+    figure.savefig(path, dpi=120)
