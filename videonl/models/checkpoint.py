@@ -13,7 +13,9 @@ from torch import nn
 from videonl._version import __version__
 from videonl.errors import CheckpointError, VideoNLError
 from videonl.models.pretrained.container import read_content
+from videonl.models.pretrained.loading import load_published
 from videonl.models.pretrained.own import OwnCheckpoint, read_own, sidecar_path
+from videonl.models.pretrained.published import local_file
 from videonl.models.pretrained.report import LoadReport, fill
 from videonl.models.pretrained.tensors import write_safetensors
 
@@ -49,6 +51,8 @@ def load_checkpoint(
 
     Args:
         path: a ``.ckpt`` of ``train.py``, a ``.safetensors`` of ``videonl convert``, or a
+            published checkpoint (PyTorchVideo, PySlowFast, video-nonlocal-net, MMAction2,
+            GluonCV, torchvision); or the name of published weights (``videonl models``).
         num_classes: None for those of the file; another number starts a fresh classifier.
         device: where to put the network.
         options: options of the network that win over what the file says. Some formats do not
@@ -58,12 +62,16 @@ def load_checkpoint(
     Raises:
         CheckpointError: an unknown, unsafe or incomplete file; the message lists the keys.
     """
-    path = Path(path)
+    path = local_file(path)
     content = read_content(path)
     own = read_own(content)
     if own is None:
-        raise CheckpointError(f"{path} was not written by videonl; no reader knows its format")
-    loaded = load_own(path, own, num_classes=num_classes, options=options)
+        model, report, names, about = load_published(
+            content, num_classes=num_classes, options=options
+        )
+        loaded = LoadedModel(model, names, dict(model.preprocessing), about, report)  # type: ignore[arg-type]
+    else:
+        loaded = load_own(path, own, num_classes=num_classes, options=options)
     if class_names is not None:
         loaded.class_names = checked_names(class_names, loaded.model)
     loaded.model.load_report = loaded.report  # type: ignore[assignment]

@@ -1,1 +1,16 @@
 """Readers of published checkpoints, one file per format, and what they have in common."""
+
+from videonl.models.pretrained.labels import kinetics400, read_labels
+from videonl.models.pretrained.loading import load_pretrained
+from videonl.models.pretrained.published import PUBLISHED, Published, find_published
+from videonl.models.pretrained.report import LoadReport
+
+__all__ = [
+    "PUBLISHED",
+    "LoadReport",
+    "Published",
+    "find_published",
+    "kinetics400",
+    "load_pretrained",
+    "read_labels",
+]

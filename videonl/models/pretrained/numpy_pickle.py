@@ -107,7 +107,9 @@ class _Resolver:
         code = value.arguments[0] if value.arguments else None
         if isinstance(code, bytes):
             code = code.decode("latin1")
-        order = value.state[1] if isinstance(value.state, tuple) and len(value.state) > 1 else "|"
+        order: Any = (
+            value.state[1] if isinstance(value.state, tuple) and len(value.state) > 1 else "|"
+        )
         order = order.decode("latin1") if isinstance(order, bytes) else order
         numeric = isinstance(code, str) and code[:1] in KINDS and code[1:] in ("1", "2", "4", "8")
         if not numeric or order not in ("<", ">", "|", "="):

@@ -1,0 +1,227 @@
+"""A published checkpoint into a network: by the network's name, or by what the file holds."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from videonl.errors import CheckpointError, VideoNLError
+from videonl.layers import NonLocalBlock
+from videonl.models.pretrained.container import Content, read_content
+from videonl.models.pretrained.families import translate
+from videonl.models.pretrained.geometry import name_of
+from videonl.models.pretrained.inflation import inflate
+from videonl.models.pretrained.labels import kinetics400
+from videonl.models.pretrained.own import OwnCheckpoint, read_own
+from videonl.models.pretrained.published import clip_preprocessing, find_file, local_file
+from videonl.models.pretrained.report import LoadReport, fill
+from videonl.models.pretrained.translated import Translated, merge_options
+
+HEAD = "head.projection"
+# What the name of a network says; a file never overrules it.
+SAID_BY_NAME = ("layers", "inflation", "stem_kernel", "non_local")
+
+
+def load_pretrained(
+    model_name: str,
+    source: str | Path,
+    *,
+    num_classes: int | None = None,
+    **options: Any,
+) -> nn.Module:
+    """Make a network by name and start it from a checkpoint.
+
+    The name says depth, inflation and the places of the non-local blocks; the file decides the
+    graph (strides, paddings, form of the blocks, head, mean and std); ``options`` win over both.
+    Non-local blocks that a plain checkpoint does not have start as the identity, so the logits
+    are exactly those of the plain network. Kernels of an image network are inflated.
+
+    Args:
+        model_name: as for ``create_model``.
+        source: a checkpoint file, or the name of published weights (``videonl models``).
+        num_classes: None for those of the file; another number starts a fresh classifier.
+        options: as for ``create_model``.
+
+    Returns:
+        The network, with ``load_report``: what was loaded, skipped and new.
+
+    Raises:
+        CheckpointError: an unknown, unsafe, ambiguous or incomplete file, or one of another
+            network; the message lists the keys.
+    """
+    content = read_content(local_file(source))
+    own = read_own(content)
+    translated = translate(content) if own is None else from_own(own)
+    settle(translated, content, options)
+    model, report = build(
+        translated, content, model_name=model_name, num_classes=num_classes, options=options
+    )
+    model.load_report = report  # type: ignore[assignment]
+    return model
+
+
+def load_published(
+    content: Content, *, num_classes: int | None, options: Mapping[str, Any] | None
+) -> tuple[nn.Module, LoadReport, list[str] | None, dict[str, Any]]:
+    """Make the network that a published file holds.
+
+    Returns:
+        (network, report, class names where they are known, provenance).
+
+    Raises:
+        CheckpointError: see ``load_pretrained``.
+    """
+    options = dict(options or {})
+    translated = translate(content)
+    settle(translated, content, options)
+    model, report = build(
+        translated, content, model_name=None, num_classes=num_classes, options=options
+    )
+    kept = not report.new
+    classes = model.config["num_classes"]  # type: ignore[index]
+    names = kinetics400() if kept and classes == 400 and not translated.image else None
+    about = {
+        "file": content.path.name,
+        "family": translated.family,
+        "licence": translated.licence,
+        "notes": list(report.notes),
+    }
+    return model, report, names, about
+
+
+def from_own(own: OwnCheckpoint) -> Translated:
+    """One of our files as a start for a network of any name."""
+    options = {k: v for k, v in own.config["options"].items() if k not in SAID_BY_NAME}
+    if own.preprocessing:
+        options["preprocessing"] = own.preprocessing
+    return Translated("videonl", own.tensors, options, skipped=list(own.skipped))
+
+
+def settle(translated: Translated, content: Content, options: Mapping[str, Any]) -> None:
+    """Answer what the file does not say: the user, its metadata, or a published file's name.
+
+    Raises:
+        CheckpointError: nobody answers; names the option that does.
+    """
+    question = translated.question
+    is_open = question is not None and not question.answered(options)
+    hints = translated.hints.lower().replace("-", "_")
+    if question is not None and is_open:
+        said = [answer for answer in question.answers if answer in hints]
+        if len(said) == 1:
+            translated.options = merge_options(translated.options, question.answers[said[0]])
+            translated.notes.append(f"{said[0]}, as the file's own metadata says")
+            is_open = False
+    published = find_file(
+        content.path.name, family=translated.family, model=network_name(translated)[0]
+    )
+    if published is not None:
+        by_name = {**published.options}
+        clip = clip_preprocessing(published.clip)
+        if clip and translated.model_name is None:
+            by_name = merge_options(by_name, {"preprocessing": clip})
+        if by_name:
+            translated.options = merge_options(translated.options, by_name)
+            translated.notes.append(f"{by_name}: this is the file name of {published.name}")
+    elif question is not None and is_open:
+        raise CheckpointError(
+            f"{content.path} ({translated.family}) does not say {question.about}; give the option "
+            f"{question.option}"
+        )
+
+
+def network_name(translated: Translated) -> tuple[str, dict[str, Any]]:
+    """(registered network that the file holds, the options that its name does not say)."""
+    if translated.model_name is not None:
+        return translated.model_name, {}
+    if not {"layers", "inflation"} <= set(translated.options):
+        return "another network", {}
+    return name_of(translated.options)
+
+
+def build(
+    translated: Translated,
+    content: Content,
+    *,
+    model_name: str | None,
+    num_classes: int | None,
+    options: Mapping[str, Any],
+) -> tuple[nn.Module, LoadReport]:
+    """Make the network and fill it."""
+    report = LoadReport(
+        str(content.path),
+        translated.family,
+        skipped=list(translated.skipped),
+        notes=list(translated.notes),
+    )
+    if model_name is None:
+        name, said = network_name(translated)
+        said = merge_options(said, options)
+    else:
+        name, said = model_name, chosen_options(translated, model_name, options)
+    head, of_file = head_of(translated)
+    classes = of_file if num_classes is None else num_classes
+    model = make(name, classes, said, report)
+    tensors, fresh = dict(translated.tensors), []
+    if classes != of_file:
+        dropped = [key for key in tensors if key.rpartition(".")[0] == head]
+        tensors = {key: tensor for key, tensor in tensors.items() if key not in dropped}
+        report.skipped += [f"{key} (classifier of {of_file} classes)" for key in dropped]
+        fresh.append(f"{head}.")
+    if not any(".non_local." in key for key in tensors):
+        fresh += [f"{n}." for n, m in model.named_modules() if isinstance(m, NonLocalBlock)]
+    if translated.image:
+        tensors, spread = inflate(tensors, model.state_dict())
+        if spread:
+            report.notes.append(f"{len(spread)} kernels of images inflated over time")
+    try:
+        fill(model, tensors, report, fresh=fresh)
+    except CheckpointError as error:
+        holds, rest = network_name(translated)
+        places = f" with non_local={rest['non_local']}" if "non_local" in rest else ""
+        raise CheckpointError(
+            f"{error}. The network is {name}, the file holds {holds}{places}"
+        ) from None
+    return model.eval() if model_name is None else model, report
+
+
+def chosen_options(
+    translated: Translated, model_name: str, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The options for a network by name: the name's, then the file's, then the user's."""
+    from videonl.models.registry import model_options
+
+    known = model_options(model_name)
+    found = {k: v for k, v in translated.options.items() if k not in SAID_BY_NAME}
+    if known is not None:
+        found = {key: value for key, value in found.items() if key in known}
+    return merge_options(found, options)
+
+
+def head_of(translated: Translated) -> tuple[str, int]:
+    """(path of the classifier, its number of classes) in a translated checkpoint.
+
+    Raises:
+        CheckpointError: there is none.
+    """
+    heads = (HEAD, "fc", "classifier.1", "blocks.6.proj", "blocks.5.proj")
+    for head in heads:
+        weight = translated.tensors.get(f"{head}.weight")
+        if weight is not None:
+            return head, weight.shape[0]
+    raise CheckpointError(
+        f"a {translated.family} checkpoint without a classifier; it is incomplete"
+    )
+
+
+def make(name: str, num_classes: int, options: Mapping[str, Any], report: LoadReport) -> nn.Module:
+    """``create_model`` with errors that name the file."""
+    from videonl.models.registry import create_model
+
+    try:
+        return create_model(name, num_classes=num_classes, **options)
+    except CheckpointError:
+        raise
+    except VideoNLError as error:
+        raise CheckpointError(f"{report.source} ({report.family}): {error}") from error
