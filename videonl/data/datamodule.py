@@ -1,25 +1,25 @@
 """The LightningDataModule: a folder in, batches of uint8 videos out."""
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import lightning as L
 import torch
+from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
+from videonl.data.augment import Augmentation, augment
+from videonl.data.catalogue import Catalogue, read_catalogue
+from videonl.data.census import describe
+from videonl.data.class_order import normalised
 from videonl.data.dataset import Item, VideoDataset, collate
-from videonl.data.records import (
-    SPLITS,
-    Record,
-    check_root,
-    folder_class_names,
-    folder_records,
-    scan_split,
-    split_folder,
-)
+from videonl.data.records import Record
 from videonl.data.samplers import EvaluationSampler, TrainingSampler
 from videonl.data.video import Decoder
 from videonl.errors import DatasetError
+
+FEW_BAD_FILES = 16  # that many unreadable videos never stop a training
 
 
 def default_workers() -> int:
@@ -60,6 +60,18 @@ class VideoDataModule(L.LightningDataModule):
         val_views: tuple[int, int] = (1, 1),
         seed: int = 0,
         decoder: Decoder = "auto",
+        train_list: str | None = None,
+        val_list: str | None = None,
+        test_list: str | None = None,
+        class_names_file: str | None = None,
+        skip_list: str | None = None,
+        max_bad_share: float = 0.05,
+        flip: float = 0.5,
+        flip_exceptions: list[str] | None = None,
+        resized_crop: tuple[float, float] | None = None,
+        rand_augment: int = 0,
+        magnitude: float = 7.0,
+        erasing: float = 0.0,
     ) -> None:
         """Make the data module; nothing is read before ``setup``.
 
@@ -79,6 +91,22 @@ class VideoDataModule(L.LightningDataModule):
             val_views: the same in validation.
             seed: of order and augmentation.
             decoder: see :func:`videonl.data.video.open_video`.
+            train_list: list file of the training videos (lists.py tells the formats); default
+                ``root/train.csv`` and the like, beside flat folders.
+            val_list: the same for validation.
+            test_list: the same for testing.
+            class_names_file: class names, one per line, in the order of the lists' numbers.
+            skip_list: written by ``videonl check``; default ``root/videonl_skip.tsv`` if it exists.
+            max_bad_share: share of unreadable training videos above which a training stops; a
+                handful never stops it.
+            flip: probability of a mirrored training clip.
+            flip_exceptions: classes for which left and right matter: never mirrored.
+            resized_crop: smallest and largest share of the picture of a random box that is scaled
+                to ``crop``, for instance ``(0.08, 1.0)``; default: a plain crop of the jittered
+                frame.
+            rand_augment: operations of RandAugment per training clip.
+            magnitude: their strength, 0 to 10.
+            erasing: probability that a box of a training clip is filled with noise.
         """
         super().__init__()
         if crop > short_side:
@@ -98,6 +126,17 @@ class VideoDataModule(L.LightningDataModule):
         self.views, self.val_views = tuple(views), tuple(val_views)
         self.seed = seed
         self.decoder = decoder
+        self.lists = {"train": train_list, "val": val_list, "test": test_list}
+        self.given_class_names = class_names_file
+        self.skip_list = skip_list
+        self.max_bad_share = max_bad_share
+        self.flip_exceptions = list(flip_exceptions or ())
+        self.resized_crop = resized_crop
+        self.augmentation = Augmentation(
+            flip=flip, layers=rand_augment, magnitude=magnitude, erasing=erasing
+        )
+        self.bad_files: dict[str, str] = {}  # path -> reason, met in training
+        self.catalogue = Catalogue()
         self.skip_batches = 0  # of the epoch in which a resumed training goes on
         self.class_names: list[str] = []
         self.census: dict[str, dict[str, int]] = {}
@@ -122,15 +161,49 @@ class VideoDataModule(L.LightningDataModule):
                 )
 
     def _scan(self) -> None:
-        root = check_root(self.root)
-        scans = {s: scan_split(root, s) for s in SPLITS if split_folder(root, s)}
-        self.class_names = folder_class_names(list(scans.values()))
-        for split, scan in scans.items():
-            self.records[split] = folder_records(scan, self.class_names, split=split)
-            counts = [0] * len(self.class_names)
-            for record in self.records[split]:
-                counts[record.label or 0] += 1
-            self.census[split] = dict(zip(self.class_names, counts, strict=True))
+        self.catalogue = read_catalogue(
+            self.root,
+            lists=self.lists,
+            class_names=self.given_class_names,
+            skip_list=self.skip_list,
+        )
+        self.class_names = self.catalogue.class_names
+        self.records = self.catalogue.records
+        self.census = {split: part.per_class for split, part in self.catalogue.census.items()}
+        self.augmentation = replace(self.augmentation, flip_exceptions=self._keep_sides())
+        if any(part.missing or part.unreadable for part in self.catalogue.census.values()):
+            rank_zero_info(describe(self.catalogue.census, self.class_names))
+
+    def _keep_sides(self) -> frozenset[int]:
+        number = {normalised(name): i for i, name in enumerate(self.class_names)}
+        unknown = [name for name in self.flip_exceptions if normalised(name) not in number]
+        if unknown:
+            raise DatasetError(
+                f"flip_exceptions names {unknown[0]!r}, which is none of the {len(number)} classes"
+            )
+        return frozenset(number[normalised(name)] for name in self.flip_exceptions)
+
+    def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
+        """Augment a training batch on its device; stop if too many of its files are bad."""
+        if self.trainer is not None and self.trainer.training:
+            self._watch(batch["replaced"])
+            batch = {**batch, "video": self.augmented(batch)}
+        return batch
+
+    def augmented(self, batch: dict[str, Any]) -> torch.Tensor:
+        """The augmented videos of a training batch, uint8 (B, V, T, H, W, 3)."""
+        return augment(batch["video"], batch["label"], batch["seed"], self.augmentation)
+
+    def _watch(self, replaced: list[tuple[str, str]]) -> None:
+        self.bad_files.update(replaced)
+        allowed = max(FEW_BAD_FILES, self.max_bad_share * len(self.records["train"]))
+        if len(self.bad_files) > allowed:
+            path, why = next(iter(self.bad_files.items()))
+            raise DatasetError(
+                f"{len(self.bad_files)} of {len(self.records['train'])} training videos can not be "
+                f"read, more than max_bad_share={self.max_bad_share:g} allows (the first: "
+                f"{why if path in why else f'{path}: {why}'}); run `videonl check {self.root}`"
+            )
 
     def train_dataloader(self) -> DataLoader[Item]:
         """One random clip per video, in a new order every epoch."""
@@ -165,8 +238,14 @@ class VideoDataModule(L.LightningDataModule):
         return self._loader(dataset, sampler, batch, drop_last=False)
 
     def _dataset(self, split: str, *, training: bool, views: tuple[int, ...]) -> VideoDataset:
+        records = self.records[split]
+        if training:  # in evaluation they are reported, one by one, as missing
+            skipped = self.catalogue.skipped
+            records = [r for r in records if os.path.abspath(r.path) not in skipped]
         return VideoDataset(
-            self.records[split],
+            records,
+            skip=self.catalogue.skipped,
+            resized_crop=self.resized_crop,
             preprocessing=self.preprocessing,
             training=training,
             views=(views[0], views[1]),

@@ -11,6 +11,7 @@ from torch.utils.data import Dataset
 from videonl.data.records import Record
 from videonl.data.sampling import random_clip, sample_generator
 from videonl.data.transforms import crop as cut
+from videonl.data.transforms import random_resized_crop
 from videonl.data.video import Decoder, open_video
 from videonl.data.views import clip_shape, read_views
 from videonl.errors import DatasetError, VideoError
@@ -44,6 +45,8 @@ class VideoDataset(Dataset[Item]):
         rank: int = 0,
         decoder: Decoder = "auto",
         attempts: int = 8,
+        skip: Mapping[str, str] | None = None,
+        resized_crop: tuple[float, float] | None = None,
     ) -> None:
         if not records:
             raise DatasetError("a data set without videos: nothing to read")
@@ -57,6 +60,13 @@ class VideoDataset(Dataset[Item]):
         self.seed, self.rank = seed, rank
         self.decoder = decoder
         self.attempts = attempts
+        self.resized_crop = resized_crop
+        self.several = {i: r.labels for i, r in enumerate(records) if len(r.labels) > 1}
+        self.skip = {
+            i: reason
+            for i, path in enumerate(self.paths)
+            if (reason := (skip or {}).get(os.path.abspath(path)))
+        }
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -73,11 +83,14 @@ class VideoDataset(Dataset[Item]):
             "label": int(self.labels[index]),
             "index": index,
             "path": str(self.paths[index]),
+            "labels": self.several.get(index, (int(self.labels[index]),)),
         }
 
     def _test_item(self, index: int) -> Item:
         clips, crops = self.views
         try:
+            if index in self.skip:
+                raise VideoError(f"{self.paths[index]}: on the skip list ({self.skip[index]})")
             with open_video(str(self.paths[index]), decoder=self.decoder) as video:
                 frames = read_views(video, self.preprocessing, clips=clips, crops=crops).frames
         except VideoError as error:
@@ -91,6 +104,7 @@ class VideoDataset(Dataset[Item]):
         for _ in range(self.attempts):
             try:
                 item = self._item(chosen, self._random_clip(chosen, generator))
+                item["seed"] = int(generator.integers(2**62))
             except VideoError as error:
                 replaced.append((str(self.paths[chosen]), str(error)))
                 chosen = int(generator.integers(len(self)))
@@ -111,6 +125,8 @@ class VideoDataset(Dataset[Item]):
             times = video.times() if shape.fps is not None else None
             indices = random_clip(video.num_frames, shape, generator, times=times)
             frames = video.read(indices, short_side=short_side)  # (T, H, W, 3)
+        if self.resized_crop is not None:
+            return random_resized_crop(frames, size, generator, area=self.resized_crop)[None]
         top = int(generator.integers(frames.shape[1] - size + 1))
         left = int(generator.integers(frames.shape[2] - size + 1))
         return cut(frames, top, left, size, size).contiguous()[None]
@@ -120,7 +136,8 @@ def collate(items: Sequence[Item]) -> dict[str, Any]:
     """Stack items to a batch.
 
     Returns:
-        ``video`` uint8 (B, V, T, H, W, 3), ``label`` and ``index`` int64 (B,), ``path`` list of B,
+        ``video`` uint8 (B, V, T, H, W, 3); ``label``, ``index`` and ``seed`` (of the augmentation)
+        int64 (B,); ``path`` and ``labels`` (all classes of a multi-label video) lists of B;
         and
 
         - ``missing``: ``[(index, path, reason)]`` of the videos of an evaluation batch that can not
@@ -137,6 +154,8 @@ def collate(items: Sequence[Item]) -> dict[str, Any]:
         "label": torch.tensor([item["label"] for item in good], dtype=torch.int64),
         "index": torch.tensor([item["index"] for item in good], dtype=torch.int64),
         "path": [item["path"] for item in good],
+        "labels": [item["labels"] for item in good],
+        "seed": torch.tensor([item.get("seed", 0) for item in good], dtype=torch.int64),
         "missing": missing,
         "replaced": [pair for item in good for pair in item.get("replaced", ())],
     }

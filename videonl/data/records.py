@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from videonl.data.class_order import order_classes
+from videonl.data.class_order import normalised, order_classes
+from videonl.data.folder_index import FolderIndex
 from videonl.errors import DatasetError
 
 VIDEO_EXTENSIONS = frozenset(
@@ -50,10 +51,10 @@ def split_folder(root: Path, split: str) -> Path | None:
     return None
 
 
-def list_videos(folder: Path) -> list[str]:
+def list_videos(folder: Path, *, index: FolderIndex | None = None) -> list[str]:
     """Paths of the video files directly in a folder, sorted."""
-    with os.scandir(folder) as entries:
-        return sorted(e.path for e in entries if is_video(e.name) and e.is_file())
+    names = (index or FolderIndex(folder)).files(folder)
+    return [os.path.join(folder, name) for name in names if is_video(name)]
 
 
 def class_folders(split: Path) -> list[str]:
@@ -94,7 +95,7 @@ def check_root(root: str | os.PathLike[str]) -> Path:
     )
 
 
-def scan_split(root: Path, split: str) -> dict[str, list[str]]:
+def scan_split(root: Path, split: str, *, index: FolderIndex | None = None) -> dict[str, list[str]]:
     """Class folder name -> its video files, for one split.
 
     Raises:
@@ -104,7 +105,7 @@ def scan_split(root: Path, split: str) -> dict[str, list[str]]:
     if folder is None:
         there = [s for s in SPLITS if split_folder(root, s)]
         raise DatasetError(f"{root} has no {split} folder (it has: {', '.join(there)})")
-    found = {name: list_videos(folder / name) for name in class_folders(folder)}
+    found = {name: list_videos(folder / name, index=index) for name in class_folders(folder)}
     if not found:
         loose = list_videos(folder)
         what = f"{len(loose)} videos without class folders" if loose else "nothing to read"
@@ -134,8 +135,6 @@ def folder_records(
     Raises:
         DatasetError: the split has a class that is not among ``class_names``.
     """
-    from videonl.data.class_order import normalised
-
     number = {normalised(name): i for i, name in enumerate(class_names)}
     strange = [name for name in scan if scan[name] and normalised(name) not in number]
     if strange:

@@ -4,9 +4,12 @@ Frames stay uint8 (…, H, W, 3) until they are on the device: a quarter of the 
 workers, and the permuted float clip is already in ``channels_last_3d`` order.
 """
 
+import math
 from collections.abc import Sequence
 
+import numpy as np
 import torch
+import torch.nn.functional as F
 
 from videonl.errors import VideoNLError
 
@@ -70,6 +73,42 @@ def three_crops(frames: torch.Tensor, size: int) -> list[torch.Tensor]:
         else:
             places.append(((height - size) * step // 2, (width - size) // 2))
     return [crop(frames, top, left, size, size) for top, left in places]
+
+
+def random_resized_crop(
+    frames: torch.Tensor,
+    size: int,
+    generator: np.random.Generator,
+    *,
+    area: tuple[float, float] = (0.08, 1.0),
+    ratio: tuple[float, float] = (3 / 4, 4 / 3),
+) -> torch.Tensor:
+    """A box of random area and shape, the same in all frames, scaled to ``size`` x ``size``.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+        size: of the result, in pixels.
+        generator: the source of randomness.
+        area: smallest and largest share of the picture.
+        ratio: smallest and largest width / height.
+
+    Returns:
+        uint8 (T, size, size, 3).
+    """
+    height, width = frames.shape[1:3]
+    box_h = box_w = min(height, width)
+    for _ in range(10):  # some boxes of the drawn area and shape do not fit
+        share = generator.uniform(*area) * height * width
+        shape = math.exp(generator.uniform(math.log(ratio[0]), math.log(ratio[1])))
+        tall, wide = round(math.sqrt(share / shape)), round(math.sqrt(share * shape))
+        if 0 < tall <= height and 0 < wide <= width:
+            box_h, box_w = tall, wide
+            break
+    top = int(generator.integers(height - box_h + 1))
+    left = int(generator.integers(width - box_w + 1))
+    box = crop(frames, top, left, box_h, box_w).permute(0, 3, 1, 2)  # (T, 3, box_h, box_w)
+    scaled = F.interpolate(box, (size, size), mode="bilinear", antialias=True)
+    return scaled.permute(0, 2, 3, 1).contiguous()
 
 
 def spatial_views(frames: torch.Tensor, crops: int, *, crop_size: int) -> list[torch.Tensor]:

@@ -1,0 +1,48 @@
+"""The skip list that ``videonl check`` writes: files that can not be read, with the reason.
+
+One line per file, ``path<TAB>reason``, the path relative to the data set's folder.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from videonl.errors import DatasetError
+
+FILE_NAME = "videonl_skip.tsv"
+
+
+def read_skip_list(root: str | os.PathLike[str], path: str | None = None) -> dict[str, str]:
+    """Absolute path -> reason; empty if there is no list.
+
+    Args:
+        root: the data set's folder; the paths are relative to it.
+        path: the list; default ``root/videonl_skip.tsv`` if it exists.
+
+    Raises:
+        DatasetError: ``path`` is given but can not be read.
+    """
+    file = Path(path) if path else Path(root) / FILE_NAME
+    if not path and not file.is_file():
+        return {}
+    try:
+        lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError as error:
+        raise DatasetError(f"the skip list {file} can not be read ({error.strerror})") from error
+    skipped = {}
+    for line in lines:
+        name, _, reason = line.partition("\t")
+        if name and not name.startswith("#"):
+            skipped[os.path.join(os.path.abspath(root), name)] = reason or "on the skip list"
+    return skipped
+
+
+def write_skip_list(root: str | os.PathLike[str], file: Path, bad: Mapping[str, str]) -> None:
+    """Write absolute paths and reasons, sorted, atomically."""
+    lines = ["# unreadable videos, written by videonl check: path<TAB>reason"]
+    for path, reason in sorted(bad.items()):
+        name = os.path.relpath(path, os.path.abspath(root))
+        lines.append(f"{name}\t{' '.join(reason.split())}")
+    temporary = file.with_name(file.name + ".tmp")
+    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
+    os.replace(temporary, file)
