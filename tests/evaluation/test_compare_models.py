@@ -87,14 +87,14 @@ def test_accuracy_equals_what_the_predictor_answers(data: Path, checkpoints: lis
     right = [predictor.predict(path, views=(2, 1)).label == path.parent.name for path in videos]
     row = table.rows[0]
     assert row.top1 is not None
-    assert (row.top1["correct"], row.top1["total"]) == (sum(right), 9)
+    assert (row.top1["correct"], row.top1["total"]) == (sum(right), 10)
     assert row.top5 is None, "top-5 of three classes says nothing"
     assert sum(map(sum, row.confusion or [])) == 9
     census = table.protocol["data"]["census"]
     assert census == {"clap": 3, "jump": 3, "wave": 4}
     (broken,) = table.protocol["data"]["unreadable"]
     assert broken.endswith("broken.mp4")
-    assert "9 of 10 videos" in str(table)
+    assert "1 can not be read and count as wrong" in str(table)
 
 
 def test_three_crops_are_counted_at_the_size_that_is_tested(checkpoints: list[Path]) -> None:
@@ -112,7 +112,7 @@ def test_paired_test_counts_the_same_videos(data: Path, checkpoints: list[Path])
     first, second = (
         {path: truth == answer for path, truth, answer in row.answers} for row in table.rows
     )
-    assert test.videos == 9
+    assert test.videos == 10
     assert test.only_first == sum(first[path] and not second[path] for path in first)
     assert test.only_second == sum(second[path] and not first[path] for path in first)
     assert test.both == sum(first[path] and second[path] for path in first)
@@ -154,6 +154,9 @@ def test_class_order_of_the_checkpoint_does_not_matter(data: Path, tmp_path: Pat
     predictor = Predictor.from_checkpoint(turned, decoder="auto")
     for path, truth, answer in table.rows[0].answers:
         assert truth == Path(path).parent.name
+        if path.endswith("broken.mp4"):
+            assert answer == ""
+            continue
         assert answer == predictor.predict(path, views=(1, 1)).label
 
 
@@ -231,7 +234,7 @@ def test_files_hold_the_same_figures(tmp_path: Path, data: Path, checkpoints: li
     for key in ("processor", "threads", "versions", "device", "cores"):
         assert environment[key]
     assert content["rows"][0]["top1"]["wilson95"][0] <= content["rows"][0]["top1"]["value"]
-    assert len(content["answers"]["plain"]) == 9
+    assert len(content["answers"]["plain"]) == 10
     rows = list(csv.DictReader(files[1].open()))
     assert [row["name"] for row in rows] == ["plain", "non-local.safetensors", "nonsense"]
     assert int(rows[0]["params"]) == content["rows"][0]["params"]

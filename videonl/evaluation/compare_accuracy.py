@@ -66,10 +66,10 @@ class Outcome:
     """What one network answered.
 
     Attributes:
-        answers: (path, truth, answer) of every video that could be read.
+        answers: (path, truth, answer) of every video; no answer where it could not be read.
         top1: share of right answers.
         top5: share of videos whose class is among the five most probable; None with few classes.
-        confusion: [truth][answer] counts.
+        confusion: [truth][answer] counts of the videos that could be read.
         unreadable: the others, with the reason.
     """
 
@@ -89,7 +89,7 @@ def classify_set(
 ) -> Outcome:
     """Classify the videos of a test set; the same road as ``infer.py``.
 
-    A file that can not be read counts neither as right nor as wrong; it is reported.
+    A file that can not be read counts as wrong, as in ``train.py test``, and is reported.
     """
     names = videos.class_names
     number = {normalised(name): i for i, name in enumerate(names)}
@@ -99,6 +99,7 @@ def classify_set(
     for label, outcome in zip(videos.labels, outcomes, strict=True):
         if isinstance(outcome, Failure):
             unreadable.append(outcome)
+            answers.append((outcome.path, names[label], ""))
         else:
             ranks = [number[normalised(name)] for name in outcome.classes]
             confusion[label][ranks[0]] += 1

@@ -16,6 +16,9 @@ def page_html(comparison: Comparison) -> str:
     """The page: table, chart, paired tests, confusion matrices, protocol and the raw data."""
     data = json.dumps(comparison.as_dict(), ensure_ascii=False).replace("<", "\\u003c")
     chart = chart_svg(comparison)
+    if chart:
+        title = escape(_chart_title(comparison))
+        chart = f'<h2>{title}</h2><div class="scroll">{chart}</div>'
     parts = [
         '<!doctype html><html lang="en"><head><meta charset="utf-8">',
         '<meta name="viewport" content="width=device-width, initial-scale=1">',
@@ -28,7 +31,9 @@ def page_html(comparison: Comparison) -> str:
         _failures(comparison),
         _table(comparison),
         "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes(comparison)) + "</ul>",
-        f"<h2>{escape(_chart_title(comparison))}</h2>{chart}" if chart else "",
+        f'<h2>{escape(_chart_title(comparison))}</h2><div class="scroll">{chart}</div>'
+        if chart
+        else "",
         _tests(comparison),
         _confusions(comparison),
         _protocol(comparison),

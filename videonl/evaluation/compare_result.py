@@ -12,7 +12,7 @@ class Score:
 
     Attributes:
         correct: videos that were classified right.
-        total: videos that could be read.
+        total: videos.
     """
 
     correct: int
@@ -57,7 +57,7 @@ class Row:
         top1: as ``Score.as_dict``.
         top5: the same; None with five classes or fewer.
         confusion: [truth][answer] counts, in the order of the class names.
-        answers: (path, truth, answer) of every test video.
+        answers: (path, truth, answer) of every test video; no answer where it was unreadable.
         seed: of the training, for rows that this run trained.
         error: why the entry failed, or None.
     """

@@ -102,9 +102,10 @@ def notes(comparison: Comparison) -> list[str]:
         lines.append("The inputs differ between rows: compare their figures with care.")
     data = protocol.get("data")
     if data:
-        read = data["videos"] - len(data["unreadable"])
+        bad = len(data["unreadable"])
+        missing = f" ({bad} can not be read and count as wrong)" if bad else ""
         lines.append(
-            f"Accuracy: {read} of {data['videos']} videos of {data['root']} ({data['split']}), "
+            f"Accuracy: {data['videos']} videos of {data['root']} ({data['split']}){missing}, "
             f"{protocol['views']} views, softmax averaged; [] = {data['interval']}."
         )
     timed = [row.inference or row.training for row in comparison.rows]

@@ -1,5 +1,6 @@
 """Where names can stand beside their markers without covering each other: plain geometry."""
 
+import math
 from collections.abc import Sequence
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top (or top, bottom: all the same)
@@ -33,6 +34,14 @@ def label_box(marker: Offset, offset: Offset, size: tuple[float, float]) -> Box:
     return left, y - size[1] / 2, left + size[0], y + size[1] / 2
 
 
+def distance_to_line(point: Offset, start: Offset, vector: Offset) -> float:
+    """How far a point is from the straight line of a vector's length that begins at ``start``."""
+    x, y = point[0] - start[0], point[1] - start[1]
+    length = vector[0] ** 2 + vector[1] ** 2
+    along = max(0.0, min(1.0, (x * vector[0] + y * vector[1]) / length)) if length else 0.0
+    return math.hypot(x - along * vector[0], y - along * vector[1])
+
+
 def place_labels(
     markers: Sequence[Offset],
     sizes: Sequence[tuple[float, float]],
@@ -62,6 +71,11 @@ def place_labels(
             inside = frame[0] <= box[0] and box[2] <= frame[2]
             inside = inside and frame[1] <= box[1] and box[3] <= frame[3]
             clashes = sum(overlap(box, other) for other in taken) + OUTSIDE * (not inside)
+            clashes += sum(  # the line to the name must not seem to begin at another marker
+                distance_to_line(other, markers[index], offset) < half
+                for place, other in enumerate(markers)
+                if place != index and math.dist(other, markers[index]) >= half
+            )
             if best is None or clashes < best[0]:
                 best = (clashes, offset, box)
             if clashes == 0:

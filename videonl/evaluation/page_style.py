@@ -4,7 +4,7 @@ STYLE = """
 :root { color-scheme: light; --ink: #1c2530; --soft: #5b6673; --line: #d9dee4; --back: #f6f7f9; }
 * { box-sizing: border-box; }
 body { font: 15px/1.5 system-ui, sans-serif; color: var(--ink); background: #fff; margin: 0 auto;
-       max-width: 72rem; padding: 1.2rem; }
+       max-width: 84rem; padding: 1.2rem; }
 h1 { font-size: 1.5rem; margin: 0 0 .3rem; } h2 { font-size: 1.15rem; margin: 2rem 0 .5rem; }
 p, li, dd { color: var(--soft); } a { color: inherit; }
 .scroll { overflow-x: auto; }
@@ -17,7 +17,8 @@ th button::after { content: " \\2195"; color: #a9b2bc; }
 th[aria-sort=ascending] button::after { content: " \\2191"; color: inherit; }
 th[aria-sort=descending] button::after { content: " \\2193"; color: inherit; }
 tr.lit td { background: #fff5d6; } .error { color: #a11; }
-svg { width: 100%; height: auto; max-width: 60rem; font: 12px system-ui, sans-serif; }
+svg { width: 100%; height: auto; max-width: 60rem; min-width: 40rem;
+      font: 12px system-ui, sans-serif; }
 svg text { fill: var(--ink); } .grid { stroke: #e8ebee; } .bar { stroke: #b9bfc6; stroke-width: 2; }
 .lead { stroke: #9aa3ad; stroke-width: .8; } .name { paint-order: stroke; stroke: #fff;
        stroke-width: 3px; } .point.lit { stroke: #e0a800; stroke-width: 3px; }
