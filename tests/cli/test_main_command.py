@@ -8,7 +8,7 @@ import pytest
 
 from videonl import __version__
 from videonl.cli import doctor
-from videonl.cli.main import COMMANDS, main, run
+from videonl.cli.main import COMMANDS, main, make_parser, run
 from videonl.errors import VideoNLError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -82,3 +82,25 @@ def test_doctor_warns_of_malicious_releases(monkeypatch: pytest.MonkeyPatch) -> 
     assert found == "2.6.2"
     assert problem is not None
     assert "malicious" in problem
+
+
+@pytest.mark.parametrize(
+    ("argv", "sentence"),
+    [
+        (["--checkpont", "x"], "--checkpont is no option; did you mean --checkpoint?"),
+        (["--check", "x"], "--check is no option"),  # abbreviations are refused
+        ([], "--checkpoint"),
+        (["--checkpoint", "a", "--", "--b"], "unrecognized arguments"),
+    ],
+)
+def test_wrong_flags_are_one_sentence(
+    argv: list[str], sentence: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser = make_parser("x", "x")
+    parser.add_argument("--checkpoint", required=True)
+    with pytest.raises(SystemExit) as end:
+        parser.parse_args(argv)
+    shown = capsys.readouterr().err
+    assert end.value.code == 2
+    assert sentence in shown
+    assert shown.count("\n") == 1

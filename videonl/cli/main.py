@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from importlib import import_module
+from typing import Any, NoReturn
 
 from videonl._version import __version__
 from videonl.errors import VideoNLError
@@ -55,9 +56,28 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
         return 1
 
 
+class Parser(argparse.ArgumentParser):
+    """An ``ArgumentParser`` whose errors are one sentence that names the flag and a near one."""
+
+    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+        """Refuse unknown flags first: argparse would complain of what is missing instead."""
+        words = list(sys.argv[1:] if args is None else args)
+        for word in words[: words.index("--") if "--" in words else None]:
+            flag = word.split("=")[0]
+            if flag.startswith("--") and flag not in self._option_string_actions:
+                near = get_close_matches(flag, self._option_string_actions, n=1)
+                hint = f"; did you mean {near[0]}?" if near else ""
+                self.error(f"{flag} is no option{hint}")
+        return super().parse_known_args(words, namespace)
+
+    def error(self, message: str) -> NoReturn:
+        """Print the sentence and exit with 2."""
+        self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")
+
+
 def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """An ``ArgumentParser`` of the house style: no abbreviated flags, defaults in the help."""
-    return argparse.ArgumentParser(
+    """A parser of the house style: no abbreviated flags, defaults in the help."""
+    return Parser(
         prog=prog,
         description=description,
         allow_abbrev=False,
