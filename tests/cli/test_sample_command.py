@@ -9,7 +9,7 @@ from videonl.cli.sample import main as sample_main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPLITS = ["--train", "3", "--val", "3", "--test", "3"]
-SMALL = [*SPLITS, "--size", "64", "--frames", "8", "--distance", "16", "32", "--workers", "0"]
+SMALL = [*SPLITS, "--size", "64", "--frames", "8", "--distance", "16", "30", "--workers", "0"]
 
 
 def test_the_command_writes_and_goes_on(tmp_path, capsys):

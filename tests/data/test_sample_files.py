@@ -11,7 +11,7 @@ from videonl.data.sample_files import read_sample, sample_clips, write_sample
 from videonl.data.sample_video import encode_scene
 from videonl.errors import DatasetError
 
-SMALL = SampleParameters(train=6, val=3, test=3, size=64, frames=8, distance=(16, 32))
+SMALL = SampleParameters(train=6, val=3, test=3, size=64, frames=8, distance=(16, 30))
 
 
 def decode(path):
@@ -53,19 +53,14 @@ def test_the_manifest_tells_what_the_files_show(written):
 def test_bodies_are_seen_where_the_tracks_say_after_the_codec(tmp_path):
     """Luma at the centre of a filled body is far from the background's, in every frame."""
     parameters = SampleParameters()
-    seen = 0
     for index in range(12):
         scene = draw_scene(parameters, "same", split="test", index=index)
         encode_scene(scene, tmp_path / "clip.mp4", size=128, frames=32)
         luma = decode(tmp_path / "clip.mp4")[1].astype(float) @ [0.299, 0.587, 0.114]
         for body in scene.bodies:
-            if body.shape == "ring":
-                continue
-            seen += 1
             x, y = np.round(body.track(32)).astype(int).T
             steps = np.arange(32)
             assert np.abs(luma[steps, y, x] - np.median(luma)).min() > 30
-    assert seen > 6
 
 
 def test_a_second_run_keeps_what_is_there_and_restores_what_is_missing(written):

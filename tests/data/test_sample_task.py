@@ -150,7 +150,7 @@ def test_every_shape_occurs_and_classes_are_balanced():
         ({"size": 63}, "even"),
         ({"frames": 1}, "2 frames"),
         ({"train": -1}, "from 0 on"),
-        ({"distance": (10, 120)}, "76.8"),
+        ({"distance": (10, 120)}, "between 0 and 64"),
     ],
 )
 def test_parameters_out_of_range_are_one_sentence(values, message):

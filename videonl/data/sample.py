@@ -24,7 +24,7 @@ import numpy as np
 from videonl.errors import DatasetError
 
 SPLITS = ("train", "val", "test")
-SHAPES = ("disc", "square", "diamond", "ring")
+SHAPES = ("disc", "square", "diamond")
 FPS = 16
 
 # Relation -> direction of the second body, from the first one's and a random sign.
@@ -40,8 +40,8 @@ _ARCS, _ARC = 8, math.radians(10)
 
 # As fractions of the frame: how far a body travels in a clip, its radius, and how near its place in
 # the middle of the clip may come to the border (half the travel, the radius and a little more).
-_TRAVEL, _RADIUS, _MARGIN = (0.20, 0.30), (0.06, 0.09), 0.26
-_MAX_DISTANCE = 0.60
+_TRAVEL, _RADIUS, _MARGIN = (0.26, 0.34), (0.08, 0.11), 0.29
+_MAX_DISTANCE = 0.50
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class SampleParameters:
     test: int = 300
     size: int = 128
     frames: int = 32
-    distance: tuple[float, float] = (32.0, 72.0)
+    distance: tuple[float, float] = (32.0, 64.0)
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -158,13 +158,12 @@ def _places(rng: np.random.Generator, size: int, distance: float) -> np.ndarray:
 
 
 def _looks(rng: np.random.Generator, size: int) -> dict[str, Any]:
-    """Radius, shape and colour of one body: far lighter or far darker than any background."""
+    """Radius, shape and colour of one body: lighter than any background."""
     hue = rng.uniform(0, 2 * math.pi)
-    light = rng.integers(2)
     return {
         "radius": rng.uniform(*_RADIUS) * size,
         "shape": SHAPES[rng.integers(len(SHAPES))],
-        "luma": int(rng.integers(205, 235) if light else rng.integers(16, 45)),
+        "luma": int(rng.integers(205, 236)),
         "blue": int(128 + 60 * math.cos(hue)),
         "red": int(128 + 60 * math.sin(hue)),
     }

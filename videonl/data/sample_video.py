@@ -10,8 +10,8 @@ import numpy as np
 from videonl.data.sample import FPS, Body, Scene
 
 _PAD = 4  # pixels around the picture, so that a body at the border needs no clipping
-_NOISE = 5.0  # standard deviation of the noise of a frame, in steps of luma
-_OCTAVES = ((4, 16.0), (8, 10.0), (16, 7.0), (32, 5.0))  # cells across, amplitude in steps of luma
+_NOISE = 3.0  # standard deviation of the noise of a frame, in steps of luma
+_OCTAVES = ((4, 10.0), (8, 6.0), (16, 4.0), (32, 3.0))  # cells across, amplitude in steps of luma
 
 
 def _cover(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
@@ -20,10 +20,8 @@ def _cover(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarra
         outside = np.hypot(x, y) - radius
     elif shape == "square":
         outside = np.maximum(abs(x), abs(y)) - 0.85 * radius
-    elif shape == "diamond":
+    else:  # diamond
         outside = (abs(x) + abs(y) - 1.2 * radius) / math.sqrt(2)
-    else:  # ring
-        outside = abs(np.hypot(x, y) - 0.7 * radius) - 0.3 * radius
     return np.clip(0.5 - outside, 0, 1)
 
 
