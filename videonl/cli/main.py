@@ -59,7 +59,9 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
 class Parser(argparse.ArgumentParser):
     """An ``ArgumentParser`` whose errors are one sentence that names the flag and a near one."""
 
-    def parse_known_args(self, args: Sequence[str] | None = None, namespace: Any = None) -> Any:
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
         """Refuse unknown flags first: argparse would complain of what is missing instead."""
         words = list(sys.argv[1:] if args is None else args)
         for word in words[: words.index("--") if "--" in words else None]:
