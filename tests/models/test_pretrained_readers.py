@@ -1,0 +1,344 @@
+"""Every reader, with small networks in the peer's keys; the peers themselves where installed."""
+
+import re
+import warnings
+
+import pytest
+import torch
+
+from videonl.errors import CheckpointError
+from videonl.models import create_model
+from videonl.models.checkpoint import load_checkpoint
+from videonl.models.pretrained import load_pretrained
+
+CLIP = torch.randn(1, 3, 8, 64, 64, generator=torch.Generator().manual_seed(1)).double()
+NL = {"res3": (1, 3), "res4": (1, 3, 5)}
+NORMS = ("weight", "bias", "running_mean", "running_var")
+
+
+def randomise(model, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    for key, value in model.state_dict().items():
+        if key.endswith("num_batches_tracked"):
+            continue
+        noise = torch.randn(value.shape, generator=generator)
+        if key.endswith("running_var"):
+            value.copy_(noise.abs() + 0.5)
+        elif value.dim() > 1:
+            value.copy_(noise / value[0].numel() ** 0.5)
+        else:
+            value.copy_(noise * 0.1 + (0.5 if "norm" in key and key.endswith("weight") else 0))
+    return model.eval()
+
+
+def network(name="i3d_r50_nl5", *, width=4, num_classes=5, **options):
+    return randomise(create_model(name, num_classes=num_classes, width=width, **options))
+
+
+def logits(model, clip=CLIP):
+    with torch.no_grad():
+        return model.double().eval()(clip)
+
+
+def pyslowfast_key(key):
+    for pattern, peer in (
+        (r"stem\.conv\.(.*)", r"s1.pathway0_stem.conv.\1"),
+        (r"stem\.norm\.(.*)", r"s1.pathway0_stem.bn.\1"),
+        (r"res(\d)\.(\d+)\.shortcut\.conv\.(.*)", r"s\1.pathway0_res\2.branch1.\3"),
+        (r"res(\d)\.(\d+)\.shortcut\.norm\.(.*)", r"s\1.pathway0_res\2.branch1_bn.\3"),
+        (r"res(\d)\.(\d+)\.conv_(.)\.(.*)", r"s\1.pathway0_res\2.branch2.\3.\4"),
+        (r"res(\d)\.(\d+)\.norm_(.)\.(.*)", r"s\1.pathway0_res\2.branch2.\3_bn.\4"),
+        (r"res(\d)\.(\d+)\.non_local\.norm\.(.*)", r"s\1.pathway0_nonlocal\2.bn.\3"),
+        (r"res(\d)\.(\d+)\.non_local\.(.*)", r"s\1.pathway0_nonlocal\2.conv_\3"),
+        (r"head\.projection\.(.*)", r"head.projection.\1"),
+    ):
+        if re.fullmatch(pattern, key):
+            return re.sub(pattern, peer, key)
+    raise AssertionError(key)
+
+
+def mmaction2_key(key, *, pooled=True):
+    key = re.sub(r"^stem\.", "backbone.conv1.", key)
+    key = re.sub(r"^backbone\.conv1\.norm", "backbone.conv1.bn", key)
+    key = re.sub(r"^res(\d)\.", lambda m: f"backbone.layer{int(m[1]) - 1}.", key)
+    key = key.replace("shortcut.norm", "downsample.bn").replace("shortcut", "downsample")
+    for number, letter in enumerate("abc", start=1):
+        key = key.replace(f".conv_{letter}.", f".conv{number}.conv.")
+        key = key.replace(f".norm_{letter}.", f".conv{number}.bn.")
+    key = re.sub(r"non_local\.(g|phi)\.", rf"non_local.\1{'.0' if pooled else ''}.conv.", key)
+    key = key.replace("non_local.theta.", "non_local.theta.conv.")
+    key = key.replace("non_local.out.", "non_local.conv_out.conv.")
+    key = key.replace("non_local.norm.", "non_local.conv_out.bn.")
+    key = key.replace("non_local.affinity.", "non_local.concat_project.conv.")
+    key = key.replace(".non_local.", ".non_local_block.")
+    return key.replace("head.projection", "cls_head.fc_cls")
+
+
+def gluoncv_state(model):
+    state = {}
+    for key, value in model.state_dict().items():
+        key = key.replace("stem.conv", "first_stage.0").replace("stem.norm", "first_stage.1")
+        key = re.sub(r"^res(\d)\.", lambda m: f"res_layers.{int(m[1]) - 2}.", key)
+        key = key.replace("shortcut.conv", "downsample.0").replace("shortcut.norm", "downsample.1")
+        for number, letter in enumerate("abc", start=1):
+            key = key.replace(f".conv_{letter}.", f".conv{number}.")
+            key = key.replace(f".norm_{letter}.", f".bn{number}.")
+        key = key.replace("non_local.out", "nonlocal_block.W")
+        key = key.replace("non_local.norm", "nonlocal_block.bn")
+        key = key.replace("non_local", "nonlocal_block").replace("head.projection", "fc")
+        state[key] = value
+        for tied, copy in (
+            ("fc.", "head.1."),
+            ("block.W.", "block.W_bn.0."),
+            ("block.bn.", "block.W_bn.1."),
+        ):
+            if tied in key:
+                state[key.replace(tied, copy)] = value
+    return state
+
+
+def saved(path, content):
+    torch.save(content, path)
+    return str(path)
+
+
+def test_pytorchvideo_itself(tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from pytorchvideo.models.resnet import create_resnet
+
+        peer = randomise(
+            create_resnet(
+                model_num_class=5,
+                stem_dim_out=4,
+                stem_conv_kernel_size=(5, 7, 7),
+                stage1_pool=torch.nn.MaxPool3d,
+                stage_conv_a_kernel_size=(
+                    (3, 1, 1),
+                    [(3, 1, 1), (1, 1, 1)],
+                    [(3, 1, 1), (1, 1, 1)],
+                    [(1, 1, 1), (3, 1, 1)],
+                ),
+                stage_spatial_h_stride=(1, 2, 2, 2),
+                stage_spatial_w_stride=(1, 2, 2, 2),
+                head_pool_kernel_size=(4, 2, 2),
+            )
+        )
+    path = saved(tmp_path / "a.pyth", {"model_state": peer.state_dict()})
+    loaded = load_checkpoint(path, options={"head_window": (2, 2)})
+    big = torch.randn(1, 3, 8, 96, 96, generator=torch.Generator().manual_seed(2)).double()
+    for clip in (CLIP, big):
+        assert (logits(loaded.model, clip) - logits(peer, clip)).abs().max() < 1e-9
+    assert loaded.model.config["name"] == "i3d_r50"
+    wrapped = {f"model.{key}": value for key, value in peer.state_dict().items()}
+    path = saved(tmp_path / "b.pyth", {"model_state": wrapped})
+    averaged = load_checkpoint(path, options={"head_window": (2, 2)})
+    assert averaged.model.config["options"]["head_average"] == "probabilities"
+    assert (logits(averaged.model) - logits(peer)).abs().max() < 1e-9
+
+
+@pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18", "s3d"])
+def test_torchvision_video_itself(tmp_path, name):
+    import torchvision.models.video as peers
+
+    peer = getattr(peers, name)(num_classes=5).eval()
+    path = saved(tmp_path / "a.pth", peer.state_dict())
+    loaded = load_checkpoint(path)
+    assert loaded.model.config["name"] == name
+    clip = torch.randn(1, 3, 16, 32, 32) if name != "s3d" else torch.randn(1, 3, 16, 224, 224)
+    with torch.no_grad():
+        assert (loaded.model(clip) - peer(clip)).abs().max() < 1e-5
+    fine = load_checkpoint(path, num_classes=3)
+    assert len(fine.report.new) == 2
+
+
+def test_torchvision_images_inflate(tmp_path):
+    from torchvision.models import resnet50
+
+    peer = resnet50(num_classes=1000, width_per_group=64).eval()
+    path = saved(tmp_path / "resnet50.pth", peer.state_dict())
+    c2d = create_model("c2d_r50", pretrained=path, num_classes=1000)
+    assert c2d.preprocessing["mean"] == [0.485, 0.456, 0.406]
+    images = torch.randn(2, 3, 64, 64)
+    with torch.no_grad():
+        still = c2d.eval()(images[:, :, None].expand(-1, -1, 4, -1, -1))
+        assert (still - peer(images)).abs().max() < 1e-4
+    i3d = create_model("i3d_r50_nl5", pretrained=path, num_classes=7)
+    weight = peer.layer1[0].conv1.weight / 3
+    assert torch.equal(i3d.res2[0].conv_a.weight, weight[:, :, None].repeat(1, 1, 3, 1, 1))
+    report = i3d.load_report
+    assert "fc" not in " ".join(report.loaded)
+    assert {key.split(".non_local")[0] for key in report.new if "non_local" in key} == {
+        f"{stage}.{block}" for stage, blocks in NL.items() for block in blocks
+    }
+
+
+@pytest.mark.parametrize("prefix", ["", "module."])
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("i3d_r50_nl5", {}),
+        ("c2d_r50_nl10", {}),
+        ("i3d_r101_nl5", {}),
+        ("slowonly_r50", {}),
+        ("i3d_r50", {"non_local": {"res2": (0,), "res5": (1, 2)}}),
+        ("i3d_r50_nl5", {"non_local_options": {"inner_channels": 3}}),
+    ],
+)
+def test_pyslowfast(tmp_path, name, options, prefix):
+    model = network(name, preset="pyslowfast", **options)
+    state = {prefix + pyslowfast_key(key): value for key, value in model.state_dict().items()}
+    path = saved(tmp_path / "a.pyth", {"epoch": 3, "model_state": state, "optimizer_state": {}})
+    loaded = load_checkpoint(path)
+    assert loaded.model.config["name"] == name
+    assert torch.equal(logits(loaded.model), logits(model))
+
+
+def test_pyslowfast_settings(tmp_path):
+    model = network(
+        "i3d_r50_nl5",
+        preset="pyslowfast",
+        non_local_options={"affinity": "dot_product", "subsample": False},
+        non_local_groups={"res3": 2},
+        pool2_kernel=(1, 1, 1),
+        head_window=(2, 2),
+    )
+    state = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
+    settings = """
+MODEL: {ARCH: slow_i3d, HEAD_ACT: softmax}
+DATA: {NUM_FRAMES: 16, SAMPLING_RATE: 4, TRAIN_CROP_SIZE: 64, MEAN: [0.45, 0.45, 0.45]}
+NONLOCAL:
+  INSTANTIATION: dot_product
+  GROUP: [[1], [2], [1], [1]]
+  POOL: [[[1, 1, 1]], [[1, 1, 1]], [[1, 1, 1]], [[1, 1, 1]]]
+"""
+    path = saved(tmp_path / "a.pyth", {"model_state": state, "cfg": settings})
+    loaded = load_checkpoint(path)
+    big = torch.randn(1, 3, 8, 96, 96, generator=torch.Generator().manual_seed(2)).double()
+    assert torch.equal(logits(loaded.model, big), logits(model, big))
+    assert (loaded.preprocessing["frames"], loaded.preprocessing["stride"]) == (16, 4)
+
+
+@pytest.mark.parametrize(
+    ("affinity", "options"),
+    [
+        ("embedded_gaussian", {}),
+        ("dot_product", {}),
+        ("gaussian", {}),
+        ("concatenation", {}),
+        ("embedded_gaussian", {"subsample": False}),
+        ("embedded_gaussian", {"norm": None, "out_bias": True}),
+    ],
+)
+def test_mmaction2(tmp_path, affinity, options):
+    form = {"affinity": affinity, **options}
+    model = network(preset="mmaction2", non_local_options=form)
+    state = {}
+    for key, value in model.state_dict().items():
+        if key.endswith("affinity.weight"):
+            value = value.reshape(1, -1, 1, 1)
+        state[mmaction2_key(key, pooled=options.get("subsample", True))] = value
+    path = saved(tmp_path / "a.pth", {"meta": {"epoch": 100}, "state_dict": state})
+    clip = torch.randn(1, 3, 32, 64, 64, generator=torch.Generator().manual_seed(3)).double()
+    if affinity in ("embedded_gaussian", "dot_product"):
+        with pytest.raises(CheckpointError, match="dot product or an embedded Gaussian"):
+            load_checkpoint(path)
+        chosen = load_checkpoint(path, options={"non_local_options": {"affinity": affinity}})
+        assert torch.equal(logits(chosen.model, clip), logits(model, clip))
+        about = {"cfg": f"non_local_cfg=dict(mode='{affinity}', use_scale=False)"}
+        path = saved(tmp_path / "b.pth", {"meta": about, "state_dict": state})
+    loaded = load_checkpoint(path)
+    assert torch.equal(logits(loaded.model, clip), logits(model, clip))
+
+
+def test_mmaction2_slowonly_scales_and_c2d_is_flat(tmp_path):
+    form = {"affinity": "embedded_gaussian"}
+    slow = network("slowonly_r50_nl5", preset="mmaction2_slowonly")
+    state = {mmaction2_key(key): value for key, value in slow.state_dict().items()}
+    path = saved(tmp_path / "a.pth", {"state_dict": state})
+    loaded = load_checkpoint(path, options={"non_local_options": form})
+    assert torch.equal(logits(loaded.model), logits(slow))
+    assert loaded.model.config["name"] == "slowonly_r50_nl5"
+    c2d = network("c2d_r50", preset="mmaction2_c2d")
+    state = {
+        mmaction2_key(key): value.squeeze(2) if value.dim() == 5 else value
+        for key, value in c2d.state_dict().items()
+    }
+    path = saved(tmp_path / "b.pth", {"state_dict": state})
+    loaded = load_checkpoint(path)
+    assert torch.equal(logits(loaded.model), logits(c2d))
+    assert "nopool" in str(loaded.report)
+    path = saved(tmp_path / "c.pth", {"state_dict": state, "meta": {"name": "c2d-nopool"}})
+    assert load_checkpoint(path).model.config["options"]["pool2_kernel"] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("name", ["i3d_r50", "i3d_r50_nl10", "i3d_r101_nl5", "i3d_r101_nl10"])
+def test_gluoncv(tmp_path, name):
+    model = network(name, preset="gluoncv")
+    state = gluoncv_state(model)
+    loaded = load_checkpoint(saved(tmp_path / "a.pth", state))
+    assert loaded.model.config["name"] == name
+    assert torch.equal(logits(loaded.model), logits(model))
+    assert sum("tied copy" in text for text in loaded.report.skipped) == len(state) - len(
+        model.state_dict()
+    )
+    state["head.1.bias"] = state["head.1.bias"] + 1
+    with pytest.raises(CheckpointError, match=r"tied copies differ: head\.1\.bias and fc\.bias"):
+        load_checkpoint(saved(tmp_path / "b.pth", state))
+
+
+def test_fresh_non_local_blocks_start_from_the_plain_logits(tmp_path):
+    plain = network("i3d_r50", preset="pyslowfast")
+    state = {pyslowfast_key(key): value for key, value in plain.state_dict().items()}
+    path = saved(tmp_path / "a.pyth", {"model_state": state})
+    grown = create_model("i3d_r50_nl5", pretrained=path, num_classes=5)
+    assert torch.equal(logits(grown), logits(plain))
+    assert len([key for key in grown.load_report.new if key.endswith("theta.weight")]) == 5
+    assert grown.config["options"]["preset"] == "pyslowfast"
+    again = create_model(grown.config["name"], num_classes=5, **grown.config["options"])
+    again.load_state_dict(grown.state_dict())
+    assert torch.equal(logits(again), logits(plain))
+
+
+def test_the_name_must_fit_the_file(tmp_path):
+    model = network("i3d_r50_nl5", preset="pyslowfast")
+    state = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
+    path = saved(tmp_path / "a.pyth", {"model_state": state})
+    for name in ("i3d_r50", "c2d_r50_nl5", "i3d_r101_nl5", "i3d_r50_nl10"):
+        with pytest.raises(CheckpointError, match="the file holds i3d_r50_nl5"):
+            load_pretrained(name, path)
+
+
+def test_only_num_classes_replaces_the_head(tmp_path):
+    model = network("c2d_r50", preset="pyslowfast")
+    state = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
+    path = saved(tmp_path / "a.pyth", {"model_state": state})
+    assert load_pretrained("c2d_r50", path).config["num_classes"] == 5
+    fine = load_pretrained("c2d_r50", path, num_classes=3)
+    assert fine.load_report.new == ["head.projection.weight", "head.projection.bias"]
+    assert "classifier of 5 classes" in str(fine.load_report)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "s3.pathway0_nonlocal1.bn.running_var",
+        "s4.pathway0_res0.branch1.weight",
+        "s1.pathway0_stem.bn.bias",
+        "head.projection.bias",
+    ],
+)
+def test_nothing_may_be_missing(tmp_path, lost):
+    model = network("i3d_r50_nl5", preset="pyslowfast")
+    state = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
+    del state[lost]
+    with pytest.raises(CheckpointError, match="missing: "):
+        load_checkpoint(saved(tmp_path / "a.pyth", {"model_state": state}))
+
+
+def test_nothing_may_be_left_over(tmp_path):
+    model = network("c2d_r50", preset="pyslowfast")
+    state = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
+    state["s3.pathway0_res1.extra.weight"] = torch.zeros(3)
+    with pytest.raises(CheckpointError, match=r"does not know: s3.pathway0_res1.extra.weight"):
+        load_checkpoint(saved(tmp_path / "a.pyth", {"model_state": state}))
