@@ -1,0 +1,156 @@
+"""``videonl check``: what it finds, killing, resuming, the skip list."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.videos import write_video
+from videonl.cli.check import main
+from videonl.cli.main import main as videonl
+from videonl.data.inspection import inspect_file
+from videonl.data.jobs import Journal, run_jobs, stamp
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not beside the clone")
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    root = tmp_path / "data"
+    write_video(root / "train" / "a" / "good.mp4", 20)
+    whole = write_video(
+        root / "train" / "a" / "cut.mp4", 60, container_options={"movflags": "faststart"}
+    )
+    data = whole.read_bytes()
+    whole.write_bytes(data[: len(data) * 7 // 10])
+    (root / "train" / "a" / "zero.mp4").touch()
+    (root / "train" / "a" / "text.mp4").write_text("no video\n" * 50)
+    return root
+
+
+def report(root: Path) -> dict[str, dict[str, str]]:
+    with (root / "videonl_check.csv").open() as handle:
+        return {Path(row["path"]).name: row for row in csv.DictReader(handle)}
+
+
+def test_check_reports_and_writes_the_skip_list(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(folder), "--workers", "2"]) == 1
+    rows = report(folder)
+    assert {name: row["status"] for name, row in rows.items()} == {
+        "good.mp4": "ok",
+        "cut.mp4": rows["cut.mp4"]["status"],
+        "zero.mp4": "unreadable",
+        "text.mp4": "unreadable",
+    }
+    assert rows["cut.mp4"]["status"] in ("truncated", "damaged")
+    assert rows["good.mp4"]["frames"] == "20"
+    skip = (folder / "videonl_skip.tsv").read_text()
+    assert "train/a/zero.mp4\tunreadable: the file is empty (0 bytes)" in skip
+    assert "good.mp4" not in skip
+    text = capsys.readouterr().out
+    assert "checked 4 files" in text
+
+    assert main([str(folder)]) == 1
+    assert "4 of 4 files were checked before" in capsys.readouterr().out
+    write_video(folder / "train" / "a" / "zero.mp4", 5)  # mended: looked at again
+    (folder / "train" / "a" / "text.mp4").unlink()
+    main([str(folder)])
+    assert "2 of 3 files were checked before" in capsys.readouterr().out
+    assert report(folder)["zero.mp4"]["status"] == "ok"
+
+
+def test_out_folder_and_wrong_arguments(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(folder), "--out", str(tmp_path / "out"), "--quick"]) == 1
+    assert not (folder / "videonl_check.csv").exists()
+    assert (tmp_path / "out" / "videonl_skip.tsv").is_file()
+    assert videonl(["check", str(tmp_path / "absent")]) == 2
+    assert videonl(["check", str(folder), "--timeout", "0"]) == 2
+    (tmp_path / "none").mkdir()
+    assert videonl(["check", str(tmp_path / "none")]) == 2
+    errors = capsys.readouterr().err
+    assert "is no folder" in errors
+    assert "holds no video files" in errors
+
+
+WORKER = """
+import os, sys, time
+from videonl.data.jobs import serve
+def work(job):
+    if job["do"] == "hang": time.sleep(60)
+    if job["do"] == "die": os._exit(3)
+    if job["do"] == "eat": x = bytearray(3 << 30)
+    print("noise on stdout")
+    return {"pid": os.getpid(), "did": job["do"]}
+serve(work, sys.argv[1:])
+"""
+
+
+def test_jobs_survive_hanging_dying_and_greedy_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "odd_worker.py").write_text(WORKER)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    jobs = [{"do": what} for what in ("well", "hang", "well", "die", "eat", "well")]
+    answers = list(run_jobs("odd_worker", jobs, workers=2, timeout=2, memory_mb=2000))
+    assert len(answers) == 6
+    outcome = [(job["do"], answer.get("failed", "fine")) for job, answer in answers]
+    assert sorted(outcome) == [
+        ("die", "crash"),
+        ("eat", "memory"),
+        ("hang", "timeout"),
+        *[("well", "fine")] * 3,
+    ]
+
+
+def test_journal_ignores_damage_and_changes(tmp_path: Path) -> None:
+    video = tmp_path / "a.mp4"
+    video.write_bytes(b"1")
+    journal = Journal(tmp_path / "j.jsonl")
+    journal.add("a", stamp(video), 1, {"status": "ok"})
+    with journal.file.open("a") as handle:
+        handle.write('{"path": "half')
+    again = Journal(tmp_path / "j.jsonl")
+    assert again.current("a", stamp(video), 1) is not None
+    assert again.current("a", stamp(video), 2) is None
+    video.write_bytes(b"12")
+    assert again.current("a", stamp(video), 1) is None
+
+
+STATUS = {
+    "decord__corrupted.mp4": "damaged",
+    "lfs_pointer__V_1.mp4": "unreadable",
+    "moviepy__result.webm": "unreadable",
+    "mp4parse__afconvert-aac-0.5s.mp4": "no_video",
+    "mp4parse__bipbop_cbcs_video_init.mp4": "no_frames",
+    "mp4parse__no_timescale.mp4": "damaged",
+    "moviepy__-video-with-dash-.mp4": "extreme_size",
+    "mmaction2__demo.mp4": "ok",
+    "mmaction2__test.avi": "ok",
+    "moviepy__no_duration.webm": "ok",
+}
+
+
+@needs_shared
+@pytest.mark.parametrize("name", STATUS)
+def test_odd_files(name: str) -> None:
+    assert inspect_file(str(SHARED / "videos" / "odd" / name)).status == STATUS[name]
+
+
+@needs_shared
+def test_frame_count_lie() -> None:
+    path = next((SHARED / "videos" / "ut_interaction").rglob("set1_seq01_idx004*.avi"))
+    finding = inspect_file(str(path))
+    assert (finding.status, finding.declared, finding.frames) == ("frame_count", 185, 183)
+
+
+def test_worker_imports_neither_torch_nor_lightning() -> None:
+    code = "import sys, videonl.data.inspection; print('torch' in sys.modules)"
+    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert out.stdout.strip() == "False"

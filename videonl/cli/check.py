@@ -1,0 +1,135 @@
+"""``videonl check DIR``: find the files of a data set that can not be read, before training does."""
+
+import csv
+import os
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from videonl.cli.main import make_parser
+from videonl.errors import VideoNLError
+
+JOURNAL, REPORT = "videonl_check.jsonl", "videonl_check.csv"
+COLUMNS = ("path", "status", "why", "frames", "declared", "width", "height", "codec", "seconds")
+
+
+def parser() -> Any:
+    """The command's arguments."""
+    result = make_parser(
+        "videonl check",
+        "Decode every video below a folder, each in a process with limits of time and memory; write "
+        f"a report ({REPORT}) and a skip list that training honours. An interrupted check goes on "
+        "where it was.",
+    )
+    result.add_argument("folder", help="the data set")
+    result.add_argument("--out", help="folder for the report and the skip list (default: FOLDER)")
+    result.add_argument("--workers", type=int, default=0, help="processes; 0 = one per core")
+    result.add_argument("--timeout", type=float, default=120.0, help="seconds per file")
+    result.add_argument("--memory", type=int, default=4096, help="MB per process")
+    result.add_argument("--quick", action="store_true", help="decode the first frame only")
+    result.add_argument("--again", action="store_true", help="forget what was checked before")
+    return result
+
+
+def main(argv: Sequence[str]) -> int:
+    """Check a folder; exit code 1 if bad files were found."""
+    options = parser().parse_args(argv)
+    if options.timeout <= 0 or options.memory < 0 or options.workers < 0:
+        raise VideoNLError("--timeout must be above 0, --memory and --workers not below 0")
+    from videonl.data.inspection import BAD
+    from videonl.data.skip_list import FILE_NAME, write_skip_list
+    from videonl.data.walk import walk_videos
+
+    root = os.path.abspath(options.folder)
+    paths = walk_videos(root)
+    out = Path(options.out or root)
+    findings = check(paths, options, out)
+    bad = {p: f"{f['status']}: {f['why']}" for p, f in findings.items() if f["status"] in BAD}
+    write_report(out / REPORT, root, findings)
+    write_skip_list(root, out / FILE_NAME, bad)
+    print_summary(root, findings, bad)
+    print(f"report: {out / REPORT}\nskip list: {out / FILE_NAME} ({len(bad)} files)")
+    return 1 if bad else 0
+
+
+def check(paths: Sequence[str], options: Any, out: Path) -> dict[str, dict[str, Any]]:
+    """Path -> finding, of all files; those of an earlier run are taken from its journal."""
+    from rich.console import Console
+    from rich.progress import track
+
+    from videonl.data.jobs import Journal, run_jobs, stamp
+
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        if options.again:
+            (out / JOURNAL).unlink(missing_ok=True)
+        (out / JOURNAL).touch()
+    except OSError as error:
+        raise VideoNLError(
+            f"can not write to {out} ({error.strerror}); name another folder with --out"
+        ) from error
+    journal = Journal(out / JOURNAL)
+    settings = {"quick": options.quick}
+    findings, jobs = {}, []
+    for path in paths:
+        known = journal.current(path, stamp(path), settings)
+        if known:
+            findings[path] = known
+        else:
+            jobs.append({"path": path, "quick": options.quick})
+    if findings:
+        print(f"{len(findings)} of {len(paths)} files were checked before (--again forgets that)")
+    running = run_jobs(
+        "videonl.data.inspection",
+        jobs,
+        workers=min(options.workers or os.cpu_count() or 1, max(1, len(jobs))),
+        timeout=options.timeout,
+        memory_mb=options.memory,
+    )
+    for job, answer in track(
+        running, "checking", total=len(jobs), console=Console(stderr=True), disable=not jobs
+    ):
+        path = job["path"]
+        if "failed" in answer:
+            answer = failure(answer["failed"], options)
+        findings[path] = journal.add(path, stamp(path), settings, answer)
+    return findings
+
+
+def failure(kind: str, options: Any) -> dict[str, Any]:
+    """The finding of a file whose process was killed or died."""
+    why = {
+        "timeout": f"takes longer than {options.timeout:g} s to decode",
+        "memory": f"needs more than {options.memory} MB of memory",
+        "crash": "crashes the decoder",
+    }[kind]
+    return {"status": kind, "why": why}
+
+
+def write_report(file: Path, root: str, findings: dict[str, dict[str, Any]]) -> None:
+    """One row per file, sorted by path."""
+    temporary = file.with_name(file.name + ".tmp")
+    with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
+        writer = csv.writer(handle)
+        writer.writerow(COLUMNS)
+        for path, finding in sorted(findings.items()):
+            values = [finding.get(column, "") for column in COLUMNS[1:]]
+            writer.writerow([os.path.relpath(path, root), *values])
+    os.replace(temporary, file)
+
+
+def print_summary(root: str, findings: dict[str, dict[str, Any]], bad: dict[str, str]) -> None:
+    """Counts per status, and the files that are not in order."""
+    counts = Counter(finding["status"] for finding in findings.values())
+    parts = [f"{number} {status}" for status, number in counts.most_common()]
+    print(f"checked {len(findings)} files: {', '.join(parts)}")
+    notable = {
+        path: f"{finding['status']}: {finding['why']}"
+        for path, finding in findings.items()
+        if finding["status"] != "ok"
+    }
+    for path, text in sorted(notable.items())[:20]:
+        print(f"  {'skip' if path in bad else 'note'}  {os.path.relpath(path, root)}  {text}")
+    if len(notable) > 20:
+        print(f"  and {len(notable) - 20} more in the report")
