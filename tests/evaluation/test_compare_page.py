@@ -72,6 +72,9 @@ def test_page_stands_alone_and_is_well_formed(table: Comparison) -> None:
     assert "http://" not in page
     assert "https://" not in page
     assert "default-src 'none'" in page
+    heads = re.findall("<h2[^>]*>(.*?)</h2>", page)
+    real = "Are the differences real?"
+    assert heads == ["Failed", "Accuracy against cost", real, "Confusion", "Protocol"]
 
 
 def test_names_and_reasons_are_escaped(table: Comparison) -> None:

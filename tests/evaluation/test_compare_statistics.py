@@ -3,7 +3,13 @@ from itertools import product
 
 import pytest
 
-from videonl.evaluation.statistics import holm, mcnemar_exact, quartiles, wilson_interval
+from videonl.evaluation.statistics import (
+    holm,
+    mcnemar_exact,
+    paired_bootstrap,
+    quartiles,
+    wilson_interval,
+)
 
 
 def test_wilson_agrees_with_published_values() -> None:
@@ -52,6 +58,35 @@ def test_holm_keeps_the_order_and_never_falls_below_the_raw_value() -> None:
     assert adjusted == pytest.approx([0.2, 0.004, 0.12, 0.12])
     assert all(a >= r for a, r in zip(adjusted, raw, strict=True))
     assert holm([]) == []
+
+
+def test_bootstrap_of_equal_networks_finds_no_difference() -> None:
+    right = [[True, False, True, True], [False, True, True, False]]
+    assert paired_bootstrap(right, right) == (0.0, 0.0, 0.0)
+
+
+def test_bootstrap_interval_has_the_width_of_the_binomial() -> None:
+    # One training; the second always fails, so the mean is the first one's share of 400 videos.
+    first = [[index % 4 > 0 for index in range(400)]]
+    value, low, high = paired_bootstrap(first, [[False] * 400], resamples=4000)
+    spread = math.sqrt(0.75 * 0.25 / 400)
+    assert value == 0.75
+    assert low == pytest.approx(0.75 - 1.96 * spread, abs=0.15 * spread)
+    assert high == pytest.approx(0.75 + 1.96 * spread, abs=0.15 * spread)
+    assert paired_bootstrap(first, [[False] * 400], resamples=4000) == (value, low, high)
+
+
+def test_bootstrap_sees_the_spread_between_seeds() -> None:
+    nothing = [[False] * 50] * 3
+    alike = [[index < 25 for index in range(50)]] * 3
+    apart = [[True] * 50, [False] * 50, [index < 25 for index in range(50)]]
+    widths = []
+    for first in (alike, apart):
+        _, low, high = paired_bootstrap(first, nothing, resamples=2000)
+        widths.append(high - low)
+    assert widths[1] > 2 * widths[0]
+    with pytest.raises(ValueError, match=r"\[training\]\[video\]"):
+        paired_bootstrap([[True]], [[True, False]])
 
 
 def test_quartiles() -> None:

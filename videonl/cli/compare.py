@@ -5,10 +5,14 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from videonl.cli.main import make_parser
 from videonl.cli.predict import parse_views, positive
 from videonl.errors import VideoNLError
+
+if TYPE_CHECKING:  # torch takes seconds to import: not for --help
+    from videonl.evaluation.compare_training import Budget
 
 EPILOG = """\
 Examples:
@@ -42,9 +46,9 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add(
         "--clip",
         type=parse_clip,
-        default=(8, 224),
         metavar="FRAMESxSIZE",
-        help="clip of networks by name (default: 8x224); checkpoints have their own",
+        help="clip of networks by name (default: 8x224; with --train what the first network was "
+        "made for); checkpoints have their own",
     )
     add(
         "--views",
@@ -59,8 +63,33 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add("--rounds", type=positive, default=5, metavar="N", help="speed measurements (default: 5)")
     add("--batch-size", type=positive, default=1, metavar="N", help="clips per pass when timing")
     add("--no-speed", action="store_true", help="do not measure speed and memory")
+    add("--train", action="store_true", help="train the networks by name first, on --data")
+    add("--epochs", type=positive, default=10, metavar="N", help="of every training (default: 10)")
+    add("--seeds", type=positive, default=3, metavar="N", help="trainings of each (default: 3)")
+    add(
+        "--train-batch", type=positive, default=16, metavar="N", help="clips per step (default: 16)"
+    )
+    add("--learning-rate", type=float, metavar="RATE", help="of every training")
     add("--training-speed", action="store_true", help="measure forward and backward too")
     return parser
+
+
+def budget_of(arguments: argparse.Namespace) -> "Budget | None":
+    """What every training gets, or None where nothing is trained."""
+    if not arguments.train:
+        return None
+    from videonl.evaluation.compare_training import Budget
+
+    frames, size = arguments.clip or (None, None)
+    rate = arguments.learning_rate
+    return Budget(
+        epochs=arguments.epochs,
+        seeds=tuple(range(arguments.seeds)),
+        batch_size=arguments.train_batch,
+        frames=frames,
+        size=size,
+        recipe={} if rate is None else {"learning_rate": rate},
+    )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -75,7 +104,7 @@ def main(argv: Sequence[str]) -> int:
     with StepBar() as bar:
         table = compare_models(
             arguments.entries,
-            clip=arguments.clip,
+            clip=arguments.clip or (8, 224),
             views=arguments.views,
             data=arguments.data,
             split=arguments.split,
@@ -84,6 +113,8 @@ def main(argv: Sequence[str]) -> int:
             rounds=0 if arguments.no_speed else arguments.rounds,
             batch_size=arguments.batch_size,
             training_speed=arguments.training_speed,
+            train=budget_of(arguments),
+            folder=arguments.out,
             on_progress=bar.report,
         )
     print(table)

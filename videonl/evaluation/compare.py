@@ -5,6 +5,7 @@ print(table)
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -13,6 +14,7 @@ from videonl.errors import VideoNLError
 from videonl.evaluation.compare_accuracy import (
     VideoSet,
     classify_set,
+    differences,
     paired_tests,
     read_set,
 )
@@ -27,6 +29,7 @@ from videonl.evaluation.compare_entry import (
 )
 from videonl.evaluation.compare_result import Comparison, Row
 from videonl.evaluation.compare_speed import Subject, measure
+from videonl.evaluation.compare_training import Budget, train_entries
 from videonl.evaluation.environment import describe_environment
 from videonl.inference.predictor import checked_views, choose_device
 
@@ -49,6 +52,8 @@ def compare_models(
     rounds: int = 5,
     batch_size: int = 1,
     training_speed: bool = False,
+    train: Budget | None = None,
+    folder: str | Path | None = None,
     on_progress: Reporter | None = None,
 ) -> Comparison:
     """Compare networks; an entry that fails has its reason in its row, the others go on.
@@ -66,6 +71,8 @@ def compare_models(
         rounds: how often the speed is measured; 0: not at all.
         batch_size: clips per pass when the speed is measured.
         training_speed: measure forward and backward too.
+        train: train the networks by name first, once per seed, on ``data``.
+        folder: where the trainings go.
         on_progress: called with (what, done, total).
 
     Returns:
@@ -81,16 +88,34 @@ def compare_models(
     videos = read_set(data, split) if data is not None else None
     classes = num_classes or (len(videos.class_names) if videos else 400)
     wanted = [parse_entry(entry) if isinstance(entry, str) else entry for entry in entries]
-    rows = [Row(name, views=views) for name in row_names(wanted)]
+    rows = [Row(name) for name in row_names(wanted)]
     report = on_progress or _silent
-    made = _make_all(wanted, rows, videos, clip=clip, num_classes=classes, device=place)
     protocol = _protocol(place, clip, views, rounds=rounds, batch_size=batch_size)
+    if train is not None:
+        if data is None or folder is None:
+            raise VideoNLError("to train needs a data set (--data) and a folder (--out)")
+        wanted, rows, protocol["training"] = train_entries(
+            wanted,
+            data=data,
+            budget=train,
+            folder=Path(folder) / "training",
+            device=place,
+            on_training=lambda done, total: report("training", done, total),
+        )
+    for row in rows:
+        row.views = views
+    made = _make_all(wanted, rows, videos, clip=clip, num_classes=classes, device=place)
     if videos is not None:
         protocol["data"] = _test_all(rows, made, videos, report)
     if rounds:
         _time_all(rows, made, place, rounds, batch_size, training_speed, report)
-    names = videos.class_names if videos else []
-    return Comparison(rows, paired_tests(rows), protocol, names)
+    return Comparison(
+        rows,
+        tests=paired_tests(rows),
+        differences=differences(rows),
+        protocol=protocol,
+        class_names=videos.class_names if videos else [],
+    )
 
 
 def _silent(what: str, done: int, total: int) -> None:
@@ -109,6 +134,8 @@ def _make_all(
     """Make and count every entry, by row name; writes the reason into the rows that fail."""
     made: dict[str, Contestant] = {}
     for entry, row in zip(wanted, rows, strict=True):
+        if row.error:
+            continue
         row.checkpoint = entry.target if entry.is_checkpoint else None
         try:
             contestant = make_contestant(
@@ -173,7 +200,12 @@ def _time_all(
     report: Reporter,
 ) -> None:
     """Measure the speed of every entry that was made, interleaved; fills the rows."""
-    subjects = {name: Subject(it.model, it.clip_shape) for name, it in made.items()}
+    seen: set[str] = set()
+    subjects = {}
+    for row in rows:  # trainings of one entry are equally fast: one of them is enough
+        if row.name in made and not (row.group and row.group in seen):
+            seen.add(row.group)
+            subjects[row.name] = Subject(made[row.name].model, made[row.name].clip_shape)
     # Training passes change the running statistics of batch norm: they come last.
     for mode in ("inference", "training") if training else ("inference",):
         report(f"timing {mode}", 0, rounds)

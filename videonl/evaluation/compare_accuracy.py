@@ -14,8 +14,8 @@ from videonl.data.records import (
     split_folder,
 )
 from videonl.errors import DatasetError
-from videonl.evaluation.compare_result import PairedTest, Row, Score
-from videonl.evaluation.statistics import holm, mcnemar_exact
+from videonl.evaluation.compare_result import Difference, PairedTest, Row, Score
+from videonl.evaluation.statistics import holm, mcnemar_exact, paired_bootstrap
 from videonl.inference.prediction import Failure
 from videonl.inference.predictor import Predictor
 
@@ -113,7 +113,11 @@ def classify_set(
 
 
 def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
-    """McNemar's exact test of every pair of rows, on the videos that both answered."""
+    """McNemar's exact test of every pair of rows, on the videos that both answered.
+
+    Of rows that were trained here, only those of the same seed make a pair.
+    """
+    seeds = {row.name: row.seed for row in rows}
     right = {
         row.name: {path: truth == answer for path, truth, answer in row.answers}
         for row in rows
@@ -121,6 +125,8 @@ def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
     }
     counts = []
     for first, second in combinations(right, 2):
+        if seeds[first] != seeds[second] and None not in (seeds[first], seeds[second]):
+            continue
         shared = right[first].keys() & right[second].keys()
         pairs = [(right[first][path], right[second][path]) for path in shared]
         counts.append((first, second, pairs))
@@ -140,3 +146,25 @@ def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
             counts, p_values, holm(p_values), strict=True
         )
     ]
+
+
+def differences(rows: Sequence[Row]) -> list[Difference]:
+    """Every pair of entries that were trained here, over the seeds that both have."""
+    trained: dict[str, dict[int, dict[str, bool]]] = {}
+    for row in rows:
+        if row.group and row.seed is not None and row.answers:
+            right = {path: truth == answer for path, truth, answer in row.answers}
+            trained.setdefault(row.group, {})[row.seed] = right
+    found = []
+    for first, second in combinations(trained, 2):
+        one, two = trained[first], trained[second]
+        seeds = sorted(one.keys() & two.keys())
+        if not seeds:
+            continue
+        paths = sorted(one[seeds[0]])
+        value, low, high = paired_bootstrap(
+            [[one[seed][path] for path in paths] for seed in seeds],
+            [[two[seed][path] for path in paths] for seed in seeds],
+        )
+        found.append(Difference(first, second, len(seeds), value, low, high))
+    return found

@@ -5,7 +5,13 @@ from html import escape
 
 from videonl.evaluation.compare_chart import chart_svg
 from videonl.evaluation.compare_result import Comparison, Row
-from videonl.evaluation.compare_table import Column, columns_of, notes
+from videonl.evaluation.compare_table import (
+    Column,
+    columns_of,
+    counted,
+    describe_difference,
+    notes,
+)
 from videonl.evaluation.page_style import SCRIPT, STYLE
 
 MOST_CLASSES = 40  # of a confusion matrix that a person can read; above it, the confused pairs
@@ -31,9 +37,8 @@ def page_html(comparison: Comparison) -> str:
         _failures(comparison),
         _table(comparison),
         "<ul>" + "".join(f"<li>{escape(note)}</li>" for note in notes(comparison)) + "</ul>",
-        f'<h2>{escape(_chart_title(comparison))}</h2><div class="scroll">{chart}</div>'
-        if chart
-        else "",
+        chart,
+        _differences(comparison),
         _tests(comparison),
         _confusions(comparison),
         _protocol(comparison),
@@ -73,7 +78,7 @@ def _table(comparison: Comparison) -> str:
         f'<th scope="col"{_kind(column)}><button type="button">{escape(column.title)}</button></th>'
         for column in columns
     )
-    body = "".join(_row(row, columns) for row in comparison.rows if row.params is not None)
+    body = "".join(_row(row, columns) for row in counted(comparison))
     return (
         f'<div class="scroll"><table id="table"><thead><tr>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
@@ -98,6 +103,16 @@ def _sorted_by(text: str, column: Column) -> str:
     return text.split(" ")[0] if column.number else text
 
 
+def _differences(comparison: Comparison) -> str:
+    if not comparison.differences:
+        return ""
+    items = "".join(f"<li>{escape(describe_difference(d))}</li>" for d in comparison.differences)
+    return (
+        "<h2>Over all seeds</h2><p>Difference in top-1; paired bootstrap over seeds and videos, "
+        f'95 % interval.</p><ul id="differences">{items}</ul>'
+    )
+
+
 def _tests(comparison: Comparison) -> str:
     if not comparison.tests:
         return ""
@@ -120,7 +135,7 @@ def _tests(comparison: Comparison) -> str:
 
 
 def _confusions(comparison: Comparison) -> str:
-    rows = [row for row in comparison.rows if row.confusion]
+    rows = [row for row in comparison.shown if row.confusion]
     if not rows:
         return ""
     parts = ["<h2>Confusion</h2><p>Rows: the truth; columns: the answer; videos.</p>"]

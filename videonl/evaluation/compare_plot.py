@@ -31,7 +31,7 @@ def points_of(comparison: Comparison) -> tuple[list[Point], str]:
     """The points, and what the y axis says; accuracy where there is any, else clips/s."""
     accuracy = any(row.top1 for row in comparison.rows)
     points = []
-    for row in comparison.rows:
+    for row in comparison.shown:
         values = _accuracy(row) if accuracy else _throughput(row)
         if row.flops and values:
             points.append(Point(row.name, row.flops / 1e9, *values, bool(row.non_local_macs)))
@@ -41,7 +41,7 @@ def points_of(comparison: Comparison) -> tuple[list[Point], str]:
 def _accuracy(row: Row) -> tuple[float, float, float] | None:
     if not row.top1 or not row.top1["total"]:
         return None
-    low, high = row.top1["wilson95"]
+    low, high = row.top1.get("wilson95") or row.top1["range"]
     return 100 * row.top1["value"], 100 * low, 100 * high
 
 
@@ -118,9 +118,10 @@ def _title(label: str, comparison: Comparison) -> str:
     data = comparison.protocol.get("data")
     if data and label.startswith("top-1"):
         name = Path(data["root"]).name
+        bars = "range over seeds" if comparison.differences else "95 % Wilson interval"
         return (
             f"{name} ({data['split']}): {data['videos']} videos, "
-            f"{comparison.protocol['views']} views, bars: 95 % Wilson interval"
+            f"{comparison.protocol['views']} views, bars: {bars}"
         )
     machine = comparison.protocol.get("environment", {})
     where = machine.get("accelerator") or machine.get("processor", "")

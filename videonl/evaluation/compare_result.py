@@ -1,6 +1,7 @@
 """What a comparison found: rows, paired tests, protocol; plain values, ready for JSON."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from statistics import mean, stdev
 from typing import Any
 
 from videonl.evaluation.statistics import wilson_interval
@@ -58,7 +59,8 @@ class Row:
         top5: the same; None with five classes or fewer.
         confusion: [truth][answer] counts, in the order of the class names.
         answers: (path, truth, answer) of every test video; no answer where it was unreadable.
-        seed: of the training, for rows that this run trained.
+        group: the entry that the row is one training of, for rows that this run trained.
+        seed: of that training.
         error: why the entry failed, or None.
     """
 
@@ -76,6 +78,7 @@ class Row:
     top5: dict[str, Any] | None = None
     confusion: list[list[int]] | None = None
     answers: list[tuple[str, str, str]] = field(default_factory=list)
+    group: str = ""
     seed: int | None = None
     error: str | None = None
 
@@ -112,6 +115,7 @@ class Row:
             "top1": self.top1,
             "top5": self.top5,
             "confusion": self.confusion,
+            "group": self.group,
             "seed": self.seed,
             "error": self.error,
         }
@@ -146,19 +150,74 @@ class PairedTest:
         return {"test": "McNemar exact, two-sided", **self.__dict__}
 
 
+@dataclass(frozen=True)
+class Difference:
+    """By how much one entry is better than another, over all their trainings.
+
+    Attributes:
+        first: name of a group of rows.
+        second: name of another.
+        trainings: pairs of trainings with the same seed.
+        value: accuracy of the first less that of the second.
+        low: of the 95 % interval.
+        high: of the 95 % interval.
+    """
+
+    first: str
+    second: str
+    trainings: int
+    value: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, for JSON."""
+        return {"test": "paired bootstrap over seeds and videos, 95 %", **self.__dict__}
+
+
+def merge_group(name: str, rows: list[Row]) -> Row:
+    """Several trainings of one entry as one row: mean, standard deviation, range."""
+    first = next((row for row in rows if not row.error), rows[0])
+    good = [row for row in rows if row.top1]
+    merged = replace(first, name=name, seed=None, answers=[], confusion=None)
+    merged.error = None if good else first.error
+    for key in ("top1", "top5"):
+        scores = [score for row in good if (score := getattr(row, key))]
+        setattr(merged, key, _spread([score["value"] for score in scores]) if scores else None)
+    if good:
+        every = [row.confusion or [] for row in good]
+        merged.confusion = [
+            [sum(cell) for cell in zip(*lines, strict=True)] for lines in zip(*every, strict=True)
+        ]
+    return merged
+
+
+def _spread(values: list[float]) -> dict[str, Any]:
+    deviation = stdev(values) if len(values) > 1 else 0.0
+    return {
+        "value": mean(values),
+        "deviation": deviation,
+        "range": [min(values), max(values)],
+        "trainings": len(values),
+        "total": len(values),
+    }
+
+
 @dataclass
 class Comparison:
     """The table and how it came about.
 
     Attributes:
         rows: one per entry, in the order given.
-        tests: every pair of rows that were tested on the same videos.
+        tests: pairs of rows that were tested on the same videos (and had the same seed).
+        differences: pairs of entries that were trained here, over all seeds.
         protocol: convention, views, data census, machine, versions, threads.
         class_names: of the data set, or empty.
     """
 
     rows: list[Row]
     tests: list[PairedTest] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
     protocol: dict[str, Any] = field(default_factory=dict)
     class_names: list[str] = field(default_factory=list)
 
@@ -166,6 +225,16 @@ class Comparison:
     def failed(self) -> list[Row]:
         """The entries that failed."""
         return [row for row in self.rows if row.error]
+
+    @property
+    def shown(self) -> list[Row]:
+        """The rows of the table: trainings of one entry are one row."""
+        groups: dict[str, list[Row]] = {}
+        for row in self.rows:
+            groups.setdefault(row.group or row.name, []).append(row)
+        return [
+            merge_group(name, rows) if rows[0].group else rows[0] for name, rows in groups.items()
+        ]
 
     def __str__(self) -> str:
         from videonl.evaluation.compare_table import plain_text
@@ -178,7 +247,9 @@ class Comparison:
             "protocol": self.protocol,
             "class_names": self.class_names,
             "rows": [row.as_dict() for row in self.rows],
+            "groups": [row.as_dict() for row in self.shown if row.group],
             "paired_tests": [test.as_dict() for test in self.tests],
+            "differences": [difference.as_dict() for difference in self.differences],
             "answers": {
                 row.name: [list(answer) for answer in row.answers]
                 for row in self.rows

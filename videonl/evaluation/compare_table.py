@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from videonl.evaluation.compare_result import Comparison, PairedTest, Row
+from videonl.evaluation.compare_result import Comparison, Difference, PairedTest, Row
 
 
 @dataclass(frozen=True)
@@ -27,6 +27,8 @@ class Column:
 def _share(score: dict[str, Any] | None) -> str:
     if score is None or not score["total"]:
         return ""
+    if "deviation" in score:
+        return f"{100 * score['value']:.1f} ± {100 * score['deviation']:.1f}"
     low, high = score["wilson95"]
     return f"{100 * score['value']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
 
@@ -73,7 +75,7 @@ CSV_FIELDS = [
     *("macs_per_view", "flops_per_view", "flops_total", "non_local_macs_per_view"),
     *("top1", "top1_low", "top1_high", "top5", "top5_low", "top5_high", "videos"),
     *("clips_per_second", "clips_per_second_q1", "clips_per_second_q3", "peak_memory_bytes"),
-    *("train_clips_per_second", "train_peak_memory_bytes", "seed", "error"),
+    *("train_clips_per_second", "train_peak_memory_bytes", "group", "seed", "error"),
 ]
 
 
@@ -84,7 +86,7 @@ def columns_of(comparison: Comparison) -> list[Column]:
 
 def counted(comparison: Comparison) -> list[Row]:
     """The rows that did not fail altogether."""
-    return [row for row in comparison.rows if row.params is not None]
+    return [row for row in comparison.shown if row.params is not None]
 
 
 def table_cells(comparison: Comparison) -> tuple[list[Column], list[list[str]]]:
@@ -107,6 +109,12 @@ def notes(comparison: Comparison) -> list[str]:
         lines.append(
             f"Accuracy: {data['videos']} videos of {data['root']} ({data['split']}){missing}, "
             f"{protocol['views']} views, softmax averaged; [] = {data['interval']}."
+        )
+    trained = protocol.get("training")
+    if trained:
+        lines.append(
+            f"Trained here: {trained['epochs']} epochs, the same data order and clips for all, "
+            f"seeds {', '.join(map(str, trained['seeds']))}; ± = standard deviation over seeds."
         )
     timed = [row.inference or row.training for row in comparison.rows]
     if any(timed):
@@ -131,6 +139,15 @@ def describe_test(test: PairedTest) -> str:
     )
 
 
+def describe_difference(difference: Difference) -> str:
+    """One difference as a sentence."""
+    value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
+    return (
+        f"{difference.first} minus {difference.second}: {value:+.1f} points "
+        f"[{low:+.1f}, {high:+.1f}] over {difference.trainings} seeds"
+    )
+
+
 def plain_text(comparison: Comparison) -> str:
     """The table with its notes, tests and failures, for a terminal or a log."""
     columns, cells = table_cells(comparison)
@@ -146,6 +163,9 @@ def plain_text(comparison: Comparison) -> str:
             lines.append("  ".join(padded).rstrip())
         lines.insert(1, "  ".join("-" * width for width in widths))
         lines += ["", *notes(comparison)]
+    if comparison.differences:
+        lines += ["", "Difference in top-1 (paired bootstrap over seeds and videos, 95 %):"]
+        lines += [f"  {describe_difference(item)}" for item in comparison.differences]
     if comparison.tests:
         lines += ["", "McNemar's exact test, two-sided, on the same videos:"]
         lines += [f"  {describe_test(test)}" for test in comparison.tests]
@@ -164,6 +184,9 @@ def markdown(comparison: Comparison) -> str:
         rules = ["---:" if column.number else "---" for column in columns]
         lines += [_markdown_row(line) for line in (titles, rules, *cells)]
         lines += ["", *(f"- {note}" for note in notes(comparison))]
+    if comparison.differences:
+        lines += ["", "## Difference in top-1 (paired bootstrap over seeds and videos, 95 %)", ""]
+        lines += [f"- {describe_difference(item)}" for item in comparison.differences]
     if comparison.tests:
         lines += ["", "## McNemar's exact test, two-sided, on the same videos", ""]
         head = ["pair", "videos", "only first right", "only second right", "p", "p (Holm)"]

@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 Z_95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 
 
@@ -89,6 +91,46 @@ def holm(p_values: Sequence[float]) -> list[float]:
         highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
         adjusted[index] = highest
     return adjusted
+
+
+def paired_bootstrap(
+    first: Sequence[Sequence[bool]],
+    second: Sequence[Sequence[bool]],
+    *,
+    resamples: int = 10_000,
+    seed: int = 0,
+) -> tuple[float, float, float]:
+    """By how much one network's accuracy exceeds another's, over several trainings of each.
+
+    Training k of both had the same seed and data order, and both answered the same videos. Pairs
+    of trainings and videos are drawn anew, with replacement; the interval holds the middle 95 %
+    of the mean differences (percentile bootstrap over seeds and videos).
+
+    Args:
+        first: [training][video], whether the first network was right.
+        second: the same of the second.
+        resamples: how many draws.
+        seed: of the draws.
+
+    Returns:
+        (difference, low, high).
+
+    Raises:
+        ValueError: the shapes differ, or there is nothing to draw from.
+    """
+    one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if one.shape != two.shape or one.ndim != 2 or one.size == 0:
+        raise ValueError(f"both must be [training][video], got {one.shape} and {two.shape}")
+    difference = one - two  # (S, V)
+    trainings, videos = difference.shape
+    generator = np.random.default_rng(seed)
+    means = np.empty(resamples)
+    for draw in range(resamples):
+        seeds = np.bincount(generator.integers(trainings, size=trainings), minlength=trainings)
+        chosen = np.bincount(generator.integers(videos, size=videos), minlength=videos)
+        means[draw] = seeds @ difference @ chosen / difference.size
+    low, high = np.quantile(means, (0.025, 0.975))
+    return float(difference.mean()), float(low), float(high)
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -1,0 +1,140 @@
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.videos import write_video
+from videonl.errors import VideoNLError
+from videonl.evaluation.compare import compare_models
+from videonl.evaluation.compare_entry import Entry
+from videonl.evaluation.compare_page import page_html
+from videonl.evaluation.compare_result import Comparison, Row, merge_group
+from videonl.evaluation.compare_table import csv_text, markdown
+from videonl.evaluation.compare_training import Budget
+
+SMALL = {"width": 4}
+BUDGET = Budget(
+    epochs=1, seeds=(0, 1), batch_size=2, frames=4, size=16, stride=1, num_workers=0,
+    recipe={"learning_rate": 0.5},
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("data")
+    for name in ("long", "short"):
+        for split, count in (("train", 2), ("val", 1), ("test", 2)):
+            for number in range(count):
+                frames = (16 if name == "long" else 6) + number
+                write_video(root / split / name / f"{number}.mp4", frames)
+    return root
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("out")
+
+
+@pytest.fixture(scope="module")
+def table(data: Path, folder: Path) -> Comparison:
+    entries = [
+        Entry("tiny_c2d", "one", SMALL),
+        Entry("tiny_c2d", "other", SMALL),
+        Entry("tiny_c2d", "wrong", {"widht": 4}),
+    ]
+    return compare_models(
+        entries, data=str(data), train=BUDGET, folder=folder, views=(1, 1), rounds=1, device="cpu"
+    )
+
+
+def weights(folder: Path, name: str, seed: int) -> torch.Tensor:
+    path = folder / "training" / name / f"seed-{seed}" / "last.ckpt"
+    state = torch.load(path, weights_only=True)["state_dict"]
+    return torch.cat([v.flatten().double() for v in state.values() if v.is_floating_point()])
+
+
+def test_same_network_same_seed_same_result(table: Comparison, folder: Path) -> None:
+    # Start, order, clips, crops and budget are the same: so is every weight in the end.
+    for seed in (0, 1):
+        assert torch.equal(weights(folder, "one", seed), weights(folder, "other", seed))
+    assert not torch.equal(weights(folder, "one", 0), weights(folder, "one", 1))
+    rows = {row.name: row for row in table.rows}
+    assert rows["one, seed 0"].answers == rows["other, seed 0"].answers
+    (difference,) = table.differences
+    assert (difference.value, difference.low, difference.high) == (0, 0, 0)
+    assert difference.trainings == 2
+
+
+def test_table_has_a_row_per_entry_and_the_files_one_per_training(table: Comparison) -> None:
+    assert [row.name for row in table.shown] == ["one", "other", "wrong"]
+    assert [row.name for row in table.rows][:2] == ["one, seed 0", "other, seed 0"]
+    first = table.shown[0]
+    assert first.top1 is not None
+    assert first.top1["trainings"] == 2
+    assert first.inference is not None
+    for text in (str(table), markdown(table)):
+        assert "±" in text
+        assert "one minus other" in text
+        assert "seeds 0, 1" in text
+    assert csv_text(table).count("tiny_c2d,") == 4 + 2
+    assert 'id="differences"' in page_html(table)
+    content = table.as_dict()
+    assert content["protocol"]["training"]["epochs"] == 1
+    assert content["protocol"]["training"]["clip"] == {
+        "frames": 4, "stride": 1, "crop": 16, "short_side": 16
+    }  # fmt: skip
+    assert len(content["groups"]) == 3
+
+
+def test_mcnemar_pairs_have_the_same_seed(table: Comparison) -> None:
+    pairs = {(test.first, test.second) for test in table.tests}
+    assert pairs == {("one, seed 0", "other, seed 0"), ("one, seed 1", "other, seed 1")}
+
+
+def test_training_that_fails_says_why(table: Comparison) -> None:
+    assert [row.name for row in table.failed] == ["wrong, seed 0", "wrong, seed 1"]
+    assert "widht" in str(table.failed[0].error)
+
+
+def test_finished_trainings_are_not_repeated(data: Path, folder: Path, table: Comparison) -> None:
+    before = weights(folder, "one", 1)
+    again = compare_models(
+        [Entry("tiny_c2d", "one", SMALL)], data=str(data), train=BUDGET, folder=folder,
+        views=(1, 1), rounds=0, device="cpu",
+    )  # fmt: skip
+    assert not again.failed
+    assert torch.equal(weights(folder, "one", 1), before)
+    assert again.rows[0].answers == table.rows[0].answers
+
+
+def test_a_folder_with_another_budget_is_refused(data: Path, folder: Path) -> None:
+    other = Budget(epochs=2, seeds=(0,), batch_size=2, frames=4, size=16, num_workers=0)
+    found = compare_models(
+        [Entry("tiny_c2d", "one", SMALL)], data=str(data), train=other, folder=folder, rounds=0,
+        device="cpu",
+    )  # fmt: skip
+    assert "another budget" in str(found.rows[0].error)
+
+
+def test_what_can_not_be_trained(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(VideoNLError, match="--data"):
+        compare_models(["tiny_c2d"], train=BUDGET, folder=tmp_path)
+    with pytest.raises(VideoNLError, match="every entry is a checkpoint"):
+        compare_models(["a.ckpt"], data=str(data), train=BUDGET, folder=tmp_path)
+    with pytest.raises(VideoNLError, match="epochs must be at least 1"):
+        Budget(epochs=0)
+    with pytest.raises(VideoNLError, match="seeds must be different"):
+        Budget(seeds=(1, 1))
+
+
+def test_mean_and_standard_deviation_over_seeds() -> None:
+    rows = [
+        Row(f"a, seed {i}", params=1, top1={"value": value}, confusion=[[i, 1], [0, 2]])
+        for i, value in enumerate((0.5, 0.6, 0.7))
+    ]
+    merged = merge_group("a", rows)
+    assert merged.top1 is not None
+    assert merged.top1["value"] == pytest.approx(0.6)
+    assert merged.top1["deviation"] == pytest.approx(0.1)
+    assert merged.top1["range"] == [0.5, 0.7]
+    assert merged.confusion == [[3, 3], [0, 6]]
