@@ -1,4 +1,4 @@
-"""``videonl check DIR``: find the files of a data set that can not be read, before training does."""
+"""``videonl check DIR``: find the files of a data set that can not be read, before training."""
 
 import csv
 import os
@@ -18,9 +18,9 @@ def parser() -> Any:
     """The command's arguments."""
     result = make_parser(
         "videonl check",
-        "Decode every video below a folder, each in a process with limits of time and memory; write "
-        f"a report ({REPORT}) and a skip list that training honours. An interrupted check goes on "
-        "where it was.",
+        "Decode every video below a folder, each in a process with limits of time and memory; "
+        f"write a report ({REPORT}) and a skip list that training honours. An interrupted check "
+        "goes on where it was.",
     )
     result.add_argument("folder", help="the data set")
     result.add_argument("--out", help="folder for the report and the skip list (default: FOLDER)")

@@ -1,4 +1,4 @@
-"""Re-encode one video for fast random access. Run as a module it is the worker of ``videonl prepare``.
+"""Re-encode one video for fast random access; as a module, the worker of ``videonl prepare``.
 
 Dense key frames and no B-frames: a clip starts at a key frame near it and nothing is decoded twice;
 the fast-decode tuning leaves out what is slow to decode (CABAC, the loop filter).
@@ -13,6 +13,7 @@ from typing import Any
 
 import av
 import numpy as np
+from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from videonl.data.container import open_source, reason
@@ -87,6 +88,7 @@ def _encode(source: Path, target: Path, recipe: Recipe) -> int:
                 if time is None or (last is not None and time <= last):
                     time = 0 if last is None else last + _tick(reader.stream, base)
                 picture.pts, picture.time_base = time, base
+                picture.pict_type = PictureType.NONE  # else x264 repeats the source's key frames
                 last = time
                 writer.mux(writer_stream.encode(picture))
                 count += 1
@@ -112,14 +114,12 @@ def _stream(writer: Any, reader: Any, picture: Any, recipe: Recipe) -> Any:
     context.time_base = reader.stream.time_base or Fraction(1, 90000)
     context.colorspace, context.color_range = picture.colorspace, ColorRange.MPEG
     context.thread_count = 1
+    group = recipe.key_frames
     context.options = {
         "preset": recipe.preset,
         "tune": "fastdecode",
         "crf": str(recipe.quality),
-        "g": str(recipe.key_frames),
-        "keyint_min": str(recipe.key_frames),
-        "sc_threshold": "0",
-        "bf": "0",
+        "x264-params": f"keyint={group}:min-keyint={group}:scenecut=0:bframes=0",
     }
     return stream
 
