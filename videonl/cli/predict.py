@@ -12,6 +12,8 @@ from videonl.cli.main import make_parser
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
+    from rich.console import Console
+
     from videonl.inference.output import Writer
     from videonl.inference.prediction import Failure
     from videonl.inference.predictor import Predictor
@@ -151,7 +153,7 @@ def gather(arguments: argparse.Namespace) -> tuple[list[str], list["Failure"]]:
 
 
 def open_writers(
-    arguments: argparse.Namespace, predictor: "Predictor"
+    arguments: argparse.Namespace, predictor: "Predictor", console: "Console"
 ) -> tuple[list["Writer"], "View"]:
     """The files to write, and what to print."""
     from videonl.inference.output import CsvWriter, JsonLinesWriter, JsonWriter
@@ -172,7 +174,7 @@ def open_writers(
         writers.append(
             CsvWriter(Path(arguments.csv), run=run, top_k=top_k, resume=arguments.resume)
         )
-    view = Nothing() if arguments.json == "-" else Labels() if arguments.quiet else Tables()
+    view = Nothing() if arguments.json == "-" else Labels() if arguments.quiet else Tables(console)
     return writers, view
 
 
@@ -184,10 +186,11 @@ def classify(
 ) -> int:
     """Classify the files, write and show; returns how many were left out as done."""
     from videonl.inference.prediction import Prediction
-    from videonl.inference.show import ProgressBar
+    from videonl.inference.show import ProgressBar, bar_console
 
     with ExitStack() as stack:
-        writers, view = open_writers(arguments, predictor)
+        console = bar_console()
+        writers, view = open_writers(arguments, predictor, console)
         for writer in writers:
             stack.callback(writer.close)
         for failure in failures:
@@ -196,7 +199,9 @@ def classify(
         done = set.intersection(*(writer.done for writer in writers)) if writers else set()
         todo = [video for video in videos if video not in done]
         clips, crops = arguments.views
-        bar = stack.enter_context(ProgressBar(files=len(todo), views=clips * crops))
+        bar = stack.enter_context(
+            ProgressBar(files=len(todo), views=clips * crops, console=console)
+        )
         for outcome in predictor.predict_many(
             todo,
             top_k=arguments.top_k,

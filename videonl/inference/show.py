@@ -29,15 +29,31 @@ class View(Protocol):
         """Show that there is none."""
 
 
-class Tables:
-    """A table per file: coloured on a terminal, tab-free plain text anywhere else."""
+def bar_console() -> Console:
+    """Where a progress bar is drawn: on the terminal, together with what else is printed there.
 
-    def __init__(self, console: Console | None = None) -> None:
-        self._console = console or Console(highlight=False)
+    Standard output is the place if it is a terminal too, so that tables appear above the bar
+    instead of within it; else standard error.
+    """
+    both = sys.stdout.isatty() and sys.stderr.isatty()
+    return Console(stderr=not both, highlight=False)
+
+
+class Tables:
+    """A table per file: coloured on a terminal, plain text anywhere else.
+
+    Args:
+        console: the one of the progress bar.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._coloured = sys.stdout.isatty() and not console.stderr
 
     def add(self, prediction: Prediction) -> None:
         """Print the table of one file."""
-        if self._console.is_terminal:
+        if self._coloured:
+            self._console.print(f"[bold]{_plain(prediction.path)}[/bold]", soft_wrap=True)
             self._console.print(rich_table(prediction))
         else:
             print(plain_table(prediction), flush=True)
@@ -70,7 +86,7 @@ class Nothing:
 
 def rich_table(prediction: Prediction) -> Table:
     """The classes of one file with a bar each."""
-    table = Table(title=_plain(prediction.path), title_justify="left", title_style="bold")
+    table = Table()
     table.add_column("class", min_width=20)
     table.add_column("probability", justify="right")
     table.add_column("", width=20)
@@ -101,11 +117,10 @@ class ProgressBar:
     Args:
         files: how many there are.
         views: views per file; the time left is reckoned in views.
-        shown: False hides it.
+        console: see ``bar_console``.
     """
 
-    def __init__(self, *, files: int, views: int, shown: bool = True) -> None:
-        console = Console(stderr=True)
+    def __init__(self, *, files: int, views: int, console: Console) -> None:
         self._views = views
         self._done = 0
         self._progress = Progress(
@@ -117,7 +132,8 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not (shown and console.is_terminal and sys.stderr.isatty()),
+            redirect_stdout=not console.stderr,  # else rich would take a redirected output's text
+            disable=not sys.stderr.isatty(),
         )
         self._files = files
         self._task = self._progress.add_task(
@@ -149,7 +165,7 @@ class StepBar:
     """The steps of a longer job and the time left, where standard error is a terminal."""
 
     def __init__(self) -> None:
-        console = Console(stderr=True)
+        console = bar_console()
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -158,7 +174,8 @@ class StepBar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            redirect_stdout=not console.stderr,
+            disable=not sys.stderr.isatty(),
         )
         self._tasks: dict[str, TaskID] = {}
 
