@@ -20,6 +20,7 @@ from torch import nn
 from videonl.errors import VideoNLError
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
+DEFAULT_CLASSES = 400  # Kinetics-400
 METHODS = ("forward_features", "forward_head", "reset_classifier")
 
 
@@ -150,13 +151,13 @@ def import_entry(path: str) -> Entry:
 
 
 def create_model(
-    name: str, *, num_classes: int = 400, pretrained: str | None = None, **options: Any
+    name: str, *, num_classes: int | None = None, pretrained: str | None = None, **options: Any
 ) -> nn.Module:
     """Make a network by name.
 
     Args:
         name: one of ``list_models()``, or ``package.module:function``.
-        num_classes: K, the classes of its classifier.
+        num_classes: K, the classes of its classifier; by default 400, or those of ``pretrained``.
         pretrained: published weights or a file, see ``videonl.models.pretrained``; a classifier
             for other classes is started afresh.
         options: options of the network; ``model_options(name)`` lists them.
@@ -175,6 +176,7 @@ def create_model(
         from videonl.models.pretrained import load_pretrained
 
         return load_pretrained(name, pretrained, num_classes=num_classes, **options)
+    num_classes = DEFAULT_CLASSES if num_classes is None else num_classes
     try:
         model = entry.factory(num_classes=num_classes, **options)
     except ValueError as error:

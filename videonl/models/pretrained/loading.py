@@ -126,8 +126,9 @@ def settle(translated: Translated, content: Content, options: Mapping[str, Any])
             translated.notes.append(f"{by_name}: this is the file name of {published.name}")
     elif question is not None and is_open:
         raise CheckpointError(
-            f"{content.path} ({translated.family}) does not say {question.about}; give the option "
-            f"{question.option}"
+            f"{content.path} ({translated.family}) does not say {question.about}; give "
+            f"{question.option} to create_model, in load_checkpoint(options=...), or to "
+            "`videonl convert SRC DST.safetensors --option NAME=VALUE`"
         )
 
 

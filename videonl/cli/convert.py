@@ -1,0 +1,42 @@
+"""``videonl convert SRC DST.safetensors``: a published checkpoint as safetensors and JSON."""
+
+from collections.abc import Sequence
+
+from videonl.cli.main import make_parser
+from videonl.cli.values import parse_option
+
+
+def main(argv: Sequence[str]) -> int:
+    """Read, write, read back, compare, and print what became of every tensor."""
+    parser = make_parser(
+        "videonl convert",
+        "Convert a checkpoint to safetensors with a JSON sidecar (network, classes, preprocessing, "
+        "provenance). It is read without running anything that is in it.",
+    )
+    parser.add_argument("source", help="a checkpoint file, or a name from `videonl models`")
+    parser.add_argument("target", help="the file to write; it ends with .safetensors")
+    parser.add_argument(
+        "--option",
+        action="append",
+        default=[],
+        type=parse_option,
+        metavar="NAME=VALUE",
+        help="what the file does not say itself, such as preset=official_32x2 (repeatable)",
+    )
+    parser.add_argument("--labels", help="class names: one per line, or JSON")
+    parser.add_argument("--num-classes", type=int, help="start a fresh classifier of this size")
+    args = parser.parse_args(argv)
+
+    from videonl.models.conversion import convert
+
+    report, sidecar, licence = convert(
+        args.source,
+        args.target,
+        options=dict(args.option),
+        labels=args.labels,
+        num_classes=args.num_classes,
+    )
+    print(report)
+    print(f"licence of the weights: {licence}")
+    print(f"wrote {args.target} and {sidecar}")
+    return 0
