@@ -1,0 +1,61 @@
+"""``videonl demo``: every step runs at toy scale, through the commands that users type."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from videonl.cli import demo
+from videonl.cli.main import main
+from videonl.models.checkpoint import load_checkpoint
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    """(exit code, folder of data, folder of results) of one quick demo."""
+    folder = tmp_path_factory.mktemp("demo")
+    flags = ["--root", str(folder / "data"), "--out", str(folder / "out")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(REPOSITORY)
+        patch.setattr(demo, "QUICK_CLIPS", ["--train", "16", "--val", "3", "--test", "3"])
+        code = main(["demo", "--quick", *flags])
+    return code, folder / "data", folder / "out"
+
+
+def test_the_demo_ends_well(finished):
+    assert finished[0] == 0
+
+
+def test_report_and_checkpoints_lie_where_it_says(finished):
+    _, _, out = finished
+    for name in ("compare.json", "compare.csv", "compare.md", "compare.html", "held_out.json"):
+        assert (out / "report" / name).stat().st_size > 0
+    for name in ("non_local", "plain"):
+        loaded = load_checkpoint(next((out / name).glob("*/best.ckpt")))
+        assert loaded.class_names == ["opposite", "perpendicular", "same"]
+
+
+def test_the_facts_are_complete(finished):
+    _, data, out = finished
+    facts = json.loads((out / "demo.json").read_text())
+    assert len(facts["seconds"]) == demo.STEPS
+    networks = facts["networks"]
+    assert networks.keys() == {"non_local", "plain"}
+    assert networks["non_local"]["non_local_macs_per_view"] > 0
+    assert networks["plain"]["non_local_macs_per_view"] == 0
+    assert Path(facts["held_out"]["video"]).parent == data / "test" / facts["held_out"]["class"]
+    assert len(facts["held_out"]["answers"]) == 3
+
+
+def test_the_two_networks_cost_the_same(finished):
+    facts = json.loads((finished[2] / "demo.json").read_text())
+    macs = [network["macs_per_view"] for network in facts["networks"].values()]
+    assert max(macs) < 1.1 * min(macs)
+
+
+def test_outside_a_clone_it_says_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert main(["demo"]) == 2
+    assert "in a clone" in capsys.readouterr().err

@@ -1,0 +1,138 @@
+"""``videonl demo`` = ``make demo``: the whole story on a small data set that it makes itself.
+
+Every step is a command that a user could type; the demo prints it and calls it.
+"""
+
+import json
+import shlex
+import time
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from videonl.cli.main import COMMANDS, make_parser
+from videonl.errors import VideoNLError
+
+CONFIG = Path("configs/sample.yaml")
+# The baseline: the same trunk without the block, made wider until it costs as much.
+PLAIN = {"name": "tiny_i3d_333", "options.width": "9", "options.non_local": "{}"}
+DATA, QUICK_DATA = Path("data/sample/videos"), Path("data/sample/quick")
+# Enough to walk every step in seconds, not to learn anything.
+QUICK_CLIPS = ["--train", "24", "--val", "6", "--test", "6"]
+QUICK_TRAINING = ["--trainer.max_epochs", "1"]
+HELD_OUT = "test_00001.mp4"  # a fixed one, so that the answer is not picked
+STEPS = 5
+
+
+class Story:
+    """The steps of the demo: prints, runs and times the commands."""
+
+    def __init__(self) -> None:
+        self.seconds: dict[str, float] = {}
+
+    def step(self, title: str, name: str, argv: Sequence[str]) -> None:
+        """Run ``videonl NAME ARGV``.
+
+        Raises:
+            VideoNLError: the command failed.
+        """
+        typed = {"train": "python train.py", "predict": "python infer.py"}
+        print(f"\n[{len(self.seconds) + 1}/{STEPS}] {title}")
+        print(f"$ {typed.get(name, f'videonl {name}')} {shlex.join(argv)}\n", flush=True)
+        start = time.perf_counter()
+        code = import_module(COMMANDS[name][0]).main(list(argv))
+        self.seconds[title] = round(time.perf_counter() - start, 1)
+        if code:
+            raise VideoNLError(f"the step {title!r} ended with exit code {code}")
+
+
+def newest_run(folder: Path) -> Path:
+    """The run that was just made: the newest folder below ``out/NAME``."""
+    return max((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.name)
+
+
+def held_out_video(root: Path) -> Path:
+    """The video that is classified in the end; its folder is its class."""
+    return next(root.glob(f"test/*/{HELD_OUT}"))
+
+
+def training_flags(root: Path, out: Path, *, name: str, seed: int, quick: bool) -> list[str]:
+    """Arguments of ``train.py`` for one network."""
+    flags = ["fit", "--config", str(CONFIG), "--data.root", str(root), "--out", str(out)]
+    flags += ["--name", name, "--seed", str(seed)]
+    if name == "plain":
+        flags += [text for key, value in PLAIN.items() for text in (f"--model.{key}", value)]
+    return flags + (QUICK_TRAINING if quick else [])
+
+
+def summary(report: Path, seconds: dict[str, float], video: Path) -> dict[str, Any]:
+    """What was measured, for ``demo.json``."""
+    compared = json.loads((report / "compare.json").read_text(encoding="utf-8"))
+    held_out = json.loads((report / "held_out.json").read_text(encoding="utf-8"))
+    kept = ("params", "macs_per_view", "flops_per_view", "non_local_macs_per_view", "top1")
+    return {
+        "seconds": seconds,
+        "total_seconds": round(sum(seconds.values()), 1),
+        "networks": {row["name"]: {k: row[k] for k in kept} for row in compared["rows"]},
+        "paired_tests": compared["paired_tests"],
+        "data": compared["protocol"]["data"],
+        "environment": compared["protocol"]["environment"],
+        "held_out": {
+            "video": str(video),
+            "class": video.parent.name,
+            "answers": held_out["predictions"][0]["classes"],
+        },
+    }
+
+
+def print_end(facts: dict[str, Any], report: Path, runs: dict[str, Path]) -> None:
+    """What came out, and where everything lies."""
+    held_out = facts["held_out"]
+    answer, right = held_out["answers"][0], held_out["class"]
+    verdict = "right" if answer["class"] == right else f"wrong, it is {right!r}"
+    print(f"\nheld out     {held_out['video']}")
+    print(f"answer       {answer['class']!r} ({100 * answer['probability']:.1f} %): {verdict}")
+    for name, network in facts["networks"].items():
+        cost = f"{network['macs_per_view'] / 1e9:.3f} GMACs per view"
+        print(f"{name:<12} {100 * network['top1']['value']:.1f} % of the test videos, {cost}")
+        print(f"{'':<12} {runs[name] / 'best.ckpt'}")
+    print(f"report       {report}/compare.html (and .md, .csv, .json, .png)")
+    print(f"time         {facts['total_seconds'] / 60:.1f} minutes")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Data, two trainings, the comparison, one video."""
+    parser = make_parser(
+        "videonl demo",
+        "Make a small data set, train a non-local and a plain network on it, compare them, and "
+        "classify a video that was held out.",
+    )
+    parser.add_argument("--root", type=Path, help=f"folder of the sample data (default {DATA})")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results")
+    parser.add_argument("--seed", type=int, default=0, help="of data, order and start values")
+    parser.add_argument("--quick", action="store_true", help="walk the steps with a few clips")
+    given = parser.parse_args(argv)
+    if not CONFIG.is_file():
+        raise VideoNLError(f"{CONFIG} is not here: run the demo in a clone of the repository")
+    root = given.root or (QUICK_DATA if given.quick else DATA)
+    out, report, story = given.out, given.out / "report", Story()
+    clips = QUICK_CLIPS if given.quick else []
+    story.step("Write the sample data set", "sample", ["--root", str(root), *clips])
+    runs = {}
+    for name, title in (("non_local", "a small non-local I3D"), ("plain", "the plain baseline")):
+        flags = training_flags(root, out, name=name, seed=given.seed, quick=given.quick)
+        story.step(f"Train {title}", "train", flags)
+        runs[name] = newest_run(out / name)
+    entries = [f"{name}={run / 'best.ckpt'}" for name, run in runs.items()]
+    compare = ["--data", str(root), "--views", "1x1", "--out", str(report)]
+    story.step("Compare them on the test split", "compare", [*entries, *compare])
+    video = held_out_video(root)
+    checkpoint = str(runs["non_local"] / "best.ckpt")
+    predict = [str(video), "--checkpoint", checkpoint, "--views", "1x1"]
+    predict += ["--json", str(report / "held_out.json")]
+    story.step("Classify a video that was held out", "predict", predict)
+    facts = summary(report, story.seconds, video)
+    (out / "demo.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    print_end(facts, report, runs)
+    return 0
