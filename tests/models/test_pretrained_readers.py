@@ -342,3 +342,46 @@ def test_nothing_may_be_left_over(tmp_path):
     state["s3.pathway0_res1.extra.weight"] = torch.zeros(3)
     with pytest.raises(CheckpointError, match=r"does not know: s3.pathway0_res1.extra.weight"):
         load_checkpoint(saved(tmp_path / "a.pyth", {"model_state": state}))
+
+
+def test_the_peers_own_slow_network(tmp_path):
+    peer = create_model("slow_r50", num_classes=4)
+    path = saved(tmp_path / "SLOW_8x8_R50.pyth", {"model_state": peer.state_dict()})
+    again = create_model("slow_r50", pretrained=path)
+    ours = load_checkpoint(path)
+    assert ours.model.config["name"] == "slowonly_r50"
+    clip = torch.randn(1, 3, 4, 64, 64)
+    with torch.no_grad():
+        wanted = peer.eval()(clip)
+        assert torch.equal(again.eval()(clip), wanted)
+        assert (ours.model(clip) - wanted).abs().max() < 1e-5
+    assert len(create_model("slow_r50", pretrained=path, num_classes=3).load_report.new) == 2
+
+
+def test_integers_are_no_weights(tmp_path):
+    model = network("c2d_r50", preset="pyslowfast")
+    state = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
+    state["head.projection.bias"] = torch.ones(5, dtype=torch.int64)
+    with pytest.raises(CheckpointError, match=r"no floats: head\.projection\.bias"):
+        load_checkpoint(saved(tmp_path / "a.pyth", {"model_state": state}))
+
+
+def test_a_start_from_our_own_checkpoint(tmp_path):
+    from videonl.models.checkpoint import LoadedModel, save_checkpoint
+
+    plain = network("i3d_r50", preset="official_8x8", num_classes=5)
+    save_checkpoint(LoadedModel(plain, None, plain.preprocessing), tmp_path / "a.safetensors")
+    grown = create_model("i3d_r50_nl1", pretrained=str(tmp_path / "a.safetensors"))
+    assert torch.equal(logits(grown), logits(plain))
+    assert grown.config["num_classes"] == 5
+
+
+def test_heavy_i3d(tmp_path):
+    places = dict.fromkeys(("res2", "res3", "res4", "res5"), "3x1x1")
+    strides = {"stem_stride": (1, 2, 2), "pool1_stride": (1, 2, 2), "stem_kernel": (5, 7, 7)}
+    model = network("i3d_r50", preset="mmaction2", inflation=places, **strides)
+    state = {mmaction2_key(key): value for key, value in model.state_dict().items()}
+    path = saved(tmp_path / "a.pth", {"state_dict": state})
+    assert torch.equal(logits(load_checkpoint(path).model), logits(model))
+    with pytest.raises(CheckpointError, match=r"the file holds i3d_r50 .*inflation"):
+        create_model("i3d_r50", pretrained=path)

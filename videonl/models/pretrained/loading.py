@@ -20,7 +20,7 @@ from videonl.models.pretrained.translated import Translated, merge_options
 
 HEAD = "head.projection"
 # What the name of a network says; a file never overrules it.
-SAID_BY_NAME = ("layers", "inflation", "stem_kernel", "non_local")
+SAID_BY_NAME = ("depth", "layers", "inflation", "stem_kernel", "non_local")
 
 
 def load_pretrained(
@@ -165,6 +165,9 @@ def build(
     classes = of_file if num_classes is None else num_classes
     model = make(name, classes, said, report)
     tensors, fresh = dict(translated.tensors), []
+    if translated.peer_keys and any(key in translated.peer_keys for key in model.state_dict()):
+        tensors = dict(translated.peer_keys)  # the network is the peer's own
+        head = next(key.removesuffix(".weight") for key in tensors if key.endswith("proj.weight"))
     if classes != of_file:
         dropped = [key for key in tensors if key.rpartition(".")[0] == head]
         tensors = {key: tensor for key, tensor in tensors.items() if key not in dropped}
@@ -180,9 +183,9 @@ def build(
         fill(model, tensors, report, fresh=fresh)
     except CheckpointError as error:
         holds, rest = network_name(translated)
-        places = f" with non_local={rest['non_local']}" if "non_local" in rest else ""
+        said = {key: rest[key] for key in SAID_BY_NAME if key in rest}
         raise CheckpointError(
-            f"{error}. The network is {name}, the file holds {holds}{places}"
+            f"{error}. The network is {name}, the file holds {holds} {said or ''}".rstrip()
         ) from None
     return model.eval() if model_name is None else model, report
 

@@ -57,4 +57,12 @@ def read(tensors: Mapping[str, Tensor]) -> Translated:
     if wrapped:
         options["head_average"] = "probabilities"
         notes.append("a copy for PySlowFast: probabilities are averaged over the cells")
-    return Translated(FAMILY, renamed, options, skipped=skipped, notes=notes, licence=LICENCE)
+    return Translated(
+        FAMILY,
+        renamed,
+        options,
+        skipped=skipped,
+        notes=notes,
+        licence=LICENCE,
+        peer_keys=tensors,
+    )

@@ -75,9 +75,19 @@ def fill(
         for k in own
         if k in tensors and tensors[k].shape != own[k].shape
     ]
+    whole = [
+        f"{k} ({tensors[k].dtype})"
+        for k in own
+        if k in tensors and own[k].is_floating_point() and not tensors[k].is_floating_point()
+    ]
     problems = [
         f"{title}: {shorten(names, 20)}"
-        for title, names in (("missing", missing), ("left over", surplus), ("shape", wrong))
+        for title, names in (
+            ("missing", missing),
+            ("left over", surplus),
+            ("shape", wrong),
+            ("no floats", whole),
+        )
         if names
     ]
     if problems:

@@ -7,7 +7,6 @@ those of tensors and containers, and its storages must fit into the file. Where 
 that are only metadata (MMEngine configs, dates), those are left out and the tensors are read here.
 """
 
-import pickle
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -79,7 +78,9 @@ def read_torch(path: Path) -> tuple[Any, list[str]]:
             return True
         return False
 
-    if zipfile.is_zipfile(path):
+    with path.open("rb") as file:
+        legacy = file.read(len(LEGACY_MAGIC)) == LEGACY_MAGIC  # as torch.load decides
+    if not legacy:
         content = survey_zip(path, allow)
         if left_out:
             rebuilt = _Rebuilder(path).rebuild(content, depth=0)
@@ -98,7 +99,7 @@ def load_weights_only(path: Path) -> Any:
     """``torch.load(weights_only=True)`` with its errors as one sentence."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError) as error:
+    except Exception as error:  # a broken file raises anything: struct.error, AssertionError, …
         reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error)
         raise CheckpointError(f"{path} can not be read safely ({reason})") from None
 

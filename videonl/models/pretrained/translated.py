@@ -46,6 +46,7 @@ class Translated:
         question: what the file does not say.
         hints: text of the file's own metadata in which an answer may be found.
         licence: of the published weights of this family, as far as known.
+        peer_keys: the tensors by the peer's keys, where its own network is registered here too.
     """
 
     family: str
@@ -58,6 +59,7 @@ class Translated:
     question: Question | None = None
     hints: str = ""
     licence: str = "as stated where the weights are published"
+    peer_keys: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 def rename(
