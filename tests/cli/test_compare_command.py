@@ -54,6 +54,10 @@ def test_a_failing_entry_gives_exit_code_1(capsys: pytest.CaptureFixture[str]) -
         (["tiny_i3d", "--data", "nowhere"], "nowhere does not exist"),
         (["tiny_i3d", "--device", "warp"], "device 'warp'"),
         (["tiny_i3d", "--out", __file__], "is a file"),
+        ([], "nothing to compare"),
+        (["tiny_i3d", "--scale", "large"], "--scale belongs to a sweep file"),
+        (["--sweep", "none.yaml"], "none.yaml can not be read"),
+        (["tiny_i3d", "--train"], "--data"),
     ],
 )
 def test_bad_usage_is_one_sentence(
@@ -72,3 +76,13 @@ def test_wrong_clip(capsys: pytest.CaptureFixture[str], clip: str) -> None:
     assert stop.value.code == 2
     assert "FRAMESxSIZE" in capsys.readouterr().err
     assert parse_clip("8x224") == (8, 224)
+
+
+def test_sweep_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "sweep.yaml"
+    path.write_text("entries: {narrow: {model: tiny_i3d, options: {width: 4}}}\nclip: 4x24\n")
+    assert main(["compare", "--sweep", str(path), "wide=tiny_i3d", "--no-speed"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].startswith("narrow")
+    assert lines[3].startswith("wide")
+    assert "4x24x24" in lines[2]

@@ -5,18 +5,19 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from videonl.cli.main import make_parser
 from videonl.cli.predict import parse_views, positive
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
-    from videonl.evaluation.compare_training import Budget
+    from videonl.evaluation.sweep import Sweep
 
 EPILOG = """\
 Examples:
   videonl compare i3d_r50 i3d_r50_nl5 --clip 32x224
+  videonl compare tiny_i3d tiny_i3d_nl1 --train --data DIR --seeds 3 --out DIR
   videonl compare plain=runs/a/best.ckpt non-local=runs/b/best.ckpt --data DIR
 Exit code: 0 all is well, 1 an entry failed (the others are in the table), 2 bad usage.
 """
@@ -34,86 +35,126 @@ def parse_clip(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+DEFAULTS: dict[str, Any] = {
+    "data": None,
+    "split": "test",
+    "clip": None,
+    "views": "10x3",
+    "num_classes": None,
+    "device": "auto",
+    "rounds": 5,
+    "batch_size": 1,
+}
+
+
 def parser_of_compare() -> argparse.ArgumentParser:
-    """The options of the command."""
+    """The options of the command; what is not given stays None, so that a sweep file may say it."""
     parser = make_parser("videonl compare", "Compare networks: cost, speed and accuracy.")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     add = parser.add_argument
-    add("entries", nargs="+", metavar="MODEL|CKPT", help="network, checkpoint, or NAME=either")
+    add("entries", nargs="*", metavar="MODEL|CKPT", help="network, checkpoint, or NAME=either")
     add("--data", metavar="ROOT", help="data set to test the checkpoints on")
-    add("--split", default="test", help="its part to test on (default: test)")
+    add("--split", help="its part to test on (default: test)")
     add(
         "--clip",
-        type=parse_clip,
         metavar="FRAMESxSIZE",
+        type=parse_clip,
         help="clip of networks by name (default: 8x224; with --train what the first network was "
         "made for); checkpoints have their own",
     )
     add(
         "--views",
-        type=parse_views,
-        default=(10, 3),
         metavar="CLIPSxCROPS",
+        type=parse_views,
         help="views per video (default: 10x3)",
     )
     add("--num-classes", type=positive, metavar="K", help="of networks by name (default: 400)")
     add("--out", metavar="DIR", help="write compare.json, .csv, .md, .html, .png there")
-    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
-    add("--rounds", type=positive, default=5, metavar="N", help="speed measurements (default: 5)")
-    add("--batch-size", type=positive, default=1, metavar="N", help="clips per pass when timing")
+    add("--device", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add("--rounds", type=positive, metavar="N", help="speed measurements (default: 5)")
+    add("--batch-size", type=positive, metavar="N", help="clips per pass when timing (default: 1)")
     add("--no-speed", action="store_true", help="do not measure speed and memory")
-    add("--train", action="store_true", help="train the networks by name first, on --data")
-    add("--epochs", type=positive, default=10, metavar="N", help="of every training (default: 10)")
-    add("--seeds", type=positive, default=3, metavar="N", help="trainings of each (default: 3)")
-    add(
-        "--train-batch", type=positive, default=16, metavar="N", help="clips per step (default: 16)"
-    )
-    add("--learning-rate", type=float, metavar="RATE", help="of every training")
     add("--training-speed", action="store_true", help="measure forward and backward too")
+    add("--train", action="store_true", help="train the networks by name first, on --data")
+    add("--epochs", type=positive, metavar="N", help="of every training (default: 10)")
+    add("--seeds", type=positive, metavar="N", help="trainings of each network (default: 3)")
+    add("--train-batch", type=positive, metavar="N", help="clips per step (default: 16)")
+    add("--learning-rate", type=float, metavar="RATE", help="of every training")
+    add("--sweep", metavar="FILE", help="a YAML file with entries and settings; flags win over it")
+    add("--scale", metavar="NAME", help="one of the scales of the sweep file")
     return parser
 
 
-def budget_of(arguments: argparse.Namespace) -> "Budget | None":
-    """What every training gets, or None where nothing is trained."""
-    if not arguments.train:
-        return None
-    from videonl.evaluation.compare_training import Budget
+def check_usage(arguments: argparse.Namespace) -> None:
+    """Refuse what does not go together.
 
-    frames, size = arguments.clip or (None, None)
-    rate = arguments.learning_rate
-    return Budget(
-        epochs=arguments.epochs,
-        seeds=tuple(range(arguments.seeds)),
-        batch_size=arguments.train_batch,
-        frames=frames,
-        size=size,
-        recipe={} if rate is None else {"learning_rate": rate},
-    )
+    Raises:
+        VideoNLError: names the option.
+    """
+    if arguments.out and Path(arguments.out).is_file():
+        raise VideoNLError(f"--out {arguments.out} is a file; give a folder")
+    if not arguments.entries and not arguments.sweep:
+        raise VideoNLError("nothing to compare: give network names, checkpoints or --sweep FILE")
+    if arguments.scale and not arguments.sweep:
+        raise VideoNLError("--scale belongs to a sweep file; give --sweep FILE too")
+
+
+def read_given(arguments: argparse.Namespace) -> "Sweep":
+    """What the sweep file and the flags say together; flags win."""
+    from videonl.evaluation.compare_entry import parse_entry
+    from videonl.evaluation.sweep import Sweep, read_sweep
+
+    sweep = Sweep([])
+    if arguments.sweep:
+        sweep = read_sweep(arguments.sweep, scale=arguments.scale)
+    given = {key: getattr(arguments, key) for key in DEFAULTS}
+    settings = {**DEFAULTS, **sweep.settings}
+    settings |= {key: value for key, value in given.items() if value is not None}
+    for key, parse in (("clip", parse_clip), ("views", parse_views)):
+        try:
+            settings[key] = (
+                parse(settings[key]) if isinstance(settings[key], str) else settings[key]
+            )
+        except argparse.ArgumentTypeError as error:
+            raise VideoNLError(f"{arguments.sweep}: {key}: {error}") from error
+    train = dict(sweep.train or {}) if sweep.train is not None or arguments.train else None
+    if train is not None:
+        frames, size = settings["clip"] or (train.get("frames"), train.get("size"))
+        train |= {"frames": frames, "size": size}
+        if arguments.epochs:
+            train["epochs"] = arguments.epochs
+        if arguments.seeds:
+            train["seeds"] = tuple(range(arguments.seeds))
+        if arguments.train_batch:
+            train["batch_size"] = arguments.train_batch
+        if arguments.learning_rate is not None:
+            recipe = train.get("recipe") or {}
+            train["recipe"] = {**recipe, "learning_rate": arguments.learning_rate}
+    more = [parse_entry(text) for text in arguments.entries]
+    return Sweep([*sweep.entries, *more], settings, train)
 
 
 def main(argv: Sequence[str]) -> int:
     """Compare; exit code 1 if an entry failed."""
     arguments = parser_of_compare().parse_args(argv)
-    if arguments.out and Path(arguments.out).is_file():
-        raise VideoNLError(f"--out {arguments.out} is a file; give a folder")
+    check_usage(arguments)
+    given = read_given(arguments)
     from videonl.evaluation.compare import compare_models
     from videonl.evaluation.compare_files import write_comparison
+    from videonl.evaluation.compare_training import Budget
     from videonl.inference.show import StepBar
 
+    settings = given.settings
+    if arguments.no_speed:
+        settings["rounds"] = 0
+    settings["clip"] = settings["clip"] or (8, 224)
     with StepBar() as bar:
         table = compare_models(
-            arguments.entries,
-            clip=arguments.clip or (8, 224),
-            views=arguments.views,
-            data=arguments.data,
-            split=arguments.split,
-            num_classes=arguments.num_classes,
-            device=arguments.device,
-            rounds=0 if arguments.no_speed else arguments.rounds,
-            batch_size=arguments.batch_size,
+            given.entries,
+            **settings,
             training_speed=arguments.training_speed,
-            train=budget_of(arguments),
+            train=None if given.train is None else Budget(**given.train),
             folder=arguments.out,
             on_progress=bar.report,
         )

@@ -54,6 +54,7 @@ def positive(text: str) -> int:
 def parser_of_predict() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = make_parser("videonl predict", "Classify video files with a trained network.")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     parser.add_argument(
         "videos",
@@ -67,13 +68,15 @@ def parser_of_predict() -> argparse.ArgumentParser:
         required=True,
         help="a .ckpt of train.py, a .safetensors, or a published checkpoint",
     )
-    parser.add_argument("--top-k", type=positive, default=5, metavar="K", help="classes to show")
+    parser.add_argument(
+        "--top-k", type=positive, default=5, metavar="K", help="classes to show (default: 5)"
+    )
     parser.add_argument(
         "--views",
         type=parse_views,
         default="10x3",
         metavar="CLIPSxCROPS",
-        help="clips along time x crops along the longer side; 1x1 is quickest",
+        help="clips along time x crops along the longer side; 1x1 is quickest (default: 10x3)",
     )
     parser.add_argument(
         "--json",
@@ -95,19 +98,21 @@ def parser_of_predict() -> argparse.ArgumentParser:
     parser.add_argument(
         "--labels", metavar="FILE", help="class names, one per line, for a checkpoint without"
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument(
+        "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)"
+    )
     parser.add_argument(
         "--decoder",
         default="pyav",
         choices=("pyav", "decord", "auto"),
-        help="pyav is the safe one for files from strangers",
+        help="pyav (default) is the safe one for files from strangers",
     )
     parser.add_argument(
         "--workers",
         type=int,
         default=1,
         metavar="N",
-        help="files that are decoded ahead, in threads",
+        help="files that are decoded ahead, in threads (default: 1)",
     )
     parser.add_argument(
         "--max-views-per-forward",

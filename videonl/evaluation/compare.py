@@ -31,7 +31,8 @@ from videonl.evaluation.compare_result import Comparison, Row
 from videonl.evaluation.compare_speed import Subject, measure
 from videonl.evaluation.compare_training import Budget, train_entries
 from videonl.evaluation.environment import describe_environment
-from videonl.inference.predictor import checked_views, choose_device
+from videonl.inference.device import choose_device
+from videonl.inference.predictor import checked_views
 
 CONVENTION = (
     "1 MAC = one multiplication with its addition, FLOPs = 2 x MACs; counted are convolutions, "

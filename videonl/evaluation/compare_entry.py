@@ -34,8 +34,9 @@ class Entry:
 
     @property
     def is_checkpoint(self) -> bool:
-        """Whether the target is a file rather than a name."""
-        return Path(self.target).is_file() or self.target.lower().endswith(WEIGHTS)
+        """Whether the target is a file, or published weights (``official/...``), not a network."""
+        target = self.target
+        return Path(target).is_file() or "/" in target or target.lower().endswith(WEIGHTS)
 
 
 def parse_entry(text: str) -> Entry:

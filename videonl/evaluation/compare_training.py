@@ -34,6 +34,7 @@ class Budget:
         stride: step between frames, likewise.
         num_workers: processes that decode; None: one per core.
         recipe: values of ``videonl.training.recipe.Recipe`` by name.
+        data: more arguments of ``VideoDataModule``, such as ``jitter``.
     """
 
     epochs: int = 10
@@ -45,6 +46,7 @@ class Budget:
     stride: int | None = None
     num_workers: int | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -167,10 +169,10 @@ def _train(
 
     find_entry(entry.target)
     resume = _resumable(run_dir, entry, budget, clip)
-    workers: dict[str, Any] = (
-        {} if budget.num_workers is None else {"num_workers": budget.num_workers}
-    )
-    videos = VideoDataModule(data, **clip, batch_size=budget.batch_size, seed=seed, **workers)
+    more = {**clip, **budget.data, "batch_size": budget.batch_size, "seed": seed}
+    if budget.num_workers is not None:
+        more["num_workers"] = budget.num_workers
+    videos = VideoDataModule(data, **more)
     videos.setup("fit")
     torch.manual_seed(seed)
     classifier = VideoClassifier(

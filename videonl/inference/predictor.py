@@ -8,9 +8,7 @@ training uses, so both see the same numbers.
 """
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +19,8 @@ from videonl.data.transforms import to_clips
 from videonl.data.video import open_video
 from videonl.data.views import Views, read_views
 from videonl.errors import VideoError, VideoNLError
+from videonl.inference.ahead import Ahead
+from videonl.inference.device import choose_device
 from videonl.inference.labels import choose_names
 from videonl.inference.prediction import Clip, Failure, Prediction
 from videonl.models.checkpoint import load_checkpoint, sha256
@@ -208,7 +208,7 @@ class Predictor:
             A prediction, or the failure of a file that can not be read.
         """
         checked_views(views)
-        with _Ahead(lambda video: self.read(video, views=views), workers) as ahead:
+        with Ahead(lambda video: self.read(video, views=views), workers) as ahead:
             for video, outcome in ahead.map(videos):
                 path = os.fspath(video)
                 try:
@@ -246,39 +246,6 @@ class Predictor:
         )
 
 
-class _Ahead:
-    """Runs a function for the next items in threads, a bounded number of them ahead."""
-
-    def __init__(self, function: Callable[[Any], Any], workers: int) -> None:
-        self._function = function
-        self._workers = workers
-        self._pool = ThreadPoolExecutor(max(workers, 1), thread_name_prefix="decode")
-
-    def __enter__(self) -> "_Ahead":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._pool.shutdown(wait=True, cancel_futures=True)
-
-    def map(self, items: Iterable[Any]) -> Iterator[tuple[Any, Callable[[], Any]]]:
-        """Each item with a call that returns, or raises, what the function made of it."""
-        if self._workers == 0:
-            for item in items:
-                yield item, lambda item=item: self._function(item)  # type: ignore[misc]
-            return
-        waiting: deque[tuple[Any, Future[Any]]] = deque()
-        for item in items:
-            waiting.append((item, self._pool.submit(self._function, item)))
-            if len(waiting) > self._workers:
-                yield _ready(waiting.popleft())
-        while waiting:
-            yield _ready(waiting.popleft())
-
-
-def _ready(pair: tuple[Any, Future[Any]]) -> tuple[Any, Callable[[], Any]]:
-    return pair[0], pair[1].result
-
-
 def clips_of(views: Views, *, crops: int) -> tuple[Clip, ...]:
     """The clips of the views, each with its number of crops."""
     return tuple(
@@ -299,26 +266,6 @@ def checked_views(views: tuple[int, int]) -> tuple[int, int]:
             f"views must be at least 1 clip and 1 or 3 crops, such as 10x3, got {clips}x{crops}"
         )
     return clips, crops
-
-
-def choose_device(device: str | torch.device) -> torch.device:
-    """A device by name; ``"auto"``: CUDA, else MPS, else the CPU.
-
-    Raises:
-        VideoNLError: no such device on this machine.
-    """
-    if device == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
-    try:
-        chosen = torch.device(device)
-        torch.empty(1, device=chosen)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise VideoNLError(
-            f"device {str(device)!r} can not be used on this machine; use auto, cpu or cuda"
-        ) from error
-    return chosen
 
 
 def views_that_fit(preprocessing: Mapping[str, Any]) -> int:

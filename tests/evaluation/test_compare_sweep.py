@@ -1,0 +1,99 @@
+from pathlib import Path
+
+import pytest
+
+from videonl.cli.compare import parser_of_compare, read_given
+from videonl.errors import VideoNLError
+from videonl.evaluation.compare_entry import Entry
+from videonl.evaluation.compare_training import Budget
+from videonl.evaluation.sweep import read_sweep
+
+TEXT = """
+entries:
+  plain: tiny_i3d
+  non-local: {model: tiny_i3d_nl1, options: {width: 8}}
+  trained: runs/a/best.ckpt
+data: data/sample/videos
+views: 1x1
+clip: 8x48
+train:
+  {epochs: 4, seeds: 3, recipe: {learning_rate: 0.05, optimizer: adamw}, data: {jitter: [48, 48]}}
+scales:
+  large:
+    entries: {plain: i3d_r50, non-local: i3d_r50_nl5}
+    data: kinetics
+    clip: 32x224
+    train: {seeds: [5], recipe: {learning_rate: 0.01}}
+"""
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    path = tmp_path / "sweep.yaml"
+    path.write_text(TEXT)
+    return path
+
+
+def test_sweep_as_it_stands(sweep: Path) -> None:
+    found = read_sweep(sweep)
+    assert found.entries == [
+        Entry("tiny_i3d", "plain"),
+        Entry("tiny_i3d_nl1", "non-local", {"width": 8}),
+        Entry("runs/a/best.ckpt", "trained"),
+    ]
+    assert found.settings == {"data": "data/sample/videos", "views": "1x1", "clip": "8x48"}
+    assert found.train is not None
+    assert found.train["seeds"] == (0, 1, 2)
+    assert Budget(**found.train).data == {"jitter": [48, 48]}
+
+
+def test_a_scale_changes_what_it_names(sweep: Path) -> None:
+    found = read_sweep(sweep, scale="large")
+    assert found.entries[:2] == [Entry("i3d_r50", "plain"), Entry("i3d_r50_nl5", "non-local")]
+    assert found.entries[2].target == "runs/a/best.ckpt"
+    assert found.settings["clip"] == "32x224"
+    assert found.train is not None
+    assert found.train["recipe"] == {"learning_rate": 0.01, "optimizer": "adamw"}
+    assert found.train["seeds"] == (5,)
+
+
+def test_flags_win_over_the_file(sweep: Path) -> None:
+    words = f"more=tiny_c2d --sweep {sweep} --views 2x3 --epochs 9 --seeds 1 --learning-rate 0.2"
+    given = read_given(parser_of_compare().parse_args(words.split()))
+    assert [entry.name for entry in given.entries] == ["plain", "non-local", "trained", "more"]
+    assert given.settings["views"] == (2, 3)
+    assert given.settings["clip"] == (8, 48)
+    assert given.settings["data"] == "data/sample/videos"
+    assert given.settings["rounds"] == 5
+    assert given.train is not None
+    budget = Budget(**given.train)
+    assert (budget.epochs, budget.seeds, budget.frames, budget.size) == (9, (0,), 8, 48)
+    assert budget.recipe == {"learning_rate": 0.2, "optimizer": "adamw"}
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("entries: {}", "has no entries"),
+        ("entires: {a: b}", "did you mean entries"),
+        ("entries: {a: {modle: b}}", "did you mean model"),
+        ("entries: {a: {options: {}}}", "needs a model or a checkpoint"),
+        ("entries: {a: b}\ntrain: {epoch: 3}", "did you mean epochs"),
+        ("- a", "must be a table"),
+        ("a: [", "is no YAML"),
+        ("!!python/object/apply:os.getcwd []", "is no YAML"),
+    ],
+)
+def test_bad_files(tmp_path: Path, text: str, words: str) -> None:
+    path = tmp_path / "bad.yaml"
+    path.write_text(text)
+    with pytest.raises(VideoNLError, match=words) as caught:
+        read_sweep(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_missing_file_and_scale(sweep: Path, tmp_path: Path) -> None:
+    with pytest.raises(VideoNLError, match="can not be read"):
+        read_sweep(tmp_path / "none.yaml")
+    with pytest.raises(VideoNLError, match=r"no scale 'huge'; it has large"):
+        read_sweep(sweep, scale="huge")

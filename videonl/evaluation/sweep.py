@@ -1,0 +1,128 @@
+"""A sweep file: one comparison, written down, runnable at several scales.
+
+entries:                       # row name: network, checkpoint, or a network with options
+  plain: tiny_i3d
+  non-local: {model: tiny_i3d_nl1, options: {non_local_options: {affinity: dot_product}}}
+data: data/sample/videos
+views: 1x1
+train: {epochs: 14, seeds: 3, batch_size: 16, recipe: {learning_rate: 0.01}}
+scales:                        # --scale large: what differs there
+  large:
+    entries: {plain: i3d_r50, non-local: i3d_r50_nl5}
+    data: kinetics400
+"""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from videonl.errors import VideoNLError
+from videonl.evaluation.compare_entry import Entry
+from videonl.evaluation.compare_training import Budget
+
+SETTINGS = ("data", "split", "views", "clip", "num_classes", "rounds", "batch_size", "device")
+KEYS = ("entries", *SETTINGS, "train", "scales")
+ENTRY_KEYS = ("model", "checkpoint", "options")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """What a sweep file says at one scale.
+
+    Attributes:
+        entries: what to compare.
+        settings: of ``SETTINGS``, as written.
+        train: values of ``Budget``; None where nothing is trained.
+    """
+
+    entries: list[Entry]
+    settings: dict[str, Any] = field(default_factory=dict)
+    train: dict[str, Any] | None = None
+
+
+def read_sweep(path: str | Path, *, scale: str | None = None) -> Sweep:
+    """Read a sweep file.
+
+    Args:
+        path: the YAML file.
+        scale: one of its ``scales``; None: the file as it stands.
+
+    Raises:
+        VideoNLError: no such file or scale, no YAML, an unknown key; the near one is named.
+    """
+    import yaml
+
+    try:
+        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise VideoNLError(f"the sweep file {path} can not be read ({error})") from error
+    except yaml.YAMLError as error:
+        raise VideoNLError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+    content = _table(content, source=str(path))
+    scales = _table(content.pop("scales", {}), source=f"{path}: scales")
+    if scale is not None:
+        if scale not in scales:
+            known = f"it has {', '.join(scales)}" if scales else "it has none"
+            raise VideoNLError(f"{path} has no scale {scale!r}; {known}")
+        content = _merged(content, _table(scales[scale], source=f"{path}: scales: {scale}"))
+    _check(content, KEYS, source=str(path))
+    entries = _table(content.pop("entries", {}), source=f"{path}: entries")
+    if not entries:
+        raise VideoNLError(f"{path} has no entries; it needs entries: {{name: network, ...}}")
+    train = content.pop("train", None)
+    if train is not None:
+        train = _table(train, source=f"{path}: train")
+        _check(train, [item.name for item in fields(Budget)], source=f"{path}: train")
+        if isinstance(train.get("seeds"), int):
+            train["seeds"] = range(train["seeds"])
+        if "seeds" in train:
+            train["seeds"] = tuple(train["seeds"])
+    return Sweep(
+        [_entry(str(name), value, source=str(path)) for name, value in entries.items()],
+        content,
+        train,
+    )
+
+
+def _entry(name: str, value: object, *, source: str) -> Entry:
+    """One entry: a word, or a table with model or checkpoint."""
+    if isinstance(value, str):
+        return Entry(value, name)
+    table = _table(value, source=f"{source}: {name}")
+    _check(table, ENTRY_KEYS, source=f"{source}: {name}")
+    target = table.get("model") or table.get("checkpoint")
+    if not isinstance(target, str):
+        raise VideoNLError(f"{source}: {name} needs a model or a checkpoint")
+    return Entry(target, name, _table(table.get("options") or {}, source=f"{source}: {name}"))
+
+
+def _table(value: object, *, source: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise VideoNLError(f"{source} must be a table of names and values, got {value!r}")
+    return dict(value)
+
+
+def _check(table: Mapping[str, Any], known: Iterable[str], *, source: str) -> None:
+    """Refuse unknown keys."""
+    names = list(known)
+    for key in table:
+        if key not in names:
+            near = get_close_matches(str(key), names, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it knows {', '.join(names)}"
+            raise VideoNLError(f"{source}: {key!r} is unknown; {hint}")
+
+
+def _merged(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """``base`` with the values of ``other``, table by table; an entry is replaced as a whole."""
+    merged = dict(base)
+    for key, value in other.items():
+        below = merged.get(key)
+        if key == "entries" and isinstance(below, dict) and isinstance(value, dict):
+            merged[key] = {**below, **value}
+        elif isinstance(below, dict) and isinstance(value, dict):
+            merged[key] = _merged(below, value)
+        else:
+            merged[key] = value
+    return merged
