@@ -40,7 +40,7 @@ _ARCS, _ARC = 8, math.radians(10)
 
 # As fractions of the frame: how far a body travels in a clip, its radius, and how near its place in
 # the middle of the clip may come to the border (half the travel, the radius and a little more).
-_TRAVEL, _RADIUS, _MARGIN = (0.26, 0.34), (0.08, 0.11), 0.29
+_TRAVEL, _RADIUS, _MARGIN = (0.26, 0.34), (0.09, 0.11), 0.29
 _MAX_DISTANCE = 0.50
 
 
@@ -163,9 +163,9 @@ def _looks(rng: np.random.Generator, size: int) -> dict[str, Any]:
     return {
         "radius": rng.uniform(*_RADIUS) * size,
         "shape": SHAPES[rng.integers(len(SHAPES))],
-        "luma": int(rng.integers(205, 236)),
-        "blue": int(128 + 60 * math.cos(hue)),
-        "red": int(128 + 60 * math.sin(hue)),
+        "luma": int(rng.integers(210, 236)),
+        "blue": int(128 + 40 * math.cos(hue)),
+        "red": int(128 + 40 * math.sin(hue)),
     }
 
 

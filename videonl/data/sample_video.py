@@ -11,7 +11,7 @@ from videonl.data.sample import FPS, Body, Scene
 
 _PAD = 4  # pixels around the picture, so that a body at the border needs no clipping
 _NOISE = 3.0  # standard deviation of the noise of a frame, in steps of luma
-_OCTAVES = ((4, 10.0), (8, 6.0), (16, 4.0), (32, 3.0))  # cells across, amplitude in steps of luma
+_OCTAVES = ((4, 9.0), (8, 5.0), (16, 3.0), (32, 2.0))  # cells across, amplitude in steps of luma
 
 
 def _cover(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarray:
@@ -68,8 +68,8 @@ def render_scene(scene: Scene, *, size: int, frames: int) -> np.ndarray:
     half = size // 2
     luma = np.empty((frames, size + 2 * _PAD, size + 2 * _PAD, 1), np.float32)
     chroma = np.empty((frames, half + 2 * _PAD, half + 2 * _PAD, 2), np.float32)
-    luma[...] = np.pad(rng.uniform(95, 145) + _texture(rng, size), _PAD, mode="edge")[..., None]
-    tints = [rng.uniform(118, 138) + 0.3 * _texture(rng, half) for _ in range(2)]
+    luma[...] = np.pad(rng.uniform(60, 100) + _texture(rng, size), _PAD, mode="edge")[..., None]
+    tints = [rng.uniform(120, 136) + 0.2 * _texture(rng, half) for _ in range(2)]
     chroma[...] = np.stack([np.pad(tint, _PAD, mode="edge") for tint in tints], axis=-1)
     for body in scene.bodies:
         _paint(luma, body, 1.0, (body.luma,))
