@@ -44,6 +44,7 @@ def test_convert_loads_back_exactly(tmp_path, hub_file, capsys):
     assert about["preprocessing"]["mean"] == [0.45, 0.45, 0.45]
     assert len(about["provenance"]["sha256"]) == 64
     assert about["provenance"]["url"].endswith("/I3D_8x8_R50.pyth")
+    assert target.stat().st_mode == (tmp_path / "out.json").stat().st_mode
     loaded = load_checkpoint(target)
     assert loaded.class_names == about["class_names"]
     for key, value in peer.state_dict().items():

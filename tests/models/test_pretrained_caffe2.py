@@ -1,6 +1,7 @@
 """The official format, with blobs of our own making and a network written out in plain torch."""
 
 import pickle
+import warnings
 
 import numpy as np
 import pytest
@@ -181,9 +182,14 @@ def test_the_graph_is_asked_for(tmp_path):
         load_checkpoint(written(tmp_path / "b.pkl", affine))
     renamed = tmp_path / "i3d_nonlocal_32x2_IN_pretrain_400k.pkl"
     path.rename(renamed)
-    loaded = load_checkpoint(renamed)
+    with pytest.warns(UserWarning, match="taken from the file name"):
+        loaded = load_checkpoint(renamed)
     assert loaded.model.config["options"]["preset"] == "official_32x2"
-    assert "this is the file name of official/i3d_nl_32x2" in str(loaded.report)
+    assert "which is that of official/i3d_nl_32x2" in str(loaded.report)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        told = load_checkpoint(renamed, options={"preset": "official_8x8"})
+    assert told.model.config["options"]["preset"] == "official_8x8"
     assert "CC BY-NC 4.0" in loaded.provenance["licence"]
 
 

@@ -1,5 +1,6 @@
 """A published checkpoint into a network: by the network's name, or by what the file holds."""
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,13 +9,19 @@ from torch import nn
 
 from videonl.errors import CheckpointError, VideoNLError
 from videonl.layers import NonLocalBlock
+from videonl.models.presets import PRESETS
 from videonl.models.pretrained.container import Content, read_content
 from videonl.models.pretrained.families import translate
 from videonl.models.pretrained.geometry import name_of
 from videonl.models.pretrained.inflation import inflate
 from videonl.models.pretrained.labels import kinetics400
 from videonl.models.pretrained.own import OwnCheckpoint, read_own
-from videonl.models.pretrained.published import clip_preprocessing, find_file, local_file
+from videonl.models.pretrained.published import (
+    Published,
+    clip_preprocessing,
+    find_file,
+    local_file,
+)
 from videonl.models.pretrained.report import LoadReport, fill
 from videonl.models.pretrained.translated import Translated, merge_options
 
@@ -117,19 +124,31 @@ def settle(translated: Translated, content: Content, options: Mapping[str, Any])
         content.path.name, family=translated.family, model=network_name(translated)[0]
     )
     if published is not None:
-        by_name = {**published.options}
-        clip = clip_preprocessing(published.clip)
-        if clip and translated.model_name is None:
-            by_name = merge_options(by_name, {"preprocessing": clip})
-        if by_name:
-            translated.options = merge_options(translated.options, by_name)
-            translated.notes.append(f"{by_name}: this is the file name of {published.name}")
+        answered = question is not None and question.answered(options)
+        apply_published(translated, published, content, ask_name=not answered)
     elif question is not None and is_open:
         raise CheckpointError(
             f"{content.path} ({translated.family}) does not say {question.about}; give "
             f"{question.option} to create_model, in load_checkpoint(options=...), or to "
             "`videonl convert SRC DST.safetensors --option NAME=VALUE`"
         )
+
+
+def apply_published(
+    translated: Translated, published: Published, content: Content, *, ask_name: bool
+) -> None:
+    """Take from a published file's name what is not in the file, and say so."""
+    found = dict(published.options) if ask_name else {}
+    if found:
+        note = f"{found} is taken from the file name, which is that of {published.name}"
+        translated.notes.append(note)
+        warnings.warn(f"{content.path}: {note}", stacklevel=2)
+    preset = PRESETS.get({**translated.options, **found}.get("preset", ""))
+    clip = clip_preprocessing(published.clip)
+    if preset is not None and not clip.items() <= preset.preprocessing.items():
+        found = merge_options({"preprocessing": clip}, found)
+        translated.notes.append(f"clips of {published.clip}, as {published.name} was trained with")
+    translated.options = merge_options(translated.options, found)
 
 
 def network_name(translated: Translated) -> tuple[str, dict[str, Any]]:

@@ -81,7 +81,10 @@ def write_safetensors(
     owned = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
     temporary = path.with_name(path.name + ".part")
     try:
+        temporary.touch()
+        mode = temporary.stat().st_mode  # what the user's umask gives; save_file makes it private
         save_file(owned, str(temporary), metadata=dict(metadata))
+        temporary.chmod(mode)
         temporary.replace(path)
     except OSError as error:
         raise CheckpointError(f"{path} can not be written ({error.strerror or error})") from None
