@@ -173,6 +173,54 @@ def test_resume_refuses_another_run(
     assert "not an output of videonl" in capsys.readouterr().err
 
 
+def test_an_interrupted_run_leaves_a_valid_file_to_resume(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from videonl.inference.predictor import Predictor
+
+    output, original, calls = tmp_path / "out.json", Predictor.view_probabilities, []
+
+    def interrupted(self: Predictor, *arguments: object, **named: object) -> object:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(self, *arguments, **named)
+
+    monkeypatch.setattr(Predictor, "view_probabilities", interrupted)
+    assert predict("in", "--views", "1x1", "--json", str(output)) == 130
+    assert len(json.loads(output.read_text())["predictions"]) == 1
+    monkeypatch.setattr(Predictor, "view_probabilities", original)
+    assert predict("in", "--views", "1x1", "--json", str(output), "--resume") == 0
+    assert len(json.loads(output.read_text())["predictions"]) == 3
+
+
+def test_output_that_can_not_be_written_is_known_at_once(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for option, name in (("--json", "in/a.mp4/x.json"), ("--csv", "in/a.mp4/x.csv")):
+        assert predict("in/a.mp4", "--views", "1x1", option, name) == 2
+        out, err = capsys.readouterr()
+        assert f"{name} can not be written" in err
+        assert out == ""
+
+
+def test_names_that_nobody_knows(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = str(write_checkpoint(tmp_path, class_names=None))
+    labels = tmp_path / "labels.txt"
+    labels.write_text("eins\nzwei\n\ndrei\n")
+    words = ["predict", "in/a.mp4", "--views", "1x1", "--quiet", "--checkpoint", path]
+    assert main(words) == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("class ")
+    assert "--labels" in err
+    assert main([*words, "--labels", str(labels)]) == 0
+    out, err = capsys.readouterr()
+    assert out.strip() in ("eins", "zwei", "drei")
+    assert err == ""
+
+
 def test_patterns_lists_and_names_with_a_dash(
     here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from tests.videos import write_video
+from videonl import Predictor, VideoClassifier, VideoDataModule
 from videonl.errors import VideoNLError
 from videonl.evaluation.compare import compare_models
 from videonl.evaluation.compare_entry import Entry
@@ -114,6 +115,32 @@ def test_a_folder_with_another_budget_is_refused(data: Path, folder: Path) -> No
         device="cpu",
     )  # fmt: skip
     assert "another budget" in str(found.rows[0].error)
+
+
+def test_testing_and_classifying_see_the_same_numbers(
+    data: Path, folder: Path, table: Comparison
+) -> None:
+    checkpoint = folder / "training" / "one" / "seed-0" / "last.ckpt"
+    predictor = Predictor.from_checkpoint(checkpoint, device="cpu")
+    classifier = VideoClassifier.load_from_checkpoint(checkpoint, weights_only=True).eval()
+    shape = {key: classifier.preprocessing[key] for key in ("frames", "stride", "crop")}
+    module = VideoDataModule(
+        str(data), **shape, short_side=classifier.preprocessing["short_side"], num_workers=0,
+        batch_size=6, views=(2, 3),
+    )  # fmt: skip
+    module.setup("test")
+    seen = 0
+    with torch.no_grad():
+        for batch in module.test_dataloader():
+            answers = classifier.predict_step(batch, 0)
+            for index, expected in zip(*answers.values(), strict=True):
+                path = module.records["test"][int(index)].path
+                prediction = predictor.predict(path, views=(2, 3))
+                found = dict(zip(prediction.classes, prediction.probabilities, strict=True))
+                names = classifier.class_names or []
+                assert [found[name] for name in names] == pytest.approx(expected.tolist(), abs=1e-5)
+                seen += 1
+    assert seen == 4
 
 
 def test_what_can_not_be_trained(data: Path, tmp_path: Path) -> None:

@@ -241,6 +241,8 @@ def main(argv: Sequence[str]) -> int:
         max_views_per_forward=arguments.max_views_per_forward,
         class_names=read_labels(arguments.labels) if arguments.labels else None,
     )
+    if predictor.class_names[0] == "class 0":
+        print("the checkpoint names no classes: give a file with --labels", file=sys.stderr)
     total = len(videos) + len(failures)
     skipped = classify(arguments, predictor, videos, failures)
     if skipped:

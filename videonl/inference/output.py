@@ -24,14 +24,24 @@ WRITE_SHARE = 0.05  # and at most this share of the time is spent on writing
 
 
 def write_atomically(path: Path, text: str) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    """Write a file so that a reader sees the old content or the new one, never a part.
+
+    Raises:
+        VideoNLError: the file can not be written there.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise VideoNLError(f"{path} can not be written ({error.strerror})") from error
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
             file.write(text)
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files
         os.replace(temporary, path)
+    except OSError as error:  # a full disk, or a folder of that name
+        os.unlink(temporary)
+        raise VideoNLError(f"{path} can not be written ({error.strerror})") from error
     except BaseException:
         os.unlink(temporary)
         raise
@@ -103,6 +113,8 @@ class JsonWriter(Writer):
         self._next_write = time.monotonic() + WRITE_EVERY
         if resume and path is not None and path.exists():
             self._take_up(path)
+        if path is not None:  # a place that can not be written is known now, not after hours
+            write_atomically(path, self._text())
 
     def _take_up(self, path: Path) -> None:
         try:

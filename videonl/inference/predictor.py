@@ -154,12 +154,21 @@ class Predictor:
 
         Returns:
             float64 (V, K) on the CPU.
+
+        Raises:
+            VideoNLError: the device has too little memory; names the remedy.
         """
         mean, std = self.preprocessing["mean"], self.preprocessing["std"]
         parts = []
         for chunk in frames.split(self.max_views_per_forward):
             clips = to_clips(chunk[None].to(self.device), mean=mean, std=std)[0]
-            parts.append(self.model(clips).double().softmax(1).cpu())
+            try:
+                parts.append(self.model(clips).double().softmax(1).cpu())
+            except torch.OutOfMemoryError as error:
+                raise VideoNLError(
+                    f"{len(chunk)} views at once do not fit into the memory of {self.device}; use "
+                    f"--max-views-per-forward {max(1, len(chunk) // 2)} or fewer, or --device cpu"
+                ) from error
             if on_views:
                 on_views(len(chunk))
         return torch.cat(parts)
