@@ -43,6 +43,7 @@ def build() -> nn.Module:
         rpn_pre_nms_top_n_train=100,
         rpn_post_nms_top_n_train=50,
         box_batch_size_per_image=16,
+        box_detections_per_img=5,
     )
     insert_non_local(net, {"backbone.body.layer3.4": {}})
     return net

@@ -53,6 +53,7 @@ def build() -> nn.Module:
         rpn_pre_nms_top_n_train=100,
         rpn_post_nms_top_n_train=50,
         box_batch_size_per_image=16,
+        box_detections_per_img=5,
     )
     in_head = {f"{HEAD}.{4 * pair + 3}": {} for pair in range(4)}
     insert_non_local(net, {"backbone.body.layer3.4": {}, **in_head})
