@@ -89,7 +89,7 @@ def encode_scene(scene: Scene, path: Path, *, size: int, frames: int) -> None:
     planes = render_scene(scene, size=size, frames=frames)
     path.parent.mkdir(parents=True, exist_ok=True)
     unfinished = path.with_suffix(".part")
-    options = {"preset": "superfast", "crf": "26", "threads": "1"}
+    options = {"preset": "superfast", "crf": "29", "threads": "1"}
     with av.open(str(unfinished), "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width = stream.height = size
