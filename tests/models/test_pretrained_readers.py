@@ -385,3 +385,22 @@ def test_heavy_i3d(tmp_path):
     assert torch.equal(logits(load_checkpoint(path).model), logits(model))
     with pytest.raises(CheckpointError, match=r"the file holds i3d_r50 .*inflation"):
         create_model("i3d_r50", pretrained=path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["slow_r50", "r2plus1d_r50", "x3d_m"])
+def test_hub_networks_at_published_test_size(tmp_path, name):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        import pytorchvideo.models.hub as hub
+
+        peer = randomise(getattr(hub, name)(pretrained=False, model_num_class=4))
+    path = saved(tmp_path / "a.pyth", {"model_state": peer.state_dict()})
+    model = create_model(name, pretrained=path).eval()
+    clip = torch.randn(1, 3, 16 if name != "slow_r50" else 8, 256, 256)
+    with torch.no_grad():
+        wanted = peer(clip)
+        # Some hub networks end in a softmax of every cell; ours give logits.
+        model.blocks[-1].activation = peer.blocks[-1].activation
+        found = model(clip)
+    assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max().clamp(min=1)

@@ -1,13 +1,14 @@
 """Plain networks to compare with, from PyTorchVideo and torchvision, under the same contract.
 
 Both libraries are imported when a network is made (never their transforms), and no weights are
-fetched. State-dict keys are the libraries' own. The head pools over the whole feature map, so that
-any clip size is taken; at the size that a network was made for, this is what it did before.
+fetched. State-dict keys are the libraries' own. Any clip size is taken: torchvision's heads pool
+over the whole feature map, PyTorchVideo's slide their window over a larger one and cut it to a
+smaller one.
 """
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from copy import deepcopy
 from importlib import import_module
 from typing import Any
@@ -38,6 +39,23 @@ def any_size_pool(pool: nn.MaxPool3d) -> MaxPool3d:
         for value in (pool.kernel_size, pool.stride, pool.padding)
     )
     return MaxPool3d(*triples)  # type: ignore[arg-type]
+
+
+class SlidingAvgPool3d(nn.Module):
+    """The average pool of a hub head: a window that slides, cut to maps that are smaller.
+
+    On a larger map every place of the window is a cell that is classified; the head averages
+    the cells afterwards, as the published networks do.
+    """
+
+    def __init__(self, kernel: Sequence[int]) -> None:
+        super().__init__()
+        self.kernel = tuple(kernel)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pool ``x`` (B, C, T, H, W) with stride 1."""
+        window = [min(k, size) for k, size in zip(self.kernel, x.shape[2:], strict=True)]
+        return F.avg_pool3d(x, window, stride=1)
 
 
 class Baseline(nn.Module, ABC):
@@ -94,7 +112,8 @@ class PyTorchVideoBaseline(Baseline):
         head.dropout = nn.Dropout(dropout)
         head.output_pool = nn.AdaptiveAvgPool3d(1)
         projected = hasattr(head.pool, "pre_conv")  # X3D pools between two convolutions
-        (head.pool if projected else head).pool = nn.AdaptiveAvgPool3d(1)
+        holder = head.pool if projected else head
+        holder.pool = SlidingAvgPool3d(holder.pool.kernel_size)
         super().__init__(classifier=f"blocks.{len(blocks) - 1}.proj", preprocessing=preprocessing)
         self.blocks: nn.ModuleList = blocks
 
