@@ -9,16 +9,20 @@ from videonl.layers.affinity import (
     Gaussian,
 )
 from videonl.layers.block import NonLocalBlock
+from videonl.layers.channel_attention import ChannelAttention
 from videonl.layers.insertion import insert_non_local, remove_non_local
+from videonl.layers.operation import NonLocalOperation
 
 __all__ = [
     "AFFINITIES",
     "Affinity",
+    "ChannelAttention",
     "Concatenation",
     "DotProduct",
     "EmbeddedGaussian",
     "Gaussian",
     "NonLocalBlock",
+    "NonLocalOperation",
     "insert_non_local",
     "remove_non_local",
 ]

@@ -177,15 +177,20 @@ class Concatenation(Affinity):
         self.weight = nn.Parameter(torch.empty(2 * inner_channels))
         nn.init.normal_(self.weight, std=0.01)
 
+    def _halves(self, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+        """The parts of w_f that multiply θ and φ, each (C,)."""
+        first, second = self.weight.to(dtype).split(self.inner_channels)
+        return first, second
+
     def weights(self, queries: Tensor, keys: Tensor) -> Tensor:
         """ReLU(a_i + b_j) / M, where w_fᵀ[θ_i, φ_j] = a_i + b_j -> (B, N, M)."""
-        query_weight, key_weight = self.weight.split(self.inner_channels)
+        query_weight, key_weight = self._halves(queries.dtype)
         a, b = queries @ query_weight, keys @ key_weight
         return torch.relu(a[:, :, None] + b[:, None, :]) / keys.shape[1]
 
     def fast(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
         """Sort the keys once, take prefix sums, look each query up."""
-        query_weight, key_weight = self.weight.split(self.inner_channels)
+        query_weight, key_weight = self._halves(values.dtype)
         return pair_relu_sum(queries @ query_weight, keys @ key_weight, values / keys.shape[1])
 
     def fast_block(
@@ -193,7 +198,7 @@ class Concatenation(Affinity):
     ) -> Tensor:
         """θ and φ act through one scalar per position; W_z acts on the M values, not the N sums."""
         assert out.weight is not None
-        query_weight, key_weight = self.weight.split(self.inner_channels)
+        query_weight, key_weight = self._halves(values.dtype)
         values = linear_rows(values / values.shape[1], out.weight, channels_first=False)
         y = pair_relu_sum(
             queries.dot(query_weight),

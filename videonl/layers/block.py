@@ -9,7 +9,10 @@ from torch import Tensor, nn
 
 from videonl.layers.affinity import Affinity, Projection, resolve_affinity
 from videonl.layers.attention_row import attention_row
+from videonl.layers.blockwise import blockwise_sum
+from videonl.layers.channel_attention import ChannelAttention
 from videonl.layers.choice import fast_is_cheaper
+from videonl.layers.fan_out import fan_out
 from videonl.layers.positions import (
     ATTEND,
     join_groups,
@@ -21,7 +24,7 @@ from videonl.layers.positions import (
     to_map,
     to_rows,
 )
-from videonl.layers.rows import is_channels_first, linear_rows
+from videonl.layers.rows import has_only_finite, in_eager_cpu, is_channels_first, linear_rows
 
 IMPLEMENTATIONS = ("auto", "fast", "reference")
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -49,6 +52,8 @@ class NonLocalBlock(nn.Module):
         zero_init: zero the scale and shift of the norm (or W_z, if there is no norm).
         temporal_groups: cut time into this many groups; attention stays within a group.
         attend: "spacetime", "space" (within a frame) or "time" (within a place), Table 2d.
+        channel_attention: add DANet's channel attention, zero-initialised
+            (:class:`~videonl.layers.channel_attention.ChannelAttention`).
         implementation: "reference" builds the N x M matrix, "fast" never does, both are exact;
             "auto" takes the cheaper one.
 
@@ -74,6 +79,7 @@ class NonLocalBlock(nn.Module):
         zero_init: bool = True,
         temporal_groups: int = 1,
         attend: str = "spacetime",
+        channel_attention: bool = False,
         implementation: str = "auto",
     ) -> None:
         super().__init__()
@@ -89,6 +95,11 @@ class NonLocalBlock(nn.Module):
             raise ValueError(f"temporal_groups and attend='time' need dim=3, got dim={dim}.")
         affinity_class = resolve_affinity(affinity)
         inner = max(1, in_channels // 2) if inner_channels is None else inner_channels
+        if min(in_channels, inner, temporal_groups) < 1:
+            raise ValueError(
+                f"in_channels={in_channels}, inner_channels={inner} and "
+                f"temporal_groups={temporal_groups} must be at least 1."
+            )
         self.in_channels = in_channels
         self.inner_channels = inner
         self.dim = dim
@@ -105,6 +116,7 @@ class NonLocalBlock(nn.Module):
         self.affinity = affinity_class(inner, use_scale=use_scale)
         self.out = convolution(inner, in_channels, 1, bias=out_bias)
         self.norm = make_norm(norm, in_channels, dim)
+        self.channel = ChannelAttention() if channel_attention else None
         self.reset_parameters(zero_init=zero_init)
 
     @torch.no_grad()
@@ -118,11 +130,12 @@ class NonLocalBlock(nn.Module):
                     nn.init.zeros_(convolution.bias)
         if not zero_init:
             return
-        scale = getattr(self.norm, "weight", None)
-        last = self.out if scale is None else self.norm
-        for parameter in (last.weight, getattr(last, "bias", None)):
-            if parameter is not None:
-                parameter.zero_()
+        scaled = isinstance(getattr(self.norm, "weight", None), Tensor)
+        last: nn.Module = self.norm if self.norm is not None and scaled else self.out
+        for name in ("weight", "bias"):
+            parameter = getattr(last, name, None)
+            if isinstance(parameter, Tensor):
+                nn.init.zeros_(parameter)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) -> the same shape."""
@@ -131,9 +144,11 @@ class NonLocalBlock(nn.Module):
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             # One dtype throughout: the hand-written backward passes do not cast.
             with torch.autocast(device, enabled=False):
-                z = self._transform(x.to(torch.get_autocast_dtype(device)))
+                z, _ = self._transform(x.to(torch.get_autocast_dtype(device)))
         else:
-            z = self._transform(x)
+            z, x = self._transform(x)
+        if self.channel is not None:
+            x = x + self.channel(x)
         if self.norm is None:
             return x + z
         z = self.norm(z)
@@ -163,11 +178,11 @@ class NonLocalBlock(nn.Module):
             f"implementation={self.implementation}"
         )
 
-    def _transform(self, x: Tensor) -> Tensor:
-        """W_z y, before the norm and the residual: (B, C, *spatial) -> the same shape."""
+    def _transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """W_z y, before the norm and the residual, and the x to add: both (B, C, *spatial)."""
         kernel = self.pool_kernel
-        early = kernel is not None and self.subsample_position == "before"
-        source = pool(x, kernel) if kernel is not None and early else x
+        early = self.subsample_position == "before"
+        x, residual, source = fan_out(x, kernel if early else None)
         late = None if early else kernel
         queries = self._embed("theta", x)
         keys = self._embed("phi", source, late)
@@ -175,7 +190,12 @@ class NonLocalBlock(nn.Module):
         rows = self._grouped(x)
         fast = self._takes_fast(rows.shape[1], values.shape[1])
         out = self._linear("out", x)
-        if fast and out is not None:
+        if fast and in_eager_cpu(x) and not has_only_finite(x):
+            # Another order of the sums makes an inf where the paper's order makes a NaN.
+            weights = self.affinity.weights
+            y = blockwise_sum(weights, queries.compute(), keys.compute(), values)
+            y = y if out is None else linear_rows(y, *out)
+        elif fast and out is not None:
             y = self.affinity.fast_block(queries, keys, values, Projection(rows, *out))
         else:
             form = self.affinity.fast if fast else self.affinity.reference
@@ -184,7 +204,7 @@ class NonLocalBlock(nn.Module):
                 y = linear_rows(y, *out, channels_first=is_channels_first(rows))
         spatial = tuple(x.shape[2:])
         z = to_map(join_groups(y, spatial, batch=x.shape[0], attend=self.attend), spatial)
-        return self.out(z) if out is None else z
+        return (self.out(z) if out is None else z), residual
 
     def _embed(self, name: str, x: Tensor, kernel: tuple[int, ...] | None = None) -> Projection:
         """θ, φ or g of x, pooled by ``kernel``, as grouped rows; not computed yet where it can."""

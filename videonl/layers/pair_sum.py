@@ -114,12 +114,14 @@ class _PairReluSum(Function):
         first, reach = _look_up(a, ordered)
         batch, count = a.shape
         out = empty_rows(batch, count, values.shape[2], values, first=channels_first)
+        room, other = sums.new_empty(2, min(count, _ROWS), values.shape[2])
         for i in range(batch):
             for start in range(0, count, _ROWS):
                 part = slice(start, start + _ROWS)
                 k = first[i, part]
-                rows = sums[i].index_select(0, k).mul_(reach[i, part, None])
-                out[i, part] = rows.add_(moments[i].index_select(0, k))
+                rows = torch.index_select(sums[i], 0, k, out=room[: len(k)])
+                rest = torch.index_select(moments[i], 0, k, out=other[: len(k)])
+                out[i, part] = rest.addcmul_(rows, reach[i, part, None])
         ctx.save_for_backward(values, ordered, order, sums, first, reach)
         return out
 
@@ -133,14 +135,17 @@ class _PairReluSum(Function):
         plain = torch.zeros(batch, ordered.shape[1] + 1, channels, dtype=wide)
         weighted = torch.zeros_like(plain)
         grad_a = torch.empty_like(reach)
+        room = sums.new_empty(min(count, _ROWS), channels)
+        broad = plain.new_empty(min(count, _ROWS), channels)
         for i in range(batch):
             for start in range(0, count, _ROWS):
                 part = slice(start, start + _ROWS)
-                rows, k = grad[i, part].contiguous(), first[i, part]
-                grad_a[i, part] = sums[i].index_select(0, k).mul_(rows).sum(1)
-                rows = rows.to(wide)
+                k = first[i, part]
+                rows = broad[: len(k)].copy_(grad[i, part])
                 plain[i].index_add_(0, k, rows)
-                weighted[i].index_add_(0, k, rows * reach[i, part, None].to(wide))
+                weighted[i].index_add_(0, k, rows.mul_(reach[i, part, None]))
+                rows = torch.index_select(sums[i], 0, k, out=room[: len(k)])
+                grad_a[i, part] = rows.mul_(grad[i, part]).sum(1)
         plain = _running_sum(plain[:, :-1], reverse=False)
         weighted = weighted[:, :-1]
         weighted[:, 1:] += _gaps(ordered, wide) * plain[:, :-1]

@@ -46,6 +46,12 @@ def pool(x: Tensor, kernel: tuple[int, ...]) -> Tensor:
     return _POOLS[x.dim() - 2](x, kernel)
 
 
+def pool_with_index(x: Tensor, kernel: tuple[int, ...]) -> tuple[Tensor, Tensor]:
+    """:func:`pool`, and for every maximum its flat position among the spatial positions."""
+    pooled, index = _POOLS[x.dim() - 2](x, kernel, return_indices=True)
+    return pooled, index
+
+
 def pooled_shape(spatial: tuple[int, ...], kernel: tuple[int, ...] | None) -> tuple[int, ...]:
     """The spatial shape after :func:`pool`."""
     if kernel is None:
@@ -54,12 +60,20 @@ def pooled_shape(spatial: tuple[int, ...], kernel: tuple[int, ...] | None) -> tu
 
 
 def to_rows(x: Tensor) -> Tensor:
-    """(B, C, *spatial) -> (B, N, C), a view; contiguous if x is channels-last."""
+    """(B, C, *spatial) -> (B, N, C), a view; contiguous if x is channels-last.
+
+    The order of the steps matters: it keeps the strides of the gradient canonical also for
+    B = 1, without which batch norm and pooling fall back to a path five times as slow.
+    """
+    if x.stride(1) == 1:
+        return x.movedim(1, -1).flatten(1, -2)
     return x.flatten(2).transpose(1, 2)
 
 
 def to_map(rows: Tensor, spatial: tuple[int, ...]) -> Tensor:
-    """(B, N, C) -> (B, C, *spatial), a view."""
+    """(B, N, C) -> (B, C, *spatial), a view; channels-last if the rows are contiguous."""
+    if rows.stride(2) == 1:
+        return rows.unflatten(1, spatial).movedim(-1, 1)
     return rows.transpose(1, 2).unflatten(2, spatial)
 
 
@@ -79,6 +93,8 @@ def join_groups(rows: Tensor, spatial: tuple[int, ...], *, batch: int, attend: s
     if attend == "time":
         frames, places = spatial[0], math.prod(spatial[1:])
         rows = rows.reshape(batch, places, frames, -1).transpose(1, 2)
+    elif rows.shape[0] == batch:
+        return rows
     return rows.reshape(batch, math.prod(spatial), -1)
 
 

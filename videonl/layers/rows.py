@@ -10,13 +10,19 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import Function, once_differentiable
 
 
 def in_eager_cpu(x: Tensor) -> bool:
     """Whether the hand-written forward and backward run; elsewhere plain operators are traced."""
-    return x.device.type == "cpu" and not torch.compiler.is_compiling()
+    traced = torch.compiler.is_compiling() or torch.jit.is_tracing()
+    return x.device.type == "cpu" and type(x) in (Tensor, nn.Parameter) and not traced
+
+
+def has_only_finite(x: Tensor) -> bool:
+    """Whether no value is NaN or infinite; only ever asked where the answer costs no waiting."""
+    return bool(x.detach().sum(dtype=torch.promote_types(x.dtype, torch.float32)).isfinite())
 
 
 def is_channels_first(rows: Tensor) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -43,21 +44,16 @@ class _SoftmaxSum(Function):
 
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        batch, count, _ = q.shape
-        keys = k.shape[1]
-        rows = max(1, _ENTRIES // keys)
-        out = v.new_empty(batch, count, v.shape[2])
-        log_sum = v.new_empty(batch, count, 1)
-        for i in range(batch):
-            kt = k[i].t() * scale
-            for start in range(0, count, rows):
-                part = slice(start, start + rows)
-                s = torch.mm(q[i, part], kt)
+        out = v.new_empty(q.shape[0], q.shape[1], v.shape[2])
+        log_sum = v.new_empty(q.shape[0], q.shape[1], 1)
+        room = _room(q, k)
+        for i in range(q.shape[0]):
+            scaled = k[i].t() * scale
+            for part in _parts(q.shape[1], len(room)):
+                s = torch.mm(q[i, part], scaled, out=room[: q[i, part].shape[0]])
                 top = s.amax(1, keepdim=True)
-                s.sub_(top).exp_()
-                total = s.sum(1, keepdim=True)
-                torch.mm(s, v[i], out=out[i, part])
-                out[i, part].div_(total)
+                total = s.sub_(top).exp_().sum(1, keepdim=True)
+                torch.mm(s, v[i], out=out[i, part]).div_(total)
                 log_sum[i, part] = top.add_(total.log_())
         ctx.save_for_backward(q, k, v, out, log_sum)
         ctx.scale = scale
@@ -67,20 +63,28 @@ class _SoftmaxSum(Function):
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         q, k, v, out, log_sum = ctx.saved_tensors
-        scale: float = ctx.scale
-        batch, count, _ = q.shape
-        rows = max(1, _ENTRIES // k.shape[1])
-        grad_q = torch.empty_like(q)
-        grad_k = torch.zeros_like(k)
-        grad_v = torch.zeros_like(v)
-        inner = (grad * out).sum(2, keepdim=True)
-        for i in range(batch):
-            kt = k[i].t() * scale
-            for start in range(0, count, rows):
-                part = slice(start, start + rows)
-                p = torch.mm(q[i, part], kt).sub_(log_sum[i, part]).exp_()
-                grad_v[i].addmm_(p.t(), grad[i, part])
-                p.mul_(torch.mm(grad[i, part], v[i].t()).sub_(inner[i, part]))
-                torch.mm(p, kt.t(), out=grad_q[i, part])
-                grad_k[i].addmm_(p.t(), q[i, part], alpha=scale)
+        grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        room, other = _room(q, k), _room(q, k)
+        for i in range(q.shape[0]):
+            scaled = k[i].t() * ctx.scale
+            for part in _parts(q.shape[1], len(room)):
+                one_q, one_grad = q[i, part], grad[i, part]
+                p = torch.mm(one_q, scaled, out=room[: one_q.shape[0]])
+                p.sub_(log_sum[i, part]).exp_()
+                grad_v[i].addmm_(p.t(), one_grad)
+                inner = (one_grad * out[i, part]).sum(1, keepdim=True)
+                d = torch.mm(one_grad, v[i].t(), out=other[: one_q.shape[0]]).sub_(inner)
+                p.mul_(d)
+                torch.mm(p, scaled.t(), out=grad_q[i, part])
+                grad_k[i].addmm_(p.t(), one_q, alpha=ctx.scale)
         return grad_q, grad_k, grad_v, None
+
+
+def _room(q: Tensor, k: Tensor) -> Tensor:
+    """One block of the N x M matrix, allocated once: fresh memory costs as much as the exp."""
+    rows = min(q.shape[1], max(1, _ENTRIES // k.shape[1]))
+    return k.new_empty(rows, k.shape[1])
+
+
+def _parts(count: int, rows: int) -> Iterator[slice]:
+    return (slice(start, start + rows) for start in range(0, count, rows))
