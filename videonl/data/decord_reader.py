@@ -73,7 +73,9 @@ def read_with_decord(
         count = len(reader)
         if count != num_frames:
             raise VideoError(f"{path}: decord counts {count} frames, the file has {num_frames}")
-        frames: np.ndarray = reader.get_batch(wanted).asnumpy()
+        batch = reader.get_batch(wanted)
+        # Another library may have set decord's bridge for the whole process (pytorchvideo does).
+        frames = batch.asnumpy() if hasattr(batch, "asnumpy") else np.asarray(batch)
         del reader
     except (RuntimeError, IndexError, decord.DECORDError) as error:
         lines = str(error).strip().splitlines() or ["?"]

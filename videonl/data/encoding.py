@@ -142,7 +142,7 @@ class _Scaler:
                 frame, width, height, "yuv420p", dst_color_range=ColorRange.MPEG
             )
         rgb = self.reformatter.reformat(frame, width, height, "rgb24")
-        turned: np.ndarray = upright(rgb.to_ndarray(), frame)
+        turned = np.ascontiguousarray(upright(rgb.to_ndarray(), frame))
         return av.VideoFrame.from_ndarray(turned, "rgb24").reformat(format="yuv420p")
 
 

@@ -8,8 +8,11 @@ import numpy as np
 
 from videonl.data.container import Source, reason
 from videonl.data.frame_table import FrameTable
-from videonl.data.pictures import Pictures
+from videonl.data.pictures import Pictures, Stack
 from videonl.errors import VideoError
+
+# To an entry point this near, packets are read and dropped: cheaper than a seek.
+WALK = 64
 
 
 class TableError(Exception):
@@ -23,13 +26,16 @@ class PacketDecoder:
         self.source = source
         self.table = table
         self.pictures = pictures
+        self._packets: Iterator[Any] | None = None
+        self._position = 0  # in decoding order, of the packet that comes next
 
     def read(self, wanted: list[int], short_side: int | None) -> np.ndarray:
         """Frames ``wanted`` (sorted, unique) as uint8 (T, H, W, 3)."""
-        found: dict[int, np.ndarray] = {}
+        place = {int(self.table.frame_pts[index]): i for i, index in enumerate(wanted)}
+        stack = Stack(self.pictures, len(wanted), short_side)
         for start, frames in self._groups(wanted):
-            self._decode_group(start, frames, short_side, found)
-        return np.stack([found[index] for index in wanted])
+            self._decode_group(start, frames, place, stack)
+        return stack.array()
 
     def _groups(self, wanted: list[int]) -> list[tuple[int, list[int]]]:
         """(where to start, frames) for every stretch that one decoding run covers.
@@ -48,14 +54,12 @@ class PacketDecoder:
         return groups
 
     def _decode_group(
-        self, start: int, frames: list[int], short_side: int | None, found: dict[int, np.ndarray]
+        self, start: int, frames: list[int], place: dict[int, int], stack: Stack
     ) -> None:
-        table = self.table
-        missing = {int(table.frame_pts[i]): i for i in frames}
-        last = int(table.frame_packet[frames].max())
-        context = self.source.stream.codec_context
+        missing = {int(self.table.frame_pts[i]): i for i in frames}
+        last = int(self.table.frame_packet[frames].max())
         before: int | None = None
-        for frame in self._decoded(start, last, set(missing), context):
+        for frame in self._decoded(start, last, set(missing)):
             if frame.pts is None or (before is not None and frame.pts <= before):
                 raise TableError
             before = frame.pts
@@ -64,38 +68,60 @@ class PacketDecoder:
                 continue
             if frame.is_corrupt:
                 raise VideoError(f"{self.source.path}: frame {index} is damaged")
-            found[index] = self.pictures.array(frame, short_side)
-            if not missing:
-                return
-        raise TableError
+            stack.put(place[frame.pts], frame)
+        if missing:
+            raise TableError
 
-    def _decoded(self, start: int, last: int, wanted: set[int], context: Any) -> Iterator[Any]:
+    def _decoded(self, start: int, last: int, wanted: set[int]) -> Iterator[Any]:
         """Decode packets ``start`` to ``last``, then let the decoder hand out what it holds back.
 
         Pictures that nobody asked for and no other picture leans on are not decoded.
         """
-        packets = self._packets_from(start)
+        context = self.source.stream.codec_context
+        packet = self._go_to(start)
         skipping = False
-        for position in range(start, last + 1):
-            try:
-                packet = next(packets)
+        try:
+            while True:
                 unwanted = packet.pts not in wanted
                 if unwanted is not skipping:
                     context.skip_frame = "NONREF" if unwanted else "DEFAULT"
                     skipping = unwanted
                 yield from packet.decode()
-            except StopIteration:
-                raise TableError from None
-            except (av.FFmpegError, OSError) as error:
-                raise VideoError(
-                    f"{self.source.path}: damaged at packet {position} of "
-                    f"{len(self.table.packets)} ({reason(error)})"
-                ) from error
-        context.skip_frame = "DEFAULT"
-        try:
+                if self._position > last:
+                    break
+                packet = self._next()
+            context.skip_frame = "DEFAULT"
             yield from context.decode(None)
         except (av.FFmpegError, OSError) as error:
-            raise VideoError(f"{self.source.path}: {reason(error)}") from error
+            self._packets = None
+            raise VideoError(
+                f"{self.source.path}: damaged at packet {self._position - 1} of "
+                f"{len(self.table.packets)} ({reason(error)})"
+            ) from error
+
+    def _next(self) -> Any:
+        assert self._packets is not None
+        packet = next(self._packets, None)
+        if packet is None:
+            raise TableError
+        self._position += 1
+        return packet
+
+    def _go_to(self, start: int) -> Any:
+        """The packet at decoding position ``start``, with a fresh decoder."""
+        if self._packets is not None and 0 <= start - self._position <= WALK:
+            while self._position < start:
+                self._next()
+            self.source.stream.codec_context.flush_buffers()
+        else:
+            self._packets = self._packets_from(start)
+            self._position = start
+        self.source.stream.codec_context.skip_frame = "DEFAULT"
+        packet = self._next()
+        info = self.table.packets[start]
+        if (packet.pts, packet.dts) != (info.pts, info.dts):
+            raise TableError
+        return packet
 
     def _packets_from(self, start: int) -> Iterator[Any]:
         """Demux from the packet at decoding position ``start``, whatever the seek does."""
@@ -124,7 +150,6 @@ class PacketDecoder:
                 position += 1
             if packet is None or (packet.pts, packet.dts) != (info.pts, info.dts):
                 continue
-            self.source.stream.codec_context.skip_frame = "DEFAULT"
             return _chain(packet, packets)
         raise TableError
 

@@ -71,6 +71,28 @@ class Pictures:
         return np.stack([_view(rgb) for rgb in scaled])
 
 
+class Stack:
+    """Frames of one read, each copied once, into its place."""
+
+    def __init__(self, pictures: Pictures, count: int, short_side: int | None) -> None:
+        self.pictures = pictures
+        self.count = count
+        self.short_side = short_side
+        self._frames: np.ndarray | None = None
+
+    def put(self, place: int, frame: Any) -> None:
+        """Convert a decoded frame to be number ``place`` of the result."""
+        picture = self.pictures.array(frame, self.short_side)
+        if self._frames is None:
+            self._frames = np.empty((self.count, *picture.shape), np.uint8)
+        self._frames[place] = picture
+
+    def array(self) -> np.ndarray:
+        """uint8 (T, H, W, 3)."""
+        assert self._frames is not None
+        return self._frames
+
+
 def _view(rgb: Any) -> np.ndarray:
     """The pixels of an rgb24 frame, (H, W, 3), without a copy."""
     plane = rgb.planes[0]
@@ -79,8 +101,11 @@ def _view(rgb: Any) -> np.ndarray:
 
 
 def upright(picture: np.ndarray, frame: Any) -> np.ndarray:
-    """Apply the rotation the file asks for, in steps of 90 degrees; other angles are ignored."""
+    """Apply the rotation the file asks for, in steps of 90 degrees; other angles are ignored.
+
+    The result is a view.
+    """
     angle = frame.rotation  # counter-clockwise degrees
-    if angle % 90:
-        return picture.copy()
-    return np.ascontiguousarray(np.rot90(picture, angle // 90 % 4))
+    if angle % 360 == 0 or angle % 90:
+        return picture
+    return np.rot90(picture, angle // 90 % 4)

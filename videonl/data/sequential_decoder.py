@@ -7,7 +7,7 @@ import av
 import numpy as np
 
 from videonl.data.container import Source, open_source, reason
-from videonl.data.pictures import Pictures
+from videonl.data.pictures import Pictures, Stack
 from videonl.errors import VideoError
 
 # Decoded frames are kept (in their own pixel format) up to this size, so that counting and reading
@@ -61,19 +61,20 @@ class SequentialDecoder:
 
     def read(self, wanted: list[int], short_side: int | None) -> np.ndarray:
         """Frames ``wanted`` (sorted, unique) as uint8 (T, H, W, 3)."""
+        stack = Stack(self.pictures, len(wanted), short_side)
         if self._kept is not None:
-            chosen = [(i, self._kept[i]) for i in wanted]
-            return np.stack([self._array(i, frame, short_side) for i, frame in chosen])
-        remaining = set(wanted)
-        found = []
+            for place, index in enumerate(wanted):
+                self._put(stack, place, index, self._kept[index])
+            return stack.array()
+        places = {index: place for place, index in enumerate(wanted)}
         for index, frame in enumerate(self._frames()):
-            if index in remaining:
-                found.append(self._array(index, frame, short_side))
-                if len(found) == len(wanted):
-                    return np.stack(found)
+            if index in places:
+                self._put(stack, places[index], index, frame)
+                if index == wanted[-1]:
+                    return stack.array()
         raise VideoError(f"{self.source.path}: the file changed while it was read")
 
-    def _array(self, index: int, frame: Any, short_side: int | None) -> np.ndarray:
+    def _put(self, stack: Stack, place: int, index: int, frame: Any) -> None:
         if frame.is_corrupt:
             raise VideoError(f"{self.source.path}: frame {index} is damaged")
-        return self.pictures.array(frame, short_side)
+        stack.put(place, frame)
