@@ -230,6 +230,7 @@ def test_files_hold_the_same_figures(tmp_path: Path, data: Path, checkpoints: li
     endings = ("json", "csv", "md", "html", "png")
     assert names == [f"compare.{ending}" for ending in endings]
     content = json.loads(files[0].read_text())
+    assert content["protocol"]["inputs"] == ["4x16x16"]
     environment = content["protocol"]["environment"]
     for key in ("processor", "threads", "versions", "device", "cores"):
         assert environment[key]

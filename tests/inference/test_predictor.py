@@ -174,6 +174,18 @@ def test_class_names_come_from_the_checkpoint_or_the_user(tmp_path: Path) -> Non
     assert Predictor.from_checkpoint(without).class_names == ["class 0", "class 1", "class 2"]
 
 
+def test_folder_of_a_run_means_its_best_checkpoint(tmp_path: Path, checkpoint: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"neither best\.ckpt nor last\.ckpt"):
+        Predictor.from_checkpoint(tmp_path)
+    loaded = load_checkpoint(checkpoint)
+    about = {**loaded.model.config, "class_names": NAMES, "preprocessing": PREPROCESSING}
+    state = {f"net.{key}": value for key, value in loaded.model.state_dict().items()}
+    for name in ("last.ckpt", "best.ckpt"):
+        content = {"hyper_parameters": {**about, "videonl_version": "0"}, "state_dict": state}
+        torch.save(content, tmp_path / name)
+        assert Predictor.from_checkpoint(tmp_path).about["checkpoint"] == name
+
+
 def test_bad_checkpoint_and_device(tmp_path: Path, checkpoint: Path) -> None:
     with pytest.raises(CheckpointError, match=r"missing\.ckpt"):
         Predictor.from_checkpoint(tmp_path / "missing.ckpt")

@@ -66,7 +66,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
         "--checkpoint",
         metavar="CKPT",
         required=True,
-        help="a .ckpt of train.py, a .safetensors, or a published checkpoint",
+        help="a .ckpt of train.py or its run's folder, a .safetensors, a published checkpoint",
     )
     parser.add_argument(
         "--top-k", type=positive, default=5, metavar="K", help="classes to show (default: 5)"

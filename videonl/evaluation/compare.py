@@ -91,7 +91,7 @@ def compare_models(
     wanted = [parse_entry(entry) if isinstance(entry, str) else entry for entry in entries]
     rows = [Row(name) for name in row_names(wanted)]
     report = on_progress or _silent
-    protocol = _protocol(place, clip, views, rounds=rounds, batch_size=batch_size)
+    protocol = _protocol(place, views, rounds=rounds, batch_size=batch_size)
     if train is not None:
         if data is None or folder is None:
             raise VideoNLError("to train needs a data set (--data) and a folder (--out)")
@@ -106,6 +106,7 @@ def compare_models(
     for row in rows:
         row.views = views
     made = _make_all(wanted, rows, videos, clip=clip, num_classes=classes, device=place)
+    protocol["inputs"] = sorted({row.input for row in rows if row.input})
     if videos is not None:
         protocol["data"] = _test_all(rows, made, videos, report)
     if rounds:
@@ -227,7 +228,6 @@ def _time_all(
 
 def _protocol(
     device: torch.device,
-    clip: tuple[int, int],
     views: tuple[int, int],
     *,
     rounds: int,
@@ -236,7 +236,6 @@ def _protocol(
     """What a reader needs to judge the figures, or to measure them again."""
     return {
         "convention": CONVENTION,
-        "clip": f"{clip[0]}x{clip[1]}",
         "views": f"{views[0]}x{views[1]}",
         "timing": {
             "rounds": rounds,

@@ -34,9 +34,9 @@ class Entry:
 
     @property
     def is_checkpoint(self) -> bool:
-        """Whether the target is a file, or published weights (``official/...``), not a network."""
+        """Whether it is a file, a run's folder or published weights, not a network's name."""
         target = self.target
-        return Path(target).is_file() or "/" in target or target.lower().endswith(WEIGHTS)
+        return Path(target).exists() or "/" in target or target.lower().endswith(WEIGHTS)
 
 
 def parse_entry(text: str) -> Entry:
@@ -70,7 +70,11 @@ def row_names(entries: Sequence[Entry]) -> list[str]:
 
 
 def _short(target: str, depth: int = 1) -> str:
-    return "/".join(Path(target).parts[-depth:]) if target.endswith(WEIGHTS) else target
+    return (
+        "/".join(Path(target).parts[-depth:])
+        if Path(target).exists() or target.endswith(WEIGHTS)
+        else target
+    )
 
 
 @dataclass

@@ -106,9 +106,11 @@ def notes(comparison: Comparison) -> list[str]:
     if data:
         bad = len(data["unreadable"])
         missing = f" ({bad} can not be read and count as wrong)" if bad else ""
+        single = any(row.top1 and not row.group for row in comparison.rows)
+        interval = f"; [] = {data['interval']}" if single else ""
         lines.append(
             f"Accuracy: {data['videos']} videos of {data['root']} ({data['split']}){missing}, "
-            f"{protocol['views']} views, softmax averaged; [] = {data['interval']}."
+            f"{protocol['views']} views, softmax averaged{interval}."
         )
     trained = protocol.get("training")
     if trained:

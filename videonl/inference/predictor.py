@@ -20,6 +20,7 @@ from videonl.data.video import open_video
 from videonl.data.views import Views, read_views
 from videonl.errors import VideoError, VideoNLError
 from videonl.inference.ahead import Ahead
+from videonl.inference.checkpoint_of import checkpoint_of
 from videonl.inference.device import choose_device
 from videonl.inference.labels import choose_names
 from videonl.inference.prediction import Clip, Failure, Prediction
@@ -48,7 +49,7 @@ class Predictor:
         about: what ``Prediction.model`` says: name, checkpoint, sha256.
 
     Raises:
-        VideoNLError: wrong number of class names, an unknown device.
+        VideoNLError: an unknown device, fewer than one view at a time.
     """
 
     def __init__(
@@ -91,7 +92,8 @@ class Predictor:
         """Make the network of a checkpoint, and everything that belongs to it.
 
         Args:
-            path: a ``.ckpt`` of ``train.py``, a ``.safetensors``, or a published checkpoint.
+            path: a ``.ckpt`` of ``train.py`` or the folder of its run, a ``.safetensors``, a
+                published checkpoint, or the name of published weights.
             device: see the class.
             decoder: see the class.
             max_views_per_forward: see the class.
@@ -103,6 +105,7 @@ class Predictor:
             VideoNLError: class names that do not fit.
         """
         place = choose_device(device)
+        path = checkpoint_of(path)
         loaded = load_checkpoint(path)
         names = choose_names(
             loaded.class_names,
