@@ -216,6 +216,17 @@ def test_training_speed_leaves_the_accuracy_alone(data: Path, checkpoints: list[
     assert timed.training["clips_per_second"] < timed.inference["clips_per_second"]
 
 
+def test_a_network_s_name_wins_over_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny_i3d").mkdir()
+    (tmp_path / "run").mkdir()
+    assert not Entry("tiny_i3d").is_checkpoint
+    assert not Entry("package.module:mynet_18").is_checkpoint
+    assert all(Entry(target).is_checkpoint for target in ("run", "official/i3d_8x8", "a.ckpt"))
+
+
 def test_row_names_are_short_and_each_once() -> None:
     texts = ["i3d_r50", "plain=i3d_r50", "a/best.ckpt", "b/best.ckpt", "x/c.ckpt", "i3d_r50"]
     names = row_names([parse_entry(text) for text in texts])

@@ -12,7 +12,7 @@ from videonl.data.class_order import normalised
 from videonl.errors import CheckpointError, VideoNLError
 from videonl.evaluation.cost import count_cost
 from videonl.inference.predictor import Predictor
-from videonl.models import create_model
+from videonl.models import create_model, list_models
 from videonl.models.registry import find_entry
 
 WEIGHTS = (".ckpt", ".safetensors", ".pt", ".pth", ".pyth", ".pkl", ".params")
@@ -36,6 +36,8 @@ class Entry:
     def is_checkpoint(self) -> bool:
         """Whether it is a file, a run's folder or published weights, not a network's name."""
         target = self.target
+        if target in list_models():  # even if the current folder holds something of that name
+            return False
         return Path(target).exists() or "/" in target or target.lower().endswith(WEIGHTS)
 
 

@@ -1,8 +1,11 @@
 """Which file is meant by ``--checkpoint``: a file, or the folder of a run."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from videonl.errors import CheckpointError
+from videonl.models.checkpoint import sha256
 
 OF_A_RUN = ("best.ckpt", "last.ckpt")  # the best is preferred
 
@@ -19,3 +22,10 @@ def checkpoint_of(path: str | Path) -> str | Path:
         if (Path(path) / name).is_file():
             return Path(path) / name
     raise CheckpointError(f"the folder {path} holds neither {' nor '.join(OF_A_RUN)}")
+
+
+def origin_of(path: str | Path, provenance: Mapping[str, Any]) -> dict[str, object]:
+    """Where weights come from: a file here, or published ones by their name."""
+    if Path(path).is_file():
+        return {"checkpoint": Path(path).name, "sha256": sha256(path)}
+    return {"checkpoint": str(path), "sha256": provenance.get("sha256")}

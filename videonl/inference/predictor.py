@@ -20,11 +20,11 @@ from videonl.data.video import open_video
 from videonl.data.views import Views, read_views
 from videonl.errors import VideoError, VideoNLError
 from videonl.inference.ahead import Ahead
-from videonl.inference.checkpoint_of import checkpoint_of
+from videonl.inference.checkpoint_of import checkpoint_of, origin_of
 from videonl.inference.device import choose_device
 from videonl.inference.labels import choose_names
 from videonl.inference.prediction import Clip, Failure, Prediction
-from videonl.models.checkpoint import load_checkpoint, sha256
+from videonl.models.checkpoint import load_checkpoint
 
 FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at
 BYTES_PER_INPUT = 64 * 4  # of activations per input value, about, for the networks of the paper
@@ -120,7 +120,7 @@ class Predictor:
             device=place,
             decoder=decoder,
             max_views_per_forward=max_views_per_forward,
-            about=_origin(path, loaded.provenance),
+            about=origin_of(path, loaded.provenance),
         )
 
     def protocol(self, views: tuple[int, int] = (10, 3)) -> dict[str, object]:
@@ -289,13 +289,6 @@ def views_that_fit(preprocessing: Mapping[str, Any]) -> int:
 def short_reason(error: Exception, path: str) -> str:
     """The message without the path that the reader sees beside it."""
     return str(error).removeprefix(f"{path}: ")
-
-
-def _origin(path: str | Path, provenance: Mapping[str, Any]) -> dict[str, object]:
-    """Where weights come from: a file here, or published ones by their name."""
-    if Path(path).is_file():
-        return {"checkpoint": Path(path).name, "sha256": sha256(path)}
-    return {"checkpoint": str(path), "sha256": provenance.get("sha256")}
 
 
 def _name(model: nn.Module) -> str:
