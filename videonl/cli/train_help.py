@@ -16,7 +16,7 @@ train.py COMMAND --help shows the usual options, --help_all every one."""
 
 COMMON = """\
 data
-  --data.root DIR              DIR/{train,val,test}/<class>/<video file>; the classes are its folders
+  --data.root DIR              DIR/{train,val,test}/<class>/<video>; the folders are the classes
   --data.frames N              frames per clip (default: what the network was made for)
   --data.stride N              step between them
   --data.short_side N          size to which the short side of a video is scaled

@@ -98,9 +98,15 @@ def fit(
         run_dir.mkdir(parents=True, exist_ok=True)
         (run_dir / CONFIG).write_text(config)
     print_facts(classifier, data, trainer, run_dir=run_dir if writing else None)
-    trainer.fit(
-        classifier, datamodule=data, ckpt_path=str(resume) if resume else None, weights_only=True
-    )
+    path = str(resume) if resume else None
+    try:
+        trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True)
+    except RuntimeError as error:
+        # A signal to the whole process group kills the decoding workers before the step has ended.
+        stop = next((c for c in trainer.callbacks if isinstance(c, GracefulStop)), None)  # type: ignore[attr-defined]
+        if stop is None or not stop.requested:
+            raise
+        raise stop.stopped() from error
     return result_of(trainer, checkpoints)
 
 

@@ -39,6 +39,10 @@ class ProgressLines(Callback):
         self.seconds = seconds
         self._printed = self._started = 0.0
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; resuming within an epoch does not start one."""
+        self._printed = self._started = time.monotonic()
+
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._printed = self._started = time.monotonic()
@@ -63,6 +67,10 @@ class ProgressLines(Callback):
 
 class EpochLines(Callback):
     """A line at the end of every epoch: losses, accuracies, clips per second, wait for data."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; resuming within an epoch does not start one."""
+        self._started = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
+import os
 import signal
 import sys
 import threading
@@ -36,14 +37,18 @@ class GracefulStop(Callback):
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
         self._signal = 0
+        self._process = 0
         self._previous: dict[int, Any] = {}
 
-    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over; only a main thread may."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Take the signals over, after Lightning did; only a main thread may."""
+        self._process = os.getpid()
         if threading.current_thread() is threading.main_thread():
             self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process:  # a decoding worker inherits this: the training decides
+            return
         if self._signal:
             self._restore()
             raise KeyboardInterrupt
@@ -71,10 +76,19 @@ class GracefulStop(Callback):
         if self._signal:
             self._stop()
 
-    def _stop(self) -> None:
+    @property
+    def requested(self) -> bool:
+        """Whether a signal came."""
+        return self._signal != 0
+
+    def stopped(self) -> TrainingStopped:
+        """The exception that says where the training can go on from."""
         last = self.checkpoints.last
         where = f"go on with --resume {last}" if last.exists() else "nothing was saved yet"
-        raise TrainingStopped(f"stopped; {where}", signum=self._signal)
+        return TrainingStopped(f"stopped; {where}", signum=self._signal)
+
+    def _stop(self) -> None:
+        raise self.stopped()
 
     def _restore(self) -> None:
         for number, handler in self._previous.items():

@@ -1,0 +1,66 @@
+"""A small data set and a small training for the tests of this room."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lightning.pytorch import seed_everything
+
+from tests.small_data import DATA, write_small_data
+from videonl.data.datamodule import VideoDataModule
+from videonl.training import VideoClassifier
+from videonl.training.fit import FitResult, fit
+
+RECIPE = {"optimizer": "adamw", "learning_rate": 0.003, "reference_batch": 2}
+OPTIONS = {"width": 8, "dropout": 0.2}
+QUIET = {"accelerator": "cpu", "enable_progress_bar": False, "log_every_n_steps": 1}
+
+
+@pytest.fixture(scope="session")
+def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_data(tmp_path_factory.mktemp("small"), test=2)
+
+
+def make_parts(
+    root: Path, *, recipe: dict[str, Any] | None = None, **data: Any
+) -> tuple[VideoClassifier, VideoDataModule]:
+    """A classifier and a data module, the same ones every time."""
+    seed_everything(0, verbose=False)
+    module = VideoDataModule(str(root), **{**DATA, **data})
+    module.setup("fit")
+    classifier = VideoClassifier(
+        "tiny_i3d_nl1",
+        num_classes=module.num_classes,
+        class_names=module.class_names,
+        options=OPTIONS,
+        preprocessing=module.preprocessing,
+        recipe={**RECIPE, **(recipe or {})},
+    )
+    return classifier, module
+
+
+@pytest.fixture
+def train(small_data: Path, tmp_path: Path) -> Callable[..., tuple[VideoClassifier, FitResult]]:
+    """Train for some epochs: train(epochs=2, recipe={...}, resume=PATH, folder="a")."""
+
+    def run(
+        *,
+        epochs: int = 2,
+        folder: str = "run",
+        recipe: dict[str, Any] | None = None,
+        trainer: dict[str, Any] | None = None,
+        data: dict[str, Any] | None = None,
+        **options: Any,
+    ) -> tuple[VideoClassifier, FitResult]:
+        classifier, module = make_parts(small_data, recipe=recipe, **(data or {}))
+        result = fit(
+            classifier,
+            module,
+            run_dir=tmp_path / folder,
+            trainer_options={**QUIET, "max_epochs": epochs, **(trainer or {})},
+            **options,
+        )
+        return classifier, result
+
+    return run

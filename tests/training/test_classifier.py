@@ -1,0 +1,138 @@
+"""The module: what it computes, what it keeps, what it refuses."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from videonl.errors import VideoNLError
+from videonl.training import VideoClassifier
+from videonl.training.ema import MovingAverage
+from videonl.training.finite import FiniteLoss, TrainingDiverged
+from videonl.training.loss import classification_loss
+from videonl.training.mixing import mix, one_hot, paste
+from videonl.training.randomness import step_seed
+
+PRIMITIVES = (str, int, float, bool, type(None))
+
+
+def make(**options: object) -> VideoClassifier:
+    torch.manual_seed(0)
+    return VideoClassifier("tiny_i3d_nl1", num_classes=3, options={"width": 8}, **options)
+
+
+def only_primitives(value: object) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and only_primitives(v) for k, v in value.items())
+    if isinstance(value, list):
+        return all(only_primitives(v) for v in value)
+    return type(value) in PRIMITIVES
+
+
+def test_hyper_parameters_are_primitives_and_rebuild_the_module() -> None:
+    model = make(class_names=["a", "b", "c"], class_weights=[1.0, 2.0, 1.0])
+    kept = dict(model.hparams)
+    assert only_primitives(kept)
+    assert {"name", "options", "class_names", "preprocessing", "videonl_version"} <= set(kept)
+    again = VideoClassifier(**kept)
+    assert again.state_dict().keys() == model.state_dict().keys()
+    assert dict(again.hparams) == kept
+
+
+def test_state_dict_has_the_network_and_nothing_else() -> None:
+    assert all(key.startswith("net.") for key in make().state_dict())
+
+
+def test_class_names_must_fit() -> None:
+    with pytest.raises(VideoNLError, match="2 class names"):
+        make(class_names=["a", "b"])
+
+
+def test_views_are_averaged_after_the_softmax_in_chunks() -> None:
+    model = make(views_per_forward=2).eval()
+    views = torch.randn(2, 3, 3, 4, 32, 32)
+    with torch.no_grad():
+        chunked = model.view_probabilities(views)
+        expected = torch.stack([model(video).double().softmax(1) for video in views])
+    assert chunked.dtype == torch.float64
+    assert chunked.shape == (2, 3, 3)
+    assert torch.allclose(chunked, expected, atol=1e-6)
+
+
+def test_evaluation_counts_views_videos_and_unread_files() -> None:
+    model = make().eval()
+    batch = {
+        "video": torch.randint(0, 255, (2, 3, 4, 32, 32, 3), dtype=torch.uint8),
+        "label": torch.tensor([0, 1]),
+        "missing": [(7, "bad.mp4", "no video")],
+    }
+    with torch.no_grad():
+        model.evaluate(batch)
+        empty = {"video": torch.zeros(0, 1, 1, 1, 1, 3, dtype=torch.uint8), "label": torch.zeros(0)}
+        model.evaluate({**empty, "missing": [(8, "worse.mp4", "empty")]})
+    assert model.eval_meter.scores().videos == 4
+    assert model.eval_meter.scores().unread == 2
+    assert model.clip_meter.scores().videos == 6 + 3
+
+
+def test_weighted_loss_is_torchs() -> None:
+    logits, labels = torch.randn(5, 3), torch.tensor([0, 1, 2, 1, 0])
+    weights = torch.tensor([1.0, 3.0, 0.5])
+    loss, losses = classification_loss(logits, one_hot(labels, 3), class_weights=weights)
+    assert torch.allclose(loss, F.cross_entropy(logits, labels, weight=weights))
+    assert losses.shape == (5,)
+    plain, _ = classification_loss(logits, one_hot(labels, 3), label_smoothing=0.1)
+    assert torch.allclose(plain, F.cross_entropy(logits, labels, label_smoothing=0.1))
+
+
+def test_mixing_keeps_probabilities_and_shares() -> None:
+    clips = torch.stack([torch.zeros(3, 2, 8, 8), torch.ones(3, 2, 8, 8)])
+    targets = one_hot(torch.tensor([0, 1]), 2)
+    torch.manual_seed(1)
+    mixed, soft = mix(clips, targets, mixup=0.4, cutmix=0.0)
+    assert torch.allclose(soft.sum(1), torch.ones(2))
+    assert mixed[0].mean().item() == pytest.approx(soft[0, 1].item(), abs=1e-5)
+    torch.manual_seed(1)
+    boxed, soft = mix(clips, targets, mixup=0.0, cutmix=1.0)
+    assert boxed[0].mean().item() == pytest.approx(soft[0, 1].item(), abs=1e-5)
+    same, kept = mix(clips, targets, mixup=0.0, cutmix=0.0)
+    assert same is clips
+    assert kept is targets
+    assert paste(clips, 1.0)[1] == 1.0
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_loss_that_is_not_finite_names_the_remedy(value: float) -> None:
+    guard = FiniteLoss()
+    guard.check(torch.tensor(1.0), step=1)
+    with pytest.raises(TrainingDiverged, match=r"step 2.*--recipe.learning_rate"):
+        guard.check(torch.tensor(value), step=2)
+
+
+def test_step_seeds_differ() -> None:
+    seeds = {step_seed(s, step=n, rank=r) for s in range(5) for n in range(200) for r in range(4)}
+    assert len(seeds) == 5 * 200 * 4
+    assert all(0 <= seed < 2**63 for seed in seeds)
+
+
+def test_moving_average_by_hand() -> None:
+    average = MovingAverage(0.5)
+    average.average = {"w": torch.tensor([0.0])}
+
+    class Step:
+        global_step = 0
+
+    class Module:
+        def state_dict(self) -> dict[str, torch.Tensor]:
+            return {"w": torch.tensor([1.0])}
+
+    expected = 0.0
+    for step in range(1, 8):
+        Step.global_step = step
+        average.on_train_batch_end(Step, Module(), None, None, 0)  # type: ignore[arg-type]
+        average.on_train_batch_end(Step, Module(), None, None, 0)  # type: ignore[arg-type]
+        decay = min(0.5, step / (9 + step))
+        expected = decay * expected + (1 - decay)
+    assert average.average["w"].item() == pytest.approx(expected)
+    assert average.updates == 7

@@ -1,0 +1,139 @@
+"""A training that was stopped anywhere ends with the same weights, bit for bit."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from videonl.errors import CheckpointError
+from videonl.training import checkpoints as module
+from videonl.training.checkpoints import AtomicCheckpointIO, Checkpoints, read_checkpoint
+from videonl.training.metrics_file import MetricsFile, read_metrics
+from videonl.training.resuming import batches_done
+from videonl.training.runs import evaluation_checkpoint, latest_checkpoint, new_run, resume_path
+
+Train = Callable[..., tuple[Any, Any]]
+EVERYTHING = {"recipe": {"ema": 0.9, "mixup": 0.3, "label_smoothing": 0.1, "warmup": 0.3}}
+
+
+def keep_every_save(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Copy every last.ckpt, as a kill just after it would leave it."""
+    save = Checkpoints.save_last
+    folder.mkdir()
+
+    def save_and_keep(self: Checkpoints, trainer: Any) -> None:
+        save(self, trainer)
+        shutil.copy(self.last, folder / f"{len(list(folder.iterdir())):02d}.ckpt")
+
+    monkeypatch.setattr(Checkpoints, "save_last", save_and_keep)
+
+
+def final(path: Path) -> dict[str, Any]:
+    content = torch.load(path, weights_only=True)
+    return {
+        "weights": content["state_dict"],
+        "raw": content.get("current_model_state"),
+        "optimizer": content["optimizer_states"][0]["state"],
+        "schedule": content["lr_schedulers"][0]["last_epoch"],
+        "step": content["global_step"],
+        "epoch": content["epoch"],
+    }
+
+
+def same(one: Any, other: Any) -> bool:
+    if isinstance(one, torch.Tensor):
+        return torch.equal(one, other)
+    if isinstance(one, dict):
+        return one.keys() == other.keys() and all(same(one[k], other[k]) for k in one)
+    return one == other
+
+
+@pytest.mark.parametrize("accumulate", [1, 2])
+def test_every_save_goes_on_to_the_same_weights(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
+) -> None:
+    options = {**EVERYTHING, "trainer": {"accumulate_grad_batches": accumulate}}
+    saves = tmp_path / "saves"
+    with monkeypatch.context() as patch:
+        keep_every_save(patch, saves)
+        _, whole = train(epochs=2, folder="whole", save_every_steps=1, **options)
+    expected = final(whole.last)
+    kept = sorted(saves.iterdir())
+    done = [batches_done(torch.load(path, weights_only=True)) for path in kept]
+    assert done == ([1, 2, 3, 0, 1, 2, 3, 0] if accumulate == 1 else [2, 0, 2, 0])
+    picked = kept[:-1] if accumulate == 2 else [kept[0], kept[3], kept[5]]
+    for path in picked:
+        _, again = train(epochs=2, folder=f"from_{path.stem}", resume=path, **options)
+        assert same(final(again.last), expected), f"resumed after {path.stem}"
+
+
+def test_a_finished_training_goes_on_where_it_ended(train: Train) -> None:
+    _, whole = train(epochs=2, recipe={"schedule": "constant"}, folder="whole")
+    _, half = train(epochs=1, recipe={"schedule": "constant"}, folder="half")
+    _, rest = train(epochs=2, recipe={"schedule": "constant"}, folder="half", resume=half.last)
+    assert same(final(rest.last), final(whole.last))
+    rows = read_metrics(rest.run_dir / "metrics.csv")
+    expected = read_metrics(whole.run_dir / "metrics.csv")
+    key = "val/loss"
+    assert [r[key] for r in rows if key in r] == [r[key] for r in expected if key in r]
+
+
+def test_a_failing_write_keeps_the_previous_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "last.ckpt"
+    AtomicCheckpointIO().save_checkpoint({"value": 1}, path)
+
+    def full(content: Any, file: Any) -> None:
+        file.write(b"half of it")
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(module.torch, "save", full)
+    with pytest.raises(CheckpointError, match=r"No space left.*the previous one is whole"):
+        AtomicCheckpointIO().save_checkpoint({"value": 2}, path)
+    assert torch.load(path, weights_only=True) == {"value": 1}
+    assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
+
+
+def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="no such checkpoint"):
+        read_checkpoint(tmp_path / "none.ckpt")
+    damaged = tmp_path / "damaged.ckpt"
+    damaged.write_bytes(b"PK\x03\x04 no")
+    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+        read_checkpoint(damaged)
+    torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
+    with pytest.raises(CheckpointError, match=r"--model\.pretrained"):
+        read_checkpoint(tmp_path / "foreign.ckpt")
+
+
+def test_run_folders(tmp_path: Path) -> None:
+    first = new_run(tmp_path, "name")
+    first.mkdir(parents=True)
+    second = new_run(tmp_path, "name")
+    assert second != first
+    assert resume_path("auto", out=tmp_path, name="name") is None
+    (first / "last.ckpt").touch()
+    assert latest_checkpoint(tmp_path, "name") == first / "last.ckpt"
+    assert resume_path(str(first), out=tmp_path, name="other") == first / "last.ckpt"
+    assert evaluation_checkpoint(str(first)) == first / "last.ckpt"
+    (first / "best.ckpt").touch()
+    assert evaluation_checkpoint(str(first)) == first / "best.ckpt"
+    with pytest.raises(CheckpointError, match="does not exist"):
+        resume_path(str(tmp_path / "nowhere.ckpt"), out=tmp_path, name="name")
+    with pytest.raises(CheckpointError, match=r"holds no best\.ckpt"):
+        evaluation_checkpoint(str(tmp_path))
+
+
+def test_metrics_file_grows_columns_and_drops_what_is_measured_again(tmp_path: Path) -> None:
+    log = MetricsFile(tmp_path)
+    log.log_metrics({"a": 1.0}, step=1)
+    log.log_metrics({"b": 2.0}, step=2)
+    log.log_metrics({"a": 3.0}, step=3)
+    assert read_metrics(log.path) == [{"step": 1, "a": 1}, {"step": 2, "b": 2}, {"step": 3, "a": 3}]
+    again = MetricsFile(tmp_path, resume_step=3)
+    again.log_metrics({"a": 4.0}, step=3)
+    assert [row.get("a") for row in read_metrics(log.path)] == [1, None, 4]

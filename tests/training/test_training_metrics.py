@@ -1,0 +1,73 @@
+"""Accuracy, counted on the device."""
+
+import pytest
+import torch
+
+from videonl.training.metrics import ClassificationMeter, negative_log
+
+
+def fill(meter: ClassificationMeter, predicted: list[int], labels: list[int]) -> None:
+    scores = torch.eye(meter.num_classes)[predicted]
+    meter.update(scores, torch.tensor(labels), torch.arange(len(labels)).float())
+
+
+def test_hand_counted_scores() -> None:
+    meter = ClassificationMeter(3)
+    fill(meter, [0, 0, 1], [0, 1, 1])
+    fill(meter, [0, 2], [0, 0])
+    scores = meter.scores()
+    assert (scores.videos, scores.unread) == (5, 0)
+    assert scores.top1 == pytest.approx(3 / 5)
+    assert scores.per_class == [pytest.approx(2 / 3), pytest.approx(1 / 2), None]
+    assert scores.macro == pytest.approx((2 / 3 + 1 / 2) / 2)
+    assert scores.majority == pytest.approx(3 / 5)
+    assert scores.confusion == [[2, 0, 1], [1, 1, 0], [0, 0, 0]]
+    assert scores.loss == pytest.approx((0 + 1 + 2 + 0 + 1) / 5)
+
+
+def test_top5_of_few_classes_is_one_and_of_many_is_counted() -> None:
+    few = ClassificationMeter(3)
+    fill(few, [1], [0])
+    assert (few.scores().top1, few.scores().top5) == (0.0, 1.0)
+    many = ClassificationMeter(10)
+    scores = torch.arange(10.0).flip(0).expand(2, 10)  # classes in descending order
+    many.update(scores, torch.tensor([4, 5]), torch.zeros(2))
+    assert (many.scores().top1, many.scores().top5) == (0.0, 0.5)
+
+
+def test_unread_videos_count_as_wrong() -> None:
+    meter = ClassificationMeter(2)
+    fill(meter, [0, 1], [0, 1])
+    meter.miss(2)
+    scores = meter.scores()
+    assert (scores.videos, scores.unread, scores.top1, scores.top5) == (4, 2, 0.5, 0.5)
+    assert scores.loss == pytest.approx(0.5)  # of those that were read
+
+
+def test_unlabelled_videos_are_not_counted() -> None:
+    meter = ClassificationMeter(2)
+    fill(meter, [0, 1], [-1, 1])
+    assert (meter.scores().videos, meter.scores().top1) == (1, 1.0)
+
+
+def test_counts_stay_exact_in_a_half_precision_module() -> None:
+    module = torch.nn.Sequential(ClassificationMeter(2)).bfloat16()
+    meter = module[0]
+    for _ in range(300):
+        fill(meter, [0], [0])
+    assert meter.scores().videos == 300
+    assert meter.scores().confusion[0][0] == 300
+
+
+def test_reset_and_empty() -> None:
+    meter = ClassificationMeter(2)
+    fill(meter, [0], [0])
+    meter.reset()
+    assert (meter.scores().videos, meter.scores().top1) == (0, 0.0)
+    assert not ClassificationMeter(2).state_dict()
+
+
+def test_negative_log_is_finite_at_zero() -> None:
+    values = negative_log(torch.tensor([[1.0, 0.0], [0.5, 0.5]]), torch.tensor([1, 0]))
+    assert torch.isfinite(values).all()
+    assert values[1].item() == pytest.approx(0.6931, abs=1e-4)
