@@ -50,6 +50,7 @@ class _FanOut(Function):
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, None]:
         queries, residual, keys = grads
+        total: Tensor | None
         if queries is not None and residual is not None:
             total = queries + residual
         else:
