@@ -110,7 +110,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--root", type=Path, help=f"folder of the sample data (default {DATA})")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results")
-    parser.add_argument("--seed", type=int, default=0, help="of the trainings; the data set stays the same")
+    parser.add_argument("--seed", type=int, default=0, help="of the trainings, not of the data")
     parser.add_argument("--quick", action="store_true", help="walk the steps with a few clips")
     given = parser.parse_args(argv)
     if not CONFIG.is_file():
