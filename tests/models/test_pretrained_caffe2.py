@@ -8,6 +8,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.videos import write_video
+from videonl.cli.main import main
 from videonl.errors import CheckpointError
 from videonl.models import create_model
 from videonl.models.checkpoint import load_checkpoint
@@ -234,3 +236,15 @@ def test_affine_forgets_no_norm(tmp_path):
         load_checkpoint(
             written(tmp_path / "b.pkl", make_blobs()), options={"preset": "official_32x4"}
         )
+
+
+def test_infer_asks_for_the_graph_and_takes_it(tmp_path, capsys):
+    path = written(tmp_path / "a.pkl", make_blobs(non_local=False))
+    clip = write_video(tmp_path / "clip.mp4", 20)
+    argv = ["predict", str(clip), "--checkpoint", str(path), "--views", "1x1", "--quiet"]
+    assert main(argv) == 2
+    assert "--option NAME=VALUE" in capsys.readouterr().err
+    assert main([*argv, "--option", "preset=official_8x8"]) == 0
+    assert capsys.readouterr().out.startswith("class ")
+    assert main([*argv, "--option", "preset=officiel"]) == 2
+    assert "preset is 'officiel'" in capsys.readouterr().err

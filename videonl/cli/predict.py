@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videonl.cli.main import make_parser
+from videonl.cli.values import parse_option
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -94,6 +95,14 @@ def parser_of_predict() -> argparse.ArgumentParser:
         "--from-list",
         metavar="FILE",
         help="read more paths from FILE, one per line; - for standard input",
+    )
+    parser.add_argument(
+        "--option",
+        type=parse_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what a published file does not say, such as preset=official_32x2; may be repeated",
     )
     parser.add_argument(
         "--labels", metavar="FILE", help="class names, one per line, for a checkpoint without"
@@ -240,6 +249,7 @@ def main(argv: Sequence[str]) -> int:
         decoder=arguments.decoder,
         max_views_per_forward=arguments.max_views_per_forward,
         class_names=read_labels(arguments.labels) if arguments.labels else None,
+        options=dict(arguments.option),
     )
     if predictor.class_names[0] == "class 0":
         print("the checkpoint names no classes: give a file with --labels", file=sys.stderr)

@@ -88,6 +88,7 @@ class Predictor:
         decoder: Literal["auto", "pyav", "decord"] = "pyav",
         max_views_per_forward: int | None = None,
         class_names: Sequence[str] | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> "Predictor":
         """Make the network of a checkpoint, and everything that belongs to it.
 
@@ -99,6 +100,8 @@ class Predictor:
             max_views_per_forward: see the class.
             class_names: names for the logits where the file has none; where it has some, the
                 same names in another order are refused, other names replace them.
+            options: of the network, where a published file does not say all; see
+                ``load_checkpoint``.
 
         Raises:
             CheckpointError: the file is missing, unsafe or of an unknown format.
@@ -106,7 +109,7 @@ class Predictor:
         """
         place = choose_device(device)
         path = checkpoint_of(path)
-        loaded = load_checkpoint(path)
+        loaded = load_checkpoint(path, options=options)
         names = choose_names(
             loaded.class_names,
             given=class_names,

@@ -129,8 +129,8 @@ def settle(translated: Translated, content: Content, options: Mapping[str, Any])
     elif question is not None and is_open:
         raise CheckpointError(
             f"{content.path} ({translated.family}) does not say {question.about}; give "
-            f"{question.option} to create_model, in load_checkpoint(options=...), or to "
-            "`videonl convert SRC DST.safetensors --option NAME=VALUE`"
+            f"{question.option} to create_model, in load_checkpoint(options=...), or as "
+            "--option NAME=VALUE to infer.py or `videonl convert SRC DST.safetensors`"
         )
 
 
