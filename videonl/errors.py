@@ -1,6 +1,6 @@
-"""The errors that videonl raises for bad input: one sentence that names the culprit and the way out.
+"""The errors for bad input: one sentence that names the culprit and the way out.
 
-They are ``ValueError`` s, so that library users can catch what they know; the entry points print
+They are all ``ValueError``, so that library users can catch what they know; the entry points print
 the sentence without a traceback and exit with 2.
 """
 
