@@ -74,7 +74,7 @@ def check(paths: Sequence[str], options: Any, out: Path) -> dict[str, dict[str, 
     findings, jobs = {}, []
     for path in paths:
         known = journal.current(path, stamp(path), settings)
-        if known:
+        if known and not deserves_more(known, options):
             findings[path] = known
         else:
             jobs.append({"path": path, "quick": options.quick})
@@ -97,6 +97,13 @@ def check(paths: Sequence[str], options: Any, out: Path) -> dict[str, dict[str, 
     return findings
 
 
+def deserves_more(known: dict[str, Any], options: Any) -> bool:
+    """Whether a file that ran into a limit may use more this time."""
+    limits = {"timeout": options.timeout, "memory": options.memory or float("inf")}
+    status = known["status"]
+    return status in limits and limits[status] > known.get("limit", 0)
+
+
 def failure(kind: str, options: Any) -> dict[str, Any]:
     """The finding of a file whose process was killed or died."""
     why = {
@@ -104,7 +111,8 @@ def failure(kind: str, options: Any) -> dict[str, Any]:
         "memory": f"needs more than {options.memory} MB of memory",
         "crash": "crashes the decoder",
     }[kind]
-    return {"status": kind, "why": why}
+    limit = {"timeout": options.timeout, "memory": options.memory}.get(kind)
+    return {"status": kind, "why": why, **({} if limit is None else {"limit": limit})}
 
 
 def write_report(file: Path, root: str, findings: dict[str, dict[str, Any]]) -> None:
@@ -124,6 +132,7 @@ def print_summary(root: str, findings: dict[str, dict[str, Any]], bad: dict[str,
     counts = Counter(finding["status"] for finding in findings.values())
     parts = [f"{number} {status}" for status, number in counts.most_common()]
     print(f"checked {len(findings)} files: {', '.join(parts)}")
+    print_census(list(findings.values()))
     notable = {
         path: f"{finding['status']}: {finding['why']}"
         for path, finding in findings.items()
@@ -133,3 +142,19 @@ def print_summary(root: str, findings: dict[str, dict[str, Any]], bad: dict[str,
         print(f"  {'skip' if path in bad else 'note'}  {os.path.relpath(path, root)}  {text}")
     if len(notable) > 20:
         print(f"  and {len(notable) - 20} more in the report")
+
+
+def print_census(findings: Sequence[dict[str, Any]]) -> None:
+    """What is there: frames, hours, codecs and sizes of the files that decode."""
+    readable = [finding for finding in findings if finding.get("frames")]
+    if not readable:
+        return
+    frames = sum(finding["frames"] for finding in readable)
+    hours = sum(finding["seconds"] for finding in readable) / 3600
+    codecs = Counter(finding["codec"] for finding in readable)
+    sizes = Counter(f"{finding['width']}x{finding['height']}" for finding in readable)
+    print(f"  {frames} frames, {hours:.2f} hours")
+    for name, counts in (("codecs", codecs), ("sizes", sizes)):
+        parts = [f"{kind} ({number})" for kind, number in counts.most_common(5)]
+        rest = len(counts) - len(parts)
+        print(f"  {name}: {', '.join(parts)}{f' and {rest} more' if rest else ''}")

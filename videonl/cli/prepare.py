@@ -24,9 +24,14 @@ def parser() -> Any:
     )
     result.add_argument("source", help="the data set")
     result.add_argument("target", help="the folder to write")
-    result.add_argument("--short-side", type=int, default=256, help="pixels; never scaled up")
-    result.add_argument("--key-frames", type=int, default=8, help="a key frame every so many")
-    result.add_argument("--quality", type=int, default=20, help="H.264 CRF, lower is better")
+    result.add_argument("--short-side", type=int, default=256, help="pixels")
+    result.add_argument("--enlarge", action="store_true", help="scale smaller videos up, too")
+    result.add_argument(
+        "--key-frames", "--keyint", type=int, default=8, help="a key frame every so many"
+    )
+    result.add_argument(
+        "--quality", "--crf", type=int, default=23, help="H.264 CRF, lower is better and larger"
+    )
     result.add_argument("--preset", default="fast", help="x264 speed: ultrafast to veryslow")
     result.add_argument("--workers", type=int, default=0, help="processes; 0 = one per core")
     result.add_argument("--timeout", type=float, default=1800.0, help="seconds per file")
@@ -80,7 +85,15 @@ def encode(targets: dict[str, str], options: Any, out: Path) -> dict[str, dict[s
     from videonl.data.encoding import Recipe
     from videonl.data.jobs import Journal, run_jobs, stamp
 
-    recipe = asdict(Recipe(options.short_side, options.key_frames, options.quality, options.preset))
+    recipe = asdict(
+        Recipe(
+            options.short_side,
+            options.key_frames,
+            options.quality,
+            options.preset,
+            options.enlarge,
+        )
+    )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -114,7 +127,10 @@ def encode(targets: dict[str, str], options: Any, out: Path) -> dict[str, dict[s
 
 
 def copy_lists(source: str, target: str) -> list[str]:
-    """Copy list and csv files of the top two levels; paths in them then end in .mp4."""
+    """Copy list and csv files of the top two levels.
+
+    Paths in them then end in .mp4, and absolute ones lead to the target.
+    """
     from videonl.data.records import VIDEO_EXTENSIONS
 
     endings = "|".join(sorted(e[1:] for e in VIDEO_EXTENSIONS))
@@ -127,7 +143,10 @@ def copy_lists(source: str, target: str) -> list[str]:
         place = Path(target) / name
         place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            place.write_text(pattern.sub(".mp4", file.read_text(encoding="utf-8")), "utf-8")
+            text = file.read_text(encoding="utf-8").replace(
+                f"{source}{os.sep}", f"{target}{os.sep}"
+            )
+            place.write_text(pattern.sub(".mp4", text), "utf-8")
         except UnicodeDecodeError:
             shutil.copyfile(file, place)
         copied.append(str(name))

@@ -6,7 +6,7 @@ the fast-decode tuning leaves out what is slow to decode (CABAC, the loop filter
 
 import os
 import sys
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,9 @@ from videonl.data.jobs import serve
 from videonl.data.pictures import upright
 from videonl.errors import VideoError
 
+LOOK_EVERY = 50  # frames from one that is compared to the next
+LARGEST_DIFFERENCE = 16  # grey levels of 255, mean over blocks: coarse encoding stays far below
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -31,12 +34,14 @@ class Recipe:
         key_frames: frames from one key frame to the next.
         quality: H.264's constant rate factor; lower is better and larger.
         preset: x264's speed of encoding.
+        enlarge: scale smaller videos up, too.
     """
 
     short_side: int = 256
     key_frames: int = 8
-    quality: int = 20
+    quality: int = 23
     preset: str = "fast"
+    enlarge: bool = False
 
 
 @dataclass
@@ -55,31 +60,42 @@ def encode_file(source: str | Path, target: str | Path, recipe: Recipe = Recipe(
     """
     temporary = Path(f"{target}.tmp")
     try:
-        count = _encode(Path(source), temporary, recipe)
-        written = _count(temporary)
-        if written != count:
-            raise VideoError(f"{target}: {written} of {count} frames can be read back")
+        proof = _encode(Path(source), temporary, recipe)
+        _verify(temporary, proof, target)
         os.replace(temporary, target)
     except (VideoError, av.FFmpegError, OSError) as error:
         text = str(error) if isinstance(error, VideoError) else reason(error)
         return Encoded(error=text.removeprefix(f"{source}: "))
     finally:
         temporary.unlink(missing_ok=True)
-    return Encoded(frames=count)
+    return Encoded(frames=len(proof.seconds))
 
 
-def _encode(source: Path, target: Path, recipe: Recipe) -> int:
+@dataclass
+class _Proof:
+    """What the written file has to show: every frame's time, and how some of them look."""
+
+    seconds: list[float] = field(default_factory=list)
+    looks: dict[int, np.ndarray] = field(default_factory=dict)
+
+    def add(self, picture: Any) -> None:
+        if len(self.seconds) % LOOK_EVERY == 0:
+            self.looks[len(self.seconds)] = _look(picture)
+        self.seconds.append(float(picture.pts * picture.time_base))
+
+
+def _encode(source: Path, target: Path, recipe: Recipe) -> _Proof:
     reader = open_source(source)
-    count = 0
+    proof = _Proof()
     last: int | None = None
     base = reader.stream.time_base or Fraction(1, 90000)
     try:
         with av.open(f"file:{target.absolute()}", "w", format="mp4") as writer:
             writer_stream: Any = None
-            scaler = _Scaler(recipe.short_side)
+            scaler = _Scaler(recipe)
             for frame in reader.container.decode(reader.stream):
                 if frame.is_corrupt:
-                    raise VideoError(f"{source}: frame {count} is damaged")
+                    raise VideoError(f"{source}: frame {len(proof.seconds)} is damaged")
                 picture = scaler(frame)
                 if writer_stream is None:
                     writer_stream = _stream(writer, reader, picture, recipe)
@@ -90,14 +106,14 @@ def _encode(source: Path, target: Path, recipe: Recipe) -> int:
                 picture.pts, picture.time_base = time, base
                 picture.pict_type = PictureType.NONE  # else x264 repeats the source's key frames
                 last = time
+                proof.add(picture)
                 writer.mux(writer_stream.encode(picture))
-                count += 1
             if writer_stream is None:
                 raise VideoError(f"{source}: no frame can be decoded")
             writer.mux(writer_stream.encode())
     finally:
         reader.close()
-    return count
+    return proof
 
 
 def _tick(stream: Any, base: Fraction) -> int:
@@ -127,14 +143,15 @@ def _stream(writer: Any, reader: Any, picture: Any, recipe: Recipe) -> Any:
 class _Scaler:
     """Frames to yuv420p of even size, upright, the size of the first for all."""
 
-    def __init__(self, short_side: int) -> None:
-        self.short_side = short_side
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
         self.size: tuple[int, int] | None = None
         self.reformatter = VideoReformatter()
 
     def __call__(self, frame: Any) -> Any:
         if self.size is None:
-            factor = min(1.0, self.short_side / min(frame.width, frame.height))
+            factor = self.recipe.short_side / min(frame.width, frame.height)
+            factor = factor if self.recipe.enlarge else min(1.0, factor)
             self.size = (_even(frame.width * factor), _even(frame.height * factor))
         width, height = self.size
         if frame.rotation % 360 == 0:
@@ -150,13 +167,40 @@ def _even(size: float) -> int:
     return max(2, 2 * round(size / 2))
 
 
-def _count(path: Path) -> int:
-    """Decode a written file to its end."""
-    source = open_source(path)
+def _look(picture: Any) -> np.ndarray:
+    """Mean brightness of the blocks of a yuv420p frame, float (about 8, about 8)."""
+    plane = picture.planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    size = max(1, min(picture.height, picture.width) // 8)
+    down, across = picture.height // size, picture.width // size
+    blocks = rows[: down * size, : across * size].reshape(down, size, across, size)
+    looks: np.ndarray = blocks.mean(axis=(1, 3))
+    return looks
+
+
+def _verify(written: Path, proof: _Proof, target: str | Path) -> None:
+    """Decode a written file to its end and compare it with what went in.
+
+    Raises:
+        VideoError: frames are missing, shown at other times, or look different.
+    """
+    source = open_source(written)
+    seconds = []
     try:
-        return sum(1 for _ in source.container.decode(source.stream))
+        for number, frame in enumerate(source.container.decode(source.stream)):
+            seconds.append(float(frame.pts * source.stream.time_base))
+            look = proof.looks.get(number)
+            if look is not None and np.abs(_look(frame) - look).mean() > LARGEST_DIFFERENCE:
+                raise VideoError(f"{target}: frame {number} reads back as another picture")
     finally:
         source.close()
+    if len(seconds) != len(proof.seconds):
+        raise VideoError(
+            f"{target}: {len(seconds)} of {len(proof.seconds)} frames can be read back"
+        )
+    shift = np.subtract(seconds, seconds[0]) - np.subtract(proof.seconds, proof.seconds[0])
+    if np.abs(shift).max() > 1e-3:
+        raise VideoError(f"{target}: its frames are shown at other times than those of the source")
 
 
 def _work(job: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""``videonl prepare``: what is written is compared with what went in; lists; enlarging."""
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.videos import numbered_frames, write_video
+from videonl.cli.prepare import main
+from videonl.data import encoding
+from videonl.data.encoding import Recipe, encode_file
+from videonl.data.video import open_video
+
+
+def rewrite(path: Path, frames: np.ndarray, times: list[int]) -> None:
+    """Put another video in the place of the one just written."""
+    write_video(path, frames, times=times, container_format="mp4")
+
+
+@pytest.mark.parametrize(
+    ("frames", "times", "words"),
+    [
+        (255 - numbered_frames(20), list(range(20)), "another picture"),
+        (numbered_frames(20)[:18], list(range(18)), "18 of 20 frames"),
+        (numbered_frames(20), [2 * i for i in range(20)], "shown at other times"),
+    ],
+)
+def test_a_faulty_copy_never_gets_its_name(
+    frames: np.ndarray,
+    times: list[int],
+    words: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    source = write_video(tmp_path / "a.mp4", 20)
+    encode = encoding._encode
+
+    def faulty(source: Path, target: Path, recipe: Recipe) -> object:
+        proof = encode(source, target, recipe)
+        rewrite(target, frames, times)
+        return proof
+
+    monkeypatch.setattr(encoding, "_encode", faulty)
+    result = encode_file(source, tmp_path / "b.mp4")
+    assert words in result.error
+    assert [path.name for path in tmp_path.iterdir()] == ["a.mp4"]
+
+
+@pytest.mark.parametrize("quality", [0, 51])
+def test_no_quality_is_mistaken_for_a_fault(quality: int, tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.mp4", 60)
+    assert encode_file(source, tmp_path / "b.mp4", Recipe(quality=quality)).error == ""
+
+
+def test_enlarging_is_asked_for(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.mp4", numbered_frames(5, 64, 96))
+    for enlarge, expected in ((False, (64, 96)), (True, (128, 192))):
+        recipe = Recipe(short_side=128, enlarge=enlarge)
+        assert encode_file(source, tmp_path / "b.mp4", recipe).error == ""
+        with open_video(tmp_path / "b.mp4") as video:
+            assert (video.height, video.width) == expected
+
+
+def test_no_sound_and_no_b_frames(tmp_path: Path) -> None:
+    source = write_video(tmp_path / "a.mp4", 40)
+    assert encode_file(source, tmp_path / "b.mp4", Recipe(key_frames=16)).frames == 40
+    with av.open(str(tmp_path / "b.mp4")) as container:
+        assert not container.streams.audio
+        packets = [p for p in container.demux(container.streams.video[0]) if p.size]
+    assert [i for i, p in enumerate(packets) if p.is_keyframe] == [0, 16, 32]
+    assert all(p.pts == p.dts for p in packets)
+
+
+def test_absolute_paths_in_lists_lead_to_the_target(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "src", tmp_path / "dst"
+    video = write_video(source / "clips" / "a b.avi", 10, codec="mpeg4")
+    (source / "train.csv").write_text(f'path,label\n"{video}",0\n')
+    arguments = [str(source), str(target), "--crf", "30", "--keyint", "4", "--workers", "1"]
+    assert main(arguments) == 0
+    assert (target / "train.csv").read_text() == f'path,label\n"{target / "clips" / "a b.mp4"}",0\n'
+    assert "lists copied: train.csv" in capsys.readouterr().out
