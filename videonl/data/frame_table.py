@@ -15,7 +15,7 @@ Two kinds of table, both exact:
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -25,8 +25,7 @@ TIMED_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 ONE_FRAME_CODECS = {"h264", "hevc", "vp8", "vp9", "av1", "mjpeg", "png", "prores", "dnxhd", "ffv1"}
 
 
-@dataclass(frozen=True)
-class PacketInfo:
+class PacketInfo(NamedTuple):
     """What the table keeps of a packet; the index in the list is its place in decoding order."""
 
     pts: int | None

@@ -53,7 +53,7 @@ class Pictures:
             self._base = (frame.height, frame.width)
         height, width = self.scaled(*self._base, short_side)
         try:
-            rgb = self._reformatter.reformat(frame, width, height, "rgb24")
+            rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(
                 f"{self.name}: can not convert {frame.format.name} frames ({error})"
