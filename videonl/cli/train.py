@@ -70,7 +70,8 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
         except TrainingStopped as stop:
             print(f"train.py: {stop}", file=sys.stderr)
             return stop.exit_code
-    print_result(result)
+    if result.reports:
+        print_result(result)
     return 0
 
 
@@ -85,6 +86,8 @@ def build(
     settings: dict[str, Any], given: dict[str, Any]
 ) -> tuple["VideoDataModule", "VideoClassifier"]:
     """The data module and the classifier; each tells the other what nobody has said."""
+    from lightning.pytorch.utilities import rank_zero_only
+
     from videonl.data.datamodule import VideoDataModule
     from videonl.training import VideoClassifier
     from videonl.training.classes import balanced_weights
@@ -103,7 +106,7 @@ def build(
     )
     report = getattr(classifier.net, "load_report", None)
     if report is not None:
-        print(report)
+        rank_zero_only(print)(report)
     data = fitting_data(settings, given, classifier.preprocessing, stage="fit")
     classifier.set_preprocessing(data.preprocessing)
     return data, classifier

@@ -15,7 +15,7 @@ from videonl.data.census import describe
 from videonl.data.class_order import normalised
 from videonl.data.dataset import Item, VideoDataset, collate
 from videonl.data.records import Record
-from videonl.data.samplers import EvaluationSampler, TrainingSampler
+from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
 from videonl.data.video import Decoder
 from videonl.errors import DatasetError
 
@@ -72,6 +72,7 @@ class VideoDataModule(L.LightningDataModule):
         rand_augment: int = 0,
         magnitude: float = 7.0,
         erasing: float = 0.0,
+        balanced: bool = False,
     ) -> None:
         """Make the data module; nothing is read before ``setup``.
 
@@ -107,6 +108,7 @@ class VideoDataModule(L.LightningDataModule):
             rand_augment: operations of RandAugment per training clip.
             magnitude: their strength, 0 to 10.
             erasing: probability that a box of a training clip is filled with noise.
+            balanced: train on every class equally often.
         """
         super().__init__()
         if crop > short_side:
@@ -124,7 +126,7 @@ class VideoDataModule(L.LightningDataModule):
         self.batch_size = batch_size
         self.num_workers = default_workers() if num_workers is None else num_workers
         self.views, self.val_views = tuple(views), tuple(val_views)
-        self.seed = seed
+        self.seed, self.balanced = seed, balanced
         self.decoder = decoder
         self.lists = {"train": train_list, "val": val_list, "test": test_list}
         self.given_class_names = class_names_file
@@ -209,7 +211,10 @@ class VideoDataModule(L.LightningDataModule):
         """One random clip per video, in a new order every epoch."""
         rank, world = self._process()
         dataset = self._dataset("train", training=True, views=(1, 1))
-        sampler = TrainingSampler(len(dataset), seed=self.seed, rank=rank, world_size=world)
+        share = {"seed": self.seed, "rank": rank, "world_size": world}
+        sampler = TrainingSampler(len(dataset), **share)
+        if self.balanced:
+            sampler = BalancedSampler(dataset.labels.tolist(), **share)
         sampler.skip(self.skip_batches * self.batch_size)
         self.skip_batches = 0
         return self._loader(
@@ -251,7 +256,6 @@ class VideoDataModule(L.LightningDataModule):
             views=(views[0], views[1]),
             jitter=(self.jitter[0], self.jitter[1]),
             seed=self.seed,
-            rank=self._process()[0],
             decoder=self.decoder,
         )
 

@@ -1,9 +1,11 @@
 """Order of the samples: seeded, split among processes without padding, the epoch travels along."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
+
+AGAIN = 1_000_000  # added to the epoch for the second time that a video comes in it
 
 
 class TrainingSampler(Sampler[tuple[int, int]]):
@@ -35,12 +37,45 @@ class TrainingSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         generator = np.random.default_rng((self.seed, self.epoch))
-        order = generator.permutation(self.length)
-        if self.length < self.world_size:  # every process needs one sample
-            order = np.resize(order, self.world_size)
+        order = self._order(generator)
+        while len(order) < self.world_size:  # every process needs one sample
+            order = order + order
         mine = order[self.rank :: self.world_size][: len(self)]
         seen, self._skip = self._skip, 0
-        return iter([(self.epoch, int(i)) for i in mine[seen:]])
+        return iter(mine[seen:])
+
+    def _order(self, generator: np.random.Generator) -> list[tuple[int, int]]:
+        """The samples of the epoch, over all processes."""
+        return [(self.epoch, int(index)) for index in generator.permutation(self.length)]
+
+
+class BalancedSampler(TrainingSampler):
+    """Every class equally often, in as many samples as there are videos; yields ``(key, index)``.
+
+    The videos of a class come in turn, so those of a frequent class rest in some epochs and those
+    of a rare one come several times. A video that comes again gets another key, so that it is cut
+    and augmented otherwise.
+    """
+
+    def __init__(
+        self, labels: Sequence[int], *, seed: int = 0, rank: int = 0, world_size: int = 1
+    ) -> None:
+        super().__init__(len(labels), seed=seed, rank=rank, world_size=world_size)
+        known = np.asarray(labels)
+        self.members = [np.flatnonzero(known == label) for label in np.unique(known)]
+
+    def _order(self, generator: np.random.Generator) -> list[tuple[int, int]]:
+        share = -(-self.length // len(self.members))
+        samples: list[tuple[int, int]] = []
+        for members in self.members:
+            passes = -(-share // len(members))
+            turns = [
+                (self.epoch + AGAIN * number, int(index))
+                for number in range(passes)
+                for index in generator.permutation(members)
+            ]
+            samples += turns[:share]
+        return [samples[place] for place in generator.permutation(len(samples))][: self.length]
 
 
 class EvaluationSampler(Sampler[int]):

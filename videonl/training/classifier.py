@@ -196,7 +196,7 @@ class VideoClassifier(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the accuracy on the training clips, as they were seen (augmented, while training)."""
         self.finite.settle()
-        scores = self.train_meter.scores()
+        scores = self.train_meter.scores(self.device)
         self.train_meter.reset()
         self.log_dict({"train/epoch_loss": scores.loss, "train/top1": scores.top1})
 
@@ -253,8 +253,8 @@ class VideoClassifier(LightningModule):
 
     def finish_evaluation(self, split: str) -> None:
         """Compute, log and keep (``video_scores``, ``clip_scores``) what the pass measured."""
-        self.video_scores: Scores = self.eval_meter.scores()
-        self.clip_scores: Scores = self.clip_meter.scores()
+        self.video_scores: Scores = self.eval_meter.scores(self.device)
+        self.clip_scores: Scores = self.clip_meter.scores(self.device)
         self.eval_meter.reset()
         self.clip_meter.reset()
         scores = self.video_scores

@@ -34,6 +34,7 @@ class FitResult:
         last: checkpoint to go on from.
         best_score: its accuracy, 0 to 1.
         epochs: epochs trained in all.
+        reports: whether this is the process that talks.
     """
 
     run_dir: Path
@@ -41,6 +42,7 @@ class FitResult:
     last: Path
     best_score: float | None
     epochs: int
+    reports: bool = True
 
 
 def fit(
@@ -139,4 +141,5 @@ def result_of(trainer: Trainer, checkpoints: Checkpoints) -> FitResult:
         last=checkpoints.last,
         best_score=checkpoints.best_score,
         epochs=trainer.current_epoch,
+        reports=trainer.is_global_zero,
     )

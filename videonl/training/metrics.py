@@ -1,12 +1,9 @@
 """Accuracy that accumulates on the device: no value leaves it before the end of the epoch."""
 
-# ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
-
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 TOP_K = 5
 
@@ -38,8 +35,10 @@ class Scores:
     confusion: list[list[int]]
 
 
-class ClassificationMeter(nn.Module):
-    """Counts right answers per class; its buffers are not part of a checkpoint.
+class ClassificationMeter:
+    """Counts right answers per class, on the device of what it is given.
+
+    It is no module: DDP would copy the counts of the first process over those of the others.
 
     Example:
         >>> meter = ClassificationMeter(3)
@@ -48,26 +47,25 @@ class ClassificationMeter(nn.Module):
         1.0
     """
 
-    confusion: Tensor
-    sums: Tensor
-
     def __init__(self, num_classes: int) -> None:
-        super().__init__()
         self.num_classes = num_classes
-        self.register_buffer(
-            "confusion", torch.zeros(num_classes, num_classes, dtype=torch.long), persistent=False
-        )
-        # Right in the top k, videos read, loss, videos not read; float64 counts up to 2^53.
-        self.register_buffer("sums", torch.zeros(4, dtype=torch.float64), persistent=False)
+        self._place(torch.device("cpu"))
 
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ClassificationMeter":
-        """Move to a device, but never change the dtype: counts in half precision stop at 2048."""
-        for name in ("confusion", "sums"):
-            buffer = getattr(self, name)
-            moved = fn(torch.zeros(1, device=buffer.device)).device
-            dtype = torch.float32 if moved.type == "mps" and name == "sums" else buffer.dtype
-            setattr(self, name, buffer.to(dtype).to(moved))
-        return self
+    def _place(self, device: torch.device) -> None:
+        """Start afresh on a device."""
+        classes = self.num_classes
+        self.confusion = torch.zeros(classes, classes, dtype=torch.long, device=device)
+        # Right in the top k, videos read, loss, videos not read; float64 counts up to 2^53.
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        self.sums = torch.zeros(4, dtype=wide, device=device)
+
+    def to(self, device: torch.device) -> None:
+        """Move to a device, with the counts."""
+        if self.sums.device != device:
+            confusion, sums = self.confusion, self.sums
+            self._place(device)
+            self.confusion += confusion.to(device)
+            self.sums += sums.to(self.sums)
 
     @torch.no_grad()
     def update(self, scores: Tensor, labels: Tensor, losses: Tensor) -> None:
@@ -78,6 +76,7 @@ class ClassificationMeter(nn.Module):
             labels: (B,) int64; a negative label is not counted.
             losses: (B,) loss per video.
         """
+        self.to(scores.device)
         known = labels >= 0
         weight = known.long()
         labels = labels.clamp(min=0)
@@ -95,11 +94,15 @@ class ClassificationMeter(nn.Module):
 
     def reset(self) -> None:
         """Start afresh."""
-        self.confusion.zero_()
-        self.sums.zero_()
+        self._place(self.sums.device)
 
-    def scores(self) -> Scores:
-        """Add up over all processes and compute. This is where the host waits for the device."""
+    def scores(self, device: torch.device | None = None) -> Scores:
+        """Add up over all processes and compute. This is where the host waits for the device.
+
+        Args:
+            device: of the process; one that has counted nothing yet does not know it.
+        """
+        self.to(device or self.sums.device)
         confusion, sums = self.confusion.clone(), self.sums.clone()
         if torch.distributed.is_available() and torch.distributed.is_initialized():
             torch.distributed.all_reduce(confusion)

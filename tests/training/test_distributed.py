@@ -1,0 +1,90 @@
+"""Two processes are one training: same losses, same metrics, nothing twice, nothing left out."""
+
+import csv
+import json
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.small_data import FLAGS, write_small_data
+from videonl.data.samplers import BalancedSampler
+from videonl.training.metrics_file import read_metrics
+
+ROOT = Path(__file__).resolve().parents[2]
+FIT = [
+    *("--model.name", "tiny_i3d_nl1", "--model.options.width", "8", "--model.options.dropout", "0"),
+    # Batch statistics differ between one process and two, by definition.
+    *("--recipe.batch_norm", "frozen", "--recipe.reference_batch", "4"),
+    *("--trainer.max_epochs", "2", "--trainer.log_every_n_steps", "1"),
+]
+
+
+def train_py(*argv: str, devices: int) -> None:
+    strategy = "ddp" if devices > 1 else "auto"
+    flags = ["--trainer.devices", str(devices), "--trainer.strategy", strategy]
+    command = [sys.executable, "train.py", *argv, "--trainer.accelerator", "cpu", *flags]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def column(folder: Path, key: str) -> list[float]:
+    return [row[key] for row in read_metrics(folder / "metrics.csv") if key in row]
+
+
+@pytest.mark.slow
+def test_two_processes_train_and_test_as_one(tmp_path: Path) -> None:
+    data = write_small_data(tmp_path / "data", train=4, val=3)
+    folders = {}
+    for devices in (1, 2):
+        batch = ["--data.batch_size", str(4 // devices)]
+        out = tmp_path / f"runs{devices}"
+        root = ["--data.root", str(data), "--out", str(out)]
+        train_py("fit", *root, *FIT, *FLAGS, *batch, devices=devices)
+        folders[devices] = next(path.parent for path in out.glob("*/*/metrics.csv"))
+    for key in ("train/epoch_loss", "val/loss"):
+        one, two = column(folders[1], key), column(folders[2], key)
+        assert len(one) == 2
+        assert two == pytest.approx(one, rel=1e-5)
+    for key in ("train/top1", "val/top1", "val/macro"):
+        assert column(folders[2], key) == column(folders[1], key)
+    results: dict[int, Any] = {}
+    for devices in (1, 2):
+        file = tmp_path / f"result{devices}.json"
+        check = ["--checkpoint", str(folders[1] / "last.ckpt"), "--data.root", str(data)]
+        train_py("test", *check, *FLAGS, "--json", str(file), devices=devices)
+        results[devices] = json.loads(file.read_text())
+    assert results[1]["confusion"] == results[2]["confusion"]
+    assert results[1]["scores"]["videos"] == results[2]["scores"]["videos"] == 6
+    table = tmp_path / "all.csv"
+    train_py("predict", *check, *FLAGS, "--csv", str(table), devices=2)
+    paths = [
+        row["path"]
+        for rank in (0, 1)
+        for row in csv.DictReader((tmp_path / f"all.{rank}.csv").open(newline=""))
+    ]
+    assert len(paths) == len(set(paths)) == 6
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_balanced_sampler_over_processes(world: int) -> None:
+    labels = [0] * 30 + [1] * 5 + [2] * 10
+    seen: Counter[int] = Counter()
+    for epoch in range(3):
+        drawn: list[tuple[int, int]] = []
+        for rank in range(world):
+            sampler = BalancedSampler(labels, seed=1, rank=rank, world_size=world)
+            sampler.set_epoch(epoch)
+            assert len(list(sampler)) == len(sampler) == 45 // world
+            drawn += list(sampler)
+        assert len(set(drawn)) == len(drawn)  # a video that comes again has another key
+        seen.update(labels[index] for _, index in drawn)
+    assert max(seen.values()) - min(seen.values()) <= 3 * world
+    again = BalancedSampler(labels, seed=1, world_size=1)
+    first = list(again)
+    again.skip(10)
+    assert list(again) == first[10:]
+    assert list(again) == first
