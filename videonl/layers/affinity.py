@@ -147,26 +147,35 @@ class DotProduct(Affinity):
     def fast_block(
         self, queries: Projection, keys: Projection, values: Tensor, out: Projection
     ) -> Tensor:
-        """All maps of a query in one: x (W_θᵀ (φᵀ g / M) W_zᵀ), a data-dependent linear layer."""
+        """W_z folded into φᵀ g, or θ too: x (W_θᵀ (φᵀ g / M) W_zᵀ) is one linear layer per sample.
+
+        Exact as well; it takes whichever order has the fewest multiplications.
+        """
         assert out.weight is not None
+        if queries.weight is None:
+            return super().fast_block(queries, keys, values, out)
+        inner, inputs = queries.weight.shape
+        outputs, count = len(out.weight), queries.rows.shape[1]
+        fold_out = outputs * inner * inner
+        costs = {
+            "none": count * inner * (inputs + inner + outputs),
+            "out": count * inner * (inputs + outputs) + fold_out,
+            "all": count * inputs * outputs + fold_out + outputs * inner * inputs,
+        }
+        cheapest = min(costs, key=lambda order: costs[order])
+        if cheapest == "none":
+            return super().fast_block(queries, keys, values, out)
         mixed = keys.compute().transpose(1, 2) @ (values / values.shape[1])  # (B, C, D)
         mixed = out.weight @ mixed.transpose(1, 2)  # (B, C_out, C)
         shift = out.bias
-        if queries.weight is None:
-            return linear_rows(queries.rows, mixed, _per_sample(shift, mixed))
         if queries.bias is not None:
             moved = mixed @ queries.bias
             shift = moved if shift is None else moved + shift
-        inner, inputs = queries.weight.shape
-        if inputs * mixed.shape[1] > inner * (inputs + mixed.shape[1]):  # a narrow θ: two steps
-            theta = linear_rows(queries.rows, queries.weight)
-            return linear_rows(theta, mixed, _per_sample(shift, mixed))
-        return linear_rows(queries.rows, mixed @ queries.weight, _per_sample(shift, mixed))
-
-
-def _per_sample(bias: Tensor | None, weight: Tensor) -> Tensor | None:
-    """A bias (C,) or (B, C) as (B, C), to go with one weight per sample."""
-    return bias if bias is None or bias.dim() == 2 else bias.expand(weight.shape[0], -1)
+        if shift is not None and shift.dim() == 1:
+            shift = shift.expand(len(mixed), -1)
+        if cheapest == "all":
+            return linear_rows(queries.rows, mixed @ queries.weight, shift)
+        return linear_rows(linear_rows(queries.rows, queries.weight), mixed, shift)
 
 
 class Concatenation(Affinity):
