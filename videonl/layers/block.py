@@ -240,7 +240,7 @@ class NonLocalBlock(nn.Module):
     def _takes_fast(self, positions: int, keys: int) -> bool:
         if self.implementation != "auto":
             return self.implementation == "fast"
-        return fast_is_cheaper(positions=positions, keys=keys, channels=self.inner_channels)
+        return fast_is_cheaper(positions=positions, keys=keys)
 
     def _check(self, x: Tensor) -> None:
         if x.dim() != self.dim + 2 or x.shape[1] != self.in_channels:
