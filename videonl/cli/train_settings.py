@@ -22,6 +22,16 @@ INTERNAL_MODEL: set[str | int] = {
 }
 FROM_NETWORK = ("frames", "stride", "short_side", "crop")
 CROP_SHARE = 224 / 256  # of the short side, in every published protocol
+# Published weights without a --config: the recipe of configs/finetune.yaml. Small batches of few
+# videos have no statistics to speak of, and what is new has farther to go.
+FINE_TUNING = {
+    "recipe.learning_rate": 0.005,
+    "recipe.fresh_factor": 10.0,
+    "recipe.batch_norm": "frozen",
+    "recipe.warmup": 0.1,
+    "recipe.label_smoothing": 0.1,
+    "trainer.gradient_clip_val": 5.0,
+}
 
 
 def make_parser(command: str) -> "ArgumentParser":
@@ -93,7 +103,23 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
             "which videos? Say --data.root DIR, a folder that holds train/<class>/<video>, "
             "val/<class>/<video>"
         )
+    if command == "fit" and not files and given.get("model.pretrained"):
+        given = fine_tuning(given)
     return check_types(parser, given), given
+
+
+def fine_tuning(given: dict[str, Any]) -> dict[str, Any]:
+    """Settings for starting from published weights: where nobody said others, those of the file.
+
+    The network is the file's own, unless --model.name says another.
+    """
+    from videonl.models.pretrained import network_of
+
+    found: dict[str, Any] = dict(FINE_TUNING)
+    network = None if "model.name" in given else network_of(given["model.pretrained"])
+    if network is not None:
+        found["model.name"] = network
+    return {**found, **given}
 
 
 def saved_config(resume: str) -> list[str]:
@@ -129,7 +155,8 @@ def config_text(settings: dict[str, Any], data: "VideoDataModule") -> str:
     """The resolved settings as YAML, without how this one run was started."""
     import yaml
 
-    kept = {key: value for key, value in settings.items() if key not in ("config", "resume", "ckpt_path")}
+    left_out = ("config", "resume", "ckpt_path")
+    kept = {key: value for key, value in settings.items() if key not in left_out}
     kept["data"] = {**kept["data"], "root": str(Path(data.root).expanduser().resolve())}
     return yaml.safe_dump(plain(kept), sort_keys=False, allow_unicode=True)
 
@@ -139,5 +166,3 @@ def plain(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: plain(item) for key, item in value.items()}
     return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
-
-

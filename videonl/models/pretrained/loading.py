@@ -151,6 +151,20 @@ def apply_published(
     translated.options = merge_options(translated.options, found)
 
 
+def network_of(source: str | Path) -> str | None:
+    """Name of the registered network that a checkpoint holds; None for an image network.
+
+    Raises:
+        CheckpointError: an unknown or unsafe file.
+    """
+    content = read_content(local_file(source))
+    own = read_own(content)
+    if own is not None:
+        return str(own.config["name"])
+    translated = translate(content)
+    return None if translated.image else network_name(translated)[0]
+
+
 def network_name(translated: Translated) -> tuple[str, dict[str, Any]]:
     """(registered network that the file holds, the options that its name does not say)."""
     if translated.model_name is not None:
