@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from videonl.cli.settings import read_yaml
-from videonl.cli.train_settings import read_settings
+from videonl.cli.train_settings import FINE_TUNING, read_settings
 from videonl.models import create_model
 from videonl.training.recipe import make_recipe
 
@@ -53,6 +53,11 @@ def test_every_config_parses_builds_and_is_short(config: Path) -> None:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_command_in_the_first_lines_names_this_file(config: Path) -> None:
     assert f"configs/{config.name}" in config.read_text()
+
+
+def test_pretrained_alone_trains_as_the_finetune_config_says() -> None:
+    _, given = settings_of(ROOT / "configs" / "finetune.yaml")
+    assert FINE_TUNING.items() <= given.items()
 
 
 def test_numbers_are_numbers(tmp_path: Path) -> None:

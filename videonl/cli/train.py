@@ -46,7 +46,6 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     from videonl.training.stopping import TrainingStopped
 
     seed_everything(settings["seed"], verbose=False)
-    data, classifier = build(settings, given)
     name = settings["name"] or run_name(settings["model"]["name"], settings["data"]["root"])
     settings["name"] = name
     out = Path(settings["out"])
@@ -54,6 +53,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     resume = resume_path(wanted, out=out, name=name) if wanted else None
     if wanted == "auto" and resume is None:
         print(f"no run of the name {name} in {out} yet: starting one")
+    data, classifier = build(settings, given, resume)
     with clear_errors(settings):
         try:
             result = fit(
@@ -83,22 +83,30 @@ def print_result(result: Any) -> None:
 
 
 def build(
-    settings: dict[str, Any], given: dict[str, Any]
+    settings: dict[str, Any], given: dict[str, Any], resume: Path | None
 ) -> tuple["VideoDataModule", "VideoClassifier"]:
-    """The data module and the classifier; each tells the other what nobody has said."""
+    """The data module and the classifier; each tells the other what nobody has said.
+
+    A training that goes on takes its network from the checkpoint: the published weights that it
+    once started from may be gone.
+    """
     from lightning.pytorch.utilities import rank_zero_only
 
     from videonl.data.datamodule import VideoDataModule
     from videonl.training import VideoClassifier
     from videonl.training.classes import balanced_weights
+    from videonl.training.resuming import network_settings
 
     data = VideoDataModule(**settings["data"], seed=settings["seed"])
     data.setup("fit")
     weights = None
     if settings["recipe"]["class_weights"] == "balanced":
         weights = balanced_weights(list(data.census["train"].values()))
+    model = settings["model"]
+    if resume:
+        model = network_settings(resume, model, chosen="model.name" in given)
     classifier = VideoClassifier(
-        **settings["model"],
+        **model,
         num_classes=data.num_classes,
         class_names=data.class_names,
         recipe=settings["recipe"],

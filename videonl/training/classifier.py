@@ -21,14 +21,7 @@ from videonl.training.fresh import fresh_parameters
 from videonl.training.loss import classification_loss
 from videonl.training.metrics import ClassificationMeter, Scores, negative_log
 from videonl.training.mixing import mix, one_hot
-from videonl.training.optimization import (
-    global_batch,
-    make_optimizer,
-    make_schedule,
-    parameter_groups,
-    rate_factor,
-    scaled_rate,
-)
+from videonl.training.optimization import configure
 from videonl.training.recipe import Recipe, make_recipe
 
 Batch = dict[str, Any]
@@ -51,6 +44,7 @@ class VideoClassifier(LightningModule):
         recipe: how to optimise: a ``Recipe`` or its values by name.
         class_weights: K weights of the classes in the loss.
         network: a network that exists already (with ``config``), instead of making one.
+        fresh: names of the parameters that started afresh; set from ``pretrained``.
         views_per_forward: clips in one forward pass at test time; bounds the memory.
         channels_last: memory format of the network's weights (faster convolutions).
         compile: ``torch.compile`` the network for the training.
@@ -73,6 +67,7 @@ class VideoClassifier(LightningModule):
         channels_last: bool = True,
         compile: bool = False,
         network: nn.Module | None = None,
+        fresh: Sequence[str] = (),
         provenance: str | None = None,
         videonl_version: str = __version__,
     ) -> None:
@@ -83,7 +78,7 @@ class VideoClassifier(LightningModule):
         self.net = network or create_model(
             name, num_classes=num_classes, pretrained=pretrained, **(options or {})
         )
-        self.fresh = fresh_parameters(self.net) if pretrained else frozenset[str]()
+        self.fresh = fresh_parameters(self.net) if pretrained else frozenset(fresh)
         config: Any = self.net.config
         self.preprocessing = {**self.net.preprocessing, **(preprocessing or {})}  # type: ignore[dict-item]
         self.class_names = list(class_names) if class_names is not None else None
@@ -104,6 +99,7 @@ class VideoClassifier(LightningModule):
             "class_weights": None if class_weights is None else [float(w) for w in class_weights],
             "views_per_forward": views_per_forward,
             "channels_last": channels_last,
+            "fresh": sorted(self.fresh),
             "provenance": provenance or (str(pretrained) if pretrained else None),
             "videonl_version": videonl_version,
         }
@@ -267,33 +263,7 @@ class VideoClassifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """SGD or AdamW over parameter groups, and the schedule per step."""
-        recipe, trainer = self.recipe, self.trainer
-        batch = global_batch(trainer, trainer.datamodule)  # type: ignore[attr-defined]
-        rate = scaled_rate(
-            recipe.learning_rate, batch=batch, reference_batch=recipe.reference_batch
-        )
-        groups = parameter_groups(
-            self.net,
-            rate=rate,
-            weight_decay=recipe.weight_decay,
-            norm_weight_decay=recipe.norm_weight_decay,
-            fresh=self.fresh,
-            fresh_factor=recipe.fresh_factor,
-        )
-        scaler = getattr(trainer.precision_plugin, "scaler", None)  # fp16: unscales before clipping
-        optimizer = make_optimizer(
-            recipe.optimizer,
-            groups,
-            momentum=recipe.momentum,
-            fused=self.device.type == "cuda" and scaler is None,
-        )
-        factor = rate_factor(
-            recipe.schedule,
-            total=int(trainer.estimated_stepping_batches),
-            warmup=recipe.warmup,
-            milestones=recipe.milestones,
-        )
-        return {"optimizer": optimizer, "lr_scheduler": make_schedule(optimizer, factor)}
+        return configure(self.net, self.recipe, self.trainer, fresh=self.fresh)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Never write a checkpoint after a loss that is not finite."""

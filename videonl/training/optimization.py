@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from lightning.pytorch import Trainer
@@ -10,6 +10,9 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from videonl.errors import VideoNLError
+
+if TYPE_CHECKING:
+    from videonl.training.recipe import Recipe
 
 OptimizerName = Literal["sgd", "adamw"]
 ScheduleName = Literal["cosine", "step", "constant"]
@@ -140,3 +143,38 @@ def make_schedule(
 ) -> dict[str, Any]:
     """The schedule as Lightning takes it: one update per optimiser step."""
     return {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "lr"}
+
+
+def configure(
+    net: nn.Module, recipe: "Recipe", trainer: Trainer, *, fresh: Collection[str]
+) -> dict[str, Any]:
+    """Optimiser and schedule of a recipe, as Lightning takes them.
+
+    Args:
+        net: the network, on its device.
+        recipe: the values.
+        trainer: knows devices, batches and precision; its data module knows the batch size.
+        fresh: names of the parameters that start afresh.
+    """
+    batch = global_batch(trainer, trainer.datamodule)  # type: ignore[attr-defined]
+    rate = scaled_rate(recipe.learning_rate, batch=batch, reference_batch=recipe.reference_batch)
+    groups = parameter_groups(
+        net,
+        rate=rate,
+        weight_decay=recipe.weight_decay,
+        norm_weight_decay=recipe.norm_weight_decay,
+        fresh=fresh,
+        fresh_factor=recipe.fresh_factor,
+    )
+    scaler = getattr(trainer.precision_plugin, "scaler", None)  # fp16: unscales before clipping
+    on_gpu = trainer.strategy.root_device.type == "cuda"
+    optimizer = make_optimizer(
+        recipe.optimizer, groups, momentum=recipe.momentum, fused=on_gpu and scaler is None
+    )
+    factor = rate_factor(
+        recipe.schedule,
+        total=int(trainer.estimated_stepping_batches),
+        warmup=recipe.warmup,
+        milestones=recipe.milestones,
+    )
+    return {"optimizer": optimizer, "lr_scheduler": make_schedule(optimizer, factor)}

@@ -58,6 +58,28 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
     return checkpoint
 
 
+def network_settings(path: Path, model: dict[str, Any], *, chosen: bool) -> dict[str, Any]:
+    """What makes the network of a training that goes on: what its checkpoint says.
+
+    Args:
+        path: the checkpoint.
+        model: the settings of the network that were given, or their defaults.
+        chosen: whether the name was given; another one is kept, for ``check_resumable`` to refuse.
+    """
+    saved = read_checkpoint(path)["hyper_parameters"]
+    if chosen and model["name"] != saved["name"]:
+        return model
+    return {
+        **model,
+        "name": saved["name"],
+        "options": {**saved["options"], **(model["options"] or {})},
+        "pretrained": None,
+        "preprocessing": saved["preprocessing"],
+        "fresh": saved.get("fresh", ()),
+        "provenance": saved["provenance"],
+    }
+
+
 def shown(value: Any, longest: int = 120) -> str:
     """A value, not too long."""
     text = repr(value)
