@@ -92,10 +92,7 @@ def describe(cost: "Cost", *, blocks: bool = False) -> list[str]:
     lines += [f"  {label:<24} {value}" for label, value in rows]
     for block in cost.blocks if blocks else ():
         pairs = f"{block.positions} × {block.keys}"
-        lines.append(
-            f"  {block.name:<24} {block.affinity}, N × M = {pairs}, "
-            f"{giga(block.macs)}"
-        )
+        lines.append(f"  {block.name:<24} {block.affinity}, N × M = {pairs}, {giga(block.macs)}")
     return lines
 
 

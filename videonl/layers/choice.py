@@ -9,9 +9,10 @@ LARGE_MATRIX = 100_000
 def fast_is_cheaper(*, positions: int, keys: int) -> bool:
     """Whether the fast form costs less time than the reference form.
 
-    The committed measurement (benchmarks/results/non_local_choice.json, forward + backward, widths
-    32 to 512) crosses over between 10 000 and 160 000 entries of the matrix for all four
-    affinities; tests/layers/test_choice.py holds the rule against it.
+    From the committed measurement (benchmarks/results/non_local_choice.json, forward + backward,
+    one thread, widths 32 to 512): below this size the two forms are close, and the fast one may be
+    the slower; above it the fast one is as quick or quicker, but for concatenation just above,
+    which loses up to an eighth. tests/layers/test_choice.py holds the rule against the numbers.
 
     Args:
         positions: N, the number of query positions.
