@@ -51,11 +51,12 @@ def same(one: Any, other: Any) -> bool:
     return one == other
 
 
-@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize(("accumulate", "workers"), [(1, 0), (2, 0), (1, 1)])
 def test_every_save_goes_on_to_the_same_weights(
-    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, accumulate: int, workers: int
 ) -> None:
     options = {**EVERYTHING, "trainer": {"accumulate_grad_batches": accumulate}}
+    options["data"] = {"num_workers": workers}
     saves = tmp_path / "saves"
     with monkeypatch.context() as patch:
         keep_every_save(patch, saves)

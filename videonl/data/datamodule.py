@@ -139,7 +139,7 @@ class VideoDataModule(L.LightningDataModule):
         )
         self.bad_files: dict[str, str] = {}  # path -> reason, met in training
         self.catalogue = Catalogue()
-        self.skip_batches = 0  # of the epoch in which a resumed training goes on
+        self.first_epoch = self.skip_batches = 0  # where a resumed training goes on
         self.class_names: list[str] = []
         self.census: dict[str, dict[str, int]] = {}
         self.records: dict[str, list[Record]] = {}
@@ -215,8 +215,10 @@ class VideoDataModule(L.LightningDataModule):
         sampler = TrainingSampler(len(dataset), **share)
         if self.balanced:
             sampler = BalancedSampler(dataset.labels.tolist(), **share)
+        # Lightning sets the epoch only after the workers have begun to read its order.
+        sampler.set_epoch(self.first_epoch)
         sampler.skip(self.skip_batches * self.batch_size)
-        self.skip_batches = 0
+        self.first_epoch = self.skip_batches = 0
         return self._loader(
             dataset, sampler, self.batch_size, drop_last=len(sampler) > self.batch_size
         )

@@ -12,14 +12,20 @@ from videonl.training.checkpoints import read_checkpoint
 
 
 class ResumePosition(Callback):
-    """Tells the data module how many batches of the epoch were trained on already."""
+    """Tells the data module the epoch, and how many of its batches were trained on already."""
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         """Read the position out of the progress that Lightning saves."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.first_epoch = epochs_done(checkpoint)
         data.skip_batches = batches_done(checkpoint)
+
+
+def epochs_done(checkpoint: dict[str, Any]) -> int:
+    """Whole epochs that the checkpoint has behind it."""
+    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
 
 
 def batches_done(checkpoint: dict[str, Any]) -> int:
