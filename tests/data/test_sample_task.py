@@ -156,3 +156,19 @@ def test_every_shape_occurs_and_classes_are_balanced():
 def test_parameters_out_of_range_are_one_sentence(values, message):
     with pytest.raises(DatasetError, match=message):
         SampleParameters(**values)
+
+
+def test_small_bodies_leave_room_for_large_distances() -> None:
+    small = SampleParameters(size=96, scale=0.5, distance=(12, 68), train=60, val=0, test=0)
+    usual = SampleParameters(size=96, distance=(12, 48), train=60, val=0, test=0)
+    for one, other in zip(sample_clips(small), sample_clips(usual), strict=True):
+        for body, whole in zip(one.scene.bodies, other.scene.bodies, strict=True):
+            assert body.radius == pytest.approx(whole.radius / 2, rel=0.25)
+            track = body.track(small.frames)
+            assert track.min() >= body.radius
+            assert track.max() <= 96 - body.radius
+    assert max(clip.scene.distance for clip in sample_clips(small)) > 60
+    with pytest.raises(DatasetError, match="scale=0.1"):
+        SampleParameters(scale=0.1)
+    with pytest.raises(DatasetError, match="0 and 64"):
+        SampleParameters(distance=(32, 70))

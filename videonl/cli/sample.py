@@ -60,6 +60,9 @@ def main(argv: Sequence[str]) -> int:
         default=default.distance,
         help="distance of the bodies in the middle of a clip, in pixels",
     )
+    parser.add_argument(
+        "--scale", type=float, default=default.scale, help="size and travel of the bodies, 0.2 to 1"
+    )
     parser.add_argument("--seed", type=int, default=default.seed, help="random seed")
     parser.add_argument(
         "--workers", type=int, default=os.cpu_count() or 1, help="processes; 0 works in this one"

@@ -2,17 +2,20 @@
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from functools import cache
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset
 
+from videonl.data.clip_memory import ClipMemory
 from videonl.data.records import Record
 from videonl.data.sampling import random_clip, sample_generator
 from videonl.data.transforms import crop as cut
 from videonl.data.transforms import random_resized_crop
-from videonl.data.video import Decoder, open_video
+from videonl.data.video import Decoder, Video, open_video
 from videonl.data.views import clip_shape, read_views
 from videonl.errors import DatasetError, VideoError
 
@@ -47,7 +50,24 @@ class VideoDataset(Dataset[Item]):
         attempts: int = 8,
         skip: Mapping[str, str] | None = None,
         resized_crop: tuple[float, float] | None = None,
+        memory: int = 0,
     ) -> None:
+        """Make the data set; nothing is opened before an item is asked for.
+
+        Args:
+            records: the videos and their labels.
+            preprocessing: of the clips, see :func:`videonl.data.views.read_views`.
+            training: one random clip per video, else ``views``.
+            views: clips and crops per video in evaluation.
+            jitter: range of the short side in training; default ``short_side``.
+            seed: of order and augmentation.
+            rank: of this process.
+            decoder: see :func:`videonl.data.video.open_video`.
+            attempts: videos tried in a row before a training stops.
+            skip: absolute path -> reason, of videos that are not to be read.
+            resized_crop: smallest and largest share of the picture of a random box.
+            memory: bytes of decoded pictures to keep, see :class:`ClipMemory`.
+        """
         if not records:
             raise DatasetError("a data set without videos: nothing to read")
         self.paths = np.array([os.fspath(r.path) for r in records], dtype=np.str_)
@@ -61,6 +81,7 @@ class VideoDataset(Dataset[Item]):
         self.decoder = decoder
         self.attempts = attempts
         self.resized_crop = resized_crop
+        self.memory = ClipMemory(memory)
         self.several = {i: r.labels for i, r in enumerate(records) if len(r.labels) > 1}
         self.skip = {
             i: reason
@@ -87,15 +108,18 @@ class VideoDataset(Dataset[Item]):
         }
 
     def _test_item(self, index: int) -> Item:
-        clips, crops = self.views
         try:
             if index in self.skip:
                 raise VideoError(f"{self.paths[index]}: on the skip list ({self.skip[index]})")
-            with open_video(str(self.paths[index]), decoder=self.decoder) as video:
-                frames = read_views(video, self.preprocessing, clips=clips, crops=crops).frames
+            frames = self.memory.get(("views", index), lambda: self._views(index))
         except VideoError as error:
             return {"index": index, "path": str(self.paths[index]), "error": str(error)}
         return self._item(index, frames)
+
+    def _views(self, index: int) -> torch.Tensor:
+        clips, crops = self.views
+        with open_video(str(self.paths[index]), decoder=self.decoder) as video:
+            return read_views(video, self.preprocessing, clips=clips, crops=crops).frames
 
     def _training_item(self, epoch: int, index: int) -> Item:
         generator = sample_generator(self.seed, epoch, index, self.rank)
@@ -121,10 +145,22 @@ class VideoDataset(Dataset[Item]):
         size = int(self.preprocessing["crop"])
         low, high = self.jitter
         short_side = int(generator.integers(low, high + 1))
-        with open_video(str(self.paths[index]), decoder=self.decoder) as video:
-            times = video.times() if shape.fps is not None else None
-            indices = random_clip(video.num_frames, shape, generator, times=times)
-            frames = video.read(indices, short_side=short_side)  # (T, H, W, 3)
+        with ExitStack() as open_files:
+
+            @cache  # opened once, and only where the memory does not hold what is asked for
+            def video() -> Video:
+                path = str(self.paths[index])
+                return open_files.enter_context(open_video(path, decoder=self.decoder))
+
+            length, times = self.memory.length(
+                index,
+                lambda: (video().num_frames, video().times() if shape.fps is not None else None),
+            )
+            indices = random_clip(length, shape, generator, times=times)
+            frames = self.memory.get(
+                (index, short_side, *indices),
+                lambda: video().read(indices, short_side=short_side),  # (T, H, W, 3)
+            )
         if self.resized_crop is not None:
             return random_resized_crop(frames, size, generator, area=self.resized_crop)[None]
         top = int(generator.integers(frames.shape[1] - size + 1))

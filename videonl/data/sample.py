@@ -38,10 +38,8 @@ RELATIONS: dict[str, Callable[[float, int], float]] = {
 # keep, and in which a mirrored direction is never near one that another map gives.
 _ARCS, _ARC = 8, math.radians(10)
 
-# As fractions of the frame: how far a body travels in a clip, its radius, and how near its place in
-# the middle of the clip may come to the border (half the travel, the radius and a little more).
-_TRAVEL, _RADIUS, _MARGIN = (0.26, 0.34), (0.09, 0.11), 0.29
-_MAX_DISTANCE = 0.50
+# As fractions of the frame, at scale 1: how far a body travels in a clip, and its radius.
+_TRAVEL, _RADIUS = (0.26, 0.34), (0.09, 0.11)
 
 
 @dataclass(frozen=True)
@@ -58,6 +56,8 @@ class SampleParameters:
         distance: lowest and highest distance of the two centres in the middle of the clip, in
             pixels of the frame; uniform in between, equal values fix it.
         seed: any two seeds share no clip; nor do two splits of one seed.
+        scale: size and travel of the bodies, 1.0 as usual; small bodies leave room for distances
+            that are large beside them.
     """
 
     classes: tuple[str, ...] = ("same", "opposite", "perpendicular")
@@ -68,6 +68,7 @@ class SampleParameters:
     frames: int = 32
     distance: tuple[float, float] = (32.0, 64.0)
     seed: int = 0
+    scale: float = 1.0
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.classes if name not in RELATIONS]
@@ -81,12 +82,27 @@ class SampleParameters:
             raise DatasetError(f"frames={self.frames}: motion needs 2 frames or more")
         if min(self.train, self.val, self.test) < 0 or self.seed < 0:
             raise DatasetError("train, val, test and seed are numbers from 0 on")
+        if not 0.2 <= self.scale <= 1:
+            raise DatasetError(f"scale={self.scale:g}: give a number between 0.2 and 1")
         low, high = self.distance
-        if not 0 <= low <= high <= _MAX_DISTANCE * self.size:
+        if not 0 <= low <= high <= self.max_distance:
             raise DatasetError(
-                f"distance={low:g} to {high:g}: with frames of {self.size} pixels give two rising "
-                f"numbers between 0 and {_MAX_DISTANCE * self.size:g}"
+                f"distance={low:g} to {high:g}: with frames of {self.size} pixels and bodies of "
+                f"scale {self.scale:g} give two rising numbers between 0 and {self.max_distance:g}"
             )
+
+    @property
+    def margin(self) -> float:
+        """Pixels that a place in the middle of the clip keeps from the border.
+
+        Half the travel, the radius and a little more.
+        """
+        return self.size * (0.29 - 0.28 * (1 - self.scale))
+
+    @property
+    def max_distance(self) -> float:
+        """The largest distance that still leaves some freedom of place, in pixels."""
+        return round(self.size * (0.5 + 0.42 * (1 - self.scale)), 2)
 
     @classmethod
     def from_dict(cls, values: dict) -> "SampleParameters":
@@ -146,9 +162,8 @@ def _direction(rng: np.random.Generator) -> float:
     return (rng.integers(_ARCS) + 0.5) * 2 * math.pi / _ARCS + rng.uniform(-_ARC, _ARC)
 
 
-def _places(rng: np.random.Generator, size: int, distance: float) -> np.ndarray:
-    """Two places inside the margin at that distance, float (2, 2), without regard to directions."""
-    low, high = _MARGIN * size, (1 - _MARGIN) * size
+def _places(rng: np.random.Generator, distance: float, low: float, high: float) -> np.ndarray:
+    """Two places in [low, high]² at that distance, float (2, 2), without regard to directions."""
     while True:
         first = rng.uniform(low, high, 2)
         axis = rng.uniform(0, 2 * math.pi)
@@ -157,7 +172,7 @@ def _places(rng: np.random.Generator, size: int, distance: float) -> np.ndarray:
             return np.stack([first, second])
 
 
-def _looks(rng: np.random.Generator, size: int) -> dict[str, Any]:
+def _looks(rng: np.random.Generator, size: float) -> dict[str, Any]:
     """Radius, shape and colour of one body: lighter than any background."""
     hue = rng.uniform(0, 2 * math.pi)
     return {
@@ -183,13 +198,14 @@ def draw_scene(parameters: SampleParameters, relation: str, *, split: str, index
     """
     rng = np.random.default_rng([parameters.seed, SPLITS.index(split), index])
     distance = rng.uniform(*parameters.distance)
-    places = _places(rng, parameters.size, distance)
+    low, high = parameters.margin, parameters.size - parameters.margin
+    places = _places(rng, distance, low, high)
     angle, sign = _direction(rng), 1 if rng.integers(2) else -1
     bodies = []
     for place, direction in zip(places, (angle, RELATIONS[relation](angle, sign)), strict=True):
-        speed = rng.uniform(*_TRAVEL) * parameters.size / parameters.frames
+        speed = rng.uniform(*_TRAVEL) * parameters.scale * parameters.size / parameters.frames
         dx, dy = speed * math.cos(direction), speed * math.sin(direction)
-        looks = _looks(rng, parameters.size)
+        looks = _looks(rng, parameters.scale * parameters.size)
         bodies.append(Body(x=float(place[0]), y=float(place[1]), dx=dx, dy=dy, **looks))
     return Scene(relation, (bodies[0], bodies[1]), int(rng.integers(2**31)))
 

@@ -65,7 +65,7 @@ def _claim(root: Path, parameters: SampleParameters) -> None:
     if root.exists() and not root.is_dir():
         raise DatasetError(f"{root} is a file: give a folder for the sample data set")
     if (root / MANIFEST).exists():
-        found = _read_json(root)
+        found = {**SampleParameters().to_dict(), **_read_json(root)}  # older ones lack `scale`
         other = [f"{k}={found.get(k)} (asked: {v})" for k, v in wanted.items() if found.get(k) != v]
         if other:
             raise DatasetError(
