@@ -168,7 +168,7 @@ def test_small_bodies_leave_room_for_large_distances() -> None:
             assert track.min() >= body.radius
             assert track.max() <= 96 - body.radius
     assert max(clip.scene.distance for clip in sample_clips(small)) > 60
-    with pytest.raises(DatasetError, match="scale=0.1"):
+    with pytest.raises(DatasetError, match=r"scale=0\.1"):
         SampleParameters(scale=0.1)
     with pytest.raises(DatasetError, match="0 and 64"):
         SampleParameters(distance=(32, 70))
