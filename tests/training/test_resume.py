@@ -43,6 +43,13 @@ def final(path: Path) -> dict[str, Any]:
     }
 
 
+def epochs_of(folder: Path) -> list[dict[str, float]]:
+    """What was logged of every epoch: loss and accuracy of training and validation."""
+    rows = read_metrics(folder / "metrics.csv")
+    epochs = [row for row in rows if "train/epoch_loss" in row]
+    return [{key: row[key] for key in row if key != "step"} for row in epochs]
+
+
 def same(one: Any, other: Any) -> bool:
     if isinstance(one, torch.Tensor):
         return torch.equal(one, other)
@@ -69,6 +76,7 @@ def test_every_save_goes_on_to_the_same_weights(
     for path in picked:
         _, again = train(epochs=2, folder=f"from_{path.stem}", resume=path, **options)
         assert same(final(again.last), expected), f"resumed after {path.stem}"
+        assert epochs_of(again.run_dir)[-1] == epochs_of(whole.run_dir)[-1]
 
 
 def test_a_finished_training_goes_on_where_it_ended(train: Train) -> None:
@@ -135,6 +143,8 @@ def test_metrics_file_grows_columns_and_drops_what_is_measured_again(tmp_path: P
     log.log_metrics({"b": 2.0}, step=2)
     log.log_metrics({"a": 3.0}, step=3)
     assert read_metrics(log.path) == [{"step": 1, "a": 1}, {"step": 2, "b": 2}, {"step": 3, "a": 3}]
+    with log.path.open("a") as file:
+        file.write("4,1e-")  # killed in the middle of a row
     again = MetricsFile(tmp_path, resume_step=3)
     again.log_metrics({"a": 4.0}, step=3)
     assert [row.get("a") for row in read_metrics(log.path)] == [1, None, 4]

@@ -14,6 +14,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from videonl.errors import CheckpointError
+from videonl.training.whole_files import replacing
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 SYNC_STEPS = 50  # processes agree on the time to save only so often: agreeing makes them wait
@@ -31,16 +32,10 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             CheckpointError: the disk is full, or the folder may not be written.
         """
         target = Path(path)
-        partial = target.with_name(f".{target.name}.part")
         try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with partial.open("wb") as file:
+            with replacing(target, mode="wb") as file:
                 torch.save(checkpoint, file)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(target)
         except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
-            partial.unlink(missing_ok=True)
             kept = "; the previous one is whole" if target.exists() else ""
             raise CheckpointError(
                 f"{target}: the checkpoint can not be written ({error}){kept}. Make room or say "

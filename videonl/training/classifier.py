@@ -25,6 +25,7 @@ from videonl.training.optimization import configure
 from videonl.training.recipe import Recipe, make_recipe
 
 Batch = dict[str, Any]
+COUNTS = "training_counts"  # in a checkpoint: accuracy of the unfinished epoch
 
 
 class VideoClassifier(LightningModule):
@@ -266,5 +267,12 @@ class VideoClassifier(LightningModule):
         return configure(self.net, self.recipe, self.trainer, fresh=self.fresh)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Never write a checkpoint after a loss that is not finite."""
+        """Never write one after a loss that is not finite; keep the accuracy so far."""
         self.finite.settle()
+        self.train_meter.to(self.device)
+        checkpoint[COUNTS] = self.train_meter.state()
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Go on counting in the middle of an epoch."""
+        if COUNTS in checkpoint and self._trainer is not None and self.trainer.is_global_zero:
+            self.train_meter.load(checkpoint[COUNTS])

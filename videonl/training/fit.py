@@ -22,6 +22,7 @@ from videonl.training.speed import SpeedMonitor
 from videonl.training.stopping import GracefulStop
 from videonl.training.summary import Summary
 from videonl.training.trainer import make_trainer
+from videonl.training.whole_files import replacing
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ def fit(
     if writing:
         loggers = [
             MetricsFile(run_dir, resume_step=step),
-            TensorBoardLogger(run_dir, name="", version="", default_hp_metric=False),
+            TensorBoardLogger(
+                run_dir, name="", version="", default_hp_metric=False, purge_step=step
+            ),
         ]
     trainer = make_trainer(
         **options,
@@ -97,8 +100,8 @@ def fit(
         sync_batchnorm=classifier.recipe.batch_norm == "sync",
     )
     if writing and trainer.is_global_zero and config is not None:
-        run_dir.mkdir(parents=True, exist_ok=True)
-        (run_dir / CONFIG).write_text(config)
+        with replacing(run_dir / CONFIG) as file:
+            file.write(config)
     print_facts(classifier, data, trainer, run_dir=run_dir if writing else None)
     path = str(resume) if resume else None
     try:

@@ -96,6 +96,20 @@ class ClassificationMeter:
         """Start afresh."""
         self._place(self.sums.device)
 
+    def state(self) -> dict[str, Tensor]:
+        """The counts so far, over all processes, for a checkpoint."""
+        confusion, sums = self.confusion.clone(), self.sums.clone()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(confusion)
+            torch.distributed.all_reduce(sums)
+        return {"confusion": confusion.cpu(), "sums": sums.cpu()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on counting from ``state``; one process of several does, the others from nothing."""
+        self.reset()
+        self.confusion += state["confusion"].to(self.confusion)
+        self.sums += state["sums"].to(self.sums)
+
     def scores(self, device: torch.device | None = None) -> Scores:
         """Add up over all processes and compute. This is where the host waits for the device.
 
@@ -103,12 +117,9 @@ class ClassificationMeter:
             device: of the process; one that has counted nothing yet does not know it.
         """
         self.to(device or self.sums.device)
-        confusion, sums = self.confusion.clone(), self.sums.clone()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(confusion)
-            torch.distributed.all_reduce(sums)
-        confusion = confusion.cpu()
-        top_k, read, loss, unread = sums.cpu().tolist()
+        state = self.state()
+        confusion = state["confusion"]
+        top_k, read, loss, unread = state["sums"].tolist()
         total = confusion.sum(1)  # (K,) videos of each true class
         right = confusion.diagonal()
         per_class = [

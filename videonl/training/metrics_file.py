@@ -9,18 +9,24 @@ from typing import Any
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 
+from videonl.training.whole_files import replacing
+
 METRICS_FILE = "metrics.csv"
 
 
 def read_metrics(path: Path) -> list[dict[str, float]]:
-    """The rows of a metrics file, without its empty cells; none where there is no file."""
+    """The rows of a metrics file, without its empty cells; none where there is no file.
+
+    A row that a kill cut off in the middle is left out.
+    """
     if not path.is_file():
         return []
     with path.open(newline="") as file:
-        return [
-            {key: float(value) for key, value in row.items() if value}
-            for row in csv.DictReader(file)
-        ]
+        lines = file.read().splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    return [
+        {key: float(value) for key, value in row.items() if value} for row in csv.DictReader(whole)
+    ]
 
 
 class MetricsFile(Logger):
@@ -78,12 +84,11 @@ class MetricsFile(Logger):
             self._rewrite()
             return
         with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self._columns).writerow(self._text(row))
+            csv.DictWriter(file, self._columns, lineterminator="\n").writerow(self._text(row))
 
     def _rewrite(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with self.path.open("w", newline="") as file:
-            writer = csv.DictWriter(file, self._columns)
+        with replacing(self.path) as file:
+            writer = csv.DictWriter(file, self._columns, lineterminator="\n")
             writer.writeheader()
             writer.writerows(self._text(row) for row in self._rows)
         self._written = True
