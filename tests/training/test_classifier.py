@@ -1,7 +1,9 @@
 """The module: what it computes, what it keeps, what it refuses."""
 
 import math
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -89,17 +91,32 @@ def test_weighted_loss_is_torchs() -> None:
 def test_mixing_keeps_probabilities_and_shares() -> None:
     clips = torch.stack([torch.zeros(3, 2, 8, 8), torch.ones(3, 2, 8, 8)])
     targets = one_hot(torch.tensor([0, 1]), 2)
-    torch.manual_seed(1)
-    mixed, soft = mix(clips, targets, mixup=0.4, cutmix=0.0)
+    draw = np.random.default_rng(1)
+    mixed, soft = mix(clips, targets, mixup=0.4, cutmix=0.0, generator=draw)
     assert torch.allclose(soft.sum(1), torch.ones(2))
     assert mixed[0].mean().item() == pytest.approx(soft[0, 1].item(), abs=1e-5)
-    torch.manual_seed(1)
-    boxed, soft = mix(clips, targets, mixup=0.0, cutmix=1.0)
+    boxed, soft = mix(clips, targets, mixup=0.0, cutmix=1.0, generator=draw)
     assert boxed[0].mean().item() == pytest.approx(soft[0, 1].item(), abs=1e-5)
-    same, kept = mix(clips, targets, mixup=0.0, cutmix=0.0)
+    same, kept = mix(clips, targets, mixup=0.0, cutmix=0.0, generator=draw)
     assert same is clips
     assert kept is targets
-    assert paste(clips, 1.0)[1] == 1.0
+    assert paste(clips, 1.0, generator=draw)[1] == 1.0
+
+
+def test_mixing_has_a_generator_of_its_own_that_travels_in_the_checkpoint() -> None:
+    model, other = make(recipe={"mixup": 0.4, "cutmix": 1.0}), make()
+    clips, targets = torch.randn(4, 3, 2, 8, 8), one_hot(torch.tensor([0, 1, 2, 0]), 3)
+    model.mixing.random(5)
+    content: dict[str, Any] = {}
+    model.on_save_checkpoint(content)
+    other.on_load_checkpoint(content)
+    state = torch.get_rng_state()
+    results = [
+        mix(clips, targets, mixup=0.4, cutmix=1.0, generator=each.mixing) for each in (model, other)
+    ]
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    assert torch.equal(torch.get_rng_state(), state)
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf])

@@ -54,12 +54,13 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     if wanted == "auto" and resume is None:
         print(f"no run of the name {name} in {out} yet: starting one")
     data, classifier = build(settings, given, resume)
-    with clear_errors(settings):
+    run_dir = resume.parent if resume else new_run(out, name)
+    with clear_errors(settings, run_dir=run_dir):
         try:
             result = fit(
                 classifier,
                 data,
-                run_dir=resume.parent if resume else new_run(out, name),
+                run_dir=run_dir,
                 seed=settings["seed"],
                 resume=resume,
                 save_every_minutes=settings["save_every_minutes"],

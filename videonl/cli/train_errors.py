@@ -1,18 +1,25 @@
 """Errors of a running training that a person can do something about, as one sentence."""
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from pathlib import Path
+from typing import Any, NoReturn
 
-from videonl.errors import VideoNLError
+from videonl.errors import DatasetError, VideoError, VideoNLError
 
 CAUGHT = re.compile(r"^Caught .* in DataLoader worker process")
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def clear_errors(settings: dict[str, Any]) -> Iterator[None]:
-    """Turn a full GPU, and an error that a worker process met, into one sentence.
+def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> Iterator[None]:
+    """Turn a full disk or GPU, vanished videos, and an error of a worker, into one sentence.
+
+    Args:
+        settings: of ``train.py``.
+        run_dir: of a training: where its last checkpoint lies.
 
     Raises:
         VideoNLError: that sentence.
@@ -26,12 +33,38 @@ def clear_errors(settings: dict[str, Any]) -> Iterator[None]:
         raise VideoNLError(
             f"the GPU has not enough memory for batches of {batch} clips: halve --data.batch_size "
             "(the learning rate follows) and say --trainer.accumulate_grad_batches 2 for the same "
-            "training, or take smaller or shorter clips (--data.crop, --data.frames); for test, "
-            "lower --model.views_per_forward"
+            "training, save activations with --recipe.checkpoint_stages, or take smaller or "
+            "shorter clips (--data.crop, --data.frames); for test, lower --model.views_per_forward"
         ) from error
+    except (DatasetError, VideoError) as error:
+        root = Path(settings["data"]["root"])
+        if not root.is_dir():
+            raise DatasetError(
+                f"the data folder {root} is gone (a disk that is no longer mounted?); when it is "
+                f"back, {going_on(run_dir)}"
+            ) from error
+        raise_cause(error)
     except VideoNLError as error:
-        text = str(error)
-        if not CAUGHT.match(text):
+        raise_cause(error)
+    except OSError as error:
+        if error.errno not in FULL:
             raise
-        last = text.strip().splitlines()[-1]  # "videonl.errors.DatasetError: what happened"
-        raise type(error)(last.partition(": ")[2] or last) from error
+        place = error.filename or run_dir or "the disk"
+        raise VideoNLError(
+            f"{place}: the disk is full ({error.strerror}); make room, then {going_on(run_dir)}"
+        ) from error
+
+
+def raise_cause(error: VideoNLError) -> NoReturn:
+    """Raise the error itself, without the traceback that a worker process puts before it."""
+    text = str(error)
+    if not CAUGHT.match(text):
+        raise error
+    last = text.strip().splitlines()[-1]  # "videonl.errors.DatasetError: what happened"
+    raise type(error)(last.partition(": ")[2] or last) from error
+
+
+def going_on(run_dir: Path | None) -> str:
+    """How to go on."""
+    last = run_dir / "last.ckpt" if run_dir else None
+    return f"go on with --resume {last}" if last and last.is_file() else "start again"

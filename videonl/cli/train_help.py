@@ -55,9 +55,11 @@ training
   --recipe.warmup X            share of the training in which the rate rises (0.05)
   --recipe.weight_decay X      (1e-4)
   --recipe.label_smoothing X   (0)
+  --recipe.mixup X             alpha of mixup; --recipe.cutmix X likewise (0: off)
   --recipe.batch_norm NAME     train, frozen, sync
   --recipe.fresh_factor X      rate of a new head and new non-local blocks over the others'
   --recipe.class_weights NAME  none, balanced
+  --recipe.checkpoint_stages L stages such as [res2,res3] that save memory and cost time
   --recipe.ema X               decay of a moving average of the weights, such as 0.999 (0: off)
 
 --help_all lists every option."""

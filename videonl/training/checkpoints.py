@@ -13,7 +13,7 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from videonl.errors import CheckpointError
+from videonl.errors import CheckpointError, DatasetError, VideoError
 from videonl.training.whole_files import replacing
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -125,6 +125,17 @@ class Checkpoints(Checkpoint):
             trainer.save_checkpoint(self.best)
         self._validated = False
         self.save_last(trainer)
+
+    def on_exception(
+        self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
+    ) -> None:
+        """Save where the videos failed, not the training: the epoch so far is not lost."""
+        if not isinstance(exception, (DatasetError, VideoError)) or trainer.world_size > 1:
+            return
+        progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
+        between = progress.ready == progress.processed and between_steps(trainer)
+        if trainer.training and between and trainer.global_step != self._saved_step:
+            self.save_last(trainer)
 
     def _is_best(self, score: float, loss: float) -> bool:
         return self.best_score is None or (score, -loss) > (self.best_score, -self.best_loss)

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor, nn
@@ -23,9 +24,11 @@ from videonl.training.metrics import ClassificationMeter, Scores, negative_log
 from videonl.training.mixing import mix, one_hot
 from videonl.training.optimization import configure
 from videonl.training.recipe import Recipe, make_recipe
+from videonl.training.recompute import recompute_stages
 
 Batch = dict[str, Any]
 COUNTS = "training_counts"  # in a checkpoint: accuracy of the unfinished epoch
+MIXING = "mixing_generator"
 
 
 class VideoClassifier(LightningModule):
@@ -115,6 +118,7 @@ class VideoClassifier(LightningModule):
         self.eval_meter = ClassificationMeter(self.num_classes)  # per video
         self.clip_meter = ClassificationMeter(self.num_classes)  # per view
         self.finite = FiniteLoss()
+        self.mixing = np.random.default_rng(0)  # of mixup and cutmix; StepSeed seeds every step
         norms = frozen.batch_norms(self.net, exclude=self.fresh)
         self._frozen_norms = norms if self.recipe.batch_norm == "frozen" else []
         frozen.freeze(self._frozen_norms)
@@ -155,9 +159,11 @@ class VideoClassifier(LightningModule):
         return self
 
     def setup(self, stage: str) -> None:
-        """Compile once the training is certain; the keys of the state dict stay the same."""
-        if self._compile and stage == "fit":
-            self.net.compile(dynamic=False)
+        """Recompute and compile once the training is certain; the state dict keeps its keys."""
+        if stage == "fit":
+            recompute_stages(self.net, self.recipe.checkpoint_stages)
+            if self._compile:
+                self.net.compile(dynamic=False)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Logits (B, K) of normalised clips (B, 3, T, H, W)."""
@@ -176,7 +182,11 @@ class VideoClassifier(LightningModule):
         labels = batch["label"].repeat_interleave(views)
         targets = one_hot(labels, self.num_classes)
         mixed, targets = mix(
-            clips.flatten(0, 1), targets, mixup=self.recipe.mixup, cutmix=self.recipe.cutmix
+            clips.flatten(0, 1),
+            targets,
+            mixup=self.recipe.mixup,
+            cutmix=self.recipe.cutmix,
+            generator=self.mixing,
         )
         logits = self(mixed)
         loss, losses = classification_loss(
@@ -271,8 +281,11 @@ class VideoClassifier(LightningModule):
         self.finite.settle()
         self.train_meter.to(self.device)
         checkpoint[COUNTS] = self.train_meter.state()
+        checkpoint[MIXING] = dict(self.mixing.bit_generator.state)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Go on counting in the middle of an epoch."""
         if COUNTS in checkpoint and self._trainer is not None and self.trainer.is_global_zero:
             self.train_meter.load(checkpoint[COUNTS])
+        if MIXING in checkpoint:
+            self.mixing.bit_generator.state = checkpoint[MIXING]

@@ -112,6 +112,10 @@ def fit(
         if stop is None or not stop.requested:
             raise
         raise stop.stopped() from error
+    except SystemExit as error:  # Lightning's answer to a Ctrl-C before the first step, or a second
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from error
+        raise
     return result_of(trainer, checkpoints)
 
 

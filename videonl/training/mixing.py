@@ -1,6 +1,6 @@
 """Mixup and cutmix of clips: two videos in one, with both labels."""
 
-import torch
+import numpy as np
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -10,36 +10,40 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     return F.one_hot(labels, num_classes).float()
 
 
-def mix(clips: Tensor, targets: Tensor, *, mixup: float, cutmix: float) -> tuple[Tensor, Tensor]:
-    """Mix every clip with another one of the batch; draws from torch's global generator.
+def mix(
+    clips: Tensor, targets: Tensor, *, mixup: float, cutmix: float, generator: np.random.Generator
+) -> tuple[Tensor, Tensor]:
+    """Mix every clip with another one of the batch.
 
     Args:
         clips: (B, 3, T, H, W).
         targets: (B, K) probabilities.
         mixup: alpha of its Beta distribution, 0 for off.
         cutmix: likewise; with both on, a fair coin decides per batch.
+        generator: the source of randomness, on the host: a GPU is never waited for.
 
     Returns:
         Mixed clips and targets.
     """
     if not mixup and not cutmix:
         return clips, targets
-    use_cutmix = bool(cutmix) and (not mixup or torch.rand(()).item() < 0.5)
+    use_cutmix = bool(cutmix) and (not mixup or generator.random() < 0.5)
     alpha = cutmix if use_cutmix else mixup
-    share = torch.distributions.Beta(alpha, alpha).sample().item()  # of the clip itself; on the CPU
+    share = float(generator.beta(alpha, alpha))  # of the clip itself
     if use_cutmix:
-        clips, share = paste(clips, share)
+        clips, share = paste(clips, share, generator=generator)
     else:
         clips = clips.lerp(clips.flip(0), 1 - share)
     return clips, targets.lerp(targets.flip(0), 1 - share)
 
 
-def paste(clips: Tensor, share: float) -> tuple[Tensor, float]:
+def paste(clips: Tensor, share: float, *, generator: np.random.Generator) -> tuple[Tensor, float]:
     """Paste a box of the next clip, the same in all frames.
 
     Args:
         clips: (B, 3, T, H, W).
         share: of the area that stays, 0 to 1.
+        generator: the source of randomness.
 
     Returns:
         The clips and the share that stayed, after the box was cut at the border.
@@ -47,7 +51,7 @@ def paste(clips: Tensor, share: float) -> tuple[Tensor, float]:
     height, width = clips.shape[-2:]
     side = (1 - share) ** 0.5
     box_h, box_w = round(height * side), round(width * side)
-    y, x = (int(torch.randint(0, size, ()).item()) for size in (height, width))
+    y, x = (int(generator.integers(size)) for size in (height, width))
     top, bottom = max(y - box_h // 2, 0), min(y + (box_h + 1) // 2, height)
     left, right = max(x - box_w // 2, 0), min(x + (box_w + 1) // 2, width)
     mixed = clips.clone()

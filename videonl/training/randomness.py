@@ -4,10 +4,12 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 MASK = (1 << 64) - 1
+MIXING = 2  # its stream of a step's seed
 
 
 def step_seed(seed: int, *, step: int, rank: int = 0) -> int:
@@ -26,8 +28,9 @@ def step_seed(seed: int, *, step: int, rank: int = 0) -> int:
 class StepSeed(Callback):
     """Seeds torch before every training batch with (seed, batch number, process).
 
-    Dropout, mixup and whatever else draws in a step is then a function of the step: nothing about
-    random states has to be saved, and a training killed anywhere goes on bit for bit.
+    Dropout and whatever else draws in a step is then a function of the step, and so is the
+    generator of mixup and cutmix, which is its own (``pl_module.mixing``): how much one of them
+    draws does not move the other. A training killed anywhere goes on bit for bit.
 
     Args:
         seed: of the training.
@@ -42,4 +45,6 @@ class StepSeed(Callback):
         """Seed; this enqueues nothing on a GPU."""
         batches = int(trainer.num_training_batches)
         number = trainer.current_epoch * batches + batch_idx
-        torch.manual_seed(step_seed(self.seed, step=number, rank=trainer.global_rank))
+        seed = step_seed(self.seed, step=number, rank=trainer.global_rank)
+        torch.manual_seed(seed)
+        pl_module.mixing = np.random.default_rng((seed, MIXING))  # type: ignore[assignment]

@@ -32,6 +32,8 @@ class Recipe:
         batch_norm: "train", "frozen" (statistics, scale and shift, but not of new layers) or
             "sync" (statistics over all devices).
         class_weights: "none", or "balanced": the loss of a class weighs as if all were as frequent.
+        checkpoint_stages: stages of the network, such as [res2, res3], whose activations are
+            computed again in the backward pass instead of kept: less memory, more time.
         ema: decay of an exponential moving average of the weights, which is what is evaluated
             and saved; 0 is off, 0.999 is usual.
     """
@@ -52,6 +54,7 @@ class Recipe:
     batch_norm: BatchNormMode = "train"
     class_weights: ClassWeights = "none"
     ema: float = 0.0
+    checkpoint_stages: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         """Check the ranges.
@@ -87,6 +90,10 @@ class Recipe:
             value = getattr(self, name)
             if not low <= value <= high:
                 raise VideoNLError(f"{name} is {value}; it must lie between {low:g} and {high:g}")
+        if isinstance(self.checkpoint_stages, str):
+            raise VideoNLError(
+                f"checkpoint_stages is {self.checkpoint_stages!r}; write a list, such as [res2]"
+            )
         if any(not 0 <= at <= 1 for at in self.milestones):
             raise VideoNLError(
                 f"milestones is {list(self.milestones)}; every one is a share of the training, "
