@@ -12,6 +12,7 @@ from videonl.evaluation.compare_page import page_html
 from videonl.evaluation.compare_result import Comparison, Row, merge_group
 from videonl.evaluation.compare_table import csv_text, markdown
 from videonl.evaluation.compare_training import Budget
+from videonl.models.checkpoint import LoadedModel, save_checkpoint
 
 SMALL = {"width": 4}
 BUDGET = Budget(
@@ -165,3 +166,26 @@ def test_mean_and_standard_deviation_over_seeds() -> None:
     assert merged.top1["deviation"] == pytest.approx(0.1)
     assert merged.top1["range"] == [0.5, 0.7]
     assert merged.confusion == [[3, 3], [0, 6]]
+
+
+def test_every_network_starts_from_the_same_weights(data: Path, tmp_path: Path) -> None:
+    start = VideoClassifier("tiny_c2d", num_classes=5, options=SMALL)
+    path = tmp_path / "start.safetensors"
+    save_checkpoint(LoadedModel(start.net, None, dict(start.net.preprocessing), {}), path)
+    still = {"learning_rate": 1e-12, "weight_decay": 0.0, "norm_weight_decay": 0.0}
+    budget = Budget(
+        epochs=1, seeds=(0,), batch_size=2, frames=4, size=16, stride=1, num_workers=0,
+        pretrained=str(path), recipe=still,
+    )  # fmt: skip
+    entries = [Entry("tiny_c2d", "plain", SMALL), Entry("tiny_c2d_nl1", "block", SMALL)]
+    table = compare_models(
+        entries, data=str(data), train=budget, folder=tmp_path, views=(1, 1), rounds=0, device="cpu"
+    )
+    assert [row.error for row in table.rows] == [None, None]
+    for name in ("plain", "block"):
+        end = torch.load(tmp_path / "training" / name / "seed-0" / "last.ckpt", weights_only=True)[
+            "state_dict"
+        ]
+        for key, value in start.net.state_dict().items():
+            if key.endswith(("conv.weight", "conv_b.weight")):
+                assert torch.allclose(end[f"net.{key}"], value, atol=1e-6), key

@@ -33,6 +33,8 @@ class Budget:
         short_side: of the frames; None: in the first network's proportion to the crop.
         stride: step between frames, likewise.
         num_workers: processes that decode; None: one per core.
+        pretrained: weights that every network starts from, such as torchvision's ResNet-50 of
+            ImageNet, which is inflated; what the weights lack starts afresh. None: from scratch.
         recipe: values of ``videonl.training.recipe.Recipe`` by name.
         data: more arguments of ``VideoDataModule``, such as ``jitter``.
     """
@@ -45,6 +47,7 @@ class Budget:
     short_side: int | None = None
     stride: int | None = None
     num_workers: int | None = None
+    pretrained: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
 
@@ -180,6 +183,7 @@ def _train(
         num_classes=videos.num_classes,
         class_names=videos.class_names,
         options=dict(entry.options),
+        pretrained=budget.pretrained,
         preprocessing=videos.preprocessing,
         recipe=dict(budget.recipe),
     )

@@ -54,8 +54,10 @@ def read_sweep(path: str | Path, *, scale: str | None = None) -> Sweep:
     """
     import yaml
 
+    from videonl.yaml_loader import Loader
+
     try:
-        content = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
     except (OSError, UnicodeDecodeError) as error:
         raise VideoNLError(f"the sweep file {path} can not be read ({error})") from error
     except yaml.YAMLError as error:

@@ -1,0 +1,100 @@
+"""The sweeps in configs/sweeps: each parses at three scales; networks and budgets are real."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from videonl.cli.main import main
+from videonl.data.datamodule import VideoDataModule
+from videonl.data.sample import SampleParameters
+from videonl.data.sample_files import write_sample
+from videonl.evaluation.compare_training import Budget
+from videonl.evaluation.cost import count_cost
+from videonl.evaluation.sweep import Sweep, read_sweep
+from videonl.models import create_model
+from videonl.training.recipe import make_recipe
+
+ROOT = Path(__file__).resolve().parents[2]
+FOLDER = ROOT / "configs" / "sweeps"
+# One per table of the paper: 2a to 2g.
+TABLES = ("affinity", "stage", "depth", "space_time", "conv3d", "non_local_3d", "length")
+SCALES = (None, "ut", "kinetics400")
+
+
+def sweep(name: str, scale: str | None) -> Sweep:
+    return read_sweep(FOLDER / f"{name}.yaml", scale=scale)
+
+
+def macs(one: Sweep, frames: int, size: int) -> dict[str, int]:
+    with torch.device("meta"):
+        nets = {e.name: create_model(e.target, num_classes=3, **e.options) for e in one.entries}
+    return {k: count_cost(net, clip_shape=(3, frames, size, size)).macs for k, net in nets.items()}
+
+
+def test_there_is_one_per_table_of_the_paper() -> None:
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == set(TABLES)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+@pytest.mark.parametrize("name", TABLES)
+def test_every_sweep_builds_at_every_scale(name: str, scale: str | None) -> None:
+    one = sweep(name, scale)
+    assert len(one.entries) >= 3
+    assert one.train is not None
+    budget = Budget(**one.train)
+    recipe = make_recipe(dict(budget.recipe))
+    assert recipe.weight_decay < 0.1  # 1e-4 is a number
+    VideoDataModule("videos", batch_size=budget.batch_size, **budget.data)
+    # A small sweep must never train on the sample data by mistake for another set.
+    assert (one.settings["data"] is None) == (scale is not None)
+    assert (budget.pretrained is not None) == (scale == "kinetics400")
+    assert len(budget.seeds) >= (1 if scale == "kinetics400" else 3)
+    counted = macs(one, budget.frames or 0, budget.size or 0)
+    assert len(set(counted.values())) > 1
+    assert all(value > 0 for value in counted.values())
+
+
+@pytest.mark.parametrize("name", TABLES)
+def test_what_a_sweep_varies_is_all_that_differs(name: str) -> None:
+    """Clip, budget and trunk are written once; the header names the paper's figures."""
+    text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
+    content = yaml.safe_load(text)
+    assert content["train"]["seeds"] == 3
+    assert "# The paper, top-1" in text
+    for scale in content["scales"]:
+        assert f"--sweep configs/sweeps/{name}.yaml --scale {scale} --data DIR" in text
+
+
+def test_the_small_networks_against_3d_convolution_cost_the_same() -> None:
+    one = sweep("conv3d", None)
+    counted = macs(one, 4, 32)
+    non_local = counted["NL I3D 3x3x3"]
+    for name, value in counted.items():
+        assert value == pytest.approx(non_local, rel=0.06), name
+
+
+def test_the_large_ones_have_the_papers_ratios() -> None:
+    counted = macs(sweep("conv3d", "kinetics400"), 32, 224)
+    assert counted["NL C2D"] / counted["C2D"] == pytest.approx(1.2, abs=0.05)
+    assert counted["I3D 3x1x1"] / counted["C2D"] == pytest.approx(1.5, abs=0.05)
+    assert counted["I3D 3x3x3"] / counted["C2D"] == pytest.approx(1.8, abs=0.05)
+
+
+def test_a_sweep_runs_from_the_command_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = SampleParameters(train=6, val=3, test=3, size=32, frames=32, distance=(8, 16))
+    write_sample(tmp_path / "data", parameters=small, workers=0)
+    argv = ["compare", "--sweep", str(FOLDER / "space_time.yaml"), "--data", str(tmp_path / "data")]
+    argv += ["--epochs", "1", "--seeds", "1", "--train-batch", "3", "--no-speed"]
+    assert main([*argv, "--device", "cpu", "--out", str(tmp_path / "out")]) == 0
+    table = capsys.readouterr().out
+    assert all(name in table for name in ("baseline", "space", "time", "spacetime"))
+
+
+def test_another_scale_without_data_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["compare", "--sweep", str(FOLDER / "affinity.yaml"), "--scale", "ut", "--no-speed"]
+    assert main(argv) != 0
+    assert "--data" in capsys.readouterr().err
