@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from videonl.layers import NonLocalBlock, insert_non_local
+from videonl.models.convolution import ClipConv3d
 from videonl.models.head import Head
 from videonl.models.norms import norm_factory
 from videonl.models.placement import (
@@ -34,7 +35,7 @@ NormFactory = Callable[[int], nn.Module]
 def conv(inputs: int, outputs: int, kernel: Sequence[int], stride: Sequence[int]) -> nn.Conv3d:
     """A convolution without bias that keeps the size, up to its stride."""
     padding = [k // 2 for k in kernel]
-    return nn.Conv3d(inputs, outputs, tuple(kernel), tuple(stride), tuple(padding), bias=False)  # type: ignore[arg-type]
+    return ClipConv3d(inputs, outputs, tuple(kernel), tuple(stride), tuple(padding), bias=False)  # type: ignore[arg-type]
 
 
 class MaxPool3d(nn.Module):
