@@ -14,7 +14,7 @@ from videonl.errors import CheckpointError
 from videonl.inference.predictor import Predictor
 from videonl.models.checkpoint import load_checkpoint
 from videonl.training import VideoClassifier
-from videonl.training import classifier as classifier_module
+from videonl.training import task as task_module
 from videonl.training.classes import align_classes
 from videonl.training.evaluation import describe, evaluate, predict, result
 from videonl.training.finite import TrainingDiverged
@@ -148,7 +148,7 @@ def test_a_diverging_training_ends_with_one_sentence_and_a_good_checkpoint(
         mean, losses = classification_loss(*args, **options)
         return (mean * float("nan") if next(calls) == 2 else mean), losses
 
-    monkeypatch.setattr(classifier_module, "classification_loss", loss)
+    monkeypatch.setattr(task_module, "classification_loss", loss)
     with pytest.raises(TrainingDiverged, match=r"nan at step 2: lower --recipe\.learning_rate"):
         train(epochs=1, save_every_steps=1)
     content = torch.load(tmp_path / "run" / "last.ckpt", weights_only=True)

@@ -79,7 +79,8 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
 def print_result(result: Any) -> None:
     """Where everything lies."""
     if result.best is not None:
-        print(f"best      val top-1 {100 * result.best_score:.1f} %: {result.best}")
+        metric = {"top1": "top-1", "map": "mAP"}[result.metric]
+        print(f"best      val {metric} {100 * result.best_score:.1f} %: {result.best}")
         print(f"next      python train.py test --checkpoint {result.run_dir} --data.root DIR")
 
 
@@ -104,6 +105,8 @@ def build(
     if settings["recipe"]["class_weights"] == "balanced":
         weights = balanced_weights(list(data.census["train"].values()))
     model = settings["model"]
+    if model["multi_label"] is None:
+        model["multi_label"] = data.multi_label
     if resume:
         model = network_settings(resume, model, chosen="model.name" in given)
     classifier = VideoClassifier(

@@ -126,4 +126,8 @@ def prepare(
         raise DatasetError(f"{data.root} has no {split} folder (it has: {', '.join(data.records)})")
     if labelled:
         align_classes(data, classifier.class_names, num_classes=classifier.num_classes)
+        if data.multi_label and not classifier.multi_label:
+            print(
+                "note      videos have several labels, the checkpoint knows one: the first counts"
+            )
     return data, classifier

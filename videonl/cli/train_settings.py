@@ -18,7 +18,7 @@ EVALUATION = ("checkpoint", "ckpt_path", "split", "json", "csv", "seed")
 INTERNAL_TRAINER: set[str | int] = {"training", "callbacks", "loggers", "run_dir", "sync_batchnorm"}
 INTERNAL_MODEL: set[str | int] = {
     *("num_classes", "class_names", "preprocessing", "recipe", "class_weights"),
-    *("network", "fresh", "provenance", "videonl_version"),
+    *("network", "fresh", "provenance", "licence", "videonl_version"),
 }
 FROM_NETWORK = ("frames", "stride", "short_side", "crop")
 CROP_SHARE = 224 / 256  # of the short side, in every published protocol

@@ -13,7 +13,8 @@ from videonl.data.augment import Augmentation, augment
 from videonl.data.catalogue import Catalogue, read_catalogue
 from videonl.data.census import describe
 from videonl.data.class_order import normalised
-from videonl.data.dataset import Item, VideoDataset, collate
+from videonl.data.dataset import Item, VideoDataset
+from videonl.data.labelled_batch import Collate
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
 from videonl.data.video import Decoder
@@ -156,6 +157,11 @@ class VideoDataModule(L.LightningDataModule):
         """Number of classes; after ``setup``."""
         return len(self.class_names)
 
+    @property
+    def multi_label(self) -> bool:
+        """Whether some video has several labels; after ``setup``."""
+        return self.catalogue.multi_label
+
     def setup(self, stage: str | None = None) -> None:
         """Read the folder: class names, records, census."""
         needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(
@@ -277,7 +283,7 @@ class VideoDataModule(L.LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=collate,
+            collate_fn=Collate(dataset),
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
             persistent_workers=self.num_workers > 0,

@@ -24,6 +24,7 @@ from videonl.inference.checkpoint_of import checkpoint_of, origin_of
 from videonl.inference.device import choose_device
 from videonl.inference.labels import choose_names
 from videonl.inference.prediction import Clip, Failure, Prediction
+from videonl.models.answers import average_name, over_views, probabilities_of
 from videonl.models.checkpoint import load_checkpoint
 
 FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at
@@ -47,6 +48,8 @@ class Predictor:
             files from strangers; ``"decord"``, ``"auto"`` for one's own files.
         max_views_per_forward: bounds the memory; None: about 1 GiB of activations.
         about: what ``Prediction.model`` says: name, checkpoint, sha256.
+        multi_label: a video may have several classes: each has a probability of its own, the
+            highest over the views.
 
     Raises:
         VideoNLError: an unknown device, fewer than one view at a time.
@@ -62,6 +65,7 @@ class Predictor:
         decoder: Literal["auto", "pyav", "decord"] = "pyav",
         max_views_per_forward: int | None = None,
         about: Mapping[str, object] | None = None,
+        multi_label: bool = False,
     ) -> None:
         if max_views_per_forward is not None and max_views_per_forward < 1:
             raise VideoNLError(
@@ -71,7 +75,7 @@ class Predictor:
         self.model = model.to(self.device).eval()
         self.class_names = list(class_names)
         self.preprocessing = dict(preprocessing)
-        self.decoder = decoder
+        self.decoder, self.multi_label = decoder, multi_label
         self.max_views_per_forward = max_views_per_forward or views_that_fit(self.preprocessing)
         self.about: dict[str, object] = {
             "name": _name(model),
@@ -124,6 +128,7 @@ class Predictor:
             decoder=decoder,
             max_views_per_forward=max_views_per_forward,
             about=origin_of(path, loaded.provenance),
+            multi_label=loaded.multi_label,
         )
 
     def protocol(self, views: tuple[int, int] = (10, 3)) -> dict[str, object]:
@@ -135,7 +140,7 @@ class Predictor:
             "crops": crops,
             **self.preprocessing,
             "decoder": self.decoder,
-            "average": "softmax",
+            "average": average_name(multi_label=self.multi_label),
         }
 
     def read(self, video: str | os.PathLike[str], *, views: tuple[int, int] = (10, 3)) -> Views:
@@ -169,7 +174,8 @@ class Predictor:
         for chunk in frames.split(self.max_views_per_forward):
             clips = to_clips(chunk[None].to(self.device), mean=mean, std=std)[0]
             try:
-                parts.append(self.model(clips).double().softmax(1).cpu())
+                logits = self.model(clips)
+                parts.append(probabilities_of(logits, multi_label=self.multi_label).cpu())
             except torch.OutOfMemoryError as error:
                 raise VideoNLError(
                     f"{len(chunk)} views at once do not fit into the memory of {self.device}; use "
@@ -242,7 +248,8 @@ class Predictor:
         """The prediction of views that were read."""
         if top_k < 1:
             raise VideoNLError(f"top_k must be at least 1, got {top_k}")
-        mean = self.view_probabilities(views.frames, on_views=on_views).mean(0)  # (K,)
+        per_view = self.view_probabilities(views.frames, on_views=on_views)  # (V, K)
+        mean = over_views(per_view, multi_label=self.multi_label)
         if len(mean) != len(self.class_names):
             raise VideoNLError(
                 f"the network has {len(mean)} classes, but there are {len(self.class_names)} names"

@@ -30,6 +30,7 @@ class LoadedModel:
         preprocessing: frames, stride, short_side, crop, mean and std of its clips.
         provenance: file, SHA-256, family, licence and the like; primitives only.
         report: what was loaded, skipped and new.
+        multi_label: a video may have several of the classes, each with a probability of its own.
     """
 
     model: nn.Module
@@ -37,6 +38,7 @@ class LoadedModel:
     preprocessing: dict[str, Any]
     provenance: dict[str, Any] = field(default_factory=dict)
     report: LoadReport = field(default_factory=lambda: LoadReport("", ""))
+    multi_label: bool = False
 
 
 def load_checkpoint(
@@ -108,6 +110,7 @@ def load_own(
         own.preprocessing or dict(model.preprocessing),  # type: ignore[arg-type]
         {"file": path.name, **own.provenance},
         report,
+        multi_label=own.multi_label,
     )
 
 
@@ -162,6 +165,7 @@ def save_checkpoint(
         "model": loaded.model.config,
         "class_names": loaded.class_names,
         "preprocessing": loaded.preprocessing,
+        "multi_label": loaded.multi_label,
         "provenance": {**loaded.provenance, **(provenance or {})},
     }
     compact = json.dumps(about, ensure_ascii=False, sort_keys=True)

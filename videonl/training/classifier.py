@@ -15,27 +15,24 @@ from videonl._version import __version__
 from videonl.data.transforms import to_clips
 from videonl.errors import VideoNLError
 from videonl.models import create_model
+from videonl.models.answers import average_logits, over_views, probabilities_of
 from videonl.models.checkpoint import load_checkpoint
 from videonl.training import batch_norm as frozen
 from videonl.training.finite import FiniteLoss
 from videonl.training.fresh import fresh_parameters
-from videonl.training.loss import classification_loss
-from videonl.training.metrics import ClassificationMeter, Scores, negative_log
-from videonl.training.mixing import mix, one_hot
+from videonl.training.mixing import mix
 from videonl.training.optimization import configure
 from videonl.training.recipe import Recipe, make_recipe
 from videonl.training.recompute import recompute_stages
+from videonl.training.task import AnyScores, Batch, make_task
 
-Batch = dict[str, Any]
-COUNTS = "training_counts"  # in a checkpoint: accuracy of the unfinished epoch
-MIXING = "mixing_generator"
+COUNTS, MIXING = "training_counts", "mixing_generator"  # in a checkpoint
 
 
 class VideoClassifier(LightningModule):
     """A video classifier that trains, and that rebuilds itself from its checkpoint alone.
 
-    The checkpoint's ``hyper_parameters`` are primitives: name, options, num_classes, class_names,
-    preprocessing, recipe, provenance, videonl_version.
+    The checkpoint's ``hyper_parameters`` are primitives.
 
     Args:
         name: a network of ``videonl.list_models()``.
@@ -43,16 +40,17 @@ class VideoClassifier(LightningModule):
         class_names: K names, in the order of the labels; travel inside the checkpoint.
         options: options of the network, as ``create_model`` takes them.
         pretrained: published weights, by name or file, to start from.
-        preprocessing: what the data set feeds ({"frames", "stride", "short_side", "crop"}); where
-            it says nothing, what the network was made for.
+        preprocessing: of the data set's clips; where it says nothing, what the network wants.
         recipe: how to optimise: a ``Recipe`` or its values by name.
         class_weights: K weights of the classes in the loss.
         network: a network that exists already (with ``config``), instead of making one.
         fresh: names of the parameters that started afresh; set from ``pretrained``.
+        multi_label: a video has several classes (task.py); None: no, train.py reads the labels.
         views_per_forward: clips in one forward pass at test time; bounds the memory.
         channels_last: memory format of the network's weights (faster convolutions).
         compile: ``torch.compile`` the network for the training.
-        provenance: where the weights come from; set from ``pretrained``.
+        provenance: where the weights come from; like ``licence``, set from ``pretrained``.
+        licence: of those weights.
         videonl_version: set by itself.
     """
 
@@ -67,12 +65,14 @@ class VideoClassifier(LightningModule):
         preprocessing: dict[str, Any] | None = None,
         recipe: Recipe | Mapping[str, Any] | None = None,
         class_weights: Sequence[float] | None = None,
+        multi_label: bool | None = None,
         views_per_forward: int = 16,
         channels_last: bool = True,
         compile: bool = False,
         network: nn.Module | None = None,
         fresh: Sequence[str] = (),
         provenance: str | None = None,
+        licence: str | None = None,
         videonl_version: str = __version__,
     ) -> None:
         super().__init__()
@@ -89,6 +89,9 @@ class VideoClassifier(LightningModule):
         self.num_classes = num_classes
         self.views_per_forward = views_per_forward
         self._compile = compile
+        self.task = make_task(num_classes, multi_label=bool(multi_label))
+        if self.task.multi_label:
+            average_logits(self.net)
         if channels_last:
             self.net = self.net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._make_parts(class_weights)
@@ -101,10 +104,12 @@ class VideoClassifier(LightningModule):
             "preprocessing": self.preprocessing,
             "recipe": self.recipe.as_primitives(),
             "class_weights": None if class_weights is None else [float(w) for w in class_weights],
+            "multi_label": self.task.multi_label,
             "views_per_forward": views_per_forward,
             "channels_last": channels_last,
             "fresh": sorted(self.fresh),
             "provenance": provenance or (str(pretrained) if pretrained else None),
+            "licence": licence or (self.net.load_report.licence if pretrained else None),  # type: ignore[union-attr]
             "videonl_version": videonl_version,
         }
         self.save_hyperparameters(hyper_parameters, logger=False)
@@ -114,9 +119,9 @@ class VideoClassifier(LightningModule):
         self.class_weights: Tensor | None
         weights = torch.tensor(list(class_weights)) if class_weights is not None else None
         self.register_buffer("class_weights", weights, persistent=False)
-        self.train_meter = ClassificationMeter(self.num_classes)
-        self.eval_meter = ClassificationMeter(self.num_classes)  # per video
-        self.clip_meter = ClassificationMeter(self.num_classes)  # per view
+        self.train_meter = self.task.meter(training=True)
+        self.eval_meter = self.task.meter()  # per video
+        self.clip_meter = self.task.meter()  # per view
         self.finite = FiniteLoss()
         self.mixing = np.random.default_rng(0)  # of mixup and cutmix; StepSeed seeds every step
         norms = frozen.batch_norms(self.net, exclude=self.fresh)
@@ -143,9 +148,16 @@ class VideoClassifier(LightningModule):
             options=config["options"],
             preprocessing=loaded.preprocessing,
             network=loaded.model,
+            multi_label=loaded.multi_label,
             views_per_forward=views_per_forward,
-            provenance=str(loaded.provenance.get("pretrained") or path),
+            provenance=str(loaded.provenance.get("provenance") or path),
+            licence=loaded.provenance.get("licence"),
         )
+
+    @property
+    def multi_label(self) -> bool:
+        """Whether a video has several classes."""
+        return self.task.multi_label
 
     def set_preprocessing(self, values: Mapping[str, Any]) -> None:
         """Note how the data set makes its clips; the checkpoint will say so."""
@@ -179,24 +191,23 @@ class VideoClassifier(LightningModule):
         """Loss of a batch; nothing in here waits for the device."""
         clips = self.clips(batch)
         views = clips.shape[1]
-        labels = batch["label"].repeat_interleave(views)
-        targets = one_hot(labels, self.num_classes)
+        truth = self.task.truth(batch).repeat_interleave(views, 0)
         mixed, targets = mix(
             clips.flatten(0, 1),
-            targets,
+            self.task.targets(truth),
             mixup=self.recipe.mixup,
             cutmix=self.recipe.cutmix,
             generator=self.mixing,
         )
         logits = self(mixed)
-        loss, losses = classification_loss(
+        loss, losses = self.task.loss(
             logits,
             targets,
             class_weights=self.class_weights,
-            label_smoothing=self.recipe.label_smoothing,
+            smoothing=self.recipe.label_smoothing,
         )
         self.finite.check(loss, step=self.global_step)
-        self.train_meter.update(logits.detach(), labels, losses.detach())
+        self.train_meter.update(logits.detach(), truth, losses.detach())
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss
 
@@ -205,10 +216,10 @@ class VideoClassifier(LightningModule):
         self.finite.settle()
         scores = self.train_meter.scores(self.device)
         self.train_meter.reset()
-        self.log_dict({"train/epoch_loss": scores.loss, "train/top1": scores.top1})
+        self.log_dict({"train/epoch_loss": scores.loss, **self.task.logged(scores)})
 
     def view_probabilities(self, views: Tensor) -> Tensor:
-        """Softmax of every view, in chunks of ``views_per_forward``.
+        """Probabilities of every view, in chunks of ``views_per_forward``.
 
         Args:
             views: (B, V, 3, T, H, W).
@@ -216,39 +227,40 @@ class VideoClassifier(LightningModule):
         Returns:
             (B, V, K) float64, as ``Predictor`` computes them.
         """
-        wide = torch.float32 if views.device.type == "mps" else torch.float64
         chunks = views.flatten(0, 1).split(self.views_per_forward)
-        probabilities = [self(chunk).to(wide).softmax(1) for chunk in chunks]
-        return torch.cat(probabilities).unflatten(0, views.shape[:2])
+        several = self.multi_label
+        parts = [probabilities_of(self(chunk), multi_label=several) for chunk in chunks]
+        return torch.cat(parts).unflatten(0, views.shape[:2])
 
     def evaluate(self, batch: Batch) -> None:
-        """Count a batch, per view and per video (the mean over its views)."""
-        missing = len(batch.get("missing", ()))
-        self.eval_meter.miss(missing)
-        if missing and not len(batch["label"]):
+        """Count a batch, per view and per video (``over_views``)."""
+        task = self.task
+        task.miss(self.eval_meter, batch)
+        if not len(batch["label"]):  # none of its files could be read
             return
         per_view = self.view_probabilities(self.clips(batch))
-        labels: Tensor = batch["label"]
-        video = per_view.mean(1)
-        self.eval_meter.update(video, labels, negative_log(video, labels))
-        clips, repeated = per_view.flatten(0, 1), labels.repeat_interleave(per_view.shape[1])
-        self.clip_meter.update(clips, repeated, negative_log(clips, repeated))
-        self.clip_meter.miss(missing * per_view.shape[1])
+        truth = task.truth(batch)
+        video = over_views(per_view, multi_label=self.multi_label)
+        self.eval_meter.update(video, truth, task.loss_of(video, truth))
+        clips, repeated = per_view.flatten(0, 1), truth.repeat_interleave(per_view.shape[1], 0)
+        self.clip_meter.update(clips, repeated, task.loss_of(clips, repeated))
+        task.miss(self.clip_meter, batch, times=per_view.shape[1])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch of the validation set."""
+        """Count a batch."""
         self.evaluate(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch of the test set."""
+        """Count a batch."""
         self.evaluate(batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Probabilities of a batch: {"index": (B,), "probabilities": (B, K)}."""
-        if not len(batch["index"]):  # none of its files could be read
-            return {"index": batch["index"], "probabilities": torch.zeros(0, self.num_classes)}
-        per_view = self.view_probabilities(self.clips(batch))
-        return {"index": batch["index"], "probabilities": per_view.mean(1)}
+        video = torch.zeros(0, self.num_classes)
+        if len(batch["index"]):  # else none of its files could be read
+            per_view = self.view_probabilities(self.clips(batch))
+            video = over_views(per_view, multi_label=self.multi_label)
+        return {"index": batch["index"], "probabilities": video}
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and accuracies of the validation set."""
@@ -260,16 +272,12 @@ class VideoClassifier(LightningModule):
 
     def finish_evaluation(self, split: str) -> None:
         """Compute, log and keep (``video_scores``, ``clip_scores``) what the pass measured."""
-        self.video_scores: Scores = self.eval_meter.scores(self.device)
-        self.clip_scores: Scores = self.clip_meter.scores(self.device)
+        self.video_scores: AnyScores = self.eval_meter.scores(self.device)
+        self.clip_scores: AnyScores = self.clip_meter.scores(self.device)
         self.eval_meter.reset()
         self.clip_meter.reset()
-        scores = self.video_scores
-        values = {
-            key: getattr(scores, key) for key in ("loss", "top1", "top5", "macro", "majority")
-        }
-        if split == "test":
-            values["clip_top1"] = self.clip_scores.top1
+        clip = {f"clip_{self.task.metric}": self.clip_scores.headline} if split == "test" else {}
+        values = self.video_scores.logged() | clip
         self.log_dict({f"{split}/{key}": value for key, value in values.items()})
 
     def configure_optimizers(self) -> Any:

@@ -9,10 +9,12 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule, Trainer
 
+from videonl.models.answers import average_name
 from videonl.training.bad_files import BadFiles
 from videonl.training.classifier import VideoClassifier
-from videonl.training.metrics import Scores
 from videonl.training.progress import TerminalBar
+from videonl.training.score_text import accuracy_lines, score_values
+from videonl.training.task import AnyScores
 from videonl.training.trainer import make_trainer
 
 
@@ -23,7 +25,7 @@ class Evaluation:
     Attributes:
         split: train, val or test.
         views: clips and crops per video.
-        video: scores per video, the softmax averaged over its views.
+        video: scores per video: the softmax averaged, or the largest sigmoid, over its views.
         clip: scores per view.
         missing: path -> reason, of the videos that could not be read; they count as wrong.
         protocol: everything that says how the videos were looked at.
@@ -32,8 +34,8 @@ class Evaluation:
 
     split: str
     views: tuple[int, int]
-    video: Scores
-    clip: Scores
+    video: AnyScores
+    clip: AnyScores
     missing: dict[str, str]
     protocol: dict[str, Any]
     census: dict[str, int]
@@ -85,7 +87,7 @@ def evaluate(
             "crops": shape[1],
             **classifier.preprocessing,
             "decoder": module.decoder,
-            "average": "softmax",
+            "average": average_name(multi_label=classifier.multi_label),
             "precision": trainer.precision,
             "devices": trainer.world_size,
         },
@@ -96,19 +98,20 @@ def evaluate(
 def describe(evaluation: Evaluation) -> str:
     """The lines that a person reads: clip@1 and video@1, always with the number of views."""
     clips, crops = evaluation.views
-    video, clip = evaluation.video, evaluation.clip
-    top5 = f"   video@5 {100 * video.top5:.2f} %" if len(video.per_class) > 5 else ""
     views = "1 view" if clips * crops == 1 else f"{clips * crops} views"
     lines = [
-        f"{evaluation.split}: {video.videos} videos, {views} each "
-        f"(clips × crops: {clips} × {crops}), softmax averaged",
-        f"  clip@1 {100 * clip.top1:.2f} %   video@1 {100 * video.top1:.2f} %{top5}",
-        f"  mean per-class accuracy {100 * video.macro:.2f} %   most frequent class "
-        f"{100 * video.majority:.2f} %   loss {video.loss:.4f}",
+        f"{evaluation.split}: {evaluation.video.videos} videos, {views} each "
+        f"(clips × crops: {clips} × {crops}), " + averaged(str(evaluation.protocol["average"])),
+        *accuracy_lines(evaluation.video, evaluation.clip),
     ]
     if evaluation.missing:
         lines.append(f"  {len(evaluation.missing)} videos can not be read and count as wrong")
     return "\n".join(lines)
+
+
+def averaged(average: str) -> str:
+    """How the views were put together, in a sentence."""
+    return "softmax averaged" if average == "softmax" else average
 
 
 def result(evaluation: Evaluation, classifier: VideoClassifier, **about: Any) -> dict[str, Any]:
@@ -119,22 +122,13 @@ def result(evaluation: Evaluation, classifier: VideoClassifier, **about: Any) ->
         classifier: of what.
         about: more to note, such as environment and checkpoint.
     """
-    video, clip = evaluation.video, evaluation.clip
     names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
     return {
-        "model": {key: classifier.hparams[key] for key in ("name", "options", "provenance")},
-        "protocol": evaluation.protocol,
-        "scores": {
-            "clip_top1": clip.top1,
-            "video_top1": video.top1,
-            "video_top5": video.top5,
-            "mean_per_class": video.macro,
-            "majority_baseline": video.majority,
-            "loss": video.loss,
-            "videos": video.videos,
+        "model": {
+            key: classifier.hparams[key] for key in ("name", "options", "provenance", "licence")
         },
-        "per_class": dict(zip(names, video.per_class, strict=True)),
-        "confusion": {"classes": names, "true_by_predicted": video.confusion},
+        "protocol": evaluation.protocol,
+        **score_values(evaluation.video, evaluation.clip, names),
         "census": {"videos_per_class": evaluation.census, "unreadable": evaluation.missing},
         **about,
     }

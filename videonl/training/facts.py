@@ -38,9 +38,11 @@ def facts(
     scaling = f" = {recipe.learning_rate:g} × {batch}/{recipe.reference_batch}"
     parameters = sum(p.numel() for p in classifier.net.parameters())
     census: dict[str, dict[str, int]] = data.census
-    videos = {split: sum(counts.values()) for split, counts in census.items()}
+    videos = {split: part.found for split, part in data.catalogue.census.items()}
     counts = ", ".join(f"{number} in {split}" for split, number in videos.items())
-    majority = majority_share(census.get("val", {}))
+    baseline = baseline_of(
+        census.get("val", {}), videos.get("val", 0), multi_label=classifier.multi_label
+    )
     device = f"{devices} × {trainer.strategy.root_device.type}"
     lines = [
         f"data      {classifier.num_classes} classes, videos: {counts} ({data.root})",
@@ -51,10 +53,8 @@ def facts(
         f"{per_device} clips × {devices} device(s) × {accumulated} accumulated; "
         f"{recipe.optimizer}, {recipe.schedule}",
     ]
-    if majority is not None:
-        lines.append(
-            f"baseline  always answering the most frequent class scores {100 * majority:.1f} %"
-        )
+    if baseline is not None:
+        lines.append(f"baseline  {baseline}")
     if run_dir is not None:
         lines.append(f"run       {run_dir}")
     return lines + warnings_of(classifier, videos, census, parameters, trainer)
@@ -90,7 +90,19 @@ def warnings_of(
     return found
 
 
-def majority_share(counts: dict[str, int]) -> float | None:
-    """The share of the most frequent class."""
-    total = sum(counts.values())
-    return max(counts.values()) / total if total else None
+def baseline_of(counts: dict[str, int], videos: int, *, multi_label: bool) -> str | None:
+    """What an answer scores that is the same for every video; None without videos.
+
+    Args:
+        counts: validation videos per class.
+        videos: validation videos.
+        multi_label: a video may count in several classes.
+    """
+    present = [count for count in counts.values() if count]
+    if not present or not videos:
+        return None
+    if multi_label:
+        share = sum(present) / len(present) / videos
+        return f"an answer that is the same for every video has a mAP of {100 * share:.1f} %"
+    share = max(present) / sum(present)
+    return f"always answering the most frequent class scores {100 * share:.1f} %"

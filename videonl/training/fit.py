@@ -35,6 +35,7 @@ class FitResult:
         last: checkpoint to go on from.
         best_score: its accuracy, 0 to 1.
         epochs: epochs trained in all.
+        metric: what the accuracy is: "top1", or "map" of several labels per video.
         reports: whether this is the process that talks.
     """
 
@@ -44,6 +45,7 @@ class FitResult:
     best_score: float | None
     epochs: int
     reports: bool = True
+    metric: str = "top1"
 
 
 def fit(
@@ -80,7 +82,10 @@ def fit(
     options = dict(trainer_options or {})
     resumed = check_resumable(resume, dict(classifier.hparams)) if resume else None
     checkpoints = Checkpoints(
-        run_dir, every_seconds=60 * save_every_minutes, every_steps=save_every_steps
+        run_dir,
+        monitor=f"val/{classifier.task.metric}",
+        every_seconds=60 * save_every_minutes,
+        every_steps=save_every_steps,
     )
     writing = not options.get("fast_dev_run")
     step = None if resumed is None else int(resumed["global_step"])
@@ -149,4 +154,5 @@ def result_of(trainer: Trainer, checkpoints: Checkpoints) -> FitResult:
         best_score=checkpoints.best_score,
         epochs=trainer.current_epoch,
         reports=trainer.is_global_zero,
+        metric=checkpoints.monitor.rpartition("/")[2],
     )

@@ -1,6 +1,7 @@
 """Accuracy that accumulates on the device: no value leaves it before the end of the epoch."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -24,6 +25,8 @@ class Scores:
         confusion: confusion[true][predicted], numbers of videos.
     """
 
+    metric: ClassVar[str] = "top1"
+
     videos: int
     unread: int
     loss: float
@@ -33,6 +36,15 @@ class Scores:
     majority: float
     per_class: list[float | None]
     confusion: list[list[int]]
+
+    @property
+    def headline(self) -> float:
+        """What the best checkpoint has highest."""
+        return self.top1
+
+    def logged(self) -> dict[str, float]:
+        """The figures of a log."""
+        return {key: getattr(self, key) for key in ("loss", "top1", "top5", "macro", "majority")}
 
 
 class ClassificationMeter:

@@ -11,6 +11,10 @@ from lightning.pytorch.callbacks import TQDMProgressBar
 
 from videonl.training.metrics import TOP_K
 
+ACCURACIES = (
+    *(("top1", "val top-1"), ("top5", "top-5"), ("macro", "macro")),
+    *(("map", "val mAP"), ("hit1", "hit@1")),
+)
 SECONDS = 30.0  # between two lines in a log
 
 
@@ -85,7 +89,7 @@ class EpochLines(Callback):
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
         if "train/loss" in metrics:
             parts.append(f"loss {float(metrics['train/loss']):.3f}")
-        for key, text in (("top1", "val top-1"), ("top5", "top-5"), ("macro", "macro")):
+        for key, text in ACCURACIES:
             if f"val/{key}" in metrics and (key != "top5" or many):
                 parts.append(f"{text} {100 * float(metrics[f'val/{key}']):.1f} %")
         parts.append(f"{time.monotonic() - self._started:.1f} s")

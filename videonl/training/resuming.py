@@ -61,6 +61,12 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
                 f"{shown(hyper_parameters.get(key))}; start from its weights instead with "
                 f"--model.pretrained {path}"
             )
+    several = bool(saved.get("multi_label"))
+    if several != bool(hyper_parameters.get("multi_label")):
+        raise CheckpointError(
+            f"{path} was trained for {'several labels' if several else 'one label'} per video, "
+            f"this training is not; say --model.multi_label {str(several).lower()}"
+        )
     return checkpoint
 
 
@@ -83,6 +89,7 @@ def network_settings(path: Path, model: dict[str, Any], *, chosen: bool) -> dict
         "preprocessing": saved["preprocessing"],
         "fresh": saved.get("fresh", ()),
         "provenance": saved["provenance"],
+        "licence": saved.get("licence"),
     }
 
 

@@ -1,12 +1,15 @@
 """``summary.md`` at the end of a training: figures, curves, per-class accuracy, confusion."""
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.training.checkpoints import Checkpoints
+from videonl.training.metrics import TOP_K
 from videonl.training.metrics_file import METRICS_FILE, read_metrics
+from videonl.training.score_text import percent
 from videonl.training.summary_plots import plot_confusion, plot_curves
 
 SUMMARY, CURVES, CONFUSION = "summary.md", "curves.png", "confusion.png"
@@ -29,8 +32,8 @@ class Summary(Callback):
         scores: Any = pl_module.video_scores
         if not scores.videos:
             return
-        key = (scores.top1, -scores.loss)
-        if self.best is None or key > (self.best["top1"], -self.best["loss"]):
+        key = (scores.headline, -scores.loss)
+        if self.best is None or key > (self.best[scores.metric], -self.best["loss"]):
             self.best = {"epoch": trainer.current_epoch + 1, **vars(scores)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -54,6 +57,7 @@ class Summary(Callback):
                 class_names=names,
                 best=self.best,
                 epochs=trainer.current_epoch,
+                about=origin_lines(pl_module.hparams, trainer),
             )
 
 
@@ -64,10 +68,11 @@ def write_summary(
     class_names: list[str],
     best: dict[str, Any] | None,
     epochs: int,
+    about: Sequence[str] = (),
 ) -> Path:
     """Write ``summary.md`` and its pictures; returns its path."""
     rows = read_metrics(folder / METRICS_FILE)
-    lines = [f"# {title}: {epochs} epochs", ""]
+    lines = [f"# {title}: {epochs} epochs", "", *about]
     if best is None:
         lines += ["No validation was done.", ""]
     else:
@@ -76,7 +81,7 @@ def write_summary(
         lines += ["## Curves", "", f"![loss and accuracy]({CURVES})", ""]
     if best is not None:
         lines += class_table(best, class_names)
-        if len(class_names) <= MOST_CLASSES:
+        if "confusion" in best and len(class_names) <= MOST_CLASSES:
             plot_confusion(best["confusion"], class_names, folder / CONFUSION)
             lines += ["## Confusion", "", f"![confusion matrix]({CONFUSION})", ""]
     path = folder / SUMMARY
@@ -84,29 +89,66 @@ def write_summary(
     return path
 
 
-def score_table(best: dict[str, Any]) -> list[str]:
-    """The figures of the best epoch."""
-    figures = [
+def origin_lines(hparams: Mapping[str, Any], trainer: Trainer) -> list[str]:
+    """What the weights started from, under which licence, and what of the data was there."""
+    lines = []
+    if hparams["provenance"]:
+        licence = hparams["licence"] or "not known"
+        lines += [
+            f"Started from `{hparams['provenance']}` (licence of those weights: {licence}).",
+            "",
+        ]
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    census = getattr(getattr(data, "catalogue", None), "census", {})
+    if census:
+        lines += ["| videos | listed | found | missing | unreadable |", "|---|---|---|---|---|"]
+        lines += [
+            f"| {split} | {part.listed} | {part.found} | {part.missing} | {part.unreadable} |"
+            for split, part in census.items()
+        ]
+    return [*lines, ""] if lines else []
+
+
+def figures_of(best: dict[str, Any]) -> list[tuple[str, float]]:
+    """The shares to show, with their names."""
+    if "map" in best:
+        return [
+            ("mean average precision", best["map"]),
+            ("hit@1", best["hit1"]),
+            ("baseline: the same answer for every video, mAP", best["prior"]),
+        ]
+    few = len(best["per_class"]) <= TOP_K  # then the top 5 are all
+    return [
         ("top-1", best["top1"]),
-        ("top-5", best["top5"]),
+        *([] if few else [("top-5", best["top5"])]),
         ("mean per-class accuracy", best["macro"]),
         ("baseline: always the most frequent class", best["majority"]),
     ]
-    few = len(best["per_class"]) <= 5
+
+
+def score_table(best: dict[str, Any]) -> list[str]:
+    """The figures of the best epoch."""
     return [
         f"Best validation, after epoch {best['epoch']}, {best['videos']} videos "
         "(one clip each; `test` runs the full protocol):",
         "",
         "| | |",
         "|---|---|",
-        *[f"| {name} | {100 * v:.2f} % |" for name, v in figures if not (few and name == "top-5")],
+        *[f"| {name} | {percent(value)} |" for name, value in figures_of(best)],
         f"| loss | {best['loss']:.4f} |",
         "",
     ]
 
 
 def class_table(best: dict[str, Any], class_names: list[str]) -> list[str]:
-    """Accuracy per class, and what each is taken for most often."""
+    """Accuracy per class, and what each is taken for most often; or the average precision."""
+    if "map" in best:
+        lines = ["## Classes", "", "| class | videos | average precision |", "|---|---|---|"]
+        for name, number, value in zip(
+            class_names, best["positives"], best["per_class"], strict=True
+        ):
+            lines.append(f"| {name} | {number} | {'' if value is None else percent(value)} |")
+        return [*lines, ""]
     lines = ["## Classes", "", "| class | videos | accuracy | most often taken for |"]
     lines.append("|---|---|---|---|")
     for index, name in enumerate(class_names):

@@ -13,9 +13,12 @@ def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
         rows: of ``metrics.csv``.
         path: of the PNG.
     """
+    several = any("val/map" in row for row in rows)
+    accuracy = (("train/top1", "training clips"), ("val/top1", "validation"))
+    ranking = (("train/hit1", "training clips, hit@1"), ("val/map", "validation, mAP"))
     panels = (
         ("loss", (("train/epoch_loss", "training"), ("val/loss", "validation"))),
-        ("top-1, %", (("train/top1", "training clips"), ("val/top1", "validation"))),
+        ("mAP, %", ranking) if several else ("top-1, %", accuracy),
     )
     if not any(key in row for row in rows for _, keys in panels for key, _ in keys):
         return False
@@ -24,7 +27,7 @@ def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
     for axes, (title, keys) in zip(figure.subplots(1, 2), panels, strict=True):
         for key, label in keys:
             points = [(row["step"], row[key]) for row in rows if key in row]
-            factor = 100 if "top1" in key else 1
+            factor = 100 if title.endswith("%") else 1
             marker = "o" if len(points) < 60 else None
             axes.plot(
                 [x for x, _ in points],

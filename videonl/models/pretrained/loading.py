@@ -64,6 +64,7 @@ def load_pretrained(
     model, report = build(
         translated, content, model_name=model_name, num_classes=num_classes, options=options
     )
+    report.licence = translated.licence if own is None else own.provenance.get("licence")
     model.load_report = report  # type: ignore[assignment]
     return model
 

@@ -34,6 +34,7 @@ class OwnCheckpoint:
         preprocessing: the clips that the network wants.
         provenance: where the weights come from.
         skipped: what is in the file beside that.
+        multi_label: a video may have several of the classes.
     """
 
     tensors: dict[str, Tensor]
@@ -42,6 +43,7 @@ class OwnCheckpoint:
     preprocessing: dict[str, Any]
     provenance: dict[str, Any]
     skipped: list[str] = field(default_factory=list)
+    multi_label: bool = False
 
 
 def read_own(content: Content) -> OwnCheckpoint | None:
@@ -87,7 +89,7 @@ def from_lightning(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]
         "global_step": data.get("global_step"),
         "averaged": "averaging_state" in data,
     }
-    for extra in ("pretrained", "provenance"):
+    for extra in ("pretrained", "provenance", "licence"):
         if about.get(extra) is not None:
             provenance[extra] = about[extra]
     return OwnCheckpoint(
@@ -97,6 +99,7 @@ def from_lightning(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]
         dict(about.get("preprocessing") or {}),
         provenance,
         skipped,
+        multi_label=bool(about.get("multi_label")),
     )
 
 
@@ -139,6 +142,7 @@ def from_sidecar(path: Path, tensors: dict[str, Tensor], sidecar: dict[str, Any]
         [str(name) for name in names] if names else None,
         dict(sidecar.get("preprocessing") or {}),
         dict(sidecar.get("provenance") or {}),
+        multi_label=bool(sidecar.get("multi_label")),
     )
 
 

@@ -21,6 +21,8 @@ class LoadReport:
         skipped: what is in the file and was not used, with the reason.
         new: keys of the network that start afresh.
         notes: decisions that a user should know of.
+        licence: of the weights that were loaded, as far as known; what is trained from them
+            carries it on.
     """
 
     source: str
@@ -29,6 +31,7 @@ class LoadReport:
     skipped: list[str] = field(default_factory=list)
     new: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    licence: str | None = None
 
     def __str__(self) -> str:
         lines = [f"{self.source}: {self.family}, {len(self.loaded)} tensors loaded"]
@@ -36,6 +39,8 @@ class LoadReport:
             if names:
                 lines.append(f"  {title} ({len(names)}): {shorten(names)}")
         lines += [f"  note: {note}" for note in self.notes]
+        if self.licence:
+            lines.append(f"  licence of the weights: {self.licence}")
         return "\n".join(lines)
 
 

@@ -1,0 +1,47 @@
+"""From logits to the answer about a video: one class of several, or several classes at once."""
+
+import torch
+from torch import Tensor, nn
+
+
+def probabilities_of(logits: Tensor, *, multi_label: bool = False) -> Tensor:
+    """Probabilities of every view, in double precision where the device has it.
+
+    Args:
+        logits: (..., K).
+        multi_label: every class has a probability of its own (sigmoid); else they sum to 1.
+
+    Example:
+        >>> probabilities_of(torch.tensor([0.0, 0.0]), multi_label=True).tolist()
+        [0.5, 0.5]
+    """
+    wide = logits.to(torch.float32 if logits.device.type == "mps" else torch.float64)
+    return wide.sigmoid() if multi_label else wide.softmax(-1)
+
+
+def over_views(probabilities: Tensor, *, multi_label: bool = False) -> Tensor:
+    """One answer out of those of the views: (..., V, K) -> (..., K).
+
+    The mean for one class per video (the paper, section 4.1); the maximum for several, since an
+    action fills only a part of its video (section 4.3 of the paper, on Charades).
+    """
+    return probabilities.amax(-2) if multi_label else probabilities.mean(-2)
+
+
+def average_name(*, multi_label: bool = False) -> str:
+    """What a protocol calls it."""
+    return "sigmoid, maximum over views" if multi_label else "softmax"
+
+
+def average_logits(net: nn.Module) -> None:
+    """Let a head with many cells (a large frame) average their logits.
+
+    Some published heads return the logarithm of a mean of softmaxes, which has no meaning for
+    classes that do not exclude each other.
+    """
+    head = getattr(net, "head", None)
+    if getattr(head, "average", None) == "probabilities":
+        head.average = "logits"  # type: ignore[union-attr]
+        config: dict[str, object] = net.config  # type: ignore[assignment]
+        options = dict(config["options"])  # type: ignore[call-overload]
+        net.config = {**config, "options": {**options, "head_average": "logits"}}  # type: ignore[assignment]

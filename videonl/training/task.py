@@ -1,0 +1,154 @@
+"""What differs between one class per video and several: targets, loss, accuracy, answer."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from videonl.training.loss import classification_loss, multi_label_loss
+from videonl.training.metrics import ClassificationMeter, Scores, negative_log
+from videonl.training.mixing import one_hot
+from videonl.training.multi_label_metrics import MultiLabelMeter, MultiLabelScores
+
+Batch = dict[str, Any]
+AnyScores = Scores | MultiLabelScores
+AnyMeter = ClassificationMeter | MultiLabelMeter
+
+
+class Task(Protocol):
+    """How a classifier learns and is measured."""
+
+    multi_label: bool
+    num_classes: int
+    metric: str  # what the best checkpoint has highest
+
+    def meter(self, *, training: bool = False) -> Any:
+        """What counts a pass."""
+
+    def truth(self, batch: Batch) -> Tensor:
+        """What is right about the videos of a batch, as the meters and ``targets`` take it."""
+
+    def miss(self, meter: Any, batch: Batch, *, times: int = 1) -> None:
+        """Count the videos of a batch that could not be read."""
+
+    def targets(self, truth: Tensor) -> Tensor:
+        """(B, K) between 0 and 1, as ``loss`` takes them."""
+
+    def loss(
+        self, logits: Tensor, targets: Tensor, *, class_weights: Tensor | None, smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        """(the mean, the losses of the clips (B,))."""
+
+    def loss_of(self, probabilities: Tensor, truth: Tensor) -> Tensor:
+        """Loss per video (B,) of probabilities (B, K)."""
+
+    def logged(self, scores: Any) -> dict[str, float]:
+        """The accuracy of a training epoch."""
+
+
+class OneClass:
+    """Every video has one class: softmax, cross-entropy, top-1."""
+
+    multi_label = False
+    metric = Scores.metric
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+
+    def meter(self, *, training: bool = False) -> ClassificationMeter:  # noqa: ARG002
+        """Counts right answers."""
+        return ClassificationMeter(self.num_classes)
+
+    def truth(self, batch: Batch) -> Tensor:
+        """Class numbers (B,); negative where nobody knows."""
+        labels: Tensor = batch["label"]
+        return labels
+
+    def miss(self, meter: Any, batch: Batch, *, times: int = 1) -> None:
+        """They are wrong, whatever their class."""
+        meter.miss(len(batch.get("missing", ())) * times)
+
+    def targets(self, truth: Tensor) -> Tensor:
+        """One-hot."""
+        return one_hot(truth, self.num_classes)
+
+    def loss(
+        self, logits: Tensor, targets: Tensor, *, class_weights: Tensor | None, smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        """Cross-entropy."""
+        return classification_loss(
+            logits, targets, class_weights=class_weights, label_smoothing=smoothing
+        )
+
+    def loss_of(self, probabilities: Tensor, truth: Tensor) -> Tensor:
+        """Cross-entropy."""
+        return negative_log(probabilities, truth)
+
+    def logged(self, scores: Scores) -> dict[str, float]:
+        """Top-1 of the clips as they were seen."""
+        return {"train/top1": scores.top1}
+
+
+class SeveralClasses:
+    """A video has any number of classes: sigmoid, binary cross-entropy, mean average precision."""
+
+    multi_label = True
+    metric = MultiLabelScores.metric
+
+    def __init__(self, num_classes: int) -> None:
+        self.num_classes = num_classes
+
+    def meter(self, *, training: bool = False) -> MultiLabelMeter:
+        """Ranks the videos; in training it only counts."""
+        return MultiLabelMeter(self.num_classes, ranking=not training)
+
+    def truth(self, batch: Batch) -> Tensor:
+        """Multi-hot (B, K), on the device of the videos."""
+        device = batch["video"].device
+        return multi_hot(batch["labels"], self.num_classes).to(device, non_blocking=True)
+
+    def miss(self, meter: Any, batch: Batch, *, times: int = 1) -> None:
+        """They rank last in each of their classes."""
+        truth = multi_hot(batch.get("missing_labels", ()), self.num_classes)
+        if len(truth):
+            meter.miss(truth.repeat_interleave(times, 0))
+
+    def targets(self, truth: Tensor) -> Tensor:
+        """The truth itself."""
+        return truth
+
+    def loss(
+        self, logits: Tensor, targets: Tensor, *, class_weights: Tensor | None, smoothing: float
+    ) -> tuple[Tensor, Tensor]:
+        """Binary cross-entropy."""
+        return multi_label_loss(
+            logits, targets, class_weights=class_weights, label_smoothing=smoothing
+        )
+
+    def loss_of(self, probabilities: Tensor, truth: Tensor) -> Tensor:
+        """Binary cross-entropy."""
+        right = torch.where(truth > 0, probabilities, 1 - probabilities)
+        return -right.clamp(min=torch.finfo(right.dtype).tiny).log().mean(1)
+
+    def logged(self, scores: MultiLabelScores) -> dict[str, float]:
+        """Hit@1 of the clips as they were seen."""
+        return {"train/hit1": scores.hit1}
+
+
+def make_task(num_classes: int, *, multi_label: bool) -> Task:
+    """The task of a classifier."""
+    return SeveralClasses(num_classes) if multi_label else OneClass(num_classes)
+
+
+def multi_hot(labels: Sequence[Sequence[int]], num_classes: int) -> Tensor:
+    """Labels of videos as (B, K) of 0 and 1; negative ones are none.
+
+    Example:
+        >>> multi_hot([(0, 2), (-1,)], 3).tolist()
+        [[1.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    """
+    found = torch.zeros(len(labels), num_classes)
+    for row, numbers in enumerate(labels):
+        found[row, [number for number in numbers if number >= 0]] = 1.0
+    return found
