@@ -106,8 +106,9 @@ def test_places_in_the_middle_of_a_clip_tell_nothing(tracks):
 
 def test_bodies_stay_inside_the_picture_at_the_asked_distance(tracks):
     pairs = np.concatenate([pairs for _, pairs in tracks.values()])
-    assert pairs.min() > 0.08 * FOUR.size
-    assert pairs.max() < 0.92 * FOUR.size
+    radius = 0.11 * FOUR.scale * FOUR.size  # the largest body
+    assert pairs.min() > radius
+    assert pairs.max() < FOUR.size - radius
     middle = pairs[:, :, [0, -1]].mean(2)
     distances = np.linalg.norm(middle[:, 0] - middle[:, 1], axis=1)
     low, high = FOUR.distance
@@ -150,7 +151,7 @@ def test_every_shape_occurs_and_classes_are_balanced():
         ({"size": 63}, "even"),
         ({"frames": 1}, "2 frames"),
         ({"train": -1}, "from 0 on"),
-        ({"distance": (10, 120)}, "between 0 and 64"),
+        ({"distance": (10, 120)}, r"between 0 and 68\.16"),
     ],
 )
 def test_parameters_out_of_range_are_one_sentence(values, message):
@@ -160,7 +161,7 @@ def test_parameters_out_of_range_are_one_sentence(values, message):
 
 def test_small_bodies_leave_room_for_large_distances() -> None:
     small = SampleParameters(size=96, scale=0.5, distance=(12, 68), train=60, val=0, test=0)
-    usual = SampleParameters(size=96, distance=(12, 48), train=60, val=0, test=0)
+    usual = SampleParameters(size=96, scale=1, distance=(12, 48), train=60, val=0, test=0)
     for one, other in zip(sample_clips(small), sample_clips(usual), strict=True):
         for body, whole in zip(one.scene.bodies, other.scene.bodies, strict=True):
             assert body.radius == pytest.approx(whole.radius / 2, rel=0.25)
@@ -171,4 +172,4 @@ def test_small_bodies_leave_room_for_large_distances() -> None:
     with pytest.raises(DatasetError, match=r"scale=0\.1"):
         SampleParameters(scale=0.1)
     with pytest.raises(DatasetError, match="0 and 64"):
-        SampleParameters(distance=(32, 70))
+        SampleParameters(size=128, scale=1, distance=(32, 70))

@@ -56,19 +56,19 @@ class SampleParameters:
         distance: lowest and highest distance of the two centres in the middle of the clip, in
             pixels of the frame; uniform in between, equal values fix it.
         seed: any two seeds share no clip; nor do two splits of one seed.
-        scale: size and travel of the bodies, 1.0 as usual; small bodies leave room for distances
-            that are large beside them.
+        scale: size and travel of the bodies, 1.0 for a fifth and a third of the frame; small
+            bodies leave room for distances that are large beside them.
     """
 
     classes: tuple[str, ...] = ("same", "opposite", "perpendicular")
     train: int = 1800
     val: int = 150
-    test: int = 300
-    size: int = 128
+    test: int = 600
+    size: int = 96
     frames: int = 32
-    distance: tuple[float, float] = (32.0, 64.0)
+    distance: tuple[float, float] = (12.0, 66.0)
     seed: int = 0
-    scale: float = 1.0
+    scale: float = 0.5
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.classes if name not in RELATIONS]

@@ -23,6 +23,7 @@ from videonl.errors import DatasetError
 
 MANIFEST, TABLE = "manifest.json", "manifest.csv"
 _GENERATOR = 1  # raised when the same parameters come to mean other clips
+_OLDER = {"scale": 1.0}  # what older manifests do not say
 _BATCH = 8  # clips per task of a worker
 
 
@@ -65,7 +66,7 @@ def _claim(root: Path, parameters: SampleParameters) -> None:
     if root.exists() and not root.is_dir():
         raise DatasetError(f"{root} is a file: give a folder for the sample data set")
     if (root / MANIFEST).exists():
-        found = {**SampleParameters().to_dict(), **_read_json(root)}  # older ones lack `scale`
+        found = {**_OLDER, **_read_json(root)}
         other = [f"{k}={found.get(k)} (asked: {v})" for k, v in wanted.items() if found.get(k) != v]
         if other:
             raise DatasetError(
@@ -134,7 +135,7 @@ def read_sample(root: str | Path) -> tuple[SampleParameters, list[Clip]]:
         DatasetError: the folder holds no finished sample data set.
     """
     root = Path(root)
-    parameters = SampleParameters.from_dict(_read_json(root))
+    parameters = SampleParameters.from_dict({**_OLDER, **_read_json(root)})
     try:
         with (root / TABLE).open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
