@@ -4,7 +4,8 @@ import pytest
 import torch
 
 from videonl.layers import AFFINITIES, NonLocalBlock
-from videonl.layers.positions import pool, split_groups, to_rows
+from videonl.layers.pooling import pool
+from videonl.layers.positions import split_groups, to_rows
 
 SPATIAL = (4, 6, 5)
 

@@ -29,19 +29,19 @@ class Projection:
 
     Attributes:
         rows: (B, N, C_in).
-        weight: (C, C_in) or None.
-        bias: (C,) or None.
+        weight: (C, C_in), (B, C, C_in) for one map per sample, or None.
+        bias: (C,), (B, C) with one map per sample, or None.
     """
 
     rows: Tensor
     weight: Tensor | None = None
     bias: Tensor | None = None
 
-    def compute(self) -> Tensor:
-        """The embedded rows (B, N, C), contiguous where that is free."""
+    def compute(self, *, channels_first: bool = False) -> Tensor:
+        """The embedded rows (B, N, C), in the layout that is asked for where that is free."""
         if self.weight is None:
-            return self.rows
-        return linear_rows(self.rows, self.weight, self.bias, channels_first=False)
+            return self.rows if self.bias is None else self.rows + self.bias
+        return linear_rows(self.rows, self.weight, self.bias, channels_first=channels_first)
 
     def dot(self, vector: Tensor) -> Tensor:
         """(x_i Wᵀ + b) · vector for every row -> (B, N): one scalar map instead of C."""
@@ -91,18 +91,20 @@ class Affinity(nn.Module):
 
     def fast_block(
         self, queries: Projection, keys: Projection, values: Tensor, out: Projection
-    ) -> Tensor:
-        """W_z applied to the sum, free to reorder the linear maps around it -> (B, N, C_out).
+    ) -> Projection:
+        """W_z on the sum, free to reorder the linear maps around it -> (B, N, C_out).
 
         Args:
             queries: the rows x and θ.
             keys: the (pooled) rows and φ.
             values: g (B, M, D).
             out: weight and bias of W_z; its ``rows`` are the rows x, whose layout is kept.
+
+        Returns:
+            The rows with the linear map that is still to act on them.
         """
         y = self.fast(queries.compute(), keys.compute(), values)
-        assert out.weight is not None
-        return linear_rows(y, out.weight, out.bias, channels_first=is_channels_first(out.rows))
+        return Projection(y, out.weight, out.bias)
 
 
 class Gaussian(Affinity):
@@ -146,7 +148,7 @@ class DotProduct(Affinity):
 
     def fast_block(
         self, queries: Projection, keys: Projection, values: Tensor, out: Projection
-    ) -> Tensor:
+    ) -> Projection:
         """W_z folded into φᵀ g, or θ too: x (W_θᵀ (φᵀ g / M) W_zᵀ) is one linear layer per sample.
 
         Exact as well; it takes whichever order has the fewest multiplications.
@@ -174,8 +176,10 @@ class DotProduct(Affinity):
         if shift is not None and shift.dim() == 1:
             shift = shift.expand(len(mixed), -1)
         if cheapest == "all":
-            return linear_rows(queries.rows, mixed @ queries.weight, shift)
-        return linear_rows(linear_rows(queries.rows, queries.weight), mixed, shift)
+            return Projection(queries.rows, mixed @ queries.weight, shift)
+        return Projection(
+            linear_rows(queries.rows, queries.weight, channels_first=False), mixed, shift
+        )
 
 
 class Concatenation(Affinity):
@@ -204,7 +208,7 @@ class Concatenation(Affinity):
 
     def fast_block(
         self, queries: Projection, keys: Projection, values: Tensor, out: Projection
-    ) -> Tensor:
+    ) -> Projection:
         """θ and φ act through one scalar per position; W_z acts on the M values, not the N sums."""
         assert out.weight is not None
         query_weight, key_weight = self._halves(values.dtype)
@@ -215,7 +219,7 @@ class Concatenation(Affinity):
             values,
             channels_first=is_channels_first(out.rows),
         )
-        return y if out.bias is None else y + out.bias
+        return Projection(y, None, out.bias)
 
 
 AFFINITIES: dict[str, type[Affinity]] = {

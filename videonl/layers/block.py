@@ -13,18 +13,19 @@ from videonl.layers.blockwise import blockwise_sum
 from videonl.layers.channel_attention import ChannelAttention
 from videonl.layers.choice import fast_is_cheaper
 from videonl.layers.fan_out import fan_out
+from videonl.layers.pooling import pool
 from videonl.layers.positions import (
     ATTEND,
     join_groups,
     make_norm,
-    pool,
     pool_kernel,
     pooled_shape,
     split_groups,
     to_map,
     to_rows,
 )
-from videonl.layers.rows import has_only_finite, in_eager_cpu, is_channels_first, linear_rows
+from videonl.layers.project_norm_add import can_join, project_norm_add
+from videonl.layers.rows import has_only_finite, in_eager_cpu, is_channels_first
 
 IMPLEMENTATIONS = ("auto", "fast", "reference")
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
@@ -144,9 +145,14 @@ class NonLocalBlock(nn.Module):
         if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
             # One dtype throughout: the hand-written backward passes do not cast.
             with torch.autocast(device, enabled=False):
-                z, _ = self._transform(x.to(torch.get_autocast_dtype(device)))
+                rows, _ = self._transform(x.to(torch.get_autocast_dtype(device)))
+                z = self._as_map(rows, x)
         else:
-            z, x = self._transform(x)
+            rows, x = self._transform(x)
+            if self.channel is None and can_join(self.norm, rows.rows, x):
+                assert self.norm is not None
+                return project_norm_add(rows.rows, rows.weight, rows.bias, self.norm, x)
+            z = self._as_map(rows, x)
         if self.channel is not None:
             x = x + self.channel(x)
         if self.norm is None:
@@ -178,8 +184,8 @@ class NonLocalBlock(nn.Module):
             f"implementation={self.implementation}"
         )
 
-    def _transform(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """W_z y, before the norm and the residual, and the x to add: both (B, C, *spatial)."""
+    def _transform(self, x: Tensor) -> tuple[Projection, Tensor]:
+        """W_z y as rows (B, N, C), before the norm and the residual, and the x to add."""
         kernel = self.pool_kernel
         early = self.subsample_position == "before"
         x, residual, source = fan_out(x, kernel if early else None)
@@ -190,21 +196,36 @@ class NonLocalBlock(nn.Module):
         rows = self._grouped(x)
         fast = self._takes_fast(rows.shape[1], values.shape[1])
         out = self._linear("out", x)
+        linear = (None, None) if out is None else out
         if fast and in_eager_cpu(x) and not has_only_finite(x):
             # Another order of the sums makes an inf where the paper's order makes a NaN.
             weights = self.affinity.weights
             y = blockwise_sum(weights, queries.compute(), keys.compute(), values)
-            y = y if out is None else linear_rows(y, *out)
+            z = Projection(y, *linear)
         elif fast and out is not None:
-            y = self.affinity.fast_block(queries, keys, values, Projection(rows, *out))
+            z = self.affinity.fast_block(queries, keys, values, Projection(rows, *out))
         else:
             form = self.affinity.fast if fast else self.affinity.reference
-            y = form(queries.compute(), keys.compute(), values)
-            if out is not None:
-                y = linear_rows(y, *out, channels_first=is_channels_first(rows))
+            z = Projection(form(queries.compute(), keys.compute(), values), *linear)
+        z = self._joined(z, x)
+        return (
+            z if out is not None else Projection(to_rows(self.out(self._as_map(z, x))))
+        ), residual
+
+    def _joined(self, z: Projection, x: Tensor) -> Projection:
+        """Groups of rows as one row per position of x again."""
+        if self.attend != "time" and z.rows.shape[0] == x.shape[0]:
+            return z
+        if any(t is not None and t.dim() > d for t, d in ((z.weight, 2), (z.bias, 1))):
+            z = Projection(z.compute())  # one map per group
         spatial = tuple(x.shape[2:])
-        z = to_map(join_groups(y, spatial, batch=x.shape[0], attend=self.attend), spatial)
-        return (self.out(z) if out is None else z), residual
+        rows = join_groups(z.rows, spatial, batch=x.shape[0], attend=self.attend)
+        return Projection(rows, z.weight, z.bias)
+
+    def _as_map(self, z: Projection, x: Tensor) -> Tensor:
+        """Rows (B, N, C) as a map (B, C, *spatial) in the memory layout of x."""
+        rows = z.compute(channels_first=is_channels_first(to_rows(x)))
+        return to_map(rows, tuple(x.shape[2:]))
 
     def _embed(self, name: str, x: Tensor, kernel: tuple[int, ...] | None = None) -> Projection:
         """θ, φ or g of x, pooled by ``kernel``, as grouped rows; not computed yet where it can."""
@@ -216,7 +237,7 @@ class NonLocalBlock(nn.Module):
         if linear is None:
             embedded = getattr(self, name)(x)
         else:
-            embedded = to_map(linear_rows(to_rows(x), *linear), tuple(x.shape[2:]))
+            embedded = self._as_map(Projection(to_rows(x), *linear), x)
         return Projection(self._grouped(embedded if kernel is None else pool(embedded, kernel)))
 
     def _grouped(self, x: Tensor) -> Tensor:

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import Function, once_differentiable
 
-from videonl.layers.positions import pool, pool_with_index
+from videonl.layers.pooling import add_at_places, pool, pool_with_places
 from videonl.layers.rows import in_eager_cpu
 
 
@@ -26,7 +24,8 @@ def fan_out(x: Tensor, kernel: tuple[int, ...] | None) -> tuple[Tensor, Tensor, 
         x, x and the pooled x. On the CPU their gradients meet in one map of memory instead of
         three.
     """
-    if in_eager_cpu(x) and x.requires_grad and torch.is_grad_enabled():
+    hand_written = in_eager_cpu(x) and (kernel is None or math.prod(kernel) <= 256)
+    if hand_written and x.requires_grad and torch.is_grad_enabled():
         # With stride = kernel the windows do not overlap, so no two gradients meet by accident.
         queries, residual, keys = _FanOut.apply(x, kernel)
         return queries, residual, keys
@@ -42,8 +41,8 @@ class _FanOut(Function):
         ctx.set_materialize_grads(False)
         if kernel is None:
             return x.view_as(x), x.view_as(x), x.view_as(x)
-        pooled, index = pool_with_index(x, kernel)
-        ctx.save_for_backward(index.to(torch.int32) if index.numel() < 2**31 else index)
+        pooled, places = pool_with_places(x, kernel)
+        ctx.save_for_backward(places)
         return x.view_as(x), x.view_as(x), pooled
 
     @staticmethod
@@ -62,26 +61,6 @@ class _FanOut(Function):
             return keys if total is None else total.add_(keys), None
         if total is None:
             total = keys.new_zeros(ctx.shape)
-        (index,) = ctx.saved_tensors
-        if total.is_contiguous():
-            total.flatten(2).scatter_add_(2, index.flatten(2).long(), keys.flatten(2))
-            return total, None
-        for window, place in _windows(total, index, ctx.kernel):
-            window.add_(torch.where(place, keys, 0))
+        (places,) = ctx.saved_tensors
+        add_at_places(total, keys, places, ctx.kernel)
         return total, None
-
-
-def _windows(x: Tensor, index: Tensor, kernel: tuple[int, ...]) -> Iterator[tuple[Tensor, Tensor]]:
-    """For every place in the pool window: that place of all windows, and where it was the maximum.
-
-    Args:
-        x: (B, C, *spatial).
-        index: (B, C, *pooled), flat positions of the maxima.
-        kernel: pool sizes.
-    """
-    flat = torch.arange(math.prod(x.shape[2:]), device=x.device).view(x.shape[2:])
-    for offset in itertools.product(*(range(k) for k in kernel)):
-        cut = tuple(
-            slice(o, o + k * n, k) for o, k, n in zip(offset, kernel, index.shape[2:], strict=True)
-        )
-        yield x[(slice(None), slice(None), *cut)], index == flat[cut]

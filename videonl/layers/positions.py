@@ -8,10 +8,8 @@ from __future__ import annotations
 import math
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 ATTEND = ("spacetime", "space", "time")
-_POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 
 
 def pool_kernel(
@@ -41,19 +39,8 @@ def pool_kernel(
     return None if max(kernel) == 1 else kernel
 
 
-def pool(x: Tensor, kernel: tuple[int, ...]) -> Tensor:
-    """Max-pool (B, C, *spatial) with stride = kernel; odd ends are dropped, as published."""
-    return _POOLS[x.dim() - 2](x, kernel)
-
-
-def pool_with_index(x: Tensor, kernel: tuple[int, ...]) -> tuple[Tensor, Tensor]:
-    """:func:`pool`, and for every maximum its flat position among the spatial positions."""
-    pooled, index = _POOLS[x.dim() - 2](x, kernel, return_indices=True)
-    return pooled, index
-
-
 def pooled_shape(spatial: tuple[int, ...], kernel: tuple[int, ...] | None) -> tuple[int, ...]:
-    """The spatial shape after :func:`pool`."""
+    """The spatial shape after pooling."""
     if kernel is None:
         return spatial
     return tuple(size // k for size, k in zip(spatial, kernel, strict=True))

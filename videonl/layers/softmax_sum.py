@@ -14,6 +14,9 @@ from videonl.layers.rows import in_eager_cpu
 
 # Entries of the N x M matrix that are held at a time (6 MB in float32: about the cache).
 _ENTRIES = 1_600_000
+# Rows of the matrix are kept for the backward pass while they take no more than this many times
+# the memory of the queries: still linear in N, and each saves its product and its exponentials.
+_KEPT = 5
 
 
 def softmax_sum(queries: Tensor, keys: Tensor, values: Tensor, *, scale: float) -> Tensor:
@@ -33,7 +36,9 @@ def softmax_sum(queries: Tensor, keys: Tensor, values: Tensor, *, scale: float) 
     """
     half = values.dtype in (torch.bfloat16, torch.float16)
     if in_eager_cpu(values) and not (half and keys.shape[2] == values.shape[2]):
-        return _SoftmaxSum.apply(queries, keys, values, scale)
+        train = any(t.requires_grad for t in (queries, keys, values)) and torch.is_grad_enabled()
+        kept = _KEPT * queries[0].numel() // keys.shape[1] if train else 0
+        return _SoftmaxSum.apply(queries, keys, values, scale, min(kept, queries.shape[1]))
     # CPU attention holds the whole N x M matrix unless the last dimension is contiguous.
     q, k, v = (t.contiguous()[:, None] for t in (queries, keys, values))
     return scaled_dot_product_attention(q, k, v, scale=scale)[:, 0]
@@ -43,41 +48,51 @@ class _SoftmaxSum(Function):
     """Softmax attention, block of queries by block of queries."""
 
     @staticmethod
-    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float) -> Tensor:
-        out = v.new_empty(q.shape[0], q.shape[1], v.shape[2])
-        log_sum = v.new_empty(q.shape[0], q.shape[1], 1)
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, scale: float, kept: int) -> Tensor:
+        batch, count, _ = q.shape
+        out = v.new_empty(batch, count, v.shape[2])
+        log_sum = v.new_empty(batch, count - kept, 1)
+        weights = v.new_empty(batch, kept, k.shape[1])
         room = _room(q, k)
-        for i in range(q.shape[0]):
+        for i in range(batch):
             scaled = k[i].t() * scale
-            for part in _parts(q.shape[1], len(room)):
-                s = torch.mm(q[i, part], scaled, out=room[: q[i, part].shape[0]])
+            for part in _parts(0, kept, len(room)):
+                s = torch.mm(q[i, part], scaled, out=room[: part.stop - part.start])
+                p = torch.softmax(s, 1, out=weights[i, part])
+                torch.mm(p, v[i], out=out[i, part])
+            for part in _parts(kept, count, len(room)):
+                s = torch.mm(q[i, part], scaled, out=room[: part.stop - part.start])
                 top = s.amax(1, keepdim=True)
                 total = s.sub_(top).exp_().sum(1, keepdim=True)
                 torch.mm(s, v[i], out=out[i, part]).div_(total)
-                log_sum[i, part] = top.add_(total.log_())
-        ctx.save_for_backward(q, k, v, out, log_sum)
+                log_sum[i, part.start - kept : part.stop - kept] = top.add_(total.log_())
+        ctx.save_for_backward(q, k, v, out, log_sum, weights)
         ctx.scale = scale
         return out
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-        q, k, v, out, log_sum = ctx.saved_tensors
+        q, k, v, out, log_sum, weights = ctx.saved_tensors
         grad_q, grad_k, grad_v = torch.empty_like(q), torch.zeros_like(k), torch.zeros_like(v)
+        kept = weights.shape[1]
         room, other = _room(q, k), _room(q, k)
+        rows = len(room)
         for i in range(q.shape[0]):
             scaled = k[i].t() * ctx.scale
-            for part in _parts(q.shape[1], len(room)):
+            for part in (*_parts(0, kept, rows), *_parts(kept, q.shape[1], rows)):
                 one_q, one_grad = q[i, part], grad[i, part]
-                p = torch.mm(one_q, scaled, out=room[: one_q.shape[0]])
-                p.sub_(log_sum[i, part]).exp_()
+                if part.start < kept:
+                    p = weights[i, part]
+                else:
+                    p = torch.mm(one_q, scaled, out=room[: len(one_q)])
+                    p.sub_(log_sum[i, part.start - kept : part.stop - kept]).exp_()
                 grad_v[i].addmm_(p.t(), one_grad)
                 inner = (one_grad * out[i, part]).sum(1, keepdim=True)
-                d = torch.mm(one_grad, v[i].t(), out=other[: one_q.shape[0]]).sub_(inner)
-                p.mul_(d)
-                torch.mm(p, scaled.t(), out=grad_q[i, part])
-                grad_k[i].addmm_(p.t(), one_q, alpha=ctx.scale)
-        return grad_q, grad_k, grad_v, None
+                d = torch.mm(one_grad, v[i].t(), out=other[: len(one_q)]).sub_(inner).mul_(p)
+                torch.mm(d, scaled.t(), out=grad_q[i, part])
+                grad_k[i].addmm_(d.t(), one_q, alpha=ctx.scale)
+        return grad_q, grad_k, grad_v, None, None
 
 
 def _room(q: Tensor, k: Tensor) -> Tensor:
@@ -86,5 +101,5 @@ def _room(q: Tensor, k: Tensor) -> Tensor:
     return k.new_empty(rows, k.shape[1])
 
 
-def _parts(count: int, rows: int) -> Iterator[slice]:
-    return (slice(start, start + rows) for start in range(0, count, rows))
+def _parts(first: int, end: int, rows: int) -> Iterator[slice]:
+    return (slice(start, min(end, start + rows)) for start in range(first, end, rows))
