@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.cli.main import make_parser
-from videonl.cli.predict import parse_views, positive
+from videonl.cli.values import parse_views, positive
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help

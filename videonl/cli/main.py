@@ -15,6 +15,7 @@ from videonl.errors import VideoNLError
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("videonl.cli.train", "fit, validate, test or predict with a network, like train.py"),
     "predict": ("videonl.cli.predict", "classify video files, like infer.py"),
+    "merge": ("videonl.cli.merge", "merge the results of predict in many processes"),
     "compare": ("videonl.cli.compare", "compare networks: parameters, FLOPs, speed, accuracy"),
     "cost": ("videonl.cli.cost", "count parameters, MACs and FLOPs of a network, at once"),
     "models": ("videonl.cli.models", "list the networks and the published weights"),

@@ -1,7 +1,6 @@
 """``videonl predict`` = ``infer.py``: classify video files."""
 
 import argparse
-import re
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -9,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videonl.cli.main import make_parser
-from videonl.cli.values import parse_option
+from videonl.cli.predict_shard import open_shard, part_of, take_shard
+from videonl.cli.values import parse_option, parse_shard, parse_views, positive
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -21,35 +21,14 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.show import View
 
 EPILOG = """\
+Many files, many processes or machines (killed ones go on where they were; merge says if all is in):
+  torchrun --nproc-per-node 2 -m videonl.cli.main predict DIR --checkpoint CKPT \\
+    --json out.jsonl --resume --quiet
+  videonl merge out.jsonl
 A file whose name starts with "-" goes after "--":
   python infer.py --checkpoint model.ckpt -- -0kVxoFuMGQ.mp4
 Exit code: 0 all files were classified, 1 some were not (they are listed at the end), 2 bad usage.
 """
-
-
-def parse_views(text: str) -> tuple[int, int]:
-    """``"10x3"`` -> (10, 3).
-
-    Raises:
-        ArgumentTypeError: anything else.
-    """
-    match = re.fullmatch(r"([1-9]\d{0,3})[x×]([13])", text.strip())
-    if match is None:
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not CLIPSxCROPS, such as 10x3 or 1x1 (crops are 1 or 3)"
-        )
-    return int(match[1]), int(match[2])
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1.
-
-    Raises:
-        ArgumentTypeError: anything else.
-    """
-    if not re.fullmatch(r"0*[1-9]\d*", text.strip()):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return int(text)
 
 
 def parser_of_predict() -> argparse.ArgumentParser:
@@ -90,6 +69,12 @@ def parser_of_predict() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--resume", action="store_true", help="skip the files that --json or --csv already holds"
+    )
+    parser.add_argument(
+        "--shard",
+        type=parse_shard,
+        metavar="RANK/SIZE",
+        help="take part RANK of SIZE and write FILE.RANK.jsonl; under torchrun by itself",
     )
     parser.add_argument(
         "--from-list",
@@ -142,6 +127,10 @@ def check_usage(arguments: argparse.Namespace) -> None:
         raise VideoNLError("no video given: name files or folders, or give --from-list FILE")
     if arguments.resume and not (arguments.csv or arguments.json not in (None, "-")):
         raise VideoNLError("--resume needs the output to continue: --json FILE or --csv FILE")
+    if arguments.shard and not (arguments.json or "").endswith(".jsonl"):
+        raise VideoNLError("a shard of the files needs --json FILE.jsonl, to be merged later")
+    if arguments.shard and arguments.csv:
+        raise VideoNLError("--csv is not written by shards; videonl merge --csv FILE writes it")
     if arguments.workers < 0:
         raise VideoNLError(f"--workers must not be negative, got {arguments.workers}")
     for option, file in (("--json", arguments.json), ("--csv", arguments.csv)):
@@ -167,10 +156,14 @@ def gather(arguments: argparse.Namespace) -> tuple[list[str], list["Failure"]]:
 
 
 def open_writers(
-    arguments: argparse.Namespace, predictor: "Predictor", console: "Console"
+    arguments: argparse.Namespace,
+    predictor: "Predictor",
+    console: "Console",
+    about: dict[str, object],
 ) -> tuple[list["Writer"], "View"]:
     """The files to write, and what to print."""
-    from videonl.inference.output import CsvWriter, JsonLinesWriter, JsonWriter
+    from videonl.inference.output import JsonWriter
+    from videonl.inference.output_lines import CsvWriter, JsonLinesWriter
     from videonl.inference.show import Labels, Nothing, Tables
 
     run: dict[str, object] = {
@@ -180,6 +173,8 @@ def open_writers(
     writers: list[Writer] = []
     if arguments.json == "-":
         writers.append(JsonWriter(None, run=run))
+    elif arguments.shard:
+        writers.append(open_shard(arguments, run, about))
     elif arguments.json:
         kind = JsonLinesWriter if arguments.json.endswith(".jsonl") else JsonWriter
         writers.append(kind(Path(arguments.json), run=run, resume=arguments.resume))
@@ -197,14 +192,23 @@ def classify(
     predictor: "Predictor",
     videos: list[str],
     failures: list["Failure"],
+    about: dict[str, object],
 ) -> int:
-    """Classify the files, write and show; returns how many were left out as done."""
+    """Classify the files, write and show; returns how many were left out as done.
+
+    Args:
+        arguments: of the command.
+        predictor: classifies.
+        videos: the files of this process.
+        failures: what can not be classified; grows.
+        about: what the result file of a shard says of the whole set.
+    """
     from videonl.inference.prediction import Prediction
     from videonl.inference.show import ProgressBar, bar_console
 
     with ExitStack() as stack:
         console = bar_console()
-        writers, view = open_writers(arguments, predictor, console)
+        writers, view = open_writers(arguments, predictor, console, about)
         for writer in writers:
             stack.callback(writer.close)
         for failure in failures:
@@ -237,8 +241,10 @@ def classify(
 def main(argv: Sequence[str]) -> int:
     """Classify; exit code 1 if a file could not be."""
     arguments = parser_of_predict().parse_args(argv)
+    take_shard(arguments)
     check_usage(arguments)
     videos, failures = gather(arguments)
+    videos, failures, about = part_of(videos, failures, arguments.shard)
     from videonl.inference.labels import read_labels
     from videonl.inference.predictor import Predictor
     from videonl.inference.show import list_failures
@@ -254,7 +260,7 @@ def main(argv: Sequence[str]) -> int:
     if predictor.class_names[0] == "class 0":
         print("the checkpoint names no classes: give a file with --labels", file=sys.stderr)
     total = len(videos) + len(failures)
-    skipped = classify(arguments, predictor, videos, failures)
+    skipped = classify(arguments, predictor, videos, failures, about)
     if skipped:
         print(f"{skipped} of {total} were in the output already", file=sys.stderr)
     if failures:

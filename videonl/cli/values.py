@@ -2,7 +2,10 @@
 
 import json
 from argparse import ArgumentTypeError
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from videonl.inference.shards import Shard
 
 
 def parse_clip(text: str) -> tuple[int, int, int, int]:
@@ -18,15 +21,45 @@ def parse_clip(text: str) -> tuple[int, int, int, int]:
 
 
 def parse_views(text: str) -> tuple[int, int]:
-    """``10x3`` -> (10 clips, 3 crops); ``10`` is ten clips of one crop.
+    """``10x3`` (or ``10×3``) -> (10 clips, 3 crops); ``10`` is ten clips of one crop.
+
+    Raises:
+        ArgumentTypeError: anything else, or other crops than 1 or 3.
+    """
+    sizes = numbers(text.strip().replace("×", "x"))
+    if sizes is None or len(sizes) not in (1, 2) or sizes[1:] not in ([], [1], [3]):
+        raise ArgumentTypeError(
+            f"{text!r} are not views: write CLIPSxCROPS, such as 10x3 or 1x1 (crops are 1 or 3)"
+        )
+    return (sizes[0], sizes[1] if len(sizes) == 2 else 1)
+
+
+def positive(text: str) -> int:
+    """A whole number of at least 1.
 
     Raises:
         ArgumentTypeError: anything else.
     """
-    sizes = numbers(text)
-    if sizes is None or len(sizes) not in (1, 2):
-        raise ArgumentTypeError(f"{text!r} are not views: write CLIPSxCROPS, such as 10x3")
-    return (sizes[0], sizes[1] if len(sizes) == 2 else 1)
+    sizes = numbers(text.strip())
+    if sizes is None or len(sizes) != 1:
+        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
+    return sizes[0]
+
+
+def parse_shard(text: str) -> "Shard":
+    """``3/64`` -> part 3 (of 0 to 63) of 64.
+
+    Raises:
+        ArgumentTypeError: anything else.
+    """
+    rank, slash, size = text.partition("/")
+    if not (slash and rank.isdecimal() and size.isdecimal() and int(rank) < int(size)):
+        raise ArgumentTypeError(
+            f"{text!r} is not RANK/SIZE, such as 0/4, with RANK from 0 to SIZE - 1"
+        )
+    from videonl.inference.shards import Shard
+
+    return Shard(int(rank), int(size))
 
 
 def parse_option(text: str) -> tuple[str, Any]:

@@ -1,19 +1,18 @@
-"""Where predictions go: JSON, JSON Lines and CSV files that are valid at every moment.
+"""Where predictions go: files that are valid at every moment. Here JSON; beside it, lines.
 
 Every writer can take up an output that is already there (``resume``): it keeps the predictions,
 forgets the failures, so that those files are tried again, and refuses the work of another
 checkpoint or protocol.
 """
 
-import csv
 import json
 import os
 import sys
 import tempfile
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from pathlib import Path
-from typing import TextIO
 
 from videonl._version import __version__
 from videonl.errors import VideoNLError
@@ -23,8 +22,12 @@ WRITE_EVERY = 5.0  # seconds between two writes of a growing JSON file, at least
 WRITE_SHARE = 0.05  # and at most this share of the time is spent on writing
 
 
-def write_atomically(path: Path, text: str) -> None:
+def write_atomically(path: Path, text: str | Iterable[str]) -> None:
     """Write a file so that a reader sees the old content or the new one, never a part.
+
+    Args:
+        path: of the file; its folder is made.
+        text: the content, or its parts, which may still be read from the old file.
 
     Raises:
         VideoNLError: the file can not be written there.
@@ -36,7 +39,7 @@ def write_atomically(path: Path, text: str) -> None:
         raise VideoNLError(f"{path} can not be written ({error.strerror})") from error
     try:
         with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(text)
+            file.writelines([text] if isinstance(text, str) else text)
         os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files
         os.replace(temporary, path)
     except OSError as error:  # a full disk, or a folder of that name
@@ -161,138 +164,3 @@ class JsonWriter(Writer):
             sys.stdout.write(self._text())
         else:
             write_atomically(self.path, self._text())
-
-
-class _LineWriter(Writer):
-    """An output that grows line by line, for any number of files."""
-
-    def __init__(self, path: Path, *, run: dict[str, object], resume: bool) -> None:
-        super().__init__(path, run=run)
-        kept = self._kept_lines() if resume and path.exists() else ""
-        write_atomically(path, kept or self._header())
-        self._file: TextIO = path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
-
-    @abstractmethod
-    def _header(self) -> str:
-        """The first line, or an empty text."""
-
-    @abstractmethod
-    def _kept_lines(self) -> str:
-        """What to keep of the output that is there: header and good predictions; fills ``done``."""
-
-    def _write(self, line: str) -> None:
-        self._file.write(line)
-        self._file.flush()
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-
-class JsonLinesWriter(_LineWriter):
-    """One JSON object per line and file; the first line holds videonl, model and protocol."""
-
-    def __init__(self, path: Path, *, run: dict[str, object], resume: bool = False) -> None:
-        super().__init__(path, run=run, resume=resume)
-
-    def _header(self) -> str:
-        return to_json({"videonl": __version__, **self.run}) + "\n"
-
-    def _kept_lines(self) -> str:
-        kept = []
-        with self.path.open(encoding="utf-8") as file:
-            for number, line in enumerate(file):
-                try:
-                    entry = json.loads(line)
-                except ValueError:  # the line that an interrupted run left half written
-                    continue
-                if number == 0:
-                    self._refuse_other_run(entry.get("model"), entry.get("protocol"))
-                    kept.append(line)
-                elif "error" not in entry:
-                    self.done.add(entry["path"])
-                    kept.append(line)
-        return "".join(kept)
-
-    def add(self, prediction: Prediction) -> None:
-        """Append one prediction."""
-        if prediction.path not in self.done:
-            self.done.add(prediction.path)
-            self._write(to_json(prediction.result()) + "\n")
-
-    def fail(self, failure: Failure) -> None:
-        """Append one failure."""
-        self._write(to_json(failure.as_dict()) + "\n")
-
-
-class CsvWriter(_LineWriter):
-    """path, model, views, error, class_1, probability_1, class_2, ...: one row per file."""
-
-    def __init__(
-        self, path: Path, *, run: dict[str, object], top_k: int, resume: bool = False
-    ) -> None:
-        model, protocol = run["model"], run["protocol"]
-        assert isinstance(model, dict)
-        assert isinstance(protocol, dict)
-        digest = str(model.get("sha256") or "")[:12]
-        self._model = " ".join(filter(None, (str(model["name"]), digest)))
-        self._views = str(protocol["views"])
-        self._columns = ["path", "model", "views", "error"]
-        for rank in range(1, top_k + 1):
-            self._columns += [f"class_{rank}", f"probability_{rank}"]
-        super().__init__(path, run=run, resume=resume)
-
-    def _line(self, cells: list[object]) -> str:
-        cells += [""] * (len(self._columns) - len(cells))
-        row = _Row()
-        csv.writer(row).writerow(cells)
-        return row.text
-
-    def _header(self) -> str:
-        return self._line(list(self._columns))
-
-    def _kept_lines(self) -> str:
-        kept = [self._header()]
-        with self.path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = csv.reader(file)
-            header = next(rows, [])
-            if header != self._columns:
-                raise VideoNLError(
-                    f"{self.path} has other columns than this run would write: --resume needs the "
-                    "same --top-k, or leave it out to overwrite the file"
-                )
-            for cells in rows:
-                if len(cells) != len(header) or cells[3]:
-                    continue
-                self._refuse_other_row(cells)
-                self.done.add(cells[0])
-                kept.append(self._line(list(cells)))
-        return "".join(kept)
-
-    def _refuse_other_row(self, cells: list[str]) -> None:
-        same_model = self.run["model"] if cells[1] == self._model else cells[1]
-        same_views = self.run["protocol"] if cells[2] == self._views else cells[2]
-        self._refuse_other_run(same_model, same_views)
-
-    def add(self, prediction: Prediction) -> None:
-        """Append one prediction."""
-        if prediction.path in self.done:
-            return
-        self.done.add(prediction.path)
-        cells: list[object] = [prediction.path, self._model, self._views, ""]
-        for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
-            cells += [name, f"{probability:.6f}"]
-        self._write(self._line(cells))
-
-    def fail(self, failure: Failure) -> None:
-        """Append one failure."""
-        self._write(self._line([failure.path, self._model, self._views, failure.error]))
-
-
-class _Row:
-    """A file for ``csv.writer`` that keeps the last row as text."""
-
-    text = ""
-
-    def write(self, text: str) -> None:
-        self.text = text

@@ -1,0 +1,7 @@
+"""The command as the tests call it, in the folder of conftest.py."""
+
+from videonl.cli.main import main
+
+
+def predict(*arguments: str) -> int:
+    return main(["predict", "--checkpoint", "model.safetensors", "--device", "cpu", *arguments])

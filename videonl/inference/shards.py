@@ -1,0 +1,196 @@
+"""One set of files over many processes: who does what, a result file each, and their merger.
+
+Process ``rank`` of ``size`` takes every ``size``-th file and appends to its own JSON Lines file, so
+nobody waits for anybody and any of them may be killed and started again, also as another number of
+processes: what any result file of the set holds is not done again.
+"""
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from videonl.errors import VideoNLError
+from videonl.inference.output import to_json, write_atomically
+from videonl.inference.output_lines import is_prediction, read_lines
+
+
+@dataclass(frozen=True)
+class Shard:
+    """Part ``rank`` (from 0) of ``size`` parts."""
+
+    rank: int
+    size: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.rank < self.size:
+            raise VideoNLError(
+                f"shard {self.rank}/{self.size}: write RANK/SIZE with RANK from 0 to SIZE - 1"
+            )
+
+    def of(self, items: Sequence[str]) -> list[str]:
+        """The items of this part: every ``size``-th, so that a folder of long videos is spread."""
+        return list(items[self.rank :: self.size])
+
+
+def shard_of_torchrun(environment: Mapping[str, str] = os.environ) -> Shard | None:
+    """The part of this process under ``torchrun``; None for a process of its own."""
+    words = [environment.get(key, "") for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
+    if not all(word.isdecimal() for word in words) or words[1] in ("0", "1"):
+        return None
+    return Shard(int(words[0]), int(words[1]))
+
+
+def shard_path(path: Path, rank: int) -> Path:
+    """``out.jsonl`` -> ``out.00003.jsonl``."""
+    return path.with_name(f"{path.stem}.{rank:05d}{path.suffix}")
+
+
+def shard_files(path: Path) -> dict[int, Path]:
+    """Rank -> result file, of those that are there."""
+    pattern = re.compile(re.escape(path.stem) + r"\.(\d{5})" + re.escape(path.suffix))
+    names = os.listdir(path.parent) if path.parent.is_dir() else []
+    found = {int(m[1]): path.parent / name for name in names if (m := pattern.fullmatch(name))}
+    return dict(sorted(found.items()))
+
+
+def about_set(shard: Shard, files: Sequence[str], *, failed_inputs: int) -> dict[str, object]:
+    """What the first line of a result file says of the whole set."""
+    digest = hashlib.sha256()
+    for name in files:
+        digest.update(os.fsencode(name) + b"\0")
+    total = len(files) + failed_inputs
+    set_of = {"files": total, "sha256": digest.hexdigest()}
+    return {"shard": {"rank": shard.rank, "size": shard.size}, "set": set_of}
+
+
+def done_by_others(path: Path, rank: int, *, run: Mapping[str, object]) -> set[str]:
+    """Paths that the result files of the other ranks hold already.
+
+    Raises:
+        VideoNLError: one of them is of another checkpoint or protocol.
+    """
+    done: set[str] = set()
+    for other, file in shard_files(path).items():
+        if other == rank:
+            continue
+        for offset, _, entry in read_lines(file):
+            if offset == 0 and any(entry.get(key) != run[key] for key in ("model", "protocol")):
+                raise VideoNLError(
+                    f"{file} was made with another checkpoint or protocol: "
+                    "remove it, or give another --json FILE"
+                )
+            if is_prediction(entry):
+                done.add(str(entry["path"]))
+    return done
+
+
+def remove_old(path: Path, shard: Shard) -> None:
+    """Remove what an earlier set of more processes left; every process takes its share."""
+    for rank, file in shard_files(path).items():
+        if rank >= shard.size and rank % shard.size == shard.rank:
+            file.unlink(missing_ok=True)
+
+
+@dataclass
+class Merged:
+    """What a merger found.
+
+    Attributes:
+        predictions: files with a prediction.
+        failures: path -> reason, of files without.
+        missing: files of the set that no result file mentions.
+        repeated: lines left out because their file had one already.
+        ranks_missing: processes that wrote no result file.
+    """
+
+    predictions: int = 0
+    failures: dict[str, str] = field(default_factory=dict)
+    missing: int = 0
+    repeated: int = 0
+    ranks_missing: list[int] = field(default_factory=list)
+
+
+def merge(path: Path) -> Merged:
+    """Merge the result files of all ranks into ``path``, every file once, sorted by path.
+
+    Where a file has a prediction and a failure (it was tried again), the prediction counts.
+
+    Args:
+        path: the JSON Lines file that the processes were given.
+
+    Raises:
+        VideoNLError: no result files, or results of several checkpoints, protocols or sets.
+    """
+    files = shard_files(path)
+    headers = {rank: _header(file) for rank, file in files.items()}
+    if not headers:
+        raise VideoNLError(
+            f"there are no result files {shard_path(path, 0).name}, ... beside {path}"
+        )
+    first = _common(headers, files)
+    found = Merged()
+    place: dict[str, tuple[int, int]] = {}  # path -> (rank, byte offset of its line)
+    for rank, file in files.items():
+        for offset, _, entry in read_lines(file):
+            name = entry.get("path")
+            if not isinstance(name, str):
+                continue  # the header
+            if not is_prediction(entry):
+                found.failures[name] = str(entry.get("error"))
+            elif name in place:
+                found.repeated += 1
+            else:
+                place[name] = (rank, offset)
+    found.failures = {name: why for name, why in found.failures.items() if name not in place}
+    found.predictions = len(place)
+    size = first["shard"]["size"]
+    found.missing = max(0, first["set"]["files"] - found.predictions - len(found.failures))
+    found.ranks_missing = [rank for rank in range(size) if rank not in files]
+    write_atomically(path, _merged_lines(first, files, place, found))
+    return found
+
+
+def _header(file: Path) -> dict[str, Any]:
+    _, _, header = next(read_lines(file), (0, "", {}))
+    if not isinstance(header.get("shard"), dict) or not isinstance(header.get("set"), dict):
+        raise VideoNLError(f"{file} is not a result file of one process of videonl predict")
+    return header
+
+
+def _common(headers: dict[int, dict[str, Any]], files: dict[int, Path]) -> dict[str, Any]:
+    """The header that all share; result files of an earlier, larger set may name another set."""
+    current = [rank for rank in headers if rank < headers[min(headers)]["shard"]["size"]]
+    first = headers[min(headers)]
+    for rank, header in headers.items():
+        keys = ("model", "protocol", "set") if rank in current else ("model", "protocol")
+        for key in keys:
+            if header.get(key) != first.get(key):
+                what = {"set": "set of files", "model": "checkpoint"}.get(key, key)
+                raise VideoNLError(
+                    f"{files[rank]} and {files[min(files)]} are of another {what}: run all "
+                    "processes again with --resume, or remove the old result files"
+                )
+    return first
+
+
+def _merged_lines(
+    header: dict[str, Any],
+    files: dict[int, Path],
+    place: dict[str, tuple[int, int]],
+    found: Merged,
+) -> Iterator[str]:
+    """The lines of the merged file, read from where they lie: a million of them need no memory."""
+    yield to_json({key: header[key] for key in ("videonl", "model", "protocol", "set")}) + "\n"
+    with ExitStack() as stack:
+        opened = {rank: stack.enter_context(file.open("rb")) for rank, file in files.items()}
+        for name in sorted(place):
+            rank, offset = place[name]
+            opened[rank].seek(offset)
+            yield opened[rank].readline().decode("utf-8", errors="surrogateescape")
+    for name, error in sorted(found.failures.items()):
+        yield to_json({"path": name, "error": error}) + "\n"
