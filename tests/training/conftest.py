@@ -23,7 +23,12 @@ def small_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def make_parts(
-    root: Path, *, recipe: dict[str, Any] | None = None, **data: Any
+    root: Path,
+    *,
+    recipe: dict[str, Any] | None = None,
+    options: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    **data: Any,
 ) -> tuple[VideoClassifier, VideoDataModule]:
     """A classifier and a data module, the same ones every time."""
     seed_everything(0, verbose=False)
@@ -33,9 +38,10 @@ def make_parts(
         "tiny_i3d_nl1",
         num_classes=module.num_classes,
         class_names=module.class_names,
-        options=OPTIONS,
+        options={**OPTIONS, **(options or {})},
         preprocessing=module.preprocessing,
         recipe={**RECIPE, **(recipe or {})},
+        **(model or {}),
     )
     return classifier, module
 
@@ -51,9 +57,13 @@ def train(small_data: Path, tmp_path: Path) -> Callable[..., tuple[VideoClassifi
         recipe: dict[str, Any] | None = None,
         trainer: dict[str, Any] | None = None,
         data: dict[str, Any] | None = None,
+        network: dict[str, Any] | None = None,
+        model: dict[str, Any] | None = None,
         **options: Any,
     ) -> tuple[VideoClassifier, FitResult]:
-        classifier, module = make_parts(small_data, recipe=recipe, **(data or {}))
+        classifier, module = make_parts(
+            small_data, recipe=recipe, options=network, model=model, **(data or {})
+        )
         result = fit(
             classifier,
             module,

@@ -17,10 +17,12 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     """Measure the accuracy: validate with one view, test by the published protocol."""
     settings, given = read_settings(command, argv)
     from videonl.evaluation.environment import describe_environment
+    from videonl.training.census_file import census_of
     from videonl.training.evaluation import describe, evaluate, result, write_json
 
     checkpoint = checkpoint_of(settings)
     data, classifier = prepare(settings, given, checkpoint)
+    census = census_of(data.catalogue)
     with clear_errors(settings):
         evaluation = evaluate(
             classifier,
@@ -39,6 +41,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
             "cost": cost,
             "checkpoint": checkpoint.name,
             "data": data.root,
+            "data_census": census,
             "seed": settings["seed"],
             "environment": describe_environment(classifier.device),
         }

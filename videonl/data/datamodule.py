@@ -13,8 +13,8 @@ from videonl.data.augment import Augmentation, augment
 from videonl.data.catalogue import Catalogue, read_catalogue
 from videonl.data.census import describe
 from videonl.data.class_order import normalised
-from videonl.data.dataset import Item, VideoDataset
-from videonl.data.labelled_batch import Collate
+from videonl.data.dataset import Item, VideoDataset, collate
+from videonl.data.labelled_batch import LabelMissing
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
 from videonl.data.video import Decoder
@@ -76,7 +76,7 @@ class VideoDataModule(L.LightningDataModule):
         balanced: bool = False,
         memory_mb: int = 0,
     ) -> None:
-        """Make the data module; nothing is read before ``setup``.
+        """Nothing is read before ``setup``.
 
         Args:
             root: the data set's folder.
@@ -84,8 +84,7 @@ class VideoDataModule(L.LightningDataModule):
             stride: step between them.
             short_side: short side of test frames, in pixels.
             crop: side of the training crop.
-            jitter: range of the short side in training; default ``(short_side, 1.25 *
-                short_side)``.
+            jitter: range of the short side in training; default: it to 1.25 times it.
             fps: None: count frames; a number: sample by time.
             short_video: ``"loop"`` or ``"pad"``, for videos shorter than a clip.
             batch_size: videos per batch and process in training; evaluation uses as many clips.
@@ -100,13 +99,11 @@ class VideoDataModule(L.LightningDataModule):
             test_list: the same for testing.
             class_names_file: class names, one per line, in the order of the lists' numbers.
             skip_list: written by ``videonl check``; default ``root/videonl_skip.tsv`` if it exists.
-            max_bad_share: share of unreadable training videos above which a training stops; a
-                handful never stops it.
+            max_bad_share: unreadable training videos above this share stop a training.
             flip: probability of a mirrored training clip.
             flip_exceptions: classes for which left and right matter: never mirrored.
             resized_crop: smallest and largest share of the picture of a random box that is scaled
-                to ``crop``, for instance ``(0.08, 1.0)``; default: a plain crop of the jittered
-                frame.
+                to ``crop``, such as ``(0.08, 1.0)``; default: a plain crop.
             rand_augment: operations of RandAugment per training clip.
             magnitude: their strength, 0 to 10.
             erasing: probability that a box of a training clip is filled with noise.
@@ -183,7 +180,7 @@ class VideoDataModule(L.LightningDataModule):
             skip_list=self.skip_list,
         )
         self.class_names = self.catalogue.class_names
-        self.records = self.catalogue.records
+        self.records = dict(self.catalogue.records)  # of ours: labels may be renumbered
         self.census = {split: part.per_class for split, part in self.catalogue.census.items()}
         self.augmentation = replace(self.augmentation, flip_exceptions=self._keep_sides())
         if any(part.missing or part.unreadable for part in self.catalogue.census.values()):
@@ -198,6 +195,10 @@ class VideoDataModule(L.LightningDataModule):
             )
         return frozenset(number[normalised(name)] for name in self.flip_exceptions)
 
+    def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
+        """Keep a copy of the seeds on the host: asking a GPU for them would wait for it."""
+        return {**batch, "host": (batch["label"].tolist(), batch["seed"].tolist())}
+
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Augment a training batch on its device; stop if too many of its files are bad."""
         if self.trainer is not None and self.trainer.training:
@@ -207,7 +208,8 @@ class VideoDataModule(L.LightningDataModule):
 
     def augmented(self, batch: dict[str, Any]) -> torch.Tensor:
         """The augmented videos of a training batch, uint8 (B, V, T, H, W, 3)."""
-        return augment(batch["video"], batch["label"], batch["seed"], self.augmentation)
+        labels, seeds = batch.get("host") or (batch["label"], batch["seed"])
+        return augment(batch["video"], labels, seeds, self.augmentation)
 
     def _watch(self, replaced: list[tuple[str, str]]) -> None:
         self.bad_files.update(replaced)
@@ -283,7 +285,7 @@ class VideoDataModule(L.LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=Collate(dataset),
+            collate_fn=LabelMissing(collate, labels=dataset.labels, several=dataset.several),
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
             persistent_workers=self.num_workers > 0,

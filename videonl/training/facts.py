@@ -82,6 +82,8 @@ def warnings_of(
             "hint: there is no GPU, so this will be slow; a small network and small frames are "
             "quick (--config configs/ut_interaction.yaml shows how)"
         )
+    if classifier.recipe.batch_norm == "sync" and trainer.strategy.root_device.type == "cpu":
+        found.append("hint: batch_norm sync is for GPUs; on CPUs every process has its own")
     for split in ("train", "val"):
         empty = [name for name, number in census.get(split, {}).items() if not number]
         if empty:

@@ -9,6 +9,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from videonl.training.bad_files import BadFiles
+from videonl.training.census_file import write_census
 from videonl.training.checkpoints import Checkpoints
 from videonl.training.classifier import VideoClassifier
 from videonl.training.ema import MovingAverage
@@ -65,8 +66,8 @@ def fit(
     Args:
         classifier: the network and its recipe.
         data: a ``VideoDataModule`` that was set up.
-        run_dir: gets ``best.ckpt``, ``last.ckpt``, ``config.yaml``, ``metrics.csv``, TensorBoard
-            events, ``summary.md`` and its pictures.
+        run_dir: gets ``best.ckpt``, ``last.ckpt``, ``config.yaml``, ``census.json``,
+            ``metrics.csv``, TensorBoard events, ``summary.md`` and its pictures.
         seed: of everything random in the steps.
         resume: a checkpoint to go on from, exactly.
         save_every_minutes: how often ``last.ckpt`` is written within an epoch.
@@ -104,9 +105,11 @@ def fit(
         run_dir=str(run_dir),
         sync_batchnorm=classifier.recipe.batch_norm == "sync",
     )
-    if writing and trainer.is_global_zero and config is not None:
-        with replacing(run_dir / CONFIG) as file:
-            file.write(config)
+    if writing and trainer.is_global_zero:
+        write_census(data.catalogue, run_dir)  # type: ignore[attr-defined]
+        if config is not None:
+            with replacing(run_dir / CONFIG) as file:
+                file.write(config)
     print_facts(classifier, data, trainer, run_dir=run_dir if writing else None)
     path = str(resume) if resume else None
     try:

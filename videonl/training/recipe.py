@@ -33,7 +33,8 @@ class Recipe:
             "sync" (statistics over all devices).
         class_weights: "none", or "balanced": the loss of a class weighs as if all were as frequent.
         checkpoint_stages: stages of the network, such as [res2, res3], whose activations are
-            computed again in the backward pass instead of kept: less memory, more time.
+            computed again in the backward pass instead of kept: less memory, more time;
+            --model.compile leaves them uncompiled.
         ema: decay of an exponential moving average of the weights, which is what is evaluated
             and saved; 0 is off, 0.999 is usual.
     """

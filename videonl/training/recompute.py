@@ -63,12 +63,11 @@ def recomputing(kind: type[nn.Module]) -> type[nn.Module]:
     if getattr(kind, "_recomputes", False):
         return kind
 
+    @torch.compiler.disable  # torch.compile leaves these blocks as they are, so the bits too
     def call(self: nn.Module, *inputs: Any) -> Any:
         run = partial(kind.__call__, self)
         if not self.training or not torch.is_grad_enabled():
             return run(*inputs)
-        if torch.compiler.is_compiling():  # computes nothing twice that has a side effect
-            return checkpoint(run, *inputs, use_reentrant=False)
         return checkpoint(run, *inputs, use_reentrant=False, context_fn=partial(contexts_of, self))
 
     return type(f"Recomputing{kind.__name__}", (kind,), {"__call__": call, "_recomputes": True})

@@ -2,6 +2,7 @@
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
+import sys
 import time
 from typing import Any
 
@@ -14,6 +15,8 @@ HINT_BATCHES = 20  # too few batches say nothing: the workers are still starting
 
 class SpeedMonitor(Callback):
     """Logs ``speed/clips_per_second``, ``speed/data_wait`` (share of time) and ``memory/peak_gib``.
+
+    The memory is the GPU's, or on a CPU the process's without its workers.
 
     The host's clock is read, the device is never asked, so that measuring costs nothing.
     """
@@ -63,6 +66,8 @@ class SpeedMonitor(Callback):
         if pl_module.device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(pl_module.device)
             values["memory/peak_gib"] = peak / 2**30
+        else:
+            values["memory/peak_gib"] = peak_of_process()
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
         self._wait, self._busy, self._clips = 0.0, 0.0, 0
@@ -76,3 +81,13 @@ class SpeedMonitor(Callback):
                 f"hint: {share:.0%} of the time the training waited for videos; raise "
                 "--data.num_workers, or re-encode them for fast access with videonl prepare"
             )
+
+
+def peak_of_process() -> float:
+    """GiB of memory that this process has held at most; 0 where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 0.0
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

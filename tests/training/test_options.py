@@ -1,0 +1,139 @@
+"""Every option of a training does what it says."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from tests.training.conftest import make_parts
+from videonl.training import VideoClassifier
+from videonl.training import trainer as trainer_module
+from videonl.training.checkpoints import LAST
+from videonl.training.facts import baseline_of, warnings_of
+from videonl.training.optimization import configure
+from videonl.training.trainer import choose_precision, make_trainer
+
+Train = Callable[..., tuple[VideoClassifier, Any]]
+STEADY = {"batch_norm": "frozen", "optimizer": "sgd", "weight_decay": 0.0, "warmup": 0.0}
+
+
+def weights(path: Path) -> dict[str, torch.Tensor]:
+    state: dict[str, torch.Tensor] = torch.load(path, weights_only=True)["state_dict"]
+    return state
+
+
+def largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> float:
+    return max(float((value - other[key]).abs().max()) for key, value in one.items())
+
+
+def test_accumulating_two_batches_is_one_of_twice_the_size(train: Train) -> None:
+    # With one sampler and no batch statistics; dropout draws per batch, so it is off.
+    def run(folder: str, **options: Any) -> dict[str, torch.Tensor]:
+        recipe, off = {**STEADY, "reference_batch": 4}, {"dropout": 0.0}
+        classifier, _ = train(folder=folder, epochs=1, recipe=recipe, network=off, **options)
+        return {key: value.clone() for key, value in classifier.state_dict().items()}
+
+    twice = run("twice", trainer={"accumulate_grad_batches": 2})
+    large = run("large", data={"batch_size": 4})
+    assert largest_difference(twice, large) < 1e-5
+
+
+def test_clipping_bounds_the_step(train: Train, small_data: Path) -> None:
+    before = {k: v.clone() for k, v in make_parts(small_data)[0].state_dict().items()}
+    recipe = {**STEADY, "learning_rate": 1.0, "reference_batch": 0, "momentum": 0.0}
+    options = {"gradient_clip_val": 1e-6, "max_steps": 2}
+    classifier, _ = train(epochs=1, recipe=recipe, trainer=options)
+    after = classifier.state_dict()
+    moved = sum(float((after[k] - v).square().sum()) for k, v in before.items()) ** 0.5
+    assert 0 < moved <= 2.1e-6
+
+
+def test_balanced_and_recomputing_training_runs_through_a_compiled_network(
+    train: Train, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiled: list[dict[str, Any]] = []
+
+    def compile_eagerly(self: nn.Module, **options: Any) -> None:
+        compiled.append(options)
+        self._compiled_call_impl = torch.compile(self._call_impl, backend="eager", **options)
+
+    monkeypatch.setattr(nn.Module, "compile", compile_eagerly)
+    recipe, balanced = {"checkpoint_stages": ["res2", "res3"]}, {"balanced": True}
+    _, fitted = train(epochs=1, recipe=recipe, data=balanced, model={"compile": True})
+    assert compiled == [{"dynamic": False}]
+    assert all(not key.startswith("net._orig") for key in weights(fitted.run_dir / LAST))
+
+
+def test_precision_is_half_on_a_gpu_that_knows_it_and_nowhere_else(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    assert choose_precision("auto", gpu=True, training=True) == "bf16-mixed"
+    assert choose_precision("auto", gpu=False, training=True) == "32-true"
+    assert choose_precision("auto", gpu=True, training=False) == "32-true"
+    assert choose_precision("16-mixed", gpu=True, training=True) == "16-mixed"
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
+    assert choose_precision("auto", gpu=True, training=True) == "32-true"
+
+
+def test_synchronised_norms_are_asked_of_lightning_on_gpus(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked: list[bool] = []
+
+    def record(**options: Any) -> None:
+        asked.append(options["sync_batchnorm"])
+
+    monkeypatch.setattr(trainer_module, "Trainer", record)
+    make_trainer(accelerator="cpu", sync_batchnorm=True)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    make_trainer(accelerator="gpu", precision="32-true", sync_batchnorm=True)
+    make_trainer(accelerator="gpu", precision="32-true", sync_batchnorm=False)
+    assert asked == [False, True, False]
+
+
+def test_the_optimiser_is_fused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[bool] = []
+
+    class Optimizer(torch.optim.SGD):
+        def __init__(self, groups: Any, *, momentum: float, fused: bool) -> None:
+            made.append(fused)
+            super().__init__(groups, momentum=momentum)
+
+    monkeypatch.setattr(torch.optim, "SGD", Optimizer)
+    model = VideoClassifier("tiny_i3d", num_classes=2, options={"width": 8})
+    for device, scaler in (("cuda", None), ("cpu", None), ("cuda", object())):
+        trainer: Any = SimpleNamespace(
+            precision_plugin=SimpleNamespace(scaler=scaler),
+            strategy=SimpleNamespace(root_device=torch.device(device)),
+            datamodule=SimpleNamespace(batch_size=2),
+            world_size=4,
+            accumulate_grad_batches=2,
+            estimated_stepping_batches=10,
+        )
+        optimizer = configure(model.net, model.recipe, trainer, fresh=())["optimizer"]
+        # 2 clips on 4 devices, 2 batches accumulated: 16 of the reference's 64.
+        assert optimizer.defaults["lr"] == 1e-3 or optimizer.param_groups[0]["initial_lr"] == (
+            0.01 * 16 / 64
+        )
+    assert made == [True, False, False]
+
+
+def test_warnings_before_the_start() -> None:
+    model = VideoClassifier("tiny_i3d", num_classes=3, recipe={"batch_norm": "sync"})
+    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
+    census = {"train": {"a": 10, "b": 0, "c": 3}, "val": {"a": 1, "b": 2, "c": 0}}
+    videos = {"train": 13, "val": 3}
+    found = "\n".join(warnings_of(model, videos, census, 30_000_000, trainer))
+    assert "13 training videos are few for 30 M parameters from scratch" in found
+    assert "1 classes have no videos in train: b" in found
+    assert "1 classes have no videos in val: c" in found
+    assert "sync is for GPUs" in found
+    assert "few" not in "\n".join(warnings_of(model, videos, {}, 1_000_000, trainer))
+    assert "scores 66.7 %" in str(baseline_of({"a": 1, "b": 2}, 3, multi_label=False))
+    assert "mAP of 50.0 %" in str(baseline_of({"a": 1, "b": 2, "c": 0}, 3, multi_label=True))
+    assert baseline_of({}, 0, multi_label=False) is None
