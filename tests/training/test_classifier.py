@@ -53,10 +53,11 @@ def test_class_names_must_fit() -> None:
 
 def test_views_are_averaged_after_the_softmax_in_chunks() -> None:
     model = make(views_per_forward=2).eval()
-    views = torch.randn(2, 3, 3, 4, 32, 32)
+    views = torch.randint(0, 255, (2, 3, 4, 32, 32, 3), dtype=torch.uint8)
     with torch.no_grad():
         chunked = model.view_probabilities(views)
-        expected = torch.stack([model(video).double().softmax(1) for video in views])
+        clips = model.clips({"video": views})
+        expected = torch.stack([model(video).double().softmax(1) for video in clips])
     assert chunked.dtype == torch.float64
     assert chunked.shape == (2, 3, 3)
     assert torch.allclose(chunked, expected, atol=1e-6)

@@ -23,12 +23,10 @@ from videonl.inference.ahead import Ahead
 from videonl.inference.checkpoint_of import checkpoint_of, origin_of
 from videonl.inference.device import choose_device
 from videonl.inference.labels import choose_names
+from videonl.inference.network import network_name, prepare_network, views_that_fit
 from videonl.inference.prediction import Clip, Failure, Prediction
 from videonl.models.answers import average_name, over_views, probabilities_of
 from videonl.models.checkpoint import load_checkpoint
-
-FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at
-BYTES_PER_INPUT = 64 * 4  # of activations per input value, about, for the networks of the paper
 
 
 class Predictor:
@@ -40,7 +38,7 @@ class Predictor:
     ``max_views_per_forward`` changes no more than the rounding of float32.
 
     Args:
-        model: a network with the contract of ``create_model``; it is put into evaluation mode.
+        model: a network with the contract of ``create_model``.
         class_names: one per logit.
         preprocessing: frames, stride, short_side, crop, mean, std.
         device: where to compute; ``"auto"`` takes a GPU where there is one.
@@ -50,6 +48,8 @@ class Predictor:
         about: what ``Prediction.model`` says: name, checkpoint, sha256.
         multi_label: a video may have several classes: each has a probability of its own, the
             highest over the views.
+        fuse: work with a copy whose norms are folded into its convolutions: faster, and equal up
+            to the rounding of float32. False: the very network that was given, bit for bit.
 
     Raises:
         VideoNLError: an unknown device, fewer than one view at a time.
@@ -66,19 +66,20 @@ class Predictor:
         max_views_per_forward: int | None = None,
         about: Mapping[str, object] | None = None,
         multi_label: bool = False,
+        fuse: bool = True,
     ) -> None:
         if max_views_per_forward is not None and max_views_per_forward < 1:
             raise VideoNLError(
                 f"max_views_per_forward must be at least 1, got {max_views_per_forward}"
             )
         self.device = choose_device(device)
-        self.model = model.to(self.device).eval()
+        self.model = prepare_network(model, device=self.device, fuse=fuse)
         self.class_names = list(class_names)
         self.preprocessing = dict(preprocessing)
         self.decoder, self.multi_label = decoder, multi_label
         self.max_views_per_forward = max_views_per_forward or views_that_fit(self.preprocessing)
         self.about: dict[str, object] = {
-            "name": _name(model),
+            "name": network_name(model),
             "num_classes": len(self.class_names),
             **(about or {}),
         }
@@ -93,6 +94,7 @@ class Predictor:
         max_views_per_forward: int | None = None,
         class_names: Sequence[str] | None = None,
         options: Mapping[str, Any] | None = None,
+        fuse: bool = True,
     ) -> "Predictor":
         """Make the network of a checkpoint, and everything that belongs to it.
 
@@ -106,6 +108,7 @@ class Predictor:
                 same names in another order are refused, other names replace them.
             options: of the network, where a published file does not say all; see
                 ``load_checkpoint``.
+            fuse: see the class.
 
         Raises:
             CheckpointError: the file is missing, unsafe or of an unknown format.
@@ -129,6 +132,7 @@ class Predictor:
             max_views_per_forward=max_views_per_forward,
             about=origin_of(path, loaded.provenance),
             multi_label=loaded.multi_label,
+            fuse=fuse,
         )
 
     def protocol(self, views: tuple[int, int] = (10, 3)) -> dict[str, object]:
@@ -290,16 +294,6 @@ def checked_views(views: tuple[int, int]) -> tuple[int, int]:
     return clips, crops
 
 
-def views_that_fit(preprocessing: Mapping[str, Any]) -> int:
-    """How many views of this size take about ``FORWARD_MEMORY`` in one forward pass."""
-    values = 3 * int(preprocessing["frames"]) * int(preprocessing["short_side"]) ** 2
-    return max(1, min(64, FORWARD_MEMORY // (values * BYTES_PER_INPUT)))
-
-
 def short_reason(error: Exception, path: str) -> str:
     """The message without the path that the reader sees beside it."""
     return str(error).removeprefix(f"{path}: ")
-
-
-def _name(model: nn.Module) -> str:
-    return str(getattr(model, "config", {}).get("name", type(model).__name__))

@@ -40,18 +40,18 @@ class VideoClassifier(LightningModule):
         class_names: K names, in the order of the labels; travel inside the checkpoint.
         options: options of the network, as ``create_model`` takes them.
         pretrained: published weights, by name or file, to start from.
-        preprocessing: of the data set's clips; where it says nothing, what the network wants.
+        preprocessing: of the data set's clips.
         recipe: how to optimise: a ``Recipe`` or its values by name.
         class_weights: K weights of the classes in the loss.
         network: a network that exists already (with ``config``), instead of making one.
         fresh: names of the parameters that started afresh; set from ``pretrained``.
         multi_label: a video has several classes (task.py); None: no, train.py reads the labels.
-        views_per_forward: clips in one forward pass at test time; bounds the memory.
+        views_per_forward: clips in one forward pass at test time.
         channels_last: memory format of the network's weights (faster convolutions).
         compile: ``torch.compile`` the network for the training.
-        provenance: where the weights come from; like ``licence``, set from ``pretrained``.
+        provenance: where the weights come from; this and the next are set by themselves.
         licence: of those weights.
-        videonl_version: set by itself.
+        videonl_version: of the library.
     """
 
     def __init__(
@@ -90,7 +90,8 @@ class VideoClassifier(LightningModule):
         self.views_per_forward = views_per_forward
         self._compile = compile
         self.task = make_task(num_classes, multi_label=bool(multi_label))
-        if self.task.multi_label:
+        self.multi_label = self.task.multi_label
+        if self.multi_label:
             average_logits(self.net)
         if channels_last:
             self.net = self.net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
@@ -154,11 +155,6 @@ class VideoClassifier(LightningModule):
             licence=loaded.provenance.get("licence"),
         )
 
-    @property
-    def multi_label(self) -> bool:
-        """Whether a video has several classes."""
-        return self.task.multi_label
-
     def set_preprocessing(self, values: Mapping[str, Any]) -> None:
         """Note how the data set makes its clips; the checkpoint will say so."""
         self.preprocessing = {**self.preprocessing, **values}
@@ -218,19 +214,19 @@ class VideoClassifier(LightningModule):
         self.train_meter.reset()
         self.log_dict({"train/epoch_loss": scores.loss, **self.task.logged(scores)})
 
-    def view_probabilities(self, views: Tensor) -> Tensor:
-        """Probabilities of every view, in chunks of ``views_per_forward``.
+    def view_probabilities(self, frames: Tensor) -> Tensor:
+        """Probabilities of every view; ``views_per_forward`` of them are floats at a time.
 
         Args:
-            views: (B, V, 3, T, H, W).
+            frames: uint8 (B, V, T, H, W, 3).
 
         Returns:
             (B, V, K) float64, as ``Predictor`` computes them.
         """
-        chunks = views.flatten(0, 1).split(self.views_per_forward)
-        several = self.multi_label
-        parts = [probabilities_of(self(chunk), multi_label=several) for chunk in chunks]
-        return torch.cat(parts).unflatten(0, views.shape[:2])
+        chunks = frames.flatten(0, 1).split(self.views_per_forward)
+        logits = (self(self.clips({"video": chunk})) for chunk in chunks)
+        parts = [probabilities_of(each, multi_label=self.multi_label) for each in logits]
+        return torch.cat(parts).unflatten(0, frames.shape[:2])
 
     def evaluate(self, batch: Batch) -> None:
         """Count a batch, per view and per video (``over_views``)."""
@@ -238,7 +234,7 @@ class VideoClassifier(LightningModule):
         task.miss(self.eval_meter, batch)
         if not len(batch["label"]):  # none of its files could be read
             return
-        per_view = self.view_probabilities(self.clips(batch))
+        per_view = self.view_probabilities(batch["video"])
         truth = task.truth(batch)
         video = over_views(per_view, multi_label=self.multi_label)
         self.eval_meter.update(video, truth, task.loss_of(video, truth))
@@ -258,7 +254,7 @@ class VideoClassifier(LightningModule):
         """Probabilities of a batch: {"index": (B,), "probabilities": (B, K)}."""
         video = torch.zeros(0, self.num_classes)
         if len(batch["index"]):  # else none of its files could be read
-            per_view = self.view_probabilities(self.clips(batch))
+            per_view = self.view_probabilities(batch["video"])
             video = over_views(per_view, multi_label=self.multi_label)
         return {"index": batch["index"], "probabilities": video}
 

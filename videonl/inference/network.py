@@ -1,0 +1,39 @@
+"""The network as the predictor runs it: fused, in the layout of its clips, on its device."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from videonl.models.fusion import fuse_for_inference
+
+FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at
+BYTES_PER_INPUT = 64 * 4  # of activations per input value, about, for the networks of the paper
+
+
+def prepare_network(model: nn.Module, *, device: torch.device, fuse: bool) -> nn.Module:
+    """The network in evaluation mode on its device, with weights in ``channels_last_3d``.
+
+    Args:
+        model: any network; with ``fuse`` it is copied, else changed in place.
+        device: where to compute.
+        fuse: fold the norms into the convolutions, see ``fuse_for_inference``.
+    """
+    network = fuse_for_inference(model) if fuse else model.eval()
+    network = network.to(device)
+    for parameter in network.parameters():
+        if parameter.dim() == 5:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last_3d)
+    return network
+
+
+def views_that_fit(preprocessing: Mapping[str, Any]) -> int:
+    """How many views of this size take about ``FORWARD_MEMORY`` in one forward pass."""
+    values = 3 * int(preprocessing["frames"]) * int(preprocessing["short_side"]) ** 2
+    return max(1, min(64, FORWARD_MEMORY // (values * BYTES_PER_INPUT)))
+
+
+def network_name(model: nn.Module) -> str:
+    """Its name in the registry, or that of its class."""
+    return str(getattr(model, "config", {}).get("name", type(model).__name__))
