@@ -2,7 +2,7 @@
 
 Every case runs in a fresh process on the same input, with the same number of threads:
 
-    python benchmarks/non_local.py                       # everything (about 40 minutes on 2 cores)
+    python benchmarks/non_local.py                       # the sizes of DEFAULT (under 20 minutes)
     python benchmarks/non_local.py --sizes res3-32       # some sizes; results merge into the JSON
     python benchmarks/non_local.py --plot                # the plot and the table from the JSON
 
@@ -26,6 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from non_local_flops import step_gflop
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "non_local.json"
 PLOT = HERE.parent / "docs" / "non_local_benchmark.png"
@@ -33,7 +35,6 @@ PLOT = HERE.parent / "docs" / "non_local_benchmark.png"
 # Stage -> channels and (T, H, W) of one clip of that many frames (temporal stride 2 from res3 on).
 SIZES: dict[str, tuple[int, int, int, int]] = {
     "res3-2": (512, 1, 28, 28),
-    "res3-4": (512, 2, 28, 28),
     "res3-8": (512, 4, 28, 28),
     "res3-16": (512, 8, 28, 28),
     "res3-32": (512, 16, 28, 28),
@@ -44,6 +45,7 @@ SIZES: dict[str, tuple[int, int, int, int]] = {
     "res4-128": (1024, 64, 14, 14),
     "res2-128": (256, 128, 56, 56),
 }
+DEFAULT = ("res3-32", "res4-8", "res3-2", "res3-8", "res4-32", "res4-128", "res3-128")
 AFFINITIES = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
 CONTENDERS = ("videonl", "reference", "mmcv", "pytorchvideo")
 # What one process may take before a case is written down as not running.
@@ -167,7 +169,8 @@ def run_in_fresh_process(case: dict[str, Any]) -> dict[str, Any]:
     need = largest_tensors_gib(case["contender"], case["affinity"], case["size"])
     if case["device"] == "cpu" and need > MEMORY_LIMIT_GIB:
         return case | {"error": f"needs {need:.0f} GiB for the pairwise tensors"}
-    environment = os.environ | {"OMP_NUM_THREADS": str(case["threads"])}
+    path = os.pathsep.join([str(HERE.parent), os.environ.get("PYTHONPATH", "")])
+    environment = os.environ | {"OMP_NUM_THREADS": str(case["threads"]), "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, __file__, "--case", json.dumps(case)],
         capture_output=True,
@@ -235,12 +238,12 @@ def cases(sizes: list[str], args: argparse.Namespace) -> list[dict[str, Any]]:
 
 def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--sizes", nargs="+", choices=SIZES, default=DEFAULT)
     parser.add_argument("--affinities", nargs="+", choices=AFFINITIES, default=AFFINITIES)
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=CONTENDERS)
     parser.add_argument("--dtypes", nargs="+", default=["float32"], help="on the CPU")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=3.0, help="time spent on each case")
+    parser.add_argument("--seconds", type=float, default=2.0, help="time spent on each case")
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
@@ -272,6 +275,11 @@ def measure(args: argparse.Namespace) -> None:
     done = {tuple(case[n] for n in names): case for case in known["cases"]}
     for case in cases(args.sizes, args):
         result = run_in_fresh_process(case)
+        shape = SIZES[case["size"]]
+        result["gflop"] = round(step_gflop(case["contender"], case["affinity"], shape), 2)
+        rate = known["machine"]["matrix_product_gflops"].get(case["dtype"])
+        if rate and case["device"] == "cpu" and case["threads"] == known["machine"]["threads"]:
+            result["least_ms"] = round(1e3 * result["gflop"] / rate, 2)
         print(*(result[n] for n in names), result.get("step_ms", result.get("error")), flush=True)
         done[tuple(case[n] for n in names)] = result
         known["cases"] = [done[key] for key in sorted(done)]
