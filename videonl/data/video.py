@@ -12,10 +12,9 @@ as square, as all published recipes do.
 import os
 from collections.abc import Sequence
 from types import TracebackType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import torch
 
 from videonl.data.container import Source, open_source
 from videonl.data.decord_reader import decord_obstacle, read_with_decord
@@ -24,6 +23,9 @@ from videonl.data.packet_decoder import PacketDecoder, TableError
 from videonl.data.pictures import Pictures
 from videonl.data.sequential_decoder import SequentialDecoder
 from videonl.errors import VideoError
+
+if TYPE_CHECKING:  # a decoding process (guarded_worker.py) does without torch's 500 MB
+    import torch
 
 Decoder = Literal["auto", "pyav", "decord"]
 DECODERS = ("auto", "pyav", "decord")
@@ -169,7 +171,7 @@ class Video:
         seconds = self._seconds()
         return seconds if indices is None else seconds[self._checked(indices)]
 
-    def read(self, indices: Sequence[int], *, short_side: int | None = None) -> torch.Tensor:
+    def read(self, indices: Sequence[int], *, short_side: int | None = None) -> "torch.Tensor":
         """Decode frames.
 
         Args:
@@ -183,6 +185,12 @@ class Video:
         Raises:
             VideoError: an index is outside the file, or a frame can not be decoded.
         """
+        import torch
+
+        return torch.from_numpy(self.read_array(indices, short_side=short_side))
+
+    def read_array(self, indices: Sequence[int], *, short_side: int | None = None) -> np.ndarray:
+        """The frames that :meth:`read` gives, as an array, without torch."""
         wanted = self._checked(indices)
         if short_side is not None and short_side < 1:
             raise VideoError(f"short_side must be at least 1, got {short_side}")
@@ -192,7 +200,7 @@ class Video:
         frames = self._read(unique.tolist(), short_side)
         if len(unique) != len(wanted) or (back != np.arange(len(back))).any():
             frames = frames[back]
-        return torch.from_numpy(frames)
+        return frames
 
     def _checked(self, indices: Sequence[int]) -> list[int]:
         wanted = [int(i) for i in indices]
