@@ -98,11 +98,16 @@ def load_published(
     return model, report, names, about
 
 
+CLIP_SHAPE = ("frames", "stride", "short_side", "crop", "mean", "std")
+
+
 def from_own(own: OwnCheckpoint) -> Translated:
     """One of our files as a start for a network of any name."""
     options = {k: v for k, v in own.config["options"].items() if k not in SAID_BY_NAME}
-    if own.preprocessing:
-        options["preprocessing"] = own.preprocessing
+    # Of a training: how it sampled (fps, short videos) is its data set's, not the network's.
+    shape = {k: v for k, v in own.preprocessing.items() if k in CLIP_SHAPE}
+    if shape:
+        options["preprocessing"] = shape
     return Translated("videonl", own.tensors, options, skipped=list(own.skipped))
 
 
