@@ -16,6 +16,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("videonl.cli.train", "fit, validate, test or predict with a network, like train.py"),
     "predict": ("videonl.cli.predict", "classify video files, like infer.py"),
     "merge": ("videonl.cli.merge", "merge the results of predict in many processes"),
+    "extract": ("videonl.cli.extract", "write the features of videos, one .npz each"),
     "compare": ("videonl.cli.compare", "compare networks: parameters, FLOPs, speed, accuracy"),
     "cost": ("videonl.cli.cost", "count parameters, MACs and FLOPs of a network, at once"),
     "models": ("videonl.cli.models", "list the networks and the published weights"),

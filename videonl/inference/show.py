@@ -193,8 +193,8 @@ class StepBar:
         self._progress.update(self._tasks[what], completed=done, total=total)
 
 
-def list_failures(failures: Sequence[Failure], *, total: int) -> str:
+def list_failures(failures: Sequence[Failure], *, total: int, what: str = "classified") -> str:
     """The failures as text for standard error."""
-    lines = [f"{len(failures)} of {total} could not be classified:"]
+    lines = [f"{len(failures)} of {total} could not be {what}:"]
     lines += [f"  {failure.path}: {failure.error}" for failure in failures]
     return "\n".join(lines)

@@ -1,0 +1,67 @@
+"""Windows over a video: where they lie, and that streaming gives the frames it says."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.videos import read_number, write_video
+from videonl.data.video import Video, open_video
+from videonl.errors import VideoNLError
+from videonl.inference import windows as module
+from videonl.inference.windows import Windows, stream_windows
+
+
+def test_starts_cover_the_whole_video() -> None:
+    windows = Windows(window=32, stride=16, frames=8)
+    assert windows.starts(64) == [0, 16, 32]
+    assert windows.starts(70) == [0, 16, 32, 38], "the last one ends with the video"
+    assert windows.starts(32) == [0]
+    assert windows.starts(5) == [0]
+
+
+def test_frames_are_spread_evenly_and_the_last_is_repeated() -> None:
+    windows = Windows(window=32, stride=16, frames=8)
+    assert windows.indices(16, 100) == [16, 20, 24, 28, 32, 36, 40, 44]
+    assert windows.indices(0, 10) == [0, 4, 8, 9, 9, 9, 9, 9]
+    assert Windows(window=5, stride=5, frames=5).indices(5, 100) == [5, 6, 7, 8, 9]
+
+
+def test_seconds_end_where_the_next_frame_begins() -> None:
+    windows = Windows(window=4, stride=2, frames=2)
+    times = np.array([0.0, 0.1, 0.2, 0.5, 0.6, 0.7])
+    seconds = windows.seconds([0, 2], times, fps=10)
+    assert seconds == pytest.approx(np.array([[0, 0.6], [0.2, 0.8]]))
+    assert windows.seconds([0], times[:2], fps=10) == pytest.approx(np.array([[0, 0.2]]))
+
+
+@pytest.mark.parametrize("values", [(0, 1, 1), (4, 0, 1), (4, 1, 5)])
+def test_impossible_windows(values: tuple[int, int, int]) -> None:
+    with pytest.raises(VideoNLError, match="shorter than its frames"):
+        Windows(window=values[0], stride=values[1], frames=values[2])
+
+
+@pytest.mark.parametrize("shape", [(8, 4, 4), (8, 3, 8), (6, 13, 2), (200, 1, 3)])
+def test_a_stream_gives_the_frames_of_every_window(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shape: tuple[int, int, int]
+) -> None:
+    windows = Windows(*shape)
+    path = write_video(tmp_path / "v.mp4", 50)
+    monkeypatch.setattr(module, "BLOCK", 7)
+    asked: list[int] = []
+    original = Video.read
+
+    def read(self: Video, indices: list[int], *, short_side: int | None = None) -> torch.Tensor:
+        asked.extend(indices)
+        return original(self, indices, short_side=short_side)
+
+    monkeypatch.setattr(Video, "read", read)
+    with open_video(path) as video:
+        found = list(stream_windows(video, windows, short_side=64, crop=64))
+    starts = windows.starts(50)
+    assert len(found) == len(starts)
+    for start, frames in zip(starts, found, strict=True):
+        numbers = [read_number(frame.numpy()) for frame in frames]
+        assert numbers == windows.indices(start, 50)
+    assert len(asked) == len(set(asked)), "no frame is decoded for the result twice"

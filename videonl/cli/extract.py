@@ -1,0 +1,142 @@
+"""``videonl extract``: the features of videos, one ``.npz`` each."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from videonl.cli.main import make_parser
+from videonl.cli.values import parse_option, parse_shard, positive
+
+if TYPE_CHECKING:  # torch takes seconds to import: not for --help
+    from videonl.inference.features import FeatureExtractor
+    from videonl.inference.prediction import Failure
+
+EPILOG = """\
+A file holds features (N, C), start and end (N,) in seconds, and about: a JSON text with the model,
+its preprocessing, the layer and the windows. Files that are there already are skipped, so a run
+that was stopped goes on when it is started again. Read one with numpy.load.
+Exit code: 0 all videos have features, 1 some do not (they are listed at the end), 2 bad usage.
+"""
+
+
+def parser_of_extract() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = make_parser("videonl extract", "Write the features of videos, one .npz per video.")
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("videos", nargs="+", metavar="DIR", help="folder (with subfolders), video file or pattern")
+    add("--checkpoint", required=True, metavar="CKPT", help="as for videonl predict")
+    add("--out", default="features", metavar="FOLDER", help="where they go (default: features)")
+    add(
+        "--layer",
+        default="pool",
+        metavar="NAME",
+        help="pool (default): the last feature map, averaged; or a submodule, such as res4",
+    )
+    add("--window", type=positive, metavar="N", help="frames per window (default: as trained)")
+    add("--stride", type=positive, metavar="N", help="frames between windows (default: half one)")
+    add(
+        "--frames",
+        type=positive,
+        metavar="N",
+        help="frames the network sees of a window (default: as trained, at most the window)",
+    )
+    add("--overwrite", action="store_true", help="extract again what is there already")
+    add("--shard", type=parse_shard, metavar="RANK/SIZE", help="as for videonl predict")
+    add(
+        "--option",
+        type=parse_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what a published file does not say; may be repeated",
+    )
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
+    add("--quiet", action="store_true", help="print nothing but failures")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Extract; exit code 1 if a file could not be."""
+    arguments = parser_of_extract().parse_args(argv)
+    from videonl.cli.predict_shard import take_shard
+    from videonl.data.records import VIDEO_EXTENSIONS
+    from videonl.inference.feature_files import output_paths
+    from videonl.inference.inputs import find_videos
+    from videonl.inference.prediction import Failure
+    from videonl.inference.show import list_failures
+
+    take_shard(arguments)
+    found, failures = [], []
+    for text in arguments.videos:
+        videos, failed = find_videos([text], extensions=VIDEO_EXTENSIONS)
+        found.append((text, videos))
+        failures += failed
+    paths, clashes = output_paths(found, Path(arguments.out))
+    failures += [Failure(video, "another video's features have this name") for video in clashes]
+    if arguments.shard:
+        paths = {video: paths[video] for video in arguments.shard.of(list(paths))}
+    total = len(paths) + len(failures)
+    written = extract_all(arguments, paths, failures)
+    if not arguments.quiet:
+        skipped = total - written - len(failures)
+        print(f"{written} videos: {arguments.out}" + (f" ({skipped} before)" if skipped else ""))
+    if failures:
+        print(list_failures(failures, total=total, what="extracted"), file=sys.stderr)
+    return 1 if failures else 0
+
+
+def make_extractor(arguments: argparse.Namespace) -> "FeatureExtractor":
+    """The network of the checkpoint with its windows."""
+    from videonl.inference.features import FeatureExtractor
+    from videonl.inference.predictor import Predictor
+    from videonl.inference.windows import Windows
+
+    predictor = Predictor.from_checkpoint(
+        arguments.checkpoint,
+        device=arguments.device,
+        decoder=arguments.decoder,
+        options=dict(arguments.option),
+    )
+    shape = predictor.preprocessing
+    window = arguments.window or int(shape["frames"]) * int(shape["stride"])
+    windows = Windows(
+        window=window,
+        stride=arguments.stride or max(1, window // 2),
+        frames=arguments.frames or min(int(shape["frames"]), window),
+    )
+    return FeatureExtractor(predictor, layer=arguments.layer, windows=windows)
+
+
+def extract_all(
+    arguments: argparse.Namespace, paths: dict[str, Path], failures: list["Failure"]
+) -> int:
+    """Write what is not there yet; returns how many videos that were. ``failures`` grows."""
+    from videonl.errors import VideoError
+    from videonl.inference.feature_files import is_done, save_features
+    from videonl.inference.prediction import Failure
+    from videonl.inference.predictor import short_reason
+    from videonl.inference.show import StepBar
+
+    extractor = make_extractor(arguments)
+    about = extractor.about()
+    todo = [
+        video for video, path in paths.items() if arguments.overwrite or not is_done(path, about)
+    ]
+    written = 0
+    with StepBar() as bar:
+        bar.report("videos", 0, len(todo))
+        for number, video in enumerate(todo, start=1):
+            try:
+                features = extractor.extract(video)
+            except (VideoError, OSError) as error:
+                failures.append(Failure(video, short_reason(error, video)))
+            else:
+                save_features(paths[video], features, about=about, video=video)
+                written += 1
+            bar.report("videos", number, len(todo))
+    return written

@@ -1,0 +1,157 @@
+"""Features of a video: what a layer of the network answers to windows that slide over it."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from videonl.data.transforms import to_clips
+from videonl.data.video import open_video
+from videonl.errors import VideoNLError
+from videonl.inference.predictor import Predictor
+from videonl.inference.windows import Windows, stream_windows
+
+POOL = "pool"
+
+
+class LayerReached(Exception):
+    """Carries the features out of the network: what comes after the layer is not computed."""
+
+    def __init__(self, output: object) -> None:
+        super().__init__()
+        self.output = output
+
+
+@dataclass(frozen=True)
+class Features:
+    """The features of one video, a row per window.
+
+    Attributes:
+        values: float32 (N, C), averaged over time and space within the window.
+        start: float64 (N,), seconds from the first frame to the begin of the window.
+        end: float64 (N,), likewise its end.
+    """
+
+    values: np.ndarray
+    start: np.ndarray
+    end: np.ndarray
+
+
+class FeatureExtractor:
+    """Features of a layer, with the network and the preprocessing of a predictor.
+
+    It hooks on its network while it works, so one extractor serves one thread at a time.
+
+    Args:
+        predictor: gives network, preprocessing, device, decoder.
+        layer: ``"pool"``: what the classifier sees, the last feature map averaged; or any
+            submodule by its name, such as ``res4`` or ``res4.5.non_local``.
+        windows: where the windows lie.
+
+    Raises:
+        VideoNLError: no such layer.
+    """
+
+    def __init__(self, predictor: Predictor, *, layer: str = POOL, windows: Windows) -> None:
+        self.predictor = predictor
+        self.layer = layer
+        self.windows = windows
+        self._module = None if layer == POOL else find_layer(predictor.model, layer)
+
+    def about(self) -> dict[str, object]:
+        """What makes two features comparable; primitives."""
+        return {
+            "model": self.predictor.about,
+            "preprocessing": {**self.predictor.preprocessing, "frames": self.windows.frames},
+            "decoder": self.predictor.decoder,
+            "layer": self.layer,
+            "window": self.windows.window,
+            "stride": self.windows.stride,
+        }
+
+    def extract(
+        self, path: str | Path, *, on_window: Callable[[int, int], None] | None = None
+    ) -> Features:
+        """The features of a video of any length, in bounded memory.
+
+        Args:
+            path: of the file.
+            on_window: called with (windows done, windows in all), for a progress bar.
+
+        Raises:
+            VideoError: the file can not be read.
+        """
+        shape = self.predictor.preprocessing
+        rows = []
+        with open_video(path, decoder=self.predictor.decoder) as video:
+            starts = self.windows.starts(video.num_frames)
+            seconds = self.windows.seconds(starts, video.times(), fps=video.fps)
+            stream = stream_windows(
+                video, self.windows, short_side=int(shape["short_side"]), crop=int(shape["crop"])
+            )
+            for clips in _batches(stream, self.predictor.max_views_per_forward):
+                rows.append(self.features(clips))
+                if on_window:
+                    on_window(sum(map(len, rows)), len(starts))
+        return Features(np.concatenate(rows), seconds[:, 0], seconds[:, 1])
+
+    @torch.inference_mode()
+    def features(self, frames: Tensor) -> np.ndarray:
+        """uint8 (N, T, H, W, 3) -> float32 (N, C)."""
+        shape = self.predictor.preprocessing
+        clips = to_clips(frames.to(self.predictor.device), mean=shape["mean"], std=shape["std"])
+        output = self._output(clips)
+        if not isinstance(output, Tensor) or output.dim() < 2 or len(output) != len(frames):
+            raise VideoNLError(
+                f"the layer {self.layer!r} does not answer with one tensor per clip; choose another"
+            )
+        if output.dim() > 2:
+            output = output.flatten(2).mean(2)
+        return output.float().cpu().numpy()
+
+    def _output(self, clips: Tensor) -> object:
+        if self._module is None:
+            return self.predictor.model.forward_features(clips)  # type: ignore[operator]
+        handle = self._module.register_forward_hook(_leave)
+        try:
+            self.predictor.model(clips)
+        except LayerReached as reached:
+            return reached.output
+        finally:
+            handle.remove()
+        raise VideoNLError(f"the network does not run its layer {self.layer!r}")
+
+
+def _leave(_: nn.Module, __: object, output: object) -> None:
+    raise LayerReached(output)
+
+
+def _batches(stream: Iterator[Tensor], size: int) -> Iterator[Tensor]:
+    """Stacks of at most ``size`` windows."""
+    held: list[Tensor] = []
+    for window in stream:
+        held.append(window)
+        if len(held) == size:
+            yield torch.stack(held)
+            held = []
+    if held:
+        yield torch.stack(held)
+
+
+def find_layer(model: nn.Module, name: str) -> nn.Module:
+    """A submodule by name.
+
+    Raises:
+        VideoNLError: there is none; names near ones.
+    """
+    names = [known for known, _ in model.named_modules() if known]
+    if name in names:
+        return model.get_submodule(name)
+    near = get_close_matches(name, names, n=3)
+    top = [known for known in names if known.count(".") == 0]
+    hint = f"did you mean {', '.join(near)}?" if near else f"it has pool, {', '.join(top)}, ..."
+    raise VideoNLError(f"the network has no layer {name!r}; {hint}")

@@ -1,0 +1,94 @@
+"""Windows that slide over a video of any length, decoded as a stream: pure numbers and one reader.
+
+The video is decoded in blocks, each frame once, in order; only the frames that a window still needs
+are kept, already scaled and cropped.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from videonl.data.transforms import center_crop
+from videonl.data.video import Video
+from videonl.errors import VideoNLError
+
+BLOCK = 256  # frames that are decoded at a time; also bounds the memory
+
+
+@dataclass(frozen=True)
+class Windows:
+    """How windows lie in a video.
+
+    Attributes:
+        window: frames from the begin of a window to its end.
+        stride: frames from one begin to the next.
+        frames: frames that the network sees of each, spread evenly; at most ``window``.
+    """
+
+    window: int
+    stride: int
+    frames: int
+
+    def __post_init__(self) -> None:
+        if min(self.window, self.stride, self.frames) < 1 or self.frames > self.window:
+            raise VideoNLError(
+                f"window={self.window}, stride={self.stride}, frames={self.frames}: all must be at "
+                "least 1, and a window can not be shorter than its frames"
+            )
+
+    def starts(self, num_frames: int) -> list[int]:
+        """First frames: every ``stride``; one more that ends with the video if frames are left.
+
+        A video shorter than a window has one window, whose missing frames repeat the last one.
+        """
+        last = num_frames - self.window
+        if last <= 0:
+            return [0]
+        starts = list(range(0, last + 1, self.stride))
+        covered = starts[-1] + self.window
+        return starts if covered == num_frames else [*starts, last]
+
+    def indices(self, start: int, num_frames: int) -> list[int]:
+        """Frame numbers of a window."""
+        steps = (step * self.window // self.frames for step in range(self.frames))
+        return [min(start + step, num_frames - 1) for step in steps]
+
+    def seconds(self, starts: list[int], times: np.ndarray, *, fps: float) -> np.ndarray:
+        """float64 (windows, 2): begin and end of each; the end is where the next frame begins."""
+        ends = np.append(times[1:], times[-1] + 1 / fps)
+        first = np.array(starts)
+        last = np.minimum(first + self.window, len(times)) - 1
+        return np.stack([times[first], ends[last]], axis=1)
+
+
+def stream_windows(
+    video: Video, windows: Windows, *, short_side: int, crop: int
+) -> Iterator[torch.Tensor]:
+    """The frames of each window in turn, uint8 (frames, crop, crop, 3).
+
+    Memory: one block and one window, however long the video is.
+
+    Raises:
+        VideoError: a frame can not be decoded.
+    """
+    count = video.num_frames
+    wanted = [windows.indices(start, count) for start in windows.starts(count)]
+    needed = sorted({index for indices in wanted for index in indices})
+    blocks = _blocks(needed)
+    held: dict[int, torch.Tensor] = {}
+    for indices in wanted:
+        while indices[-1] not in held:
+            block = next(blocks)
+            frames = center_crop(video.read(block, short_side=short_side), crop)
+            held.update(zip(block, frames.clone(), strict=True))
+        yield torch.stack([held[index] for index in indices])
+        for index in [index for index in held if index < indices[0]]:
+            del held[index]
+
+
+def _blocks(needed: list[int]) -> Iterator[list[int]]:
+    """The needed frames in runs of at most ``BLOCK``."""
+    for first in range(0, len(needed), BLOCK):
+        yield needed[first : first + BLOCK]
