@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "merge": ("videonl.cli.merge", "merge the results of predict in many processes"),
     "extract": ("videonl.cli.extract", "write the features of videos, one .npz each"),
     "compare": ("videonl.cli.compare", "compare networks: parameters, FLOPs, speed, accuracy"),
+    "attend": ("videonl.cli.attend", "draw what a non-local block looks at in a video"),
     "cost": ("videonl.cli.cost", "count parameters, MACs and FLOPs of a network, at once"),
     "models": ("videonl.cli.models", "list the networks and the published weights"),
     "convert": ("videonl.cli.convert", "convert a published checkpoint to safetensors"),

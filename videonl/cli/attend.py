@@ -1,0 +1,214 @@
+"""``videonl attend``: what a non-local block looks at, as pictures or in numbers."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from videonl.cli.main import make_parser
+from videonl.cli.predict import positive
+from videonl.cli.values import parse_option
+from videonl.errors import VideoNLError
+
+if TYPE_CHECKING:  # torch takes seconds to import: not for --help
+    from videonl.inference.attention_map import AttentionMap
+    from videonl.inference.predictor import Predictor
+
+EPILOG = """\
+Examples:
+  videonl attend clip.mp4 --checkpoint model.ckpt
+  videonl attend clip.mp4 --checkpoint model.ckpt --block res4.5 --at 3,120,200 --out pictures
+  videonl attend --data ROOT --split val --checkpoint model.ckpt --json attention.json
+Exit code: 0 all is well, 1 some files of the data set could not be read, 2 bad usage.
+"""
+
+
+def parse_at(text: str) -> tuple[float, float, float]:
+    """``"3,120,200"`` -> (3.0, 120.0, 200.0).
+
+    Raises:
+        ArgumentTypeError: anything else.
+    """
+    try:
+        t, y, x = (float(part) for part in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not T,Y,X, such as 3,120,200: frame of the clip, row and column"
+        ) from None
+    return t, y, x
+
+
+def parser_of_attend() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = make_parser(
+        "videonl attend", "Draw what a non-local block looks at in a video, from one position."
+    )
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.epilog = EPILOG
+    add = parser.add_argument
+    add("video", nargs="?", metavar="VIDEO", help="video file")
+    add(
+        "--checkpoint",
+        metavar="CKPT",
+        required=True,
+        help="a .ckpt of train.py or its run's folder, a .safetensors, a published checkpoint",
+    )
+    add("--block", metavar="NAME", help="such as res4.5 (default: the last; of --data: all)")
+    add(
+        "--at",
+        type=parse_at,
+        metavar="T,Y,X",
+        help="the query: frame of the clip from 0, row and column of the file's picture as shown "
+        "(default: the query of the lowest entropy among a fixed grid)",
+    )
+    add("--clip", type=int, metavar="K", help="0 to 9, spread over the video (default: the middle)")
+    add("--start", type=float, metavar="SECONDS", help="where the clip starts instead")
+    add(
+        "--crop",
+        default="centre",
+        choices=("centre", "first", "middle", "last"),
+        help="centre as in training (default), or one of a test's three along the longer side",
+    )
+    add("--strongest", type=positive, default=20, metavar="K", help="arrows (default: 20)")
+    add("--out", default="attention", metavar="DIR", help="folder to write to (default: attention)")
+    add("--gif", action="store_true", help="write the overlay as GIF, too")
+    add("--data", metavar="ROOT", help="instead of a video: a data set, for numbers per block")
+    add("--split", default="val", choices=("train", "val", "test"), help="its part (default: val)")
+    add("--videos", type=positive, default=100, metavar="N", help="of it, at most (default: 100)")
+    add("--queries", type=positive, default=32, metavar="N", help="per video (default: 32)")
+    add("--seed", type=int, default=0, help="of videos and queries (default: 0)")
+    add("--json", metavar="FILE", help="write the numbers of --data there; - for standard output")
+    add(
+        "--option",
+        type=parse_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what a published file does not say, such as preset=official_32x2; may be repeated",
+    )
+    add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    return parser
+
+
+def check_usage(arguments: argparse.Namespace) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        VideoNLError: names the option.
+    """
+    if bool(arguments.video) == bool(arguments.data):
+        raise VideoNLError("give either a video or --data ROOT")
+    single = [name for name in ("at", "clip", "start") if getattr(arguments, name) is not None]
+    if arguments.data and single:
+        raise VideoNLError(f"--{single[0]} belongs to one video, not to --data")
+    if arguments.json and not arguments.data:
+        raise VideoNLError("--json belongs to --data; for one video, --out DIR holds the JSON")
+    if Path(arguments.out).is_file():
+        raise VideoNLError(f"--out {arguments.out} is a file; give a folder")
+
+
+def main(argv: Sequence[str]) -> int:
+    """Draw or summarise."""
+    arguments = parser_of_attend().parse_args(argv)
+    check_usage(arguments)
+    from videonl.inference.predictor import Predictor
+
+    predictor = Predictor.from_checkpoint(
+        arguments.checkpoint, device=arguments.device, options=dict(arguments.option)
+    )
+    return (show if arguments.video else summarise)(arguments, predictor)
+
+
+def show(arguments: argparse.Namespace, predictor: "Predictor") -> int:
+    """One video: pictures and JSON, and what they say in a few lines."""
+    from videonl.inference.attention import attend
+
+    found = attend(
+        predictor,
+        arguments.video,
+        block=arguments.block,
+        at=arguments.at,
+        clip=arguments.clip,
+        start=arguments.start,
+        crop=arguments.crop,
+        strongest=arguments.strongest,
+    )
+    written = write(found, Path(arguments.out), gif=arguments.gif)
+    query, spread = found.query, found.spread
+    print(f"{found.block} ({found.affinity}): {found.shown_as}")
+    print(f"query: {query.seconds:.2f} s, y {query.y:.1f}, x {query.x:.1f}: {found.chosen}")
+    print(
+        f"entropy {spread.entropy:.3f} nats, {100 * spread.relative:.1f} % of that of equal "
+        f"weights; mean reach {spread.pixels:.1f} pixels, {spread.seconds:.2f} s"
+    )
+    for place in found.strongest[:5]:
+        print(
+            f"  {place.weight:10.4g}  frame {place.frame}, {place.seconds:.2f} s, "
+            f"y {place.y:.1f}, x {place.x:.1f}"
+        )
+    for path in written:
+        print(path)
+    return 0
+
+
+def write(found: "AttentionMap", folder: Path, *, gif: bool) -> list[Path]:
+    """Write PNG, MP4 and JSON, and GIF where asked.
+
+    Raises:
+        VideoNLError: the folder can not be written to.
+    """
+    from videonl.inference import attention_figure, attention_overlay
+
+    stem = f"{Path(found.path).stem}.{found.block}"
+    files = {kind: folder / f"{stem}.{kind}" for kind in ("png", "mp4", "gif", "json")}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        attention_figure.save(found, files["png"])
+        attention_overlay.write_mp4(found, files["mp4"])
+        if gif:
+            attention_overlay.write_gif(found, files["gif"])
+        write_json(found.as_dict(), files["json"])
+    except OSError as error:
+        raise VideoNLError(f"--out {folder}: {error}") from error
+    return [path for kind, path in files.items() if kind != "gif" or gif]
+
+
+def write_json(content: object, path: Path) -> None:
+    """Write JSON; the file appears when it is whole."""
+    temporary = Path(f"{path}.tmp")
+    try:
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def summarise(arguments: argparse.Namespace, predictor: "Predictor") -> int:
+    """A data set: a table per block, and JSON."""
+    from videonl.inference.attention_summary import summarise_attention, table
+
+    summary = summarise_attention(
+        predictor,
+        arguments.data,
+        split=arguments.split,
+        block=arguments.block,
+        videos=arguments.videos,
+        queries=arguments.queries,
+        seed=arguments.seed,
+        crop=arguments.crop,
+    )
+    if arguments.json == "-":
+        print(json.dumps(summary.as_dict(), indent=1))
+    else:
+        print(table(summary))
+        if arguments.json:
+            try:
+                write_json(summary.as_dict(), Path(arguments.json))
+            except OSError as error:
+                raise VideoNLError(f"--json {arguments.json}: {error}") from error
+    for path, reason in summary.failures:
+        print(f"{path}: {reason}", file=sys.stderr)
+    return 1 if summary.failures else 0

@@ -1,0 +1,188 @@
+"""The picture of the paper's Figure 3: frames, the query, arrows to what it looks at most."""
+
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from videonl.inference.attention_map import AttentionMap, Place
+from videonl.inference.attention_overlay import COLD, WARM, colours, overlay, seen_mask
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+FRAMES = 8  # drawn at least, if the clip has them; more where arrows lead to more
+PER_LINE = 8
+FAINTEST = 0.02  # arrows to weights below this share of the largest are left out
+INK, SOFT = "#1c2530", "#5b6673"
+
+
+def draw(found: AttentionMap) -> "Figure":
+    """The figure: lines of frames with the arrows, each with its heat map below."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    frames = frames_to_draw(found)
+    columns = min(len(frames), PER_LINE)
+    lines = math.ceil(len(frames) / columns)
+    height, width = found.clip.size
+    side = 15.0 / PER_LINE  # inches
+    tall = side * height / width
+    block = 2 * tall + 0.34
+    size = (max(columns * side, 7.6) + 0.3, lines * block + 1.55)
+    figure = Figure(figsize=size, facecolor="white")
+    FigureCanvasAgg(figure)
+    margin = (size[0] - columns * side) / 2
+    lit = overlay(found)
+    plain = _dimmed(found)
+    panels: dict[int, Axes] = {}
+    for number, frame in enumerate(frames):
+        line, column = divmod(number, columns)
+        left = (margin + column * side) / size[0]
+        for row, pictures in enumerate((plain, lit)):
+            bottom = (size[1] - 0.95 - line * block - (row + 1) * tall - 0.2) / size[1]
+            axes = figure.add_axes((left, bottom, 0.985 * side / size[0], 0.97 * tall / size[1]))
+            _picture(axes, pictures[frame], found)
+            if row == 0:
+                panels[frame] = axes
+                label = f"frame {found.clip.indices[frame]} · {found.clip.seconds[frame]:.2f} s"
+                axes.set_title(label, fontsize=8, color=SOFT, pad=3)
+    _arrows(figure, panels, found)
+    _words(figure, size, found)
+    _colour_bar(figure, size, found)
+    return figure
+
+
+def save(found: AttentionMap, path: str | Path) -> None:
+    """Draw to a PNG file, which appears when it is whole."""
+    temporary = Path(f"{path}.tmp")
+    try:
+        draw(found).savefig(temporary, format="png", dpi=140)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def clip_frame(place: Place) -> int:
+    """The frame of the clip that a place is drawn on: the earlier one, between two."""
+    return max(0, math.floor(place.time + 1e-9))
+
+
+def arrows_of(found: AttentionMap) -> list[Place]:
+    """The strongest places whose weight is not vanishing beside the largest."""
+    largest = max((abs(place.weight or 0.0) for place in found.strongest), default=0.0)
+    return [p for p in found.strongest if abs(p.weight or 0.0) >= FAINTEST * largest]
+
+
+def frames_to_draw(found: AttentionMap) -> list[int]:
+    """Frames of the clip: those of the query and of the arrows, filled up evenly to ``FRAMES``."""
+    count = len(found.clip.indices)
+    wanted = {clip_frame(place) for place in (found.query, *arrows_of(found))}
+    wanted = {min(frame, count - 1) for frame in wanted}
+    for frame in np.linspace(0, count - 1, min(FRAMES, count)).round().astype(int).tolist():
+        if len(wanted) < FRAMES:
+            wanted.add(frame)
+    return sorted(wanted)
+
+
+def _dimmed(found: AttentionMap) -> np.ndarray:
+    """The frames, darker where the network does not see them."""
+    pictures = found.clip.pictures.numpy()
+    shade = np.where(seen_mask(found), 1.0, 0.45)[None, :, :, None]
+    return (pictures * shade).astype(np.uint8)
+
+
+def _picture(axes: "Axes", picture: np.ndarray, found: AttentionMap) -> None:
+    height, width = found.clip.size
+    axes.imshow(
+        picture,
+        extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+        interpolation="antialiased",
+        aspect="auto",
+    )
+    axes.set_xticks([])
+    axes.set_yticks([])
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+
+
+def _arrows(figure: "Figure", panels: dict[int, "Axes"], found: AttentionMap) -> None:
+    from matplotlib.patches import ConnectionPatch
+
+    last = len(found.clip.indices) - 1
+    origin = panels[min(clip_frame(found.query), last)]
+    start = (found.query.x, found.query.y)
+    places = arrows_of(found)
+    largest = max((abs(place.weight or 0.0) for place in places), default=1.0)
+    for place in reversed(places):  # the strongest on top
+        weight = place.weight or 0.0
+        share = abs(weight) / largest
+        ramp = WARM if weight >= 0 else COLD
+        colour = tuple(
+            np.array([np.interp(share, (0, 0.5, 1), ramp[:, c]) for c in range(3)]) / 255
+        )
+        target = panels[min(clip_frame(place), last)]
+        arrow = ConnectionPatch(
+            xyA=start,
+            xyB=(place.x, place.y),
+            coordsA=origin.transData,
+            coordsB=target.transData,
+            arrowstyle="-|>",
+            mutation_scale=7 + 5 * share,
+            connectionstyle="arc3,rad=-0.12",
+            linewidth=0.7 + 1.6 * share,
+            color=colour,
+            alpha=0.45 + 0.5 * share,
+            shrinkA=2,
+            shrinkB=0,
+            zorder=5,
+        )
+        figure.add_artist(arrow)
+    origin.plot(*start, "o", color="white", markeredgecolor="black", markersize=7, zorder=9)
+    origin.plot(*start, "o", color="black", markersize=2.5, zorder=10)
+
+
+def _words(figure: "Figure", size: tuple[float, float], found: AttentionMap) -> None:
+    left = 0.17 / size[0]
+    names = ", ".join(f"{name} {100 * p:.0f} %" for name, p in found.classes[:2])
+    title = f"{Path(found.path).name}: what {found.block} looks at"
+    query, spread = found.query, found.spread
+    lines = [
+        f"{found.affinity.replace('_', ' ')} · this clip: {names}",
+        f"query (dot): {query.seconds:.2f} s, y {query.y:.0f}, x {query.x:.0f}, "
+        f"{found.chosen} · entropy {spread.entropy:.2f} nats ({100 * spread.relative:.0f} % of "
+        f"even) · reach {spread.pixels:.0f} px, {spread.seconds:.2f} s",
+    ]
+    put = figure.text
+    put(left, 1 - 0.3 / size[1], title, fontsize=12, color=INK, fontweight="bold")
+    for number, line in enumerate(lines):
+        put(left, 1 - (0.54 + 0.2 * number) / size[1], line, fontsize=8.5, color=SOFT)
+
+
+def _colour_bar(figure: "Figure", size: tuple[float, float], found: AttentionMap) -> None:
+    """The scale of the heat maps, and what the weights are."""
+    largest = float(found.weights.abs().max())
+    lowest = -1.0 if found.signed else 0.0
+    rgb, opacity = colours(np.linspace(lowest, 1, 256)[None])
+    strip = (1 - opacity[..., None]) * 90 + opacity[..., None] * rgb
+    axes = figure.add_axes((0.17 / size[0], 0.3 / size[1], 2.2 / size[0], 0.11 / size[1]))
+    axes.imshow(
+        strip.astype(np.uint8),
+        aspect="auto",
+        extent=(lowest * largest, largest or 1.0, 0, 1),
+    )
+    axes.set_yticks([])
+    axes.set_xticks([lowest * largest, largest] if largest else [0])
+    axes.set_xticklabels([f"{value:.3g}" for value in axes.get_xticks()])
+    axes.tick_params(labelsize=8, colors=SOFT, length=2)
+    figure.text(
+        2.6 / size[0],
+        0.32 / size[1],
+        f"{found.shown_as} · arrows: the {len(arrows_of(found))} largest of "
+        f"{int(found.reachable.sum())} keys in reach",
+        fontsize=8.5,
+        color=SOFT,
+    )
