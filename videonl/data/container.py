@@ -39,6 +39,9 @@ _OPTIONS = {
     # Some wrong length in a hostile header must not make the demuxer allocate without end.
     "max_streams": "64",
 }
+# To open a file FFmpeg decodes its first frames, which takes as long as decoding ten. Where the
+# header tells the frames (mp4_table.py) nothing of that is needed.
+_QUICK = {"probesize": "32", "skip_frame": "all"}
 MAX_PIXELS = 1 << 26  # 67 million pixels a frame: 8K has 33 million
 
 
@@ -91,7 +94,7 @@ def regular_file(path: str | os.PathLike[str]) -> Path:
     return Path(text)
 
 
-def open_source(path: str | os.PathLike[str], *, threads: int = 1) -> Source:
+def open_source(path: str | os.PathLike[str], *, threads: int = 1, quick: bool = False) -> Source:
     """Open a regular file and choose its video stream.
 
     The stream is FFmpeg's best video stream (``av_find_best_stream``: default disposition first,
@@ -100,13 +103,19 @@ def open_source(path: str | os.PathLike[str], *, threads: int = 1) -> Source:
     Args:
         path: a regular file.
         threads: decoder threads; 1 inside data loader workers.
+        quick: do not decode anything to open it; the pixel format is then unknown, and the delay
+            of the decoder is as the stream says.
 
     Raises:
         VideoError: not a regular file, not a known video format, or no video stream.
     """
     file = regular_file(path)
     try:
-        container = av.open(f"file:{file.absolute()}", options=_OPTIONS, metadata_errors="replace")
+        container = av.open(
+            f"file:{file.absolute()}",
+            options={**_OPTIONS, **_QUICK} if quick else _OPTIONS,
+            metadata_errors="replace",
+        )
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(f"{path}: not a readable video file ({reason(error)})") from error
     try:
@@ -114,6 +123,7 @@ def open_source(path: str | os.PathLike[str], *, threads: int = 1) -> Source:
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
+        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
         stream.codec_context.thread_count = threads
         stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
     except BaseException:

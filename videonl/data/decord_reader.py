@@ -40,11 +40,11 @@ def decord_obstacle(
         return f"pixel format {context.pix_fmt}"
     if min(context.width, context.height) < 16:
         return f"frames of {context.width}x{context.height}"
-    if not all(packet.shown for packet in table.packets):
+    if table.hidden:
         return "an edit list or damaged packets"
     if source.stream.frames not in (0, len(table)):
         return f"the header says {source.stream.frames} frames, the file holds {len(table)}"
-    if any(packet.key and not packet.entry for packet in table.packets):
+    if table.false_keys:
         return "key frames that do not reset the decoder"
     if rotation % 180 and width % 32:
         return f"turned to a width of {width}, no multiple of 32"  # it mistakes the row length

@@ -15,6 +15,7 @@ Two kinds of table, both exact:
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,14 +38,24 @@ class PacketInfo(NamedTuple):
 
 @dataclass
 class FrameTable:
-    """Frames in order of display, for a file whose packets tell them all."""
+    """Frames in order of display, for a file whose packets tell them all.
 
-    packets: list[PacketInfo]
-    frame_packet: np.ndarray  # int64 (frames,): decoding position of frame i
+    A *position* is the place of a packet in decoding order.
+    """
+
+    pts: list[int]  # of the packet at each position, in stream ticks
+    dts: list[int | None]
+    frame_packet: np.ndarray  # int64 (frames,): position of frame i
     frame_pts: np.ndarray  # int64 (frames,): presentation time in stream ticks
-    entries: np.ndarray = field(repr=False)  # decoding positions of the packets to start at
+    entries: np.ndarray = field(repr=False)  # positions of the packets to start at
     entry_pts: np.ndarray = field(repr=False)
-    place: dict[tuple[int | None, int | None], int] = field(repr=False)  # (pts, dts) -> position
+    hidden: int = 0  # packets that show nothing
+    false_keys: int = 0  # key frames of the container at which decoding may not start
+
+    @cached_property
+    def place(self) -> dict[tuple[int | None, int | None], int]:
+        """(pts, dts) -> position."""
+        return {times: i for i, times in enumerate(zip(self.pts, self.dts, strict=True))}
 
     def __len__(self) -> int:
         return len(self.frame_pts)
@@ -81,14 +92,15 @@ def build_table(
     if any(b <= a for a, b in itertools.pairwise(dts)):
         return None
     entries = [i for i, p in enumerate(packets) if p.entry]
-    place = {(p.pts, p.dts): i for i, p in enumerate(packets)}
     return FrameTable(
-        packets=list(packets),
+        pts=[p.pts for p in packets if p.pts is not None],
+        dts=[p.dts for p in packets],
         frame_packet=np.array([i for _, i in order], np.int64),
         frame_pts=pts,
         entries=np.array(entries, np.int64),
         entry_pts=np.array([packets[i].pts for i in entries], np.int64),
-        place=place,
+        hidden=len(packets) - len(shown),
+        false_keys=sum(p.key and not p.entry for p in packets),
     )
 
 

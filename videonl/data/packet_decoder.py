@@ -96,7 +96,7 @@ class PacketDecoder:
             self._packets = None
             raise VideoError(
                 f"{self.source.path}: damaged at packet {self._position - 1} of "
-                f"{len(self.table.packets)} ({reason(error)})"
+                f"{len(self.table.pts)} ({reason(error)})"
             ) from error
 
     def _next(self) -> Any:
@@ -118,19 +118,19 @@ class PacketDecoder:
             self._position = start
         self.source.stream.codec_context.skip_frame = "DEFAULT"
         packet = self._next()
-        info = self.table.packets[start]
-        if (packet.pts, packet.dts) != (info.pts, info.dts):
+        if (packet.pts, packet.dts) != (self.table.pts[start], self.table.dts[start]):
             raise TableError
         return packet
 
     def _packets_from(self, start: int) -> Iterator[Any]:
         """Demux from the packet at decoding position ``start``, whatever the seek does."""
         stream = self.source.stream
-        info = self.table.packets[start]
+        pts, dts = self.table.pts[start], self.table.dts[start]
         # Matroska's index holds presentation times, MP4's decoding times: try both, look where the
         # seek landed, and walk on from there.
-        first = self.table.packets[0]
-        targets = [info.pts, info.dts, first.dts, first.pts] if start else [first.dts, first.pts]
+        targets = [self.table.dts[0], self.table.pts[0]]
+        if start:
+            targets = [pts, dts, *targets]
         for time in targets:
             if time is None:
                 continue
@@ -148,7 +148,7 @@ class PacketDecoder:
             while position < start and packet is not None:
                 packet = next(packets, None)
                 position += 1
-            if packet is None or (packet.pts, packet.dts) != (info.pts, info.dts):
+            if packet is None or (packet.pts, packet.dts) != (pts, dts):
                 continue
             return _chain(packet, packets)
         raise TableError

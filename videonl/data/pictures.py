@@ -52,14 +52,17 @@ class Pictures:
         if self._base is None:
             self._base = (frame.height, frame.width)
         height, width = self.scaled(*self._base, short_side)
+        # To an odd width FFmpeg converts the colours twice as slowly: take one column more of the
+        # same picture, and leave it out.
+        odd = width % 2 if (frame.height, frame.width) != (height, width) else 0
         try:
-            rgb = self._reformatter.reformat(frame, width, height, "rgb24", threads=1)
+            rgb = self._reformatter.reformat(frame, width + odd, height, "rgb24", threads=1)
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(
                 f"{self.name}: can not convert {frame.format.name} frames ({error})"
             ) from error
         self.rotation = frame.rotation
-        return upright(_view(rgb), frame)
+        return upright(_view(rgb)[:, :width], frame)
 
     def rescaled(self, frames: np.ndarray, short_side: int | None) -> np.ndarray:
         """Scale upright RGB frames (T, H, W, 3) as :meth:`array` does."""

@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from videonl.data.container import Source, open_source
+from videonl.data.container import Source, open_source, regular_file
 from videonl.data.decord_reader import decord_obstacle, read_with_decord
 from videonl.data.frame_table import FrameTable, PacketReader, build_table
+from videonl.data.mp4_table import mp4_table
 from videonl.data.packet_decoder import PacketDecoder, TableError
 from videonl.data.pictures import Pictures
 from videonl.data.sequential_decoder import SequentialDecoder
@@ -48,7 +49,9 @@ def open_video(
     """
     if decoder not in DECODERS:
         raise VideoError(f"decoder={decoder!r} is unknown; use one of {', '.join(DECODERS)}")
-    return Video(open_source(path, threads=threads), decoder=decoder)
+    table = mp4_table(regular_file(path)) if decoder != "decord" else None
+    source = open_source(path, threads=threads, quick=table is not None)
+    return Video(source, decoder=decoder, table=table)
 
 
 class Video:
@@ -62,7 +65,10 @@ class Video:
         damage: None, or why decoding from the start stops early.
     """
 
-    def __init__(self, source: Source, *, decoder: Decoder) -> None:
+    def __init__(
+        self, source: Source, *, decoder: Decoder, table: FrameTable | None = None
+    ) -> None:
+        """Take over an open source; ``table`` is what its header tells (mp4_table.py)."""
         self._source = source
         self.path = source.path
         self.damage: str | None = None
@@ -70,10 +76,13 @@ class Video:
         self._pictures = Pictures(str(source.path))
         self._size: tuple[int, int] | None = None
         try:
-            self._table = self._read_table()
             self._sequential: SequentialDecoder | None = None
-            if self._table is None:
-                self._count_frames()
+            self._table = table
+            self._by_header = table is not None
+            if table is None:
+                self._ask_packets()
+            elif source.codec != "h264" or self.declared_frames != len(table):
+                self._open_again()
             if self.num_frames == 0:
                 why = f" ({self.damage})" if self.damage else ""
                 raise VideoError(f"{self.path}: has a video stream but no frames{why}")
@@ -110,6 +119,19 @@ class Video:
         except (av.FFmpegError, OSError):
             return None  # damaged in the middle: only decoding tells what is there
         return build_table(packets, codec, self._source.format)
+
+    def _ask_packets(self) -> None:
+        self._table = self._read_table()
+        if self._table is None:
+            self._count_frames()
+
+    def _open_again(self) -> None:
+        """What the header told is not what FFmpeg makes of the file: ask the packets."""
+        threads = self._source.stream.codec_context.thread_count
+        self._source.close()
+        self._source = open_source(self.path, threads=threads)
+        self._by_header = False
+        self._ask_packets()
 
     def _count_frames(self) -> None:
         self._sequential = SequentialDecoder(self._source, self._pictures)
@@ -223,13 +245,16 @@ class Video:
         return self._read_pyav(wanted, short_side)
 
     def _read_pyav(self, wanted: list[int], short_side: int | None) -> np.ndarray:
-        if self._table is not None:
+        while self._table is not None:
             try:
                 decoder = PacketDecoder(self._source, self._table, self._pictures)
                 return decoder.read(wanted, short_side)
-            except TableError:  # the packets lied: from here on only decoding tells
-                self._table = None
-                self._count_frames()
+            except TableError:
+                if self._by_header:
+                    self._open_again()
+                else:  # the packets lied: from here on only decoding tells
+                    self._table = None
+                    self._count_frames()
                 self._checked(wanted)
         assert self._sequential is not None
         return self._sequential.read(wanted, short_side)

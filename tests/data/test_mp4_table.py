@@ -1,0 +1,123 @@
+"""The table read from an MP4's header is the one its packets give, or there is none."""
+
+import struct
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from tests.videos import sequential_decode, write_video
+from videonl.data.container import open_source
+from videonl.data.mp4_table import mp4_table
+from videonl.data.video import Video, open_video
+from videonl.errors import VideoError
+
+SHARED = Path(__file__).resolve().parents[2].parent / "shared"
+GOP = {"g": "12", "sc_threshold": "0"}
+ORDINARY = {
+    "b_frames": {"options": {**GOP, "bf": "3"}},
+    "no_b_frames": {"options": {**GOP, "bf": "0"}},
+    "variable": {"options": GOP, "times": [i + i * i // 40 for i in range(50)]},
+    "rotated": {"options": GOP, "rotation": 90},
+    "header_first": {"options": GOP, "container_options": {"movflags": "faststart"}},
+    "mov": {"options": {**GOP, "bf": "2"}, "container_format": "mov"},
+    "no_edit": {"options": {**GOP, "bf": "2"}, "container_options": {"use_editlist": "0"}},
+}
+ODD = {
+    "fragmented": {"options": GOP, "container_options": {"movflags": "frag_keyframe+empty_moov"}},
+    "open_gop": {"options": {"x264-params": "open-gop=1:keyint=12:bframes=3"}},
+    "negative_offsets": {
+        "options": {**GOP, "bf": "2"},
+        "container_options": {"movflags": "negative_cts_offsets"},
+    },
+    "mpeg4": {"codec": "mpeg4"},
+}
+
+
+def same(path: Path) -> bool:
+    """Whether header and packets give one table."""
+    table = mp4_table(path)
+    assert table is not None
+    with Video(open_source(path), decoder="auto") as video:
+        truth = video._table
+        assert truth is not None
+        assert (table.pts, table.dts) == (truth.pts, truth.dts)
+        for name in ("frame_packet", "frame_pts", "entries", "entry_pts"):
+            np.testing.assert_array_equal(getattr(table, name), getattr(truth, name), name)
+    return True
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+def test_ordinary_files(name: str, tmp_path: Path) -> None:
+    assert same(write_video(tmp_path / "a.mp4", 50, **ORDINARY[name]))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_other_files_have_none(name: str, tmp_path: Path) -> None:
+    path = write_video(tmp_path / "a.mp4", 50, **ODD[name])  # type: ignore[arg-type]
+    assert mp4_table(path) is None
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not beside the clone")
+def test_files_of_strangers() -> None:
+    paths = sorted((SHARED / "videos" / "odd").glob("*.m*"))
+    found = [path.name for path in paths if mp4_table(path) is not None and same(path)]
+    assert "mmaction2__demo.mp4" in found
+    assert "torchcodec__var_fps_video.mp4" in found
+
+
+def test_damaged_headers_are_no_header(tmp_path: Path) -> None:
+    """Any byte of the header may be wrong: the frames are still right, or it is one error."""
+    path = write_video(tmp_path / "a.mp4", 40, options={**GOP, "bf": "2"})
+    whole = path.read_bytes()
+    truth = sequential_decode(path)
+    start = whole.index(b"moov")
+    generator = np.random.default_rng(0)
+    right = 0
+    for _ in range(120):
+        data = bytearray(whole)
+        place = int(generator.integers(start, len(whole)))
+        data[place] = int(generator.integers(256))
+        path.write_bytes(data)
+        try:
+            with open_video(path) as video:
+                frames = video.read([0, min(25, video.num_frames - 1)]).numpy()
+                count = video.num_frames
+            expected = sequential_decode(path)  # may fail where the frames asked for are whole
+        except (VideoError, av.FFmpegError):
+            continue
+        assert count == len(expected)
+        np.testing.assert_array_equal(frames[0], expected[0])
+        np.testing.assert_array_equal(frames[1], expected[min(25, count - 1)])
+        right += len(expected) == len(truth)
+    assert right > 40
+
+
+def test_a_header_that_lies_about_times_is_not_believed(tmp_path: Path) -> None:
+    """FFmpeg and the header disagree: the packets are asked, and the frames are exact."""
+    path = write_video(tmp_path / "a.mp4", 40, options={**GOP, "bf": "2"})
+    truth = sequential_decode(path)
+    with open_video(path) as video:
+        assert video._by_header
+        assert video._table is not None
+        video._table.dts[:] = [None] * 40
+        np.testing.assert_array_equal(video.read([17])[0].numpy(), truth[17])
+        assert not video._by_header
+        assert video.exact_by == "packets"
+
+
+def test_frames_larger_than_the_header_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The size in the stream counts, not the one in the header; it has a limit, too."""
+    path = write_video(tmp_path / "a.mp4", 12, options=GOP)
+    data = bytearray(path.read_bytes())
+    entry = data.index(b"avc1", data.index(b"stsd"))
+    data[entry + 28 : entry + 32] = struct.pack(">HH", 32, 16)
+    path.write_bytes(data)
+    with open_video(path) as video:
+        assert (video.height, video.width) == (64, 64)
+    monkeypatch.setattr("videonl.data.container.MAX_PIXELS", 2000)
+    with open_video(path) as video, pytest.raises(VideoError, match=r"damaged|can not"):
+        video.read([3])
