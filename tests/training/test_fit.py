@@ -166,6 +166,16 @@ def test_another_network_can_not_go_on(train: Train) -> None:
         train(epochs=2, resume=fitted.last)
 
 
+def test_another_rate_can_not_go_on_and_another_batch_is_named(
+    train: Train, capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, fitted = train(epochs=1)
+    with pytest.raises(CheckpointError, match=r"recipe\.learning_rate 0\.003, .* has 0\.1"):
+        train(epochs=2, resume=fitted.last, recipe={"learning_rate": 0.1})
+    train(epochs=2, resume=fitted.last, data={"batch_size": 4})
+    assert "clips per batch: 2 at the checkpoint, 4 now" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     "recipe",
     [

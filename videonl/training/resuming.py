@@ -10,9 +10,18 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from videonl.errors import CheckpointError
 from videonl.training.checkpoints import read_checkpoint
 
+DATA = "training_data"  # in a checkpoint: what an exact continuation needs to be the same
+KEPT_BY_OPTIMIZER = ("learning_rate", "momentum", "weight_decay", "norm_weight_decay")
+
 
 class ResumePosition(Callback):
     """Tells the data module the epoch, and how many of its batches were trained on already."""
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note what the position counts."""
+        checkpoint[DATA] = shape_of(trainer)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -21,6 +30,24 @@ class ResumePosition(Callback):
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         data.first_epoch = epochs_done(checkpoint)
         data.skip_batches = batches_done(checkpoint)
+        now = shape_of(trainer)
+        for name, then in checkpoint.get(DATA, now).items():
+            if then != now[name]:
+                pl_module.print(
+                    f"warning: {name} {then} at the checkpoint, {now[name]} now: the training goes "
+                    "on, but not bit for bit"
+                )
+
+
+def shape_of(trainer: Trainer) -> dict[str, int]:
+    """What the place inside an epoch is counted in."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    return {
+        "training videos:": len(data.records["train"]),
+        "clips per batch:": int(data.batch_size),
+        "processes:": trainer.world_size,
+        "accumulated batches:": trainer.accumulate_grad_batches,
+    }
 
 
 def epochs_done(checkpoint: dict[str, Any]) -> int:
@@ -61,6 +88,7 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
                 f"{shown(hyper_parameters.get(key))}; start from its weights instead with "
                 f"--model.pretrained {path}"
             )
+    check_recipe(path, saved.get("recipe") or {}, hyper_parameters["recipe"])
     several = bool(saved.get("multi_label"))
     if several != bool(hyper_parameters.get("multi_label")):
         raise CheckpointError(
@@ -68,6 +96,21 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
             f"this training is not; say --model.multi_label {str(several).lower()}"
         )
     return checkpoint
+
+
+def check_recipe(path: Path, saved: dict[str, Any], recipe: dict[str, Any]) -> None:
+    """Refuse a continuation with another optimiser, whose rates would silently stay the old ones.
+
+    Raises:
+        CheckpointError: says what differs.
+    """
+    for key in ("optimizer", *KEPT_BY_OPTIMIZER):
+        if key in saved and saved[key] != recipe[key]:
+            raise CheckpointError(
+                f"{path} was trained with recipe.{key} {saved[key]}, this training has "
+                f"{recipe[key]}; a training that goes on keeps its optimiser: leave the option "
+                f"out, or start from its weights with --model.pretrained {path}"
+            )
 
 
 def network_settings(path: Path, model: dict[str, Any], *, chosen: bool) -> dict[str, Any]:
