@@ -2,8 +2,8 @@
 
     python benchmarks/non_local_choice.py
 
-Both forms take turns in one process and one thread, and the clock is that of the processor, so
-that a busy machine hurts both alike. Writes
+Takes less than five minutes. Both forms take turns in one process and one thread, and the clock
+is that of the processor, so that a busy machine hurts both alike. Writes
 results/non_local_choice.json, against which tests/layers/test_choice.py holds the rule in
 videonl/layers/choice.py.
 """
@@ -24,7 +24,9 @@ from videonl.layers import AFFINITIES, NonLocalBlock
 RESULTS = Path(__file__).resolve().parent / "results" / "non_local_choice.json"
 CHANNELS = (64, 256, 512, 1024)
 SPATIAL = ((1, 4, 4), (1, 7, 7), (1, 14, 14), (4, 7, 7), (4, 14, 14), (16, 14, 14))
-ROUNDS = 4
+# Each case runs until it took this long, in turns, at least MIN_ROUNDS times.
+SECONDS = 1.0
+MIN_ROUNDS, MAX_ROUNDS = 4, 60
 
 
 def step_seconds(block: NonLocalBlock, x: torch.Tensor, implementation: str) -> float:
@@ -40,12 +42,17 @@ def step_seconds(block: NonLocalBlock, x: torch.Tensor, implementation: str) -> 
 def compare(affinity: str, channels: int, spatial: tuple[int, ...]) -> dict[str, Any]:
     """The best time of each form."""
     torch.manual_seed(0)
-    block = NonLocalBlock(channels, affinity=affinity)
+    block = NonLocalBlock(channels, affinity=affinity, zero_init=False)
     x = (0.2 * torch.randn(1, channels, *spatial)).requires_grad_()
     best = {"fast": float("inf"), "reference": float("inf")}
-    for _ in range(ROUNDS):
+    for form in best:
+        step_seconds(block, x, form)
+    rounds, spent = 0, 0.0
+    while rounds < MIN_ROUNDS or (spent < SECONDS and rounds < MAX_ROUNDS):
+        rounds += 1
         for form in best:
-            best[form] = min(best[form], step_seconds(block, x, form))
+            seconds = step_seconds(block, x, form)
+            best[form], spent = min(best[form], seconds), spent + seconds
     frames, height, width = spatial
     return {
         "affinity": affinity,

@@ -61,9 +61,11 @@ class Affinity(nn.Module):
     Attributes:
         embedded: whether queries and keys are the learned embeddings θ(x), φ(x); if False they
             are the features themselves (Gaussian).
+        name: what the rule of "auto" (videonl/layers/choice.py) knows it by.
     """
 
     embedded: ClassVar[bool] = True
+    name: ClassVar[str] = "own"
 
     def __init__(self, inner_channels: int, *, use_scale: bool = True) -> None:
         super().__init__()
@@ -111,6 +113,7 @@ class Gaussian(Affinity):
     """exp(x_iᵀ x_j), normalised over the keys: a softmax of the features themselves (eq. 2)."""
 
     embedded = False
+    name = "gaussian"
 
     def scale(self) -> float:
         """The factor on the logits: the paper's Gaussian has none."""
@@ -129,6 +132,7 @@ class EmbeddedGaussian(Gaussian):
     """exp(θ(x_i)ᵀ φ(x_j)), normalised over the keys (eq. 3); released code scales by 1/sqrt(C)."""
 
     embedded = True
+    name = "embedded_gaussian"
 
     def scale(self) -> float:
         """1/sqrt(C) as in the authors' released code, or 1 as in the paper."""
@@ -137,6 +141,8 @@ class EmbeddedGaussian(Gaussian):
 
 class DotProduct(Affinity):
     """θ(x_i)ᵀ φ(x_j) / M (eq. 4)."""
+
+    name = "dot_product"
 
     def weights(self, queries: Tensor, keys: Tensor) -> Tensor:
         """Inner products divided by the number of keys -> (B, N, M)."""
@@ -184,6 +190,8 @@ class DotProduct(Affinity):
 
 class Concatenation(Affinity):
     """ReLU(w_fᵀ [θ(x_i), φ(x_j)]) / M (eq. 5); ``weight`` is w_f, its first half multiplies θ."""
+
+    name = "concatenation"
 
     def __init__(self, inner_channels: int, *, use_scale: bool = True) -> None:
         super().__init__(inner_channels, use_scale=use_scale)

@@ -261,7 +261,13 @@ class NonLocalBlock(nn.Module):
     def _takes_fast(self, positions: int, keys: int) -> bool:
         if self.implementation != "auto":
             return self.implementation == "fast"
-        return fast_is_cheaper(positions=positions, keys=keys)
+        return fast_is_cheaper(
+            positions=positions,
+            keys=keys,
+            channels=self.inner_channels,
+            affinity=self.affinity.name,
+            device=self.g.weight.device.type,
+        )
 
     def _check(self, x: Tensor) -> None:
         if x.dim() != self.dim + 2 or x.shape[1] != self.in_channels:

@@ -12,6 +12,7 @@ derivative is 0, as that of ReLU in the reference form.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -21,8 +22,9 @@ from torch.nn import functional as F
 
 from videonl.layers.rows import empty_rows, in_eager_cpu
 
-# Rows of the result worked on at a time: these stay in the cache.
-_ROWS = 1024
+# Entries of the result worked on at a time: some channels of all rows, so that every table stays
+# in the cache and a channels-first result is written in whole rows of its own.
+_ENTRIES = 1 << 20
 # Rows per block of a running sum: inside a block it is a product with a triangle of ones.
 _BLOCK = 64
 
@@ -104,24 +106,23 @@ def _look_up(a: Tensor, ordered: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class _PairReluSum(Function):
-    """Forward and backward at O((N + M) D); between them O(M D) is kept."""
+    """Forward and backward at O((N + M) D), some channels at a time; O(M D) is kept between."""
 
     @staticmethod
     def forward(ctx: Any, a: Tensor, b: Tensor, values: Tensor, channels_first: bool) -> Tensor:
         ordered, order = b.sort(dim=1)
-        wide = _take(values, order).to(_wide(values.dtype))
-        sums, moments = (t.to(values.dtype) for t in _tables(ordered, wide, b))
         first, reach = _look_up(a, ordered)
-        batch, count = a.shape
-        out = empty_rows(batch, count, values.shape[2], values, first=channels_first)
-        room, other = sums.new_empty(2, min(count, _ROWS), values.shape[2])
+        batch, count, channels = *a.shape, values.shape[2]
+        sums = values.new_empty(batch, b.shape[1] + 1, channels)
+        out = empty_rows(batch, count, channels, values, first=channels_first)
         for i in range(batch):
-            for start in range(0, count, _ROWS):
-                part = slice(start, start + _ROWS)
-                k = first[i, part]
-                rows = torch.index_select(sums[i], 0, k, out=room[: len(k)])
-                rest = torch.index_select(moments[i], 0, k, out=other[: len(k)])
-                out[i, part] = rest.addcmul_(rows, reach[i, part, None])
+            for part in _channel_parts(count, channels):
+                g = values[i, :, part].index_select(0, order[i]).to(_wide(values.dtype))
+                tables = _tables(ordered[i : i + 1], g[None], b[i : i + 1])
+                sums[i, :, part], moments = tables[0][0], tables[1][0].to(values.dtype)
+                rows = sums[i, :, part].index_select(0, first[i])
+                rows.mul_(reach[i, :, None]).add_(moments.index_select(0, first[i]))
+                _write(rows, out[i, :, part])
         ctx.save_for_backward(values, ordered, order, sums, first, reach)
         return out
 
@@ -131,30 +132,50 @@ class _PairReluSum(Function):
         values, ordered, order, sums, first, reach = ctx.saved_tensors
         batch, count, channels = grad.shape
         wide = _wide(values.dtype)
-        # Per key k: the sums of grad_i, and of reach_i · grad_i, over the queries that start there.
-        plain = torch.zeros(batch, ordered.shape[1] + 1, channels, dtype=wide)
-        weighted = torch.zeros_like(plain)
-        grad_a = torch.empty_like(reach)
-        room = sums.new_empty(min(count, _ROWS), channels)
-        broad = plain.new_empty(min(count, _ROWS), channels)
+        grad_a, grad_values = torch.zeros_like(reach), torch.empty_like(values)
+        sorted_b = torch.zeros_like(ordered, dtype=wide)
+        gaps = _gaps(ordered, wide)
         for i in range(batch):
-            for start in range(0, count, _ROWS):
-                part = slice(start, start + _ROWS)
-                k = first[i, part]
-                rows = broad[: len(k)].copy_(grad[i, part])
-                plain[i].index_add_(0, k, rows)
-                weighted[i].index_add_(0, k, rows.mul_(reach[i, part, None]))
-                rows = torch.index_select(sums[i], 0, k, out=room[: len(k)])
-                grad_a[i, part] = rows.mul_(grad[i, part]).sum(1)
-        plain = _running_sum(plain[:, :-1], reverse=False)
-        weighted = weighted[:, :-1]
-        weighted[:, 1:] += _gaps(ordered, wide) * plain[:, :-1]
-        grad_values = _running_sum(weighted, reverse=False)
-        grad_b = (_take(values, order).to(wide) * plain).sum(2)
-        back = order.argsort(dim=1)
-        return (
-            grad_a,
-            grad_b.gather(1, back).to(values.dtype),
-            _take(grad_values.to(values.dtype), back),
-            None,
-        )
+            starts, queries = _starts(first[i], ordered.shape[1])
+            weights = reach[i].to(wide)[queries]
+            for part in _channel_parts(count, channels):
+                rows = grad[i, :, part].contiguous()
+                reached = sums[i, :, part].index_select(0, first[i])
+                grad_a[i] += reached.mul_(rows).sum(1)
+                # Per key: the sums of grad, and of reach · grad, over the queries that start there.
+                rows = rows.to(wide)
+                plain = F.embedding_bag(queries, rows, starts, mode="sum")
+                weighted = F.embedding_bag(
+                    queries, rows, starts, mode="sum", per_sample_weights=weights
+                )
+                plain = _running_sum(plain[None], reverse=False)[0]
+                weighted[1:] += gaps[i] * plain[:-1]
+                change = _running_sum(weighted[None], reverse=False)[0].to(values.dtype)
+                grad_values[i, :, part].index_copy_(0, order[i], change)
+                ranked = values[i, :, part].index_select(0, order[i]).to(wide)
+                sorted_b[i] += ranked.mul_(plain).sum(1)
+        grad_b = torch.empty_like(sorted_b).scatter_(1, order, sorted_b)
+        return grad_a, grad_b.to(values.dtype), grad_values, None
+
+
+def _write(rows: Tensor, out: Tensor) -> None:
+    """Copy (n, D); into a channels-first result as a transposition, which torch does in tiles."""
+    if out.stride(0) == 1:
+        out.t().copy_(rows.t())
+    else:
+        out.copy_(rows)
+
+
+def _channel_parts(count: int, channels: int) -> Iterator[slice]:
+    width = max(8, min(64, _ENTRIES // count))
+    return (slice(start, start + width) for start in range(0, channels, width))
+
+
+def _starts(first: Tensor, keys: int) -> tuple[Tensor, Tensor]:
+    """The queries in the order of their first key, and where those of each key start.
+
+    Queries that take no key have weight and sums of zero, and are left out.
+    """
+    ordered, queries = first.sort()
+    starts = torch.searchsorted(ordered, torch.arange(keys + 1, device=first.device))
+    return starts[:-1], queries[: int(starts[-1])]
