@@ -19,3 +19,12 @@ class DatasetError(VideoNLError):
 
 class CheckpointError(VideoNLError):
     """A checkpoint that is missing, unsafe, of an unknown format or does not fit the network."""
+
+
+class Stopped(Exception):
+    """The work was stopped by a signal; the text says where it can go on from."""
+
+    def __init__(self, message: str, *, signum: int) -> None:
+        """Keep the sentence, and the exit code that shells expect of that signal."""
+        super().__init__(message)
+        self.exit_code = 128 + signum

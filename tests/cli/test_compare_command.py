@@ -86,3 +86,17 @@ def test_sweep_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert lines[2].startswith("narrow")
     assert lines[3].startswith("wide")
     assert "4x24x24" in lines[2]
+
+
+def test_a_training_stopped_by_a_signal_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from videonl.evaluation import compare
+    from videonl.training.stopping import TrainingStopped
+
+    def stopped(*args: object, **options: object) -> None:
+        raise TrainingStopped("stopped; go on with the same command", signum=2)
+
+    monkeypatch.setattr(compare, "compare_models", stopped)
+    assert main(["compare", "tiny_i3d", "--no-speed"]) == 130
+    assert capsys.readouterr().err == "videonl compare: stopped; go on with the same command\n"

@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from videonl._version import __version__
-from videonl.errors import VideoNLError
+from videonl.errors import Stopped, VideoNLError
 
 # name -> (module with ``main(argv) -> int``, one line of help). Modules are imported when called.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -52,6 +52,9 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
     except VideoNLError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 2
+    except Stopped as stop:
+        print(f"{prog}: {stop}", file=sys.stderr)
+        return stop.exit_code
     except KeyboardInterrupt:
         print(f"{prog}: stopped", file=sys.stderr)
         return 130

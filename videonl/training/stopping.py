@@ -11,17 +11,14 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from videonl.errors import Stopped
 from videonl.training.checkpoints import Checkpoints, between_steps, is_last_batch
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class TrainingStopped(Exception):
+class TrainingStopped(Stopped):
     """The training was stopped by a signal; the text says where it can go on from."""
-
-    def __init__(self, message: str, *, signum: int) -> None:
-        super().__init__(message)
-        self.exit_code = 128 + signum
 
 
 class GracefulStop(Callback):
