@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.predict_shard import open_shard, part_of, take_shard
 from videonl.cli.values import parse_option, parse_shard, parse_views, positive
@@ -114,6 +115,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
         metavar="N",
         help="bounds the memory; the result stays the same (default: about 1 GiB)",
     )
+    add_isolation(parser)
     return parser
 
 
@@ -245,24 +247,27 @@ def main(argv: Sequence[str]) -> int:
     check_usage(arguments)
     videos, failures = gather(arguments)
     videos, failures, about = part_of(videos, failures, arguments.shard)
-    from videonl.inference.labels import read_labels
-    from videonl.inference.predictor import Predictor
-    from videonl.inference.show import list_failures
-
-    predictor = Predictor.from_checkpoint(
-        arguments.checkpoint,
-        device=arguments.device,
-        decoder=arguments.decoder,
-        max_views_per_forward=arguments.max_views_per_forward,
-        class_names=read_labels(arguments.labels) if arguments.labels else None,
-        options=dict(arguments.option),
-    )
-    if predictor.class_names[0] == "class 0":
-        print("the checkpoint names no classes: give a file with --labels", file=sys.stderr)
     total = len(videos) + len(failures)
-    skipped = classify(arguments, predictor, videos, failures, about)
+    with decoding(arguments, keep=max(1, arguments.workers)) as open_video:
+        from videonl.inference.labels import read_labels
+        from videonl.inference.predictor import Predictor
+
+        predictor = Predictor.from_checkpoint(
+            arguments.checkpoint,
+            device=arguments.device,
+            decoder=arguments.decoder,
+            max_views_per_forward=arguments.max_views_per_forward,
+            class_names=read_labels(arguments.labels) if arguments.labels else None,
+            options=dict(arguments.option),
+        )
+        predictor.open_video = open_video
+        if predictor.class_names[0] == "class 0":
+            print("the checkpoint names no classes: give a file with --labels", file=sys.stderr)
+        skipped = classify(arguments, predictor, videos, failures, about)
     if skipped:
         print(f"{skipped} of {total} were in the output already", file=sys.stderr)
     if failures:
+        from videonl.inference.show import list_failures
+
         print(list_failures(failures, total=total), file=sys.stderr)
     return 1 if failures else 0

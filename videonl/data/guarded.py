@@ -11,7 +11,7 @@ every other file are those of :func:`videonl.data.video.open_video`, through a p
 import os
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
@@ -62,12 +62,19 @@ class DecoderPool:
         for _ in range(number):
             self._give_back(self._new())
 
-    def open(self, path: str | os.PathLike[str], *, decoder: Decoder = "auto") -> "GuardedVideo":
+    def open(
+        self,
+        path: str | os.PathLike[str],
+        *,
+        decoder: Decoder = "auto",
+        started: "Callable[[GuardedVideo], None] | None" = None,
+    ) -> "GuardedVideo":
         """Open a video file as ``open_video`` does, in a process of its own.
 
         Args:
             path: a regular file.
             decoder: see ``open_video``.
+            started: gets the video before its file is opened, for :meth:`GuardedVideo.cancel`.
 
         Raises:
             VideoError: as of ``open_video``; or the file ran into a limit or crashed its decoder.
@@ -75,6 +82,8 @@ class DecoderPool:
         """
         video = GuardedVideo(self, self._take(), path)
         try:
+            if started:
+                started(video)
             video._open(decoder)
         except BaseException:
             video.close()

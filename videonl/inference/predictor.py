@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from videonl.data.transforms import to_clips
-from videonl.data.video import open_video
+from videonl.data.video import Video, open_video
 from videonl.data.views import Views, read_views
 from videonl.errors import VideoError, VideoNLError
 from videonl.inference.ahead import Ahead
@@ -27,6 +27,7 @@ from videonl.inference.network import network_name, prepare_network, views_that_
 from videonl.inference.prediction import Clip, Failure, Prediction
 from videonl.models.answers import average_name, over_views, probabilities_of
 from videonl.models.checkpoint import load_checkpoint
+from videonl.models.fusion import fuse_for_inference
 
 
 class Predictor:
@@ -77,6 +78,7 @@ class Predictor:
         self.class_names = list(class_names)
         self.preprocessing = dict(preprocessing)
         self.decoder, self.multi_label = decoder, multi_label
+        self.open_video: Callable[..., Video] = open_video  # or DecoderPool.open
         self.max_views_per_forward = max_views_per_forward or views_that_fit(self.preprocessing)
         self.about: dict[str, object] = {
             "name": network_name(model),
@@ -102,13 +104,11 @@ class Predictor:
             path: a ``.ckpt`` of ``train.py`` or the folder of its run, a ``.safetensors``, a
                 published checkpoint, or the name of published weights.
             device: see the class.
-            decoder: see the class.
-            max_views_per_forward: see the class.
+            decoder, max_views_per_forward, fuse: see the class.
             class_names: names for the logits where the file has none; where it has some, the
                 same names in another order are refused, other names replace them.
             options: of the network, where a published file does not say all; see
                 ``load_checkpoint``.
-            fuse: see the class.
 
         Raises:
             CheckpointError: the file is missing, unsafe or of an unknown format.
@@ -124,7 +124,8 @@ class Predictor:
             source=str(path),
         )
         return cls(
-            loaded.model,
+            # In place: nobody else has this network, and a copy costs start-up time.
+            fuse_for_inference(loaded.model, in_place=True) if fuse else loaded.model,
             class_names=names,
             preprocessing=loaded.preprocessing,
             device=place,
@@ -132,7 +133,7 @@ class Predictor:
             max_views_per_forward=max_views_per_forward,
             about=origin_of(path, loaded.provenance),
             multi_label=loaded.multi_label,
-            fuse=fuse,
+            fuse=False,
         )
 
     def protocol(self, views: tuple[int, int] = (10, 3)) -> dict[str, object]:
@@ -154,7 +155,7 @@ class Predictor:
             VideoError: the file can not be read.
         """
         clips, crops = checked_views(views)
-        with open_video(video, decoder=self.decoder) as opened:
+        with self.open_video(video, decoder=self.decoder) as opened:
             return read_views(opened, self.preprocessing, clips=clips, crops=crops)
 
     @torch.inference_mode()
@@ -209,7 +210,7 @@ class Predictor:
             VideoError: the file can not be read.
         """
         read = self.read(video, views=views)
-        return self._judge(os.fspath(video), read, top_k, views, on_views)
+        return self.judge(os.fspath(video), read, top_k, views, on_views)
 
     def predict_many(
         self,
@@ -237,11 +238,11 @@ class Predictor:
             for video, outcome in ahead.map(videos):
                 path = os.fspath(video)
                 try:
-                    yield self._judge(path, outcome(), top_k, views, on_views)
+                    yield self.judge(path, outcome(), top_k, views, on_views)
                 except (VideoError, OSError) as error:
                     yield Failure(path, short_reason(error, path))
 
-    def _judge(
+    def judge(
         self,
         path: str,
         views: Views,
