@@ -1,0 +1,174 @@
+"""``videonl serve``: classify videos in a browser or over HTTP."""
+
+import argparse
+import signal
+import socket
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from videonl.cli.main import make_parser
+from videonl.cli.values import parse_option, parse_views, positive
+from videonl.errors import VideoNLError
+
+if TYPE_CHECKING:
+    from videonl.inference.predictor import Predictor
+    from videonl.inference.server import Limits
+
+DRAIN_SECONDS = 10  # after a signal, for the requests at work
+
+
+def parser_of_serve() -> argparse.ArgumentParser:
+    """The options of the command."""
+    parser = make_parser(
+        "videonl serve",
+        "Serve a page on which videos are dropped and classified, and POST /predict, GET /model "
+        "and GET /health for programs. Only this computer can reach it unless --host says so.",
+    )
+    parser.add_argument("--checkpoint", metavar="CKPT", required=True, help="as of videonl predict")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
+    parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
+    parser.add_argument(
+        "--allow-host",
+        action="append",
+        metavar="NAME",
+        help="a name by which the server may be called (Host header); may be repeated; default: "
+        "localhost on a loopback address, any name elsewhere",
+    )
+    parser.add_argument(
+        "--views", type=parse_views, default="10x3", metavar="CLIPSxCROPS", help="at most"
+    )
+    parser.add_argument("--max-upload", type=positive, default=256, metavar="MB", help="per video")
+    parser.add_argument(
+        "--time-limit",
+        type=positive,
+        default=60,
+        metavar="SECONDS",
+        help="from the end of the upload to the answer",
+    )
+    parser.add_argument(
+        "--memory-limit", type=positive, default=2048, metavar="MB", help="for decoding a video"
+    )
+    parser.add_argument(
+        "--queue",
+        type=positive,
+        default=16,
+        metavar="N",
+        help="uploads at a time, waiting ones included; more are told to come back later",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument(
+        "--option", type=parse_option, action="append", default=[], metavar="NAME=VALUE",
+        help="what a published file does not say; may be repeated",
+    )  # fmt: skip
+    parser.add_argument("--labels", metavar="FILE", help="class names, one per line")
+    return parser
+
+
+def main(argv: Sequence[str]) -> int:
+    """Serve until Ctrl-C or SIGTERM."""
+    arguments = parser_of_serve().parse_args(argv)
+    try:
+        import starlette  # noqa: F401
+        import uvicorn  # noqa: F401
+        from python_multipart import MultipartParser  # noqa: F401
+    except ImportError as error:
+        raise VideoNLError(
+            f"videonl serve needs the package {error.name}: pip install 'videonl[serve]'"
+        ) from error
+    listener = listen(arguments.host, arguments.port)
+    with listener:
+        from videonl.inference.labels import read_labels
+        from videonl.inference.predictor import Predictor
+        from videonl.inference.server import Limits
+
+        predictor = Predictor.from_checkpoint(
+            arguments.checkpoint,
+            device=arguments.device,
+            class_names=read_labels(arguments.labels) if arguments.labels else None,
+            options=dict(arguments.option),
+        )
+        limits = Limits(
+            upload_bytes=arguments.max_upload * 10**6,
+            seconds=float(arguments.time_limit),
+            room=arguments.queue,
+            memory_mb=arguments.memory_limit,
+            views=arguments.views,
+        )
+        serve(predictor, listener, limits, arguments.allow_host)
+    return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens, before seconds go into loading a network.
+
+    Raises:
+        VideoNLError: no such address, or the port is taken.
+    """
+    if not 0 <= port < 65536:
+        raise VideoNLError(f"--port must be from 0 to 65535, got {port}")
+    try:
+        family, _, _, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        return socket.create_server(address[:2], family=family)
+    except OSError as error:
+        raise VideoNLError(
+            f"can not listen on {host}, port {port} ({error.strerror or error}); choose another "
+            "with --host or --port"
+        ) from error
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this computer reaches that address."""
+    return address == "::1" or address.startswith("127.")
+
+
+def serve(
+    predictor: "Predictor", listener: socket.socket, limits: "Limits", names: list[str] | None
+) -> None:
+    """Run the server on a socket until a signal ends it.
+
+    Args:
+        predictor: classifies.
+        listener: a listening socket.
+        limits: of the requests.
+        names: accepted in the Host header; None: those of this computer, or any elsewhere.
+    """
+    import uvicorn
+
+    from videonl.inference.server import make_app
+    from videonl.inference.server_guard import LOOPBACK_NAMES
+
+    address, port = listener.getsockname()[:2]
+    url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
+    hosts: list[str] | None = names
+    if is_loopback(address):
+        hosts = [*LOOPBACK_NAMES, address, *(names or [])]
+    else:
+        print(warning(address, names), file=sys.stderr)
+    config = uvicorn.Config(
+        make_app(predictor, limits=limits, hosts=hosts),
+        log_level="warning",
+        lifespan="on",
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=DRAIN_SECONDS,
+        limit_concurrency=limits.room + 500,
+    )
+    # uvicorn ends its work on these signals, and then raises them once more: they were heard.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda *_: None)
+    print(f"videonl serve: {url} (Ctrl-C ends it)", flush=True)
+    uvicorn.Server(config).run(sockets=[listener])
+
+
+def warning(address: str, names: list[str] | None) -> str:
+    """What to know before a server is open to others."""
+    called = "" if names else " Name it with --allow-host, so that it answers to no other name."
+    return (
+        f"videonl serve: WARNING: everybody who reaches {address} can use this server: it has no "
+        "passwords and no encryption. Put a reverse proxy with both before it, or keep "
+        "--host 127.0.0.1 and reach it by: ssh -L 8000:127.0.0.1:8000 THIS_COMPUTER "
+        f"(docs/serving.md).{called}"
+    )
