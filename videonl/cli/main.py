@@ -17,6 +17,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("videonl.cli.predict", "classify video files, like infer.py"),
     "merge": ("videonl.cli.merge", "merge the results of predict in many processes"),
     "extract": ("videonl.cli.extract", "write the features of videos, one .npz each"),
+    "serve": ("videonl.cli.serve", "a page and an HTTP endpoint that classify videos"),
     "compare": ("videonl.cli.compare", "compare networks: parameters, FLOPs, speed, accuracy"),
     "attend": ("videonl.cli.attend", "draw what a non-local block looks at in a video"),
     "cost": ("videonl.cli.cost", "count parameters, MACs and FLOPs of a network, at once"),
