@@ -15,8 +15,8 @@ PAIRS = (("conv", "norm"), ("conv_a", "norm_a"), ("conv_b", "norm_b"), ("conv_c"
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
-def fuse_for_inference(model: nn.Module) -> nn.Module:
-    """A copy of a network in evaluation mode whose norms are folded into its convolutions.
+def fuse_for_inference(model: nn.Module, *, in_place: bool = False) -> nn.Module:
+    """A network in evaluation mode whose norms are folded into its convolutions.
 
     What is folded: in any submodule, a ``conv`` with the ``norm`` beside it (likewise ``conv_a``
     and ``norm_a``, ``_b``, ``_c``), as the networks of ``ResNet3D`` name them. Everything else,
@@ -24,12 +24,13 @@ def fuse_for_inference(model: nn.Module) -> nn.Module:
     somebody hooked. The names of the modules stay; a folded norm is an ``nn.Identity``.
 
     Args:
-        model: any network; it is not changed.
+        model: any network.
+        in_place: change the network itself, where nobody else needs it; else a copy.
 
     Returns:
-        The copy; it can not be trained, and its state dict is not that of the model.
+        The fused network; it can not be trained, and its state dict is another.
     """
-    fused = deepcopy(model).eval()
+    fused = (model if in_place else deepcopy(model)).eval()
     for module in list(fused.modules()):
         for conv_name, norm_name in PAIRS:
             conv, norm = getattr(module, conv_name, None), getattr(module, norm_name, None)
@@ -50,12 +51,11 @@ def foldable(conv: nn.Conv3d, norm: nn.Module) -> bool:
 
 @torch.no_grad()
 def fold(conv: nn.Conv3d, norm: nn.Module) -> None:
-    """Give the convolution the weights and the bias of ``norm(conv(x))``, rounded once."""
+    """Give the convolution the weights and the bias of ``norm(conv(x))``."""
     scale, shift = scale_and_shift(norm)
     if conv.bias is not None:
         shift = shift + scale * conv.bias.double()
-    weight = conv.weight.double() * scale.view(-1, 1, 1, 1, 1)
-    conv.weight.copy_(weight)  # keeps its dtype and its memory layout
+    conv.weight.mul_(scale.to(conv.weight.dtype).view(-1, 1, 1, 1, 1))
     conv.bias = nn.Parameter(shift.to(conv.weight.dtype))
 
 
