@@ -26,7 +26,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from non_local_flops import step_gflop
+from non_local_flops import step_gflop, targets
 
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "non_local.json"
@@ -213,7 +213,7 @@ def cases(sizes: list[str], args: argparse.Namespace) -> list[dict[str, Any]]:
     import torch
 
     devices = [("cpu", dtype) for dtype in args.dtypes]
-    if torch.cuda.is_available():
+    if args.device == "cuda" or (args.device is None and torch.cuda.is_available()):
         devices = [("cuda", "float32"), ("cuda", "bfloat16")]
     return [
         {
@@ -241,6 +241,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--sizes", nargs="+", choices=SIZES, default=DEFAULT)
     parser.add_argument("--affinities", nargs="+", choices=AFFINITIES, default=AFFINITIES)
     parser.add_argument("--contenders", nargs="+", choices=CONTENDERS, default=CONTENDERS)
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
     parser.add_argument("--dtypes", nargs="+", default=["float32"], help="on the CPU")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--seconds", type=float, default=2.0, help="time spent on each case")
@@ -271,6 +272,8 @@ def measure(args: argparse.Namespace) -> None:
     """Run the chosen cases one after the other, writing the JSON after each."""
     names = ("size", "affinity", "contender", "device", "dtype", "threads")
     known = json.loads(args.output.read_text()) if args.output.exists() else {"cases": []}
+    same = {"threads": args.threads, "clock": args.clock}
+    known["cases"] = [c for c in known["cases"] if all(c[k] == v for k, v in same.items())]
     known["machine"] = machine(args.threads)
     done = {tuple(case[n] for n in names): case for case in known["cases"]}
     for case in cases(args.sizes, args):
@@ -283,6 +286,7 @@ def measure(args: argparse.Namespace) -> None:
         print(*(result[n] for n in names), result.get("step_ms", result.get("error")), flush=True)
         done[tuple(case[n] for n in names)] = result
         known["cases"] = [done[key] for key in sorted(done)]
+        known["targets"] = targets(known)
         args.output.parent.mkdir(exist_ok=True)
         args.output.write_text(json.dumps(known, indent=1) + "\n")
 
