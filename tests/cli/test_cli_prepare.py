@@ -130,3 +130,17 @@ def test_damaged_sources_are_refused(tmp_path: Path) -> None:
     else:  # the decoder hides the damage; then all frames are there
         assert result.frames == 40
     assert not (tmp_path / "b.mp4.tmp").exists()
+
+
+def test_files_on_the_skip_list_are_left_out(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, target = tmp_path / "src", tmp_path / "dst"
+    write_video(source / "train" / "a.mp4", 5)
+    (source / "train" / "bad.mp4").write_text("no video")
+    assert main([str(source), str(target), "--workers", "1"]) == 1
+    assert "failed  train/bad.mp4" in capsys.readouterr().out
+    (source / "videonl_skip.tsv").write_text("train/bad.mp4\tunreadable\n")
+    assert main([str(source), str(target), "--workers", "1"]) == 0
+    assert "1 of 2 files are on the skip list: left out" in capsys.readouterr().out
+    assert [p.name for p in (target / "train").iterdir()] == ["a.mp4"]

@@ -20,7 +20,8 @@ def parser() -> Any:
         "videonl prepare",
         "Re-encode every video below SOURCE to TARGET as H.264 with dense key frames and without "
         "B-frames, the short side scaled down. Folders, lists and csv files keep their structure. "
-        "An interrupted run goes on where it was.",
+        "An interrupted run goes on where it was. Files on the skip list of `videonl check` are "
+        "left out.",
     )
     result.add_argument("source", help="the data set")
     result.add_argument("target", help="the folder to write")
@@ -33,6 +34,9 @@ def parser() -> Any:
         "--quality", "--crf", type=int, default=23, help="H.264 CRF, lower is better and larger"
     )
     result.add_argument("--preset", default="fast", help="x264 speed: ultrafast to veryslow")
+    result.add_argument(
+        "--skip-list", help="files to leave out (default: SOURCE/videonl_skip.tsv if it exists)"
+    )
     result.add_argument("--workers", type=int, default=0, help="processes; 0 = one per core")
     result.add_argument("--timeout", type=float, default=1800.0, help="seconds per file")
     result.add_argument("--memory", type=int, default=4096, help="MB per process")
@@ -47,9 +51,14 @@ def main(argv: Sequence[str]) -> int:
     source, target = (os.path.abspath(folder) for folder in (options.source, options.target))
     if f"{target}{os.sep}".startswith(f"{source}{os.sep}"):
         raise VideoNLError(f"{options.target} lies inside {options.source}; choose another folder")
+    from videonl.data.skip_list import read_skip_list
     from videonl.data.walk import walk_videos
 
-    paths = walk_videos(source)
+    skipped = read_skip_list(source, options.skip_list)
+    found = walk_videos(source)
+    paths = [path for path in found if os.path.abspath(path) not in skipped]
+    if len(paths) < len(found):
+        print(f"{len(found) - len(paths)} of {len(found)} files are on the skip list: left out")
     targets = plan(paths, source, target)
     results = encode(targets, options, Path(target))
     copied = copy_lists(source, target)

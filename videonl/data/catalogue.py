@@ -50,6 +50,25 @@ class Catalogue:
         return any(len(r.labels) > 1 for records in self.records.values() for r in records)
 
 
+@dataclass(frozen=True)
+class EvaluationSet:
+    """The videos of one split; what can not be read counts, too, and is never left out in silence.
+
+    Attributes:
+        records: the files, in the order of the folder or list; those on the skip list among them.
+        class_names: in the order of the labels' numbers.
+        missing: videos that the list names and that do not exist.
+        skipped: absolute path -> reason, from the skip list.
+        census: how many of what.
+    """
+
+    records: list[Record]
+    class_names: list[str]
+    missing: list[Record]
+    skipped: dict[str, str]
+    census: SplitCensus
+
+
 def read_catalogue(
     root: str | os.PathLike[str],
     *,
@@ -86,6 +105,43 @@ def read_catalogue(
     for split, records in catalogue.records.items():
         _count(catalogue, split, records)
     return catalogue
+
+
+def evaluation_set(
+    root: str | os.PathLike[str],
+    split: str,
+    *,
+    list_file: str | None = None,
+    class_names: str | Sequence[str] | None = None,
+    skip_list: str | None = None,
+) -> EvaluationSet:
+    """The videos of one split of any data set that :func:`read_catalogue` reads.
+
+    Args:
+        root: the folder.
+        split: ``"train"``, ``"val"`` or ``"test"``.
+        list_file: the list of that split; default as in :func:`read_catalogue`.
+        class_names: names, or a file of names; needed where a list has numbers.
+        skip_list: default ``root/videonl_skip.tsv`` if it exists.
+
+    Raises:
+        DatasetError: another layout, an unknown split, or one that is not there.
+    """
+    if split not in SPLITS:
+        raise DatasetError(f"split={split!r} is unknown; use one of {', '.join(SPLITS)}")
+    catalogue = read_catalogue(
+        root, lists={split: list_file}, class_names=class_names, skip_list=skip_list
+    )
+    if split not in catalogue.records:
+        there = ", ".join(catalogue.records)
+        raise DatasetError(f"{root} has no {split} folder or list (it has: {there})")
+    return EvaluationSet(
+        records=catalogue.records[split],
+        class_names=catalogue.class_names,
+        missing=catalogue.missing.get(split, []),
+        skipped=catalogue.skipped,
+        census=catalogue.census[split],
+    )
 
 
 def _find_lists(root: Path) -> dict[str, str]:

@@ -6,6 +6,7 @@ sort. So names are compared without case, spaces and signs, and numbered as the 
 """
 
 import re
+import warnings
 from collections.abc import Iterable
 
 from videonl.errors import DatasetError
@@ -37,7 +38,21 @@ def order_classes(names: Iterable[str]) -> list[str]:
     canonical = {normalised(name): name for name in kinetics400()} if given else {}
     if given and all(key in canonical for key in given):
         return [name for key, name in canonical.items() if key in given]
+    _warn_of_lost_signs(given)
     return sorted(given.values())
+
+
+def _warn_of_lost_signs(given: dict[str, str]) -> None:
+    """Names of Kinetics-600 or -700 without ``'()`` do not sort as the official lists do."""
+    if len(given) in (600, 700) and not any(sign in n for n in given.values() for sign in "'()"):
+        known = sum(normalised(name) in given for name in kinetics400())
+        if known > 300:  # of the 400 names, 368 are in Kinetics-600 and 378 in Kinetics-700
+            warnings.warn(
+                f"these {len(given)} class names look like Kinetics-{len(given)} without the signs "
+                "'(), which sort differently from the official list: to use class numbers of "
+                "others, give the list with --data.class_names_file",
+                stacklevel=3,
+            )
 
 
 def kinetics400() -> list[str]:
