@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videonl.cli.main import make_parser
-from videonl.cli.predict import positive
-from videonl.cli.values import parse_option
+from videonl.cli.values import parse_option, positive
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help

@@ -1,0 +1,125 @@
+"""Exported files: every affinity in every format, what travels in them, what is refused."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from videonl import Predictor
+from videonl.errors import VideoNLError
+from videonl.inference import export as export_module
+from videonl.inference.export import export_model
+from videonl.models import create_model
+
+AFFINITIES = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
+PREPROCESSING = {
+    "frames": 4,
+    "stride": 2,
+    "short_side": 24,
+    "crop": 16,
+    "mean": [0.45, 0.45, 0.45],
+    "std": [0.225, 0.225, 0.225],
+}
+
+
+def small_predictor(affinity="embedded_gaussian", **block) -> Predictor:
+    torch.manual_seed(0)
+    net = create_model(
+        "tiny_i3d",
+        num_classes=3,
+        width=4,
+        layers=(1,),
+        non_local={"res2": (0,)},
+        non_local_options={"affinity": affinity, **block},
+    )
+    for parameter in net.parameters():  # a block at its start adds nothing
+        if parameter.dim() > 0:
+            torch.nn.init.normal_(parameter, std=0.5)
+    return Predictor(
+        net, class_names=["hop", "jump", "tanz ß"], preprocessing=PREPROCESSING, device="cpu"
+    )
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch-export"])
+@pytest.mark.parametrize("affinity", AFFINITIES)
+def test_every_affinity_agrees_with_the_network(tmp_path, affinity, format):
+    predictor = small_predictor(affinity)
+    path = tmp_path / f"m{export_module.FORMATS[format]}"
+    made = export_model(predictor, path, format=format)
+    assert made.dynamic == ("batch", "frames"), made.fixed_because
+    assert made.difference <= 1e-5
+    assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    reference = affinity == "concatenation" and format == "onnx"
+    assert made.forms == {"res2.0": "reference" if reference else "fast"}
+    clips = torch.randn(2, 3, 6, 16, 16)  # of neither size that was compared
+    with torch.no_grad():
+        expected = predictor.model(clips)
+        predictor.model.get_submodule("res2.0").non_local.g.weight.zero_()
+        assert (predictor.model(clips) - expected).abs().max() > 1e-3, "the block must matter"
+    run = export_module.run_onnx if format == "onnx" else export_module.run_program
+    torch.testing.assert_close(run(path, [clips])[0], expected, rtol=1e-4, atol=1e-5)
+    content = metadata_of(path, format)
+    assert json.loads(content["class_names"]) == ["hop", "jump", "tanz ß"]
+    assert json.loads(content["preprocessing"]) == PREPROCESSING
+    assert json.loads(content["model"])["name"] == "tiny_i3d"
+
+
+def metadata_of(path, format) -> dict[str, str]:
+    if format == "onnx":
+        import onnxruntime
+
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        assert session.get_inputs()[0].shape == ["batch", 3, "frames", 16, 16]
+        assert session.get_outputs()[0].shape == ["batch", 3]
+        return session.get_modelmeta().custom_metadata_map
+    extra = {"videonl.json": ""}
+    torch.export.load(path, extra_files=extra)
+    return json.loads(extra["videonl.json"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "block",
+    [{"attend": "space"}, {"attend": "time"}, {"temporal_groups": 2}],
+    ids=str,
+)
+def test_blocks_of_parts(tmp_path, block):
+    made = export_model(small_predictor(**block), tmp_path / "m.pt2", format="torch-export")
+    assert made.difference <= 1e-5
+    assert made.dynamic[0] == "batch"
+    assert made.fixed_because or made.dynamic == ("batch", "frames")
+
+
+def test_a_file_that_disagrees_is_not_left_behind(tmp_path, monkeypatch):
+    run = export_module.run_program
+    monkeypatch.setattr(
+        export_module, "run_program", lambda path, clips: [y + 0.01 for y in run(path, clips)]
+    )
+    path = tmp_path / "m.pt2"
+    path.write_bytes(b"the one before")
+    with pytest.raises(VideoNLError, match="not written: its logits differ"):
+        export_model(small_predictor(), path, format="torch-export")
+    assert [file.name for file in tmp_path.iterdir()] == ["m.pt2"]
+    assert path.read_bytes() == b"the one before"
+
+
+def test_missing_packages_are_named(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(VideoNLError, match=r"needs onnxscript: pip install 'videonl\[export\]'"):
+        export_model(small_predictor(), tmp_path / "m.onnx")
+
+
+def test_bad_places_and_formats(tmp_path):
+    with pytest.raises(VideoNLError, match="use one of onnx, torch-export"):
+        export_model(small_predictor(), tmp_path / "m.onnx", format="tflite")
+    with pytest.raises(VideoNLError, match="does not exist"):
+        export_model(small_predictor(), tmp_path / "gone" / "m.pt2", format="torch-export")
+
+
+def test_not_finite_logits_do_not_agree():
+    predictor = small_predictor()
+    clip = torch.zeros(1, 3, 4, 16, 16)
+    nan = torch.full((1, 3), np.nan)
+    assert export_module.compare(predictor.model, "", lambda *_: [nan], [clip]) == float("inf")

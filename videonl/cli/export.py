@@ -1,0 +1,65 @@
+"""``videonl export``: a trained network as an ONNX file or an exported PyTorch program."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from videonl.cli.main import make_parser
+from videonl.cli.values import parse_clip, parse_option
+from videonl.errors import VideoNLError
+
+ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Export, check, and say what was written."""
+    parser = make_parser(
+        "videonl export",
+        "Write a network as a file that runs without videonl. The file is compared with the "
+        "network before it is kept; class names and preprocessing travel in it.",
+    )
+    add = parser.add_argument
+    add("--checkpoint", metavar="CKPT", required=True, help="as of videonl predict")
+    add("--format", choices=tuple(ENDINGS), default="onnx", help="of the file")
+    add("--out", metavar="FILE", help="default: the checkpoint's name with .onnx or .pt2, here")
+    add("--clip", metavar="FRAMESxSIZE", type=parse_clip, help="default: what it was trained on")
+    add("--labels", metavar="FILE", help="class names, one per line, for a checkpoint without")
+    add(
+        "--option",
+        type=parse_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what a published file does not say, such as preset=official_32x2; may be repeated",
+    )
+    arguments = parser.parse_args(argv)
+    clip = arguments.clip
+    if clip and clip[2] != clip[3]:
+        raise VideoNLError(f"--clip {clip[1]}x{clip[2]}x{clip[3]}: give FRAMESxSIZE, such as 8x224")
+    out = Path(arguments.out or f"{Path(arguments.checkpoint).stem}{ENDINGS[arguments.format]}")
+    if out.is_dir():
+        raise VideoNLError(f"--out {out} is a folder; give a file name")
+
+    from videonl.inference.export import export_model
+    from videonl.inference.labels import read_labels
+    from videonl.inference.predictor import Predictor
+
+    predictor = Predictor.from_checkpoint(
+        arguments.checkpoint,
+        device="cpu",
+        class_names=read_labels(arguments.labels) if arguments.labels else None,
+        options=dict(arguments.option),
+    )
+    made = export_model(predictor, out, format=arguments.format, clip=clip and (clip[1], clip[2]))
+    frames, height, width = made.clip
+    free = "batch and clip length" if "frames" in made.dynamic else "batch"
+    print(f"{made.path}: {made.path.stat().st_size / 1e6:.1f} MB, {frames}x{height}x{width} clips")
+    print(f"free: {free}")
+    if made.fixed_because:
+        print(f"the clip length is fixed: {made.fixed_because}")
+    for block, form in made.forms.items():
+        print(f"{block}: written in its {form} form")
+    print(
+        f"agrees with the network: logits differ by {made.difference:.1e} of the largest at most, "
+        f"in {len(made.compared)} batches"
+    )
+    return 0

@@ -1,0 +1,226 @@
+"""A network as one file that runs without this library: ONNX, or PyTorch's own exported program.
+
+The file takes normalised clips, float32 (batch, 3, frames, height, width), and gives logits
+(batch, classes); what belongs to it (class names, preprocessing, which checkpoint) travels inside
+as metadata. It is run and compared with the network itself before it gets its name.
+"""
+
+import copy
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from videonl._version import __version__
+from videonl.errors import VideoNLError
+from videonl.inference.attention import affinity_name
+from videonl.inference.export_formats import run_onnx, run_program, write_onnx, write_program
+from videonl.inference.predictor import Predictor
+from videonl.layers import NonLocalBlock
+
+FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}
+# Largest difference of a logit that is rounding: relative to the largest logit.
+TOLERANCE = 1e-4
+SMALLEST = 1e-6  # logits below are compared as if they were this large
+
+# Which form of an affinity the file holds; all are exact. ONNX has no binary search, so there the
+# concatenation is written with the N x M matrix.
+FORMS = {
+    "onnx": {"gaussian": "fast", "embedded_gaussian": "fast", "dot_product": "fast"},
+    "torch-export": {
+        "gaussian": "fast",
+        "embedded_gaussian": "fast",
+        "dot_product": "fast",
+        "concatenation": "fast",
+    },
+}
+
+
+@dataclass(frozen=True)
+class Exported:
+    """A file that was written and agrees with its network.
+
+    Attributes:
+        path: the file.
+        format: "onnx" or "torch-export".
+        clip: (frames, height, width) it was made with.
+        dynamic: the dimensions that may have other sizes: "batch", and "frames" where possible.
+        fixed_because: why the number of frames is fixed, or "".
+        difference: largest difference of a logit to the network's, relative to the largest logit.
+        compared: the shapes of the clips that were compared.
+        forms: block -> "fast" or "reference", the form it is written in.
+    """
+
+    path: Path
+    format: str
+    clip: tuple[int, int, int]
+    dynamic: tuple[str, ...]
+    fixed_because: str
+    difference: float
+    compared: tuple[tuple[int, ...], ...]
+    forms: dict[str, str]
+
+
+def export_model(
+    predictor: Predictor,
+    path: str | os.PathLike[str],
+    *,
+    format: str = "onnx",
+    clip: tuple[int, int] | None = None,
+) -> Exported:
+    """Write the network of a predictor to a file and check it.
+
+    The batch is dynamic always, the number of frames where the network allows it; the height and
+    width are fixed.
+
+    Args:
+        predictor: the network and what belongs to it; it is exported from the CPU.
+        path: the file to write; it appears only when it is whole and agrees.
+        format: "onnx" (checked with onnxruntime) or "torch-export" (with torch.export.load).
+        clip: (frames, size) of the clips; those of the preprocessing by default.
+
+    Raises:
+        VideoNLError: an unknown format, missing packages, a network that can not be exported, or a
+            file that disagrees with the network.
+    """
+    if format not in FORMATS:
+        raise VideoNLError(f"--format {format}: use one of {', '.join(FORMATS)}")
+    if format == "onnx":
+        require("onnx", "onnxscript", "onnxruntime")
+    path = Path(path)
+    if not path.parent.is_dir():
+        raise VideoNLError(f"{path}: the folder {path.parent} does not exist")
+    known = predictor.preprocessing
+    frames, size = clip or (int(known["frames"]), int(known["crop"]))
+    net = copy.deepcopy(predictor.model).to("cpu").float().eval()
+    forms = set_forms(net, format)
+    program, because = trace(net, example_clip(known, 2, frames, size))
+    about = metadata(predictor, clip=(frames, size), dynamic=not because)
+    # The name ends as the format's do: torch.export.load asks for it.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{FORMATS[format]}")
+    try:
+        (write_onnx if format == "onnx" else write_program)(program, temporary, about)
+        run = run_onnx if format == "onnx" else run_program
+        shapes = [(1, frames), (3, frames)]
+        if not because:
+            shapes.append((2, 2 * frames if frames <= 16 else frames // 2))
+        clips = [example_clip(known, batch, count, size) for batch, count in shapes]
+        difference = compare(predictor.model, temporary, run, clips)
+        if not difference <= TOLERANCE:
+            raise VideoNLError(
+                f"{path}: not written: its logits differ from those of the network by "
+                f"{difference:.1e} of the largest (allowed: {TOLERANCE:.0e})"
+            )
+        os.replace(temporary, path)
+    except OSError as error:
+        raise VideoNLError(f"{path}: can not be written: {error}") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+    return Exported(
+        path=path,
+        format=format,
+        clip=(frames, size, size),
+        dynamic=("batch",) if because else ("batch", "frames"),
+        fixed_because=because,
+        difference=difference,
+        compared=tuple(tuple(clip.shape) for clip in clips),
+        forms=forms,
+    )
+
+
+def require(*packages: str) -> None:
+    """Import optional packages.
+
+    Raises:
+        VideoNLError: names the missing ones and how to get them.
+    """
+    missing = []
+    for package in packages:
+        try:
+            import_module(package)
+        except ImportError:
+            missing.append(package)
+    if missing:
+        raise VideoNLError(
+            f"--format onnx needs {' and '.join(missing)}: pip install 'videonl[export]'"
+        )
+
+
+def set_forms(net: nn.Module, format: str) -> dict[str, str]:
+    """Choose the form of every block that can be exported; other affinities: the reference."""
+    forms = {}
+    for name, module in net.named_modules():
+        if isinstance(module, NonLocalBlock):
+            form = FORMS[format].get(affinity_name(module), "reference")
+            module.implementation = forms[name.removesuffix(".non_local")] = form
+    return forms
+
+
+def example_clip(preprocessing: Mapping[str, Any], batch: int, frames: int, size: int) -> Tensor:
+    """Seeded noise, normalised as pictures are: float32 (batch, 3, frames, size, size)."""
+    generator = torch.Generator().manual_seed(frames + batch)
+    clip = torch.rand(batch, 3, frames, size, size, generator=generator)
+    mean, std = (torch.tensor(preprocessing[key]).view(3, 1, 1, 1) for key in ("mean", "std"))
+    return (clip - mean) / std
+
+
+def trace(net: nn.Module, clip: Tensor) -> tuple[torch.export.ExportedProgram, str]:
+    """The network as a graph, and why its number of frames is fixed ("" if it is not).
+
+    Raises:
+        VideoNLError: it can not be captured.
+    """
+    batch, frames = torch.export.Dim.DYNAMIC, torch.export.Dim.DYNAMIC
+    because = ""
+    for sizes in ({0: batch, 2: frames}, {0: batch}):
+        try:
+            with torch.no_grad():
+                program = torch.export.export(net, (clip,), dynamic_shapes=(sizes,), strict=False)
+            return program, because
+        except Exception as error:  # torch.export raises whatever the network's operators do
+            because = " ".join(str(error).split())[:160] or type(error).__name__
+    raise VideoNLError(f"the network can not be exported: {because}")
+
+
+def compare(model: nn.Module, file: Path, run: Any, clips: list[Tensor]) -> float:
+    """The largest difference of a logit between file and network, relative to the largest logit."""
+    worst = 0.0
+    device = next(model.parameters()).device
+    for clip, got in zip(clips, run(file, clips), strict=True):
+        with torch.no_grad():
+            expected = model(clip.to(device)).float().cpu()
+        if got.shape != expected.shape or not bool(got.isfinite().all()):
+            return float("inf")
+        scale = max(float(expected.abs().max()), SMALLEST)
+        worst = max(worst, float((got - expected).abs().max()) / scale)
+    return worst
+
+
+def metadata(predictor: Predictor, *, clip: tuple[int, int], dynamic: bool) -> dict[str, str]:
+    """What travels in the file: plain values, JSON where they are not text."""
+    frames, size = clip
+    return {
+        "videonl_version": __version__,
+        "class_names": json.dumps(predictor.class_names, ensure_ascii=False),
+        "preprocessing": json.dumps(predictor.preprocessing),
+        "model": json.dumps(predictor.about, default=str),
+        "input": json.dumps(
+            {
+                "layout": "batch, channels (RGB), frames, height, width",
+                "frames": frames,
+                "frames_dynamic": dynamic,
+                "height": size,
+                "width": size,
+                "values": "(pixel / 255 - mean) / std",
+            }
+        ),
+        "output": "logits; probabilities are their "
+        + ("sigmoid" if predictor.multi_label else "softmax"),
+        "multi_label": json.dumps(predictor.multi_label),
+    }

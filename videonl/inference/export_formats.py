@@ -1,0 +1,101 @@
+"""Writing and running the two formats of an exported network."""
+
+import contextlib
+import io
+import logging
+import warnings
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from videonl.errors import VideoNLError
+
+METADATA = "videonl.json"  # of a torch.export file
+
+
+def write_program(
+    program: torch.export.ExportedProgram, path: Path, about: Mapping[str, str]
+) -> None:
+    """Write a ``.pt2`` with the metadata as its extra file ``videonl.json``."""
+    import json
+
+    torch.export.save(program, path, extra_files={METADATA: json.dumps(dict(about))})
+
+
+def run_program(path: Path, clips: list[Tensor]) -> list[Tensor]:
+    """Load a ``.pt2`` and run it on each batch of clips."""
+    module = torch.export.load(path).module()
+    with torch.no_grad():
+        return [module(clip) for clip in clips]
+
+
+def write_onnx(program: torch.export.ExportedProgram, path: Path, about: Mapping[str, str]) -> None:
+    """Write an ONNX file with input ``clips``, output ``logits`` and the metadata as properties.
+
+    Raises:
+        VideoNLError: an operator has no counterpart in ONNX.
+    """
+    import onnx
+
+    with _quiet():
+        try:
+            made = torch.onnx.export(
+                program, dynamo=True, verbose=False, input_names=["clips"], output_names=["logits"]
+            )
+        except Exception as error:  # the exporter raises many kinds
+            reason = " ".join(str(error).split())[:200]
+            raise VideoNLError(f"the network can not be written as ONNX: {reason}") from error
+    assert made is not None
+    model = made.model_proto
+    _name_sizes(model.graph)
+    onnx.helper.set_model_props(model, dict(about))
+    onnx.checker.check_model(model)
+    onnx.save_model(model, str(path))
+
+
+def run_onnx(path: Path, clips: list[Tensor]) -> list[Tensor]:
+    """Run an ONNX file on each batch of clips with onnxruntime on the CPU.
+
+    Raises:
+        VideoNLError: onnxruntime refuses it.
+    """
+    import onnxruntime
+
+    try:
+        session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        name = session.get_inputs()[0].name
+        return [torch.from_numpy(session.run(None, {name: clip.numpy()})[0]) for clip in clips]
+    except Exception as error:  # onnxruntime's own kinds of errors have no common class
+        reason = " ".join(str(error).split())[:200]
+        raise VideoNLError(f"onnxruntime does not run the file: {reason}") from error
+
+
+def _name_sizes(graph: Any) -> None:
+    """Call the dynamic sizes ``batch`` and ``frames``; drop the sizes noted in between."""
+    sizes = graph.input[0].type.tensor_type.shape.dim
+    names = {
+        sizes[place].dim_param: name
+        for place, name in ((0, "batch"), (2, "frames"))
+        if sizes[place].dim_param
+    }
+    for value in (*graph.input, *graph.output):
+        for size in value.type.tensor_type.shape.dim:
+            if size.dim_param:
+                size.dim_param = names.get(size.dim_param, size.dim_param)
+    del graph.value_info[:]
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter tells of its progress on standard output and in warnings."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings(), contextlib.redirect_stdout(io.StringIO()):
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)
