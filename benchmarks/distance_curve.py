@@ -2,10 +2,12 @@
 
 videonl sample
 videonl compare --sweep configs/sweeps/distance.yaml --out runs/distance
-python benchmarks/distance_curve.py runs/distance
+videonl sample --root data/near/videos --size 128 --scale 1 --distance 32 64
+videonl compare --sweep configs/sweeps/distance.yaml --scale near --out runs/near
+python benchmarks/distance_curve.py runs/near runs/distance
 
-Sorts the answers of the comparison by the distance that the sample data's manifest tells, computes
-every network's receptive field, and writes benchmarks/results/distance_curve.json and
+One panel per comparison. Sorts its answers by the distance that the sample data's manifest tells,
+computes every network's receptive field, and writes benchmarks/results/distance_curve.json and
 docs/distance_curve.png.
 """
 
@@ -25,9 +27,10 @@ from videonl.evaluation.sweep import read_sweep
 from videonl.models import create_model
 
 ROOT = Path(__file__).resolve().parents[1]
+RESULT = ROOT / "benchmarks/results/distance_curve.json"
 SWEEP = ROOT / "configs" / "sweeps" / "distance.yaml"
 BINS = 6
-LOOKS = ((PLAIN, "o", "-"), ("#999933", "s", "--"), (NON_LOCAL, "D", "-"))
+LOOKS = ((PLAIN, "o", "-"), ("#999933", "s", "--"), ("#aa3377", "^", "-"), (NON_LOCAL, "D", "-"))
 
 
 def distances_of(root: Path) -> tuple[dict[str, float], Any]:
@@ -46,10 +49,10 @@ def right_by_bin(
     return [(int(right[number == i].sum()), int((number == i).sum())) for i in range(BINS)]
 
 
-def curve_of(folder: Path, root: Path | None) -> dict[str, Any]:
+def curve_of(folder: Path) -> dict[str, Any]:
     """Everything the picture and the README need, as primitives."""
     found = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
-    root = root or Path(found["protocol"]["data"]["root"])
+    root = Path(found["protocol"]["data"]["root"])
     distances, parameters = distances_of(root)
     low, high = parameters.distance
     edges = np.linspace(low, high, BINS + 1)
@@ -101,48 +104,56 @@ def curve_of(folder: Path, root: Path | None) -> dict[str, Any]:
     }
 
 
-def draw(curve: dict[str, Any], path: Path) -> None:
+def draw(curves: list[dict[str, Any]], path: Path) -> None:
     """Mean and spread over the seeds per distance; the receptive fields as vertical lines."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    figure = Figure(figsize=(1.2 + 5.2 * len(curves), 4.2), layout="constrained")
     FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
+    for axes, curve in zip(panels, curves, strict=True):
+        draw_panel(axes, curve)
+    panels[0].set_ylabel("right answers (%)")
+    panels[-1].legend(loc="lower right", fontsize=8, framealpha=0.9, edgecolor="none")
+    figure.savefig(path, dpi=150)
+
+
+def draw_panel(axes: Any, curve: dict[str, Any]) -> None:
+    """One data set: distances on the x axis."""
     edges = np.array(curve["edges_video_px"])
     centres = (edges[:-1] + edges[1:]) / 2
     for network, (colour, marker, line) in zip(curve["networks"], LOOKS, strict=True):
-        seeds = len(network["seeds"])
-        label = f"{network['name']} ({network['macs_per_view'] / 1e9:.3f} GMACs)"
         axes.errorbar(
-            centres, network["mean_percent"], network["stdev_percent"],
-            color=colour, marker=marker, linestyle=line, capsize=3, label=label,
+            centres, network["mean_percent"], network["stdev_percent"], color=colour,
+            marker=marker, linestyle=line, capsize=3, label=network["name"],
         )  # fmt: skip
         for one in network["percent_per_seed"]:
             axes.plot(centres, one, ".", color=colour, alpha=0.35)
     for field, names in fields_of(curve).items():
         if field <= edges[-1]:
             axes.axvline(field, color="0.45", linewidth=1, linestyle=":")
-            axes.text(field + 0.6, 101.5, f"receptive field {field:.0f} px\n({names})", fontsize=7,
-                      va="top", color="0.3")  # fmt: skip
+            text = f"receptive field of {names}: {field:.0f} px"
+            axes.text(field + 0.6, 40, text, fontsize=7, color="0.3", rotation=90, va="bottom")
     axes.axhline(curve["chance_percent"], color="0.7", linewidth=1)
-    axes.text(edges[0], curve["chance_percent"] + 1, "chance", fontsize=7, color="0.5")
+    axes.text(edges[0] + 0.3, curve["chance_percent"] + 1, "chance", fontsize=7, color="0.5")
     axes.set(
-        xlabel=f"distance between the bodies (pixels of the {curve['video_px']}-pixel video)",
-        ylabel="right answers (%)", ylim=(20, 103), xlim=(edges[0], edges[-1]),
+        xlabel=f"distance between the bodies (pixels of {curve['video_px']})",
+        ylim=(20, 103), xlim=(edges[0], edges[-1]),
     )  # fmt: skip
-    axes.set_title(f"mean ± standard deviation over {seeds} seeds; dots: the seeds", fontsize=9)
-    axes.legend(loc="lower right", fontsize=8, frameon=False)
+    radius = sum(curve["body_radius_video_px"]) / 2
+    seeds = len(curve["networks"][0]["seeds"])
+    axes.set_title(f"bodies of radius {radius:.0f} px; {seeds} seeds, mean ± st. dev.", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
 
 
 def fields_of(curve: dict[str, Any]) -> dict[float, str]:
     """Receptive field in pixels of the video -> the networks that have it, without their blocks."""
     found: dict[float, list[str]] = {}
     for network in curve["networks"]:
-        name = f"{network['name']}'s trunk" if network["non_local"] else network["name"]
-        found.setdefault(network["receptive_field_video_px"], []).append(name)
+        name = "the trunk of both blocks" if network["non_local"] else network["name"]
+        names = found.setdefault(network["receptive_field_video_px"], [])
+        names += [name] if name not in names else []
     return {field: ", ".join(names) for field, names in found.items()}
 
 
@@ -171,19 +182,16 @@ def markdown(curve: dict[str, Any]) -> str:
 
 
 def main() -> None:
-    """Read a comparison, write the JSON and the picture, print the table."""
+    """Read comparisons, write the JSON and the picture, print the tables."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("folder", type=Path, help="what videonl compare wrote")
-    parser.add_argument("--data", type=Path, help="the sample data (default: as in the comparison)")
-    parser.add_argument(
-        "--result", type=Path, default=ROOT / "benchmarks/results/distance_curve.json"
-    )
+    parser.add_argument("folders", type=Path, nargs="+", help="what videonl compare wrote")
+    parser.add_argument("--result", type=Path, default=RESULT)
     parser.add_argument("--plot", type=Path, default=ROOT / "docs/distance_curve.png")
     given = parser.parse_args()
-    curve = curve_of(given.folder, given.data)
-    given.result.write_text(json.dumps(curve, indent=1) + "\n", encoding="utf-8")
-    draw(curve, given.plot)
-    print(markdown(curve))
+    curves = [curve_of(folder) for folder in given.folders]
+    given.result.write_text(json.dumps({"panels": curves}, indent=1) + "\n", encoding="utf-8")
+    draw(curves, given.plot)
+    print("\n\n".join(markdown(curve) for curve in curves))
 
 
 if __name__ == "__main__":

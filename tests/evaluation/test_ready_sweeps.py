@@ -34,7 +34,17 @@ def macs(one: Sweep, frames: int, size: int) -> dict[str, int]:
 
 
 def test_there_is_one_per_table_of_the_paper() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == set(TABLES)
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*TABLES, "distance"}
+
+
+@pytest.mark.parametrize("scale", [None, "near"])
+def test_the_networks_of_the_distance_curve_cost_the_same(scale: str | None) -> None:
+    one = sweep("distance", scale)
+    assert one.train is not None
+    budget = Budget(**one.train)
+    counted = macs(one, budget.frames or 0, budget.size or 0)
+    assert max(counted.values()) < 1.1 * min(counted.values())
+    assert len(budget.seeds) == 3
 
 
 @pytest.mark.parametrize("scale", SCALES)
