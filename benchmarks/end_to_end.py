@@ -26,11 +26,11 @@ import torch.nn.functional as F
 from decode_videos import write_original
 from torch import nn
 
-import videonl
 from videonl.data.datamodule import VideoDataModule
 from videonl.data.encoding import encode_file
 from videonl.data.transforms import to_clips
 from videonl.evaluation.environment import describe_environment
+from videonl.models import create_model
 
 # name -> frames, stride, crop, clips per batch, batches per measurement
 SETTINGS: dict[str, tuple[int, int, int, int, int]] = {
@@ -77,7 +77,7 @@ class Bench:
         self.loader = self.data.train_dataloader()
         self.batch = batch
         self.device = device
-        self.model: nn.Module = videonl.create_model(name, num_classes=2).to(device).train()
+        self.model: nn.Module = create_model(name, num_classes=2).to(device).train()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.001, momentum=0.9)
         self.ready = next(iter(self.loader))
 
