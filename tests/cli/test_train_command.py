@@ -157,6 +157,11 @@ def test_a_run_holds_its_settings_and_can_be_tested(
     assert content["protocol"]["frames"] == 4  # of the checkpoint, not of the defaults
     assert content["cost"]["views"] == 6
     assert content["environment"]["versions"]["videonl"]
+    assert content["environment"]["processor"]
+    assert content["environment"]["cores"] >= 1
+    assert content["seed"] == 0
+    assert content["data_census"]
+    assert content["census"]["videos_per_class"]
     assert main(["train", "validate", *common]) == 0
     assert "1 view each" in capsys.readouterr().out
     table = tmp_path / "p.csv"

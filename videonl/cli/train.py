@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_evaluate import predict_command, test_command
+from videonl.cli.train_evaluate import test_command
 from videonl.cli.train_help import PAGES, USAGE
+from videonl.cli.train_predict import predict_command
 from videonl.cli.train_settings import config_text, fitting_data, make_parser, read_settings
 from videonl.errors import VideoNLError
 

@@ -74,26 +74,6 @@ def cost_of(classifier: "VideoClassifier", views: tuple[int, int]) -> dict[str, 
     }
 
 
-def predict_command(command: str, argv: Sequence[str]) -> int:
-    """Write class and probabilities of every video."""
-    settings, given = read_settings(command, argv)
-    from videonl.training.evaluation import predict
-
-    checkpoint = checkpoint_of(settings)
-    data, classifier = prepare(settings, given, checkpoint, labelled=False)
-    path = Path(settings["csv"] or checkpoint.with_name(f"{checkpoint.stem}_predictions.csv"))
-    with clear_errors(settings):
-        count, unread = predict(
-            classifier,
-            data,
-            path=path,
-            split=settings["split"],
-            trainer_options=settings["trainer"],
-        )
-    print(f"{count} videos: {path}")
-    return 1 if unread else 0
-
-
 def checkpoint_of(settings: dict[str, Any]) -> Path:
     """The checkpoint that is meant.
 

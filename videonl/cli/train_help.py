@@ -93,6 +93,8 @@ usage: train.py predict --checkpoint PATH --data.root DIR [options]
 Writes class and probabilities of every video of a data set. For single files: infer.py.
 
   --csv FILE                   where to (default: beside the checkpoint)
+  --json FILE.jsonl            JSON Lines instead: one file per process (videonl merge makes one of
+                               them); a run that was killed goes on when it is started again
 {EVALUATION}
 --help_all lists every option."""
 

@@ -1,6 +1,5 @@
 """Validate, test and predict: the published protocol, and a result file that says what it was."""
 
-import csv
 import json
 import sys
 from dataclasses import dataclass
@@ -8,10 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import LightningDataModule, Trainer
+from torch.utils.data import DataLoader
 
 from videonl.models.answers import average_name
 from videonl.training.bad_files import BadFiles
 from videonl.training.classifier import VideoClassifier
+from videonl.training.prediction_files import CsvPredictions, PredictionFile, WritePredictions
 from videonl.training.progress import TerminalBar
 from videonl.training.score_text import accuracy_lines, score_values
 from videonl.training.task import AnyScores
@@ -144,42 +145,49 @@ def predict(
     classifier: VideoClassifier,
     data: LightningDataModule,
     *,
-    path: Path,
+    path: Path | None = None,
+    file: PredictionFile | None = None,
     split: str | None = None,
     trainer_options: dict[str, Any] | None = None,
 ) -> tuple[int, int]:
-    """Write the class and all probabilities of every video of a split as CSV.
+    """Write the class and the probabilities of every video of a split, as they come.
+
+    Every process takes its part of the videos and writes its own file; none waits for another.
 
     Args:
         classifier: with its weights.
         data: a ``VideoDataModule`` that was set up.
-        path: of the CSV; with several processes every one writes its own, ``NAME.RANK.csv``.
+        path: of a CSV; with several processes every one writes its own, ``NAME.RANK.csv``.
+        file: another kind of file instead.
         split: None: test where there is one, else val, else train.
         trainer_options: of ``make_trainer``.
 
     Returns:
-        (videos in the file of this process, videos that could not be read).
+        (videos that this process wrote, videos that it could not read).
     """
     module: Any = data
+    names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
+    if file is None:
+        file = CsvPredictions(path or Path("predictions.csv"), names)
     bad_files = BadFiles()
     trainer = evaluation_trainer(dict(trainer_options or {}), bad_files)
-    module.trainer = trainer
     split = split or next(s for s in ("test", "val", "train") if s in module.records)
-    loader = module.evaluation_loader(split, module.views)
-    batches = trainer.predict(classifier, dataloaders=loader, weights_only=True) or []
-    if trainer.world_size > 1:
-        path = path.with_name(f"{path.stem}.{trainer.global_rank}{path.suffix}")
-    names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
-    records, count = module.records[split], 0
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["path", "class", *names])
-        for batch in batches:
-            rows: Any = batch
-            pairs = zip(rows["index"].tolist(), rows["probabilities"].tolist(), strict=True)
-            for index, values in pairs:
-                top = names[max(range(len(values)), key=values.__getitem__)]
-                writer.writerow([records[index].path, top, *(f"{v:.6g}" for v in values)])
-                count += 1
-    return count, len(bad_files.missing)
+    records = {record.path: record for record in module.records[split]}
+    paths = file.begin(list(records), rank=trainer.global_rank, size=trainer.world_size)
+    writing = WritePredictions(file, paths)
+    trainer.callbacks.append(writing)  # type: ignore[attr-defined]
+    # The loader sees this process's videos only, which may be fewer than another's.
+    module.trainer = None
+    module.records = {**module.records, split: [records[path] for path in paths]}
+    # A process that has nothing left to do still takes part: the others would wait for it.
+    classifier.allow_zero_length_dataloader_with_multiple_devices = True
+    try:
+        if paths or trainer.world_size > 1:
+            nothing: Any = []
+            loader = module.evaluation_loader(split, module.views) if paths else DataLoader(nothing)
+            trainer.predict(
+                classifier, dataloaders=loader, weights_only=True, return_predictions=False
+            )
+    finally:
+        file.close()
+    return writing.count, len(bad_files.missing)
