@@ -23,12 +23,8 @@ from videonl.inference.predictor import Predictor, short_reason
 from videonl.inference.server_guard import SiteGuard
 from videonl.inference.server_jobs import DECODERS, Desk, StoppedError
 from videonl.inference.server_page import page, page_policy
-from videonl.inference.server_uploads import (
-    Spool,
-    SpoolFile,
-    UploadError,
-    receive_upload,
-)
+from videonl.inference.server_spool import Spool, SpoolFile
+from videonl.inference.server_uploads import UploadError, receive_upload
 
 LINGER_SECONDS = 3.0
 LINGER_BYTES = 64 << 20

@@ -12,7 +12,7 @@ from videonl.data.views import read_views
 from videonl.errors import VideoError
 from videonl.inference.prediction import Prediction
 from videonl.inference.predictor import Predictor
-from videonl.inference.server_uploads import SpoolFile
+from videonl.inference.server_spool import SpoolFile
 
 DECODERS = 2  # while the network computes, the next file is decoded
 
