@@ -7,6 +7,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videonl.cli import predict_timeline
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.predict_shard import open_shard, part_of, take_shard
@@ -115,6 +116,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
         metavar="N",
         help="bounds the memory; the result stays the same (default: about 1 GiB)",
     )
+    predict_timeline.add_arguments(parser)
     add_isolation(parser)
     return parser
 
@@ -245,7 +247,10 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser_of_predict().parse_args(argv)
     take_shard(arguments)
     check_usage(arguments)
+    over_time = predict_timeline.wanted(arguments)
     videos, failures = gather(arguments)
+    if over_time:
+        predict_timeline.check(arguments, len(videos))
     videos, failures, about = part_of(videos, failures, arguments.shard)
     total = len(videos) + len(failures)
     with decoding(arguments, keep=max(1, arguments.workers)) as open_video:
@@ -263,7 +268,11 @@ def main(argv: Sequence[str]) -> int:
         predictor.open_video = open_video
         if predictor.class_names[0] == "class 0":
             print("the checkpoint names no classes: give a file with --labels", file=sys.stderr)
-        skipped = classify(arguments, predictor, videos, failures, about)
+        if over_time:
+            predict_timeline.run(arguments, predictor, videos, failures)
+            skipped = 0
+        else:
+            skipped = classify(arguments, predictor, videos, failures, about)
     if skipped:
         print(f"{skipped} of {total} were in the output already", file=sys.stderr)
     if failures:

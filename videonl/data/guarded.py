@@ -253,6 +253,10 @@ class GuardedVideo(Video):
         assert array is not None
         return array
 
+    def restart_clock(self) -> None:
+        """Count the time limit from here again, for a file that is read bit by bit."""
+        self._left = self._pool.time_limit
+
     def cancel(self) -> None:
         """End the decoding from another thread: what is being asked fails at once."""
         child = self._child

@@ -1,0 +1,206 @@
+"""``videonl predict --timeline`` and ``--report``: the classes over time, and a page to look at."""
+
+import argparse
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from videonl.errors import VideoError, VideoNLError
+
+if TYPE_CHECKING:  # torch takes seconds to import: not for --help
+    from videonl.inference.prediction import Failure
+    from videonl.inference.predictor import Predictor
+    from videonl.inference.timeline_output import Result
+
+_SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|min|h)?")
+_UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+
+
+def parse_seconds(text: str) -> float:
+    """``2s``, ``500ms``, ``1.5m`` or a bare number of seconds.
+
+    Raises:
+        ArgumentTypeError: anything else.
+    """
+    found = _SECONDS.fullmatch(text.strip().lower())
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time: write 2s, 500ms or 1.5m")
+    return float(found[1]) * _UNITS[found[2] or "s"]
+
+
+def parse_share(text: str) -> float:
+    """A probability from 0 to 1."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = -1.0
+    if not 0 <= value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a probability from 0 to 1")
+    return value
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options."""
+    add = parser.add_argument_group("long videos").add_argument
+    add("--timeline", action="store_true", help="classify window by window: classes over time")
+    add("--window", type=parse_seconds, metavar="TIME", help="a window's length (default: 2s)")
+    add("--hop", type=parse_seconds, metavar="TIME", help="from window to window (default: 1s)")
+    add(
+        "--threshold",
+        type=parse_share,
+        metavar="P",
+        help="a window counts if its class has this probability (default: 0; several labels: 0.5)",
+    )
+    add("--min-length", type=parse_seconds, metavar="TIME", help="leave out shorter segments")
+    add("--windows-csv", metavar="FILE", help="one row per window (--csv: one per segment)")
+    add("--plot", metavar="FILE.png", help="draw the timeline of one video")
+    add("--report", metavar="FILE.html", help="one page for one video, with or without --timeline")
+
+
+def wanted(arguments: argparse.Namespace) -> bool:
+    """Whether this module answers; refuses options that belong to it without it.
+
+    Raises:
+        VideoNLError: names the option.
+    """
+    if not arguments.timeline:
+        for name in ("window", "hop", "threshold", "min_length", "windows_csv", "plot"):
+            if getattr(arguments, name) is not None:
+                raise VideoNLError(f"--{name.replace('_', '-')} belongs to --timeline")
+    return bool(arguments.timeline or arguments.report)
+
+
+def check(arguments: argparse.Namespace, videos: int) -> None:
+    """Refuse what does not go together.
+
+    Raises:
+        VideoNLError: names the option.
+    """
+    for name in ("window", "hop"):
+        if getattr(arguments, name) == 0:
+            raise VideoNLError(f"--{name} must be longer than 0 s")
+    if arguments.timeline and not arguments.report and arguments.views != (10, 3):
+        raise VideoNLError("--views is for whole videos: a window is one clip with one crop")
+    for name in ("resume", "shard"):
+        if getattr(arguments, name):
+            raise VideoNLError(f"--{name} does not go with --timeline or --report")
+    if videos > 1 and (arguments.plot or arguments.report):
+        option = "--plot" if arguments.plot else "--report"
+        raise VideoNLError(f"{option} is for one video, not for {videos}")
+    if arguments.report and not arguments.timeline and (arguments.json or arguments.csv):
+        raise VideoNLError("--report without --timeline writes the page alone: leave out --json "
+                           "and --csv, or add --timeline")  # fmt: skip
+    for name in ("plot", "report", "windows_csv"):
+        file = getattr(arguments, name)
+        if file and Path(file).is_dir():
+            raise VideoNLError(f"--{name.replace('_', '-')} {file} is a folder; give a file name")
+
+
+def run(
+    arguments: argparse.Namespace,
+    predictor: "Predictor",
+    videos: list[str],
+    failures: list["Failure"],
+) -> None:
+    """Classify the windows of the files, write and print; ``failures`` grows."""
+    from videonl.inference.prediction import Failure
+    from videonl.inference.predictor import short_reason
+    from videonl.inference.show import StepBar
+
+    results: list[Result] = []
+    try:
+        with StepBar() as bar:
+            for video in videos:
+                try:
+                    one(arguments, predictor, video, results, bar)
+                except (VideoError, OSError) as error:
+                    failures.append(Failure(video, short_reason(error, video)))
+    finally:  # what is done is kept when the rest is stopped
+        if arguments.timeline:
+            write(arguments, predictor, results, failures)
+
+
+def one(
+    arguments: argparse.Namespace,
+    predictor: "Predictor",
+    video: str,
+    results: list["Result"],
+    bar: object,
+) -> None:
+    """One file: its timeline to ``results``, its plot and page."""
+    from videonl.inference.show import StepBar
+    from videonl.inference.timeline import timeline_of
+
+    assert isinstance(bar, StepBar)
+    found = None
+    if arguments.timeline:
+        name = Path(video).name
+        timeline = timeline_of(
+            predictor,
+            video,
+            window=arguments.window or 2.0,
+            hop=arguments.hop or 1.0,
+            on_windows=lambda done, total: bar.report(name, done, total),
+        )
+        found = (timeline, timeline.segments(**rule(arguments, predictor)))
+        show(arguments, found)
+    if arguments.plot and found:
+        from videonl.inference.timeline_output import draw
+
+        draw(found[0], found[1], Path(arguments.plot))
+    if arguments.report:
+        from videonl.inference.output import write_atomically
+        from videonl.inference.report import page_html
+
+        prediction = predictor.predict(video, top_k=arguments.top_k, views=arguments.views)
+        write_atomically(Path(arguments.report), page_html(prediction, found))
+        if not arguments.quiet and arguments.json != "-":
+            print(arguments.report)
+    if found:
+        results.append(found)
+
+
+def rule(arguments: argparse.Namespace, predictor: "Predictor") -> dict[str, float]:
+    """The options of merging."""
+    default = 0.5 if predictor.multi_label else 0.0
+    threshold = arguments.threshold if arguments.threshold is not None else default
+    return {"threshold": threshold, "min_length": arguments.min_length or 0.0}
+
+
+def show(arguments: argparse.Namespace, found: "Result") -> None:
+    """Print the segments: a table, or tabs between path, start, end and class with --quiet."""
+    if arguments.json == "-":
+        return
+    timeline, segments = found
+    if arguments.quiet:
+        for s in segments:
+            print(f"{timeline.path}\t{s.start:.3f}\t{s.end:.3f}\t{s.name}", flush=True)
+        return
+    print(f"{timeline.path}  ({timeline.duration:.1f} s, {len(timeline.windows)} windows)")
+    for s in segments:
+        print(f"  {s.start:9.2f} s to {s.end:9.2f} s  {s.confidence:7.2%}  {s.name}", flush=True)
+    if not segments:
+        print("  no segment (see --threshold and --min-length)")
+
+
+def write(
+    arguments: argparse.Namespace,
+    predictor: "Predictor",
+    results: list["Result"],
+    failures: list["Failure"],
+) -> None:
+    """Write the files that were asked for."""
+    from videonl.inference import timeline_output as output
+
+    top_k = min(arguments.top_k, len(predictor.class_names))
+    if arguments.json:
+        text = output.as_json(results, failures, rule(arguments, predictor), top_k=top_k)
+        if arguments.json == "-":
+            sys.stdout.write(text)
+        else:
+            output.write_text(arguments.json, text)
+    if arguments.csv:
+        output.write_text(arguments.csv, output.segments_csv(results, failures))
+    if arguments.windows_csv:
+        output.write_text(arguments.windows_csv, output.windows_csv(results, top_k=top_k))

@@ -1,0 +1,204 @@
+"""The classes of a long video over time: windows of so many seconds that slide over it.
+
+    timeline = timeline_of(predictor, "match.mp4", window=2.0, hop=1.0)
+    for segment in timeline.segments(threshold=0.5):
+        print(segment.start, segment.end, segment.name, segment.confidence)
+
+Every window is one clip with the centre crop, sampled by the preprocessing of the model from the
+frames on display in the window: its answer is that of ``Predictor.predict(views=(1, 1))`` for a
+file of these frames alone. Frames are decoded in order and dropped when no window needs them.
+"""
+
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from videonl.data.sampling import uniform_clips
+from videonl.data.transforms import center_crop
+from videonl.data.video import Video
+from videonl.data.views import clip_shape
+from videonl.errors import VideoError, VideoNLError
+from videonl.inference.predictor import Predictor
+from videonl.inference.timeline_frames import blocks_in_order
+from videonl.inference.timeline_segments import Segment, merge
+
+CLOSE = 1e-3  # seconds: containers round the times of frames (Matroska: to milliseconds)
+
+
+@dataclass(frozen=True)
+class Window:
+    """A stretch of a video.
+
+    Attributes:
+        start, end: seconds from the first frame.
+        first, last: frames ``first`` to ``last - 1`` are those on display in it.
+    """
+
+    start: float
+    end: float
+    first: int
+    last: int
+
+    def indices(self, times: np.ndarray, preprocessing: dict[str, Any]) -> list[int]:
+        """Frame numbers of its clip, as a file of these frames alone would be sampled."""
+        own = times[self.first : self.last] - times[self.first]
+        clip = uniform_clips(len(own), clip_shape(preprocessing), 1, times=own)[0]
+        return [self.first + index for index in clip]
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """What the network says of each window.
+
+    Attributes:
+        path: the file, as given.
+        class_names: K of them.
+        windows: N of them, in order of time.
+        probabilities: float64 (N, K).
+        duration: seconds, until the last frame disappears.
+        multi_label: whether several classes may hold at a time.
+        about: model and protocol, primitives.
+    """
+
+    path: str
+    class_names: list[str]
+    windows: list[Window]
+    probabilities: np.ndarray
+    duration: float
+    multi_label: bool
+    about: dict[str, Any]
+
+    def segments(self, *, threshold: float = 0.0, min_length: float = 0.0) -> list[Segment]:
+        """Windows of one class merged; see :func:`videonl.inference.timeline_segments.merge`."""
+        return merge(
+            [(window.start, window.end) for window in self.windows],
+            self.probabilities,
+            self.class_names,
+            threshold=threshold,
+            min_length=min_length,
+            multi_label=self.multi_label,
+        )
+
+    def top(self, window: int, count: int) -> list[tuple[str, float]]:
+        """The most probable classes of a window."""
+        order = np.argsort(-self.probabilities[window], kind="stable")[:count]
+        return [(self.class_names[k], float(self.probabilities[window, k])) for k in order]
+
+
+def video_duration(times: np.ndarray, fps: float) -> float:
+    """Seconds until the last frame disappears: it is shown for the median gap between frames."""
+    gap = float(np.median(np.diff(times))) if len(times) > 1 else 1.0 / fps
+    return float(times[-1]) + gap
+
+
+def place_windows(times: np.ndarray, duration: float, *, window: float, hop: float) -> list[Window]:
+    """Windows every ``hop`` seconds, and a last one that ends with the video if time is left.
+
+    A video that is shorter than a window has one window: all of it. A window in which no frame
+    appears (a gap in a variable frame rate) shows the frame that is on display.
+
+    Raises:
+        VideoNLError: a window or hop that is not a positive number of seconds.
+    """
+    for name, value in (("window", window), ("hop", hop)):
+        if not (np.isfinite(value) and value > 0):
+            raise VideoNLError(f"{name} must be a positive number of seconds, got {value}")
+    last = duration - window
+    if last <= CLOSE:
+        return [Window(0.0, duration, 0, len(times))]
+    starts = [k * hop for k in range(int((last + CLOSE) / hop) + 1)]
+    if starts[-1] + CLOSE < last:
+        starts.append(last)
+    begins = np.searchsorted(times, np.array(starts) - CLOSE)
+    ends = np.searchsorted(times, np.array(starts) + window - CLOSE)
+    windows = []
+    for start, first, end in zip(starts, begins.tolist(), ends.tolist(), strict=True):
+        first = min(first, end - 1) if first >= end else first
+        windows.append(Window(start, min(start + window, duration), first, max(end, first + 1)))
+    return windows
+
+
+def clips_of_windows(
+    video: Video, windows: list[Window], times: np.ndarray, preprocessing: dict[str, Any]
+) -> Iterator[torch.Tensor]:
+    """The clip of each window, uint8 (T, crop, crop, 3); each frame is decoded once.
+
+    Memory: a block of frames and one window, whatever the length of the video.
+    """
+    shape = clip_shape(preprocessing)
+    wanted = np.array([w.indices(times, preprocessing) for w in windows]).reshape(-1, shape.frames)
+    later = np.minimum.accumulate(wanted.min(axis=1)[::-1])[::-1]  # first frame still needed
+    blocks = blocks_in_order(
+        video, np.unique(wanted).tolist(), short_side=int(preprocessing["short_side"])
+    )
+    held: dict[int, torch.Tensor] = {}
+    for indices, needed_from in zip(wanted.tolist(), later.tolist(), strict=True):
+        for index in [index for index in held if index < needed_from]:
+            del held[index]
+        while max(indices) not in held:
+            numbers, frames = next(blocks)
+            cut = center_crop(frames, int(preprocessing["crop"]))
+            # Each frame a tensor of its own, or one of them would keep the whole block.
+            held.update((n, frame.clone()) for n, frame in zip(numbers, cut, strict=True))
+        yield torch.stack([held[index] for index in indices])
+
+
+def timeline_of(
+    predictor: Predictor,
+    path: str | os.PathLike[str],
+    *,
+    window: float = 2.0,
+    hop: float = 1.0,
+    on_windows: Callable[[int, int], None] | None = None,
+) -> Timeline:
+    """Classify every window of a video.
+
+    Args:
+        predictor: classifies.
+        path: the file.
+        window: seconds that a window covers.
+        hop: seconds from the begin of one window to the next.
+        on_windows: called with (windows done, windows in all), for a progress bar.
+
+    Raises:
+        VideoError: the file can not be read.
+        VideoNLError: window or hop are not above 0.
+    """
+    preprocessing = predictor.preprocessing
+    with predictor.open_video(path, decoder=predictor.decoder) as video:
+        times = video.times()
+        duration = video_duration(times, video.fps)
+        windows = place_windows(times, duration, window=window, hop=hop)
+        scores: list[np.ndarray] = []
+        chunk: list[torch.Tensor] = []
+        for number, clip in enumerate(
+            clips_of_windows(video, windows, times, preprocessing), start=1
+        ):
+            chunk.append(clip)
+            if len(chunk) == predictor.max_views_per_forward or number == len(windows):
+                scores.append(predictor.view_probabilities(torch.stack(chunk)).numpy())
+                chunk = []
+                if on_windows:
+                    on_windows(number, len(windows))
+    probabilities = np.concatenate(scores)
+    if not np.isfinite(probabilities).all():
+        raise VideoError(f"{path}: the network answers with values that are not finite")
+    if probabilities.shape[1] != len(predictor.class_names):
+        raise VideoNLError(
+            f"the network has {probabilities.shape[1]} classes, but there are "
+            f"{len(predictor.class_names)} names"
+        )
+    protocol = {**predictor.protocol((1, 1)), "window_seconds": window, "hop_seconds": hop}
+    return Timeline(
+        path=os.fspath(path),
+        class_names=predictor.class_names,
+        windows=windows,
+        probabilities=probabilities,
+        duration=duration,
+        multi_label=predictor.multi_label,
+        about={"model": predictor.about, "protocol": protocol},
+    )

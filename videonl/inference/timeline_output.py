@@ -1,0 +1,126 @@
+"""Timelines of many files written down: JSON, CSV of segments, CSV of windows, and a plot."""
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+from videonl._version import __version__
+from videonl.inference.output import write_atomically
+from videonl.inference.prediction import Failure
+from videonl.inference.timeline import Timeline
+from videonl.inference.timeline_segments import Segment, edges_of
+
+Result = tuple[Timeline, list[Segment]]
+
+
+def as_json(
+    results: Sequence[Result], failures: Sequence[Failure], rule: dict[str, float], *, top_k: int
+) -> str:
+    """One object: model and protocol, per file its segments and windows, and the failures."""
+    about = results[0][0].about if results else {}
+    timelines = [
+        {
+            "path": timeline.path,
+            "duration": round(timeline.duration, 6),
+            "segments": [segment.as_dict() for segment in segments],
+            "windows": [
+                {
+                    "start": round(window.start, 6),
+                    "end": round(window.end, 6),
+                    "frames": [window.first, window.last - 1],
+                    "classes": [
+                        {"class": name, "probability": probability}
+                        for name, probability in timeline.top(number, top_k)
+                    ],
+                }
+                for number, window in enumerate(timeline.windows)
+            ],
+        }
+        for timeline, segments in results
+    ]
+    content = {
+        "videonl": __version__,
+        **about,
+        "segments": rule,
+        "timelines": timelines,
+        "failures": [failure.as_dict() for failure in failures],
+    }
+    return json.dumps(content, indent=1) + "\n"
+
+
+def segments_csv(results: Sequence[Result], failures: Sequence[Failure]) -> str:
+    """path, start, end, class, confidence, windows, error: a row per segment."""
+    rows: list[Sequence[object]] = [
+        ("path", "start", "end", "class", "confidence", "windows", "error")
+    ]
+    for timeline, segments in results:
+        rows += [
+            (timeline.path, f"{s.start:.3f}", f"{s.end:.3f}", s.name, f"{s.confidence:.6f}",
+             s.windows, "")
+            for s in segments
+        ]  # fmt: skip
+    rows += [(failure.path, "", "", "", "", "", failure.error) for failure in failures]
+    return _csv(rows)
+
+
+def windows_csv(results: Sequence[Result], *, top_k: int) -> str:
+    """path, start, end, class_1, probability_1, ...: a row per window."""
+    heads = [f"{what}_{rank + 1}" for rank in range(top_k) for what in ("class", "probability")]
+    rows: list[Sequence[object]] = [("path", "start", "end", *heads)]
+    for timeline, _ in results:
+        for number, window in enumerate(timeline.windows):
+            row: list[object] = [timeline.path, f"{window.start:.3f}", f"{window.end:.3f}"]
+            for name, probability in timeline.top(number, top_k):
+                row += [name, f"{probability:.6f}"]
+            rows.append(row)
+    return _csv(rows)
+
+
+def _csv(rows: Sequence[Sequence[object]]) -> str:
+    text = io.StringIO()
+    csv.writer(text).writerows(rows)
+    return text.getvalue()
+
+
+def write_text(path: str, text: str) -> None:
+    """Write a file as a whole.
+
+    Raises:
+        VideoNLError: it can not be written there.
+    """
+    write_atomically(Path(path), text)
+
+
+def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes: int = 6) -> None:
+    """A PNG: the probabilities of the strongest classes over time, the segments below.
+
+    Raises:
+        OSError: it can not be written there.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    order = (-timeline.probabilities.max(axis=0)).argsort(kind="stable")[:classes]
+    figure = Figure(figsize=(11, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+    edges = edges_of([(window.start, window.end) for window in timeline.windows])
+    colours = {timeline.class_names[k]: f"C{number}" for number, k in enumerate(order)}
+    for k in order:
+        name = timeline.class_names[k]
+        # A dollar sign would start mathematics, an underscore at the front hides the entry.
+        label = "\u200b" + name.replace("$", r"\$")
+        upper.stairs(timeline.probabilities[:, k], edges, color=colours[name], label=label)
+    upper.set(ylim=(0, 1.02), ylabel="probability", title=_plain(Path(timeline.path).name))
+    upper.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+    for segment in segments:
+        colour = colours.get(segment.name, "0.6")
+        lower.axvspan(segment.start, segment.end, color=colour, alpha=0.85, linewidth=0)
+    lower.set(yticks=[], xlabel="seconds", xlim=(0, timeline.duration), ylabel="segments")
+    figure.savefig(path, format="png", dpi=120)
+
+
+def _plain(text: str) -> str:
+    return text.replace("$", r"\$")
