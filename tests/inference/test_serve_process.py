@@ -1,0 +1,151 @@
+"""``videonl serve`` as a process: signals, kill, a full queue, the browser."""
+
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.browser import open_browser
+from tests.inference.networks import NAMES, write_checkpoint
+from tests.inference.serving import served, serving
+from tests.videos import write_video
+from videonl.cli.main import main
+from videonl.inference.server_spool import Spool
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("serve process")
+    write_checkpoint(folder)
+    write_video(folder / "a clip.mp4", 30)
+    return folder
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, 9])
+def test_signals_end_it_and_leave_nothing(number: int, folder: Path, tmp_path: Path) -> None:
+    with served(folder / "model.safetensors", temporary=tmp_path) as server:
+        half = server.open()
+        head = "POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2000000\r\n\r\n"
+        half.sendall(head.encode() + b"\0" * 1_500_000)
+        assert server.post("/predict?views=1x1", (folder / "a clip.mp4").read_bytes())[0] == 200
+        assert server.ask("GET", "/health")[1]["busy"] == 1
+        half.close() if number != 9 else None
+        server.process.send_signal(number)
+        code = server.process.wait(timeout=120)
+        half.close()
+    assert code == (0 if number != 9 else -9)
+    assert not list(tmp_path.iterdir()), "an upload was left"
+
+
+def test_a_full_queue_says_when_to_come_back(folder: Path) -> None:
+    video = (folder / "a clip.mp4").read_bytes()
+    with serving(folder / "model.safetensors", room=1) as server:
+        with server.open() as slow:
+            head = "POST /predict HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: 2000\r\n\r\n"
+            slow.sendall(head.encode() + b"\0" * 10)
+            while not server.ask("GET", "/health")[1]["busy"]:
+                time.sleep(0.02)
+            status, answer, headers = server.upload("/predict", video)
+            assert (status, answer["error"][:18]) == (503, "the server is busy")
+            assert int(headers["retry-after"]) >= 1
+        assert server.idle()
+        assert server.upload("/predict?views=1x1", video)[0] == 200
+
+
+def test_a_file_that_takes_too_long_is_given_up(folder: Path, monkeypatch) -> None:
+    video = (folder / "a clip.mp4").read_bytes()
+    with serving(folder / "model.safetensors", seconds=1.0) as server:
+        pool = server.service.desk.pool
+        for child in list(pool._idle):
+            child.wait_until_ready()
+            child._process.send_signal(signal.SIGSTOP)
+        start = time.monotonic()
+        status, answer, _ = server.upload("/predict?views=1x1", video)
+        assert (status, "takes longer than 1 s" in answer["error"]) == (504, True)
+        assert time.monotonic() - start < 60
+        assert server.idle()
+
+
+def test_named_files_where_there_are_no_nameless_ones(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    (tmp_path / "videonl-serve-999999999-left").mkdir()
+    spool = Spool(nameless=False)
+    names = [path.name for path in tmp_path.iterdir()]
+    assert [name.startswith(f"videonl-serve-{os.getpid()}-") for name in names] == [True]
+    with spool.new() as file:
+        assert Path(file.path).stat().st_mode & 0o077 == 0
+    assert not list(spool.folder.iterdir())
+    left = spool.new()
+    spool.close()
+    left.handle.close()
+    assert not list(tmp_path.iterdir())
+
+
+def test_words_before_it_starts(folder: Path, capsys, monkeypatch) -> None:
+    checkpoint = ["--checkpoint", str(folder / "model.safetensors")]
+    assert main(["serve", *checkpoint, "--port", "70000"]) == 2
+    assert main(["serve", *checkpoint, "--host", "203.0.113.7"]) == 2
+    monkeypatch.setitem(sys.modules, "uvicorn", None)
+    assert main(["serve", *checkpoint]) == 2
+    words = capsys.readouterr().err.splitlines()
+    assert len(words) == 3
+    assert "--port must be" in words[0]
+    assert "can not listen" in words[1]
+    assert "pip install 'videonl[serve]'" in words[2]
+
+
+def test_a_warning_where_others_can_reach_it() -> None:
+    from videonl.cli.serve import is_loopback, warning
+
+    assert is_loopback("127.0.0.1")
+    assert is_loopback("::1")
+    assert not is_loopback("0.0.0.0")
+    assert "WARNING" in warning("0.0.0.0", None)
+
+
+@pytest.mark.browser
+def test_the_page_in_a_browser(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "broken.mp4").write_text("not a video")
+    with serving(folder / "model.safetensors", seconds=200.0) as server, open_browser() as browser:
+        browser._ask("POST", "/url", {"url": f"http://127.0.0.1:{server.port}/"})
+        browser.press("\ue004")  # tab
+        assert browser.run("return document.activeElement.id") == "file"
+        send(browser, folder / "a clip.mp4")
+        text = wait_for(browser, "result")
+        assert "a clip.mp4" in text
+        assert all(name in text for name in NAMES)
+        assert "10 clips × 3 crops" in text
+        assert browser.run("return document.activeElement.id") == "result-title"
+        picture(browser, "desktop")
+        browser.resize(390, 780)
+        assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+        picture(browser, "phone")
+        send(browser, tmp_path / "broken.mp4")
+        assert "broken.mp4: not a readable video" in wait_for(browser, "error")
+        picture(browser, "error")
+        errors = [m for m in browser.messages() if "422" not in m]
+        assert not errors, errors
+
+
+def send(browser, path: Path) -> None:
+    element = browser._ask("POST", "/element", {"using": "css selector", "value": "#file"})
+    (name,) = element.values()
+    browser._ask("POST", f"/element/{name}/value", {"text": str(path)})
+
+
+def wait_for(browser, name: str) -> str:
+    end = time.monotonic() + 200
+    while browser.run("return document.getElementById(arguments[0]).hidden", name):
+        assert time.monotonic() < end
+        time.sleep(0.1)
+    return browser.run("return document.getElementById(arguments[0]).innerText", name)
+
+
+def picture(browser, name: str) -> None:
+    """Save what is seen, for who wants to look: VIDEONL_PICTURES=FOLDER."""
+    if folder := os.environ.get("VIDEONL_PICTURES"):
+        browser.screenshot(Path(folder) / f"serve_{name}.png")
