@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.inference.attentive import PREPROCESSING, bright_predictor, planted_video
 from tests.videos import write_video
 from videonl import Predictor
-from videonl.errors import VideoNLError
+from videonl.errors import VideoError, VideoNLError
 from videonl.inference import attention_figure, attention_overlay
 from videonl.inference.attention import attend, most_certain
 from videonl.layers import NonLocalBlock
@@ -139,6 +139,13 @@ def test_the_network_is_left_as_it_was(video):
     attend(predictor, video)
     assert not predictor.model.block._forward_pre_hooks
     assert not predictor.model.block._forward_hooks
+
+
+def test_weights_that_are_not_finite_are_refused(video):
+    predictor = bright_predictor()
+    predictor.model.block.phi.weight.data.fill_(float("nan"))
+    with pytest.raises(VideoError, match="the weights of block are not finite"):
+        attend(predictor, video, at=(0, 40, 90))
 
 
 def test_json_holds_everything_but_the_pictures(found):

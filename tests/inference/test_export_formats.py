@@ -13,6 +13,8 @@ from videonl.inference import export as export_module
 from videonl.inference.export import export_model
 from videonl.models import create_model
 
+pytestmark = pytest.mark.timeout(900)  # the exporters are slow on a busy machine
+
 AFFINITIES = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
 PREPROCESSING = {
     "frames": 4,

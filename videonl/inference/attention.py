@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from videonl.data.transforms import to_clips
 from videonl.data.video import open_video
-from videonl.errors import VideoNLError
+from videonl.errors import VideoError, VideoNLError
 from videonl.inference.attention_clip import AttendedClip, outside, read_attended
 from videonl.inference.attention_geometry import Lattice, trace_blocks
 from videonl.inference.attention_map import (
@@ -100,6 +100,8 @@ def attend(
     else:
         index, chosen = found.queries.nearest((at[0], *read.to_view(at[1], at[2]))), "given by --at"
     row = next(attention_rows(found.block, found.features, [index]))[0].float().cpu()
+    if not bool(row.isfinite().all()):
+        raise VideoError(f"{os.fspath(video)}: the weights of {name} are not finite")
     inside = reachable(found.block, found.features, index).cpu()
     query = place_of(read, found.queries, index)
     top = probabilities.sort(descending=True, stable=True)

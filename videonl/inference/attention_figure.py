@@ -178,11 +178,12 @@ def _colour_bar(figure: "Figure", size: tuple[float, float], found: AttentionMap
     axes.set_xticks([lowest * largest, largest] if largest else [0])
     axes.set_xticklabels([f"{value:.3g}" for value in axes.get_xticks()])
     axes.tick_params(labelsize=8, colors=SOFT, length=2)
+    count = len(arrows_of(found))
+    drawn = f"arrows: the {count} largest" if count != 1 else "arrow: the largest"
     figure.text(
         2.6 / size[0],
         0.32 / size[1],
-        f"{found.shown_as} · arrows: the {len(arrows_of(found))} largest of "
-        f"{int(found.reachable.sum())} keys in reach",
+        f"{found.shown_as} · {drawn} of {int(found.reachable.sum())} keys in reach",
         fontsize=8.5,
         color=SOFT,
     )

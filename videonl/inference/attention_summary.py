@@ -10,7 +10,7 @@ import numpy as np
 
 from videonl.data.catalogue import read_catalogue
 from videonl.data.video import open_video
-from videonl.errors import DatasetError, VideoError, VideoNLError
+from videonl.errors import DatasetError, VideoError
 from videonl.inference.attention import affinity_name, block_names, find_block, look
 from videonl.inference.attention_clip import read_attended
 from videonl.inference.attention_map import Spread, place_of, spread_of
@@ -141,7 +141,7 @@ def _add(
         rows = attention_rows(block, one.features, indices)
         for index, row in zip(indices, rows, strict=True):
             if not bool(row.isfinite().all()):
-                raise VideoNLError(f"{path}: the weights of {one.name} are not finite")
+                raise VideoError(f"{path}: the weights of {one.name} are not finite")
             inside = reachable(block, one.features, index)
             query = place_of(clip, one.queries, index)
             summary.spreads[one.name].append(
