@@ -3,8 +3,7 @@
     predictor = Predictor.from_checkpoint("model.ckpt")
     print(predictor.predict("clip.mp4", views=(10, 3)).label)
 
-Reading (``read_views``) and normalisation (``to_clips``) are the functions that testing during the
-training uses, so both see the same numbers.
+``read_views`` and ``to_clips`` are the functions that testing uses: both see the same numbers.
 """
 
 import os
@@ -104,7 +103,9 @@ class Predictor:
             path: a ``.ckpt`` of ``train.py`` or the folder of its run, a ``.safetensors``, a
                 published checkpoint, or the name of published weights.
             device: see the class.
-            decoder, max_views_per_forward, fuse: see the class.
+            decoder: see the class.
+            max_views_per_forward: see the class.
+            fuse: see the class.
             class_names: names for the logits where the file has none; where it has some, the
                 same names in another order are refused, other names replace them.
             options: of the network, where a published file does not say all; see
@@ -124,7 +125,6 @@ class Predictor:
             source=str(path),
         )
         return cls(
-            # In place: nobody else has this network, and a copy costs start-up time.
             fuse_for_inference(loaded.model, in_place=True) if fuse else loaded.model,
             class_names=names,
             preprocessing=loaded.preprocessing,
