@@ -32,10 +32,9 @@ from videonl.models.fusion import fuse_for_inference
 class Predictor:
     """Classifies video files with one network.
 
-    ``predict`` may be called from several threads at once: the network is in evaluation mode and
-    nothing is written to it. Every video is computed on its own, so neither the other files, nor
-    their order, nor the number of workers changes a bit of its result; another
-    ``max_views_per_forward`` changes no more than the rounding of float32.
+    ``predict`` may be called from several threads at once: nothing is written to the network. Every
+    video is computed on its own, so neither other files nor their order nor the number of workers
+    changes a bit of its result; ``max_views_per_forward`` changes no more than float32's rounding.
 
     Args:
         model: a network with the contract of ``create_model``.
