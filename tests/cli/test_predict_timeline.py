@@ -1,0 +1,67 @@
+"""``videonl predict --timeline``: many files in one call, exit codes and refusals."""
+
+import csv
+import json
+from argparse import ArgumentTypeError
+from pathlib import Path
+
+import pytest
+
+from tests.inference.networks import write_checkpoint
+from tests.videos import write_video
+from videonl.cli.main import run
+from videonl.cli.predict import main
+from videonl.cli.predict_timeline import parse_seconds
+
+
+def predict(*words: object) -> int:
+    return run(main, [str(word) for word in (*words, "--no-isolate", "--device", "cpu")], "test")
+
+
+def test_many_files_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = write_checkpoint(tmp_path)
+    first = write_video(tmp_path / "a.mp4", 100)
+    second = write_video(tmp_path / "b.avi", 30, codec="mpeg4")
+    (tmp_path / "bad.mp4").write_bytes(b"no video")
+    words = [first, second, tmp_path / "bad.mp4", "--checkpoint", model, "--timeline", "--quiet"]
+    written = ["--csv", tmp_path / "s.csv", "--windows-csv", tmp_path / "w.csv"]
+    assert predict(*words, *written, "--json", tmp_path / "o.json") == 1
+    output = capsys.readouterr()
+    assert "1 of 3 could not be classified" in output.err
+    rows = list(csv.DictReader((tmp_path / "s.csv").open()))
+    assert [row["path"] for row in rows if row["error"]] == [str(tmp_path / "bad.mp4")]
+    good = [row for row in rows if not row["error"]]
+    assert {row["path"] for row in good} == {str(first), str(second)}
+    assert len(output.out.splitlines()) == len(good)
+    assert len((tmp_path / "w.csv").read_text().splitlines()) == 1 + 3 + 1
+    content = json.loads((tmp_path / "o.json").read_text())
+    assert [len(entry["windows"]) for entry in content["timelines"]] == [3, 1]
+    assert content["protocol"]["window_seconds"] == 2.0
+    assert predict(*words[:2], "--checkpoint", model, "--timeline", "--json", "-") == 0
+    assert len(json.loads(capsys.readouterr().out)["timelines"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--window", "2s"], "--window belongs to --timeline"),
+        (["--timeline", "--hop", "0"], "--hop must be longer"),
+        (["--timeline", "--csv", "x.csv", "--resume"], "--resume does not go with"),
+        (["--timeline", "--views", "3x3"], "--views is for whole videos"),
+        (["--report", "x.html", "--json", "x.json"], "--report without --timeline"),
+    ],
+)
+def test_refusals(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    video = write_video(tmp_path / "a.mp4", 5)
+    assert predict(video, "--checkpoint", "none.ckpt", *words) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_seconds() -> None:
+    assert [parse_seconds(text) for text in ("2s", "500ms", "1.5m", "3", "1h")] == [
+        2, 0.5, 90, 3, 3600,
+    ]  # fmt: skip
+    with pytest.raises(ArgumentTypeError, match="is not a time"):
+        parse_seconds("-1s")
