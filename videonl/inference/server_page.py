@@ -22,7 +22,7 @@ h2 { font-size: 1.2rem; margin: 0 0 .5rem; overflow-wrap: anywhere; }
 h2:focus { outline: none; }
 p { margin: .25rem 0; }
 .soft { color: var(--soft); font-size: .9375rem; overflow-wrap: anywhere; }
-#drop { display: block; margin: 1.25rem 0 .75rem; padding: 2.25rem 1rem; text-align: center;
+#drop { display: block; margin: 1.25rem 0 .75rem; padding: 1.5rem 1rem; text-align: center;
   background: var(--card); border: 2px dashed var(--line); border-radius: .75rem; cursor: pointer; }
 #drop strong { color: var(--mark); text-decoration: underline; }
 #drop.over, #drop:hover { border-color: var(--mark); }
@@ -30,8 +30,8 @@ p { margin: .25rem 0; }
 #file:focus-visible + #drop { outline: 3px solid var(--mark); outline-offset: 3px; }
 .card { margin-top: 1rem; padding: 1rem; background: var(--card); border: 1px solid var(--line);
   border-radius: .75rem; }
-video { display: block; width: 100%; max-height: 20rem; background: #000; border-radius: .5rem;
-  margin-bottom: .75rem; }
+video { display: block; width: 100%; max-height: 16rem; background: #000; border-radius: .5rem;
+  margin-top: .75rem; }
 progress { width: 100%; height: .75rem; accent-color: var(--mark); }
 .row { display: flex; gap: 1rem; align-items: center; justify-content: space-between;
   flex-wrap: wrap; }
@@ -216,9 +216,9 @@ PAGE = """<!doctype html>
 </div>
 <section id="result" class="card" aria-labelledby="result-title" hidden>
 <h2 id="result-title" tabindex="-1"></h2>
-<video id="preview" controls muted playsinline hidden></video>
 <ol id="classes"></ol>
 <p id="how" class="soft"></p>
+<video id="preview" controls muted playsinline hidden></video>
 </section>
 </main>
 <script>{script}</script>
