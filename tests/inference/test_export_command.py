@@ -1,0 +1,72 @@
+"""``videonl export`` as it is called, and the docs' way to run its file with onnxruntime alone."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from tests.inference.networks import NAMES, PREPROCESSING, write_checkpoint
+from tests.videos import numbered_frames
+from videonl import Predictor
+from videonl.cli.main import main
+from videonl.models import create_model
+from videonl.models.checkpoint import LoadedModel, save_checkpoint
+
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "export.md"
+
+
+def small_checkpoint(folder: Path) -> Path:
+    """As small as a network with a block can be: the exporters are slow."""
+    torch.manual_seed(0)
+    net = create_model("tiny_i3d", num_classes=3, width=4, layers=(1,), non_local={"res2": (0,)})
+    torch.nn.init.normal_(net.head.projection.weight, std=2.0)
+    path = folder / "model.safetensors"
+    save_checkpoint(LoadedModel(net.eval(), NAMES, dict(PREPROCESSING)), path)
+    return path
+
+
+def example() -> str:
+    """The Python code of the docs."""
+    (code,) = re.findall(r"```python\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    assert "torch" not in code
+    assert "videonl" not in code
+    return code
+
+
+@pytest.mark.timeout(900)
+def test_the_docs_example_gives_the_predictors_probabilities(tmp_path, monkeypatch, capsys):
+    checkpoint = small_checkpoint(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "--checkpoint", str(checkpoint)]) == 0
+    said = capsys.readouterr().out
+    assert said.startswith("model.onnx: ")
+    assert "free: batch and clip length" in said
+    assert "agrees with the network" in said
+    frames = numbered_frames(4, 16, 16)
+    scope = {"frames": frames}
+    exec(compile(example(), "docs/export.md", "exec"), scope)
+    predictor = Predictor.from_checkpoint(checkpoint, device="cpu")
+    expected = predictor.view_probabilities(torch.from_numpy(frames)[None])[0]
+    np.testing.assert_allclose(scope["probabilities"], expected, atol=1e-5)
+    printed = capsys.readouterr().out.splitlines()
+    assert len(printed) == len(NAMES)
+    assert printed[0].split(":")[0] == NAMES[int(expected.argmax())]
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--clip", "4x16x20"], "give FRAMESxSIZE"),
+        (["--out", "."], "is a folder"),
+        (["--format", "torch-export", "--out", "gone/m.pt2"], "does not exist"),
+    ],
+)
+def test_bad_usage_is_one_sentence(tmp_path, words, sentence, capsys, monkeypatch):
+    checkpoint = write_checkpoint(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    assert main(["export", "--checkpoint", str(checkpoint), *words]) == 2
+    said = capsys.readouterr().err
+    assert sentence in said
+    assert len(said.strip().splitlines()) == 1
