@@ -154,7 +154,8 @@ def one(
         from videonl.inference.report import page_html
 
         prediction = predictor.predict(video, top_k=arguments.top_k, views=arguments.views)
-        write_atomically(Path(arguments.report), page_html(prediction, found))
+        page = page_html(prediction, found, opened_by=predictor.open_video)
+        write_atomically(Path(arguments.report), page)
         if not arguments.quiet and arguments.json != "-":
             print(arguments.report)
     if found:

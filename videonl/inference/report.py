@@ -7,14 +7,14 @@ WebM) and it has at most ``EMBED_BYTES``; else its key frames take the video's p
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
 
 import numpy as np
 
 from videonl.data.container import open_source
-from videonl.data.video import open_video
+from videonl.data.video import Video, open_video
 from videonl.inference.prediction import Prediction
 from videonl.inference.report_style import SCRIPT, STYLE
 from videonl.inference.timeline import Timeline, video_duration
@@ -27,19 +27,25 @@ WEBM = {("vp8", "yuv420p"), ("vp9", "yuv420p"), ("av1", "yuv420p")}
 COLOURS = ("#2f6fb2", "#c4541a", "#2e8b57", "#8a4fa3", "#b8860b", "#a8324a", "#3b8686", "#6b6b6b")
 
 
-def page_html(prediction: Prediction, found: tuple[Timeline, Sequence[Segment]] | None) -> str:
+def page_html(
+    prediction: Prediction,
+    found: tuple[Timeline, Sequence[Segment]] | None,
+    *,
+    opened_by: Callable[..., Video] = open_video,
+) -> str:
     """The page.
 
     Args:
         prediction: of the whole file.
         found: its timeline and segments, if there is one.
+        opened_by: opens the file for its key frames, such as ``DecoderPool.open``.
 
     Raises:
         VideoError: the file can not be read.
         OSError: as well.
     """
     path = Path(prediction.path)
-    pictures, seconds, duration = key_frames(path)
+    pictures, seconds, duration = key_frames(path, opened_by)
     video, note = embedded(path)
     data = json.dumps(
         {"duration": duration, "pictures": seconds, **(_windows(*found) if found else {})}
@@ -94,11 +100,11 @@ def embedded(path: Path) -> tuple[str, str]:
     return f"data:video/{'mp4' if is_mp4 else 'webm'};base64,{text}", ""
 
 
-def key_frames(path: Path) -> tuple[list[str], list[float], float]:
+def key_frames(path: Path, opened_by: Callable[..., Video]) -> tuple[list[str], list[float], float]:
     """(JPEG data addresses, their seconds, duration): frames spread evenly over the video."""
     from PIL import Image
 
-    with open_video(path) as video:
+    with opened_by(path) as video:
         count = min(PICTURES, video.num_frames)
         numbers = np.unique(np.linspace(0, video.num_frames - 1, count).round().astype(int))
         times = video.times()
