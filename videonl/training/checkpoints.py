@@ -72,6 +72,7 @@ class Checkpoints(Checkpoint):
         self._validated = False
         self._saved_at = time.monotonic()
         self._saved_step = 0
+        self._training = False
 
     @property
     def best(self) -> Path:
@@ -91,6 +92,7 @@ class Checkpoints(Checkpoint):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._saved_at, self._saved_step = time.monotonic(), trainer.global_step
+        self._training = True  # everything is loaded: what is saved from now on is whole
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -131,6 +133,8 @@ class Checkpoints(Checkpoint):
     ) -> None:
         """Save where the videos failed, not the training: the epoch so far is not lost."""
         if not isinstance(exception, (DatasetError, VideoError)) or trainer.world_size > 1:
+            return
+        if not self._training:
             return
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
         between = progress.ready == progress.processed and between_steps(trainer)
