@@ -38,7 +38,8 @@ class DecoderPool:
 
     Args:
         keep: processes kept for the next files.
-        time_limit: seconds that decoding one file may take in all; 0: no limit.
+        time_limit: seconds from opening a file to its first frames, and from each read to the
+            next; 0: no limit.
         memory_mb: memory that decoding may take; 0: no limit. Without effect on Windows and macOS.
 
     Raises:
@@ -251,6 +252,7 @@ class GuardedVideo(Video):
         job = {"do": "read", "indices": wanted, "short_side": short_side}
         array = self._ask(job, rows=len(wanted))[1]
         assert array is not None
+        self._left = self._pool.time_limit  # pictures came: hours of video may go on like this
         return array
 
     def restart_clock(self) -> None:
