@@ -175,12 +175,12 @@ def _samples(tables: dict[bytes, memoryview]) -> _Samples:
         raise _Odd
     sizes = np.frombuffer(tables[b"stsz"], ">u4", count, offset=12).astype(np.int64)
     runs = _array(tables[b"stts"], 2)
-    steps = np.repeat(runs[:, 1], runs[:, 0])
+    steps = _repeated(runs[:, 1], runs[:, 0], count)
     offsets = np.zeros(count, np.int64)
     if b"ctts" in tables:
         runs = _array(tables[b"ctts"], 2)
-        offsets = np.repeat(runs[:, 1], runs[:, 0])
-    if len(steps) != count or len(offsets) != count or (sizes == 0).any():
+        offsets = _repeated(runs[:, 1], runs[:, 0], count)
+    if (sizes == 0).any():
         raise _Odd
     if (offsets >= 1 << 31).any() or (steps >= 1 << 31).any():
         raise _Odd  # negative: FFmpeg shifts the times
@@ -191,6 +191,13 @@ def _samples(tables: dict[bytes, memoryview]) -> _Samples:
     if not len(key) or (np.diff(key) <= 0).any() or key[-1] >= count:
         raise _Odd
     return _Samples(dts, offsets, _positions(tables, sizes), sizes, key)
+
+
+def _repeated(values: np.ndarray, times: np.ndarray, total: int) -> np.ndarray:
+    """Each value so many times, ``total`` in all; a damaged header must not take the memory."""
+    if (times < 0).any() or times.sum() != total:
+        raise _Odd
+    return np.repeat(values, times)
 
 
 def _positions(tables: dict[bytes, memoryview], sizes: np.ndarray) -> np.ndarray:
@@ -204,8 +211,8 @@ def _positions(tables: dict[bytes, memoryview], sizes: np.ndarray) -> np.ndarray
     if runs[0, 0] != 1 or (np.diff(runs[:, 0]) <= 0).any() or (runs[:, 2] != 1).any():
         raise _Odd
     lengths = np.diff(np.append(runs[:, 0], len(chunks) + 1))
-    per_chunk = np.repeat(runs[:, 1], lengths)
-    if len(per_chunk) != len(chunks) or per_chunk.sum() != len(sizes) or (per_chunk < 1).any():
+    per_chunk = _repeated(runs[:, 1], lengths, len(chunks))
+    if per_chunk.sum() != len(sizes) or (per_chunk < 1).any():
         raise _Odd
     before = np.cumsum(sizes) - sizes  # bytes before a sample, over all chunks
     first = np.cumsum(per_chunk) - per_chunk  # first sample of a chunk
