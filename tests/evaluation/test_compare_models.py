@@ -14,7 +14,7 @@ from videonl import Predictor, count_cost
 from videonl.errors import DatasetError, VideoNLError
 from videonl.evaluation import compare_speed
 from videonl.evaluation.compare import compare_models
-from videonl.evaluation.compare_accuracy import paired_tests
+from videonl.evaluation.compare_accuracy import paired_tests, read_set
 from videonl.evaluation.compare_entry import Entry, parse_entry, row_names
 from videonl.evaluation.compare_files import write_comparison
 from videonl.evaluation.compare_result import Row
@@ -259,3 +259,17 @@ def test_files_hold_the_same_figures(tmp_path: Path, data: Path, checkpoints: li
     assert files[4].read_bytes()[:4] == b"\x89PNG"
     assert csv_text(table) == files[1].read_bytes().decode()
     assert markdown(table) == text
+
+
+def test_a_data_set_of_lists_is_read_as_in_training(tmp_path: Path) -> None:
+    videos = tmp_path / "val"
+    for number in range(2):
+        write_video(videos / f"{number}.mp4", 8)
+    (tmp_path / "classes.txt").write_text("short\nlong\n")
+    (tmp_path / "val.csv").write_text("0.mp4,short\n1.mp4,long\n2.mp4,long\n")
+    found = read_set(str(tmp_path), "val")
+    assert [Path(path).name for path in found.paths] == ["0.mp4", "1.mp4", "2.mp4"]
+    assert [found.class_names[label] for label in found.labels] == ["short", "long", "long"]
+    (tmp_path / "val.csv").write_text("0.mp4,short;long\n1.mp4,long\n")
+    with pytest.raises(DatasetError, match=r"0\.mp4: compare needs exactly one label"):
+        read_set(str(tmp_path), "val")

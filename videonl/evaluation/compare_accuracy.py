@@ -1,18 +1,12 @@
 """Top-1 and top-5 of checkpoints on the same videos, and the paired tests between them."""
 
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from videonl.data.catalogue import evaluation_set
 from videonl.data.class_order import normalised
-from videonl.data.records import (
-    SPLITS,
-    check_root,
-    folder_class_names,
-    folder_records,
-    scan_split,
-    split_folder,
-)
 from videonl.errors import DatasetError
 from videonl.evaluation.compare_result import Difference, PairedTest, Row, Score
 from videonl.evaluation.statistics import holm, mcnemar_exact, paired_bootstrap
@@ -44,21 +38,22 @@ class VideoSet:
 
 
 def read_set(root: str, split: str) -> VideoSet:
-    """List the videos of a split; the class names are those of the whole data set.
+    """List the videos of a split, of class folders or of a list file.
+
+    Videos that a list names and that do not exist are among them: they count as wrong and are
+    reported, as unreadable ones are.
 
     Raises:
-        DatasetError: another layout, or no such split.
+        DatasetError: another layout, no such split, or a video without a label.
     """
-    if split not in SPLITS:
-        raise DatasetError(f"split={split!r} is unknown; use one of {', '.join(SPLITS)}")
-    folder = check_root(root)
-    scans = {name: scan_split(folder, name) for name in SPLITS if split_folder(folder, name)}
-    if split not in scans:
-        raise DatasetError(f"{root} has no {split} folder (it has: {', '.join(scans)})")
-    names = folder_class_names(list(scans.values()))
-    records = folder_records(scans[split], names, split=split)
+    found = evaluation_set(root, split)
+    records = [*found.records, *found.missing]
+    for record in records:
+        if record.label is None or len(record.labels) > 1:
+            raise DatasetError(f"{record.path}: compare needs exactly one label per video")
     labels = [record.label or 0 for record in records]
-    return VideoSet(str(root), split, [record.path for record in records], labels, names)
+    paths = [os.fspath(record.path) for record in records]
+    return VideoSet(str(root), split, paths, labels, found.class_names)
 
 
 @dataclass(frozen=True)

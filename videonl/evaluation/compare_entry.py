@@ -124,7 +124,8 @@ def make_contestant(
     if entry.options:
         raise VideoNLError(f"{entry.target}: options belong to networks by name, not checkpoints")
     # One's own data set, not files from strangers: whichever decoder is faster.
-    predictor = Predictor.from_checkpoint(entry.target, device=device, decoder="auto")
+    # As it is trained and named in the table: a network by name is not fused either.
+    predictor = Predictor.from_checkpoint(entry.target, device=device, decoder="auto", fuse=False)
     about = predictor.preprocessing
     size = int(about["short_side"] if views[1] == 3 else about["crop"])
     name = str(predictor.about["name"])
