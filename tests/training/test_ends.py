@@ -146,7 +146,9 @@ def test_a_really_full_disk(data: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
-    assert "No space left on device" in done.stderr.splitlines()[-1]
+    # The archive writer may notice the short write before the system's own words arrive.
+    assert "Make room" in done.stderr.splitlines()[-1]
+    assert "last.ckpt" in done.stderr.splitlines()[-1]
     assert last_of(kept)["global_step"] >= 1
 
 
