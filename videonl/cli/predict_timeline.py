@@ -152,9 +152,15 @@ def one(
     if arguments.report:
         from videonl.inference.output import write_atomically
         from videonl.inference.report import page_html
+        from videonl.inference.report_attention import attention_section
 
         prediction = predictor.predict(video, top_k=arguments.top_k, views=arguments.views)
-        page = page_html(prediction, found, opened_by=predictor.open_video)
+        page = page_html(
+            prediction,
+            found,
+            opened_by=predictor.open_video,
+            attention=attention_section(predictor, video),
+        )
         write_atomically(Path(arguments.report), page)
         if not arguments.quiet and arguments.json != "-":
             print(arguments.report)

@@ -157,9 +157,12 @@ def _words(figure: "Figure", size: tuple[float, float], found: AttentionMap) -> 
         f"even) · reach {spread.pixels:.0f} px, {spread.seconds:.2f} s",
     ]
     put = figure.text
-    put(left, 1 - 0.3 / size[1], title, fontsize=12, color=INK, fontweight="bold")
+    # A dollar sign in a name would start mathematics.
+    top = 1 - 0.3 / size[1]
+    put(left, top, title, fontsize=12, color=INK, fontweight="bold", parse_math=False)
     for number, line in enumerate(lines):
-        put(left, 1 - (0.54 + 0.2 * number) / size[1], line, fontsize=8.5, color=SOFT)
+        top = 1 - (0.54 + 0.2 * number) / size[1]
+        put(left, top, line, fontsize=8.5, color=SOFT, parse_math=False)
 
 
 def _colour_bar(figure: "Figure", size: tuple[float, float], found: AttentionMap) -> None:

@@ -32,6 +32,7 @@ def page_html(
     found: tuple[Timeline, Sequence[Segment]] | None,
     *,
     opened_by: Callable[..., Video] = open_video,
+    attention: str = "",
 ) -> str:
     """The page.
 
@@ -39,6 +40,7 @@ def page_html(
         prediction: of the whole file.
         found: its timeline and segments, if there is one.
         opened_by: opens the file for its key frames, such as ``DecoderPool.open``.
+        attention: HTML of ``attention_section``, where there is some.
 
     Raises:
         VideoError: the file can not be read.
@@ -68,6 +70,7 @@ def page_html(
         _timeline(found),
         _strip(pictures, seconds),
         _segments(found),
+        attention,
         _about(prediction),
         f'</main><script type="application/json" id="data">{data}</script>',
         f"<script>{SCRIPT}</script></body></html>",

@@ -43,6 +43,8 @@ b { font-variant-numeric: tabular-nums; font-weight: 600; }
 .segment:hover { background: var(--back); } .segment b { text-align: right; }
 .segment i { width: .8rem; height: .8rem; border-radius: 50%; }
 :focus-visible { outline: 3px solid #e0a800; outline-offset: 2px; }
+.attention p { margin: 0 0 .6rem; } .wide { overflow-x: auto; }
+.wide img { display: block; width: 100%; min-width: 46rem; }  /* its words stay readable */
 details { margin-top: 1.4rem; } summary { cursor: pointer; font-weight: 600; }
 pre { background: var(--back); padding: .8rem; overflow-x: auto; font-size: .82rem; }
 @media (max-width: 640px) {
