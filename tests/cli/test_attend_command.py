@@ -34,7 +34,8 @@ def folder(tmp_path_factory) -> Path:
 
 
 def run(folder: Path, *words: str) -> int:
-    return main(["attend", "--checkpoint", str(folder / "m.safetensors"), *words])
+    words = ("--checkpoint", str(folder / "m.safetensors"), "--no-isolate", *words)
+    return main(["attend", *words])
 
 
 def test_pictures_of_a_video(folder, tmp_path, capsys):

@@ -11,7 +11,7 @@ from videonl.inference.features import FeatureExtractor
 
 
 def extract(*arguments: str) -> int:
-    words = ["extract", "--checkpoint", "model.safetensors", "--device", "cpu"]
+    words = ["extract", "--checkpoint", "model.safetensors", "--device", "cpu", "--no-isolate"]
     return main([*words, "--window", "8", "--stride", "4", *arguments])
 
 

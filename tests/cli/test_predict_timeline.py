@@ -6,6 +6,7 @@ from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from tests.inference.networks import write_checkpoint
 from tests.videos import write_video
@@ -57,6 +58,20 @@ def test_refusals(
     video = write_video(tmp_path / "a.mp4", 5)
     assert predict(video, "--checkpoint", "none.ckpt", *words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_plot_is_a_picture(tmp_path: Path) -> None:
+    model = write_checkpoint(tmp_path, class_names=["$x", "_y", "$\\bad$"])
+    video = write_video(tmp_path / "$\\a$.mp4", 100)
+    plot = tmp_path / "plot.png"
+    assert predict(video, "--checkpoint", model, "--timeline", "--plot", plot, "--quiet") == 0
+    with Image.open(plot) as picture:
+        assert picture.format == "PNG"
+        assert picture.size == (1320, 504)
+        colours = picture.convert("RGB").getcolors(1 << 20)
+    assert len(colours) > 50
+    drawn = sum(count for count, (r, g, b) in colours if max(r, g, b) - min(r, g, b) > 60)
+    assert drawn > 0.02 * 1320 * 504, "the segments' bars alone are more than that"
 
 
 def test_seconds() -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import parse_option, positive
 from videonl.errors import VideoNLError
@@ -89,6 +90,7 @@ def parser_of_attend() -> argparse.ArgumentParser:
         help="what a published file does not say, such as preset=official_32x2; may be repeated",
     )
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_isolation(parser)
     return parser
 
 
@@ -113,12 +115,14 @@ def main(argv: Sequence[str]) -> int:
     """Draw or summarise."""
     arguments = parser_of_attend().parse_args(argv)
     check_usage(arguments)
-    from videonl.inference.predictor import Predictor
+    with decoding(arguments) as open_video:
+        from videonl.inference.predictor import Predictor
 
-    predictor = Predictor.from_checkpoint(
-        arguments.checkpoint, device=arguments.device, options=dict(arguments.option)
-    )
-    return (show if arguments.video else summarise)(arguments, predictor)
+        predictor = Predictor.from_checkpoint(
+            arguments.checkpoint, device=arguments.device, options=dict(arguments.option)
+        )
+        predictor.open_video = open_video
+        return (show if arguments.video else summarise)(arguments, predictor)
 
 
 def show(arguments: argparse.Namespace, predictor: "Predictor") -> int:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import parse_option, parse_shard, positive
 
@@ -57,6 +58,7 @@ def parser_of_extract() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
     add("--quiet", action="store_true", help="print nothing but failures")
+    add_isolation(parser)
     return parser
 
 
@@ -81,7 +83,10 @@ def main(argv: Sequence[str]) -> int:
     if arguments.shard:
         paths = {video: paths[video] for video in arguments.shard.of(list(paths))}
     total = len(paths) + len(failures)
-    written = extract_all(arguments, paths, failures)
+    with decoding(arguments) as open_video:
+        extractor = make_extractor(arguments)
+        extractor.predictor.open_video = open_video
+        written = extract_all(arguments, extractor, paths, failures)
     if not arguments.quiet:
         skipped = total - written - len(failures)
         print(f"{written} videos: {arguments.out}" + (f" ({skipped} before)" if skipped else ""))
@@ -113,7 +118,10 @@ def make_extractor(arguments: argparse.Namespace) -> "FeatureExtractor":
 
 
 def extract_all(
-    arguments: argparse.Namespace, paths: dict[str, Path], failures: list["Failure"]
+    arguments: argparse.Namespace,
+    extractor: "FeatureExtractor",
+    paths: dict[str, Path],
+    failures: list["Failure"],
 ) -> int:
     """Write what is not there yet; returns how many videos that were. ``failures`` grows."""
     from videonl.errors import VideoError
@@ -122,7 +130,6 @@ def extract_all(
     from videonl.inference.predictor import short_reason
     from videonl.inference.show import StepBar
 
-    extractor = make_extractor(arguments)
     about = extractor.about()
     todo = [
         video for video, path in paths.items() if arguments.overwrite or not is_done(path, about)

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor, nn
 
 from videonl.data.transforms import to_clips
-from videonl.data.video import open_video
 from videonl.errors import VideoError, VideoNLError
 from videonl.inference.attention_clip import AttendedClip, outside, read_attended
 from videonl.inference.attention_geometry import Lattice, trace_blocks
@@ -87,7 +86,7 @@ def attend(
         VideoNLError: no such block, clip or place; names what there is.
     """
     name = find_block(predictor.model, block)
-    with open_video(video, decoder=predictor.decoder) as opened:
+    with predictor.open_video(video, decoder=predictor.decoder) as opened:
         read = read_attended(opened, predictor.preprocessing, clip=clip, start=start, crop=crop)
     problem = None if at is None else outside(read, at)
     if at is not None and problem:

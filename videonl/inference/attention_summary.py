@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from videonl.data.catalogue import read_catalogue
-from videonl.data.video import open_video
 from videonl.errors import DatasetError, VideoError
 from videonl.inference.attention import affinity_name, block_names, find_block, look
 from videonl.inference.attention_clip import read_attended
@@ -127,7 +126,7 @@ def _add(
     crop: str,
 ) -> None:
     """Look at one video."""
-    with open_video(path, decoder=predictor.decoder) as video:
+    with predictor.open_video(path, decoder=predictor.decoder) as video:
         clip = read_attended(video, predictor.preprocessing, crop=crop)
     seen, _ = look(predictor, clip, names)
     draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))

@@ -10,7 +10,6 @@ import torch
 from torch import Tensor, nn
 
 from videonl.data.transforms import to_clips
-from videonl.data.video import open_video
 from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
 from videonl.inference.windows import Windows, stream_windows
@@ -87,7 +86,7 @@ class FeatureExtractor:
         """
         shape = self.predictor.preprocessing
         rows = []
-        with open_video(path, decoder=self.predictor.decoder) as video:
+        with self.predictor.open_video(path, decoder=self.predictor.decoder) as video:
             starts = self.windows.starts(video.num_frames)
             seconds = self.windows.seconds(starts, video.times(), fps=video.fps)
             stream = stream_windows(
