@@ -109,13 +109,14 @@ def draw(curves: list[dict[str, Any]], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(1.2 + 5.2 * len(curves), 4.2), layout="constrained")
+    figure = Figure(figsize=(2.2 + 5.2 * len(curves), 4.4), layout="constrained")
     FigureCanvasAgg(figure)
     panels = figure.subplots(1, len(curves), sharey=True, squeeze=False)[0]
     for axes, curve in zip(panels, curves, strict=True):
         draw_panel(axes, curve)
     panels[0].set_ylabel("right answers (%)")
-    panels[-1].legend(loc="lower right", fontsize=8, framealpha=0.9, edgecolor="none")
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=4, fontsize=9, frameon=False)
     figure.savefig(path, dpi=150)
 
 
@@ -126,20 +127,20 @@ def draw_panel(axes: Any, curve: dict[str, Any]) -> None:
     for network, (colour, marker, line) in zip(curve["networks"], LOOKS, strict=True):
         axes.errorbar(
             centres, network["mean_percent"], network["stdev_percent"], color=colour,
-            marker=marker, linestyle=line, capsize=3, label=network["name"],
+            marker=marker, linestyle=line, capsize=3, elinewidth=1, label=network["name"],
         )  # fmt: skip
         for one in network["percent_per_seed"]:
-            axes.plot(centres, one, ".", color=colour, alpha=0.35)
+            axes.plot(centres, one, ".", color=colour, alpha=0.5)
     for field, names in fields_of(curve).items():
         if field <= edges[-1]:
             axes.axvline(field, color="0.45", linewidth=1, linestyle=":")
-            text = f"receptive field of {names}: {field:.0f} px"
-            axes.text(field + 0.6, 40, text, fontsize=7, color="0.3", rotation=90, va="bottom")
+            text = f"← inside the receptive field of {names} ({field:.0f} px)  |  beyond →"
+            axes.text(field, 103, text, fontsize=7, color="0.3", ha="center", va="bottom")
     axes.axhline(curve["chance_percent"], color="0.7", linewidth=1)
     axes.text(edges[0] + 0.3, curve["chance_percent"] + 1, "chance", fontsize=7, color="0.5")
     axes.set(
         xlabel=f"distance between the bodies (pixels of {curve['video_px']})",
-        ylim=(20, 103), xlim=(edges[0], edges[-1]),
+        ylim=(20, 108), xlim=(edges[0], edges[-1]),
     )  # fmt: skip
     radius = sum(curve["body_radius_video_px"]) / 2
     seeds = len(curve["networks"][0]["seeds"])
@@ -151,7 +152,7 @@ def fields_of(curve: dict[str, Any]) -> dict[float, str]:
     """Receptive field in pixels of the video -> the networks that have it, without their blocks."""
     found: dict[float, list[str]] = {}
     for network in curve["networks"]:
-        name = "the trunk of both blocks" if network["non_local"] else network["name"]
+        name = "the blocks' trunk" if network["non_local"] else network["name"]
         names = found.setdefault(network["receptive_field_video_px"], [])
         names += [name] if name not in names else []
     return {field: ", ".join(names) for field, names in found.items()}
