@@ -7,7 +7,7 @@ LARGE_MATRIX = 100_000
 # The same for a pairwise function of one's own, which gains memory only, and no time.
 LARGE_MATRIX_IN_BLOCKS = 2_000_000
 # Multiplications that sorting and prefix sums must save to pay for themselves.
-SORTING = 60_000_000
+SORTING = 80_000_000
 
 
 def fast_is_cheaper(
