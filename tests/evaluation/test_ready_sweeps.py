@@ -80,7 +80,8 @@ def test_what_a_sweep_varies_is_all_that_differs(name: str) -> None:
 
 def test_the_small_networks_against_3d_convolution_cost_the_same() -> None:
     one = sweep("conv3d", None)
-    counted = macs(one, 4, 32)
+    budget = Budget(**one.train)
+    counted = macs(one, budget.frames or 0, budget.size or 0)
     non_local = counted["NL I3D 3x3x3"]
     for name, value in counted.items():
         assert value == pytest.approx(non_local, rel=0.06), name

@@ -7,6 +7,7 @@ non-zero exactly there.
 """
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,11 @@ from torch import nn
 from videonl.errors import VideoNLError
 from videonl.layers import NonLocalBlock, remove_non_local
 
-_AVERAGE = {nn.MaxPool1d: nn.AvgPool1d, nn.MaxPool2d: nn.AvgPool2d, nn.MaxPool3d: nn.AvgPool3d}
+_AVERAGE: dict[type[nn.Module], type[nn.Module]] = {
+    nn.MaxPool1d: nn.AvgPool1d,
+    nn.MaxPool2d: nn.AvgPool2d,
+    nn.MaxPool3d: nn.AvgPool3d,
+}
 
 
 def receptive_field(
@@ -73,8 +78,9 @@ def _positive_twin(model: nn.Module) -> nn.Module:
     for module in list(twin.modules()):
         for name, child in list(module.named_children()):
             if average := _AVERAGE.get(type(child)):
-                stays = child.kernel_size, child.stride, child.padding
-                setattr(module, name, average(*stays, ceil_mode=child.ceil_mode))
+                pool: Any = child
+                stays = pool.kernel_size, pool.stride, pool.padding
+                setattr(module, name, average(*stays, ceil_mode=pool.ceil_mode))
     for module in twin.modules():
         weight = getattr(module, "weight", None)
         if isinstance(weight, torch.Tensor):
@@ -83,6 +89,7 @@ def _positive_twin(model: nn.Module) -> nn.Module:
         for name in ("bias", "running_mean"):
             if isinstance(getattr(module, name, None), torch.Tensor):
                 getattr(module, name).data.zero_()
-        if isinstance(getattr(module, "running_var", None), torch.Tensor):
-            module.running_var.data.fill_(1)  # type: ignore[union-attr]
+        variance = getattr(module, "running_var", None)
+        if isinstance(variance, torch.Tensor):
+            variance.data.fill_(1)
     return twin
