@@ -1,6 +1,8 @@
 """Run the demo as a person would, with several seeds, and keep what it measured.
 
 python benchmarks/demo.py --seeds 0 1 2        writes benchmarks/results/demo.json
+
+Seeds that the file holds already and that are not run again stay in it.
 """
 
 import argparse
@@ -32,9 +34,11 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("runs/demo_benchmark"))
     parser.add_argument("--result", type=Path, default=RESULT)
     given = parser.parse_args()
-    runs = []
+    held = json.loads(given.result.read_text())["runs"] if given.result.is_file() else []
+    runs = [run for run in held if run["seed"] not in given.seeds]
     for seed in given.seeds:
         runs.append(run_demo(seed, given.out / f"seed{seed}"))
+        runs.sort(key=lambda run: run["seed"])
         given.result.parent.mkdir(parents=True, exist_ok=True)
         given.result.write_text(json.dumps({"runs": runs}, indent=1) + "\n", encoding="utf-8")
     for run in runs:
