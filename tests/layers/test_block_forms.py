@@ -104,17 +104,29 @@ def test_float32_concatenation_does_not_cancel_far_from_zero():
 
 
 @pytest.mark.parametrize("affinity", AFFINITIES)
-def test_bfloat16_error_is_not_above_that_of_the_reference(affinity):
-    block = make_block(affinity, std=0.3)
-    x = torch.randn(2, 12, 4, 8, 8, dtype=torch.float64)
-    exact = step(block, "reference", x.bfloat16().double())
-    block = block.bfloat16()
-    fast, reference = (step(block, form, x.bfloat16()) for form in ("fast", "reference"))
-    for a, b, c in zip(fast, reference, exact, strict=True):
-        assert a.dtype == torch.bfloat16
-        assert (a.double() - c).norm() <= 1.5 * (
-            b.double() - c
-        ).norm() + 1e-2 * c.norm() + 1e-3 * exact[1].norm()
+def test_bfloat16_error_is_within_that_of_the_reference(affinity):
+    """Output, gradient of the input and of every weight, against float64 on the same numbers."""
+    ratios = []
+    for seed in range(8):
+        block = make_block(affinity, std=0.3).bfloat16()
+        torch.manual_seed(seed)
+        for parameter in block.parameters():
+            torch.nn.init.normal_(parameter, std=0.3)
+        x = torch.randn(2, 12, 4, 8, 8).bfloat16()
+        fast, reference = (step(block, form, x) for form in ("fast", "reference"))
+        exact = step(block.double(), "reference", x.double())
+        assert all(a.dtype == torch.bfloat16 for a in fast)
+        ratios.append(
+            [error(a, c) / error(b, c) for a, b, c in zip(fast, reference, exact, strict=True)]
+        )
+    # The same up to the chance of single roundings; φ's bias can not change a softmax: noise only.
+    for of_one_tensor, c in zip(zip(*ratios, strict=True), exact, strict=True):
+        if c.norm() > 1e-6:
+            assert sorted(of_one_tensor)[4] <= 1.2
+
+
+def error(found, exact):
+    return max((found.double() - exact).norm().item(), 1e-12)
 
 
 @pytest.mark.parametrize("affinity", AFFINITIES)

@@ -202,6 +202,9 @@ class NonLocalBlock(nn.Module):
             weights = self.affinity.weights
             y = blockwise_sum(weights, queries.compute(), keys.compute(), values)
             z = Projection(y, *linear)
+        elif fast and in_eager_cpu(x) and values.dtype in (torch.bfloat16, torch.float16):
+            y = self._float32_sum(queries.compute(), keys.compute(), values)
+            z = Projection(y, *linear)
         elif fast and out is not None:
             z = self.affinity.fast_block(queries, keys, values, Projection(rows, *out))
         else:
@@ -211,6 +214,11 @@ class NonLocalBlock(nn.Module):
         return (
             z if out is not None else Projection(to_rows(self.out(self._as_map(z, x))))
         ), residual
+
+    def _float32_sum(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
+        """The fast form in float32: half sums in another order round up to 6 times as much."""
+        with torch.autocast(values.device.type, enabled=False):
+            return self.affinity.fast(queries.float(), keys.float(), values.float()).to(values)
 
     def _joined(self, z: Projection, x: Tensor) -> Projection:
         """Groups of rows as one row per position of x again."""
