@@ -193,14 +193,14 @@ ODD_OUTCOMES = {
     "mp4parse__afconvert-aac-0.5s.mp4": "has no video stream",
     "mp4parse__bipbop_cbcs_video_init.mp4": "no frames",
     "mp4parse__minimal.mp4": 1,
-    "mp4parse__no_timescale.mp4": 182,
+    "mp4parse__no_timescale.mp4": 8,
     "torchcodec__av1_video.mkv": 125,
     "torchcodec__h264_10bits.mp4": 30,
     "torchcodec__h265_video.mp4": 10,
     "torchcodec__nasa_13013.mp4": 390,
     "torchcodec__var_fps_video.mp4": 300,
 }
-DAMAGED = {"decord__corrupted.mp4", "mp4parse__no_timescale.mp4"}
+DAMAGED = {"decord__corrupted.mp4": "damaged", "mp4parse__no_timescale.mp4": "decoding stops"}
 
 
 @needs_shared
@@ -215,7 +215,7 @@ def test_odd_files_have_a_defined_outcome(name: str) -> None:
     with open_video(path) as video:
         assert video.num_frames == outcome
         if name in DAMAGED:
-            with pytest.raises(VideoError, match="damaged"):
-                video.read(range(0, outcome, 7))
+            with pytest.raises(VideoError, match=DAMAGED[name]):
+                video.read(range(0, 50, 7))
             return
         assert_exact(video, sequential_decode(path), rounds=2)

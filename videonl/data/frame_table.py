@@ -34,6 +34,7 @@ class PacketInfo(NamedTuple):
     key: bool  # the container calls it a key frame
     entry: bool  # decoding may start here
     shown: bool  # not discarded by an edit list, not damaged, not a hidden frame
+    whole: bool  # not cut off; NAL units fill it exactly, and one of them is a slice
 
 
 @dataclass
@@ -56,6 +57,54 @@ class FrameTable:
     def place(self) -> dict[tuple[int | None, int | None], int]:
         """(pts, dts) -> position."""
         return {times: i for i, times in enumerate(zip(self.pts, self.dts, strict=True))}
+
+    @cached_property
+    def closed(self) -> bool:
+        """Whether every frame of a group is shown before all frames of the next one."""
+        rank = np.empty(len(self.pts), np.int64)
+        rank[np.argsort(np.array(self.pts, np.int64))] = np.arange(len(rank))
+        return bool((np.maximum.accumulate(rank)[self.entries] == self.entries).all())
+
+    @cached_property
+    def _doubtful(self) -> np.ndarray:
+        """One bool per position: packets whose place in the order of display nothing confirms.
+
+        An encoder gives packet ``i + delay`` the time of the ``i``-th frame shown as its time of
+        decoding. Where one wrong number of a header moved a frame to another place, that fails.
+        Matroska stores no times of decoding: nothing to compare, and no table to be damaged.
+        """
+        count = len(self.pts)
+        if None in self.dts:
+            return np.zeros(count, bool)
+        order = np.argsort(np.array(self.pts, np.int64))
+        shown, dts = np.array(self.pts, np.int64)[order], np.array(self.dts, np.int64)
+        delay = int(np.searchsorted(dts, shown[0]))
+        known = max(count - delay, 0)
+        doubtful = np.ones(count, bool)
+        doubtful[order[:known]] = dts[count - known :] != shown[:known]
+        steps = np.diff(shown)  # the last frames have no packet that tells: do the steps go on?
+        if known > 1:
+            doubtful[order[known:]] = ~np.isin(steps[known - 1 :], steps[: known - 1])
+        return doubtful if self.closed else np.full(count, doubtful.any())
+
+    def group_end(self, position: int) -> int:
+        """Last position of the group that holds ``position``."""
+        following = self.entries[self.entries > position]
+        return int(following[0]) - 1 if len(following) else len(self.pts) - 1
+
+    def proof(self, start: int, last: int) -> np.ndarray | None:
+        """What decoding the groups of ``start`` to ``last`` must show, where the times need it.
+
+        Returns:
+            None where the order of the frames is sure, else their times, increasing: only a
+            decoder that gives exactly these proves which frame is which.
+        """
+        end = self.group_end(last)
+        if not self._doubtful[start : end + 1].any():
+            return None
+        inside = (self.frame_packet >= start) & (self.frame_packet <= end)
+        expected: np.ndarray = self.frame_pts[inside & (self.frame_pts >= self.pts[start])]
+        return expected
 
     def __len__(self) -> int:
         return len(self.frame_pts)
@@ -80,7 +129,7 @@ def build_table(
     shown = [(p.pts, i) for i, p in enumerate(packets) if p.shown]
     if codec not in ONE_FRAME_CODECS or container_format not in TIMED_FORMATS or not shown:
         return None
-    if not packets[0].entry or any(p.pts is None for p in packets):
+    if not packets[0].entry or any(p.pts is None or not p.whole for p in packets):
         return None
     order = sorted(shown)  # type: ignore[type-var]
     pts = np.array([time for time, _ in order], np.int64)
@@ -92,7 +141,7 @@ def build_table(
     if any(b <= a for a, b in itertools.pairwise(dts)):
         return None
     entries = [i for i, p in enumerate(packets) if p.entry]
-    return FrameTable(
+    table = FrameTable(
         pts=[p.pts for p in packets if p.pts is not None],
         dts=[p.dts for p in packets],
         frame_packet=np.array([i for _, i in order], np.int64),
@@ -102,6 +151,9 @@ def build_table(
         hidden=len(packets) - len(shown),
         false_keys=sum(p.key and not p.entry for p in packets),
     )
+    if codec == "h264" and not table.closed:
+        return None  # nothing passes an IDR picture: the times are wrong
+    return table
 
 
 class PacketReader:
@@ -118,14 +170,19 @@ class PacketReader:
 
     def info(self, packet: Any) -> PacketInfo:
         """What the table needs to know of a packet."""
-        shown = not (packet.is_discard or packet.is_corrupt)
+        whole = not packet.is_corrupt
+        shown = whole and not packet.is_discard
         key = bool(packet.is_keyframe)
-        entry = key and not packet.is_corrupt
+        entry = key and whole
         if self.codec in ("vp8", "vp9"):
             shown = shown and self._is_shown(memoryview(packet))
-        elif entry and self.codec in ("h264", "hevc"):
-            entry = self._resets(memoryview(packet))
-        return PacketInfo(packet.pts, packet.dts, key, entry, shown)
+            return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole)
+        if self.codec not in ("h264", "hevc"):
+            return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole)
+        data = memoryview(packet)
+        slice_type, filled = self._first_slice(data)
+        entry = entry and self._resets(slice_type)
+        return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole and filled)
 
     def _is_shown(self, data: memoryview) -> bool:
         """Whether a VP8 or VP9 packet shows a frame (RFC 6386 section 9.1; VP9 section 6.2)."""
@@ -137,30 +194,44 @@ class PacketReader:
         shift = first >> 4 & 3 == 3  # profile 3 has a reserved bit before these
         return bool(first & (0x08 >> shift)) or bool(first & (0x02 >> shift))
 
-    def _resets(self, data: memoryview) -> bool:
-        """Whether the first slice is IDR (H.264 type 5) or IRAP (HEVC types 16 to 21)."""
-        for position in self._units(data):
-            head = data[position]
-            if self.codec == "h264":
-                if 1 <= head & 0x1F <= 5:
-                    return head & 0x1F == 5
-            elif head >> 1 & 0x3F < 32:
-                return 16 <= head >> 1 & 0x3F <= 21
-        return False
+    def _resets(self, slice_type: int | None) -> bool:
+        """Whether a slice is IDR (H.264 type 5) or IRAP (HEVC types 16 to 21)."""
+        if slice_type is None:
+            return False
+        return slice_type == 5 if self.codec == "h264" else 16 <= slice_type <= 21
 
-    def _units(self, data: memoryview) -> list[int]:
-        """Offsets of the NAL units' headers in a packet."""
-        if self.length_size:
-            offsets: list[int] = []
-            position = 0
-            while position + self.length_size < len(data) and len(offsets) < 64:
-                size = int.from_bytes(data[position : position + self.length_size], "big")
-                offsets.append(position + self.length_size)
-                position += self.length_size + size
-            return offsets
-        text = bytes(data[:65536])
-        offsets, found = [], text.find(b"\0\0\1")
-        while found >= 0 and found + 3 < len(text):
-            offsets.append(found + 3)
-            found = text.find(b"\0\0\1", found + 3)
-        return offsets
+    def _first_slice(self, data: memoryview) -> tuple[int | None, bool]:
+        """(type of the first slice, whether the NAL units fill the packet and one is a slice).
+
+        Units that do not end where the packet does are the mark of a wrong size or place.
+        """
+        if not self.length_size:
+            kinds = (self._slice_type(data[i]) for i in _start_codes(data))
+            found = next((kind for kind in kinds if kind is not None), None)
+            return found, found is not None
+        found, position = None, 0
+        while position + self.length_size < len(data):
+            size = int.from_bytes(data[position : position + self.length_size], "big")
+            position += self.length_size
+            if found is None:
+                found = self._slice_type(data[position])
+            if size == 0:
+                return found, False
+            position += size
+        return found, found is not None and position == len(data)
+
+    def _slice_type(self, head: int) -> int | None:
+        """The type of a NAL unit by its first byte; None where it is no slice."""
+        if self.codec == "h264":
+            return head & 0x1F if 1 <= head & 0x1F <= 5 else None
+        return head >> 1 & 0x3F if head >> 1 & 0x3F < 32 else None
+
+
+def _start_codes(data: memoryview) -> list[int]:
+    """Offsets of the NAL units' headers in a packet of Annex B."""
+    text = bytes(data[:65536])
+    offsets, found = [], text.find(b"\0\0\1")
+    while found >= 0 and found + 3 < len(text):
+        offsets.append(found + 3)
+        found = text.find(b"\0\0\1", found + 3)
+    return offsets

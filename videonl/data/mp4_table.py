@@ -5,6 +5,12 @@ frames of a prepared one. An ordinary file (one H.264 video track, no fragments,
 that takes back the delay of B-frames) tells the same in its ``moov`` box (ISO/IEC 14496-12, section
 8), which takes a fraction of a millisecond to read. Anything out of the ordinary gives None, and
 the packets are asked instead.
+
+A damaged header is believed only as far as something else confirms it: the samples of all tracks
+must fill the data (``mdat``) without a gap or an overlap, so that a wrong size or place shows; key
+frames must begin with an IDR slice; groups must follow each other in time. Where times of
+presentation and of decoding contradict each other, reading proves the order by decoding whole
+groups (``FrameTable.proof``).
 """
 
 import os
@@ -51,7 +57,7 @@ def mp4_table(path: Path) -> FrameTable | None:
 
 
 def _table(descriptor: int) -> FrameTable:
-    moov = _moov(descriptor)
+    moov, data = _moov(descriptor)
     if b"mvex" in {kind for kind, _ in _boxes(moov)}:
         raise _Odd
     (scale,) = struct.unpack_from(">I", _one(moov, b"mvhd"), 20 if _one(moov, b"mvhd")[0] else 12)
@@ -62,8 +68,7 @@ def _table(descriptor: int) -> FrameTable:
     tables = dict(_boxes(_path(media, b"minf", b"stbl")))
     length_size = _description(tables[b"stsd"])
     samples = _samples(tables)
-    if (samples.position + samples.size).max() > os.fstat(descriptor).st_size:
-        raise _Odd  # cut off
+    _check_filled(moov, data)
     shift = _edit(track, samples, ticks, scale)
     if not all(_resets(descriptor, samples, key, length_size) for key in samples.key):
         raise _Odd  # a key frame that is no IDR picture, or does not start with its slices
@@ -74,7 +79,7 @@ def _table(descriptor: int) -> FrameTable:
         raise _Odd
     if pts[order[0]] != pts[0]:
         raise _Odd
-    return FrameTable(
+    table = FrameTable(
         pts=pts.tolist(),
         dts=dts.tolist(),
         frame_packet=order,
@@ -82,6 +87,9 @@ def _table(descriptor: int) -> FrameTable:
         entries=samples.key,
         entry_pts=pts[samples.key],
     )
+    if not table.closed:
+        raise _Odd
+    return table
 
 
 def _boxes(data: memoryview) -> Iterator[tuple[bytes, memoryview]]:
@@ -108,9 +116,10 @@ def _path(data: memoryview, *kinds: bytes) -> memoryview:
     return data
 
 
-def _moov(descriptor: int) -> memoryview:
-    """The content of the only moov box of an MP4 file without fragments."""
+def _moov(descriptor: int) -> tuple[memoryview, tuple[int, int]]:
+    """The content of the only moov box, and (start, end) of that of the only mdat box."""
     position, length, found = 0, os.fstat(descriptor).st_size, None
+    data: tuple[int, int] | None = None
     for number in range(64):
         head = os.pread(descriptor, 16, position)
         if len(head) < 8:
@@ -118,7 +127,8 @@ def _moov(descriptor: int) -> memoryview:
         size, kind = struct.unpack_from(">I4s", head)
         if number == 0 and kind != b"ftyp":
             raise _Odd
-        if size == 1:
+        long = size == 1
+        if long:
             (size,) = struct.unpack_from(">Q", head, 8)
         elif size == 0:
             size = length - position
@@ -128,10 +138,14 @@ def _moov(descriptor: int) -> memoryview:
             if found is not None or size > LARGEST_HEADER:
                 raise _Odd
             found = memoryview(os.pread(descriptor, size, position))[8:]
+        elif kind == b"mdat":
+            if data is not None:
+                raise _Odd
+            data = position + (16 if long else 8), position + size
         position += size
-    if found is None or position != length:
+    if found is None or data is None or position != length:
         raise _Odd
-    return found
+    return found, data
 
 
 def _video_track(moov: memoryview) -> memoryview:
@@ -169,11 +183,19 @@ def _array(content: memoryview, columns: int) -> np.ndarray:
     return values.reshape(count, columns).astype(np.int64)
 
 
-def _samples(tables: dict[bytes, memoryview]) -> _Samples:
+def _sizes(tables: dict[bytes, memoryview]) -> np.ndarray:
+    """Bytes of every sample of a track."""
     size, count = struct.unpack_from(">II", tables[b"stsz"], 4)
-    if size or not 0 < count <= MOST_SAMPLES:
+    if not 0 < count <= MOST_SAMPLES:
         raise _Odd
-    sizes = np.frombuffer(tables[b"stsz"], ">u4", count, offset=12).astype(np.int64)
+    if size:
+        return np.full(count, size, np.int64)
+    return np.frombuffer(tables[b"stsz"], ">u4", count, offset=12).astype(np.int64)
+
+
+def _samples(tables: dict[bytes, memoryview]) -> _Samples:
+    sizes = _sizes(tables)
+    count = len(sizes)
     runs = _array(tables[b"stts"], 2)
     steps = _repeated(runs[:, 1], runs[:, 0], count)
     offsets = np.zeros(count, np.int64)
@@ -190,7 +212,10 @@ def _samples(tables: dict[bytes, memoryview]) -> _Samples:
         key = _array(tables[b"stss"], 1)[:, 0] - 1
     if not len(key) or (np.diff(key) <= 0).any() or key[-1] >= count:
         raise _Odd
-    return _Samples(dts, offsets, _positions(tables, sizes), sizes, key)
+    places, samples, _ = _chunks(tables, sizes)
+    before = np.cumsum(sizes) - sizes  # bytes before a sample, over all chunks
+    first = np.cumsum(samples) - samples  # first sample of a chunk
+    return _Samples(dts, offsets, before + np.repeat(places - before[first], samples), sizes, key)
 
 
 def _repeated(values: np.ndarray, times: np.ndarray, total: int) -> np.ndarray:
@@ -200,8 +225,10 @@ def _repeated(values: np.ndarray, times: np.ndarray, total: int) -> np.ndarray:
     return np.repeat(values, times)
 
 
-def _positions(tables: dict[bytes, memoryview], sizes: np.ndarray) -> np.ndarray:
-    """Where every sample begins in the file."""
+def _chunks(
+    tables: dict[bytes, memoryview], sizes: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(place in the file, number of samples, bytes) of every chunk of a track."""
     if b"stco" in tables:
         chunks = _array(tables[b"stco"], 1)[:, 0]
     else:
@@ -214,10 +241,22 @@ def _positions(tables: dict[bytes, memoryview], sizes: np.ndarray) -> np.ndarray
     per_chunk = _repeated(runs[:, 1], lengths, len(chunks))
     if per_chunk.sum() != len(sizes) or (per_chunk < 1).any():
         raise _Odd
-    before = np.cumsum(sizes) - sizes  # bytes before a sample, over all chunks
-    first = np.cumsum(per_chunk) - per_chunk  # first sample of a chunk
-    positions: np.ndarray = before + np.repeat(chunks - before[first], per_chunk)
-    return positions
+    lengths = np.add.reduceat(sizes, np.cumsum(per_chunk) - per_chunk)
+    return chunks, per_chunk, lengths
+
+
+def _check_filled(moov: memoryview, data: tuple[int, int]) -> None:
+    """The samples of all tracks lie end to end in the data: no size and no place is wrong."""
+    starts, ends = [], []
+    for kind, track in _boxes(moov):
+        if kind == b"trak":
+            tables = dict(_boxes(_path(track, b"mdia", b"minf", b"stbl")))
+            places, _, lengths = _chunks(tables, _sizes(tables))
+            starts.append(places)
+            ends.append(places + lengths)
+    begin, end = np.sort(np.concatenate(starts)), np.sort(np.concatenate(ends))
+    if (begin[0], end[-1]) != data or (begin[1:] != end[:-1]).any():
+        raise _Odd
 
 
 def _edit(track: memoryview, samples: _Samples, ticks: int, scale: int) -> int:

@@ -58,31 +58,42 @@ class PacketDecoder:
     ) -> None:
         missing = {int(self.table.frame_pts[i]): i for i in frames}
         last = int(self.table.frame_packet[frames].max())
+        wanted: set[int] | None = set(missing)
+        proof = self.table.proof(start, last)
+        if proof is not None:
+            last, wanted = self.table.group_end(last), None
         before: int | None = None
-        for frame in self._decoded(start, last, set(missing)):
+        count = 0
+        for frame in self._decoded(start, last, wanted):
             if frame.pts is None or (before is not None and frame.pts <= before):
                 raise TableError
+            if proof is not None and (count >= len(proof) or frame.pts != proof[count]):
+                raise TableError
+            if frame.is_corrupt and frame.pts not in missing:
+                raise TableError  # what leans on it is as in a full decode only after one
             before = frame.pts
+            count += 1
             index = missing.pop(frame.pts, None)
             if index is None:
                 continue
             if frame.is_corrupt:
                 raise VideoError(f"{self.source.path}: frame {index} is damaged")
             stack.put(place[frame.pts], frame)
-        if missing:
+        if missing or (proof is not None and count != len(proof)):
             raise TableError
 
-    def _decoded(self, start: int, last: int, wanted: set[int]) -> Iterator[Any]:
+    def _decoded(self, start: int, last: int, wanted: set[int] | None) -> Iterator[Any]:
         """Decode packets ``start`` to ``last``, then let the decoder hand out what it holds back.
 
-        Pictures that nobody asked for and no other picture leans on are not decoded.
+        Pictures that nobody asked for and no other picture leans on are not decoded, unless
+        ``wanted`` is None.
         """
         context = self.source.stream.codec_context
         packet = self._go_to(start)
         skipping = False
         try:
             while True:
-                unwanted = packet.pts not in wanted
+                unwanted = wanted is not None and packet.pts not in wanted
                 if unwanted is not skipping:
                     context.skip_frame = "NONREF" if unwanted else "DEFAULT"
                     skipping = unwanted
@@ -102,7 +113,10 @@ class PacketDecoder:
     def _next(self) -> Any:
         assert self._packets is not None
         packet = next(self._packets, None)
-        if packet is None:
+        place = self._position
+        if packet is None or place >= len(self.table.pts):
+            raise TableError
+        if (packet.pts, packet.dts) != (self.table.pts[place], self.table.dts[place]):
             raise TableError
         self._position += 1
         return packet
@@ -117,10 +131,7 @@ class PacketDecoder:
             self._packets = self._packets_from(start)
             self._position = start
         self.source.stream.codec_context.skip_frame = "DEFAULT"
-        packet = self._next()
-        if (packet.pts, packet.dts) != (self.table.pts[start], self.table.dts[start]):
-            raise TableError
-        return packet
+        return self._next()
 
     def _packets_from(self, start: int) -> Iterator[Any]:
         """Demux from the packet at decoding position ``start``, whatever the seek does."""
