@@ -5,7 +5,7 @@
     python benchmarks/throughput.py --name tiny_i3d --count 3 --rounds 1     # a quick try
 
 "Model only" classifies views that were decoded before; "end to end" is ``predict_many`` on the
-files, which decodes the next ones in threads meanwhile. Both run in turn, round after round, in one
+files, with its own choice of decoding threads. Both run in turn, round after round, in one
 process; the share is the median of the rounds' ratios. Start-up is measured in fresh processes.
 Without --videos the files are made and then prepared as ``videonl prepare`` does it.
 """
@@ -55,7 +55,8 @@ def write_network(folder: Path, name: str) -> Path:
 
     model = create_model(name)
     path = folder / f"{name}.safetensors"
-    save_checkpoint(LoadedModel(model, None, dict(model.preprocessing)), path)
+    names = [f"class {number}" for number in range(400)]
+    save_checkpoint(LoadedModel(model, names, dict(model.preprocessing)), path)
     return path
 
 
@@ -161,7 +162,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--views", type=parse_views, nargs="+", default=[(1, 1), (10, 1)], help="1x1 10x1")
     add("--rounds", type=positive, default=3)
     add("--threads", type=positive, default=2)
-    add("--workers", type=int, default=1, help="decoding threads (default: 1)")
+    add("--workers", type=int, help="decoding threads (default: the predictor's)")
     add("--device", default="cpu")
     add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
     add("--json", type=Path, default=RESULTS)

@@ -104,9 +104,9 @@ def test_result_is_the_same_whatever_the_batch_size(
     assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-6)
 
 
-@pytest.mark.parametrize("workers", [0, 1, 3])
+@pytest.mark.parametrize("workers", [None, 0, 1, 3])
 def test_order_of_files_and_workers_change_nothing(
-    predictor: Predictor, videos: list[Path], workers: int
+    predictor: Predictor, videos: list[Path], workers: int | None
 ) -> None:
     alone = {path: predictor.predict(path, views=(2, 1)) for path in map(str, videos)}
     found = list(predictor.predict_many(videos[::-1], views=(2, 1), workers=workers))

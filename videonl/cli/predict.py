@@ -106,9 +106,9 @@ def parser_of_predict() -> argparse.ArgumentParser:
     parser.add_argument(
         "--workers",
         type=int,
-        default=1,
         metavar="N",
-        help="files that are decoded ahead, in threads (default: 1)",
+        help="files that are decoded ahead, in threads (default: 0 on a CPU, which the network "
+        "keeps busy, else 1)",
     )
     parser.add_argument(
         "--max-views-per-forward",
@@ -135,7 +135,7 @@ def check_usage(arguments: argparse.Namespace) -> None:
         raise VideoNLError("a shard of the files needs --json FILE.jsonl, to be merged later")
     if arguments.shard and arguments.csv:
         raise VideoNLError("--csv is not written by shards; videonl merge --csv FILE writes it")
-    if arguments.workers < 0:
+    if arguments.workers is not None and arguments.workers < 0:
         raise VideoNLError(f"--workers must not be negative, got {arguments.workers}")
     for option, file in (("--json", arguments.json), ("--csv", arguments.csv)):
         if file and file != "-" and Path(file).is_dir():
@@ -253,7 +253,7 @@ def main(argv: Sequence[str]) -> int:
         predict_timeline.check(arguments, len(videos))
     videos, failures, about = part_of(videos, failures, arguments.shard)
     total = len(videos) + len(failures)
-    with decoding(arguments, keep=max(1, arguments.workers)) as open_video:
+    with decoding(arguments, keep=max(1, arguments.workers or 1)) as open_video:
         from videonl.inference.labels import read_labels
         from videonl.inference.predictor import Predictor
 

@@ -217,22 +217,23 @@ class Predictor:
         *,
         top_k: int = 5,
         views: tuple[int, int] = (10, 3),
-        workers: int = 1,
+        workers: int | None = None,
         on_views: Callable[[int], None] | None = None,
     ) -> Iterator[Prediction | Failure]:
-        """Classify files in their order; the next ones are decoded while the network computes.
+        """Classify files in their order; on a GPU the next are decoded while the network computes.
 
         Args:
             videos: the files.
             top_k: how many classes to return.
             views: (clips, crops).
-            workers: threads that decode ahead, one video each; 0: decode in the caller's thread.
+            workers: threads that decode ahead; by default 1, on a CPU 0: it holds the network up.
             on_views: called with the number of views just done.
 
         Yields:
             A prediction, or the failure of a file that can not be read.
         """
         checked_views(views)
+        workers = int(self.device.type != "cpu") if workers is None else workers
         with Ahead(lambda video: self.read(video, views=views), workers) as ahead:
             for video, outcome in ahead.map(videos):
                 path = os.fspath(video)
