@@ -1,5 +1,6 @@
 """Files of unusual make: the frames of a full decode, or one clear error."""
 
+import struct
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from av.stream import Disposition
 
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
+from videonl.data.encoding import Recipe, encode_file
 from videonl.data.video import open_video
 from videonl.errors import VideoError
 
@@ -151,6 +153,76 @@ def test_odd_target_sizes(size: tuple[int, int], rotation: int, tmp_path: Path) 
     turned = np.rot90(got, -rotation // 90)
     assert turned[:, -2:].mean() > 230
     assert turned[:, : turned.shape[1] // 2].mean() < 20
+
+
+def test_av1_is_sought_again_and_again(tmp_path: Path) -> None:
+    options = {"preset": "12", "g": "8"}
+    path = write_video(tmp_path / "a.mp4", 24, codec="libsvtav1", options=options)
+    truth = sequential_decode(path)
+    with open_video(path) as video:
+        for index in reversed(range(24)):
+            np.testing.assert_array_equal(video.read_array([index])[0], truth[index])
+        assert video.exact_by == "packets"
+
+
+MATRICES = {  # a, b, c, d of the header: a point (x, y) is shown at (ax + cy, bx + dy)
+    "mirrored": ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
+    "upside down in a mirror": ((1, 0, 0, -1), lambda picture: picture[::-1]),
+    "exchanged": ((0, 1, 1, 0), lambda picture: picture.swapaxes(0, 1)),
+    "exchanged and turned": ((0, -1, -1, 0), lambda picture: np.rot90(picture, 2).swapaxes(0, 1)),
+    "quarter": ((0, 1, -1, 0), lambda picture: np.rot90(picture, -1)),
+    "oblique": ((0.7, 0.7, -0.7, 0.7), lambda picture: picture),
+}
+
+
+@pytest.mark.parametrize("kind", MATRICES)
+def test_mirrored_and_turned_pictures_stand_upright(kind: str, tmp_path: Path) -> None:
+    """As FFmpeg's player shows them; decord, which knows quarter turns alone, refuses the rest."""
+    matrix, stand = MATRICES[kind]
+    path = write_video(tmp_path / "a.mp4", numbered_frames(12, 64, 96), options=GOP)
+    truth = sequential_decode(path)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 44
+    a, b, c, d = (round(value * 65536) for value in matrix)
+    data[place : place + 36] = struct.pack(">9i", a, b, 0, c, d, 0, 0, 0, 1 << 30)
+    path.write_bytes(data)
+    with open_video(path) as video:
+        np.testing.assert_array_equal(video.read_array([7])[0], stand(truth[7]))
+        assert min(video.read_array([7], short_side=32).shape[1:3]) == 32
+    if kind == "quarter":
+        open_video(path, decoder="decord").close()
+    else:
+        with pytest.raises(VideoError, match=r"mirrored|turned by 45"):
+            open_video(path, decoder="decord")
+    if kind != "oblique":
+        encode_file(path, tmp_path / "copy.mp4", Recipe(short_side=64, quality=5))
+        with open_video(tmp_path / "copy.mp4") as video:
+            picture = video.read_array([7])[0].astype(int)
+        assert np.abs(picture - stand(truth[7])).mean() < 6
+
+
+def test_decord_leaves_interlaced_frames_alone(tmp_path: Path) -> None:
+    """It takes the colours of an interlaced frame from other rows."""
+    path = write_video(
+        tmp_path / "a.mp4", 12, options={**GOP, "x264-params": "tff=1:interlaced=1:bframes=0"}
+    )
+    with pytest.raises(VideoError, match="interlaced"):
+        open_video(path, decoder="decord")
+
+
+@pytest.mark.parametrize("kind", ["apng", "webp_anim", "mjpeg"])
+def test_pictures_are_no_videos(kind: str, tmp_path: Path) -> None:
+    """Formats that are not read, whatever the file is called: the sentence names those that are."""
+    codec, pixels, container = {
+        "apng": ("apng", "rgb24", "apng"),
+        "webp_anim": ("libwebp_anim", "yuv420p", "webp"),
+        "mjpeg": ("mjpeg", "yuvj420p", "mjpeg"),
+    }[kind]
+    path = write_video(
+        tmp_path / "a.mp4", 4, codec=codec, pixel_format=pixels, container_format=container
+    )
+    with pytest.raises(VideoError, match="none of the formats read, such as MP4"):
+        open_video(path)
 
 
 @pytest.mark.parametrize("with_video", [False, True])

@@ -33,6 +33,8 @@ FORMATS = (
     "h264",
     "hevc",
 )
+# FFmpeg says of a format that it may not use "Invalid argument".
+_OTHER_FORMAT = "none of the formats read, such as MP4, Matroska, WebM, AVI, MPEG, FLV, WMV or GIF"
 _OPTIONS = {
     "protocol_whitelist": "file",
     "format_whitelist": ",".join(FORMATS),
@@ -117,7 +119,8 @@ def open_source(path: str | os.PathLike[str], *, threads: int = 1, quick: bool =
             metadata_errors="replace",
         )
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{path}: not a readable video file ({reason(error)})") from error
+        why = _OTHER_FORMAT if isinstance(error, av.ArgumentError) else reason(error)
+        raise VideoError(f"{path}: not a readable video file ({why})") from error
     try:
         stream, count = _choose(container, path)
         for other in container.streams:

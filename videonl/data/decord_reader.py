@@ -38,7 +38,7 @@ def decord_obstacle(
         return f"{source.video_streams} video streams"
     if context.pix_fmt not in PIXEL_FORMATS:
         return f"pixel format {context.pix_fmt}"
-    if min(context.width, context.height) < 16:
+    if min(context.width, context.height) < 32:
         return f"frames of {context.width}x{context.height}"
     if table.hidden:
         return "an edit list or damaged packets"

@@ -18,7 +18,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from videonl.data.container import open_source, reason
 from videonl.data.jobs import serve
-from videonl.data.pictures import upright
+from videonl.data.pictures import orientation, upright
 from videonl.errors import VideoError
 
 LOOK_EVERY = 50  # frames from one that is compared to the next
@@ -154,7 +154,7 @@ class _Scaler:
             factor = factor if self.recipe.enlarge else min(1.0, factor)
             self.size = (_even(frame.width * factor), _even(frame.height * factor))
         width, height = self.size
-        if frame.rotation % 360 == 0:
+        if orientation(frame) is None:
             return self.reformatter.reformat(
                 frame, width, height, "yuv420p", dst_color_range=ColorRange.MPEG
             )

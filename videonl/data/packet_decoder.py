@@ -58,7 +58,8 @@ class PacketDecoder:
     ) -> None:
         missing = {int(self.table.frame_pts[i]): i for i in frames}
         last = int(self.table.frame_packet[frames].max())
-        wanted: set[int] | None = set(missing)
+        # libdav1d heeds the wish to skip frames only when it starts, and then for ever.
+        wanted = set(missing) if self.source.codec != "av1" else None
         proof = self.table.proof(start, last)
         if proof is not None:
             last, wanted = self.table.group_end(last), None

@@ -1,5 +1,6 @@
 """From decoded frames to RGB arrays: scaling, colour, rotation, one size for a whole read."""
 
+import struct
 from typing import Any
 
 import av
@@ -22,6 +23,7 @@ class Pictures:
         self._reformatter = VideoReformatter()
         self._base: tuple[int, int] | None = None  # (height, width) before rotation
         self.rotation = 0  # of the last frame, counter-clockwise degrees
+        self.trait: str | None = None  # of the last frame: why only PyAV reads it exactly
 
     def scaled(self, height: int, width: int, short_side: int | None) -> tuple[int, int]:
         """(height, width) whose shorter side is ``short_side``.
@@ -62,6 +64,7 @@ class Pictures:
                 f"{self.name}: can not convert {frame.format.name} frames ({error})"
             ) from error
         self.rotation = frame.rotation
+        self.trait = _trait(frame)
         return upright(_view(rgb)[:, :width], frame)
 
     def rescaled(self, frames: np.ndarray, short_side: int | None) -> np.ndarray:
@@ -103,12 +106,42 @@ def _view(rgb: Any) -> np.ndarray:
     return rows[: rgb.height, : rgb.width * 3].reshape(rgb.height, rgb.width, 3)
 
 
+def orientation(frame: Any) -> tuple[bool, bool, bool] | None:
+    """(axes are exchanged, then columns are reversed, rows are reversed) to stand upright.
+
+    None where nothing is to be done. Angles that are no multiples of 90 degrees are ignored.
+    """
+    side = frame.side_data.get("DISPLAYMATRIX")
+    if side is None:
+        return None
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(side))  # a point (x, y): (ax + cy, bx + dy)
+    if b == c == 0:
+        found = False, a < 0, d < 0
+    elif a == d == 0:
+        found = True, c < 0, b < 0
+    else:
+        return None
+    return found if any(found) else None
+
+
+def _trait(frame: Any) -> str | None:
+    if frame.interlaced_frame:
+        return "interlaced frames"
+    if frame.rotation % 90:
+        return f"turned by {-frame.rotation} degrees"
+    place = orientation(frame)
+    return "a mirrored picture" if place is not None and sum(place) % 2 else None
+
+
 def upright(picture: np.ndarray, frame: Any) -> np.ndarray:
-    """Apply the rotation the file asks for, in steps of 90 degrees; other angles are ignored.
+    """Turn and mirror a picture (H, W, ...) as the file asks for.
 
     The result is a view.
     """
-    angle = frame.rotation  # counter-clockwise degrees
-    if angle % 360 == 0 or angle % 90:
+    place = orientation(frame)
+    if place is None:
         return picture
-    return np.rot90(picture, angle // 90 % 4)
+    exchanged, columns, rows = place
+    if exchanged:
+        picture = picture.swapaxes(0, 1)
+    return picture[:: -1 if rows else 1, :: -1 if columns else 1]

@@ -5,8 +5,8 @@
         seconds = video.times([0, 8, 16])
 
 Whatever the container says, :meth:`Video.read` returns exactly the frames asked for or raises one
-:class:`~videonl.errors.VideoError` with the reason. Rotation metadata is applied. Pixels are taken
-as square, as all published recipes do.
+:class:`~videonl.errors.VideoError` with the reason. Rotation and mirrors are applied.
+Pixels are taken as square, as all published recipes do.
 """
 
 import os
@@ -98,6 +98,7 @@ class Video:
         obstacle = decord_obstacle(
             self._source, self._table, rotation=self._pictures.rotation, width=width
         )
+        obstacle = obstacle or self._pictures.trait
         if obstacle:
             raise VideoError(
                 f"{self.path}: decord does not read this file exactly ({obstacle}); "
