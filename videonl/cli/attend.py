@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.values import parse_option, positive
+from videonl.cli.values import add_option_flag, positive
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -81,14 +81,7 @@ def parser_of_attend() -> argparse.ArgumentParser:
     add("--queries", type=positive, default=32, metavar="N", help="per video (default: 32)")
     add("--seed", type=int, default=0, help="of videos and queries (default: 0)")
     add("--json", metavar="FILE", help="write the numbers of --data there; - for standard output")
-    add(
-        "--option",
-        type=parse_option,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="what a published file does not say, such as preset=official_32x2; may be repeated",
-    )
+    add_option_flag(parser)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add_isolation(parser)
     return parser

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from videonl.cli.main import make_parser
-from videonl.cli.values import parse_option
+from videonl.cli.values import add_option_flag
 
 
 def main(argv: Sequence[str]) -> int:
@@ -15,14 +15,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("source", help="a checkpoint file, or a name from `videonl models`")
     parser.add_argument("target", help="the file to write; it ends with .safetensors")
-    parser.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        type=parse_option,
-        metavar="NAME=VALUE",
-        help="what the file does not say itself, such as preset=official_32x2 (repeatable)",
-    )
+    add_option_flag(parser)
     parser.add_argument("--labels", help="class names: one per line, or JSON")
     parser.add_argument("--num-classes", type=int, help="start a fresh classifier of this size")
     args = parser.parse_args(argv)

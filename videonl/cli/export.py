@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videonl.cli.main import make_parser
-from videonl.cli.values import parse_clip, parse_option
+from videonl.cli.values import add_option_flag, parse_clip
 from videonl.errors import VideoNLError
 
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -23,14 +23,7 @@ def main(argv: Sequence[str]) -> int:
     add("--out", metavar="FILE", help="default: the checkpoint's name with .onnx or .pt2, here")
     add("--clip", metavar="FRAMESxSIZE", type=parse_clip, help="default: what it was trained on")
     add("--labels", metavar="FILE", help="class names, one per line, for a checkpoint without")
-    add(
-        "--option",
-        type=parse_option,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="what a published file does not say, such as preset=official_32x2; may be repeated",
-    )
+    add_option_flag(parser)
     arguments = parser.parse_args(argv)
     clip = arguments.clip
     if clip and clip[2] != clip[3]:

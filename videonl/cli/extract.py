@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.values import parse_option, parse_shard, positive
+from videonl.cli.values import add_option_flag, parse_shard, positive
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.features import FeatureExtractor
@@ -47,14 +47,7 @@ def parser_of_extract() -> argparse.ArgumentParser:
     )
     add("--overwrite", action="store_true", help="extract again what is there already")
     add("--shard", type=parse_shard, metavar="RANK/SIZE", help="as for videonl predict")
-    add(
-        "--option",
-        type=parse_option,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="what a published file does not say; may be repeated",
-    )
+    add_option_flag(parser)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
     add("--quiet", action="store_true", help="print nothing but failures")

@@ -11,7 +11,7 @@ from videonl.cli import predict_timeline
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.predict_shard import open_shard, part_of, take_shard
-from videonl.cli.values import parse_option, parse_shard, parse_views, positive
+from videonl.cli.values import add_option_flag, parse_shard, parse_views, positive
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -83,14 +83,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
         metavar="FILE",
         help="read more paths from FILE, one per line; - for standard input",
     )
-    parser.add_argument(
-        "--option",
-        type=parse_option,
-        action="append",
-        default=[],
-        metavar="NAME=VALUE",
-        help="what a published file does not say, such as preset=official_32x2; may be repeated",
-    )
+    add_option_flag(parser)
     parser.add_argument(
         "--labels", metavar="FILE", help="class names, one per line, for a checkpoint without"
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from videonl.cli.main import make_parser
-from videonl.cli.values import parse_option, parse_views, positive
+from videonl.cli.values import add_option_flag, parse_views, positive
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:
@@ -57,10 +57,7 @@ def parser_of_serve() -> argparse.ArgumentParser:
         help="uploads at a time, waiting ones included; more are told to come back later",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    parser.add_argument(
-        "--option", type=parse_option, action="append", default=[], metavar="NAME=VALUE",
-        help="what a published file does not say; may be repeated",
-    )  # fmt: skip
+    add_option_flag(parser)
     parser.add_argument("--labels", metavar="FILE", help="class names, one per line")
     return parser
 

@@ -1,7 +1,7 @@
 """Values on the command line: clips, views and options of networks. No torch here."""
 
 import json
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -75,6 +75,18 @@ def parse_option(text: str) -> tuple[str, Any]:
         return name, json.loads(value)
     except json.JSONDecodeError:
         return name, value
+
+
+def add_option_flag(parser: ArgumentParser) -> None:
+    """``--option NAME=VALUE`` of the commands that read a published checkpoint."""
+    parser.add_argument(
+        "--option",
+        type=parse_option,
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what a published file does not say, such as preset=official_32x2; may be repeated",
+    )
 
 
 def numbers(text: str) -> list[int] | None:
