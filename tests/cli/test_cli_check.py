@@ -64,6 +64,17 @@ def test_check_reports_and_writes_the_skip_list(
     assert report(folder)["zero.mp4"]["status"] == "ok"
 
 
+def test_a_link_that_leads_nowhere_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "train" / "a"
+    write_video(folder / "good.mp4", 5)
+    (folder / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
+    for _ in range(2):
+        assert main([str(tmp_path)]) == 1
+        rows = report(tmp_path)
+        assert rows["gone.mp4"]["status"] == "unreadable"
+        assert rows["good.mp4"]["status"] == "ok"
+
+
 def test_out_folder_and_wrong_arguments(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,6 +9,8 @@ import numpy as np
 import pytest
 
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
+from videonl.data.dataset import VideoDataset
+from videonl.data.records import Record
 from videonl.data.video import open_video
 from videonl.errors import VideoError
 
@@ -188,6 +190,17 @@ def test_size_change_on_the_way(tmp_path: Path) -> None:
         assert video.num_frames == len(sequential_decode(path)) > 12
         frames = video.read([0, video.num_frames - 1])
     assert frames.shape == (2, 64, 64, 3)
+
+
+def test_times_beyond_all_measure(tmp_path: Path) -> None:
+    """Nobody counts ticks through the years that a damaged header claims."""
+    path = write_video(tmp_path / "a.mkv", 12, options={"bf": "0"}, times=[*range(11), 10**7])
+    records = [Record(str(path), 0)]
+    shape = {"frames": 4, "stride": 1, "short_side": 32, "crop": 32}
+    by_frame = VideoDataset(records, preprocessing={**shape, "fps": None})[0]
+    by_time = VideoDataset(records, preprocessing={**shape, "fps": 30.0})[0]
+    assert by_frame["video"].shape == (1, 4, 32, 32, 3)
+    assert "a.mkv: the times of its 12 frames reach to 4e+05 seconds" in by_time["error"]
 
 
 def test_arguments_are_checked(clip: Path) -> None:

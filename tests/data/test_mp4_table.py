@@ -146,6 +146,35 @@ def test_times_in_the_wrong_place(tmp_path: Path) -> None:
         np.testing.assert_array_equal(video.read_array([30])[0], truth[30])
 
 
+@pytest.mark.parametrize("edit", ["0", "1"])
+@pytest.mark.parametrize("change", ["name", "count"])
+def test_lost_offsets(change: str, edit: str, tmp_path: Path) -> None:
+    """Without its offsets a stream with B-frames looks like one that is shown as it is decoded."""
+    path = write_video(
+        tmp_path / "a.mp4",
+        40,
+        options={**GOP, "bf": "2", "b_strategy": "0"},
+        container_options={"use_editlist": edit},
+    )
+    whole = path.read_bytes()
+    place = whole.index(b"ctts")
+    data = bytearray(whole)
+    if change == "name":
+        data[place + 1] ^= 0x40
+    else:
+        data[place + 8 : place + 12] = bytes(4)
+    path.write_bytes(data)
+    assert mp4_table(path) is None
+    with closing(open_source(path)) as source:
+        decoder = SequentialDecoder(source, Pictures(str(path)))
+        truth = decoder.read(list(range(len(decoder))), None)
+    assert len(truth) >= 38
+    for index in range(0, 38, 3):
+        with open_video(path) as video:
+            np.testing.assert_array_equal(video.read_array([index])[0], truth[index], str(index))
+            assert video.num_frames == len(truth)
+
+
 def test_a_gap_in_the_data_is_no_ordinary_file(tmp_path: Path) -> None:
     """Nothing confirms the sizes: the packets are asked, which read the same frames."""
     path = write_video(tmp_path / "a.mp4", 40, options={**GOP, "bf": "2"})

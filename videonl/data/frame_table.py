@@ -92,15 +92,26 @@ class FrameTable:
         following = self.entries[self.entries > position]
         return int(following[0]) - 1 if len(following) else len(self.pts) - 1
 
-    def proof(self, start: int, last: int) -> np.ndarray | None:
+    @cached_property
+    def in_order(self) -> bool:
+        """Whether all packets are shown in the order in which they are decoded."""
+        return all(a < b for a, b in itertools.pairwise(self.pts))
+
+    def proof(self, start: int, last: int, *, delay: bool = False) -> np.ndarray | None:
         """What decoding the groups of ``start`` to ``last`` must show, where the times need it.
+
+        Args:
+            start: position of the first packet that is decoded.
+            last: position of the last one that is needed.
+            delay: the decoder holds frames back, so it may show them in another order: a table
+                without any such place has lost its offsets.
 
         Returns:
             None where the order of the frames is sure, else their times, increasing: only a
             decoder that gives exactly these proves which frame is which.
         """
         end = self.group_end(last)
-        if not self._doubtful[start : end + 1].any():
+        if not (delay and self.in_order) and not self._doubtful[start : end + 1].any():
             return None
         inside = (self.frame_packet >= start) & (self.frame_packet <= end)
         expected: np.ndarray = self.frame_pts[inside & (self.frame_pts >= self.pts[start])]

@@ -178,6 +178,12 @@ class Journal:
 
 
 def stamp(path: str | os.PathLike[str]) -> list[int]:
-    """[size in bytes, modification time in ns] of a file: changes when the file does."""
-    status = os.stat(path)
+    """[size in bytes, modification time in ns] of a file: changes when the file does.
+
+    A file that can not be asked (a link that leads nowhere) has [-1, -1].
+    """
+    try:
+        status = os.stat(path)
+    except OSError:
+        return [-1, -1]
     return [status.st_size, status.st_mtime_ns]

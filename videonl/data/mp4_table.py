@@ -25,6 +25,10 @@ from videonl.data.frame_table import FrameTable
 
 LARGEST_HEADER = 16 << 20  # bytes of a moov box: an hour of video needs about 2 MB
 MOST_SAMPLES = 1 << 20
+KNOWN_TABLES = {
+    *(b"stsd", b"stts", b"ctts", b"stss", b"stsc", b"stsz", b"stco", b"co64"),
+    *(b"sdtp", b"sgpd", b"sbgp", b"cslg", b"stps", b"subs"),  # tell nothing of this
+}
 _MOST_UNITS = 32  # NAL units looked at in a packet
 
 
@@ -66,6 +70,8 @@ def _table(descriptor: int) -> FrameTable:
     header = _one(media, b"mdhd")
     (ticks,) = struct.unpack_from(">I", header, 20 if header[0] else 12)
     tables = dict(_boxes(_path(media, b"minf", b"stbl")))
+    if not tables.keys() <= KNOWN_TABLES:
+        raise _Odd  # perhaps the damaged name of one that counts
     length_size = _description(tables[b"stsd"])
     samples = _samples(tables)
     _check_filled(moov, data)

@@ -60,7 +60,8 @@ class PacketDecoder:
         last = int(self.table.frame_packet[frames].max())
         # libdav1d heeds the wish to skip frames only when it starts, and then for ever.
         wanted = set(missing) if self.source.codec != "av1" else None
-        proof = self.table.proof(start, last)
+        delay = bool(self.source.stream.codec_context.has_b_frames)
+        proof = self.table.proof(start, last, delay=delay)
         if proof is not None:
             last, wanted = self.table.group_end(last), None
         before: int | None = None

@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # a decoding process (guarded_worker.py) does without torch's
 
 Decoder = Literal["auto", "pyav", "decord"]
 DECODERS = ("auto", "pyav", "decord")
+MOST_SECONDS = 48 * 3600.0  # a moment that sampling by time would still count to
 
 
 def open_video(
@@ -190,9 +191,21 @@ class Video:
         return (pts - pts[0]) * float(self._source.stream.time_base)
 
     def times(self, indices: Sequence[int] | None = None) -> np.ndarray:
-        """Seconds from the first frame to the frames ``indices`` (default: all), float64."""
+        """Seconds from the first frame to the frames ``indices`` (default: all), float64.
+
+        Raises:
+            VideoError: an index is outside the file; or times of all frames are asked for, and they
+                reach further than any recording (a damaged header).
+        """
         seconds = self._seconds()
-        return seconds if indices is None else seconds[self._checked(indices)]
+        if indices is not None:
+            return seconds[self._checked(indices)]
+        if seconds[-1] > MOST_SECONDS:
+            raise VideoError(
+                f"{self.path}: the times of its {len(seconds)} frames reach to {seconds[-1]:.3g} "
+                "seconds, so it can not be sampled by time; sample it by frame (no fps)"
+            )
+        return seconds
 
     def read(self, indices: Sequence[int], *, short_side: int | None = None) -> "torch.Tensor":
         """Decode frames.
