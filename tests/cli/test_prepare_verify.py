@@ -1,6 +1,7 @@
 """``videonl prepare``: what is written is compared with what went in; lists; enlarging."""
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -10,6 +11,7 @@ from tests.videos import numbered_frames, write_video
 from videonl.cli.prepare import main
 from videonl.data import encoding
 from videonl.data.encoding import Recipe, encode_file
+from videonl.data.mp4_table import mp4_table
 from videonl.data.video import open_video
 
 
@@ -82,3 +84,25 @@ def test_absolute_paths_in_lists_lead_to_the_target(
     assert main(arguments) == 0
     assert (target / "train.csv").read_text() == f'path,label\n"{target / "clips" / "a b.mp4"}",0\n'
     assert "lists copied: train.csv" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("late.mp4", {"times": range(100, 124), "options": {"bf": "0"}}),
+        ("stream.ts", {"codec": "mpeg2video"}),
+        ("pieces.mp4", {"container_options": {"movflags": "frag_keyframe+empty_moov"}}),
+        ("no_times.avi", {"options": {"bf": "2"}}),  # AVI stores no times, and H.264 needs them
+    ],
+)
+def test_copies_open_by_their_header_and_keep_the_times(
+    name: str, options: dict[str, Any], tmp_path: Path
+) -> None:
+    """Whatever the source: a copy starts at 0, so that nothing of it is demuxed to open it."""
+    source = write_video(tmp_path / name, 24, **options)
+    target = tmp_path / "copy.mp4"
+    assert not encode_file(source, target, Recipe(short_side=64)).error
+    assert mp4_table(target) is not None
+    with open_video(source) as old, open_video(target) as new:
+        assert old.num_frames == new.num_frames
+        np.testing.assert_allclose(new.times(), old.times(), atol=1e-3)

@@ -60,7 +60,10 @@ def encode_file(source: str | Path, target: str | Path, recipe: Recipe = Recipe(
     """
     temporary = Path(f"{target}.tmp")
     try:
-        proof = _encode(Path(source), temporary, recipe)
+        try:
+            proof = _encode(Path(source), temporary, recipe)
+        except _NoTimes:
+            proof = _encode(Path(source), temporary, recipe, nominal=True)
         _verify(temporary, proof, target)
         os.replace(temporary, target)
     except (VideoError, av.FFmpegError, OSError) as error:
@@ -84,11 +87,15 @@ class _Proof:
         self.seconds.append(float(picture.pts * picture.time_base))
 
 
-def _encode(source: Path, target: Path, recipe: Recipe) -> _Proof:
+class _NoTimes(Exception):
+    """Times are missing or do not increase: the nominal rate is all there is (as for a Video)."""
+
+
+def _encode(source: Path, target: Path, recipe: Recipe, *, nominal: bool = False) -> _Proof:
     reader = open_source(source)
     proof = _Proof()
-    last: int | None = None
-    base = reader.stream.time_base or Fraction(1, 90000)
+    times: list[int] = []
+    base = 1 / _rate(reader) if nominal else reader.stream.time_base or Fraction(1, 90000)
     try:
         with av.open(f"file:{target.absolute()}", "w", format="mp4") as writer:
             writer_stream: Any = None
@@ -98,14 +105,14 @@ def _encode(source: Path, target: Path, recipe: Recipe) -> _Proof:
                     raise VideoError(f"{source}: frame {len(proof.seconds)} is damaged")
                 picture = scaler(frame)
                 if writer_stream is None:
-                    writer_stream = _stream(writer, reader, picture, recipe)
-                # A time that is missing or does not increase: one nominal frame later.
-                time = frame.pts
-                if time is None or (last is not None and time <= last):
-                    time = 0 if last is None else last + _tick(reader.stream, base)
-                picture.pts, picture.time_base = time, base
+                    writer_stream = _stream(writer, reader, picture, recipe, base)
+                time = len(times) if nominal else frame.pts
+                if time is None or (times and time <= times[-1]):
+                    raise _NoTimes
+                times.append(time)
+                # From 0: a late start would take an edit list, which is slower to open.
+                picture.pts, picture.time_base = time - times[0], base
                 picture.pict_type = PictureType.NONE  # else x264 repeats the source's key frames
-                last = time
                 proof.add(picture)
                 writer.mux(writer_stream.encode(picture))
             if writer_stream is None:
@@ -116,18 +123,16 @@ def _encode(source: Path, target: Path, recipe: Recipe) -> _Proof:
     return proof
 
 
-def _tick(stream: Any, base: Fraction) -> int:
-    rate = stream.average_rate or stream.guessed_rate or 25
-    return max(1, round(1 / (rate * base)))
+def _rate(reader: Any) -> Fraction:
+    return Fraction(reader.stream.average_rate or reader.stream.guessed_rate or 25)
 
 
-def _stream(writer: Any, reader: Any, picture: Any, recipe: Recipe) -> Any:
-    rate = reader.stream.average_rate or reader.stream.guessed_rate or Fraction(25)
-    stream = writer.add_stream("libx264", rate=rate)
+def _stream(writer: Any, reader: Any, picture: Any, recipe: Recipe, base: Fraction) -> Any:
+    stream = writer.add_stream("libx264", rate=_rate(reader))
     stream.width, stream.height = picture.width, picture.height
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context
-    context.time_base = reader.stream.time_base or Fraction(1, 90000)
+    context.time_base = base
     context.colorspace, context.color_range = picture.colorspace, ColorRange.MPEG
     context.thread_count = 1
     group = recipe.key_frames
