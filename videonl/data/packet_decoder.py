@@ -83,6 +83,9 @@ class PacketDecoder:
             stack.put(place[frame.pts], frame)
         if missing or (proof is not None and count != len(proof)):
             raise TableError
+        late = bool(self.source.stream.codec_context.has_b_frames) and not delay
+        if late and self.table.in_order:  # only decoding told that frames are held back: once more
+            self._decode_group(start, frames, place, stack)
 
     def _decoded(self, start: int, last: int, wanted: set[int] | None) -> Iterator[Any]:
         """Decode packets ``start`` to ``last``, then let the decoder hand out what it holds back.
