@@ -31,7 +31,7 @@ def plain(conv: nn.Conv3d) -> nn.Conv3d:
 @pytest.mark.parametrize("stride", [(1, 1, 1), (1, 2, 2), (2, 1, 1)])
 @pytest.mark.parametrize("layout", [LAST, torch.contiguous_format])
 @pytest.mark.parametrize("learns", [True, False])
-@pytest.mark.parametrize("shape", [(1, 6, 4, 9, 8), (3, 6, 1, 5, 5)])
+@pytest.mark.parametrize("shape", [(1, 6, 4, 9, 8), (3, 6, 1, 5, 5), (2, 6, 5, 5, 4)])
 def test_every_form_is_the_convolution(
     kernel: tuple[int, int, int],
     stride: tuple[int, int, int],
@@ -56,6 +56,38 @@ def test_every_form_is_the_convolution(
     for ours, theirs in ((x, wide), *zip(conv.parameters(), other.parameters(), strict=True)):
         assert ours.grad is not None
         torch.testing.assert_close(ours.grad.double(), theirs.grad, atol=2e-4, rtol=1e-5)
+
+
+def test_gradients_of_the_taps_to_the_second_order_and_each_alone() -> None:
+    torch.manual_seed(0)
+    conv = ClipConv3d(2, 3, (3, 1, 1), padding=(1, 0, 0)).double()
+    x = torch.randn(2, 2, 4, 2, 2, dtype=torch.float64).to(memory_format=LAST)
+    inputs = (x.requires_grad_(), conv.weight, conv.bias)
+
+    def run(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        return torch.func.functional_call(conv, {"weight": weight, "bias": bias}, (x,))
+
+    assert torch.autograd.gradcheck(run, inputs)
+    assert torch.autograd.gradgradcheck(run, inputs)
+    together = torch.autograd.grad(conv(x).square().sum(), inputs)
+    for wanted, expected in zip(inputs, together, strict=True):
+        for each in inputs:
+            each.requires_grad_(each is wanted)
+        if wanted is not conv.bias:  # the form of the taps serves x and the weight
+            (found,) = torch.autograd.grad(conv(x).square().sum(), wanted)
+            torch.testing.assert_close(found, expected)
+
+
+def test_taps_under_autocast_are_half_precision() -> None:
+    torch.manual_seed(0)
+    conv = ClipConv3d(6, 10, (3, 1, 1), padding=(1, 0, 0))
+    x = torch.randn(1, 6, 4, 5, 5).to(memory_format=LAST).requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = conv(x)
+    assert y.dtype == torch.bfloat16
+    torch.testing.assert_close(y.float(), conv(x), atol=0.05, rtol=0.05)
+    y.float().sum().backward()
+    assert conv.weight.grad is not None
 
 
 def test_other_convolutions_stay_what_they_are() -> None:

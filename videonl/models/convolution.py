@@ -7,15 +7,20 @@ kernels of these networks are separable in a way that needs no 3-d convolution a
 - 1×1×1 is a matrix product over positions;
 - 1×k×k is a 2-d convolution whose batch are the frames;
 - t×1×1 is a 2-d convolution over (time, position), or, where a gradient is needed, one matrix
-  product for all taps and a sum of its shifted parts (its backward pass is matrix products too).
+  product per tap that adds to the frames it belongs to (its backward pass is made of such too).
 
 All of these are views of a clip in ``channels_last_3d``. The sums run in another order, so results
 differ by the rounding of float32 (about 1e-6 of the largest value).
 """
 
+from collections.abc import Iterator
+from itertools import product
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import Function
 
 
 class ClipConv3d(nn.Conv3d):
@@ -36,6 +41,8 @@ class ClipConv3d(nn.Conv3d):
             return by_frame(x, self.weight, self.bias, self.stride[1:], self.padding[1:])  # type: ignore[arg-type]
         if self.stride == (1, 1, 1) and space == [1, 1]:
             learns = torch.is_grad_enabled() and (x.requires_grad or self.weight.requires_grad)
+            if learns and torch.is_autocast_enabled("cpu"):
+                return super().forward(x)
             form = by_tap if learns else along_time
             return form(x, self.weight, self.bias)
         return super().forward(x)
@@ -82,15 +89,54 @@ def along_time(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def by_tap(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """t×1×1: the products of all taps at once, then the sum of those that meet in a frame."""
-    outputs, inputs, taps = weight.shape[:3]
-    matrix = weight.flatten(2).permute(2, 0, 1).reshape(taps * outputs, inputs)
-    y = F.linear(x.permute(0, 2, 3, 4, 1), matrix).unflatten(-1, (taps, outputs))
-    middle, frames = taps // 2, x.shape[2]
-    total = y[..., middle, :].clone() if bias is None else y[..., middle, :] + bias
-    for tap in range(taps):
+    """t×1×1 that learns: a matrix product per tap, added where it belongs; so is its gradient."""
+    rows = x.permute(0, 2, 3, 4, 1)  # (B, T, H, W, C), contiguous
+    matrices = weight.flatten(2).permute(2, 0, 1).contiguous()  # (t, C', C)
+    y = _TapSum.apply(rows.flatten(1, 3), matrices, bias, x.shape[2])
+    return y.unflatten(1, rows.shape[1:4]).permute(0, 4, 1, 2, 3)
+
+
+class _TapSum(Function):
+    """Σ_tap of the frames shifted by the tap times its matrix; nothing of the size t·N is made."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, rows: Tensor, matrices: Tensor, bias: Tensor | None, frames: int
+    ) -> Tensor:
+        """Rows (B, N, C) of ``frames`` frames, matrices (t, C', C) -> (B, N, C')."""
+        ctx.save_for_backward(rows, matrices)
+        ctx.frames = frames
+        middle = len(matrices) // 2
+        total = F.linear(rows, matrices[middle], bias)
+        for sample, tap, to, source in _shifts(rows, matrices, frames):
+            total[sample, to].addmm_(rows[sample, source], matrices[tap].t())
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        """The transposed products; differentiable itself."""
+        rows, matrices = ctx.saved_tensors
+        middle, grad = len(matrices) // 2, grad.contiguous()
+        grad_rows = grad_matrices = None
+        if ctx.needs_input_grad[0]:
+            grad_rows = grad @ matrices[middle]
+            for sample, tap, to, source in _shifts(rows, matrices, ctx.frames):
+                grad_rows[sample, source].addmm_(grad[sample, to], matrices[tap])
+        if ctx.needs_input_grad[1]:
+            each = [torch.zeros_like(matrices[0]) for _ in matrices]
+            each[middle] = grad.flatten(0, 1).t() @ rows.flatten(0, 1)
+            for sample, tap, to, source in _shifts(rows, matrices, ctx.frames):
+                each[tap].addmm_(grad[sample, to].t(), rows[sample, source])
+            grad_matrices = torch.stack(each)
+        return grad_rows, grad_matrices, grad.sum((0, 1)) if ctx.needs_input_grad[2] else None, None
+
+
+def _shifts(rows: Tensor, matrices: Tensor, frames: int) -> Iterator[tuple[int, int, slice, slice]]:
+    """(sample, tap, rows written to, rows read) for every tap but the middle one."""
+    middle, places = len(matrices) // 2, rows.shape[1] // frames
+    for sample, tap in product(range(len(rows)), range(len(matrices))):
         shift = tap - middle  # frame t of the result takes frame t + shift of this tap
         if shift != 0 and abs(shift) < frames:
-            first, last = max(0, -shift), frames - max(0, shift)
-            total[:, first:last] += y[:, first + shift : last + shift, ..., tap, :]
-    return total.permute(0, 4, 1, 2, 3)
+            first, last = max(0, -shift) * places, (frames - max(0, shift)) * places
+            there = slice(first + shift * places, last + shift * places)
+            yield sample, tap, slice(first, last), there
