@@ -85,6 +85,20 @@ def test_a_broken_file_is_named_and_the_others_count(folder, tmp_path, capsys):
     assert json.loads(said.out)["videos"] == 2
 
 
+def test_the_bar_counts_every_video(folder, monkeypatch):
+    broken = folder / "data/val/a/broken.mp4"
+    broken.write_bytes(b"no video")
+    seen = []
+    monkeypatch.setattr(
+        "videonl.inference.show.StepBar.report", lambda _, *given: seen.append(given)
+    )
+    try:
+        assert run(folder, "--data", str(folder / "data"), "--queries", "2") == 1
+    finally:
+        broken.unlink()
+    assert seen == [("videos", 1, 3), ("videos", 2, 3), ("videos", 3, 3)]
+
+
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [

@@ -1,5 +1,6 @@
 """``videonl serve`` as a process: signals, kill, a full queue, the browser."""
 
+import base64
 import os
 import signal
 import sys
@@ -129,6 +130,37 @@ def test_the_page_in_a_browser(folder: Path, tmp_path: Path) -> None:
         picture(browser, "error")
         errors = [m for m in browser.messages() if "422" not in m]
         assert not errors, errors
+
+
+DROP = """
+const bytes = Uint8Array.from(atob(arguments[0]), (c) => c.charCodeAt(0));
+const drag = new DataTransfer();
+for (const name of arguments[1]) drag.items.add(new File([bytes], name, {type: "video/mp4"}));
+const fire = (kind) => document.getElementById("drop").dispatchEvent(
+  new DragEvent(kind, {dataTransfer: drag, bubbles: true, cancelable: true}));
+const lit = () => document.getElementById("drop").classList.contains("over");
+fire("dragenter");
+const during = lit();
+const taken = !fire("dragover") && !fire("drop");
+return [during, lit(), taken];
+"""
+
+
+@pytest.mark.browser
+def test_a_video_dropped_on_the_page(folder: Path) -> None:
+    content = base64.b64encode((folder / "a clip.mp4").read_bytes()).decode()
+    with serving(folder / "model.safetensors", seconds=200.0) as server, open_browser() as browser:
+        browser._ask("POST", "/url", {"url": f"http://127.0.0.1:{server.port}/"})
+        # Two at once are refused, and nothing is sent; the drop never leaves the page.
+        assert browser.run(DROP, content, ["a.mp4", "b.mp4"]) == [True, False, True]
+        assert "One video at a time" in wait_for(browser, "error")
+        assert browser.run("return document.getElementById('working').hidden")
+        assert browser.run(DROP, content, ["dropped clip.mp4"]) == [True, False, True]
+        text = wait_for(browser, "result")
+        assert "dropped clip.mp4" in text
+        assert all(name in text for name in NAMES)
+        assert browser.run("return document.getElementById('error').hidden")
+        assert browser.messages() == []
 
 
 def send(browser, path: Path) -> None:

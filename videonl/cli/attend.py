@@ -185,17 +185,20 @@ def write_json(content: object, path: Path) -> None:
 def summarise(arguments: argparse.Namespace, predictor: "Predictor") -> int:
     """A data set: a table per block, and JSON."""
     from videonl.inference.attention_summary import summarise_attention, table
+    from videonl.inference.show import StepBar
 
-    summary = summarise_attention(
-        predictor,
-        arguments.data,
-        split=arguments.split,
-        block=arguments.block,
-        videos=arguments.videos,
-        queries=arguments.queries,
-        seed=arguments.seed,
-        crop=arguments.crop,
-    )
+    with StepBar() as bar:
+        summary = summarise_attention(
+            predictor,
+            arguments.data,
+            split=arguments.split,
+            block=arguments.block,
+            videos=arguments.videos,
+            queries=arguments.queries,
+            seed=arguments.seed,
+            crop=arguments.crop,
+            on_video=lambda done, total: bar.report("videos", done, total),
+        )
     if arguments.json == "-":
         print(json.dumps(summary.as_dict(), indent=1))
     else:

@@ -1,7 +1,7 @@
 """How far the blocks of a network look, over a data set: entropy and reach, per block."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 from typing import Any
@@ -72,6 +72,7 @@ def summarise_attention(
     queries: int = 32,
     seed: int = 0,
     crop: str = "centre",
+    on_video: Callable[[int, int], object] | None = None,
 ) -> Summary:
     """Entropy and reach of random queries in the middle clip of a data set's videos.
 
@@ -84,6 +85,7 @@ def summarise_attention(
         queries: positions per video and block, drawn with ``seed`` and the place in the split.
         seed: of both.
         crop: see ``attend``.
+        on_video: called with (videos done, videos in all), for a progress bar.
 
     Raises:
         DatasetError: no such data set or split, or none of its videos can be read.
@@ -98,11 +100,14 @@ def summarise_attention(
     paths = [record.path for record in records[split]]
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(paths))
     summary = Summary({}, {name: [] for name in names})
-    for number in sorted(order[:videos].tolist()):
+    chosen = sorted(order[:videos].tolist())
+    for done, number in enumerate(chosen, 1):
         try:
             _add(summary, predictor, paths[number], names, queries, (seed, number), crop)
         except (VideoError, OSError) as error:
             summary.failures.append((paths[number], short_reason(error, paths[number])))
+        if on_video:
+            on_video(done, len(chosen))
     if not summary.videos:
         raise DatasetError(f"{os.fspath(root)}: no video of {split} can be read")
     summary.about = {
