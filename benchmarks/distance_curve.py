@@ -136,6 +136,10 @@ def draw_panel(axes: Any, curve: dict[str, Any]) -> None:
             axes.axvline(field, color="0.45", linewidth=1, linestyle=":")
             text = f"← inside the receptive field of {names} ({field:.0f} px)  |  beyond →"
             axes.text(field, 103, text, fontsize=7, color="0.3", ha="center", va="bottom")
+    inside = [field for field in fields_of(curve) if field > edges[-1]]
+    if len(inside) == len(fields_of(curve)):
+        text = f"all inside every receptive field ({min(inside):.0f} px and more)"
+        axes.text(centres.mean(), 103, text, fontsize=7, color="0.3", ha="center", va="bottom")
     axes.axhline(curve["chance_percent"], color="0.7", linewidth=1)
     axes.text(edges[0] + 0.3, curve["chance_percent"] + 1, "chance", fontsize=7, color="0.5")
     axes.set(

@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -42,7 +43,15 @@ class Browser:
 
     def open(self, path: Path) -> None:
         """Load a local file."""
-        self._ask("POST", "/url", {"url": path.resolve().as_uri()})
+        self.visit(path.resolve().as_uri())
+
+    def visit(self, url: str) -> None:
+        """Load a page; keys go to it from then on."""
+        self._ask("POST", "/url", {"url": url})
+        until = time.monotonic() + 10
+        while not self.run("window.focus(); return document.hasFocus()"):
+            assert time.monotonic() < until, f"{url} did not take the focus"
+            time.sleep(0.05)
 
     def run(self, script: str, *arguments: object) -> Any:
         """The value that a JavaScript function body returns."""
@@ -53,9 +62,11 @@ class Browser:
         actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self._ask("POST", "/actions", {"actions": [{"type": "key", "id": "k", "actions": actions}]})
 
-    def resize(self, width: int, height: int) -> None:
-        """Make the window another size."""
-        self._ask("POST", "/window/rect", {"width": width, "height": height})
+    def become_a_phone(self) -> None:
+        """375 x 780 pixels with a finger; a window is never narrower than 500."""
+        size = {"width": 375, "height": 780, "deviceScaleFactor": 2, "mobile": True}
+        command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
+        self._ask("POST", "/goog/cdp/execute", command)
 
     def messages(self) -> list[str]:
         """Errors and warnings of the console since the last call."""

@@ -171,8 +171,8 @@ def test_page_in_a_real_browser(table: Comparison, tmp_path: Path) -> None:
         browser.press("\ue007")
         assert browser.run(ROWS) == sorted(names)
         # A phone: the page itself does not scroll sideways.
-        browser.resize(420, 900)
-        wide = "return document.documentElement.scrollWidth <= window.innerWidth + 1"
+        browser.become_a_phone()
+        wide = "return document.documentElement.scrollWidth <= 375"
         assert browser.run(wide)
         browser.screenshot(tmp_path / "page.png")
         assert (tmp_path / "page.png").stat().st_size > 10_000

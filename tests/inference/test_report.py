@@ -88,11 +88,9 @@ def test_key_frames_stand_in_and_it_fits_a_phone(
         assert browser.run(WIDE)
         assert browser.run(REQUESTS) == []
         assert browser.messages() == []
-        # A headless window is never narrower than 500 pixels: narrow the body to a phone's 375.
-        narrow = page.read_text().replace("max-width: 66rem", "width: 375px")
-        page.write_text(narrow)
-        browser.resize(500, 900)
+        browser.become_a_phone()
         browser.open(page)
+        assert browser.run("return innerWidth") == 375
         assert browser.run("return document.body.scrollWidth") <= 375
 
 

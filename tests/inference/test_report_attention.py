@@ -57,8 +57,7 @@ def test_the_picture_is_on_the_page_and_fits_a_phone(video: Path, tmp_path: Path
         requests = "return performance.getEntriesByType('resource').map(e => e.name)"
         assert [name for name in browser.run(requests) if not name.startswith("data:")] == []
         assert browser.messages() == []
-        page.write_text(page.read_text().replace("max-width: 66rem", "width: 375px"))
-        browser.resize(500, 900)
+        browser.become_a_phone()
         browser.open(page)
         assert browser.run("return document.body.scrollWidth") <= 375
         wide = "const w = document.querySelector('.wide'); "

@@ -112,7 +112,7 @@ def test_a_warning_where_others_can_reach_it() -> None:
 def test_the_page_in_a_browser(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_text("not a video")
     with serving(folder / "model.safetensors", seconds=200.0) as server, open_browser() as browser:
-        browser._ask("POST", "/url", {"url": f"http://127.0.0.1:{server.port}/"})
+        browser.visit(f"http://127.0.0.1:{server.port}/")
         browser.press("\ue004")  # tab
         assert browser.run("return document.activeElement.id") == "file"
         send(browser, folder / "a clip.mp4")
@@ -122,7 +122,8 @@ def test_the_page_in_a_browser(folder: Path, tmp_path: Path) -> None:
         assert "10 clips × 3 crops" in text
         assert browser.run("return document.activeElement.id") == "result-title"
         picture(browser, "desktop")
-        browser.resize(390, 780)
+        browser.become_a_phone()
+        assert browser.run("return innerWidth") == 375
         assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
         picture(browser, "phone")
         send(browser, tmp_path / "broken.mp4")
@@ -150,7 +151,7 @@ return [during, lit(), taken];
 def test_a_video_dropped_on_the_page(folder: Path) -> None:
     content = base64.b64encode((folder / "a clip.mp4").read_bytes()).decode()
     with serving(folder / "model.safetensors", seconds=200.0) as server, open_browser() as browser:
-        browser._ask("POST", "/url", {"url": f"http://127.0.0.1:{server.port}/"})
+        browser.visit(f"http://127.0.0.1:{server.port}/")
         # Two at once are refused, and nothing is sent; the drop never leaves the page.
         assert browser.run(DROP, content, ["a.mp4", "b.mp4"]) == [True, False, True]
         assert "One video at a time" in wait_for(browser, "error")
