@@ -11,6 +11,7 @@ from videonl import Predictor
 from videonl.errors import VideoNLError
 from videonl.inference import export as export_module
 from videonl.inference.export import export_model
+from videonl.layers import NonLocalBlock
 from videonl.models import create_model
 
 pytestmark = pytest.mark.timeout(900)  # the exporters are slow on a busy machine
@@ -92,6 +93,45 @@ def test_blocks_of_parts(tmp_path, block):
     assert made.difference <= 1e-5
     assert made.dynamic[0] == "batch"
     assert made.fixed_because or made.dynamic == ("batch", "frames")
+
+
+class OwnAnswerForFourFrames(torch.nn.Module):
+    """A network whose graph is another one for other numbers of frames."""
+
+    def __init__(self, net: torch.nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.net(x) if x.shape[2] == 4 else 2 * self.net(x)
+
+
+@pytest.mark.parametrize("format", ["onnx", "torch-export"])
+def test_frames_are_fixed_where_another_number_would_be_wrong(tmp_path, format):
+    predictor = small_predictor()
+    predictor.model = OwnAnswerForFourFrames(predictor.model).eval()
+    path = tmp_path / f"m{export_module.FORMATS[format]}"
+    made = export_model(predictor, path, format=format)
+    assert made.dynamic == ("batch",)
+    assert made.fixed_because
+    assert made.compared == ((1, 3, 4, 16, 16), (3, 3, 4, 16, 16))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "torch-export"])
+def test_the_papers_network_takes_any_number_of_frames(tmp_path, format):
+    """At a smaller width and size; its head slides a window over space."""
+    torch.manual_seed(0)
+    net = create_model("i3d_r50_nl5", num_classes=5, width=8).eval()
+    for module in net.modules():
+        if isinstance(module, NonLocalBlock) and module.norm is not None:
+            torch.nn.init.constant_(module.norm.weight, 0.5)
+    known = {**net.preprocessing, "crop": 64, "short_side": 64}
+    names = [f"class {k}" for k in range(5)]
+    predictor = Predictor(net, class_names=names, preprocessing=known, device="cpu")
+    made = export_model(predictor, tmp_path / f"m{export_module.FORMATS[format]}", format=format)
+    assert made.dynamic == ("batch", "frames"), made.fixed_because
+    assert len(made.forms) == 5
 
 
 def test_a_file_that_disagrees_is_not_left_behind(tmp_path, monkeypatch):

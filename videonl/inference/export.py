@@ -99,29 +99,18 @@ def export_model(
     known = predictor.preprocessing
     frames, size = clip or (int(known["frames"]), int(known["crop"]))
     net = copy.deepcopy(predictor.model).to("cpu").float().eval()
-    forms = set_forms(net, format)
-    program, because = trace(net, example_clip(known, 2, frames, size))
-    about = metadata(predictor, clip=(frames, size), dynamic=not because)
-    # The name ends as the format's do: torch.export.load asks for it.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{FORMATS[format]}")
-    try:
-        (write_onnx if format == "onnx" else write_program)(program, temporary, about)
-        run = run_onnx if format == "onnx" else run_program
-        shapes = [(1, frames), (3, frames)]
-        if not because:
-            shapes.append((2, 2 * frames if frames <= 16 else frames // 2))
-        clips = [example_clip(known, batch, count, size) for batch, count in shapes]
-        difference = compare(predictor.model, temporary, run, clips)
-        if not difference <= TOLERANCE:
-            raise VideoNLError(
-                f"{path}: not written: its logits differ from those of the network by "
-                f"{difference:.1e} of the largest (allowed: {TOLERANCE:.0e})"
-            )
-        os.replace(temporary, path)
-    except OSError as error:
-        raise VideoNLError(f"{path}: can not be written: {error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    forms, because = set_forms(net, format), ""
+    for dynamic in (True, False):
+        try:
+            made = write_checked(predictor, net, path, format, (frames, size), dynamic=dynamic)
+            break
+        except VideoNLError as error:
+            if not dynamic:
+                raise
+            because = " ".join(str(error).split())[:160]
+        except OSError as error:
+            raise VideoNLError(f"{path}: can not be written: {error}") from error
+    difference, compared = made
     return Exported(
         path=path,
         format=format,
@@ -129,9 +118,60 @@ def export_model(
         dynamic=("batch",) if because else ("batch", "frames"),
         fixed_because=because,
         difference=difference,
-        compared=tuple(tuple(clip.shape) for clip in clips),
+        compared=compared,
         forms=forms,
     )
+
+
+def write_checked(
+    predictor: Predictor,
+    net: nn.Module,
+    path: Path,
+    format: str,
+    clip: tuple[int, int],
+    *,
+    dynamic: bool,
+) -> tuple[float, tuple[tuple[int, ...], ...]]:
+    """Capture, write, run and compare; the file gets its name only if it agrees.
+
+    Args:
+        predictor: whose network is compared with.
+        net: the network in the forms to capture.
+        path: the file to write.
+        format: of :data:`FORMATS`.
+        clip: (frames, size).
+        dynamic: the number of frames is free, too; another one is compared as well.
+
+    Returns:
+        The largest difference, and the shapes of the clips that were compared.
+
+    Raises:
+        VideoNLError: it can not be captured, written or run, or disagrees.
+        OSError: the disk.
+    """
+    frames, size = clip
+    known = predictor.preprocessing
+    program = trace(net, example_clip(known, 2, frames, size), frames_too=dynamic)
+    about = metadata(predictor, clip=clip, dynamic=dynamic)
+    shapes = [(1, frames), (3, frames)]
+    if dynamic:
+        shapes.append((2, 2 * frames if frames <= 16 else frames // 2))
+    clips = [example_clip(known, batch, count, size) for batch, count in shapes]
+    # The name ends as the format's do: torch.export.load asks for it.
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{FORMATS[format]}")
+    try:
+        (write_onnx if format == "onnx" else write_program)(program, temporary, about)
+        run = run_onnx if format == "onnx" else run_program
+        difference = compare(predictor.model, temporary, run, clips)
+        if not difference <= TOLERANCE:
+            raise VideoNLError(
+                f"{path}: not written: its logits differ from those of the network by "
+                f"{difference:.1e} of the largest (allowed: {TOLERANCE:.0e})"
+            )
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return difference, tuple(tuple(each.shape) for each in clips)
 
 
 def require(*packages: str) -> None:
@@ -170,22 +210,20 @@ def example_clip(preprocessing: Mapping[str, Any], batch: int, frames: int, size
     return (clip - mean) / std
 
 
-def trace(net: nn.Module, clip: Tensor) -> tuple[torch.export.ExportedProgram, str]:
-    """The network as a graph, and why its number of frames is fixed ("" if it is not).
+def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.ExportedProgram:
+    """The network as a graph with a free batch and, if asked for, a free number of frames.
 
     Raises:
         VideoNLError: it can not be captured.
     """
-    batch, frames = torch.export.Dim.DYNAMIC, torch.export.Dim.DYNAMIC
-    because = ""
-    for sizes in ({0: batch, 2: frames}, {0: batch}):
-        try:
-            with torch.no_grad():
-                program = torch.export.export(net, (clip,), dynamic_shapes=(sizes,), strict=False)
-            return program, because
-        except Exception as error:  # torch.export raises whatever the network's operators do
-            because = " ".join(str(error).split())[:160] or type(error).__name__
-    raise VideoNLError(f"the network can not be exported: {because}")
+    free = torch.export.Dim.DYNAMIC
+    sizes = {0: free, 2: free} if frames_too else {0: free}
+    try:
+        with torch.no_grad():
+            return torch.export.export(net, (clip,), dynamic_shapes=(sizes,), strict=False)
+    except Exception as error:  # torch.export raises whatever the network's operators do
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise VideoNLError(f"the network can not be exported: {reason}") from error
 
 
 def compare(model: nn.Module, file: Path, run: Any, clips: list[Tensor]) -> float:

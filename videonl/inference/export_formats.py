@@ -26,10 +26,18 @@ def write_program(
 
 
 def run_program(path: Path, clips: list[Tensor]) -> list[Tensor]:
-    """Load a ``.pt2`` and run it on each batch of clips."""
-    module = torch.export.load(path).module()
-    with torch.no_grad():
-        return [module(clip) for clip in clips]
+    """Load a ``.pt2`` and run it on each batch of clips.
+
+    Raises:
+        VideoNLError: it refuses one of them, for instance because its sizes became fixed.
+    """
+    try:
+        module = torch.export.load(path).module()
+        with torch.no_grad():
+            return [module(clip) for clip in clips]
+    except (AssertionError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise VideoNLError(f"the exported program does not run: {reason}") from error
 
 
 def write_onnx(program: torch.export.ExportedProgram, path: Path, about: Mapping[str, str]) -> None:

@@ -32,9 +32,9 @@ class Head(nn.Module):
         if self.pool == "global":
             pooled = features.mean((2, 3, 4), keepdim=True)
         else:
-            times, *size = features.shape[2:]
-            window = [min(w, s) for w, s in zip(self.window, size, strict=True)]
-            pooled = F.avg_pool3d(features, (times, *window), stride=1)
+            window = [min(w, s) for w, s in zip(self.window, features.shape[3:], strict=True)]
+            # Time first, by itself: an exported graph may then get any number of frames.
+            pooled = F.avg_pool3d(features.mean(2, keepdim=True), (1, *window), stride=1)
         return self.projection(self.dropout(pooled.movedim(1, -1))).movedim(-1, 1)
 
     def forward(self, features: Tensor) -> Tensor:
