@@ -155,11 +155,11 @@ class NonLocalBlock(nn.Module):
             z = self._as_map(rows, x)
         if self.channel is not None:
             x = x + self.channel(x)
-        if self.norm is None:
-            return x + z
-        z = self.norm(z)
+        if self.norm is not None:
+            z = self.norm(z)
         # In place where autograd allows it: one map of memory less.
-        return z.add_(x) if type(self.norm) in _BATCH_NORMS and z.dtype == x.dtype else x + z
+        own = type(self.norm) in _BATCH_NORMS or not z.requires_grad
+        return z.add_(x) if own and z.dtype == x.dtype else x + z
 
     @torch.no_grad()
     def attention_row(self, x: Tensor, position: int | tuple[int, ...]) -> Tensor:

@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 from videonl.models.norms import Affine3d
 
-PAIRS = (("conv", "norm"), ("conv_a", "norm_a"), ("conv_b", "norm_b"), ("conv_c", "norm_c"))
+PAIRS = (
+    *(("conv", "norm"), ("conv_a", "norm_a"), ("conv_b", "norm_b"), ("conv_c", "norm_c")),
+    ("out", "norm"),  # W_z of a non-local block
+)
 HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
@@ -19,8 +22,8 @@ def fuse_for_inference(model: nn.Module, *, in_place: bool = False) -> nn.Module
     """A network in evaluation mode whose norms are folded into its convolutions.
 
     What is folded: in any submodule, a ``conv`` with the ``norm`` beside it (likewise ``conv_a``
-    and ``norm_a``, ``_b``, ``_c``), as the networks of ``ResNet3D`` name them. Everything else,
-    non-local blocks and other families included, stays as it is, and so does a pair on which
+    and ``norm_a``, ``_b``, ``_c``), as the networks of ``ResNet3D`` name them, and ``out`` with
+    ``norm`` in a non-local block. Everything else stays as it is, and so does a pair on which
     somebody hooked. The names of the modules stay; a folded norm is an ``nn.Identity``.
 
     Args:
