@@ -82,6 +82,7 @@ def test_pooling_by_slices_equals_torch_also_where_maxima_tie(kernel, layout):
     (pooled * weights).sum().backward()
     (expected * weights).sum().backward()
     torch.testing.assert_close(mine.grad, theirs.grad)
+    assert torch.equal(pool(x, kernel), expected)  # without a gradient no places are noted
 
 
 def test_pooling_of_nan_goes_where_torch_sends_it():
@@ -90,6 +91,7 @@ def test_pooling_of_nan_goes_where_torch_sends_it():
     pooled, places = pool_with_places(x, (1, 2, 2))
     expected, index = F.max_pool3d(x, (1, 2, 2), return_indices=True)
     torch.testing.assert_close(pooled, expected, equal_nan=True)
+    torch.testing.assert_close(pool(x, (1, 2, 2)), expected, equal_nan=True)
     total = torch.zeros_like(x)
     add_at_places(total, torch.ones_like(pooled), places, (1, 2, 2))
     assert torch.equal(total.flatten(2).nonzero()[:, 2].sort()[0], index.flatten().sort()[0])

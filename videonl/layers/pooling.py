@@ -27,7 +27,8 @@ _ENTRIES = 1 << 19
 def pool(x: Tensor, kernel: tuple[int, ...]) -> Tensor:
     """Max-pool (B, C, *spatial) with stride = kernel; odd ends are dropped, as published."""
     if in_eager_cpu(x) and math.prod(kernel) <= 256:
-        return _MaxPool.apply(x, kernel)
+        learns = torch.is_grad_enabled() and x.requires_grad
+        return _MaxPool.apply(x, kernel) if learns else _largest_of_windows(x, kernel)
     return _POOLS[x.dim() - 2](x, kernel)
 
 
@@ -41,10 +42,7 @@ def pool_with_places(x: Tensor, kernel: tuple[int, ...]) -> tuple[Tensor, Tensor
     Returns:
         (B, C, *pooled) and the same shape in uint8; the first of equal maxima counts.
     """
-    pooled = x
-    for d, size in enumerate(kernel):
-        if size > 1:
-            pooled = _largest(pooled, dim=2 + d, size=size)
+    pooled = _largest_of_windows(x, kernel)
     if not has_only_finite(pooled):
         return _literal(x, kernel)
     # The number of places before the first that equals the maximum.
@@ -79,6 +77,14 @@ def add_at_places(total: Tensor, gradient: Tensor, places: Tensor, kernel: tuple
         index = offsets.index_select(0, places[part].int().flatten()).view(-1, len(corner))
         index.add_(corner)
         maps[part].scatter_add_(1, index, gradient.flatten(0, 1)[part].flatten(1))
+
+
+def _largest_of_windows(x: Tensor, kernel: tuple[int, ...]) -> Tensor:
+    """The maxima, one dimension after the other; a NaN is the largest, as in torch's pooling."""
+    for d, size in enumerate(kernel):
+        if size > 1:
+            x = _largest(x, dim=2 + d, size=size)
+    return x
 
 
 def _largest(x: Tensor, *, dim: int, size: int) -> Tensor:
