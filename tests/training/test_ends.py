@@ -85,15 +85,39 @@ def test_vanished_data_end_with_a_sentence_and_lose_nothing(
 ) -> None:
     more = ["--data.num_workers", workers]
     hidden = tmp_path / "hidden"
+    data = write_small_data(tmp_path / "longer", train=8, val=1)
     with monkeypatch.context() as patch:
-        # An epoch has 4 steps; workers have read the first ones of an epoch before they are needed.
-        after_step(patch, 5, lambda: os.rename(data, hidden))
+        # An epoch has 8 steps; a worker has read the next 2 or 3 before they are needed.
+        after_step(patch, 9, lambda: os.rename(data, hidden))
         assert fit(data, tmp_path / "runs", *more) == 2
     last = last_of(tmp_path / "runs")
-    assert 6 <= last["global_step"] < 8
+    assert 10 <= last["global_step"] < 16
     text = sentence(capsys)
     assert f"the data folder {data} is gone" in text
     assert "go on with --resume" in text
+    hidden.rename(data)
+    assert fit(data, tmp_path / "runs", *more) == 0
+    assert fit(data, tmp_path / "whole", *more) == 0
+    assert same_weights(tmp_path / "runs", tmp_path / "whole")
+
+
+def test_data_that_vanish_before_a_validation_are_not_wrong_answers(
+    data: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    more = ["--data.num_workers", "0"]  # nothing is read ahead
+    hidden = tmp_path / "hidden"
+    start = VideoClassifier.on_validation_epoch_start
+
+    def vanish(self: VideoClassifier) -> None:
+        if self.global_step == 8 and data.is_dir():
+            data.rename(hidden)
+        start(self)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(VideoClassifier, "on_validation_epoch_start", vanish)
+        assert fit(data, tmp_path / "runs", *more) == 2
+    assert f"the data folder {data} is gone" in sentence(capsys)
+    assert last_of(tmp_path / "runs")["global_step"] == 4  # the validation belongs to its epoch
     hidden.rename(data)
     assert fit(data, tmp_path / "runs", *more) == 0
     assert fit(data, tmp_path / "whole", *more) == 0

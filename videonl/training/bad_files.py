@@ -3,10 +3,13 @@
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from videonl.errors import DatasetError
 
 SHOWN = 5
 Failure = tuple[str, str]  # path, reason
@@ -44,9 +47,12 @@ class BadFiles(Callback):
     def _start(self) -> None:
         self.missing = {}
 
-    def _note(self, batch: Any) -> None:
+    def _note(self, trainer: Trainer, batch: Any) -> None:
         for _, path, reason in batch.get("missing", ()):
             self.missing[path] = reason
+        root = getattr(getattr(trainer, "datamodule", None), "root", None)
+        if batch.get("missing") and root is not None and not Path(root).is_dir():
+            raise DatasetError(f"the data folder {root} is gone")  # not a bad video: none is left
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if torch.distributed.is_available() and torch.distributed.is_initialized():
@@ -70,8 +76,12 @@ class BadFiles(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Note what is missing."""
-        self._note(batch)
+        """Note what is missing.
+
+        Raises:
+            DatasetError: the folder of the data is gone.
+        """
+        self._note(trainer, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say so."""
