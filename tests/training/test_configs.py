@@ -1,14 +1,22 @@
 """Every YAML in configs/ is a whole experiment: short, and its network builds."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
+from tests.small_data import FLAGS, write_small_data
+from tests.training.test_multi_label import write_listed_data
+from videonl.cli.main import main
 from videonl.cli.settings import read_yaml
 from videonl.cli.train_settings import FINE_TUNING, read_settings
+from videonl.errors import VideoNLError
 from videonl.models import create_model
+from videonl.models.checkpoint import LoadedModel, save_checkpoint
+from videonl.training.clip_check import check_clip
+from videonl.training.metrics_file import read_metrics
 from videonl.training.recipe import make_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -53,6 +61,59 @@ def test_every_config_parses_builds_and_is_short(config: Path) -> None:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_command_in_the_first_lines_names_this_file(config: Path) -> None:
     assert f"configs/{config.name}" in config.read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_trains_an_epoch_and_is_tested(config: Path, tmp_path: Path) -> None:
+    """With its own recipe and graph; narrower, on small clips of four frames."""
+    several = config.stem == "charades"
+    data = (write_listed_data if several else write_small_data)(tmp_path / "data")
+    flags = ["--data.root", str(data), *FLAGS, "--data.jitter", "36x40"]
+    more = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--out", str(tmp_path)]
+    more += ["--model.options.width", "8"]
+    if "128x1" in config.stem:  # blocks in 4 groups of frames, after time was halved twice
+        flags += ["--data.frames", "32"]
+    if config.stem == "finetune":
+        model = settings_of(config)[0]["model"]
+        options = {**(model["options"] or {}), "width": 8}
+        net = create_model(model["name"], num_classes=7, **options)
+        start = tmp_path / "start.safetensors"
+        save_checkpoint(LoadedModel(net, None, dict(net.preprocessing)), start)
+        more += ["--model.pretrained", str(start)]
+    assert main(["train", "fit", "--config", str(config), *flags, *more]) == 0
+    (last,) = tmp_path.glob("*/*/last.ckpt")
+    rows = read_metrics(last.parent / "metrics.csv")
+    assert all(math.isfinite(row["train/loss"]) for row in rows if "train/loss" in row)
+    assert any("train/loss" in row or "train/epoch_loss" in row for row in rows)
+    split = ["--split", "val"]
+    assert main(["train", "test", "--checkpoint", str(last), *flags, *split]) == 0
+
+
+def test_clips_that_the_network_does_not_take_are_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_small_data(tmp_path / "data")
+    config = ROOT / "configs" / "kinetics400_i3d_r50_nl5_128x1.yaml"
+    flags = ["--data.root", str(data), *FLAGS, "--trainer.accelerator", "cpu"]
+    flags += ["--model.options.width", "8", "--out", str(tmp_path / "runs")]
+    assert main(["train", "fit", "--config", str(config), *flags]) == 2
+    errors = capsys.readouterr().err
+    assert "i3d_r50_nl5 does not take clips of 4 frames of 32×32 (--data.frames" in errors
+    assert "temporal_groups=4" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_network_that_looks_at_values_is_left_to_the_training() -> None:
+    class Looks(torch.nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return super().forward(x.flatten(1)) if x.sum().item() > 0 else x
+
+    check_clip(Looks(3, 2).train(), "own", frames=1, size=1)
+    with pytest.raises(VideoNLError, match="own does not take clips of 1 frames of 2×2"):
+        check_clip(
+            torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 2)), "own", frames=1, size=2
+        )
 
 
 def test_pretrained_alone_trains_as_the_finetune_config_says() -> None:

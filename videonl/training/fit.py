@@ -12,6 +12,7 @@ from videonl.training.bad_files import BadFiles
 from videonl.training.census_file import write_census
 from videonl.training.checkpoints import Checkpoints
 from videonl.training.classifier import VideoClassifier
+from videonl.training.clip_check import check_clip
 from videonl.training.ema import MovingAverage
 from videonl.training.facts import print_facts
 from videonl.training.metrics_file import MetricsFile
@@ -76,11 +77,15 @@ def fit(
         trainer_options: of ``make_trainer``.
 
     Raises:
+        VideoNLError: the network does not take clips of this size.
         CheckpointError: ``resume`` is missing, unsafe, or of another network or data set.
         TrainingDiverged: the loss became NaN or infinite.
         TrainingStopped: by Ctrl-C or SIGTERM; ``last.ckpt`` is saved.
     """
-    options = dict(trainer_options or {})
+    options, shape = dict(trainer_options or {}), classifier.preprocessing
+    check_clip(
+        classifier.net, classifier.hparams["name"], frames=shape["frames"], size=shape["crop"]
+    )
     resumed = check_resumable(resume, dict(classifier.hparams)) if resume else None
     checkpoints = Checkpoints(
         run_dir,
