@@ -92,14 +92,15 @@ def test_out_folder_and_wrong_arguments(
 
 WORKER = """
 import os, sys, time
-from videonl.data.jobs import serve
-def work(job):
-    if job["do"] == "hang": time.sleep(60)
-    if job["do"] == "die": os._exit(3)
-    if job["do"] == "eat": x = bytearray(3 << 30)
+from videonl.data import guarded_worker as worker
+def odd(job):
+    if job["path"] == "hang": time.sleep(60)
+    if job["path"] == "die": os._exit(3)
+    if job["path"] == "eat": x = bytearray(3 << 30)
     print("noise on stdout")
-    return {"pid": os.getpid(), "did": job["do"]}
-serve(work, sys.argv[1:])
+    return {"pid": os.getpid()}
+worker._whole_file = odd
+worker.main(sys.argv[1:])
 """
 
 
@@ -108,16 +109,25 @@ def test_jobs_survive_hanging_dying_and_greedy_workers(
 ) -> None:
     (tmp_path / "odd_worker.py").write_text(WORKER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    jobs = [{"do": what} for what in ("well", "hang", "well", "die", "eat", "well")]
-    answers = list(run_jobs("odd_worker", jobs, workers=2, timeout=2, memory_mb=2000))
+    monkeypatch.setattr("videonl.data.guarded_process.MODULE", "odd_worker")
+    jobs = [{"path": what} for what in ("well", "hang", "well", "die", "eat", "well")]
+    answers = list(run_jobs("inspect", jobs, workers=2, timeout=2, memory_mb=2000))
     assert len(answers) == 6
-    outcome = [(job["do"], answer.get("failed", "fine")) for job, answer in answers]
+    outcome = [(job["path"], answer.get("failed", "fine")) for job, answer in answers]
     assert sorted(outcome) == [
         ("die", "crash"),
         ("eat", "memory"),
         ("hang", "timeout"),
         *[("well", "fine")] * 3,
     ]
+
+
+def test_a_worker_that_does_not_start_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("videonl.data.guarded_process.MODULE", "videonl.nowhere")
+    assert videonl(["check", str(folder)]) == 2
+    assert "the decoding process does not start" in capsys.readouterr().err
 
 
 def test_journal_ignores_damage_and_changes(tmp_path: Path) -> None:

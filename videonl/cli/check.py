@@ -81,7 +81,7 @@ def check(paths: Sequence[str], options: Any, out: Path) -> dict[str, dict[str, 
     if findings:
         print(f"{len(findings)} of {len(paths)} files were checked before (--again forgets that)")
     running = run_jobs(
-        "videonl.data.inspection",
+        "inspect",
         jobs,
         workers=min(options.workers or os.cpu_count() or 1, max(1, len(jobs))),
         timeout=options.timeout,

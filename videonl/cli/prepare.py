@@ -118,7 +118,7 @@ def encode(targets: dict[str, str], options: Any, out: Path) -> dict[str, dict[s
     if results:
         print(f"{len(results)} of {len(targets)} files were prepared before")
     running = run_jobs(
-        "videonl.data.encoding",
+        "encode",
         jobs,
         workers=min(options.workers or os.cpu_count() or 1, max(1, len(jobs))),
         timeout=options.timeout,

@@ -1,12 +1,11 @@
-"""Re-encode one video for fast random access; as a module, the worker of ``videonl prepare``.
+"""Re-encode one video for fast random access, as ``videonl prepare`` does.
 
 Dense key frames and no B-frames: a clip starts at a key frame near it and nothing is decoded twice;
 the fast-decode tuning leaves out what is slow to decode (CABAC, the loop filter).
 """
 
 import os
-import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,6 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from videonl.data.container import open_source, reason
-from videonl.data.jobs import serve
 from videonl.data.pictures import orientation, upright
 from videonl.errors import VideoError
 
@@ -206,12 +204,3 @@ def _verify(written: Path, proof: _Proof, target: str | Path) -> None:
     shift = np.subtract(seconds, seconds[0]) - np.subtract(proof.seconds, proof.seconds[0])
     if np.abs(shift).max() > 1e-3:
         raise VideoError(f"{target}: its frames are shown at other times than those of the source")
-
-
-def _work(job: dict[str, Any]) -> dict[str, Any]:
-    Path(job["target"]).parent.mkdir(parents=True, exist_ok=True)
-    return asdict(encode_file(job["path"], job["target"], Recipe(**job["recipe"])))
-
-
-if __name__ == "__main__":
-    serve(_work, sys.argv[1:])
