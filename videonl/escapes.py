@@ -5,6 +5,7 @@ One function per format; HTML is the matter of jinja2's autoescape in ``videonl/
 
 import logging
 import re
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
@@ -88,19 +89,24 @@ def _family_with(char: str, families: tuple[str, ...]) -> str | None:
     default = [findfont(FontProperties(family=list(families), weight=w)) for w in weights]
     if all(ord(char) in _letters(path) for path in default):
         return ""
-    upright = [font for font in fontManager.ttflist if font.style == font.variant == "normal"]
+    if unicodedata.category(char) == "Co":  # every font has signs of its own there
+        return None
+    files_of: dict[str, list[str]] = {}
+    for font in fontManager.ttflist:
+        # The last resort has a box for every letter there is.
+        if font.style == font.variant == "normal" and not font.name.startswith("Last Resort"):
+            files_of.setdefault(font.name, []).append(font.fname)
     return next(
         (
-            font.name
-            for font in sorted(upright, key=lambda font: (font.name, font.fname))
-            # That font has a box for every letter there is.
-            if not font.name.startswith("Last Resort") and ord(char) in _letters(font.fname)
+            name
+            for name, paths in sorted(files_of.items())
+            if all(ord(char) in _letters(path) for path in paths)
         ),
         None,
     )
 
 
-@lru_cache(maxsize=None)
+@cache
 def _letters(path: str) -> frozenset[int]:
     """The code points that a font file has."""
     from matplotlib.font_manager import get_font

@@ -24,7 +24,6 @@ LABEL_SIZE = 8  # points
 PLAIN, NON_LOCAL = "#4477aa", "#cc3311"  # told apart with any colour vision, and by the marker
 SOFT = "#777777"
 DEEPEST = 4  # spans of the points that the axis goes down at most to show the constant answer
-SVG_TEXTS = {"svg.fonttype": "none", "svg.hashsalt": "videonl"}  # texts stay texts; stable ids
 NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 
 
@@ -175,7 +174,7 @@ def _set_result_axis(axes: "Axes", chart: Chart) -> None:
             bottom, top = min(bottom, chart.constant), max(top, chart.constant)
         else:
             text += ", below this axis"
-        axes.axhline(chart.constant, color=SOFT, linestyle="--", linewidth=1, label=text, zorder=1)
+        axes.axhline(chart.constant, color=SOFT, linestyle="--", linewidth=1, label=text, zorder=2)
     margin = 0.18 * (top - bottom) or 0.2 * top or 1
     highest = min(105, top + margin) if chart.accuracy else top + margin
     axes.set_ylim(max(0, bottom - margin), highest)
@@ -186,8 +185,8 @@ def _set_result_axis(axes: "Axes", chart: Chart) -> None:
 
 def _draw_points(axes: "Axes", chart: Chart) -> None:
     """Markers with their bars, and the legend where there is something to tell."""
-    kinds = ((False, "o", PLAIN, "without"), (True, "D", NON_LOCAL, "with non-local blocks"))
-    for non_local, marker, colour, label in kinds:
+    kinds = ((False, "o", PLAIN, "without"), (True, "D", NON_LOCAL, "with"))
+    for non_local, marker, colour, word in kinds:
         for rank, point in enumerate(p for p in chart.points if p.non_local is non_local):
             drawn = axes.errorbar(
                 [point.x],
@@ -198,13 +197,14 @@ def _draw_points(axes: "Axes", chart: Chart) -> None:
                 ecolor="#bbbbbb",
                 capsize=3,
                 markersize=7,
-                label=None if rank else label,
+                label=None if rank else f"{word} non-local blocks",
                 zorder=3,
             )
             drawn.lines[0].set_gid(f"point-{point.number}")
     if chart.constant is not None or any(p.non_local for p in chart.points):
-        place = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.13)}
-        axes.legend(**place, ncols=3, frameon=False, fontsize=9)
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False, fontsize=9
+        )
 
 
 def _place_labels(figure: "Figure", axes: "Axes", points: list[Point], names: list[str]) -> None:
@@ -276,7 +276,7 @@ def chart_svg(comparison: Comparison) -> Markup:
     for text in figure.axes[0].texts:
         text.set_path_effects([])  # they would turn letters into outlines; the page's style strokes
     file = io.BytesIO()
-    with rc_context(SVG_TEXTS):
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "videonl"}):  # texts; stable ids
         figure.savefig(file, format="svg", metadata=NO_METADATA)
     root = ElementTree.fromstring(file.getvalue())
     for element in root.iter():  # inside HTML the names stand without their XML namespaces
