@@ -120,6 +120,15 @@ def test_labels_of_the_chart_are_apart() -> None:
 
 
 ROWS = "return [...document.querySelectorAll('#table tbody tr')].map(r => r.cells[0].textContent)"
+ENTER = """
+const name = document.querySelectorAll("#table tbody tr")[2].dataset.row;
+document.querySelector(`${arguments[0]}[data-row="${name}"]`)
+  .dispatchEvent(new PointerEvent("pointerenter"));
+"""
+LIT = """
+return [...document.querySelectorAll(".lit")].map(node => node.localName + " " +
+  (node.cells ? node.cells[0].textContent : node.querySelector("title").textContent.split(":")[0]));
+"""
 FOCUS = """
 const buttons = [...document.querySelectorAll("#table th button")];
 buttons.find(button => button.textContent === arguments[0]).focus();
@@ -152,6 +161,12 @@ def test_page_in_a_real_browser(table: Comparison, tmp_path: Path) -> None:
         assert browser.run("return document.querySelectorAll('#chart .point').length") == 10
         assert browser.run("return document.querySelectorAll('table.matrix').length") == 10
         assert browser.run("return performance.getEntriesByType('resource').length") == 0
+        # The mouse on a row lights its point, and on a point its row.
+        for kind in ("#table tbody tr", "#chart .point"):
+            browser.run(ENTER, kind)
+            assert browser.run(LIT) == [f"tr {names[2]}", f"g {names[2]}"]
+            browser.run(ENTER.replace("enter", "leave"), kind)
+            assert browser.run(LIT) == []
         # Sorting by the keyboard alone: upwards, then downwards.
         by_cost = sorted(names, key=lambda name: NETWORKS[name][0])
         browser.run(FOCUS, "GFLOPs/view")
