@@ -151,11 +151,10 @@ def one(
         draw(found[0], found[1], Path(arguments.plot))
     if arguments.report:
         from videonl.inference.output import write_atomically
-        from videonl.inference.report import page_html
-        from videonl.inference.report_attention import attention_section
+        from videonl.reports import attention_section, video_page
 
         prediction = predictor.predict(video, top_k=arguments.top_k, views=arguments.views)
-        page = page_html(
+        page = video_page(
             prediction,
             found,
             opened_by=predictor.open_video,

@@ -22,9 +22,9 @@ from videonl.errors import VideoError, VideoNLError
 from videonl.inference.predictor import Predictor, short_reason
 from videonl.inference.server_guard import SiteGuard
 from videonl.inference.server_jobs import DECODERS, Desk, StoppedError
-from videonl.inference.server_page import page, page_policy
 from videonl.inference.server_spool import Spool, SpoolFile
 from videonl.inference.server_uploads import UploadError, receive_upload
+from videonl.reports.server import server_page, server_policy
 
 LINGER_SECONDS = 3.0
 LINGER_BYTES = 64 << 20
@@ -74,7 +74,7 @@ class Service:
     async def home(self, _request: Request) -> Response:
         """The page."""
         return HTMLResponse(
-            page(self.predictor, limit=self.limits.upload_bytes, views=self.limits.views)
+            server_page(self.predictor, limit=self.limits.upload_bytes, views=self.limits.views)
         )
 
     async def health(self, _request: Request) -> Response:
@@ -225,7 +225,7 @@ def make_app(
             Route("/model", service.model),
             Route("/predict", service.predict, methods=["POST"]),
         ],
-        middleware=[Middleware(SiteGuard, hosts=hosts, page_policy=page_policy())],
+        middleware=[Middleware(SiteGuard, hosts=hosts, page_policy=server_policy())],
         lifespan=lifespan,
     )
     app.state.service = service

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videonl._version import __version__
+from videonl.escapes import figure_text
 from videonl.inference.output import write_atomically
 from videonl.inference.prediction import Failure
 from videonl.inference.timeline import Timeline
@@ -102,25 +103,22 @@ def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    title = Path(timeline.path).name
     order = (-timeline.probabilities.max(axis=0)).argsort(kind="stable")[:classes]
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    edges = edges_of([(window.start, window.end) for window in timeline.windows])
     colours = {timeline.class_names[k]: f"C{number}" for number, k in enumerate(order)}
-    for k in order:
-        name = timeline.class_names[k]
-        # A dollar sign would start mathematics, an underscore at the front hides the entry.
-        label = "\u200b" + name.replace("$", r"\$")
-        upper.stairs(timeline.probabilities[:, k], edges, color=colours[name], label=label)
-    upper.set(ylim=(0, 1.02), ylabel="probability", title=_plain(Path(timeline.path).name))
-    upper.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    for segment in segments:
-        colour = colours.get(segment.name, "0.6")
-        lower.axvspan(segment.start, segment.end, color=colour, alpha=0.85, linewidth=0)
-    lower.set(yticks=[], xlabel="seconds", xlim=(0, timeline.duration), ylabel="segments")
-    figure.savefig(path, format="png", dpi=120)
-
-
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")
+    edges = edges_of([(window.start, window.end) for window in timeline.windows])
+    with figure_text([title, *colours]) as drawable:
+        figure = Figure(figsize=(11, 4.2), layout="constrained")
+        FigureCanvasAgg(figure)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        for k in order:
+            name = timeline.class_names[k]
+            label = "\u200b" + drawable(name)  # an underscore at the front would hide the entry
+            upper.stairs(timeline.probabilities[:, k], edges, color=colours[name], label=label)
+        upper.set(ylim=(0, 1.02), ylabel="probability", title=drawable(title))
+        upper.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        for segment in segments:
+            colour = colours.get(segment.name, "0.6")
+            lower.axvspan(segment.start, segment.end, color=colour, alpha=0.85, linewidth=0)
+        lower.set(yticks=[], xlabel="seconds", xlim=(0, timeline.duration), ylabel="segments")
+        figure.savefig(path, format="png", dpi=120)

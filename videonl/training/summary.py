@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from videonl.escapes import markdown_row, markdown_text
 from videonl.training.checkpoints import Checkpoints
 from videonl.training.metrics import TOP_K
 from videonl.training.metrics_file import METRICS_FILE, read_metrics
@@ -72,7 +73,7 @@ def write_summary(
 ) -> Path:
     """Write ``summary.md`` and its pictures; returns its path."""
     rows = read_metrics(folder / METRICS_FILE)
-    lines = [f"# {title}: {epochs} epochs", "", *about]
+    lines = [f"# {markdown_text(title)}: {epochs} epochs", "", *about]
     if best is None:
         lines += ["No validation was done.", ""]
     else:
@@ -85,7 +86,7 @@ def write_summary(
             plot_confusion(best["confusion"], class_names, folder / CONFUSION)
             lines += ["## Confusion", "", f"![confusion matrix]({CONFUSION})", ""]
     path = folder / SUMMARY
-    path.write_text("\n".join(lines))
+    path.write_text("\n".join(lines), encoding="utf-8")
     return path
 
 
@@ -95,7 +96,8 @@ def origin_lines(hparams: Mapping[str, Any], trainer: Trainer) -> list[str]:
     if hparams["provenance"]:
         licence = hparams["licence"] or "not known"
         lines += [
-            f"Started from `{hparams['provenance']}` (licence of those weights: {licence}).",
+            f"Started from {markdown_text(hparams['provenance'])} "
+            f"(licence of those weights: {markdown_text(licence)}).",
             "",
         ]
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -147,7 +149,8 @@ def class_table(best: dict[str, Any], class_names: list[str]) -> list[str]:
         for name, number, value in zip(
             class_names, best["positives"], best["per_class"], strict=True
         ):
-            lines.append(f"| {name} | {number} | {'' if value is None else percent(value)} |")
+            shown = "" if value is None else percent(value)
+            lines.append(markdown_row([name, str(number), shown]))
         return [*lines, ""]
     lines = ["## Classes", "", "| class | videos | accuracy | most often taken for |"]
     lines.append("|---|---|---|---|")
@@ -158,5 +161,5 @@ def class_table(best: dict[str, Any], class_names: list[str]) -> list[str]:
         taken = f"{class_names[worst]} ({wrong[worst]})" if wrong[worst] else ""
         accuracy = best["per_class"][index]
         shown = "no videos" if accuracy is None else f"{100 * accuracy:.1f} %"
-        lines.append(f"| {name} | {sum(row)} | {shown} | {taken} |")
+        lines.append(markdown_row([name, str(sum(row)), shown, taken]))
     return [*lines, ""]

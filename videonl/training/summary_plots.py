@@ -5,6 +5,8 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from videonl.escapes import figure_text
+
 
 def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
     """Draw loss and accuracy over the steps; False where there is nothing to draw.
@@ -53,14 +55,16 @@ def plot_confusion(confusion: list[list[int]], class_names: list[str], path: Pat
         path: of the PNG.
     """
     size = max(4.0, 0.32 * len(class_names) + 2)
-    figure = Figure(figsize=(size, size), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    with figure_text(class_names) as drawable:
+        figure = Figure(figsize=(size, size), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        names = list(map(drawable, class_names))
+        places = range(len(names))
+        axes.set_xticks(places, names, rotation=90)
+        axes.set_yticks(places, names)
     shares = [[n / max(sum(row), 1) for n in row] for row in confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    places = range(len(class_names))
-    axes.set_xticks(places, class_names, rotation=90)
-    axes.set_yticks(places, class_names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     for y, row in enumerate(confusion):
