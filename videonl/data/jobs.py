@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from videonl.files import GrowingFile
+
 Job = dict[str, Any]
 Answer = dict[str, Any]
 
@@ -148,13 +150,17 @@ class Journal:
 
     Args:
         file: the journal; lines that are damaged by an interruption are ignored.
+
+    Raises:
+        OutputError: it can not be written there.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.entries: dict[str, Answer] = {}
+        self._lines = GrowingFile(file)
         if file.is_file():
-            for line in file.read_text(encoding="utf-8").splitlines():
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     entry = json.loads(line)
                     self.entries[entry["path"]] = entry
@@ -172,8 +178,7 @@ class Journal:
         """Note an answer at once."""
         entry = {**answer, "path": path, "stamp": stamp, "settings": settings}
         self.entries[path] = entry
-        with self.file.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(entry) + "\n")
+        self._lines.write(json.dumps(entry) + "\n")
         return entry
 
 

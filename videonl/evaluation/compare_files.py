@@ -7,7 +7,7 @@ from videonl.evaluation.compare_page import page_html
 from videonl.evaluation.compare_plot import save_picture
 from videonl.evaluation.compare_result import Comparison
 from videonl.evaluation.compare_table import csv_text, markdown
-from videonl.inference.output import write_atomically
+from videonl.files import write_text
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
@@ -20,7 +20,6 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(comparison.as_dict(), ensure_ascii=False, indent=1) + "\n"
     written = []
     for name, content in (
@@ -29,7 +28,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         ("compare.md", markdown(comparison)),
         ("compare.html", page_html(comparison)),
     ):
-        write_atomically(folder / name, content)
+        write_text(folder / name, content)
         written.append(folder / name)
     if save_picture(comparison, folder / "compare.png"):
         written.append(folder / "compare.png")

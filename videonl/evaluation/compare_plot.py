@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.evaluation.compare_result import Comparison, Row
 from videonl.evaluation.label_places import place_labels
+from videonl.files import whole_stream
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -171,5 +172,6 @@ def save_picture(comparison: Comparison, path: Path) -> bool:
     figure = draw(comparison)
     if figure is None:
         return False
-    figure.savefig(path)
+    with whole_stream(path) as stream:
+        figure.savefig(stream, format="png")
     return True

@@ -12,6 +12,7 @@ from torch import nn
 
 from videonl._version import __version__
 from videonl.errors import CheckpointError, VideoNLError
+from videonl.files import write_text
 from videonl.models.pretrained.container import read_content
 from videonl.models.pretrained.loading import load_published
 from videonl.models.pretrained.own import OwnCheckpoint, read_own, sidecar_path
@@ -171,7 +172,7 @@ def save_checkpoint(
     compact = json.dumps(about, ensure_ascii=False, sort_keys=True)
     write_safetensors(path, loaded.model.state_dict(), {"videonl": compact})
     beside = sidecar_path(path)
-    beside.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_text(beside, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     return beside
 
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from videonl.files import write_text
 from videonl.training.checkpoints import Checkpoints
 from videonl.training.metrics import TOP_K
 from videonl.training.metrics_file import METRICS_FILE, read_metrics
@@ -85,7 +86,7 @@ def write_summary(
             plot_confusion(best["confusion"], class_names, folder / CONFUSION)
             lines += ["## Confusion", "", f"![confusion matrix]({CONFUSION})", ""]
     path = folder / SUMMARY
-    path.write_text("\n".join(lines))
+    write_text(path, "\n".join(lines))
     return path
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import Tensor
 
 from videonl.errors import CheckpointError
+from videonl.files import whole_file
 
 MAX_HEADER = 64 * 1024 * 1024
 
@@ -74,19 +75,10 @@ def write_safetensors(
     """Write tensors; a copy is made where two names share memory.
 
     Raises:
-        CheckpointError: the folder is missing or not writable.
+        OutputError: it can not be written there.
     """
     from safetensors.torch import save_file
 
     owned = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # what the user's umask gives; save_file makes it private
-        save_file(owned, str(temporary), metadata=dict(metadata))
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path} can not be written ({error.strerror or error})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as part:
+        save_file(owned, str(part), metadata=dict(metadata))
