@@ -475,6 +475,8 @@ def _disk_in_words(path: PathLike, part: Path) -> Iterator[None]:
 
 
 def _output_error(path: PathLike, error: OSError) -> OutputError:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return OutputError(path, "what should be its folder is a file")
     return OutputError(path, error.strerror or str(error))
 
 

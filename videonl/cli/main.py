@@ -75,7 +75,8 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
         if words is None:
             raise
         _drop_output()
-        _say(f"{prog}: error: {error.filename or 'standard output'} can not be written ({words})")
+        place = error.filename or "standard output or a temporary file"
+        _say(f"{prog}: error: {place} can not be written ({words})")
         return 2
 
 

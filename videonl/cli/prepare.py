@@ -51,13 +51,16 @@ def main(argv: Sequence[str]) -> int:
     if min(options.short_side, options.key_frames) < 1 or not 0 <= options.quality <= 51:
         raise VideoNLError("--short-side and --key-frames must be at least 1, --quality 0 to 51")
     source, target = (os.path.abspath(folder) for folder in (options.source, options.target))
-    if f"{target}{os.sep}".startswith(f"{source}{os.sep}"):
+    if inside(target, source) or inside(os.path.realpath(target), os.path.realpath(source)):
         raise VideoNLError(f"{options.target} lies inside {options.source}; choose another folder")
     from videonl.data.skip_list import read_skip_list
     from videonl.data.walk import walk_data
 
     skipped = read_skip_list(source, options.skip_list)
     found = walk_data(source)
+    for folder in found.folders:
+        if inside(os.path.realpath(folder), os.path.realpath(target)):
+            raise VideoNLError(f"{folder} is a link into {options.target}; remove it")
     paths = [path for path in found.videos if os.path.abspath(path) not in skipped]
     left_out = len(found.videos) - len(paths)
     if left_out:
@@ -72,6 +75,11 @@ def main(argv: Sequence[str]) -> int:
         print(f"lists copied: {', '.join(copied)}")
     list_lost(found.lost, source)
     return 1 if failed or found.lost else 0
+
+
+def inside(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies below it."""
+    return f"{path}{os.sep}".startswith(f"{folder}{os.sep}")
 
 
 def copy_folders(folders: Sequence[str], source: str, target: str) -> None:

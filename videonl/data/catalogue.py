@@ -153,7 +153,7 @@ def _find_lists(root: Path) -> dict[str, str]:
             continue
         for pattern in _LIST_NAMES:
             file = root / pattern.format(split=split)
-            if file.is_file():
+            if os.path.isfile(file) or os.path.islink(file):  # one that leads nowhere is an error
                 found[split] = str(file)
                 break
     return found

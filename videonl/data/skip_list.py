@@ -24,7 +24,7 @@ def read_skip_list(root: str | os.PathLike[str], path: str | None = None) -> dic
         DatasetError: ``path`` is given but can not be read.
     """
     file = Path(path) if path else Path(root) / FILE_NAME
-    if not path and not file.is_file():
+    if not path and not os.path.lexists(file):
         return {}
     try:
         lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
