@@ -67,13 +67,14 @@ def _matches(pattern: str, extensions: frozenset[str]) -> tuple[list[str], dict[
     parts = [part for part in rest.replace(os.altsep or os.sep, os.sep).split(os.sep) if part]
     places = [drive + os.sep if rest.startswith(os.sep) else drive]
     lost: dict[str, str] = {}
-    for part in parts:
+    for number, part in enumerate(parts, 1):
         reached = []
         for place in places:
             if part == "**":
                 below = walk(place or os.curdir, extensions=extensions)
                 lost |= below.lost
-                reached += [_named(path, place) for path in (*below.folders, *below.videos)]
+                inside = [] if number == len(parts) else below.folders
+                reached += [_named(path, place) for path in (*inside, *below.videos)]
             elif not glob.has_magic(part):
                 reached += [os.path.join(place, part)]
             elif os.path.isdir(place or os.curdir):
@@ -89,9 +90,9 @@ def _matches(pattern: str, extensions: frozenset[str]) -> tuple[list[str], dict[
     videos: list[str] = []
     for path in sorted(places):
         if os.path.isdir(path or os.curdir):
-            inside = walk(path or os.curdir, extensions=extensions)
-            lost |= inside.lost
-            videos += [_named(video, path) for video in inside.videos]
+            below = walk(path or os.curdir, extensions=extensions)
+            lost |= below.lost
+            videos += [_named(video, path) for video in below.videos]
         elif "**" not in parts or is_video(os.path.basename(path), extensions):
             videos.append(path)
     return list(dict.fromkeys(videos)), lost

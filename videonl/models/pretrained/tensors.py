@@ -7,7 +7,6 @@ from pathlib import Path
 from torch import Tensor
 
 from videonl.errors import CheckpointError
-from videonl.files import whole_file
 
 MAX_HEADER = 64 * 1024 * 1024
 
@@ -72,13 +71,8 @@ def _inside(offsets: object, size: int) -> bool:
 def write_safetensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Write tensors; a copy is made where two names share memory.
-
-    Raises:
-        OutputError: it can not be written there.
-    """
+    """Write tensors to a path of ``whole_file``; a copy is made where two names share memory."""
     from safetensors.torch import save_file
 
     owned = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-    with whole_file(path) as part:
-        save_file(owned, str(part), metadata=dict(metadata))
+    save_file(owned, str(path), metadata=dict(metadata))
