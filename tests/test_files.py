@@ -194,7 +194,7 @@ def test_nothing_is_left_of_what_was_interrupted(
 def test_a_signal_that_ends_the_process_leaves_nothing(tmp_path: Path, number: int) -> None:
     code = (
         "import sys, time\nfrom videonl.files import whole_file\n"
-        "with whole_file(sys.argv[1]) as part:\n"
+        "with whole_file(sys.argv[1]) as part, whole_file(sys.argv[1] + '2') as other:\n"
         "    part.write_text('half')\n    print('writing', flush=True)\n    time.sleep(60)\n"
     )
     process = subprocess.Popen(
@@ -202,7 +202,7 @@ def test_a_signal_that_ends_the_process_leaves_nothing(tmp_path: Path, number: i
     )
     assert process.stdout is not None
     assert process.stdout.readline() == b"writing\n"
-    assert len(list(tmp_path.iterdir())) == 1
+    assert len(list(tmp_path.iterdir())) == 2
     process.send_signal(number)
     assert process.wait(30) == -number
     assert list(tmp_path.iterdir()) == []

@@ -10,7 +10,6 @@ import errno
 import io
 import os
 import re
-import shutil
 import signal
 import stat
 import sys
@@ -364,29 +363,36 @@ class _Sink(io.FileIO):
             self.error = self.error or error
 
 
+_unfinished: dict[Path, int] = {}  # parts, and the process that writes them
+
+
+def _leave(signum: int, _: object) -> None:
+    """Remove what is unfinished and end as the signal ends a process by default."""
+    for part, owner in _unfinished.items():
+        if owner == os.getpid():  # and not the one that we were forked from
+            part.unlink(missing_ok=True)
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
 @contextmanager
 def _removed_by_signals(part: Path) -> Iterator[None]:
     """Remove the part also when SIGTERM or SIGHUP ends this process, as they do by default."""
-    owner = os.getpid()
-
-    def leave(signum: int, _: object) -> None:
-        if os.getpid() == owner:
-            part.unlink(missing_ok=True)
-        signal.signal(signum, signal.SIG_DFL)
-        os.kill(os.getpid(), signum)
-
-    numbers = [getattr(signal, name, None) for name in ("SIGTERM", "SIGHUP")]
-    mine = []
-    if threading.current_thread() is threading.main_thread():
-        mine = [n for n in numbers if n is not None and signal.getsignal(n) is signal.SIG_DFL]
+    names = ("SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    _unfinished[part] = os.getpid()
     for number in mine:
-        signal.signal(number, leave)
+        signal.signal(number, _leave)
     try:
         yield
     finally:
         for number in mine:
-            if signal.getsignal(number) is leave:
+            if signal.getsignal(number) is _leave:
                 signal.signal(number, signal.SIG_DFL)
+        del _unfinished[part]
 
 
 # --- what is no regular file ----------------------------------------------------------------------
@@ -421,11 +427,11 @@ def _open_stream(path: Path) -> int:
 def _spooled(place: Path, ending: str) -> Iterator[Path]:
     """A part in the temporary folder, copied into a stream when it is whole."""
     with _in_words(place):
-        folder = Path(tempfile.mkdtemp(prefix="videonl-"))
-        part = folder / f"part{ending}"
-        part.touch()
+        handle, name = tempfile.mkstemp(prefix="videonl-", suffix=ending)
+        os.close(handle)
+        part = Path(name)
     try:
-        with _removed_by_signals(part), _disk_in_words(folder, part):
+        with _removed_by_signals(part), _disk_in_words(part, part):
             yield part
         with _in_words(place):
             handle = _open_stream(place)
@@ -436,7 +442,7 @@ def _spooled(place: Path, ending: str) -> Iterator[Path]:
             finally:
                 os.close(handle)
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        part.unlink(missing_ok=True)
 
 
 def _write_all(handle: int, data: bytes) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_data import FLAGS, write_small_data
 from tests.videos import write_video
 from videonl.cli.main import main
 
@@ -248,3 +249,40 @@ def test_standard_output_that_is_full_or_closed(tmp_path: Path) -> None:
         assert done.returncode == 2
         assert sentence in done.stderr
         assert len(done.stderr.splitlines()) == 1
+
+
+def test_outputs_of_a_training(tmp_path: Path, capsys: Capture) -> None:
+    data = write_small_data(tmp_path / "data", test=1)
+    common = ["--data.root", str(data), *FLAGS, "--trainer.accelerator", "cpu"]
+    fit = ["train", "fit", *common, "--model.name", "tiny_i3d_nl1", "--model.options.width", "8"]
+    fit += ["--name", "x", "--trainer.max_epochs", "1", "--out"]
+    (tmp_path / "file").write_text("mine")
+    assert main([*fit, str(tmp_path / "file")]) == 2
+    assert "what should be its folder is a file" in one_sentence(capsys)
+    with file_size_limit(100):
+        assert main([*fit, str(tmp_path / "full")]) == 2
+    assert "can not be written (File too large); make room" in one_sentence(capsys)
+    assert not [path for path in (tmp_path / "full").rglob("*") if path.is_file()]
+    assert main([*fit, str(tmp_path / "runs")]) == 0
+    (run,) = (tmp_path / "runs" / "x").iterdir()
+    assert not list(run.glob(".*"))
+    for command, option, name in (
+        ("test", "--json", "t.json"),
+        ("predict", "--csv", "p.csv"),
+        ("predict", "--json", "p.jsonl"),
+    ):
+        words = ["train", command, "--checkpoint", str(run), *common, option]
+        link, target = tmp_path / name, tmp_path / f"kept_{name}"
+        link.symlink_to(target)
+        assert main([*words, str(link)]) == 0
+        assert link.is_symlink()
+        assert target.stat().st_size
+        content = target.read_bytes()
+        capsys.readouterr()
+        with file_size_limit(10):
+            assert main([*words, str(link)]) == 2
+        assert f"{name} can not be written (File too large)" in one_sentence(capsys)
+        assert target.read_bytes() == content
+        (tmp_path / f"folder_{name}").mkdir()
+        assert main([*words, str(tmp_path / f"folder_{name}")]) == 2
+        assert "it is a folder" in one_sentence(capsys)

@@ -95,7 +95,7 @@ def test_check_counts_them(linked: Path, tmp_path: Path, capsys: Capture) -> Non
     assert main(words) == 1
     out, err = capsys.readouterr()
     assert "checked 4 files: 3 ok, 1 unreadable" in out
-    assert "1 folders can not be listed" in err
+    assert "1 folder can not be listed" in err
     assert "train/lost: the link leads to /mnt/absent/class" in err
     report = (tmp_path / "out" / "videonl_check.csv").read_text()
     assert "train/clap/gone.mp4,unreadable,No such file" in report

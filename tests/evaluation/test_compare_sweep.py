@@ -80,6 +80,8 @@ def test_flags_win_over_the_file(sweep: Path) -> None:
         ("entries: {a: {options: {}}}", "needs a model or a checkpoint"),
         ("entries: {a: b}\ntrain: {epoch: 3}", "did you mean epochs"),
         ("- a", "must be a table"),
+        ("entries: {a: b}\nentries: {c: d}", "line 2: the key 'entries' stands twice"),
+        ("entries: {a: b, a: c}", "line 1: the key 'a' stands twice"),
         ("a: [", "is not YAML"),
         ("!!python/object/apply:os.getcwd []", "is not YAML"),
     ],

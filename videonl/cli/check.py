@@ -143,7 +143,8 @@ def print_summary(root: str, findings: dict[str, dict[str, Any]], bad: dict[str,
 def list_lost(lost: dict[str, str], root: str) -> None:
     """The folders that could not be looked into; whatever they hold is not counted anywhere."""
     if lost:
-        print(f"{len(lost)} folders can not be listed:", file=sys.stderr)
+        noun = "folder" if len(lost) == 1 else "folders"
+        print(f"{len(lost)} {noun} can not be listed:", file=sys.stderr)
     for path, why in sorted(lost.items()):
         print(f"  {os.path.relpath(path, root)}: {why}", file=sys.stderr)
 

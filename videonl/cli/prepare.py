@@ -131,7 +131,8 @@ def encode(targets: dict[str, str], options: Any, out: Path) -> dict[str, dict[s
         )
     )
     journal = Journal(out / JOURNAL)
-    results, jobs = {}, []
+    results: dict[str, dict[str, Any]] = {}
+    jobs: list[dict[str, Any]] = []
     for path, place in targets.items():
         known = journal.current(path, stamp(path), recipe)
         if known and not known.get("error") and os.path.isfile(place):

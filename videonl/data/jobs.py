@@ -11,7 +11,7 @@ import queue
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -96,7 +96,7 @@ class _Worker:
 
 def run_jobs(
     module: str, jobs: Iterable[Job], *, workers: int, timeout: float, memory_mb: int
-) -> Iterator[tuple[Job, Answer]]:
+) -> Generator[tuple[Job, Answer], None, None]:
     """Do jobs in parallel; yields (job, answer) in the order in which they end.
 
     Args:
