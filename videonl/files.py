@@ -3,6 +3,8 @@
 Every output of the project goes through here. A reader sees the old content or the new one, never
 a part; a link is followed and stays; what exists and is no regular file (a pipe, a device,
 ``/dev/stdout``) is written straight into; a failure is one sentence and leaves nothing behind.
+The file is long because these cases are one promise: a writer that knew only some of them would be
+a second writer.
 """
 
 import csv

@@ -282,6 +282,24 @@ def test_folders_and_files_without_permission(
     assert "can not be written (Permission denied); name another folder" in done.stderr
 
 
+def test_outputs_below_a_folder_that_is_closed(
+    tmp_path: Path, bound: Callable[..., "subprocess.CompletedProcess[str]"]
+) -> None:
+    closed, clips = tmp_path / "closed", tmp_path / "clips"
+    closed.mkdir(mode=0)
+    write_video(clips / "1.mp4", 12)
+    for words in (
+        ("check", clips, "--out", closed / "below"),
+        ("prepare", clips, closed / "below"),
+        ("sample", "--root", closed / "below", "--train", "2", "--val", "2", "--test", "2"),
+    ):
+        done = bound(*words)
+        assert done.returncode == 2, done.stderr
+        assert f"{closed}/below" in done.stderr
+        assert "Permission denied" in done.stderr
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+
+
 @pytest.mark.slow
 def test_the_same_where_a_network_is_asked(
     tmp_path: Path, bound: Callable[..., "subprocess.CompletedProcess[str]"]
@@ -294,6 +312,25 @@ def test_the_same_where_a_network_is_asked(
     refused(bound("extract", data, *network, "--out", tmp_path / "features"), 1)
     refused(bound("train", "fit", "--data.root", data), 2)
     refused(bound("compare", checkpoint, "--data", data, "--split", "train", "--no-speed"), 2)
+    closed, clip = tmp_path / "closed", data / "train" / "clap" / "1.mp4"
+    closed.mkdir(mode=0)
+    common = ["--views", "1x1", *network]
+    for words in (
+        *(["predict", clip, *common, option, closed / "x.csv"] for option in ("--csv", "--json")),
+        ["predict", clip, *network, "--report", closed / "x.html"],
+        ["predict", clip, *network, "--timeline", "--plot", closed / "x.png"],
+        ["extract", clip, *network, "--out", closed / "x"],
+        ["convert", checkpoint, closed / "x.safetensors"],
+        ["export", *network, "--format", "torch-export", "--out", closed / "x.pt2"],
+        ["compare", "tiny_i3d", "--no-speed", "--clip", "4x24", "--out", closed / "x"],
+        ["attend", clip, *network, "--out", closed / "x"],
+    ):
+        done = bound(*words)
+        assert done.returncode in (1, 2), done.stderr
+        assert "Traceback" not in done.stderr, done.stderr
+        if words[0] != "attend":  # this network has no block
+            assert str(closed) in done.stderr
+            assert "Permission denied" in done.stderr
     (data / "train" / "wave").unlink()
     (data / "train").chmod(0)
     refused(bound("train", "fit", "--data.root", data), 2)

@@ -1,6 +1,7 @@
 """``videonl COMMAND ...``: the whole command line is the one table ``COMMANDS``."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
@@ -32,6 +33,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "prepare": ("videonl.cli.prepare", "re-encode a data set for fast random access"),
     "doctor": ("videonl.cli.doctor", "print versions and what is missing"),
 }
+
+# Errors of files that no program can prevent; a sentence says all that there is to say.
+OF_THE_MACHINE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE),
+    *(errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+)
 
 
 def usage() -> str:
@@ -72,6 +79,9 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
         return 1
     except OSError as error:
         words = explain_full(error)
+        if words is None and error.filename is not None and error.errno in OF_THE_MACHINE:
+            _say(f"{prog}: error: {os.fsdecode(error.filename)}: {error.strerror}")
+            return 2
         if words is None:
             raise
         _drop_output()
