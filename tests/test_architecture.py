@@ -26,7 +26,9 @@ FLOORS = {
     "videonl.layers": 0,
 }
 # For every room.
-NEUTRAL = ("videonl.errors", "videonl._version", "videonl.yaml_loader", "videonl.escapes")
+NEUTRAL = tuple(
+    f"videonl.{name}" for name in ("errors", "_version", "files", "class_names", "escapes")
+)
 ROOMS_OF_ONE_FLOOR = {"videonl.models": "videonl.data", "videonl.data": "videonl.models"}
 
 

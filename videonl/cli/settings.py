@@ -11,10 +11,8 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from videonl import files
 from videonl.errors import VideoNLError
-from videonl.yaml_loader import Loader
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
@@ -33,8 +31,10 @@ def parse_value(text: str) -> Any:
     if match:
         return [int(match[1]), int(match[2])]
     try:
-        value = yaml.load(text, Loader)
-    except yaml.YAMLError:
+        value = files.parse_yaml(text, source=repr(text))
+    except VideoNLError as error:
+        if "stands twice" in str(error) and text.lstrip().startswith("{"):
+            raise
         return text
     # Text such as "a: b" is a table in YAML; on a command line only {...} is meant as one.
     return text if isinstance(value, dict) and not text.lstrip().startswith("{") else value
@@ -78,12 +78,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         near = get_close_matches(file.name, [p.name for p in file.parent.glob("*.yaml")], n=1)
         hint = f"; did you mean {file.parent / near[0]}?" if near else ""
         raise VideoNLError(f"--config {path}: there is no such file{hint}")
-    try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise VideoNLError(f"{path} is not YAML: a mistake{where}") from error
+    content = files.read_yaml(file)
     if not isinstance(content, dict):
         raise VideoNLError(f"{path} holds no settings; it should have lines such as model:, data:")
     return content

@@ -9,10 +9,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
+from videonl.class_names import normalised
 from videonl.data.augment import Augmentation, augment
 from videonl.data.catalogue import Catalogue, read_catalogue
 from videonl.data.census import describe
-from videonl.data.class_order import normalised
 from videonl.data.dataset import Item, VideoDataset, collate
 from videonl.data.labelled_batch import LabelMissing
 from videonl.data.records import Record

@@ -12,7 +12,6 @@ import os
 import signal
 import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -74,7 +73,6 @@ def _whole_file(job: dict[str, Any]) -> dict[str, Any]:
         return asdict(inspect_file(job["path"], quick=job["quick"]))
     from videonl.data.encoding import Recipe, encode_file
 
-    Path(job["target"]).parent.mkdir(parents=True, exist_ok=True)
     return asdict(encode_file(job["path"], job["target"], Recipe(**job["recipe"])))
 
 

@@ -8,11 +8,12 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable
 from pathlib import Path
 from typing import Any, Literal
 
 from videonl.data.guarded_process import Child, ChildGoneError
+from videonl.files import GrowingFile
 
 Job = dict[str, Any]
 Answer = dict[str, Any]
@@ -21,7 +22,7 @@ Task = Literal["inspect", "encode"]
 
 def run_jobs(
     task: Task, jobs: Iterable[Job], *, workers: int, timeout: float, memory_mb: int
-) -> Iterator[tuple[Job, Answer]]:
+) -> Generator[tuple[Job, Answer], None, None]:
     """Do jobs in parallel; yields (job, answer) in the order in which they end.
 
     Args:
@@ -94,13 +95,17 @@ class Journal:
 
     Args:
         file: the journal; lines that are damaged by an interruption are ignored.
+
+    Raises:
+        OutputError: it can not be written there.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         self.entries: dict[str, Answer] = {}
+        self._lines = GrowingFile(file)
         if file.is_file():
-            for line in file.read_text(encoding="utf-8").splitlines():
+            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
                 try:
                     entry = json.loads(line)
                     self.entries[entry["path"]] = entry
@@ -118,8 +123,7 @@ class Journal:
         """Note an answer at once."""
         entry = {**answer, "path": path, "stamp": stamp, "settings": settings}
         self.entries[path] = entry
-        with self.file.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(entry) + "\n")
+        self._lines.write(json.dumps(entry) + "\n")
         return entry
 
 

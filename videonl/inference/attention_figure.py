@@ -1,13 +1,13 @@
 """The picture of the paper's Figure 3: frames, the query, arrows to what it looks at most."""
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from videonl.escapes import figure_text
+from videonl.files import whole_stream
 from videonl.inference.attention_map import AttentionMap, Place
 from videonl.inference.attention_overlay import COLD, WARM, colours, overlay, seen_mask
 
@@ -65,12 +65,8 @@ def _draw(found: AttentionMap, title: str, words: list[str]) -> "Figure":
 
 def save(found: AttentionMap, path: str | Path) -> None:
     """Draw to a PNG file, which appears when it is whole."""
-    temporary = Path(f"{path}.tmp")
-    try:
-        draw(found).savefig(temporary, format="png", dpi=140)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_stream(path) as stream:
+        draw(found).savefig(stream, format="png", dpi=140)
 
 
 def clip_frame(place: Place) -> int:

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from videonl.class_names import choose_names
 from videonl.data.transforms import to_clips
 from videonl.data.video import Video, open_video
 from videonl.data.views import Views, read_views
@@ -21,7 +22,6 @@ from videonl.errors import VideoError, VideoNLError
 from videonl.inference.ahead import Ahead
 from videonl.inference.checkpoint_of import checkpoint_of, origin_of
 from videonl.inference.device import choose_device
-from videonl.inference.labels import choose_names
 from videonl.inference.network import network_name, prepare_network, views_that_fit
 from videonl.inference.prediction import Clip, Failure, Prediction
 from videonl.models.answers import average_name, over_views, probabilities_of

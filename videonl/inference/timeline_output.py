@@ -1,14 +1,12 @@
 """Timelines of many files written down: JSON, CSV of segments, CSV of windows, and a plot."""
 
-import csv
-import io
 import json
 from collections.abc import Sequence
 from pathlib import Path
 
 from videonl._version import __version__
 from videonl.escapes import figure_text
-from videonl.inference.output import write_atomically
+from videonl.files import csv_line, whole_stream
 from videonl.inference.prediction import Failure
 from videonl.inference.timeline import Timeline
 from videonl.inference.timeline_segments import Segment, edges_of
@@ -80,25 +78,14 @@ def windows_csv(results: Sequence[Result], *, top_k: int) -> str:
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
-
-
-def write_text(path: str, text: str) -> None:
-    """Write a file as a whole.
-
-    Raises:
-        VideoNLError: it can not be written there.
-    """
-    write_atomically(Path(path), text)
+    return "".join(map(csv_line, rows))
 
 
 def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes: int = 6) -> None:
     """A PNG: the probabilities of the strongest classes over time, the segments below.
 
     Raises:
-        OSError: it can not be written there.
+        OutputError: it can not be written there.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -121,4 +108,5 @@ def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes
             colour = colours.get(segment.name, "0.6")
             lower.axvspan(segment.start, segment.end, color=colour, alpha=0.85, linewidth=0)
         lower.set(yticks=[], xlabel="seconds", xlim=(0, timeline.duration), ylabel="segments")
-        figure.savefig(path, format="png", dpi=120)
+        with whole_stream(path) as stream:
+            figure.savefig(stream, format="png", dpi=120)

@@ -12,6 +12,7 @@ from torch import nn
 
 from videonl._version import __version__
 from videonl.errors import CheckpointError, VideoNLError
+from videonl.files import is_stream, whole_file, write_text
 from videonl.models.pretrained.container import read_content
 from videonl.models.pretrained.loading import load_published
 from videonl.models.pretrained.own import OwnCheckpoint, read_own, sidecar_path
@@ -152,7 +153,8 @@ def save_checkpoint(
         The path of the sidecar.
 
     Raises:
-        CheckpointError: another suffix, or a folder that can not be written.
+        CheckpointError: another suffix, no such folder, or no regular file.
+        OutputError: it can not be written there.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -168,10 +170,13 @@ def save_checkpoint(
         "multi_label": loaded.multi_label,
         "provenance": {**loaded.provenance, **(provenance or {})},
     }
+    if is_stream(path):
+        raise CheckpointError(f"{path} is no regular file; weights are read back, give a file name")
     compact = json.dumps(about, ensure_ascii=False, sort_keys=True)
-    write_safetensors(path, loaded.model.state_dict(), {"videonl": compact})
     beside = sidecar_path(path)
-    beside.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    with whole_file(path) as part:  # both or none
+        write_safetensors(part, loaded.model.state_dict(), {"videonl": compact})
+        write_text(beside, json.dumps(about, indent=2, ensure_ascii=False) + "\n")
     return beside
 
 

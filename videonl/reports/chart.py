@@ -11,9 +11,9 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from videonl.errors import VideoNLError
 from videonl.escapes import figure_text, visible
 from videonl.evaluation.compare_result import Comparison, Row
+from videonl.files import whole_stream
 from videonl.reports.label_places import place_labels
 
 if TYPE_CHECKING:
@@ -250,15 +250,13 @@ def save_chart(comparison: Comparison, path: Path) -> bool:
     """Write the picture; False where there is nothing to draw.
 
     Raises:
-        VideoNLError: it can not be written there.
+        OutputError: it can not be written there.
     """
     figure = draw_chart(comparison)
     if figure is None:
         return False
-    try:
-        figure.savefig(path)
-    except OSError as error:
-        raise VideoNLError(f"{path} can not be written ({error.strerror})") from error
+    with whole_stream(path) as stream:
+        figure.savefig(stream, format="png")
     return True
 
 

@@ -16,7 +16,7 @@ from videonl.evaluation.compare_table import (
     markdown,
     notes,
 )
-from videonl.inference.output import write_atomically
+from videonl.files import write_text
 from videonl.reports.chart import chart_svg, save_chart
 from videonl.reports.pages import render
 
@@ -34,7 +34,6 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(comparison.as_dict(), ensure_ascii=False, indent=1) + "\n"
     written = []
     for name, content in (
@@ -43,7 +42,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         ("compare.md", markdown(comparison)),
         ("compare.html", comparison_page(comparison)),
     ):
-        write_atomically(folder / name, content)
+        write_text(folder / name, content)
         written.append(folder / name)
     if save_chart(comparison, folder / "compare.png"):
         written.append(folder / "compare.png")

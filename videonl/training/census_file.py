@@ -7,7 +7,7 @@ from typing import Any
 
 from videonl.data.catalogue import Catalogue
 from videonl.data.census import as_primitives
-from videonl.training.whole_files import replacing
+from videonl.files import write_text
 
 CENSUS = "census.json"
 
@@ -44,5 +44,5 @@ def census_of(catalogue: Catalogue) -> dict[str, Any]:
 
 def write_census(catalogue: Catalogue, folder: Path) -> None:
     """Write ``census.json`` into the folder of a run."""
-    with replacing(folder / CENSUS) as file:
-        file.write(json.dumps(census_of(catalogue), indent=1, ensure_ascii=False) + "\n")
+    text = json.dumps(census_of(catalogue), indent=1, ensure_ascii=False) + "\n"
+    write_text(folder / CENSUS, text)

@@ -7,6 +7,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.escapes import markdown_row, markdown_text
+from videonl.files import write_text
 from videonl.training.checkpoints import Checkpoints
 from videonl.training.metrics import TOP_K
 from videonl.training.metrics_file import METRICS_FILE, read_metrics
@@ -86,7 +87,7 @@ def write_summary(
             plot_confusion(best["confusion"], class_names, folder / CONFUSION)
             lines += ["## Confusion", "", f"![confusion matrix]({CONFUSION})", ""]
     path = folder / SUMMARY
-    path.write_text("\n".join(lines), encoding="utf-8")
+    write_text(path, "\n".join(lines))
     return path
 
 

@@ -6,6 +6,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from videonl.escapes import figure_text
+from videonl.files import whole_stream
 
 
 def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
@@ -42,7 +43,8 @@ def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
         axes.set_ylabel(title)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    with whole_stream(path) as stream:
+        figure.savefig(stream, format="png", dpi=120)
     return True
 
 
@@ -72,4 +74,5 @@ def plot_confusion(confusion: list[list[int]], class_names: list[str], path: Pat
             if count and len(class_names) <= 20:
                 colour = "white" if shares[y][x] > 0.6 else "black"
                 axes.text(x, y, str(count), ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=120)
+    with whole_stream(path) as stream:
+        figure.savefig(stream, format="png", dpi=120)
