@@ -23,6 +23,7 @@ from videonl.inference.export_formats import run_onnx, run_program, write_onnx, 
 from videonl.inference.predictor import Predictor
 from videonl.json_text import json_text
 from videonl.layers import NonLocalBlock
+from videonl.models.finite import check_answers
 
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}
 # Largest difference of a logit that is rounding: relative to the largest logit.
@@ -227,12 +228,16 @@ def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.Exp
 
 
 def compare(model: nn.Module, file: Path, run: Any, clips: list[Tensor]) -> float:
-    """The largest difference of a logit between file and network, relative to the largest logit."""
+    """The largest difference of a logit between file and network, relative to the largest logit.
+
+    Raises:
+        NotFiniteError: the network answers with NaN or infinity.
+    """
     worst = 0.0
     device = next(model.parameters()).device
     for clip, got in zip(clips, run(file, clips), strict=True):
         with torch.no_grad():
-            expected = model(clip.to(device)).float().cpu()
+            expected = check_answers(model(clip.to(device)).float().cpu())
         if got.shape != expected.shape or not bool(got.isfinite().all()):
             return float("inf")
         scale = max(float(expected.abs().max()), SMALLEST)

@@ -17,7 +17,8 @@ def first_not_finite(state: Mapping[str, Any]) -> str | None:
 
     Nothing is copied: a tensor that claims more than its file holds costs no memory here.
     """
-    names, ends = [], []
+    names: list[str] = []
+    ends: list[Tensor] = []
     for name, value in state.items():
         dense = isinstance(value, Tensor) and value.layout is torch.strided and value.numel() > 0
         if dense and value.dtype in PLAIN:
