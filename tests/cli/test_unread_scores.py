@@ -80,6 +80,8 @@ def test_a_list_s_missing_files_count_as_well(place: Path, tmp_path: Path, capsy
     argv += ["--data.class_names_file", str(tmp_path / "names.txt")]
     assert main([*argv, "--checkpoint", str(place / "clap.ckpt")]) == 0
     scores = json.loads(file.read_text())["scores"]
+    content = json.loads(file.read_text())
+    assert content["census"]["videos_per_class"] == {"clap": 1, "jump": 3, "wave": 0}
     assert (scores["videos"], scores["unread"]) == (4, 1)
     assert scores["video_top1"] == pytest.approx(1 / 4)
     assert scores["majority_baseline"] == pytest.approx(3 / 4)

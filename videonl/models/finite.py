@@ -9,6 +9,10 @@ from torch import Tensor
 
 from videonl.errors import CheckpointError, NotFiniteError
 
+NO_ANSWER = (
+    "the network answers with values that are not finite (NaN or infinity), so there is no result; "
+    "its weights are too large or damaged: take an earlier checkpoint"
+)
 PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -52,8 +56,5 @@ def check_answers(values: Tensor) -> Tensor:
         NotFiniteError: one of them is NaN or infinite.
     """
     if not bool(values.isfinite().all()):
-        raise NotFiniteError(
-            "the network answers with values that are not finite (NaN or infinity), so there is "
-            "no result; its weights are too large or damaged: take an earlier checkpoint"
-        )
+        raise NotFiniteError(NO_ANSWER)
     return values

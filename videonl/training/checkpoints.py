@@ -196,6 +196,8 @@ def read_checkpoint(path: Path, *, network: str | None = None) -> dict[str, Any]
             f"{path}: not a checkpoint that videonl wrote; published weights go to "
             "--model.pretrained"
         )
+    if not isinstance(checkpoint.get("state_dict"), dict):
+        raise CheckpointError(f"{path} has no state_dict; was the training stopped while saving?")
     about["name"] = name_in_file(about.get("name"), source=path, said=network)
     about["options"] = options_in_file(about.get("options"), source=path)
     check_finite(weights_of(checkpoint), source=path)
