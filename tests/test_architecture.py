@@ -27,7 +27,8 @@ FLOORS = {
 }
 # For every room.
 NEUTRAL = tuple(
-    f"videonl.{name}" for name in ("errors", "_version", "files", "class_names", "escapes")
+    f"videonl.{name}"
+    for name in ("errors", "_version", "files", "class_names", "escapes", "json_text")
 )
 ROOMS_OF_ONE_FLOOR = {"videonl.models": "videonl.data", "videonl.data": "videonl.models"}
 

@@ -33,6 +33,10 @@ class OutputError(VideoNLError):
         return f"{self.path} can not be written ({self.reason})"
 
 
+class NotFiniteError(VideoNLError):
+    """A network answers with NaN or infinity: no file is to blame, and no score may come of it."""
+
+
 class Stopped(Exception):
     """The work was stopped by a signal; the text says where it can go on from."""
 

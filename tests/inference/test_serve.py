@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.checkpoints import write_ckpt
 from tests.inference.networks import NAMES, write_checkpoint
 from tests.inference.serving import BOUNDARY, Server, form, serving
 from tests.videos import write_video
@@ -49,6 +50,20 @@ def open_uploads() -> list[str]:
             continue
     folder = tempfile.gettempdir()
     return sorted(t for t in targets if "(deleted)" in t and t.startswith(folder))
+
+
+def test_a_network_whose_answers_are_not_finite_is_not_the_visitor_s_fault(
+    tmp_path: Path, video: bytes
+) -> None:
+    write_ckpt(
+        tmp_path / "huge.ckpt",
+        lambda content: content["state_dict"]["net.stem.conv.weight"].fill_(3e38),
+    )
+    with serving(tmp_path / "huge.ckpt", upload_bytes=LIMIT) as server:
+        status, answer, _ = server.post(SMALL, video)
+        assert status == 500
+        assert "not finite" in answer["error"]
+        assert server.idle()
 
 
 def test_the_answer_is_that_of_the_predictor(server: Server, folder: Path, video: bytes) -> None:

@@ -17,6 +17,7 @@ from videonl.errors import VideoNLError
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+TABLE = "options"  # how the name of a setting ends whose value is a table of anything
 VIEWS = re.compile(r"(\d+)[x×](\d+)")
 
 
@@ -119,7 +120,7 @@ def check_key(key: str, known: Sequence[str], *, source: str) -> None:
 def table_of(key: str, known: Sequence[str]) -> str | None:
     """``model.options`` for ``model.options.depth``: the option that is a table."""
     head, _, tail = key.rpartition(".")
-    return head if tail and head in known and head.endswith("options") else None
+    return head if tail and head in known and head.endswith(TABLE) else None
 
 
 def merge(pairs: Sequence[tuple[str, Any]], known: Sequence[str]) -> dict[str, Any]:
@@ -146,13 +147,25 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 def check_types(parser: "ArgumentParser", flat: Mapping[str, Any]) -> dict[str, Any]:
     """All settings with their defaults, nested by section.
 
+    Options of a network may hold anything, and stay as they are: in a value of any type,
+    jsonargparse takes ``{class_path: module.name}`` for a class and imports it.
+
     Raises:
         VideoNLError: a value of the wrong type.
     """
     from argparse import ArgumentError
 
+    tables = {key: value for key, value in flat.items() if key.endswith(TABLE)}
+    for key, value in tables.items():
+        if value is not None and not isinstance(value, Mapping):
+            raise VideoNLError(f"--{key} {value!r}: it must be a table")
     try:
-        return parser.parse_object(nest(flat)).as_dict()
+        checked = parser.parse_object(nest({k: v for k, v in flat.items() if k not in tables}))
+        found: dict[str, Any] = checked.as_dict()
+        for key, value in tables.items():
+            section, _, leaf = key.rpartition(".")
+            (found[section] if section else found)[leaf] = value
+        return found
     except (ArgumentError, ValueError, TypeError) as error:
         text = " ".join(str(error).split())
         match = re.search(r'Parser key "([^"]+)": (.*)', text)

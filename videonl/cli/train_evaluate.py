@@ -100,7 +100,9 @@ def prepare(
     from videonl.training.classes import align_classes
 
     classifier = VideoClassifier.from_checkpoint(
-        checkpoint, views_per_forward=settings["model"]["views_per_forward"]
+        checkpoint,
+        views_per_forward=settings["model"]["views_per_forward"],
+        network=given.get("model.name"),
     )
     data = fitting_data(settings, given, classifier.preprocessing, stage="predict")
     classifier.set_preprocessing(data.preprocessing)

@@ -1,6 +1,7 @@
 """The LightningDataModule: a folder in, batches of uint8 videos out."""
 
 import os
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -20,6 +21,7 @@ from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSa
 from videonl.data.video import Decoder
 from videonl.errors import DatasetError
 
+EVALUATED = {"val", "test"}  # every video of theirs counts, whether it can be read or not
 FEW_BAD_FILES = 16  # that many unreadable videos never stop a training
 
 
@@ -182,6 +184,12 @@ class VideoDataModule(L.LightningDataModule):
         self.class_names = self.catalogue.class_names
         self.records = dict(self.catalogue.records)  # of ours: labels may be renumbered
         self.census = {split: part.per_class for split, part in self.catalogue.census.items()}
+        for split in self.records.keys() & EVALUATED:  # a listed video that is gone is wrong
+            gone = self.catalogue.missing.get(split, [])
+            places = [replace(r, path=os.path.join(self.root, r.path)) for r in gone]
+            self.records[split] = [*self.records[split], *places]
+            counts = Counter(n for r in self.records[split] for n in r.labels or (r.label,))
+            self.census[split] = {name: counts[i] for i, name in enumerate(self.class_names)}
         self.augmentation = replace(self.augmentation, flip_exceptions=self._keep_sides())
         if any(part.missing or part.unreadable for part in self.catalogue.census.values()):
             rank_zero_info(describe(self.catalogue.census, self.class_names))
@@ -285,7 +293,12 @@ class VideoDataModule(L.LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=LabelMissing(collate, labels=dataset.labels, several=dataset.several),
+            collate_fn=LabelMissing(
+                collate,
+                labels=dataset.labels,
+                several=dataset.several,
+                views=dataset.views[0] * dataset.views[1],
+            ),
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
             persistent_workers=self.num_workers > 0,

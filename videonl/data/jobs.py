@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from videonl.data.guarded_process import Child, ChildGoneError
 from videonl.files import GrowingFile
+from videonl.json_text import json_text
 
 Job = dict[str, Any]
 Answer = dict[str, Any]
@@ -123,7 +124,7 @@ class Journal:
         """Note an answer at once."""
         entry = {**answer, "path": path, "stamp": stamp, "settings": settings}
         self.entries[path] = entry
-        self._lines.write(json.dumps(entry) + "\n")
+        self._lines.write(json_text(entry, ascii=True) + "\n")
         return entry
 
 

@@ -21,6 +21,7 @@ from videonl.data.sample import SPLITS, Body, SampleParameters, Scene, draw_scen
 from videonl.data.sample_video import encode_scene
 from videonl.errors import DatasetError
 from videonl.files import csv_line, write_text
+from videonl.json_text import json_text
 
 MANIFEST, TABLE = "manifest.json", "manifest.csv"
 _GENERATOR = 1  # raised when the same parameters come to mean other clips
@@ -73,7 +74,7 @@ def _claim(root: Path, parameters: SampleParameters) -> None:
             f"{root} is not empty and holds no sample data set (no {MANIFEST}): give another folder"
         )
     else:
-        write_text(root / MANIFEST, json.dumps(wanted, indent=2) + "\n")
+        write_text(root / MANIFEST, json_text(wanted, indent=2) + "\n")
 
 
 def _read_json(root: Path) -> dict:

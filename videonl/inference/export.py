@@ -6,7 +6,6 @@ as metadata. It is run and compared with the network itself before it gets its n
 """
 
 import copy
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +22,9 @@ from videonl.files import careful_stream, whole_file
 from videonl.inference.attention import affinity_name
 from videonl.inference.export_formats import run_onnx, run_program, write_onnx, write_program
 from videonl.inference.predictor import Predictor
+from videonl.json_text import json_text
 from videonl.layers import NonLocalBlock
+from videonl.models.finite import check_answers
 
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}
 # Largest difference of a logit that is rounding: relative to the largest logit.
@@ -224,12 +225,16 @@ def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.Exp
 
 
 def compare(model: nn.Module, file: Path, run: Any, clips: list[Tensor]) -> float:
-    """The largest difference of a logit between file and network, relative to the largest logit."""
+    """The largest difference of a logit between file and network, relative to the largest logit.
+
+    Raises:
+        NotFiniteError: the network answers with NaN or infinity.
+    """
     worst = 0.0
     device = next(model.parameters()).device
     for clip, got in zip(clips, run(file, clips), strict=True):
         with torch.no_grad():
-            expected = model(clip.to(device)).float().cpu()
+            expected = check_answers(model(clip.to(device)).float().cpu())
         if got.shape != expected.shape or not bool(got.isfinite().all()):
             return float("inf")
         scale = max(float(expected.abs().max()), SMALLEST)
@@ -242,10 +247,10 @@ def metadata(predictor: Predictor, *, clip: tuple[int, int], dynamic: bool) -> d
     frames, size = clip
     return {
         "videonl_version": __version__,
-        "class_names": json.dumps(predictor.class_names, ensure_ascii=False),
-        "preprocessing": json.dumps(predictor.preprocessing),
-        "model": json.dumps(predictor.about, default=str),
-        "input": json.dumps(
+        "class_names": json_text(predictor.class_names),
+        "preprocessing": json_text(predictor.preprocessing),
+        "model": json_text(predictor.about, default=str),
+        "input": json_text(
             {
                 "layout": "batch, channels (RGB), frames, height, width",
                 "frames": frames,
@@ -257,5 +262,5 @@ def metadata(predictor: Predictor, *, clip: tuple[int, int], dynamic: bool) -> d
         ),
         "output": "logits; probabilities are their "
         + ("sigmoid" if predictor.multi_label else "softmax"),
-        "multi_label": json.dumps(predictor.multi_label),
+        "multi_label": json_text(predictor.multi_label),
     }

@@ -1,6 +1,5 @@
 """Timelines of many files written down: JSON, CSV of segments, CSV of windows, and a plot."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from videonl.files import csv_line, whole_stream
 from videonl.inference.prediction import Failure
 from videonl.inference.timeline import Timeline
 from videonl.inference.timeline_segments import Segment, edges_of
+from videonl.json_text import json_text
 
 Result = tuple[Timeline, list[Segment]]
 
@@ -46,7 +46,7 @@ def as_json(
         "timelines": timelines,
         "failures": [failure.as_dict() for failure in failures],
     }
-    return json.dumps(content, indent=1) + "\n"
+    return json_text(content, indent=1, ascii=True) + "\n"
 
 
 def segments_csv(results: Sequence[Result], failures: Sequence[Failure]) -> str:

@@ -3,7 +3,6 @@
 The folder holds the same figures as JSON, CSV, Markdown, the page and its chart as a picture.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from videonl.evaluation.compare_table import (
     notes,
 )
 from videonl.files import write_text
+from videonl.json_text import json_text
 from videonl.reports.chart import chart_svg, save_chart
 from videonl.reports.pages import render
 
@@ -34,7 +34,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
     Returns:
         The files.
     """
-    text = json.dumps(comparison.as_dict(), ensure_ascii=False, indent=1) + "\n"
+    text = json_text(comparison.as_dict(), indent=1) + "\n"
     written = []
     for name, content in (
         ("compare.json", text),
@@ -72,7 +72,7 @@ def comparison_page(comparison: Comparison) -> str:
         confusions=[
             _confusion(row, comparison.class_names) for row in comparison.shown if row.confusion
         ],
-        protocol=json.dumps(comparison.protocol, ensure_ascii=False, indent=2),
+        protocol=json_text(comparison.protocol, indent=2),
         data=comparison.as_dict(),
     )
 
@@ -88,26 +88,41 @@ def _subject(comparison: Comparison) -> str:
 def _confusion(row: Row, names: list[str]) -> dict[str, Any]:
     """The matrix with few classes, else the most frequent mistakes: it would be too large."""
     few = len(names) <= MOST_CLASSES
+    columns, rows = _with_unread(row, names)
     return {
         "name": row.name,
-        "matrix": _matrix(row, names) if few else None,
-        "pairs": None if few else _pairs(row, names),
+        "columns": columns,
+        "matrix": _matrix(rows, names) if few else None,
+        "pairs": None if few else _pairs(rows, names, columns),
     }
 
 
-def _matrix(row: Row, names: list[str]) -> list[tuple[str, list[tuple[int, float, bool]]]]:
+def _with_unread(row: Row, names: list[str]) -> tuple[list[str], list[list[int]]]:
+    """The answers and their counts, with a column of the videos that could not be read."""
+    rows = row.confusion or []
+    if not any(row.unread):
+        return names, rows
+    counted = [[*counts, unread] for counts, unread in zip(rows, row.unread, strict=True)]
+    return [*names, "(unread)"], counted
+
+
+def _matrix(
+    rows: list[list[int]], names: list[str]
+) -> list[tuple[str, list[tuple[int, float, bool]]]]:
     """Per class its cells: count, share of the class's videos, whether it is the right answer."""
     return [
         (name, [(n, n / (sum(counts) or 1), truth == k) for k, n in enumerate(counts)])
-        for truth, (name, counts) in enumerate(zip(names, row.confusion or [], strict=True))
+        for truth, (name, counts) in enumerate(zip(names, rows, strict=True))
     ]
 
 
-def _pairs(row: Row, names: list[str]) -> list[tuple[int, str, str]]:
+def _pairs(
+    rows: list[list[int]], names: list[str], columns: list[str]
+) -> list[tuple[int, str, str]]:
     """(videos, truth, answer) of the most frequent mistakes."""
     mistakes = [
-        (count, names[truth], names[answer])
-        for truth, counts in enumerate(row.confusion or [])
+        (count, names[truth], columns[answer])
+        for truth, counts in enumerate(rows)
         for answer, count in enumerate(counts)
         if count and truth != answer
     ]

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from videonl.escapes import visible
+from videonl.json_text import json_text
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,6 +67,7 @@ def _environment() -> Environment:
         finalize=_shown,
     )
     environment.globals["source"] = source
+    environment.policies["json.dumps_function"] = json_text
     environment.policies["json.dumps_kwargs"] = {}  # in the order in which it was measured
     return environment
 

@@ -5,7 +5,6 @@ WebM) and it has at most ``EMBED_BYTES``; else its key frames take the video's p
 """
 
 import io
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ from videonl.data.video import Video, open_video
 from videonl.inference.prediction import Prediction
 from videonl.inference.timeline import Timeline, video_duration
 from videonl.inference.timeline_segments import Segment, edges_of
+from videonl.json_text import json_text
 from videonl.reports.pages import data_address, render
 
 EMBED_BYTES = 64 << 20  # base64 makes a third more of it; larger pages open slowly on a phone
@@ -60,7 +60,7 @@ def video_page(
         views=prediction.protocol["views"],
         segments=_bars(*found) if found else None,
         attention=attention,
-        about=json.dumps(about, ensure_ascii=False, indent=2),
+        about=json_text(about, indent=2),
         data={"duration": duration, "pictures": seconds, **(_windows(*found) if found else {})},
     )
 

@@ -1,6 +1,5 @@
 """What of the data was there when a run used it: found, missing, unreadable, per class."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 from videonl.data.catalogue import Catalogue
 from videonl.data.census import as_primitives
 from videonl.files import write_text
+from videonl.json_text import json_text
 
 CENSUS = "census.json"
 
@@ -44,5 +44,5 @@ def census_of(catalogue: Catalogue) -> dict[str, Any]:
 
 def write_census(catalogue: Catalogue, folder: Path) -> None:
     """Write ``census.json`` into the folder of a run."""
-    text = json.dumps(census_of(catalogue), indent=1, ensure_ascii=False) + "\n"
+    text = json_text(census_of(catalogue), indent=1) + "\n"
     write_text(folder / CENSUS, text)

@@ -15,6 +15,9 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from videonl.errors import CheckpointError, DatasetError, OutputError, VideoError
 from videonl.files import whole_stream
+from videonl.models.finite import check_finite
+from videonl.models.said import name_in_file, options_in_file
+from videonl.training.finite import weights_of
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 SYNC_STEPS = 50  # processes agree on the time to save only so often: agreeing makes them wait
@@ -169,11 +172,15 @@ def is_last_batch(trainer: Trainer) -> bool:
     return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint without running any code that it may hold.
+def read_checkpoint(path: Path, *, network: str | None = None) -> dict[str, Any]:
+    """Load a checkpoint without running any code that it may hold or name.
+
+    Args:
+        path: of the file.
+        network: the name of its network in the user's own words, see ``name_in_file``.
 
     Raises:
-        CheckpointError: missing, not ours, or unsafe.
+        CheckpointError: missing, not ours, unsafe, or with weights that are not finite.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint file")
@@ -183,9 +190,15 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
     except Exception as error:  # torch raises anything on a damaged file
         first = (str(error).splitlines() or [type(error).__name__])[0]
         raise CheckpointError(f"{path}: not a readable checkpoint ({first})") from error
-    if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
+    about = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
+    if not isinstance(about, dict):
         raise CheckpointError(
             f"{path}: not a checkpoint that videonl wrote; published weights go to "
             "--model.pretrained"
         )
+    if not isinstance(checkpoint.get("state_dict"), dict):
+        raise CheckpointError(f"{path} has no state_dict; was the training stopped while saving?")
+    about["name"] = name_in_file(about.get("name"), source=path, said=network)
+    about["options"] = options_in_file(about.get("options"), source=path)
+    check_finite(weights_of(checkpoint), source=path)
     return checkpoint

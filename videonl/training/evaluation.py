@@ -1,6 +1,5 @@
 """Validate, test and predict: the published protocol, and a result file that says what it was."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
 from videonl.files import write_text
+from videonl.json_text import json_text
 from videonl.models.answers import average_name
 from videonl.training.bad_files import BadFiles
 from videonl.training.classifier import VideoClassifier
@@ -138,7 +138,7 @@ def result(evaluation: Evaluation, classifier: VideoClassifier, **about: Any) ->
 
 def write_json(content: dict[str, Any], path: Path) -> None:
     """Write a result file."""
-    write_text(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
+    write_text(path, json_text(content, indent=2) + "\n")
 
 
 def predict(

@@ -1,5 +1,6 @@
 """The pictures of a summary."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -48,14 +49,19 @@ def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
     return True
 
 
-def plot_confusion(confusion: list[list[int]], class_names: list[str], path: Path) -> None:
+def plot_confusion(
+    confusion: list[list[int]], class_names: list[str], path: Path, *, unread: Sequence[int]
+) -> None:
     """Draw the confusion matrix, every row as shares of its class.
 
     Args:
         confusion: confusion[true][predicted].
         class_names: in the order of the labels.
         path: of the PNG.
+        unread: videos of each class that could not be read; a column of their own, where some are.
     """
+    if any(unread):
+        confusion = [[*row, count] for row, count in zip(confusion, unread, strict=True)]
     size = max(4.0, 0.32 * len(class_names) + 2)
     with figure_text(class_names) as drawable:
         figure = Figure(figsize=(size, size), layout="constrained")
@@ -63,7 +69,8 @@ def plot_confusion(confusion: list[list[int]], class_names: list[str], path: Pat
         axes = figure.subplots()
         names = list(map(drawable, class_names))
         places = range(len(names))
-        axes.set_xticks(places, names, rotation=90)
+        columns = [*names, "(unread)"] if any(unread) else names
+        axes.set_xticks(range(len(columns)), columns, rotation=90)
         axes.set_yticks(places, names)
     shares = [[n / max(sum(row), 1) for n in row] for row in confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)

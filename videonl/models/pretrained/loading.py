@@ -58,7 +58,7 @@ def load_pretrained(
             network; the message lists the keys.
     """
     content = read_content(local_file(source))
-    own = read_own(content)
+    own = read_own(content, network=model_name)
     translated = translate(content) if own is None else from_own(own)
     settle(translated, content, options)
     model, report = build(

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from videonl.errors import CheckpointError
 from videonl.models.pretrained.container import Content
+from videonl.models.said import name_in_file, options_in_file
 
 PREFIX = "net."
 COMPILED = "_orig_mod."  # what torch.compile puts before the keys
@@ -46,24 +47,30 @@ class OwnCheckpoint:
     multi_label: bool = False
 
 
-def read_own(content: Content) -> OwnCheckpoint | None:
+def read_own(content: Content, *, network: str | None = None) -> OwnCheckpoint | None:
     """The description, or None where the file is not of our making.
 
+    Args:
+        content: of the file.
+        network: the name of its network in the user's own words, see ``name_in_file``.
+
     Raises:
-        CheckpointError: it is ours, but damaged.
+        CheckpointError: it is ours, but damaged, or asks for code.
     """
     if content.kind == "torch" and isinstance(content.data, Mapping):
         about = content.data.get("hyper_parameters")
         if isinstance(about, Mapping) and "videonl_version" in about:
-            return from_lightning(content.path, content.data, about)
+            return from_lightning(content.path, content.data, about, network=network)
     if content.kind == "safetensors":
         sidecar = read_sidecar(content.path, content.metadata)
         if sidecar is not None:
-            return from_sidecar(content.path, content.data, sidecar)
+            return from_sidecar(content.path, content.data, sidecar, network=network)
     return None
 
 
-def from_lightning(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]) -> OwnCheckpoint:
+def from_lightning(
+    path: Path, data: Mapping[str, Any], about: Mapping[str, Any], *, network: str | None = None
+) -> OwnCheckpoint:
     """Read a Lightning checkpoint."""
     state = data.get("state_dict")
     if not isinstance(state, Mapping):
@@ -77,7 +84,7 @@ def from_lightning(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]
     config = {
         "name": about.get("name"),
         "num_classes": about.get("num_classes"),
-        "options": dict(about.get("options") or {}),
+        "options": about.get("options"),
     }
     names = about.get("class_names")
     if config["num_classes"] is None and names:
@@ -94,7 +101,7 @@ def from_lightning(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]
             provenance[extra] = about[extra]
     return OwnCheckpoint(
         tensors,
-        checked_config(path, config),
+        checked_config(path, config, network=network),
         list(names) if names else None,
         dict(about.get("preprocessing") or {}),
         provenance,
@@ -133,12 +140,18 @@ def read_sidecar(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | No
     return found
 
 
-def from_sidecar(path: Path, tensors: dict[str, Tensor], sidecar: dict[str, Any]) -> OwnCheckpoint:
+def from_sidecar(
+    path: Path,
+    tensors: dict[str, Tensor],
+    sidecar: dict[str, Any],
+    *,
+    network: str | None = None,
+) -> OwnCheckpoint:
     """Read a converted checkpoint."""
     names = sidecar.get("class_names")
     return OwnCheckpoint(
         dict(tensors),
-        checked_config(path, sidecar["model"]),
+        checked_config(path, sidecar["model"], network=network),
         [str(name) for name in names] if names else None,
         dict(sidecar.get("preprocessing") or {}),
         dict(sidecar.get("provenance") or {}),
@@ -146,23 +159,22 @@ def from_sidecar(path: Path, tensors: dict[str, Tensor], sidecar: dict[str, Any]
     )
 
 
-def checked_config(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def checked_config(
+    path: Path, config: Mapping[str, Any], *, network: str | None = None
+) -> dict[str, Any]:
     """name, num_classes and options, of the right types.
 
     Raises:
         CheckpointError: one is missing, or the name would import code.
     """
-    name, classes, options = config.get("name"), config.get("num_classes"), config.get("options")
+    name, classes = config.get("name"), config.get("num_classes")
     if not isinstance(name, str) or type(classes) is not int or classes < 1:
         raise CheckpointError(
             f"{path} does not name its network and its classes (name={name!r}, "
             f"num_classes={classes!r})"
         )
-    if ":" in name:
-        raise CheckpointError(
-            f"{path} names a network outside of videonl, {name!r}; a file is never allowed to "
-            "import code: make that network yourself and load the state_dict into it"
-        )
-    if options is not None and not isinstance(options, Mapping):
-        raise CheckpointError(f"{path}: the options of its network are no table")
-    return {"name": name, "num_classes": classes, "options": dict(options or {})}
+    return {
+        "name": name_in_file(name, source=path, said=network),
+        "num_classes": classes,
+        "options": options_in_file(config.get("options"), source=path),
+    }

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from videonl.errors import CheckpointError
+from videonl.models.finite import check_finite
 
 SHOWN = 8  # keys per line of an error or of the summary
 
@@ -66,8 +67,8 @@ def fill(
         fresh: prefixes of keys that may start afresh, because somebody asked for it.
 
     Raises:
-        CheckpointError: lists the keys that are missing, left over or of another shape; the
-            network is then unchanged.
+        CheckpointError: lists the keys that are missing, left over or of another shape, or names
+            one that is not finite; the network is then unchanged.
     """
     own = model.state_dict()
     may_be_new = tuple(fresh)
@@ -99,6 +100,7 @@ def fill(
         raise CheckpointError(
             f"{report.source} ({report.family}) does not fit the network; {'; '.join(problems)}"
         )
+    check_finite({k: tensors[k] for k in own if k in tensors}, source=report.source)
     model.load_state_dict({**own, **tensors})
     report.loaded += [k for k in own if k in tensors]
     report.new += [k for k in new if k not in counters]
