@@ -16,7 +16,12 @@ from videonl.models import create_model
 
 pytestmark = pytest.mark.timeout(900)  # the exporters are slow on a busy machine
 
-AFFINITIES = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
+AFFINITIES = (
+    pytest.param("gaussian", marks=pytest.mark.slow),
+    "embedded_gaussian",
+    pytest.param("dot_product", marks=pytest.mark.slow),
+    "concatenation",
+)
 PREPROCESSING = {
     "frames": 4,
     "stride": 2,
