@@ -30,6 +30,15 @@ def test_what_the_commands_encode_with(tmp_path: Path) -> None:
     assert not real_time_threads()
 
 
+def test_a_worker_computes_with_one_thread() -> None:
+    code = "import tests.conftest, torch; print(torch.get_num_threads())"
+    clean = {k: v for k, v in os.environ.items() if k not in ("OMP_NUM_THREADS", "MKL_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env=clean, capture_output=True, text=True
+    )
+    assert done.stdout.strip() == "1", done.stderr
+
+
 def test_a_real_time_thread_is_found() -> None:
     """In a process of its own, which lasts no longer than the question."""
     code = (
