@@ -1,4 +1,4 @@
-"""mmcv's own non-local blocks: what tests/layers/peer_blocks.py writes down is what they compute."""
+"""mmcv's own non-local blocks compute what tests/layers/peer_blocks.py writes down."""
 
 import pytest
 import torch
