@@ -111,7 +111,7 @@ class OwnAnswerForFourFrames(torch.nn.Module):
         return self.net(x) if x.shape[2] == 4 else 2 * self.net(x)
 
 
-@pytest.mark.parametrize("format", ["onnx", "torch-export"])
+@pytest.mark.parametrize("format", ["onnx", pytest.param("torch-export", marks=pytest.mark.slow)])
 def test_frames_are_fixed_where_another_number_would_be_wrong(tmp_path, format):
     predictor = small_predictor()
     predictor.model = OwnAnswerForFourFrames(predictor.model).eval()

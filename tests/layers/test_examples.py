@@ -21,7 +21,7 @@ BLOCKS = {
     "sequence": 2,
     "video_classification": 1,
 }
-LARGE = {"detection", "keypoints"}  # full networks, seconds on one core
+LARGE = {"detection", "keypoints", "video_classification"}  # full networks, seconds on one core
 
 
 def load(name: str) -> ModuleType:
