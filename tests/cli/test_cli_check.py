@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.odd_videos import ODD, write_odd
 from tests.videos import write_video
 from videonl.cli.check import main
 from videonl.cli.main import main as videonl
 from videonl.data.inspection import inspect_file
 from videonl.data.jobs import Journal, run_jobs, stamp
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not beside the clone")
 
 
 @pytest.fixture
@@ -144,31 +142,14 @@ def test_journal_ignores_damage_and_changes(tmp_path: Path) -> None:
     assert again.current("a", stamp(video), 1) is None
 
 
-STATUS = {
-    "decord__corrupted.mp4": "damaged",
-    "lfs_pointer__V_1.mp4": "unreadable",
-    "moviepy__result.webm": "unreadable",
-    "mp4parse__afconvert-aac-0.5s.mp4": "no_video",
-    "mp4parse__bipbop_cbcs_video_init.mp4": "no_frames",
-    "mp4parse__no_timescale.mp4": "damaged",
-    "moviepy__-video-with-dash-.mp4": "extreme_size",
-    "mmaction2__demo.mp4": "ok",
-    "mmaction2__test.avi": "ok",
-    "moviepy__no_duration.webm": "ok",
-}
+@pytest.mark.parametrize("name", ODD)
+def test_odd_files(name: str, tmp_path: Path) -> None:
+    assert inspect_file(str(write_odd(name, tmp_path))).status == ODD[name].status
 
 
-@needs_shared
-@pytest.mark.parametrize("name", STATUS)
-def test_odd_files(name: str) -> None:
-    assert inspect_file(str(SHARED / "videos" / "odd" / name)).status == STATUS[name]
-
-
-@needs_shared
-def test_frame_count_lie() -> None:
-    path = next((SHARED / "videos" / "ut_interaction").rglob("set1_seq01_idx004*.avi"))
-    finding = inspect_file(str(path))
-    assert (finding.status, finding.declared, finding.frames) == ("frame_count", 185, 183)
+def test_frame_count_lie(tmp_path: Path) -> None:
+    finding = inspect_file(str(write_odd("packed_b_frames.avi", tmp_path)))
+    assert (finding.status, finding.declared, finding.frames) == ("frame_count", 62, 60)
 
 
 def test_worker_imports_neither_torch_nor_lightning() -> None:

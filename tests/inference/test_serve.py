@@ -4,6 +4,7 @@ import os
 import re
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,9 +34,11 @@ def video(folder: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def server(folder: Path):
-    with serving(
-        folder / "model.safetensors", upload_bytes=LIMIT, room=64, seconds=120.0
-    ) as server:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        serving(folder / "model.safetensors", upload_bytes=LIMIT, room=64, seconds=120.0) as server,
+    ):
+        patch.setattr("videonl.inference.server.LINGER_SECONDS", 0.5)
         server.before = open_uploads()  # pytest's own, that catch the output
         yield server
 
@@ -129,7 +132,9 @@ def test_wishes_are_checked(
     assert words in answer["error"]
 
 
-def test_forms_that_are_none(server: Server, video: bytes) -> None:
+def test_forms_that_are_none(server: Server, video: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("videonl.inference.server.LINGER_SECONDS", 60.0)
+    start = time.monotonic()
     kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     whole = form(video)
     part = whole[: whole.rindex(b"--" + BOUNDARY.encode())]
@@ -146,6 +151,7 @@ def test_forms_that_are_none(server: Server, video: bytes) -> None:
     assert (status, "boundary" in answer["error"]) == (400, True)
     assert server.ask("POST", SMALL, b"{}", {"Content-Type": "application/json"})[0] == 415
     assert server.post(SMALL, b"")[0] == 400
+    assert time.monotonic() - start < 60, "what was read to its end is answered at once"
     assert server.idle()
 
 

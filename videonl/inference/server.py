@@ -187,17 +187,18 @@ async def refuse(
     """Refuse an upload whose body still comes.
 
     A client that is cut off while it sends may never see the answer, so some of the rest is read
-    and dropped first, unless the client asked whether to send (``Expect: 100-continue``).
+    and dropped first, unless the client asked whether to send (``Expect: 100-continue``). Where
+    the body was read to its end, the answer goes at once.
     """
     if request.headers.get("expect", "").lower() != "100-continue":
         left = LINGER_BYTES
-        with contextlib.suppress(TimeoutError):
+        # starlette says RuntimeError of a body that was read to its end.
+        with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
             async with asyncio.timeout(LINGER_SECONDS):
-                more = True
-                while more and left > 0:
-                    message = await request.receive()
-                    left -= len(message.get("body", b""))
-                    more = message["type"] == "http.request" and message.get("more_body", False)
+                async for chunk in request.stream():
+                    left -= len(chunk)
+                    if left <= 0:
+                        break
     return error_response(status, sentence, {**(headers or {}), "connection": "close"})
 
 
