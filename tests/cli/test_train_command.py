@@ -13,10 +13,9 @@ import torch
 
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
-from videonl.cli.settings import check_key, flatten, merge, parse_value, read_flags
+from videonl.cli.settings import options_of
 from videonl.cli.train_help import PAGES, USAGE
-from videonl.cli.train_settings import make_parser
-from videonl.errors import VideoNLError
+from videonl.cli.train_settings import make_parser, read_settings
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
@@ -59,12 +58,13 @@ def test_help_is_short_and_instant(command: str) -> None:
 
 @pytest.mark.parametrize("command", PAGES)
 def test_help_names_only_options_that_exist(command: str) -> None:
-    known = {action.dest for action in make_parser(command)._actions}
+    known = set(options_of(make_parser(command)))
     named = set(re.findall(r"--([a-z][\w.]*)", PAGES[command] + USAGE)) - {"help", "help_all"}
     named = {key for key in named if not key.startswith(("section", "model.options."))}
     if command != "fit":
         named -= {"resume"}
-    assert named <= known | {"config", "checkpoint", "data.root"}, named - known
+    named -= {"checkpoint"} if command == "fit" else set()
+    assert named <= known, named - known
 
 
 def test_defaults_in_the_help_are_the_defaults() -> None:
@@ -125,17 +125,26 @@ def test_mistakes_about_the_data_and_the_network(
     assert "does not exist" in error_of(capsys, "fit", *root, *SMALL, "--resume", gone)
 
 
-def test_values_of_the_command_line() -> None:
-    flags = read_flags(["--a", "1e-4", "--b=x", "--c", "--d", "-1", "--e", "10x3", "--f", "[1, 2]"])
-    assert flags == [("a", 1e-4), ("b", "x"), ("c", True), ("d", -1), ("e", [10, 3]), ("f", [1, 2])]
-    assert parse_value("2026-01-01") == "2026-01-01"
-    assert parse_value("C: D") == "C: D"
-    known = ["model.name", "model.options"]
-    pairs = list(flatten({"model": {"name": "a", "options": {"width": 8}}}, known))
-    merged = merge([*pairs, ("model.options.depth", 50), ("model.name", "b")], known)
-    assert merged == {"model.name": "b", "model.options": {"width": 8, "depth": 50}}
-    with pytest.raises(VideoNLError, match=r"--model\.nam is no option"):
-        check_key("model.nam", known, source="")
+def test_values_of_the_command_line(tmp_path: Path) -> None:
+    file = tmp_path / "a.yaml"
+    file.write_text("name: 7\nmodel: {options: {width: 8, depth: 18}}\ndata: {root: 2026}\n")
+    argv = ["--recipe.weight_decay", "1e-4", "--out=x=y", "--model.compile", "--seed", "-1"]
+    argv += ["--data.views", "10x3", "--data.jitter=36×40", "--recipe.checkpoint_stages", "[a, b]"]
+    argv += ["--model.options.depth", "50", "--model.options.shape", "3x5", "--config", str(file)]
+    argv += ["--trainer.max_time", "00:01:00:00", "--data.train_list", "C: D", "--trainer.logger"]
+    settings, given = read_settings("fit", [*argv, "--recipe.momentum", "-1e-4"])
+    assert settings["recipe"]["weight_decay"] == 1e-4
+    assert settings["recipe"]["momentum"] == -1e-4
+    assert (settings["out"], settings["seed"], settings["name"]) == ("x=y", -1, "7")
+    assert settings["model"]["compile"] is True
+    assert settings["model"]["options"] == {"width": 8, "depth": 50, "shape": [3, 5]}
+    data = settings["data"]
+    assert (data["views"], data["jitter"], data["root"]) == ((10, 3), (36, 40), "2026")
+    assert data["train_list"] == "C: D"
+    assert settings["recipe"]["checkpoint_stages"] == ["a", "b"]
+    assert settings["trainer"]["max_time"] == "00:01:00:00"
+    assert "data.views" in given
+    assert "data.val_views" not in given
 
 
 def test_a_run_holds_its_settings_and_can_be_tested(

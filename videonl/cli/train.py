@@ -10,7 +10,13 @@ from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_evaluate import test_command
 from videonl.cli.train_help import PAGES, USAGE
 from videonl.cli.train_predict import predict_command
-from videonl.cli.train_settings import config_text, fitting_data, make_parser, read_settings
+from videonl.cli.train_settings import (
+    config_text,
+    fitting_data,
+    make_parser,
+    read_settings,
+    trainer_options,
+)
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -54,6 +60,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     resume = resume_path(wanted, out=out, name=name) if wanted else None
     if wanted == "auto" and resume is None:
         print(f"no run of the name {name} in {out} yet: starting one")
+    options = trainer_options(settings["trainer"])
     data, classifier = build(settings, given, resume)
     run_dir = resume.parent if resume else new_run(out, name)
     with clear_errors(settings, run_dir=run_dir):
@@ -67,7 +74,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
                 save_every_minutes=settings["save_every_minutes"],
                 save_every_steps=settings["save_every_steps"],
                 config=config_text(settings, data),
-                trainer_options=settings["trainer"],
+                trainer_options=options,
             )
         except TrainingStopped as stop:
             print(f"train.py: {stop}", file=sys.stderr)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_settings import fitting_data, read_settings
+from videonl.cli.train_settings import fitting_data, read_settings, trainer_options
 from videonl.errors import DatasetError, VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -29,7 +29,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
             data,
             split=settings["split"] or ("val" if command == "validate" else None),
             one_view=command == "validate",
-            trainer_options=settings["trainer"],
+            trainer_options=trainer_options(settings["trainer"]),
         )
     print(describe(evaluation))
     if command == "test" or settings["json"]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_evaluate import checkpoint_of, prepare
-from videonl.cli.train_settings import read_settings
+from videonl.cli.train_settings import read_settings, trainer_options
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -38,7 +38,7 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
             path=path,
             file=file,
             split=settings["split"],
-            trainer_options=settings["trainer"],
+            trainer_options=trainer_options(settings["trainer"]),
         )
     print(f"{count} videos: {path}")
     return 1 if unread else 0
