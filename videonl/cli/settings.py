@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
     from jsonargparse import ArgumentParser, Namespace
 
-MARKUP = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`|`+~?([^`]+)`+")
-DEFAULT = re.compile(r"\s*\bDefault: (``[^`]*``|\S+?)\.(?=\s|$)")  # jsonargparse writes ours
 TYPES = {"Sequence": "list", "dict": "a table such as {a: 1}", "NoneType": "null"}
 
 
@@ -106,22 +104,22 @@ def read_flags(argv: Sequence[str], parser: "ArgumentParser") -> list[str]:
         flag, equals, value = word.partition("=")
         if not flag.startswith("--") or flag == "--":
             raise VideoNLError(f"{word!r} belongs to no option; options are written --key value")
-        if flag.endswith(".help") and flag in parser._option_string_actions:
-            words += [word, *rest[:1]]
-            break
-        action = check_key(flag[2:], parser, source="")
+        asks_help = flag.endswith(".help") and flag in parser._option_string_actions
+        action = None if asks_help else check_key(flag[2:], parser, source="")
         if not equals and rest and not (rest[0].startswith("--") and len(rest[0]) > 2):
-            value = rest.pop(0)
-        elif not equals:
+            equals, value = "=", rest.pop(0)
+        if not equals and action is not None:
             kind = getattr(action, "_typehint", None)
             if kind is not bool and bool not in get_args(kind) and action.dest == flag[2:]:
                 raise VideoNLError(f"{flag} needs a value: {flag} VALUE")
-            value = "true"  # a switch
-        words.append(f"{flag}={value}")
+            equals, value = "=", "true"  # a switch
+        words.append(f"{flag}{equals}{value}")
     return words
 
 
-def flatten(content: Mapping[Any, Any], parser: "ArgumentParser", prefix: str = "") -> Iterator[Any]:
+def flatten(
+    content: Mapping[Any, Any], parser: "ArgumentParser", prefix: str = ""
+) -> Iterator[Any]:
     """A nested table as (dotted key, value); an option's own table stays whole."""
     known = options_of(parser)
     for name, value in content.items():
@@ -182,12 +180,12 @@ def kind_name(action: "Action") -> str:
 
 
 def sentence(text: str, files: Sequence[Mapping[str, Any]], words: Sequence[str]) -> str:
-    """jsonargparse's report on a wrong value as one sentence that names the option.
+    """The report of jsonargparse on a wrong value as one sentence that names the option.
 
     Args:
-        text: several lines, with the types of Python.
-        files: and
-        words: what was given: to show the value as it was written.
+        text: of several lines, with the types of Python.
+        files: as ``parse`` has them, to show the value that was given;
+        words: likewise.
     """
     match = re.search(r'Parser key "([^"]+)":(.*)', text, re.DOTALL)
     if match is None:
@@ -195,7 +193,9 @@ def sentence(text: str, files: Sequence[Mapping[str, Any]], words: Sequence[str]
     key, report = match[1], match[2]
     value = next((file[key] for file in reversed(files) if key in file), None)
     written = [w.partition("=")[2] for w in words if re.match(rf"--{re.escape(key)}[+=]", w)]
-    about_class = re.findall(r"Problem with given class_path '([^']+)':\n((?:\s+[^\s-].*\n?)+)", report)
+    about_class = re.findall(
+        r"Problem with given class_path '([^']+)':\n((?:\s+[^\s-].*\n?)+)", report
+    )
     if about_class:
         name, reason = about_class[0]
         return f"--{key}: {name}: {sentence_of_class(reason)}"
@@ -222,22 +222,3 @@ def wrong_value(key: str, value: Any, wanted: Sequence[str], report: str = "") -
     shown = "null" if value is None else repr(value)
     reason = f"it must be {' or '.join(kinds)}" if kinds else " ".join(report.split())
     return f"--{key} {shown}: {reason}"
-
-
-def without_markup(parser: "ArgumentParser") -> None:
-    """Take the markup of docstrings out of the help, and defaults that are not those of here."""
-    for action in parser._actions:
-        if action.help:
-            action.help = plain_text(DEFAULT.sub("", action.help))
-    for group in parser._action_groups:
-        group.title = plain_text(group.title) if group.title else group.title
-
-
-def plain_text(docstring: str) -> str:
-    """A docstring's text as a terminal shows it.
-
-    Example:
-        >>> plain_text("see :class:`~torch.nn.Linear`, ``width`` and `height`")
-        'see Linear, width and height'
-    """
-    return MARKUP.sub(lambda found: found[1] or found[2], docstring)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_settings import fitting_data, read_settings, trainer_options
+from videonl.cli.train_settings import fitting_data, read_settings
 from videonl.errors import DatasetError, VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
 def test_command(command: str, argv: Sequence[str]) -> int:
     """Measure the accuracy: validate with one view, test by the published protocol."""
     settings, given = read_settings(command, argv)
+    from videonl.cli.train_parser import trainer_options
     from videonl.evaluation.environment import describe_environment
     from videonl.training.census_file import census_of
     from videonl.training.evaluation import describe, evaluate, result, write_json

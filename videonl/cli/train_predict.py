@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_evaluate import checkpoint_of, prepare
-from videonl.cli.train_settings import read_settings, trainer_options
+from videonl.cli.train_settings import read_settings
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -22,6 +22,7 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
     lines = settings["json"]
     if lines and not lines.endswith(".jsonl"):
         raise VideoNLError(f"--json {lines}: predict writes JSON Lines, give a name in .jsonl")
+    from videonl.cli.train_parser import trainer_options
     from videonl.training.evaluation import predict
 
     checkpoint = checkpoint_of(settings)

@@ -1,10 +1,11 @@
 """The settings of ``train.py``: which there are, and which a person gave."""
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 
@@ -16,9 +17,7 @@ from videonl.cli.settings import (
     parse,
     read_flags,
     read_yaml,
-    without_markup,
 )
-from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -30,11 +29,6 @@ GENERAL = ("seed", "name", "out", "resume", "ckpt_path", "save_every_minutes", "
 EVALUATION = ("checkpoint", "ckpt_path", "split", "json", "csv", "seed")
 LISTS = ("train_list", "val_list", "test_list", "class_names_file", "skip_list")
 PATHS = ("data.root", *(f"data.{name}" for name in LISTS))  # kept absolute in a run's config.yaml
-# Not settings of a person, but of the code that builds.
-INTERNAL_MODEL: set[str | int] = {
-    *("num_classes", "class_names", "preprocessing", "recipe", "class_weights"),
-    *("network", "fresh", "provenance", "licence", "videonl_version"),
-}
 FROM_NETWORK = ("frames", "stride", "short_side", "crop")
 CROP_SHARE = 224 / 256  # of the short side, in every published protocol
 # Published weights without a --config: the recipe of configs/finetune.yaml. Small batches of few
@@ -47,91 +41,6 @@ FINE_TUNING = {
     "recipe.label_smoothing": 0.1,
     "trainer.gradient_clip_val": 5.0,
 }
-# What Lightning's own words do not say, or say of other defaults.
-OF_OURS = {
-    "max_epochs": "passes over the training videos; -1: until max_steps or max_time",
-    "precision": "auto: bf16-mixed where a GPU trains and knows it, else 32-true",
-    "callbacks": "beside those of videonl; a progress bar stands in place of its bar",
-    "logger": "beside metrics.csv and TensorBoard; false: no TensorBoard",
-    "plugins": "beside those of videonl",
-    "enable_checkpointing": "false: a training that leaves no checkpoint",
-    "use_distributed_sampler": "false: the loaders of videonl split the videos themselves",
-    "sync_batchnorm": "the same as --recipe.batch_norm sync",
-    "default_root_dir": "where classes of Lightning write; default: the folder of the run",
-    "benchmark": "let cuDNN try its algorithms; default: on a GPU, unless deterministic",
-}
-
-
-def make_parser(command: str) -> "ArgumentParser":
-    """Every option of a command, read off the signatures of what it builds."""
-    from videonl.data.datamodule import VideoDataModule
-    from videonl.training import VideoClassifier
-    from videonl.training.recipe import Recipe
-
-    parser = empty_parser(f"train.py {command}")
-    parser.add_argument("--config", type=str | None, help="a YAML file with any of these settings")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
-    parser.add_argument("--name", type=str | None, help="of the run")
-    if command == "fit":
-        parser.add_argument("--resume", type=str | None, help="auto, a run, or a checkpoint")
-        parser.add_argument("--ckpt_path", type=str | None, help="the same as --resume")
-        parser.add_argument("--save_every_minutes", type=float, default=10.0, help="last.ckpt")
-        parser.add_argument("--save_every_steps", type=int | None, help="last.ckpt, in steps")
-    else:
-        parser.add_argument("--checkpoint", type=str | None, help="a checkpoint or a run")
-        parser.add_argument("--ckpt_path", type=str | None, help="the same as --checkpoint")
-        parser.add_argument("--split", type=str | None, help="train, val or test")
-        parser.add_argument("--json", type=str | None, help="result file of test")
-        parser.add_argument("--csv", type=str | None, help="result file of predict")
-    parser.add_class_arguments(VideoClassifier, "model", skip=INTERNAL_MODEL, instantiate=False)
-    parser.add_class_arguments(Recipe, "recipe", instantiate=False)
-    parser.add_class_arguments(VideoDataModule, "data", skip={"root", "seed"}, instantiate=False)
-    root = "the data set's folder: DIR/{train,val,test}/<class>/<video>"
-    parser.groups["data"].add_argument("--data.root", type=str | None, metavar="DIR", help=root)
-    add_trainer(parser)
-    without_markup(parser)
-    return parser
-
-
-def empty_parser(prog: str) -> "ArgumentParser":
-    """A jsonargparse parser that reads values as videonl writes them and raises its errors."""
-    from jsonargparse import ArgumentParser, set_loader, set_parsing_settings
-
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    set_loader("videonl", parse_value, exceptions=(yaml.YAMLError,))
-    return ArgumentParser(prog=prog, exit_on_error=False, allow_abbrev=False, parser_mode="videonl")
-
-
-def add_trainer(parser: "ArgumentParser") -> None:
-    """All of Lightning's Trainer, with our defaults and ``precision: auto``."""
-    from lightning.pytorch import Trainer
-
-    from videonl.training.trainer import DEFAULTS
-
-    parser.add_class_arguments(Trainer, "trainer", skip={"precision"}, instantiate=False)
-    known: Any = Trainer.__init__.__annotations__["precision"]
-    parser.groups["trainer"].add_argument("--trainer.precision", type=Literal["auto"] | known)
-    parser.set_defaults({f"trainer.{key}": value for key, value in DEFAULTS.items()})
-    options = options_of(parser)
-    for key, text in OF_OURS.items():
-        options[f"trainer.{key}"].help = text
-
-
-def trainer_options(values: dict[str, Any]) -> dict[str, Any]:
-    """The section ``trainer`` with the callbacks, loggers and so on that it names, made.
-
-    Raises:
-        VideoNLError: one of them refuses its arguments.
-    """
-    parser = empty_parser("train.py")
-    add_trainer(parser)
-    try:
-        made = parser.instantiate(parser.parse_object({"trainer": values}))
-    except Exception as error:  # a class of anybody's
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise VideoNLError(f"--trainer: {reason}") from error
-    return dict(vars(made["trainer"]))
 
 
 def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -143,9 +52,11 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     Raises:
         VideoNLError: an unknown option, a wrong type, a missing or broken file.
     """
+    from videonl.cli.train_parser import make_parser
+
     parser = make_parser(command)
     words = read_flags(argv, parser)
-    values = dict(word[2:].split("=", 1) for word in words)
+    values = {flag[2:]: value for flag, _, value in (word.partition("=") for word in words)}
     files = [word.partition("=")[2] for word in words if word.startswith("--config=")]
     contents = [settings_of(file, parser) for file in files]
     resume = values.get("resume", values.get("ckpt_path"))
@@ -160,7 +71,12 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
         )
     if command == "fit" and not contents and given.get("model.pretrained"):
         given = parse(parser, [fine_tuning(given), given_flat(given, parser)], [])
-    settings = parser.parse_object(given).as_dict()
+    everything = parser.parse_object(given)
+    settings = everything.as_dict()
+    # Arguments of a named class may be of any type: here they are as YAML writes them.
+    settings["trainer"] = json.loads(parser.dump(everything, format="json", skip_unset=False))[
+        "trainer"
+    ]
     return settings, given_flat(given, parser)
 
 

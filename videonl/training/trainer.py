@@ -82,8 +82,7 @@ def make_trainer(
         VideoNLError: a value that Lightning refuses, such as a GPU that is not there.
     """
     silence()
-    given = dict(options or {})
-    values = {**DEFAULTS, **given}
+    values = {**DEFAULTS, **(options or {})}
     if values["use_distributed_sampler"]:
         raise VideoNLError(
             "--trainer.use_distributed_sampler true: the loaders split the videos among the "
@@ -109,9 +108,10 @@ def make_trainer(
         values["enable_checkpointing"] = training and not leaves_nothing(values)
     if values.get("default_root_dir") is None:
         values["default_root_dir"] = run_dir
-    if values.get("barebones"):
-        values["log_every_n_steps"] = given.get("log_every_n_steps", 0)
+    if values.get("barebones"):  # which refuses what it switches off
         values["enable_progress_bar"] = None
+        if values["log_every_n_steps"] == DEFAULTS["log_every_n_steps"]:
+            values["log_every_n_steps"] = None
     try:
         return Trainer(**values)
     except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
