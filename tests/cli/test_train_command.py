@@ -164,7 +164,7 @@ def test_mistakes_about_the_data_and_the_network(
     unknown = error_of(capsys, "fit", "--config", str(tmp_path / "wrong.yaml"))
     assert "'model.nam' is no option; did you mean model.name?" in unknown
     for text, said in {
-        "model: {name: a}\nseed: 1\nmodel: {compile: true}\n": "'model' stands there twice in line 3",
+        "model: {name: a}\nmodel: {compile: true}\n": "'model' stands there twice in line 2",
         "data: {root: x, crop: 3, crop: 4}\n": "'crop' stands there twice in line 1",
         "data: 3\n": "'data' is no option; did you mean data.",
         "data: {root: x, crop: {size: 3}}\n": "--data.crop {'size': 3}: it must be int",

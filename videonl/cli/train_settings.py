@@ -1,10 +1,12 @@
 """The settings of ``train.py``: which there are, and which a person gave."""
 
-import json
+import argparse
 import re
 from collections.abc import Mapping, Sequence
+from enum import Enum
 from inspect import signature
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
@@ -71,12 +73,8 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
         )
     if command == "fit" and not contents and given.get("model.pretrained"):
         given = parse(parser, [fine_tuning(given), given_flat(given, parser)], [])
-    everything = parser.parse_object(given)
-    settings = everything.as_dict()
-    # Arguments of a named class may be of any type: here they are as YAML writes them.
-    settings["trainer"] = json.loads(parser.dump(everything, format="json", skip_unset=False))[
-        "trainer"
-    ]
+    settings = parser.parse_object(given).as_dict()
+    settings["trainer"] = plain(settings["trainer"])
     return settings, given_flat(given, parser)
 
 
@@ -226,7 +224,12 @@ def absolute(path: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """Tuples as lists, for YAML."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+    """A setting as YAML writes it; arguments of a class that somebody named may be of any type."""
+    if isinstance(value, Mapping | argparse.Namespace):
+        items = value.items() if isinstance(value, Mapping) else vars(value).items()
+        return {key: plain(item) for key, item in items}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(item) for item in value]
+    if isinstance(value, Enum):
+        return str(value.value) if isinstance(value, str) else value.name
+    return value if isinstance(value, (bool, int, float, str, NoneType)) else str(value)
