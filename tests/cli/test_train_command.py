@@ -166,6 +166,7 @@ def test_mistakes_about_the_data_and_the_network(
     for text, said in {
         "model: {name: a}\nmodel: {compile: true}\n": "'model' stands there twice in line 2",
         "data: {root: x, crop: 3, crop: 4}\n": "'crop' stands there twice in line 1",
+        "model: {name: a}\nmodel.name: b\n": "'model.name' stands there twice",
         "data: 3\n": "'data' is no option; did you mean data.",
         "data: {root: x, crop: {size: 3}}\n": "--data.crop {'size': 3}: it must be int",
         "data: {root: x, frames: null}\n": "--data.frames null: it must be int",
@@ -180,7 +181,8 @@ def test_mistakes_about_the_data_and_the_network(
 
 def test_values_of_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
-    file.write_text("name: 7\nmodel: {options: {width: 8, depth: 18}}\ndata: {root: 2026}\n")
+    text = "name: 7\nmodel: {options: {width: 8}}\nmodel.options.depth: 18\ndata: {root: 2026}\n"
+    file.write_text(text)
     argv = ["--recipe.weight_decay", "1e-4", "--out=x=y", "--model.compile", "--seed", "-1"]
     argv += ["--data.views", "10x3", "--data.jitter=36×40", "--recipe.checkpoint_stages", "[a, b]"]
     argv += ["--model.options.depth", "50", "--model.options.shape", "3x5", "--config", str(file)]

@@ -99,6 +99,8 @@ CODE = [
     ("trainer", {"accelerator": "evil.Accelerator"}),
     ("model", {"name": "evil:network"}),
     ("model", {"options": {"width": 8, "anything": {"class_path": "evil.Thing"}}}),
+    ("model", {"options": {"width": 8, "anything": '{"class\\u005fpath": evil.Thing}'}}),
+    ("model", {"options": "{anything: {class_path: evil.Thing}}"}),
     ("model", {"options": {"width": 8, "anything": [{"deep": {"class_path": "evil.Thing"}}]}}),
 ]
 

@@ -40,7 +40,9 @@ def last_of(run: Path | None) -> dict[str, Any]:
     return checkpoint
 
 
-def test_callbacks_and_loggers_of_a_file_stand_beside_ours(fit: Fit, tmp_path: Path) -> None:
+def test_callbacks_and_loggers_of_a_file_stand_beside_ours(
+    fit: Fit, data: Path, tmp_path: Path
+) -> None:
     never = {"monitor": "val/loss", "patience": 1, "min_delta": 1000.0}
     logger = {"class_path": "CSVLogger", "init_args": {"save_dir": str(tmp_path), "name": "csv"}}
     trainer = {"callbacks": [{"class_path": EARLY, "init_args": never}], "logger": logger}
@@ -54,6 +56,9 @@ def test_callbacks_and_loggers_of_a_file_stand_beside_ours(fit: Fit, tmp_path: P
     assert run is not None
     assert {"best.ckpt", "metrics.csv", "summary.md"} <= {path.name for path in run.iterdir()}
     assert list(run.glob("events*"))
+    argv = ["--checkpoint", str(run), "--data.root", str(data), *FLAGS, "--split", "val"]
+    argv += ["--trainer.accelerator", "cpu", "--config", str(file)]
+    assert main(["train", "test", *argv, "--trainer.callbacks+", "ModelCheckpoint"]) == 0
     stored = yaml.safe_load((run / "config.yaml").read_text())["trainer"]
     assert stored["callbacks"][0]["class_path"] == EARLY
     assert stored["callbacks"][0]["init_args"]["patience"] == 1

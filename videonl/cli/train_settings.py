@@ -20,6 +20,7 @@ from videonl.cli.settings import (
     read_flags,
     read_yaml,
 )
+from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -89,12 +90,16 @@ def settings_of(file: str, parser: "ArgumentParser") -> dict[str, Any]:
     Raises:
         VideoNLError: see ``read_yaml``; or an unknown key.
     """
-    found = {}
+    found: dict[str, Any] = {}
     for key, value in flatten(read_yaml(file), parser):
         if key in (*GENERAL, *EVALUATION) and key not in options_of(parser):
             continue  # a file of fit may be given to test, which has no --resume
-        check_key(key, parser, source=file)
-        found[key] = value
+        option = check_key(key, parser, source=file).dest
+        if option != key:  # model.options.width: 8 in one line
+            value = {**(found.get(option) or {}), key[len(option) + 1 :]: value}
+        elif key in found:
+            raise VideoNLError(f"{file}: {key!r} stands there twice; say it once")
+        found[option] = value
     return found
 
 
@@ -155,7 +160,11 @@ def names_code(key: str, value: Any, parser: "ArgumentParser") -> bool:
         )
     if isinstance(value, list):
         return any(names_code(key, item, parser) for item in value)
-    if key not in classes_of(parser) or not isinstance(value, str):
+    if not isinstance(value, str):
+        return False
+    if not isinstance(parse_value(value), str):  # the parser reads a table out of a text, too
+        return names_code(key, parse_value(value), parser)
+    if key not in classes_of(parser):
         return False
     kind = getattr(options_of(parser)[key], "_typehint", None)
     return str not in get_args(kind) or not re.fullmatch(r"[\w-]+", value)  # "ddp" is a word

@@ -10,7 +10,7 @@ import torch
 from lightning.fabric.plugins import CheckpointIO
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from videonl.errors import VideoNLError
@@ -90,6 +90,9 @@ def make_trainer(
         )
     gpu = values.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     theirs = as_list(values.get("callbacks"))
+    if not training:
+        values["enable_checkpointing"] = False
+        theirs = [callback for callback in theirs if not isinstance(callback, Checkpoint)]
     if any(isinstance(callback, ProgressBar) for callback in theirs):
         callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
     values["callbacks"] = [*callbacks, *theirs]
@@ -105,7 +108,7 @@ def make_trainer(
     if values.get("benchmark") is None:
         values["benchmark"] = gpu and not values.get("deterministic")
     if values.get("enable_checkpointing") is None:
-        values["enable_checkpointing"] = training and not leaves_nothing(values)
+        values["enable_checkpointing"] = not leaves_nothing(values)
     if values.get("default_root_dir") is None:
         values["default_root_dir"] = run_dir
     if values.get("barebones"):  # which refuses what it switches off
