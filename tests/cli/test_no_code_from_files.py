@@ -15,7 +15,7 @@ from tests.inference.networks import NAMES
 from tests.small_data import FLAGS
 from tests.videos import write_video
 from videonl.cli.main import main
-from videonl.cli.train_settings import make_parser
+from videonl.cli.train_parser import make_parser
 from videonl.errors import CheckpointError
 from videonl.evaluation.compare import compare_models
 from videonl.inference.predictor import Predictor

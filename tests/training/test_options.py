@@ -89,10 +89,11 @@ def test_synchronised_norms_are_asked_of_lightning_on_gpus(
         asked.append(options["sync_batchnorm"])
 
     monkeypatch.setattr(trainer_module, "Trainer", record)
-    make_trainer(accelerator="cpu", sync_batchnorm=True)
+    make_trainer({"accelerator": "cpu"}, sync_batchnorm=True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    make_trainer(accelerator="gpu", precision="32-true", sync_batchnorm=True)
-    make_trainer(accelerator="gpu", precision="32-true", sync_batchnorm=False)
+    gpu = {"accelerator": "gpu", "precision": "32-true"}
+    make_trainer(gpu, sync_batchnorm=True)
+    make_trainer(gpu, sync_batchnorm=False)
     assert asked == [False, True, False]
 
 

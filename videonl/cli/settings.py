@@ -1,78 +1,32 @@
-"""Settings from a YAML file and from ``--section.key value``, with errors that a person can use.
+"""Settings of one jsonargparse parser, from YAML files and a command line.
 
-jsonargparse checks types and fills defaults, off the signatures of what is built. Reading the
-command line and the file is done here: it accepts abbreviated flags, and its messages speak of
-parsers and groups.
+jsonargparse knows the options, checks the types and imports what a person names. Here stands what
+it lacks: errors that a person can use, each one sentence that names the option.
 """
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from videonl import files
+from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:
-    from jsonargparse import ArgumentParser
+    from argparse import Action
 
-TABLE = "options"  # how the name of a setting ends whose value is a table of anything
-VIEWS = re.compile(r"(\d+)[x×](\d+)")
+    from jsonargparse import ArgumentParser, Namespace
 
-
-def parse_value(text: str) -> Any:
-    """A value of the command line: number, true, false, null, a list, a table, or text.
-
-    Example:
-        >>> parse_value("1e-4"), parse_value("[1, 2]"), parse_value("10x3")
-        (0.0001, [1, 2], [10, 3])
-    """
-    match = VIEWS.fullmatch(text)
-    if match:
-        return [int(match[1]), int(match[2])]
-    try:
-        value = files.parse_yaml(text, source=repr(text))
-    except VideoNLError as error:
-        if "stands twice" in str(error) and text.lstrip().startswith("{"):
-            raise
-        return text
-    # Text such as "a: b" is a table in YAML; on a command line only {...} is meant as one.
-    return text if isinstance(value, dict) and not text.lstrip().startswith("{") else value
-
-
-def read_flags(argv: Sequence[str]) -> list[tuple[str, Any]]:
-    """``--key value``, ``--key=value`` and ``--switch`` as pairs, in their order.
-
-    Raises:
-        VideoNLError: an argument that belongs to no flag.
-    """
-    pairs: list[tuple[str, Any]] = []
-    rest = list(argv)
-    while rest:
-        flag = rest.pop(0)
-        if not flag.startswith("--") or flag == "--":
-            raise VideoNLError(f"{flag!r} belongs to no option; options are written --key value")
-        key, equals, text = flag[2:].partition("=")
-        if equals:
-            pairs.append((key, parse_value(text)))
-        elif rest and not is_flag(rest[0]):
-            pairs.append((key, parse_value(rest.pop(0))))
-        else:
-            pairs.append((key, True))
-    return pairs
-
-
-def is_flag(text: str) -> bool:
-    """Whether an argument is an option, and not a value such as -1."""
-    return text.startswith("--") and len(text) > 2
+TYPES = {"Sequence": "list", "dict": "a table such as {a: 1}", "NoneType": "null"}
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
     """A configuration file.
 
     Raises:
-        VideoNLError: missing, not YAML, or not a table.
+        VideoNLError: missing, not YAML, not a table, or a key that stands twice.
     """
     file = Path(path).expanduser()
     if not file.is_file():
@@ -85,25 +39,36 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     return content
 
 
-def flatten(content: Mapping[str, Any], known: Sequence[str], prefix: str = "") -> Iterator[Any]:
-    """A nested table as (dotted key, value); a known key's value stays whole."""
-    for name, value in content.items():
-        key = f"{prefix}{name}"
-        if isinstance(value, Mapping) and key not in known:
-            yield from flatten(value, known, f"{key}.")
-        elif value is not None or key in known:
-            yield key, value
+def options_of(parser: "ArgumentParser") -> dict[str, "Action"]:
+    """The options by their dotted names, without the sections themselves and without help."""
+    actions = {a.dest: a for a in parser._actions if not a.dest.endswith("help")}
+    left_out = {"print_shtab", *(key.rpartition(".")[0] for key in actions)}
+    return {key: action for key, action in actions.items() if key not in left_out}
 
 
-def check_key(key: str, known: Sequence[str], *, source: str) -> None:
-    """Refuse an unknown key with the nearest ones.
+def classes_of(parser: "ArgumentParser") -> list[str]:
+    """The options that may name a class, which jsonargparse would import."""
+    return [flag[2:-5] for flag in parser._option_string_actions if flag.endswith(".help")]
+
+
+def check_key(key: str, parser: "ArgumentParser", *, source: str) -> "Action":
+    """The option of a key of a file, or of a flag.
+
+    Args:
+        key: dotted; may reach into a table (``model.options.width``) or into a named class.
+        parser: of the command.
+        source: the file; "" is the command line.
 
     Raises:
-        VideoNLError: names the key, where it stands, and the near match.
+        VideoNLError: there is none; names the key, where it stands, and the near ones.
     """
-    if key in known or table_of(key, known):
-        return
-    shown = f"--{key}" if source == "" else f"{source}: {key!r}"
+    known = options_of(parser)
+    plain = key.removesuffix("+") if source == "" else key
+    for parent in (plain, *(plain[: dot.start()] for dot in re.finditer(r"\.", plain))):
+        rest = plain[len(parent) + 1 :]
+        into = parent in classes_of(parser) or (parent.endswith("options") and "." not in rest)
+        if parent in known and (not rest or into):
+            return known[parent]
     section, _, leaf = key.rpartition(".")
     same = [k for k in known if k.rpartition(".")[0] == section]
     elsewhere = [k for k in known if k.rpartition(".")[2] == leaf]
@@ -114,66 +79,137 @@ def check_key(key: str, known: Sequence[str], *, source: str) -> None:
     near = near or get_close_matches(key, known, n=2, cutoff=0.5)
     hint = " or ".join(f"--{k}" if source == "" else k for k in near)
     tail = f"; did you mean {hint}?" if near else "; --help_all lists all"
+    shown = f"--{key}" if source == "" else f"{source}: {key!r}"
     raise VideoNLError(f"{shown} is no option{tail}")
 
 
-def table_of(key: str, known: Sequence[str]) -> str | None:
-    """``model.options`` for ``model.options.depth``: the option that is a table."""
-    head, _, tail = key.rpartition(".")
-    return head if tail and head in known and head.endswith(TABLE) else None
+def read_flags(argv: Sequence[str], parser: "ArgumentParser") -> list[str]:
+    """The command line as ``--key=value`` words, which argparse can not take for anything else.
+
+    Raises:
+        VideoNLError: an unknown option, one without its value, or a value without an option.
+    """
+    words, rest = [], list(argv)
+    while rest:
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        if not flag.startswith("--") or flag == "--":
+            raise VideoNLError(f"{word!r} belongs to no option; options are written --key value")
+        asks_help = flag.endswith(".help") and flag in parser._option_string_actions
+        action = None if asks_help else check_key(flag[2:], parser, source="")
+        if not equals and rest and not (rest[0].startswith("--") and len(rest[0]) > 2):
+            equals, value = "=", rest.pop(0)
+        if not equals and action is not None:
+            kind = getattr(action, "_typehint", None)
+            if kind is not bool and bool not in get_args(kind) and action.dest == flag[2:]:
+                raise VideoNLError(f"{flag} needs a value: {flag} VALUE")
+            equals, value = "=", "true"  # a switch
+        words.append(f"{flag}{equals}{value}")
+    return words
 
 
-def merge(pairs: Sequence[tuple[str, Any]], known: Sequence[str]) -> dict[str, Any]:
-    """Flat settings, later ones win; ``model.options.depth`` goes into its table."""
-    merged: dict[str, Any] = {}
-    for key, value in pairs:
-        table = table_of(key, known)
-        if table is None:
-            merged[key] = value
-        else:
-            merged[table] = {**(merged.get(table) or {}), key.rpartition(".")[2]: value}
-    return merged
+def flatten(
+    content: Mapping[Any, Any], parser: "ArgumentParser", prefix: str = ""
+) -> Iterator[Any]:
+    """A nested table as (dotted key, value); an option's own table stays whole."""
+    known = options_of(parser)
+    for name, value in content.items():
+        key = f"{prefix}{name}"
+        if isinstance(value, Mapping) and key not in known:
+            yield from flatten(value, parser, f"{key}.")
+        elif value is not None or key in known:
+            yield key, value
 
 
-def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """{"model.name": "x"} -> {"model": {"name": "x"}}."""
-    nested: dict[str, Any] = {}
-    for key, value in flat.items():
-        section, _, leaf = key.rpartition(".")
-        (nested.setdefault(section, {}) if section else nested)[leaf] = value
-    return nested
+def as_text(value: Any, action: "Action") -> Any:
+    """A number that a file holds where text is meant, such as the name 2024, as text."""
+    kind = getattr(action, "_typehint", None)
+    meant = kind is str or set(get_args(kind)) == {str, type(None)}
+    return str(value) if meant and type(value) in (int, float) else value
 
 
-def check_types(parser: "ArgumentParser", flat: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings with their defaults, nested by section.
+def parse(
+    parser: "ArgumentParser", contents: Sequence[Mapping[str, Any]], words: Sequence[str]
+) -> "Namespace":
+    """What was given, later ones over earlier ones, without defaults.
 
-    Options of a network may hold anything, and stay as they are: in a value of any type,
-    jsonargparse takes ``{class_path: module.name}`` for a class and imports it.
+    Args:
+        parser: of the command.
+        contents: dotted keys and values of each file.
+        words: of ``read_flags``.
 
     Raises:
         VideoNLError: a value of the wrong type.
     """
-    from argparse import ArgumentError
+    from jsonargparse import ArgumentError, Namespace
 
-    tables = {key: value for key, value in flat.items() if key.endswith(TABLE)}
-    for key, value in tables.items():
-        if value is not None and not isinstance(value, Mapping):
-            raise VideoNLError(f"--{key} {value!r}: it must be a table")
+    given = Namespace()
     try:
-        checked = parser.parse_object(nest({k: v for k, v in flat.items() if k not in tables}))
-        found: dict[str, Any] = checked.as_dict()
-        for key, value in tables.items():
-            section, _, leaf = key.rpartition(".")
-            (found[section] if section else found)[leaf] = value
-        return found
-    except (ArgumentError, ValueError, TypeError) as error:
-        text = " ".join(str(error).split())
-        match = re.search(r'Parser key "([^"]+)": (.*)', text)
-        if match is None:
-            raise VideoNLError(text) from error
-        value = flat.get(match[1])
-        wanted = re.findall(r"Expected an? (.+?)\. Got value", match[2])
-        choices = re.findall(r"'([^']+)'", wanted[0]) if wanted and "Literal" in wanted[0] else []
-        kinds = choices or [w.replace("<class '", "").replace("'>", "") for w in wanted]
-        reason = f"it must be {' or '.join(dict.fromkeys(kinds))}" if kinds else match[2]
-        raise VideoNLError(f"--{match[1]} {value!r}: {reason}") from error
+        for content in contents:
+            file = {key: as_text(value, options_of(parser)[key]) for key, value in content.items()}
+            given = parser.parse_object(Namespace(file), given, defaults=False)
+        given = parser.parse_args(list(words), given, defaults=False)
+        for key, action in options_of(parser).items():
+            # jsonargparse takes null everywhere in a file, and has no default for it then.
+            if key in given and given[key] is None and not takes_null(action):
+                raise VideoNLError(wrong_value(key, None, [kind_name(action)]))
+    except ArgumentError as error:
+        raise VideoNLError(sentence(str(error), contents, words)) from error
+    return given
+
+
+def takes_null(action: "Action") -> bool:
+    """Whether null is a value of an option."""
+    kind = getattr(action, "_typehint", None)
+    return kind is None or type(None) in get_args(kind) or action.default is None
+
+
+def kind_name(action: "Action") -> str:
+    """The name of an option's type."""
+    kind = getattr(action, "_typehint", action.type)
+    return kind.__name__ if isinstance(kind, type) else str(kind)
+
+
+def sentence(text: str, contents: Sequence[Mapping[str, Any]], words: Sequence[str]) -> str:
+    """The report of jsonargparse on a wrong value as one sentence that names the option.
+
+    Args:
+        text: of several lines, with the types of Python.
+        contents: as ``parse`` has them, to show the value that was given;
+        words: likewise.
+    """
+    match = re.search(r'Parser key "([^"]+)":(.*)', text, re.DOTALL)
+    if match is None:
+        return " ".join(text.split())
+    key, report = match[1], match[2]
+    value = next((file[key] for file in reversed(contents) if key in file), None)
+    written = [w.partition("=")[2] for w in words if re.match(rf"--{re.escape(key)}[+=]", w)]
+    about_class = re.findall(
+        r"Problem with given class_path '([^']+)':\n((?:\s+[^\s-].*\n?)+)", report
+    )
+    if about_class:
+        name, reason = about_class[0]
+        return f"--{key}: {name}: {sentence_of_class(reason)}"
+    wanted = re.findall(r"Expected an? (.+?)(?:\. Got value.*)?$", report, re.MULTILINE)
+    choices = [c for w in wanted if "Literal" in w for c in re.findall(r"'([^']+)'", w)]
+    plain = [w for w in wanted if "Literal" not in w]
+    shown = parse_value(written[-1]) if written else value
+    return wrong_value(key, shown, choices + plain, report)
+
+
+def sentence_of_class(reason: str) -> str:
+    """What is wrong with the arguments of a class that was named."""
+    lines = [line.strip(" -") for line in reason.strip().splitlines()]
+    return " ".join(line.rstrip(".") for line in lines if line).replace("Parser key ", "")
+
+
+def wrong_value(key: str, value: Any, wanted: Sequence[str], report: str = "") -> str:
+    """The sentence of a wrong value; ``wanted`` are types of Python, or choices."""
+    wanted = ["the name of a class" if w.startswith("dot import") else w for w in wanted]
+    names = [re.sub(r"<class '(?:\w+\.)*(\w+)'>", r"\1", name) for name in wanted]
+    kinds = list(dict.fromkeys(TYPES.get(name, name) for name in names))
+    if "NoneType" in names and len(kinds) > 1:
+        kinds.remove("null")
+    shown = "null" if value is None else repr(value)
+    reason = f"it must be {' or '.join(kinds)}" if kinds else " ".join(report.split())
+    return f"--{key} {shown}: {reason}"

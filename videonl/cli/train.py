@@ -10,7 +10,7 @@ from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_evaluate import test_command
 from videonl.cli.train_help import PAGES, USAGE
 from videonl.cli.train_predict import predict_command
-from videonl.cli.train_settings import config_text, fitting_data, make_parser, read_settings
+from videonl.cli.train_settings import config_text, fitting_data, read_settings
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -32,6 +32,8 @@ def main(argv: Sequence[str]) -> int:
         print(PAGES[command])
         return 0
     if "--help_all" in rest:
+        from videonl.cli.train_parser import make_parser
+
         make_parser(command).print_help()
         return 0
     return COMMANDS[command](command, rest)
@@ -42,6 +44,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     settings, given = read_settings(command, argv)
     from lightning.pytorch import seed_everything
 
+    from videonl.cli.train_parser import trainer_options
     from videonl.training.fit import fit
     from videonl.training.runs import new_run, resume_path, run_name
     from videonl.training.stopping import TrainingStopped
@@ -54,6 +57,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     resume = resume_path(wanted, out=out, name=name) if wanted else None
     if wanted == "auto" and resume is None:
         print(f"no run of the name {name} in {out} yet: starting one")
+    options = trainer_options(settings["trainer"])
     data, classifier = build(settings, given, resume)
     run_dir = resume.parent if resume else new_run(out, name)
     with clear_errors(settings, run_dir=run_dir):
@@ -67,7 +71,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
                 save_every_minutes=settings["save_every_minutes"],
                 save_every_steps=settings["save_every_steps"],
                 config=config_text(settings, data),
-                trainer_options=settings["trainer"],
+                trainer_options=options,
             )
         except TrainingStopped as stop:
             print(f"train.py: {stop}", file=sys.stderr)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any, NoReturn
 
 from videonl.errors import DatasetError, OutputError, VideoError, VideoNLError
@@ -15,7 +16,7 @@ FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 @contextmanager
 def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> Iterator[None]:
-    """Turn a full disk or GPU, vanished videos, and an error of a worker, into one sentence.
+    """Turn what a person can mend (disk, GPU, videos, Trainer's arguments) into one sentence.
 
     Args:
         settings: of ``train.py``.
@@ -27,6 +28,7 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
     import torch
 
     from videonl.training.finite import TrainingDiverged
+    from videonl.training.trainer import first_sentence
 
     try:
         yield
@@ -63,6 +65,19 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
         raise VideoNLError(
             f"{place}: the disk is full ({error.strerror}); make room, then {going_on(run_dir)}"
         ) from error
+    except Exception as error:
+        if not of_lightning(error):
+            raise
+        raise VideoNLError(f"--trainer: {first_sentence(error)}") from error
+
+
+def of_lightning(error: Exception) -> bool:
+    """Whether Lightning refuses what it was asked for, such as a callback its arguments."""
+    if type(error).__name__ == "MisconfigurationException":
+        return True
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    module = str(frame.f_globals.get("__name__"))
+    return re.match(r"lightning\.pytorch\.(callbacks|loggers|profilers)\b", module) is not None
 
 
 def raise_cause(error: VideoNLError) -> NoReturn:

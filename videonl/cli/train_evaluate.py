@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
 def test_command(command: str, argv: Sequence[str]) -> int:
     """Measure the accuracy: validate with one view, test by the published protocol."""
     settings, given = read_settings(command, argv)
+    from videonl.cli.train_parser import trainer_options
     from videonl.evaluation.environment import describe_environment
     from videonl.training.census_file import census_of
     from videonl.training.evaluation import describe, evaluate, result, write_json
@@ -29,7 +30,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
             data,
             split=settings["split"] or ("val" if command == "validate" else None),
             one_view=command == "validate",
-            trainer_options=settings["trainer"],
+            trainer_options=trainer_options(settings["trainer"]),
         )
     print(describe(evaluation))
     if command == "test" or settings["json"]:

@@ -22,6 +22,7 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
     lines = settings["json"]
     if lines and not lines.endswith(".jsonl"):
         raise VideoNLError(f"--json {lines}: predict writes JSON Lines, give a name in .jsonl")
+    from videonl.cli.train_parser import trainer_options
     from videonl.training.evaluation import predict
 
     checkpoint = checkpoint_of(settings)
@@ -38,7 +39,7 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
             path=path,
             file=file,
             split=settings["split"],
-            trainer_options=settings["trainer"],
+            trainer_options=trainer_options(settings["trainer"]),
         )
     print(f"{count} videos: {path}")
     return 1 if unread else 0

@@ -1,10 +1,26 @@
 """The settings of ``train.py``: which there are, and which a person gave."""
 
-from collections.abc import Sequence
+import argparse
+import re
+from collections.abc import Mapping, Sequence
+from enum import Enum
+from inspect import signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from types import NoneType
+from typing import TYPE_CHECKING, Any, get_args
 
-from videonl.cli.settings import check_key, check_types, flatten, merge, read_flags, read_yaml
+import yaml
+
+from videonl.cli.settings import (
+    check_key,
+    classes_of,
+    flatten,
+    options_of,
+    parse,
+    read_flags,
+    read_yaml,
+)
+from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -14,12 +30,8 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
 
 GENERAL = ("seed", "name", "out", "resume", "ckpt_path", "save_every_minutes", "save_every_steps")
 EVALUATION = ("checkpoint", "ckpt_path", "split", "json", "csv", "seed")
-# Not settings of a person, but of the code that builds.
-INTERNAL_TRAINER: set[str | int] = {"training", "callbacks", "loggers", "run_dir", "sync_batchnorm"}
-INTERNAL_MODEL: set[str | int] = {
-    *("num_classes", "class_names", "preprocessing", "recipe", "class_weights"),
-    *("network", "fresh", "provenance", "licence", "videonl_version"),
-}
+LISTS = ("train_list", "val_list", "test_list", "class_names_file", "skip_list")
+PATHS = ("data.root", *(f"data.{name}" for name in LISTS))  # kept absolute in a run's config.yaml
 FROM_NETWORK = ("frames", "stride", "short_side", "crop")
 CROP_SHARE = 224 / 256  # of the short side, in every published protocol
 # Published weights without a --config: the recipe of configs/finetune.yaml. Small batches of few
@@ -34,39 +46,6 @@ FINE_TUNING = {
 }
 
 
-def make_parser(command: str) -> "ArgumentParser":
-    """Every option of a command, read off the signatures of what it builds."""
-    from jsonargparse import ArgumentParser, set_parsing_settings
-
-    from videonl.data.datamodule import VideoDataModule
-    from videonl.training import VideoClassifier
-    from videonl.training.recipe import Recipe
-    from videonl.training.trainer import make_trainer
-
-    set_parsing_settings(docstring_parse_attribute_docstrings=True)
-    parser = ArgumentParser(prog=f"train.py {command}", exit_on_error=False)
-    parser.add_argument("--config", type=str | None, help="a YAML file with any of these settings")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
-    parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
-    parser.add_argument("--name", type=str | None, help="of the run")
-    if command == "fit":
-        parser.add_argument("--resume", type=str | None, help="auto, a run, or a checkpoint")
-        parser.add_argument("--ckpt_path", type=str | None, help="the same as --resume")
-        parser.add_argument("--save_every_minutes", type=float, default=10.0, help="last.ckpt")
-        parser.add_argument("--save_every_steps", type=int | None, help="last.ckpt, in steps")
-    else:
-        parser.add_argument("--checkpoint", type=str | None, help="a checkpoint or a run")
-        parser.add_argument("--ckpt_path", type=str | None, help="the same as --checkpoint")
-        parser.add_argument("--split", type=str | None, help="train, val or test")
-        parser.add_argument("--json", type=str | None, help="result file of test")
-        parser.add_argument("--csv", type=str | None, help="result file of predict")
-    parser.add_class_arguments(VideoClassifier, "model", skip=INTERNAL_MODEL)
-    parser.add_class_arguments(Recipe, "recipe")
-    parser.add_class_arguments(VideoDataModule, "data", skip={"seed"})
-    parser.add_function_arguments(make_trainer, "trainer", skip=INTERNAL_TRAINER)
-    return parser
-
-
 def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of a command.
 
@@ -76,47 +55,58 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     Raises:
         VideoNLError: an unknown option, a wrong type, a missing or broken file.
     """
-    from videonl.models.said import name_in_file, options_in_file
+    from videonl.cli.train_parser import make_parser
+    from videonl.models.said import options_in_file
 
-    flags = read_flags(argv)
     parser = make_parser(command)
-    known = [a.dest for a in parser._actions if a.dest not in ("help", "print_shtab")]
-    sections = {key.partition(".")[0] for key in known if "." in key}
-    known = [key for key in known if key not in sections]
-    for key, _ in flags:
-        check_key(key, known, source="")
-    files = [str(value) for key, value in flags if key == "config"]
-    said = next((str(v) for k, v in reversed(flags) if k == "model.name"), None)
-    stored = None  # the configuration that a run's folder keeps: a file that nobody has named
-    resume = next((v for k, v in flags if k in ("resume", "ckpt_path")), None)
+    words = read_flags(argv, parser)
+    values = {flag[2:]: value for flag, _, value in (word.partition("=") for word in words)}
+    files = [word.partition("=")[2] for word in words if word.startswith("--config=")]
+    contents = [settings_of(file, parser) for file in files]
+    resume = values.get("resume", values.get("ckpt_path"))
     if command == "fit" and not files and resume not in (None, "auto"):
-        files = stored = saved_config(str(resume))
-    pairs: list[tuple[str, Any]] = []
-    for file in files:
-        for key, value in flatten(read_yaml(file), known):
-            if key.partition(".")[0] in (*GENERAL, *EVALUATION) and key not in known:
-                continue  # a file of fit may be given to test, which has no --resume
-            check_key(key, known, source=file)
-            if stored and key == "model.name":
-                value = name_in_file(value, source=file, said=said)
-            pairs.append((key, value))
-    given = merge([*pairs, *((k, v) for k, v in flags if k != "config")], known)
+        contents = stored_settings(str(resume), parser, again=values)
+    words = [word for word in words if not word.startswith("--config=")]
+    given = parse(parser, contents, words)
     options_in_file(given.get("model.options"), source="--model.options")
-    for key in ("name", "resume", "ckpt_path", "checkpoint", "data.root", "model.pretrained"):
-        if given.get(key) is not None:
-            given[key] = str(given[key])
-    if "data.root" not in given:
+    if given.get("data.root") is None:
         raise VideoNLError(
             "which videos? Say --data.root DIR, a folder that holds train/<class>/<video>, "
             "val/<class>/<video>"
         )
-    if command == "fit" and not files and given.get("model.pretrained"):
-        given = fine_tuning(given)
-    return check_types(parser, given), given
+    if command == "fit" and not contents and given.get("model.pretrained"):
+        given = parse(parser, [fine_tuning(given), given_flat(given, parser)], [])
+    settings = parser.parse_object(given).as_dict()
+    settings["trainer"] = plain(settings["trainer"])
+    return settings, given_flat(given, parser)
 
 
-def fine_tuning(given: dict[str, Any]) -> dict[str, Any]:
-    """Settings for starting from published weights: where nobody said others, those of the file.
+def given_flat(given: Any, parser: "ArgumentParser") -> dict[str, Any]:
+    """A namespace as dotted keys and values."""
+    return {key: given[key] for key in options_of(parser) if key in given}
+
+
+def settings_of(file: str, parser: "ArgumentParser") -> dict[str, Any]:
+    """The settings that a file holds, by dotted key.
+
+    Raises:
+        VideoNLError: see ``read_yaml``; or an unknown key.
+    """
+    found: dict[str, Any] = {}
+    for key, value in flatten(read_yaml(file), parser):
+        if key in (*GENERAL, *EVALUATION) and key not in options_of(parser):
+            continue  # a file of fit may be given to test, which has no --resume
+        option = check_key(key, parser, source=file).dest
+        if option != key:  # model.options.width: 8 in one line
+            value = {**(found.get(option) or {}), key[len(option) + 1 :]: value}
+        elif key in found:
+            raise VideoNLError(f"{file}: the key {key!r} stands twice; keep one of the two")
+        found[option] = value
+    return found
+
+
+def fine_tuning(given: Any) -> dict[str, Any]:
+    """Settings for starting from published weights, for where nobody said others.
 
     The network is the file's own, unless --model.name says another.
     """
@@ -124,16 +114,75 @@ def fine_tuning(given: dict[str, Any]) -> dict[str, Any]:
 
     found: dict[str, Any] = dict(FINE_TUNING)
     network = None if "model.name" in given else network_of(given["model.pretrained"])
-    if network is not None:
-        found["model.name"] = network
-    return {**found, **given}
+    return found if network is None else {**found, "model.name": network}
 
 
-def saved_config(resume: str) -> list[str]:
-    """The ``config.yaml`` beside a checkpoint, so that --resume PATH alone goes on with a run."""
+def stored_settings(
+    resume: str, parser: "ArgumentParser", *, again: Mapping[str, str]
+) -> list[dict[str, Any]]:
+    """The ``config.yaml`` beside a checkpoint, so that --resume PATH alone goes on with a run.
+
+    Args:
+        resume: a checkpoint, or the folder of a run.
+        parser: of the command.
+        again: what the command line says itself.
+
+    Raises:
+        VideoNLError: it names code. A run may be a stranger's, so nothing of it is imported.
+    """
+    from videonl.models.said import name_in_file
+
     path = Path(resume).expanduser()
-    config = (path if path.is_dir() else path.parent) / "config.yaml"
-    return [str(config)] if config.is_file() else []
+    run_dir = path if path.is_dir() else path.parent
+    file = run_dir / "config.yaml"
+    if not file.is_file():
+        return []
+    found = settings_of(str(file), parser)
+    if "model.name" in found:
+        name_in_file(found["model.name"], source=file, said=again.get("model.name"))
+    for key in set(found) & {word.partition("+")[0] for word in again}:
+        del found[key]
+    for key, value in found.items():
+        text = f"--{key} {value}" if isinstance(value, str) else f"--{key} with it"
+        if names_code(key, value, parser):
+            raise VideoNLError(
+                f"{file}: {key} names code, which is not imported from a stored configuration; "
+                f"say {text} again, or --config {file} if you trust that file"
+            )
+    folder = folder_of_start(run_dir.resolve(), str(found.get("out") or "runs"))
+    for key in PATHS:
+        if found.get(key) is not None:
+            found[key] = str(folder / Path(str(found[key])).expanduser())
+    return [found]
+
+
+def names_code(key: str, value: Any, parser: "ArgumentParser") -> bool:
+    """Whether a setting would import a class."""
+    if isinstance(value, Mapping):
+        return key in classes_of(parser) or any(
+            name == "class_path" or names_code(key, item, parser) for name, item in value.items()
+        )
+    if isinstance(value, list):
+        return any(names_code(key, item, parser) for item in value)
+    if not isinstance(value, str):
+        return False
+    if not isinstance(parse_value(value), str):  # the parser reads a table out of a text, too
+        return names_code(key, parse_value(value), parser)
+    if key not in classes_of(parser):
+        return False
+    kind = getattr(options_of(parser)[key], "_typehint", None)
+    return str not in get_args(kind) or not re.fullmatch(r"[\w-]+", value)  # "ddp" is a word
+
+
+def folder_of_start(run_dir: Path, out: str) -> Path:
+    """Where a run was started: relative paths in its configuration begin there.
+
+    Runs store absolute paths; older ones do not, but they lie in ``out/NAME/DATE`` below it.
+    """
+    parts, place = Path(out).parts, run_dir.parent.parent
+    if not Path(out).is_absolute() and place.parts[-len(parts) :] == parts:
+        return place.parents[len(parts) - 1]
+    return Path()
 
 
 def fitting_data(
@@ -159,17 +208,41 @@ def fitting_data(
 
 
 def config_text(settings: dict[str, Any], data: "VideoDataModule") -> str:
-    """The resolved settings as YAML, without how this one run was started."""
-    import yaml
+    """The resolved settings as YAML, without how this one run was started; paths are absolute."""
+    from lightning.pytorch import Trainer
+
+    from videonl.training.trainer import DEFAULTS
 
     left_out = ("config", "resume", "ckpt_path")
     kept = {key: value for key, value in settings.items() if key not in left_out}
-    kept["data"] = {**kept["data"], "root": str(Path(data.root).expanduser().resolve())}
+    kept["out"] = absolute(kept["out"])
+    kept["data"] = {**kept["data"], "root": data.root}
+    for key in PATHS:
+        section, _, name = key.partition(".")
+        if kept[section][name] is not None:
+            kept[section][name] = absolute(kept[section][name])
+    # Without what Lightning decides by itself.
+    usual = {**{k: p.default for k, p in signature(Trainer).parameters.items()}, **DEFAULTS}
+    kept["trainer"] = {
+        key: value
+        for key, value in kept["trainer"].items()
+        if value is not None or usual[key] is not None
+    }
     return yaml.safe_dump(plain(kept), sort_keys=False, allow_unicode=True)
 
 
+def absolute(path: str) -> str:
+    """The same path from every folder."""
+    return str(Path(path).expanduser().resolve())
+
+
 def plain(value: Any) -> Any:
-    """Tuples as lists, for YAML."""
-    if isinstance(value, dict):
-        return {key: plain(item) for key, item in value.items()}
-    return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
+    """A setting as YAML writes it; arguments of a class that somebody named may be of any type."""
+    if isinstance(value, Mapping | argparse.Namespace):
+        items = value.items() if isinstance(value, Mapping) else vars(value).items()
+        return {key: plain(item) for key, item in items}
+    if isinstance(value, (list, tuple, set)):
+        return [plain(item) for item in value]
+    if isinstance(value, Enum):
+        return str(value.value) if isinstance(value, str) else value.name
+    return value if isinstance(value, (bool, int, float, str, NoneType)) else str(value)

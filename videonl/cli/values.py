@@ -1,11 +1,37 @@
 """Values on the command line: clips, views and options of networks. No torch here."""
 
 import json
+import re
 from argparse import ArgumentParser, ArgumentTypeError
 from typing import TYPE_CHECKING, Any
 
+from videonl.errors import VideoNLError
+from videonl.files import parse_yaml
+
 if TYPE_CHECKING:
     from videonl.inference.shards import Shard
+
+VIEWS = re.compile(r"(\d+)[x×](\d+)")
+
+
+def parse_value(text: str) -> Any:
+    """A value of ``train.py``: number, true, false, null, a list, a table, or text.
+
+    Example:
+        >>> parse_value("1e-4"), parse_value("[1, 2]"), parse_value("10x3")
+        (0.0001, [1, 2], [10, 3])
+    """
+    match = VIEWS.fullmatch(text)
+    if match:
+        return [int(match[1]), int(match[2])]
+    try:
+        value = parse_yaml(text, source=repr(text))
+    except VideoNLError as error:
+        if "stands twice" in str(error) and text.lstrip().startswith("{"):
+            raise
+        return text
+    # Text such as "a: b" is a table in YAML; on a command line only {...} is meant as one.
+    return text if isinstance(value, dict) and not text.lstrip().startswith("{") else value
 
 
 def parse_clip(text: str) -> tuple[int, int, int, int]:

@@ -117,11 +117,18 @@ class Checkpoints(Checkpoint):
         return step % SYNC_STEPS == 0 and bool(trainer.strategy.broadcast(due))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that there is a fresh score."""
+        """Note that there is a fresh score; within an epoch it is that of these very weights."""
         self._validated = not trainer.sanity_checking
+        if self._training and not is_last_batch(trainer):
+            self._keep_best(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the epoch as the last one, and as the best one if it is."""
+        self._keep_best(trainer)
+        self.save_last(trainer)
+
+    def _keep_best(self, trainer: Trainer) -> None:
+        """Write ``best.ckpt`` where the fresh score, if there is one, is the best so far."""
         score = trainer.callback_metrics.get(self.monitor)
         loss = float(trainer.callback_metrics.get("val/loss", float("inf")))
         if self._validated and score is not None and self._is_best(float(score), loss):
@@ -129,7 +136,6 @@ class Checkpoints(Checkpoint):
             self.best_epoch = trainer.current_epoch
             trainer.save_checkpoint(self.best)
         self._validated = False
-        self.save_last(trainer)
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException

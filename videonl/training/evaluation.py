@@ -47,7 +47,7 @@ def evaluation_trainer(options: dict[str, Any], bad_files: BadFiles) -> Trainer:
     """A Trainer that only evaluates."""
     wanted = options.get("enable_progress_bar", True) and sys.stdout.isatty()
     bar = [TerminalBar()] if wanted else []
-    return make_trainer(**options, training=False, callbacks=[bad_files, *bar])
+    return make_trainer(options, training=False, callbacks=[bad_files, *bar])
 
 
 def evaluate(
@@ -65,7 +65,7 @@ def evaluate(
         data: a ``VideoDataModule`` that was set up.
         split: None: test where there is one, else val.
         one_view: validate with ``data.val_views``, quickly; else test with ``data.views``.
-        trainer_options: of ``make_trainer``.
+        trainer_options: of Lightning's ``Trainer``.
     """
     module: Any = data
     bad_files = BadFiles()
@@ -160,7 +160,7 @@ def predict(
         path: of a CSV; with several processes every one writes its own, ``NAME.RANK.csv``.
         file: another kind of file instead.
         split: None: test where there is one, else val, else train.
-        trainer_options: of ``make_trainer``.
+        trainer_options: of Lightning's ``Trainer``.
 
     Returns:
         (videos that this process wrote, videos that it could not read).

@@ -24,7 +24,7 @@ from videonl.training.runs import CONFIG
 from videonl.training.speed import SpeedMonitor
 from videonl.training.stopping import GracefulStop
 from videonl.training.summary import Summary
-from videonl.training.trainer import make_trainer
+from videonl.training.trainer import leaves_nothing, make_trainer
 
 
 @dataclass(frozen=True)
@@ -74,7 +74,8 @@ def fit(
         save_every_minutes: how often ``last.ckpt`` is written within an epoch.
         save_every_steps: likewise in optimiser steps.
         config: text of ``config.yaml``.
-        trainer_options: of ``make_trainer``.
+        trainer_options: of Lightning's ``Trainer``; callbacks and loggers stand beside ours, and
+            ``logger=False`` leaves the TensorBoard events out.
 
     Raises:
         VideoNLError: the network does not take clips of this size.
@@ -93,18 +94,19 @@ def fit(
         every_seconds=60 * save_every_minutes,
         every_steps=save_every_steps,
     )
-    writing = not options.get("fast_dev_run")
+    writing = not leaves_nothing(options)
     step = None if resumed is None else int(resumed["global_step"])
     loggers: list[Logger] = []
     if writing:
-        loggers = [
-            MetricsFile(run_dir, resume_step=step),
+        loggers.append(MetricsFile(run_dir, resume_step=step))
+    if writing and options.get("logger") is not False:
+        loggers.append(
             TensorBoardLogger(
                 run_dir, name="", version="", default_hp_metric=False, purge_step=step
-            ),
-        ]
+            )
+        )
     trainer = make_trainer(
-        **options,
+        options,
         callbacks=make_callbacks(classifier, checkpoints, seed=seed, options=options),
         loggers=loggers,
         run_dir=str(run_dir),
@@ -141,11 +143,13 @@ def make_callbacks(
     if options.get("enable_progress_bar", True):
         callbacks.append(progress_bar())
     callbacks.append(EpochLines())
-    if options.get("fast_dev_run"):
+    if leaves_nothing(options):
+        return callbacks
+    callbacks.append(LearningRateMonitor("step"))
+    if options.get("enable_checkpointing") is False:
         return callbacks
     return [
         *callbacks,
-        LearningRateMonitor("step"),
         Summary(checkpoints),
         GracefulStop(checkpoints),
         checkpoints,

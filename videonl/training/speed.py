@@ -53,7 +53,7 @@ class SpeedMonitor(Callback):
         self._epoch[2] += 1
         self._clips += len(batch["label"]) * trainer.world_size
         every = int(trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        if trainer.global_step and trainer.global_step % every == 0:
+        if every and trainer.global_step and trainer.global_step % every == 0:
             self._log(trainer, pl_module)
         self._mark = time.perf_counter()
 

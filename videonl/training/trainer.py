@@ -3,16 +3,29 @@
 import logging
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+from lightning.fabric.plugins import CheckpointIO
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
-from lightning.pytorch.callbacks import ProgressBar
+from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from videonl.errors import VideoNLError
 from videonl.training.checkpoints import AtomicCheckpointIO
+
+# Where ours differ from those of Lightning's Trainer; also what `train.py --help_all` shows.
+DEFAULTS: dict[str, Any] = {
+    "max_epochs": 20,
+    "precision": "auto",  # bf16-mixed where a GPU trains and knows it, else 32-true
+    "log_every_n_steps": 10,
+    "num_sanity_val_steps": 0,
+    "enable_progress_bar": True,
+    "enable_model_summary": False,
+    "use_distributed_sampler": False,
+}
 
 # What Lightning and torch say that no user of videonl can act on.
 QUIET = (
@@ -40,120 +53,87 @@ def silence() -> None:
         warnings.filterwarnings("ignore", pattern)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):
         logging.getLogger(name).setLevel(logging.WARNING)
+    # What somebody asked for with --trainer.profiler.
+    logging.getLogger("lightning.pytorch.profilers.profiler").setLevel(logging.INFO)
     os.environ.setdefault("POSSIBLE_USER_WARNINGS", "0")
 
 
 def make_trainer(
+    options: Mapping[str, Any] | None = None,
     *,
-    max_epochs: int = 20,
-    max_steps: int = -1,
-    max_time: str | None = None,
-    accelerator: str = "auto",
-    devices: int | str = "auto",
-    num_nodes: int = 1,
-    strategy: str = "auto",
-    precision: str = "auto",
-    accumulate_grad_batches: int = 1,
-    gradient_clip_val: float | None = None,
-    check_val_every_n_epoch: int = 1,
-    log_every_n_steps: int = 10,
-    limit_train_batches: float | int | None = None,
-    limit_val_batches: float | int | None = None,
-    limit_test_batches: float | int | None = None,
-    limit_predict_batches: float | int | None = None,
-    overfit_batches: float | int = 0.0,
-    fast_dev_run: bool | int = False,
-    deterministic: bool | None = None,
-    benchmark: bool | None = None,
-    enable_progress_bar: bool = True,
-    profiler: str | None = None,
     training: bool = True,
     callbacks: Sequence[Callback] = (),
     loggers: Sequence[Logger] = (),
     run_dir: str | None = None,
     sync_batchnorm: bool = False,
 ) -> Trainer:
-    """Make a Trainer; the names are Lightning's.
+    """Make a Trainer.
 
     Args:
-        max_epochs: passes over the training set.
-        max_steps: optimiser steps after which the training ends; -1: only ``max_epochs`` counts.
-        max_time: longest time, DD:HH:MM:SS.
-        accelerator: "auto" takes a GPU where there is one; "cpu", "gpu".
-        devices: how many; "auto" is all.
-        num_nodes: machines.
-        strategy: "auto", or "ddp" and so on.
-        precision: "auto": bf16-mixed where a GPU trains and knows it, else 32-true.
-        accumulate_grad_batches: batches per optimiser step.
-        gradient_clip_val: largest norm of the gradient.
-        check_val_every_n_epoch: epochs from one validation to the next.
-        log_every_n_steps: steps from one row of the logs to the next.
-        limit_train_batches: number, or share below 1, of the training batches.
-        limit_val_batches: likewise of the validation.
-        limit_test_batches: likewise of the test.
-        limit_predict_batches: likewise of predict.
-        overfit_batches: train and validate on these few batches, to see whether a model can learn.
-        fast_dev_run: one batch of everything, to see whether it runs.
-        deterministic: only algorithms that give the same bits every time.
-        benchmark: let cuDNN try its algorithms; default: on a GPU, unless ``deterministic``.
-        enable_progress_bar: draw one, on a terminal.
-        profiler: "simple" or "advanced".
+        options: arguments of Lightning's ``Trainer`` by name, over ``DEFAULTS``; callbacks,
+            loggers and plugins stand beside ours, a progress bar in place of ours.
         training: whether it will train; evaluation is done in full precision.
-        callbacks: of the run.
-        loggers: of the run; none: no logs.
+        callbacks: ours, of the run.
+        loggers: ours; none: no logs.
         run_dir: where anything that Lightning writes goes.
-        sync_batchnorm: batch-norm statistics over all devices.
+        sync_batchnorm: batch-norm statistics over all devices, on GPUs.
 
     Raises:
         VideoNLError: a value that Lightning refuses, such as a GPU that is not there.
     """
     silence()
-    gpu = accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
-    try:
-        return Trainer(
-            max_epochs=max_epochs,
-            max_steps=max_steps,
-            max_time=max_time,
-            accelerator=accelerator,
-            devices=devices,
-            num_nodes=num_nodes,
-            strategy=strategy,
-            precision=choose_precision(precision, gpu=gpu, training=training),  # type: ignore[arg-type]
-            accumulate_grad_batches=accumulate_grad_batches,
-            gradient_clip_val=gradient_clip_val,
-            check_val_every_n_epoch=check_val_every_n_epoch,
-            log_every_n_steps=log_every_n_steps,
-            limit_train_batches=limit_train_batches,
-            limit_val_batches=limit_val_batches,
-            limit_test_batches=limit_test_batches,
-            limit_predict_batches=limit_predict_batches,
-            overfit_batches=overfit_batches,
-            fast_dev_run=fast_dev_run,
-            deterministic=deterministic,
-            benchmark=(gpu and not deterministic) if benchmark is None else benchmark,
-            # Only a bar of ours: without one Lightning would add its own.
-            enable_progress_bar=enable_progress_bar
-            and any(isinstance(callback, ProgressBar) for callback in callbacks),
-            enable_model_summary=False,
-            enable_checkpointing=training and not fast_dev_run,
-            num_sanity_val_steps=0,
-            profiler=profiler,
-            callbacks=list(callbacks),
-            logger=list(loggers) or False,
-            default_root_dir=run_dir,
-            plugins=[AtomicCheckpointIO()],
-            sync_batchnorm=sync_batchnorm and gpu,
-            use_distributed_sampler=False,  # the loaders split the videos themselves, unpadded
+    values = {**DEFAULTS, **(options or {})}
+    if values["use_distributed_sampler"]:
+        raise VideoNLError(
+            "--trainer.use_distributed_sampler true: the loaders split the videos among the "
+            "processes themselves, without padding; leave it out"
         )
-    except (ValueError, TypeError, RuntimeError) as error:  # Lightning's MisconfigurationException
-        raise VideoNLError(f"--trainer: {first_sentence(error)}") from error
-    except Exception as error:
-        if type(error).__name__ != "MisconfigurationException":
-            raise
+    gpu = values.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    theirs = as_list(values.get("callbacks"))
+    if not training:
+        values["enable_checkpointing"] = False
+        theirs = [callback for callback in theirs if not isinstance(callback, Checkpoint)]
+    if any(isinstance(callback, ProgressBar) for callback in theirs):
+        callbacks = [callback for callback in callbacks if not isinstance(callback, ProgressBar)]
+    values["callbacks"] = [*callbacks, *theirs]
+    # Only a bar that is there: without one Lightning would add its own.
+    if not any(isinstance(callback, ProgressBar) for callback in values["callbacks"]):
+        values["enable_progress_bar"] = False
+    values["logger"] = [*loggers, *as_list(values.get("logger"))] or False
+    values["plugins"] = as_list(values.get("plugins"))
+    if not any(isinstance(plugin, CheckpointIO) for plugin in values["plugins"]):
+        values["plugins"].append(AtomicCheckpointIO())
+    values["precision"] = choose_precision(values["precision"], gpu=gpu, training=training)
+    values["sync_batchnorm"] = bool(gpu and (sync_batchnorm or values.get("sync_batchnorm")))
+    if values.get("benchmark") is None:
+        values["benchmark"] = gpu and not values.get("deterministic")
+    if values.get("enable_checkpointing") is None:
+        values["enable_checkpointing"] = not leaves_nothing(values)
+    if values.get("default_root_dir") is None:
+        values["default_root_dir"] = run_dir
+    if values.get("barebones"):  # which refuses what it switches off
+        values["enable_progress_bar"] = None
+        if values["log_every_n_steps"] == DEFAULTS["log_every_n_steps"]:
+            values["log_every_n_steps"] = None
+    try:
+        return Trainer(**values)
+    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
         raise VideoNLError(f"--trainer: {first_sentence(error)}") from error
 
 
-def choose_precision(precision: str, *, gpu: bool, training: bool) -> str:
+def leaves_nothing(options: Mapping[str, Any]) -> bool:
+    """Whether a training is a trial of the code, which writes neither logs nor checkpoints."""
+    return bool(options.get("fast_dev_run") or options.get("barebones"))
+
+
+def as_list(given: Any) -> list[Any]:
+    """One object or several of Lightning's; nothing for None, True and False."""
+    if given is None or isinstance(given, bool):
+        return []
+    return list(given) if isinstance(given, Iterable) else [given]
+
+
+def choose_precision(precision: Any, *, gpu: bool, training: bool) -> Any:
     """What "auto" means: bf16-mixed for training on a GPU that computes in it, else 32-true."""
     if precision != "auto":
         return precision

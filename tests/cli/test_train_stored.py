@@ -1,0 +1,137 @@
+"""``--resume RUN``: the run's own configuration finds its files again, and is never code."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+
+from tests.small_data import FLAGS, write_small_data
+from videonl.cli.main import main
+from videonl.cli.settings import options_of
+from videonl.cli.train_parser import make_parser
+from videonl.cli.train_settings import PATHS
+
+SMALL = [*FLAGS, "--model.name", "tiny_i3d", "--model.options.width", "8", "--name", "x"]
+SMALL += ["--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
+LISTS = ("train", "val")
+
+
+@pytest.fixture(scope="module")
+def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which a training was started, with every path relative to it."""
+    folder = tmp_path_factory.mktemp("started")
+    root = write_small_data(folder / "videos", train=2, val=1)
+    for split in LISTS:
+        files = sorted((root / split).glob("*/*.mp4"))
+        lines = [f"{path.relative_to(root)} {path.parent.name == 'light':d}\n" for path in files]
+        (folder / f"{split}_list.txt").write_text("".join(lines))
+    (folder / "names.txt").write_text("dark\nlight\n")
+    flags = ["--data.root", "videos", "--data.class_names_file", "names.txt", *SMALL]
+    flags += [text for s in LISTS for text in (f"--data.{s}_list", f"{s}_list.txt")]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        assert main(["train", "fit", *flags]) == 0
+    return folder
+
+
+@pytest.fixture
+def run(started: Path, tmp_path: Path) -> Path:
+    """A copy of the run, for a test to change."""
+    copy = tmp_path / "started"
+    shutil.copytree(started, copy)
+    return next(copy.glob("runs/x/*"))
+
+
+def change(run: Path, section: str, **values: object) -> None:
+    stored = yaml.safe_load((run / "config.yaml").read_text())
+    (stored[section] if section else stored).update(values)
+    (run / "config.yaml").write_text(yaml.safe_dump(stored))
+
+
+def resume(run: Path, *flags: str) -> int:
+    return main(["train", "fit", "--resume", str(run), "--trainer.max_epochs", "2", *flags])
+
+
+def test_every_path_option_is_one_of_those_that_are_stored_absolute() -> None:
+    data = {key for key in options_of(make_parser("fit")) if key.startswith("data.")}
+    assert {key for key in data if key.endswith(("_list", "_file"))} < set(PATHS)
+    assert set(PATHS) <= data
+
+
+def test_a_run_stores_absolute_paths(started: Path, tmp_path: Path) -> None:
+    (run,) = started.glob("runs/x/*")
+    stored = yaml.safe_load((run / "config.yaml").read_text())
+    data = stored["data"]
+    assert stored["out"] == str(started / "runs")
+    assert data["root"] == str(started / "videos")
+    assert data["train_list"] == str(started / "train_list.txt")
+    assert data["class_names_file"] == str(started / "names.txt")
+    assert data["test_list"] is None
+
+
+def test_a_run_goes_on_from_another_folder(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also one that stored its paths as they were given: they begin where the run was started."""
+    relative = {f"{s}_list": f"{s}_list.txt" for s in LISTS}
+    change(run, "data", class_names_file="names.txt", root="videos", **relative)
+    change(run, "", out="runs")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "train_list.txt").write_text("of another data set\n")
+    monkeypatch.chdir(elsewhere)
+    assert resume(run) == 0
+    assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == 1
+    stored = yaml.safe_load((run / "config.yaml").read_text())
+    assert stored["data"]["train_list"] == str(run.parents[2] / "train_list.txt")
+
+
+CODE = [
+    ("trainer", {"callbacks": "evil.Callback"}),
+    ("trainer", {"callbacks": [{"class_path": "evil.Callback"}]}),
+    ("trainer", {"callbacks": [{"init_args": {"a": 1}}]}),
+    ("trainer", {"logger": {"class_path": "evil.Logger"}}),
+    ("trainer", {"plugins": ["evil.Plugin"]}),
+    ("trainer", {"profiler": "evil.Profiler"}),
+    ("trainer", {"strategy": {"class_path": "evil.Strategy"}}),
+    ("trainer", {"accelerator": "evil.Accelerator"}),
+    ("model", {"name": "evil:network"}),
+    ("model", {"options": {"width": 8, "anything": {"class_path": "evil.Thing"}}}),
+    ("model", {"options": {"width": 8, "anything": '{"class\\u005fpath": evil.Thing}'}}),
+    ("model", {"options": "{anything: {class_path: evil.Thing}}"}),
+    ("model", {"options": {"width": 8, "anything": [{"deep": {"class_path": "evil.Thing"}}]}}),
+]
+
+
+@pytest.mark.parametrize(("section", "values"), CODE, ids=str)
+def test_a_stored_configuration_imports_nothing(
+    section: str,
+    values: dict[str, object],
+    run: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    trace = tmp_path / "ran"
+    (tmp_path / "evil.py").write_text(f"open({str(trace)!r}, 'w').close()\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    change(run, section, **values)
+    assert resume(run) == 2
+    errors = capsys.readouterr().err
+    assert f"{section}.{next(iter(values))} names code, which is not imported" in errors
+    assert not trace.exists()
+
+
+def test_what_the_user_says_again_is_imported(
+    run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    early = {"class_path": "EarlyStopping", "init_args": {"monitor": "val/loss"}}
+    change(run, "trainer", callbacks=[early])
+    assert resume(run) == 2
+    assert f"--config {run / 'config.yaml'} if you trust" in capsys.readouterr().err
+    again = ["--trainer.callbacks", "EarlyStopping", "--trainer.callbacks.monitor", "val/top1"]
+    assert resume(run, *again) == 0
+    assert resume(run, "--config", str(run / "config.yaml"), "--trainer.max_epochs", "3") == 0
+    assert torch.load(run / "last.ckpt", weights_only=True)["epoch"] == 2

@@ -1,0 +1,124 @@
+"""Every option of ``train.py``, read off the signatures of what it builds."""
+
+import re
+from argparse import SUPPRESS
+from typing import Any, Literal
+
+from jsonargparse import ArgumentParser, set_loader, set_parsing_settings
+from lightning.pytorch import Trainer
+
+from videonl.cli.settings import options_of
+from videonl.cli.values import parse_value
+from videonl.data.datamodule import VideoDataModule
+from videonl.errors import VideoNLError
+from videonl.training import VideoClassifier
+from videonl.training.recipe import Recipe
+from videonl.training.trainer import DEFAULTS
+
+MARKUP = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`|`+~?([^`]+)`+")
+DEFAULT = re.compile(r"\s*\bDefault: (``[^`]*``|\S+?)\.(?=\s|$)")  # jsonargparse writes ours
+# Not settings of a person, but of the code that builds.
+INTERNAL_MODEL: set[str | int] = {
+    *("num_classes", "class_names", "preprocessing", "recipe", "class_weights"),
+    *("network", "fresh", "provenance", "licence", "videonl_version"),
+}
+# What Lightning's own words do not say, or say of other defaults.
+OF_OURS = {
+    "max_epochs": "passes over the training videos; -1: until max_steps or max_time",
+    "precision": "auto: bf16-mixed where a GPU trains and knows it, else 32-true",
+    "callbacks": "beside those of videonl; a progress bar stands in place of its bar",
+    "logger": "beside metrics.csv and TensorBoard; false: no TensorBoard",
+    "plugins": "beside those of videonl",
+    "enable_checkpointing": "false: a training that leaves no checkpoint",
+    "use_distributed_sampler": "false: the loaders of videonl split the videos themselves",
+    "sync_batchnorm": "the same as --recipe.batch_norm sync",
+    "default_root_dir": "where classes of Lightning write; default: the folder of the run",
+    "benchmark": "let cuDNN try its algorithms; default: on a GPU, unless deterministic",
+}
+
+set_parsing_settings(docstring_parse_attribute_docstrings=True)
+set_loader("videonl", parse_value, exceptions=(VideoNLError,))
+
+
+class Parser(ArgumentParser):
+    """A parser for values as videonl writes them; its help is free of the docstrings' markup."""
+
+    def __init__(self, **options: Any) -> None:
+        usual = {"exit_on_error": False, "allow_abbrev": False, "parser_mode": "videonl"}
+        super().__init__(**{**usual, **options})
+
+    def format_help(self, *args: Any) -> str:
+        """The text of --help_all, and of --trainer.callbacks.help NAME."""
+        for action in self._actions:
+            if action.dest in self.groups:
+                action.help = SUPPRESS  # a section is no option
+            elif action.help:  # jsonargparse writes the default itself, which may be another here
+                action.help = plain_text(DEFAULT.sub("", action.help))
+        for group in self._action_groups:
+            group.title = plain_text(group.title) if group.title else group.title
+        return super().format_help(*args)
+
+
+def make_parser(command: str) -> Parser:
+    """Every option of a command, read off the signatures of what it builds."""
+    parser = Parser(prog=f"train.py {command}")
+    parser.add_argument("--config", type=str | None, help="a YAML file with any of these settings")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
+    parser.add_argument("--name", type=str | None, help="of the run")
+    if command == "fit":
+        parser.add_argument("--resume", type=str | None, help="auto, a run, or a checkpoint")
+        parser.add_argument("--ckpt_path", type=str | None, help="the same as --resume")
+        parser.add_argument("--save_every_minutes", type=float, default=10.0, help="last.ckpt")
+        parser.add_argument("--save_every_steps", type=int | None, help="last.ckpt, in steps")
+    else:
+        parser.add_argument("--checkpoint", type=str | None, help="a checkpoint or a run")
+        parser.add_argument("--ckpt_path", type=str | None, help="the same as --checkpoint")
+        parser.add_argument("--split", type=str | None, help="train, val or test")
+        parser.add_argument("--json", type=str | None, help="result file of test")
+        parser.add_argument("--csv", type=str | None, help="result file of predict")
+    parser.add_class_arguments(VideoClassifier, "model", skip=INTERNAL_MODEL, instantiate=False)
+    parser.add_class_arguments(Recipe, "recipe", instantiate=False)
+    parser.add_class_arguments(VideoDataModule, "data", skip={"root", "seed"}, instantiate=False)
+    root = "the data set's folder: DIR/{train,val,test}/<class>/<video>"
+    parser.groups["data"].add_argument("--data.root", type=str | None, metavar="DIR", help=root)
+    add_trainer(parser)
+    return parser
+
+
+def add_trainer(parser: Parser) -> None:
+    """All of Lightning's Trainer, with our defaults and ``precision: auto``."""
+    parser.add_class_arguments(Trainer, "trainer", skip={"precision"}, instantiate=False)
+    known: Any = Trainer.__init__.__annotations__["precision"]
+    parser.groups["trainer"].add_argument("--trainer.precision", type=Literal["auto"] | known)
+    parser.set_defaults({f"trainer.{key}": value for key, value in DEFAULTS.items()})
+    options = options_of(parser)
+    for key, text in OF_OURS.items():
+        options[f"trainer.{key}"].help = text
+
+
+def trainer_options(values: dict[str, Any]) -> dict[str, Any]:
+    """The section ``trainer`` with the callbacks, loggers and so on that it names, made.
+
+    Raises:
+        VideoNLError: one of them refuses its arguments.
+    """
+    parser = Parser(prog="train.py")
+    add_trainer(parser)
+    try:
+        made = parser.instantiate(parser.parse_object({"trainer": values}))
+    except Exception as error:  # a class of anybody's
+        reasons = re.findall(r"^ *- (?!Expected|Not a valid)(.+)", str(error), re.MULTILINE)
+        reason = " ".join((reasons or [str(error)])[0].split()).replace("`", "")
+        raise VideoNLError(f"--trainer: {reason or type(error).__name__}") from error
+    return dict(vars(made["trainer"]))
+
+
+def plain_text(docstring: str) -> str:
+    """A docstring's text as a terminal shows it.
+
+    Example:
+        >>> plain_text("see :class:`~torch.nn.Linear`, ``width`` and `height`")
+        'see Linear, width and height'
+    """
+    return MARKUP.sub(lambda found: found[1] or found[2], docstring)
