@@ -16,11 +16,21 @@ from torch import Tensor
 
 from videonl.errors import CheckpointError
 from videonl.models.pretrained.container import Content
+from videonl.models.pretrained.declared import (
+    MAX_CLASSES,
+    check_names,
+    check_options,
+    check_preprocessing,
+    check_values,
+    refuse,
+    shown,
+)
+from videonl.models.pretrained.tables import check_claims, common_prefix, strip_wrappers
 
 PREFIX = "net."
-COMPILED = "_orig_mod."  # what torch.compile puts before the keys
 FORMAT = "videonl"
-MAX_SIDECAR = 16 * 1024 * 1024
+LARGEST = 2.0**63  # of a number of steps
+MAX_SIDECAR = 2 * 1024 * 1024  # bytes; 1000 classes take 30,000
 
 
 @dataclass
@@ -50,17 +60,31 @@ def read_own(content: Content) -> OwnCheckpoint | None:
     """The description, or None where the file is not of our making.
 
     Raises:
-        CheckpointError: it is ours, but damaged.
+        CheckpointError: it is ours, but damaged, or says what can not be; names the entry.
     """
     if content.kind == "torch" and isinstance(content.data, Mapping):
         about = content.data.get("hyper_parameters")
         if isinstance(about, Mapping) and "videonl_version" in about:
-            return from_lightning(content.path, content.data, about)
+            return checked_own(content.path, from_lightning(content.path, content.data, about))
     if content.kind == "safetensors":
         sidecar = read_sidecar(content.path, content.metadata)
         if sidecar is not None:
-            return from_sidecar(content.path, content.data, sidecar)
+            return checked_own(content.path, from_sidecar(content.path, content.data, sidecar))
     return None
+
+
+def checked_own(path: Path, own: OwnCheckpoint) -> OwnCheckpoint:
+    """The description, after its values were compared with their bounds.
+
+    Raises:
+        CheckpointError: names the file, the entry, its value and the bound.
+    """
+    check_claims(own.tensors, path)
+    check_options(own.config["options"], tensors=len(own.tensors), source=path)
+    check_preprocessing(own.preprocessing, path)
+    check_values(own.provenance, "provenance", path, largest=LARGEST)
+    own.class_names = check_names(own.class_names, own.config["num_classes"], path)
+    return own
 
 
 def from_lightning(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]) -> OwnCheckpoint:
@@ -70,17 +94,18 @@ def from_lightning(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]
         raise CheckpointError(f"{path} has no state_dict; was the training stopped while saving?")
     tensors, skipped = {}, []
     for key, value in state.items():
-        if key.startswith(PREFIX) and isinstance(value, Tensor):
-            tensors[key.removeprefix(PREFIX).removeprefix(COMPILED)] = value
+        if isinstance(key, str) and key.startswith(PREFIX) and isinstance(value, Tensor):
+            tensors[key.removeprefix(PREFIX)] = value
         else:
-            skipped.append(f"{key} (not of the network)")
+            skipped.append(f"{str(key)[:200]} (not of the network)")
+    tensors, beside = without_wrappers(tensors)
     config = {
         "name": about.get("name"),
         "num_classes": about.get("num_classes"),
-        "options": dict(about.get("options") or {}),
+        "options": about.get("options"),
     }
     names = about.get("class_names")
-    if config["num_classes"] is None and names:
+    if config["num_classes"] is None and isinstance(names, (list, tuple)):
         config["num_classes"] = len(names)
     provenance = {
         "format": "lightning checkpoint",
@@ -95,10 +120,10 @@ def from_lightning(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]
     return OwnCheckpoint(
         tensors,
         checked_config(path, config),
-        list(names) if names else None,
-        dict(about.get("preprocessing") or {}),
+        names,
+        table(path, about, "preprocessing"),
         provenance,
-        skipped,
+        skipped + beside,
         multi_label=bool(about.get("multi_label")),
     )
 
@@ -135,15 +160,34 @@ def read_sidecar(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | No
 
 def from_sidecar(path: Path, tensors: dict[str, Tensor], sidecar: dict[str, Any]) -> OwnCheckpoint:
     """Read a converted checkpoint."""
-    names = sidecar.get("class_names")
+    tensors, beside = without_wrappers(tensors)
     return OwnCheckpoint(
-        dict(tensors),
+        tensors,
         checked_config(path, sidecar["model"]),
-        [str(name) for name in names] if names else None,
-        dict(sidecar.get("preprocessing") or {}),
-        dict(sidecar.get("provenance") or {}),
+        sidecar.get("class_names"),
+        table(path, sidecar, "preprocessing"),
+        table(path, sidecar, "provenance"),
+        beside,
         multi_label=bool(sidecar.get("multi_label")),
     )
+
+
+def without_wrappers(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """(tensors by the network's keys, what was left out); ours begin with no such prefix."""
+    found, _, skipped = strip_wrappers(tensors, lambda here: common_prefix(list(here)) is None)
+    return found, skipped
+
+
+def table(path: Path, about: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A table of a description; empty where there is none.
+
+    Raises:
+        CheckpointError: anything but a table.
+    """
+    found = about.get(key)
+    if found is not None and not isinstance(found, Mapping):
+        refuse(path, key, found, "a table")
+    return dict(found or {})
 
 
 def checked_config(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
@@ -155,14 +199,16 @@ def checked_config(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     name, classes, options = config.get("name"), config.get("num_classes"), config.get("options")
     if not isinstance(name, str) or type(classes) is not int or classes < 1:
         raise CheckpointError(
-            f"{path} does not name its network and its classes (name={name!r}, "
-            f"num_classes={classes!r})"
+            f"{path} does not name its network and its classes (name is {shown(name)}, "
+            f"num_classes is {shown(classes)})"
         )
     if ":" in name:
         raise CheckpointError(
             f"{path} names a network outside of videonl, {name!r}; a file is never allowed to "
             "import code: make that network yourself and load the state_dict into it"
         )
+    if classes > MAX_CLASSES:
+        refuse(path, "num_classes", classes, f"at most {MAX_CLASSES}")
     if options is not None and not isinstance(options, Mapping):
         raise CheckpointError(f"{path}: the options of its network are no table")
     return {"name": name, "num_classes": classes, "options": dict(options or {})}
