@@ -18,7 +18,7 @@ from videonl.models.pretrained.fitting import Wanted
 from videonl.models.pretrained.loading import load_published
 from videonl.models.pretrained.own import OwnCheckpoint, read_own, sidecar_path
 from videonl.models.pretrained.published import local_file
-from videonl.models.pretrained.report import LoadReport
+from videonl.models.pretrained.report import LoadReport, check_fit
 from videonl.models.pretrained.tensors import write_safetensors
 
 
@@ -109,6 +109,19 @@ def load_own(
         report,
         multi_label=own.multi_label,
     )
+
+
+def check_network(path: Path, own: OwnCheckpoint) -> None:
+    """Compare the network that a file of our making declares with its tensors; nothing is made.
+
+    Raises:
+        CheckpointError: it can not be made, or its tensors are of another network.
+    """
+    report = LoadReport(str(path), "videonl")
+    config = own.config
+    wanted = Wanted(config["name"], config["num_classes"], config["options"])
+    skeleton = wanted.skeleton(report, tensors=len(own.tensors))
+    check_fit(skeleton, own.tensors, report, about=own_difference(path, wanted))
 
 
 def own_difference(path: Path, wanted: Wanted) -> str:

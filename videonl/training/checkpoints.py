@@ -4,7 +4,6 @@
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,9 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from videonl.errors import CheckpointError, DatasetError, VideoError
+from videonl.models.checkpoint import check_network
+from videonl.models.pretrained.container import read_content
+from videonl.models.pretrained.own import read_own
 from videonl.training.whole_files import replacing
 
 BEST, LAST = "best.ckpt", "last.ckpt"
@@ -170,22 +172,45 @@ def is_last_batch(trainer: Trainer) -> bool:
 
 
 def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load a checkpoint without running any code that it may hold.
+    """Load the checkpoint of a training without running any code that it may hold.
 
     Raises:
-        CheckpointError: missing, not ours, or unsafe.
+        CheckpointError: missing, damaged, hostile or not ours; where the best checkpoint beside it
+            is whole, with the line to go on from that.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint file")
-    loader: Callable[..., Any] = torch.load
     try:
-        checkpoint = loader(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises anything on a damaged file
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path}: not a readable checkpoint ({first})") from error
-    if not isinstance(checkpoint, dict) or "hyper_parameters" not in checkpoint:
+        return checked_checkpoint(path)
+    except CheckpointError as error:
+        best = path.with_name(BEST)
+        if path.name != LAST or not is_whole(best):
+            raise
+        raise CheckpointError(f"{error}; {best} is whole: go on with --resume {best}") from error
+
+
+def checked_checkpoint(path: Path) -> dict[str, Any]:
+    """The content of a checkpoint of ours, whose network is the one that it declares.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    content = read_content(path, in_place=True)
+    own = read_own(content)
+    if own is None or content.kind != "torch":
         raise CheckpointError(
             f"{path}: not a checkpoint that videonl wrote; published weights go to "
             "--model.pretrained"
         )
-    return checkpoint
+    if content.skipped:
+        raise CheckpointError(f"{path} holds {content.skipped[0]}, which no training writes")
+    check_network(path, own)
+    return dict(content.data)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a training can go on from a file."""
+    try:
+        return path.is_file() and "optimizer_states" in checked_checkpoint(path)
+    except CheckpointError:
+        return False
