@@ -23,7 +23,7 @@ FLOORS = {
     "videonl.data": 0,
     "videonl.layers": 0,
 }
-NEUTRAL = ("videonl.errors", "videonl._version", "videonl.yaml_loader")  # for every room
+NEUTRAL = ("videonl.errors", "videonl._version", "videonl.json_text", "videonl.yaml_loader")  # for every room
 ROOMS_OF_ONE_FLOOR = {"videonl.models": "videonl.data", "videonl.data": "videonl.models"}
 
 

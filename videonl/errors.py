@@ -21,6 +21,10 @@ class CheckpointError(VideoNLError):
     """A checkpoint that is missing, unsafe, of an unknown format or does not fit the network."""
 
 
+class NotFiniteError(VideoNLError):
+    """A network answers with NaN or infinity: no file is to blame, and no score may come of it."""
+
+
 class Stopped(Exception):
     """The work was stopped by a signal; the text says where it can go on from."""
 

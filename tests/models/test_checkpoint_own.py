@@ -104,7 +104,7 @@ def test_missing_and_surplus_keys_are_listed(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"name": "os:system"}, "never allowed to import code"),
+        ({"name": "os:system"}, "never allowed to import code.*--model.name os:system"),
         ({"name": "no_such_net"}, "no network is named"),
         ({"options": {"widht": 3}}, "widht"),
         ({"name": None}, "does not name its network"),

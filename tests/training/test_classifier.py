@@ -69,14 +69,17 @@ def test_evaluation_counts_views_videos_and_unread_files() -> None:
         "video": torch.randint(0, 255, (2, 3, 4, 32, 32, 3), dtype=torch.uint8),
         "label": torch.tensor([0, 1]),
         "missing": [(7, "bad.mp4", "no video")],
+        "missing_labels": [(2,)],
+        "views": 3,
     }
     with torch.no_grad():
         model.evaluate(batch)
         empty = {"video": torch.zeros(0, 1, 1, 1, 1, 3, dtype=torch.uint8), "label": torch.zeros(0)}
-        model.evaluate({**empty, "missing": [(8, "worse.mp4", "empty")]})
+        model.evaluate({**empty, "missing": [], "missing_labels": [(1,)], "views": 3})
     assert model.eval_meter.scores().videos == 4
     assert model.eval_meter.scores().unread == 2
-    assert model.clip_meter.scores().videos == 6 + 3
+    assert model.clip_meter.scores().videos == 6 + 3 + 3
+    assert model.clip_meter.scores().unread_per_class == [0, 3, 3]
 
 
 def test_weighted_loss_is_torchs() -> None:

@@ -1,5 +1,6 @@
 """A training that was stopped anywhere ends with the same weights, bit for bit."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,12 @@ import pytest
 import torch
 
 from videonl.errors import CheckpointError
+from videonl.models.pretrained.run_folder import checkpoint_in
 from videonl.training import checkpoints as module
 from videonl.training.checkpoints import AtomicCheckpointIO, Checkpoints, read_checkpoint
 from videonl.training.metrics_file import MetricsFile, read_metrics
 from videonl.training.resuming import batches_done
-from videonl.training.runs import evaluation_checkpoint, latest_checkpoint, new_run, resume_path
+from videonl.training.runs import latest_checkpoint, new_run, resume_path
 
 Train = Callable[..., tuple[Any, Any]]
 EVERYTHING = {"recipe": {"ema": 0.9, "mixup": 0.3, "label_smoothing": 0.1, "warmup": 0.3}}
@@ -112,7 +114,7 @@ def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "none.ckpt")
     damaged = tmp_path / "damaged.ckpt"
     damaged.write_bytes(b"PK\x03\x04 no")
-    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match="damaged archive"):
         read_checkpoint(damaged)
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with pytest.raises(CheckpointError, match=r"--model\.pretrained"):
@@ -128,13 +130,23 @@ def test_run_folders(tmp_path: Path) -> None:
     (first / "last.ckpt").touch()
     assert latest_checkpoint(tmp_path, "name") == first / "last.ckpt"
     assert resume_path(str(first), out=tmp_path, name="other") == first / "last.ckpt"
-    assert evaluation_checkpoint(str(first)) == first / "last.ckpt"
+    assert checkpoint_in(first) == first / "last.ckpt"
     (first / "best.ckpt").touch()
-    assert evaluation_checkpoint(str(first)) == first / "best.ckpt"
+    assert checkpoint_in(first) == first / "best.ckpt"
     with pytest.raises(CheckpointError, match="does not exist"):
         resume_path(str(tmp_path / "nowhere.ckpt"), out=tmp_path, name="name")
-    with pytest.raises(CheckpointError, match=r"holds no best\.ckpt"):
-        evaluation_checkpoint(str(tmp_path))
+    assert checkpoint_in(tmp_path / "name") == first / "best.ckpt"  # the runs of a name
+    second.mkdir()
+    (second / "best.ckpt").touch()
+    os.utime(first / "best.ckpt", (1, 1))
+    with pytest.warns(UserWarning, match=f"2 runs with a best.ckpt; the newest .*{second.name}"):
+        assert checkpoint_in(tmp_path / "name") == second / "best.ckpt"
+    assert resume_path(str(tmp_path / "name"), out=tmp_path, name="x") == first / "last.ckpt"
+    with pytest.raises(CheckpointError, match=r"holds neither best\.ckpt nor last\.ckpt"):
+        checkpoint_in(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"it holds model\.safetensors: give one"):
+        checkpoint_in(tmp_path)
 
 
 def test_metrics_file_grows_columns_and_drops_what_is_measured_again(tmp_path: Path) -> None:

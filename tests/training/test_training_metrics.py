@@ -35,13 +35,28 @@ def test_top5_of_few_classes_is_one_and_of_many_is_counted() -> None:
     assert (many.scores().top1, many.scores().top5) == (0.0, 0.5)
 
 
-def test_unread_videos_count_as_wrong() -> None:
-    meter = ClassificationMeter(2)
-    fill(meter, [0, 1], [0, 1])
-    meter.miss(2)
+def test_unread_videos_count_as_wrong_in_every_figure() -> None:
+    meter = ClassificationMeter(4)
+    fill(meter, [0, 1, 1], [0, 1, 0])
+    meter.miss(torch.tensor([1, 1, 2, -1]))  # the last has no label: nobody counts it
     scores = meter.scores()
-    assert (scores.videos, scores.unread, scores.top1, scores.top5) == (4, 2, 0.5, 0.5)
-    assert scores.loss == pytest.approx(0.5)  # of those that were read
+    assert (scores.videos, scores.unread) == (6, 3)
+    assert scores.top1 == pytest.approx(2 / 6)
+    assert scores.top5 == pytest.approx(3 / 6)
+    assert scores.per_class == [pytest.approx(1 / 2), pytest.approx(1 / 3), 0.0, None]
+    assert scores.macro == pytest.approx((1 / 2 + 1 / 3 + 0) / 3)
+    assert scores.majority == pytest.approx(3 / 6)
+    assert scores.unread_per_class == [0, 2, 1, 0]
+    assert sum(map(sum, scores.confusion)) + sum(scores.unread_per_class) == scores.videos
+    assert scores.loss == pytest.approx(1.0)  # of those that were read
+
+
+def test_where_no_video_can_be_read_there_is_no_loss() -> None:
+    meter = ClassificationMeter(2)
+    meter.miss(torch.tensor([0, 1]))
+    scores = meter.scores()
+    assert (scores.loss, scores.top1, scores.macro, scores.majority) == (None, 0.0, 0.0, 0.5)
+    assert "loss" not in scores.logged()
 
 
 def test_unlabelled_videos_are_not_counted() -> None:

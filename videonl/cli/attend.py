@@ -1,7 +1,6 @@
 """``videonl attend``: what a non-local block looks at, as pictures or in numbers."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_option_flag, positive
+from videonl.cli.values import add_network_flags, positive
 from videonl.errors import VideoNLError
+from videonl.json_text import json_text
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.attention_map import AttentionMap
@@ -81,7 +81,7 @@ def parser_of_attend() -> argparse.ArgumentParser:
     add("--queries", type=positive, default=32, metavar="N", help="per video (default: 32)")
     add("--seed", type=int, default=0, help="of videos and queries (default: 0)")
     add("--json", metavar="FILE", help="write the numbers of --data there; - for standard output")
-    add_option_flag(parser)
+    add_network_flags(parser)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add_isolation(parser)
     return parser
@@ -112,7 +112,10 @@ def main(argv: Sequence[str]) -> int:
         from videonl.inference.predictor import Predictor
 
         predictor = Predictor.from_checkpoint(
-            arguments.checkpoint, device=arguments.device, options=dict(arguments.option)
+            arguments.checkpoint,
+            device=arguments.device,
+            options=dict(arguments.option),
+            network=arguments.network,
         )
         predictor.open_video = open_video
         return (show if arguments.video else summarise)(arguments, predictor)
@@ -176,7 +179,7 @@ def write_json(content: object, path: Path) -> None:
     """Write JSON; the file appears when it is whole."""
     temporary = Path(f"{path}.tmp")
     try:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json_text(content, indent=1, ascii=True) + "\n")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -200,7 +203,7 @@ def summarise(arguments: argparse.Namespace, predictor: "Predictor") -> int:
             on_video=lambda done, total: bar.report("videos", done, total),
         )
     if arguments.json == "-":
-        print(json.dumps(summary.as_dict(), indent=1))
+        print(json_text(summary.as_dict(), indent=1, ascii=True))
     else:
         print(table(summary))
         if arguments.json:

@@ -71,6 +71,13 @@ def parser_of_compare() -> argparse.ArgumentParser:
     )
     add("--num-classes", type=positive, metavar="K", help="of networks by name (default: 400)")
     add("--out", metavar="DIR", help="write compare.json, .csv, .md, .html, .png there")
+    add(
+        "--model.name",
+        dest="network",
+        metavar="NAME",
+        help="the checkpoints' network where it is outside of videonl, package.module:function: "
+        "that code is imported only if you say it",
+    )
     add("--device", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--rounds", type=positive, metavar="N", help="speed measurements (default: 5)")
     add("--batch-size", type=positive, metavar="N", help="clips per pass when timing (default: 1)")
@@ -131,7 +138,7 @@ def read_given(arguments: argparse.Namespace) -> "Sweep":
         if arguments.learning_rate is not None:
             recipe = train.get("recipe") or {}
             train["recipe"] = {**recipe, "learning_rate": arguments.learning_rate}
-    more = [parse_entry(text) for text in arguments.entries]
+    more = [parse_entry(text, network=arguments.network) for text in arguments.entries]
     return Sweep([*sweep.entries, *more], settings, train)
 
 

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_option_flag
+from videonl.cli.values import add_network_flags
 
 
 def main(argv: Sequence[str]) -> int:
@@ -15,7 +15,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("source", help="a checkpoint file, or a name from `videonl models`")
     parser.add_argument("target", help="the file to write; it ends with .safetensors")
-    add_option_flag(parser)
+    add_network_flags(parser)
     parser.add_argument("--labels", help="class names: one per line, or JSON")
     parser.add_argument("--num-classes", type=int, help="start a fresh classifier of this size")
     args = parser.parse_args(argv)
@@ -28,6 +28,7 @@ def main(argv: Sequence[str]) -> int:
         options=dict(args.option),
         labels=args.labels,
         num_classes=args.num_classes,
+        network=args.network,
     )
     print(report)
     print(f"licence of the weights: {licence}")

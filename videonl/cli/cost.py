@@ -1,12 +1,12 @@
 """``videonl cost NAME ...``: parameters, MACs and FLOPs, at once; no weights are made."""
 
 import argparse
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from videonl.cli.main import make_parser
 from videonl.cli.values import parse_clip, parse_option, parse_views
+from videonl.json_text import json_text
 
 if TYPE_CHECKING:  # torch is imported only once there is something to count
     from videonl.evaluation.cost import Cost
@@ -58,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
         )
     if arguments.json:
         figures: Any = [cost.as_dict() for cost in costs]
-        print(json.dumps(figures if len(figures) > 1 else figures[0], indent=2))
+        print(json_text(figures if len(figures) > 1 else figures[0], indent=2, ascii=True))
         return 0
     for cost in costs:
         print("\n".join(describe(cost, blocks=arguments.blocks)))

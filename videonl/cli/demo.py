@@ -13,6 +13,7 @@ from typing import Any
 
 from videonl.cli.main import COMMANDS, make_parser
 from videonl.errors import VideoNLError
+from videonl.json_text import json_text
 
 CONFIG = Path("configs/sample.yaml")
 # The baseline: the same trunk without the block, made wider until it costs as much.
@@ -133,6 +134,6 @@ def main(argv: Sequence[str]) -> int:
     predict += ["--json", str(report / "held_out.json")]
     story.step("Classify a video that was held out", "predict", predict)
     facts = summary(report, story.seconds, video)
-    (out / "demo.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    (out / "demo.json").write_text(json_text(facts, indent=1, ascii=True) + "\n", encoding="utf-8")
     print_end(facts, report, runs)
     return 0

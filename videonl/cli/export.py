@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_option_flag, parse_clip
+from videonl.cli.values import add_network_flags, parse_clip
 from videonl.errors import VideoNLError
 
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -23,7 +23,7 @@ def main(argv: Sequence[str]) -> int:
     add("--out", metavar="FILE", help="default: the checkpoint's name with .onnx or .pt2, here")
     add("--clip", metavar="FRAMESxSIZE", type=parse_clip, help="default: what it was trained on")
     add("--labels", metavar="FILE", help="class names, one per line, for a checkpoint without")
-    add_option_flag(parser)
+    add_network_flags(parser)
     arguments = parser.parse_args(argv)
     clip = arguments.clip
     if clip and clip[2] != clip[3]:
@@ -41,6 +41,7 @@ def main(argv: Sequence[str]) -> int:
         device="cpu",
         class_names=read_labels(arguments.labels) if arguments.labels else None,
         options=dict(arguments.option),
+        network=arguments.network,
     )
     made = export_model(predictor, out, format=arguments.format, clip=clip and (clip[1], clip[2]))
     frames, height, width = made.clip

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_option_flag, parse_shard, positive
+from videonl.cli.values import add_network_flags, parse_shard, positive
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.features import FeatureExtractor
@@ -47,7 +47,7 @@ def parser_of_extract() -> argparse.ArgumentParser:
     )
     add("--overwrite", action="store_true", help="extract again what is there already")
     add("--shard", type=parse_shard, metavar="RANK/SIZE", help="as for videonl predict")
-    add_option_flag(parser)
+    add_network_flags(parser)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
     add("--quiet", action="store_true", help="print nothing but failures")
@@ -99,6 +99,7 @@ def make_extractor(arguments: argparse.Namespace) -> "FeatureExtractor":
         device=arguments.device,
         decoder=arguments.decoder,
         options=dict(arguments.option),
+        network=arguments.network,
     )
     shape = predictor.preprocessing
     window = arguments.window or int(shape["frames"]) * int(shape["stride"])

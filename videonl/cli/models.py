@@ -1,11 +1,11 @@
 """``videonl models``: the networks by name, and the published weights that can be loaded."""
 
-import json
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from videonl.cli.main import make_parser
+from videonl.json_text import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -39,7 +39,11 @@ def main(argv: Sequence[str]) -> int:
         or fnmatchcase(entry.model, args.pattern)
     ]
     if args.json:
-        print(json.dumps({"networks": networks, "weights": list(map(row, weights))}, indent=2))
+        print(
+            json_text(
+                {"networks": networks, "weights": list(map(row, weights))}, indent=2, ascii=True
+            )
+        )
     else:
         show(networks, weights)
     return 0 if networks or weights else 1

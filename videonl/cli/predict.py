@@ -11,7 +11,7 @@ from videonl.cli import predict_timeline
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.predict_shard import open_shard, part_of, take_shard
-from videonl.cli.values import add_option_flag, parse_shard, parse_views, positive
+from videonl.cli.values import add_network_flags, parse_shard, parse_views, positive
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -83,7 +83,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
         metavar="FILE",
         help="read more paths from FILE, one per line; - for standard input",
     )
-    add_option_flag(parser)
+    add_network_flags(parser)
     parser.add_argument(
         "--labels", metavar="FILE", help="class names, one per line, for a checkpoint without"
     )
@@ -257,6 +257,7 @@ def main(argv: Sequence[str]) -> int:
             max_views_per_forward=arguments.max_views_per_forward,
             class_names=read_labels(arguments.labels) if arguments.labels else None,
             options=dict(arguments.option),
+            network=arguments.network,
         )
         predictor.open_video = open_video
         if predictor.class_names[0] == "class 0":

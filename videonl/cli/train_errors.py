@@ -26,6 +26,8 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
     """
     import torch
 
+    from videonl.training.finite import TrainingDiverged
+
     try:
         yield
     except torch.cuda.OutOfMemoryError as error:
@@ -44,6 +46,10 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
                 f"back, {going_on(run_dir)}"
             ) from error
         raise_cause(error)
+    except TrainingDiverged as error:
+        last = run_dir / "last.ckpt" if run_dir else None
+        kept = f"; {last} holds the last finite weights" if last and last.is_file() else ""
+        raise TrainingDiverged(f"{error}{kept}") from error
     except VideoNLError as error:
         raise_cause(error)
     except OSError as error:

@@ -80,12 +80,12 @@ def checkpoint_of(settings: dict[str, Any]) -> Path:
     Raises:
         VideoNLError: none was said, or it does not exist.
     """
-    from videonl.training.runs import evaluation_checkpoint
+    from videonl.models.pretrained.published import local_file
 
     said = settings["checkpoint"] or settings["ckpt_path"] or settings["model"]["pretrained"]
     if not said:
         raise VideoNLError("which network? Say --checkpoint PATH, a checkpoint or a run folder")
-    return evaluation_checkpoint(said)
+    return local_file(said)
 
 
 def prepare(
@@ -100,7 +100,9 @@ def prepare(
     from videonl.training.classes import align_classes
 
     classifier = VideoClassifier.from_checkpoint(
-        checkpoint, views_per_forward=settings["model"]["views_per_forward"]
+        checkpoint,
+        views_per_forward=settings["model"]["views_per_forward"],
+        network=given.get("model.name"),
     )
     data = fitting_data(settings, given, classifier.preprocessing, stage="predict")
     classifier.set_preprocessing(data.preprocessing)

@@ -76,6 +76,8 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     Raises:
         VideoNLError: an unknown option, a wrong type, a missing or broken file.
     """
+    from videonl.models.said import name_in_file, options_in_file
+
     flags = read_flags(argv)
     parser = make_parser(command)
     known = [a.dest for a in parser._actions if a.dest not in ("help", "print_shtab")]
@@ -84,17 +86,22 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     for key, _ in flags:
         check_key(key, known, source="")
     files = [str(value) for key, value in flags if key == "config"]
+    said = next((str(v) for k, v in reversed(flags) if k == "model.name"), None)
+    stored = None  # the configuration that a run's folder keeps: a file that nobody has named
     resume = next((v for k, v in flags if k in ("resume", "ckpt_path")), None)
     if command == "fit" and not files and resume not in (None, "auto"):
-        files = saved_config(str(resume))
+        files = stored = saved_config(str(resume))
     pairs: list[tuple[str, Any]] = []
     for file in files:
         for key, value in flatten(read_yaml(file), known):
             if key.partition(".")[0] in (*GENERAL, *EVALUATION) and key not in known:
                 continue  # a file of fit may be given to test, which has no --resume
             check_key(key, known, source=file)
+            if stored and key == "model.name":
+                value = name_in_file(value, source=file, said=said)
             pairs.append((key, value))
     given = merge([*pairs, *((k, v) for k, v in flags if k != "config")], known)
+    options_in_file(given.get("model.options"), source="--model.options")
     for key in ("name", "resume", "ckpt_path", "checkpoint", "data.root", "model.pretrained"):
         if given.get(key) is not None:
             given[key] = str(given[key])
@@ -124,8 +131,9 @@ def fine_tuning(given: dict[str, Any]) -> dict[str, Any]:
 
 def saved_config(resume: str) -> list[str]:
     """The ``config.yaml`` beside a checkpoint, so that --resume PATH alone goes on with a run."""
-    path = Path(resume).expanduser()
-    config = (path if path.is_dir() else path.parent) / "config.yaml"
+    from videonl.models.pretrained.run_folder import LAST, checkpoint_in
+
+    config = checkpoint_in(resume, wanted=(LAST,)).with_name("config.yaml")
     return [str(config)] if config.is_file() else []
 
 

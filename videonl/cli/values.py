@@ -77,8 +77,15 @@ def parse_option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def add_option_flag(parser: ArgumentParser) -> None:
-    """``--option NAME=VALUE`` of the commands that read a published checkpoint."""
+def add_network_flags(parser: ArgumentParser) -> None:
+    """``--option`` and ``--model.name`` of the commands that read a checkpoint."""
+    parser.add_argument(
+        "--model.name",
+        dest="network",
+        metavar="NAME",
+        help="the checkpoint's network where it is outside of videonl, package.module:function: "
+        "that code is imported only if you say it",
+    )
     parser.add_argument(
         "--option",
         type=parse_option,

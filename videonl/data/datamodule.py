@@ -20,6 +20,7 @@ from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSa
 from videonl.data.video import Decoder
 from videonl.errors import DatasetError
 
+EVALUATED = ("val", "test")
 FEW_BAD_FILES = 16  # that many unreadable videos never stop a training
 
 
@@ -181,6 +182,11 @@ class VideoDataModule(L.LightningDataModule):
         )
         self.class_names = self.catalogue.class_names
         self.records = dict(self.catalogue.records)  # of ours: labels may be renumbered
+        for split in EVALUATED:  # what a list names and what is not there is a wrong answer
+            gone = self.catalogue.missing.get(split, [])
+            places = [replace(r, path=os.path.join(self.root, r.path)) for r in gone]
+            if places:
+                self.records[split] = [*self.records[split], *places]
         self.census = {split: part.per_class for split, part in self.catalogue.census.items()}
         self.augmentation = replace(self.augmentation, flip_exceptions=self._keep_sides())
         if any(part.missing or part.unreadable for part in self.catalogue.census.values()):
@@ -285,7 +291,12 @@ class VideoDataModule(L.LightningDataModule):
             batch_size=batch_size,
             sampler=sampler,
             num_workers=self.num_workers,
-            collate_fn=LabelMissing(collate, labels=dataset.labels, several=dataset.several),
+            collate_fn=LabelMissing(
+                collate,
+                labels=dataset.labels,
+                several=dataset.several,
+                views=dataset.views[0] * dataset.views[1],
+            ),
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
             persistent_workers=self.num_workers > 0,

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from videonl.json_text import json_text
+
 Job = dict[str, Any]
 Answer = dict[str, Any]
 
@@ -173,7 +175,7 @@ class Journal:
         entry = {**answer, "path": path, "stamp": stamp, "settings": settings}
         self.entries[path] = entry
         with self.file.open("a", encoding="utf-8") as handle:
-            handle.write(json.dumps(entry) + "\n")
+            handle.write(json_text(entry, ascii=True) + "\n")
         return entry
 
 

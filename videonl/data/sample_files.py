@@ -20,6 +20,7 @@ from pathlib import Path
 from videonl.data.sample import SPLITS, Body, SampleParameters, Scene, draw_scene
 from videonl.data.sample_video import encode_scene
 from videonl.errors import DatasetError
+from videonl.json_text import json_text
 
 MANIFEST, TABLE = "manifest.json", "manifest.csv"
 _GENERATOR = 1  # raised when the same parameters come to mean other clips
@@ -79,7 +80,7 @@ def _claim(root: Path, parameters: SampleParameters) -> None:
         )
     else:
         root.mkdir(parents=True, exist_ok=True)
-        _replace_text(root / MANIFEST, json.dumps(wanted, indent=2) + "\n")
+        _replace_text(root / MANIFEST, json_text(wanted, indent=2) + "\n")
 
 
 def _read_json(root: Path) -> dict:

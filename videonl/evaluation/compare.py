@@ -179,7 +179,8 @@ def _test_all(
             continue
         row.top1 = outcome.top1.as_dict()
         row.top5 = outcome.top5.as_dict() if outcome.top5 else None
-        row.confusion, row.answers = outcome.confusion, outcome.answers
+        row.confusion, row.unread = outcome.confusion, outcome.unread
+        row.answers = outcome.answers
         unreadable |= {failure.path: failure.error for failure in outcome.unreadable}
     return {
         "root": videos.root,

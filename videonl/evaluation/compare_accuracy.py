@@ -65,13 +65,15 @@ class Outcome:
         top1: share of right answers.
         top5: share of videos whose class is among the five most probable; None with few classes.
         confusion: [truth][answer] counts of the videos that could be read.
-        unreadable: the others, with the reason.
+        unread: the others, by their class.
+        unreadable: they again, with the reason.
     """
 
     answers: list[tuple[str, str, str]]
     top1: Score
     top5: Score | None
     confusion: list[list[int]]
+    unread: list[int]
     unreadable: list[Failure]
 
 
@@ -89,11 +91,13 @@ def classify_set(
     names = videos.class_names
     number = {normalised(name): i for i, name in enumerate(names)}
     confusion = [[0] * len(names) for _ in names]
+    unread = [0] * len(names)
     answers, unreadable, among_five = [], [], 0
     outcomes = predictor.predict_many(videos.paths, top_k=5, views=views, workers=1)
     for label, outcome in zip(videos.labels, outcomes, strict=True):
         if isinstance(outcome, Failure):
             unreadable.append(outcome)
+            unread[label] += 1
             answers.append((outcome.path, names[label], ""))
         else:
             ranks = [number[normalised(name)] for name in outcome.classes]
@@ -104,7 +108,7 @@ def classify_set(
             on_video()
     right = sum(confusion[i][i] for i in range(len(names)))
     top5 = Score(among_five, len(answers)) if len(names) > 5 else None
-    return Outcome(answers, Score(right, len(answers)), top5, confusion, unreadable)
+    return Outcome(answers, Score(right, len(answers)), top5, confusion, unread, unreadable)
 
 
 def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:

@@ -26,11 +26,14 @@ class Entry:
         target: a network's name, or a checkpoint.
         name: what its row is called; "" to choose one.
         options: of the network, where ``target`` is a name.
+        network: of a checkpoint whose network is outside of videonl: its name in the user's own
+            words (``Predictor.from_checkpoint``).
     """
 
     target: str
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
+    network: str | None = None
 
     @property
     def is_checkpoint(self) -> bool:
@@ -41,17 +44,21 @@ class Entry:
         return Path(target).exists() or "/" in target or target.lower().endswith(WEIGHTS)
 
 
-def parse_entry(text: str) -> Entry:
+def parse_entry(text: str, *, network: str | None = None) -> Entry:
     """``"MODEL"``, ``"CKPT"``, or ``"NAME=..."`` of either to name the row.
 
+    Args:
+        text: that word.
+        network: see ``Entry``.
+
     Example:
-        >>> parse_entry("plain=i3d_r50")
-        Entry(target='i3d_r50', name='plain', options={})
+        >>> parse_entry("plain=i3d_r50").target
+        'i3d_r50'
     """
     name, sign, target = text.partition("=")
     if sign and not Path(text).is_file():
-        return Entry(target, name)
-    return Entry(text)
+        return Entry(target, name, network=network)
+    return Entry(text, network=network)
 
 
 def row_names(entries: Sequence[Entry]) -> list[str]:
@@ -125,7 +132,9 @@ def make_contestant(
         raise VideoNLError(f"{entry.target}: options belong to networks by name, not checkpoints")
     # One's own data set, not files from strangers: whichever decoder is faster.
     # As it is trained and named in the table: a network by name is not fused either.
-    predictor = Predictor.from_checkpoint(entry.target, device=device, decoder="auto", fuse=False)
+    predictor = Predictor.from_checkpoint(
+        entry.target, device=device, decoder="auto", network=entry.network, fuse=False
+    )
     about = predictor.preprocessing
     size = int(about["short_side"] if views[1] == 3 else about["crop"])
     name = str(predictor.about["name"])

@@ -1,6 +1,5 @@
 """Write a comparison to a folder: JSON, CSV, Markdown, a page and a picture."""
 
-import json
 from pathlib import Path
 
 from videonl.evaluation.compare_page import page_html
@@ -8,6 +7,7 @@ from videonl.evaluation.compare_plot import save_picture
 from videonl.evaluation.compare_result import Comparison
 from videonl.evaluation.compare_table import csv_text, markdown
 from videonl.inference.output import write_atomically
+from videonl.json_text import json_text
 
 
 def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
@@ -21,7 +21,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         The files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(comparison.as_dict(), ensure_ascii=False, indent=1) + "\n"
+    text = json_text(comparison.as_dict(), indent=1) + "\n"
     written = []
     for name, content in (
         ("compare.json", text),

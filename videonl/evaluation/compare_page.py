@@ -1,6 +1,5 @@
 """A comparison as one HTML page that needs no network and no other file."""
 
-import json
 from html import escape
 
 from videonl.evaluation.compare_chart import chart_svg
@@ -13,6 +12,7 @@ from videonl.evaluation.compare_table import (
     notes,
 )
 from videonl.evaluation.page_style import SCRIPT, STYLE
+from videonl.json_text import json_text
 
 MOST_CLASSES = 40  # of a confusion matrix that a person can read; above it, the confused pairs
 MOST_PAIRS = 20
@@ -20,7 +20,7 @@ MOST_PAIRS = 20
 
 def page_html(comparison: Comparison) -> str:
     """The page: table, chart, paired tests, confusion matrices, protocol and the raw data."""
-    data = json.dumps(comparison.as_dict(), ensure_ascii=False).replace("<", "\\u003c")
+    data = json_text(comparison.as_dict()).replace("<", "\\u003c")
     chart = chart_svg(comparison)
     if chart:
         title = escape(_chart_title(comparison))
@@ -152,12 +152,13 @@ def _confusions(comparison: Comparison) -> str:
 
 def _matrix(row: Row, names: list[str]) -> str:
     """Counts, shaded by the share of the truth's videos."""
-    head = "".join(f"<th>{escape(name)}</th>" for name in names)
+    columns, rows = _with_unread(row, names)
+    head = "".join(f"<th>{escape(name)}</th>" for name in columns)
     body = []
-    for name, counts in zip(names, row.confusion or [], strict=True):
+    for name, counts in zip(names, rows, strict=True):
         total = sum(counts) or 1
         cells = []
-        for answer, count in zip(names, counts, strict=True):
+        for answer, count in zip(columns, counts, strict=True):
             share = count / total
             colour = "68,119,170" if answer == name else "204,51,17"
             ink = "#fff" if share > 0.6 else "inherit"
@@ -171,12 +172,22 @@ def _matrix(row: Row, names: list[str]) -> str:
     )
 
 
+def _with_unread(row: Row, names: list[str]) -> tuple[list[str], list[list[int]]]:
+    """The answers and their counts, with a column of the videos that could not be read."""
+    rows = row.confusion or []
+    if not any(row.unread):
+        return names, rows
+    counted = [[*counts, unread] for counts, unread in zip(rows, row.unread, strict=True)]
+    return [*names, "(unread)"], counted
+
+
 def _pairs(row: Row, names: list[str]) -> str:
     """The most frequent mistakes, where the matrix would be too large to read."""
+    columns, rows = _with_unread(row, names)
     mistakes = sorted(
         (
-            (count, names[truth], names[answer])
-            for truth, counts in enumerate(row.confusion or [])
+            (count, names[truth], columns[answer])
+            for truth, counts in enumerate(rows)
             for answer, count in enumerate(counts)
             if count and truth != answer
         ),
@@ -191,5 +202,5 @@ def _pairs(row: Row, names: list[str]) -> str:
 
 
 def _protocol(comparison: Comparison) -> str:
-    text = json.dumps(comparison.protocol, ensure_ascii=False, indent=2)
+    text = json_text(comparison.protocol, indent=2)
     return f"<h2>Protocol</h2><pre>{escape(text)}</pre>"

@@ -20,9 +20,9 @@ class Score:
     total: int
 
     @property
-    def value(self) -> float:
-        """The share of right answers, 0 to 1."""
-        return self.correct / self.total if self.total else float("nan")
+    def value(self) -> float | None:
+        """The share of right answers, 0 to 1; None of no videos."""
+        return self.correct / self.total if self.total else None
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -57,7 +57,9 @@ class Row:
         training: the same, forward and backward.
         top1: as ``Score.as_dict``.
         top5: the same; None with five classes or fewer.
-        confusion: [truth][answer] counts, in the order of the class names.
+        confusion: [truth][answer] counts of the videos that were read, in the order of the class
+            names.
+        unread: counts of the others, by their class; they are wrong in every figure.
         answers: (path, truth, answer) of every test video; no answer where it was unreadable.
         group: the entry that the row is one training of, for rows that this run trained.
         seed: of that training.
@@ -77,6 +79,7 @@ class Row:
     top1: dict[str, Any] | None = None
     top5: dict[str, Any] | None = None
     confusion: list[list[int]] | None = None
+    unread: list[int] = field(default_factory=list)
     answers: list[tuple[str, str, str]] = field(default_factory=list)
     group: str = ""
     seed: int | None = None
@@ -115,6 +118,7 @@ class Row:
             "top1": self.top1,
             "top5": self.top5,
             "confusion": self.confusion,
+            "unread": self.unread,
             "group": self.group,
             "seed": self.seed,
             "error": self.error,
@@ -179,7 +183,7 @@ def merge_group(name: str, rows: list[Row]) -> Row:
     """Several trainings of one entry as one row: mean, standard deviation, range."""
     first = next((row for row in rows if not row.error), rows[0])
     good = [row for row in rows if row.top1]
-    merged = replace(first, name=name, seed=None, answers=[], confusion=None)
+    merged = replace(first, name=name, seed=None, answers=[], confusion=None, unread=[])
     merged.error = None if good else first.error
     for key in ("top1", "top5"):
         scores = [score for row in good if (score := getattr(row, key))]
@@ -189,6 +193,7 @@ def merge_group(name: str, rows: list[Row]) -> Row:
         merged.confusion = [
             [sum(cell) for cell in zip(*lines, strict=True)] for lines in zip(*every, strict=True)
         ]
+        merged.unread = [sum(counts) for counts in zip(*(row.unread for row in good), strict=True)]
     return merged
 
 

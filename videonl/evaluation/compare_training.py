@@ -1,10 +1,9 @@
 """Train networks with the same budget, data order and seeds, so that they can be compared."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import torch
 from videonl.errors import VideoNLError
 from videonl.evaluation.compare_entry import Entry, row_names
 from videonl.evaluation.compare_result import Row
+from videonl.json_text import json_text
 from videonl.models import create_model
 from videonl.models.registry import find_entry
 
@@ -102,7 +102,7 @@ def train_entries(
     trained, rows = [], []
     for entry, name in zip(entries, names, strict=True):
         if entry.is_checkpoint:
-            trained.append(Entry(entry.target, name))
+            trained.append(replace(entry, name=name))
             rows.append(Row(name))
     total = len(networks) * len(budget.seeds)
     for done, (seed, (entry, name)) in enumerate(
@@ -116,7 +116,7 @@ def train_entries(
                 checkpoint = str(_train(entry, seed, data, budget, clip, run_dir, device))
         except (ValueError, TypeError, RuntimeError) as error:
             row.error = f"training: {str(error).splitlines()[0]}"
-        trained.append(Entry(checkpoint, row.name))
+        trained.append(Entry(checkpoint, row.name, network=entry.target))
         rows.append(row)
         if on_training:
             on_training(done + 1, total)
@@ -212,7 +212,9 @@ def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]
         VideoNLError: the folder holds another training.
     """
     about = {"entry": entry.target, "options": dict(entry.options), **asdict(budget), **clip}
-    text = json.dumps({key: about[key] for key in about if key not in ("seeds", "num_workers")})
+    text = json_text(
+        {key: about[key] for key in about if key not in ("seeds", "num_workers")}, ascii=True
+    )
     note = run_dir / BUDGET
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise VideoNLError(f"{run_dir} holds a training of another budget; give another --out")

@@ -89,15 +89,17 @@ def read_sweep(path: str | Path, *, scale: str | None = None) -> Sweep:
 
 
 def _entry(name: str, value: object, *, source: str) -> Entry:
-    """One entry: a word, or a table with model or checkpoint."""
+    """One entry: a word, or a table with model or checkpoint; with both, the file's network."""
     if isinstance(value, str):
         return Entry(value, name)
     table = _table(value, source=f"{source}: {name}")
     _check(table, ENTRY_KEYS, source=f"{source}: {name}")
-    target = table.get("model") or table.get("checkpoint")
+    target = table.get("checkpoint") or table.get("model")
     if not isinstance(target, str):
         raise VideoNLError(f"{source}: {name} needs a model or a checkpoint")
-    return Entry(target, name, _table(table.get("options") or {}, source=f"{source}: {name}"))
+    options = _table(table.get("options") or {}, source=f"{source}: {name}")
+    network = table.get("model") if table.get("checkpoint") else None
+    return Entry(target, name, options, network=network)
 
 
 def _table(value: object, *, source: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from videonl.inference.predictor import Predictor
 from videonl.layers import AFFINITIES, NonLocalBlock
 from videonl.layers.attention_row import attention_rows, reachable
 from videonl.models.answers import probabilities_of
+from videonl.models.finite import check_answers
 
 GRID = (4, 6, 6)  # queries tried along time, height and width where none is given
 STRONGEST = 20  # arrows of the paper's Figure 3
@@ -84,6 +85,7 @@ def attend(
     Raises:
         VideoError: the file can not be read.
         VideoNLError: no such block, clip or place; names what there is.
+        NotFiniteError: the network answers with NaN or infinity.
     """
     name = find_block(predictor.model, block)
     with predictor.open_video(video, decoder=predictor.decoder) as opened:
@@ -101,6 +103,7 @@ def attend(
     row = next(attention_rows(found.block, found.features, [index]))[0].float().cpu()
     if not bool(row.isfinite().all()):
         raise VideoError(f"{os.fspath(video)}: the weights of {name} are not finite")
+    check_answers(probabilities)
     inside = reachable(found.block, found.features, index).cpu()
     query = place_of(read, found.queries, index)
     top = probabilities.sort(descending=True, stable=True)

@@ -16,6 +16,7 @@ from videonl.inference.attention_map import Spread, place_of, spread_of
 from videonl.inference.predictor import Predictor, short_reason
 from videonl.layers import NonLocalBlock
 from videonl.layers.attention_row import attention_rows, reachable
+from videonl.models.finite import check_answers
 
 MEASURES = {  # of Spread -> heading of the table
     "entropy": "entropy (nats)",
@@ -133,7 +134,8 @@ def _add(
     """Look at one video."""
     with predictor.open_video(path, decoder=predictor.decoder) as video:
         clip = read_attended(video, predictor.preprocessing, crop=crop)
-    seen, _ = look(predictor, clip, names)
+    seen, probabilities = look(predictor, clip, names)
+    check_answers(probabilities)
     draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))
     for one in seen:
         block: NonLocalBlock = one.block
@@ -144,8 +146,7 @@ def _add(
         indices = [(int(t), int(y), int(x)) for t, y, x in places]
         rows = attention_rows(block, one.features, indices)
         for index, row in zip(indices, rows, strict=True):
-            if not bool(row.isfinite().all()):
-                raise VideoError(f"{path}: the weights of {one.name} are not finite")
+            check_answers(row)
             inside = reachable(block, one.features, index)
             query = place_of(clip, one.queries, index)
             summary.spreads[one.name].append(

@@ -6,7 +6,6 @@ as metadata. It is run and compared with the network itself before it gets its n
 """
 
 import copy
-import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from videonl.errors import VideoNLError
 from videonl.inference.attention import affinity_name
 from videonl.inference.export_formats import run_onnx, run_program, write_onnx, write_program
 from videonl.inference.predictor import Predictor
+from videonl.json_text import json_text
 from videonl.layers import NonLocalBlock
 
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -245,10 +245,10 @@ def metadata(predictor: Predictor, *, clip: tuple[int, int], dynamic: bool) -> d
     frames, size = clip
     return {
         "videonl_version": __version__,
-        "class_names": json.dumps(predictor.class_names, ensure_ascii=False),
-        "preprocessing": json.dumps(predictor.preprocessing),
-        "model": json.dumps(predictor.about, default=str),
-        "input": json.dumps(
+        "class_names": json_text(predictor.class_names),
+        "preprocessing": json_text(predictor.preprocessing),
+        "model": json_text(predictor.about, default=str),
+        "input": json_text(
             {
                 "layout": "batch, channels (RGB), frames, height, width",
                 "frames": frames,
@@ -260,5 +260,5 @@ def metadata(predictor: Predictor, *, clip: tuple[int, int], dynamic: bool) -> d
         ),
         "output": "logits; probabilities are their "
         + ("sigmoid" if predictor.multi_label else "softmax"),
-        "multi_label": json.dumps(predictor.multi_label),
+        "multi_label": json_text(predictor.multi_label),
     }

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from videonl.errors import VideoNLError
+from videonl.json_text import json_text
 
 METADATA = "videonl.json"  # of a torch.export file
 
@@ -20,9 +21,7 @@ def write_program(
     program: torch.export.ExportedProgram, path: Path, about: Mapping[str, str]
 ) -> None:
     """Write a ``.pt2`` with the metadata as its extra file ``videonl.json``."""
-    import json
-
-    torch.export.save(program, path, extra_files={METADATA: json.dumps(dict(about))})
+    torch.export.save(program, path, extra_files={METADATA: json_text(dict(about), ascii=True)})
 
 
 def run_program(path: Path, clips: list[Tensor]) -> list[Tensor]:

@@ -12,6 +12,7 @@ import numpy as np
 
 from videonl.errors import VideoNLError
 from videonl.inference.features import Features
+from videonl.json_text import json_text
 
 SUFFIX = ".npz"
 
@@ -60,8 +61,8 @@ def save_features(
                 features=features.values,
                 start=features.start,
                 end=features.end,
-                about=np.array(json.dumps(about)),
-                video=np.array(json.dumps(video)),
+                about=np.array(json_text(about, ascii=True)),
+                video=np.array(json_text(video, ascii=True)),
             )
             file.flush()
             os.fsync(file.fileno())
@@ -99,7 +100,7 @@ def is_done(path: Path, about: Mapping[str, object]) -> bool:
     if not path.exists():
         return False
     _, found = load_features(path)
-    wanted = json.loads(json.dumps(about))
+    wanted = json.loads(json_text(about))
     for key, value in wanted.items():
         if found.get(key) != value:
             raise VideoNLError(

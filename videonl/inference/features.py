@@ -13,6 +13,7 @@ from videonl.data.transforms import to_clips
 from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
 from videonl.inference.windows import Windows, stream_windows
+from videonl.models.finite import check_answers
 
 POOL = "pool"
 
@@ -100,7 +101,11 @@ class FeatureExtractor:
 
     @torch.inference_mode()
     def features(self, frames: Tensor) -> np.ndarray:
-        """uint8 (N, T, H, W, 3) -> float32 (N, C)."""
+        """uint8 (N, T, H, W, 3) -> float32 (N, C).
+
+        Raises:
+            NotFiniteError: the network answers with NaN or infinity.
+        """
         shape = self.predictor.preprocessing
         clips = to_clips(frames.to(self.predictor.device), mean=shape["mean"], std=shape["std"])
         output = self._output(clips)
@@ -110,7 +115,7 @@ class FeatureExtractor:
             )
         if output.dim() > 2:
             output = output.flatten(2).mean(2)
-        return output.float().cpu().numpy()
+        return check_answers(output.float().cpu()).numpy()
 
     def _output(self, clips: Tensor) -> object:
         if self._module is None:

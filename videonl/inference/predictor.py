@@ -19,14 +19,16 @@ from videonl.data.video import Video, open_video
 from videonl.data.views import Views, read_views
 from videonl.errors import VideoError, VideoNLError
 from videonl.inference.ahead import Ahead
-from videonl.inference.checkpoint_of import checkpoint_of, origin_of
 from videonl.inference.device import choose_device
 from videonl.inference.labels import choose_names
 from videonl.inference.network import network_name, prepare_network, views_that_fit
+from videonl.inference.origin import origin_of
 from videonl.inference.prediction import Clip, Failure, Prediction
 from videonl.models.answers import average_name, over_views, probabilities_of
 from videonl.models.checkpoint import load_checkpoint
+from videonl.models.finite import check_answers
 from videonl.models.fusion import fuse_for_inference
+from videonl.models.pretrained.run_folder import checkpoint_in
 
 
 class Predictor:
@@ -94,6 +96,7 @@ class Predictor:
         max_views_per_forward: int | None = None,
         class_names: Sequence[str] | None = None,
         options: Mapping[str, Any] | None = None,
+        network: str | None = None,
         fuse: bool = True,
     ) -> "Predictor":
         """Make the network of a checkpoint, and everything that belongs to it.
@@ -109,14 +112,16 @@ class Predictor:
                 same names in another order are refused, other names replace them.
             options: of the network, where a published file does not say all; see
                 ``load_checkpoint``.
+            network: the name of the network, where it is outside of videonl
+                (``package.module:function``): no file imports code unless the caller says it.
 
         Raises:
             CheckpointError: the file is missing, unsafe or of an unknown format.
             VideoNLError: class names that do not fit.
         """
         place = choose_device(device)
-        path = checkpoint_of(path)
-        loaded = load_checkpoint(path, options=options)
+        path = checkpoint_in(path)
+        loaded = load_checkpoint(path, options=options, network=network)
         names = choose_names(
             loaded.class_names,
             given=class_names,
@@ -172,6 +177,7 @@ class Predictor:
 
         Raises:
             VideoNLError: the device has too little memory; names the remedy.
+            NotFiniteError: the network answers with NaN or infinity.
         """
         mean, std = self.preprocessing["mean"], self.preprocessing["std"]
         parts = []
@@ -187,7 +193,7 @@ class Predictor:
                 ) from error
             if on_views:
                 on_views(len(chunk))
-        return torch.cat(parts)
+        return check_answers(torch.cat(parts))
 
     def predict(
         self,
@@ -259,8 +265,6 @@ class Predictor:
             raise VideoNLError(
                 f"the network has {len(mean)} classes, but there are {len(self.class_names)} names"
             )
-        if not bool(torch.isfinite(mean).all()):
-            raise VideoError(f"{path}: the network answers with values that are not finite")
         top = mean.sort(descending=True, stable=True)
         ranks = range(min(top_k, len(mean)))
         return Prediction(

@@ -6,7 +6,6 @@ WebM) and it has at most ``EMBED_BYTES``; else its key frames take the video's p
 
 import base64
 import io
-import json
 from collections.abc import Callable, Sequence
 from html import escape
 from pathlib import Path
@@ -19,6 +18,7 @@ from videonl.inference.prediction import Prediction
 from videonl.inference.report_style import SCRIPT, STYLE
 from videonl.inference.timeline import Timeline, video_duration
 from videonl.inference.timeline_segments import Segment, edges_of
+from videonl.json_text import json_text
 
 EMBED_BYTES = 64 << 20  # base64 makes a third more of it; larger pages open slowly on a phone
 PICTURES = 12
@@ -49,7 +49,7 @@ def page_html(
     path = Path(prediction.path)
     pictures, seconds, duration = key_frames(path, opened_by)
     video, note = embedded(path)
-    data = json.dumps(
+    data = json_text(
         {"duration": duration, "pictures": seconds, **(_windows(*found) if found else {})}
     ).replace("<", "\\u003c")
     name = escape(path.name)
@@ -211,7 +211,5 @@ def _colours(segments: Sequence[Segment]) -> dict[str, str]:
 
 
 def _about(prediction: Prediction) -> str:
-    text = json.dumps(
-        {"model": prediction.model, "protocol": prediction.protocol}, ensure_ascii=False, indent=2
-    )
+    text = json_text({"model": prediction.model, "protocol": prediction.protocol}, indent=2)
     return f"<details><summary>Model and protocol</summary><pre>{escape(text)}</pre></details>"

@@ -141,6 +141,8 @@ class Service:
             reason = short_reason(error, file.path).replace(file.path, name)
             status = 504 if "the time limit" in reason else 422
             return error_response(status, f"{name}: {reason}")
+        except VideoNLError as error:  # the network, or the machine: not the visitor's file
+            return error_response(500, str(error))
         answer = prediction.as_dict()
         answer.pop("path")
         seconds = round(time.monotonic() - start, 3)

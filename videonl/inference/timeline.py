@@ -21,7 +21,7 @@ from videonl.data.sampling import uniform_clips
 from videonl.data.transforms import center_crop
 from videonl.data.video import Video
 from videonl.data.views import clip_shape
-from videonl.errors import VideoError, VideoNLError
+from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
 from videonl.inference.timeline_frames import blocks_in_order
 from videonl.inference.timeline_segments import Segment, merge
@@ -185,8 +185,6 @@ def timeline_of(
                 if on_windows:
                     on_windows(number, len(windows))
     probabilities = np.concatenate(scores)
-    if not np.isfinite(probabilities).all():
-        raise VideoError(f"{path}: the network answers with values that are not finite")
     if probabilities.shape[1] != len(predictor.class_names):
         raise VideoNLError(
             f"the network has {probabilities.shape[1]} classes, but there are "

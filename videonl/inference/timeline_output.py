@@ -2,7 +2,6 @@
 
 import csv
 import io
-import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,6 +10,7 @@ from videonl.inference.output import write_atomically
 from videonl.inference.prediction import Failure
 from videonl.inference.timeline import Timeline
 from videonl.inference.timeline_segments import Segment, edges_of
+from videonl.json_text import json_text
 
 Result = tuple[Timeline, list[Segment]]
 
@@ -47,7 +47,7 @@ def as_json(
         "timelines": timelines,
         "failures": [failure.as_dict() for failure in failures],
     }
-    return json.dumps(content, indent=1) + "\n"
+    return json_text(content, indent=1, ascii=True) + "\n"
 
 
 def segments_csv(results: Sequence[Result], failures: Sequence[Failure]) -> str:

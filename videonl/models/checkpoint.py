@@ -1,7 +1,6 @@
 """A checkpoint file becomes a network: ours, or any published format that is known here."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import nn
 
 from videonl._version import __version__
 from videonl.errors import CheckpointError
+from videonl.json_text import json_text
 from videonl.models.pretrained.container import read_content
 from videonl.models.pretrained.declared import check_preprocessing
 from videonl.models.pretrained.fitting import Wanted
@@ -50,6 +50,7 @@ def load_checkpoint(
     device: str | torch.device = "cpu",
     options: Mapping[str, Any] | None = None,
     class_names: Sequence[str] | None = None,
+    network: str | None = None,
 ) -> LoadedModel:
     """Make the network of a checkpoint file and fill it, running nothing from the file.
 
@@ -62,13 +63,15 @@ def load_checkpoint(
         options: options of the network that win over what the file says. Some formats do not
             say all: ``{"preset": "official_32x2"}`` tells an official file's strides.
         class_names: names for the logits, where the file has none or others are meant.
+        network: the name of its network, where that is ``package.module:function``: such a name
+            is imported only if the caller says it too.
 
     Raises:
         CheckpointError: an unknown, unsafe or incomplete file; the message lists the keys.
     """
     path = local_file(path)
     content = read_content(path)
-    own = read_own(content)
+    own = read_own(content, network=network)
     if own is None:
         model, report, names, about = load_published(
             content, num_classes=num_classes, options=options
@@ -189,10 +192,10 @@ def save_checkpoint(
         "multi_label": loaded.multi_label,
         "provenance": {**loaded.provenance, **(provenance or {})},
     }
-    compact = json.dumps(about, ensure_ascii=False, sort_keys=True)
+    compact = json_text(about, sort_keys=True)
     write_safetensors(path, loaded.model.state_dict(), {"videonl": compact})
     beside = sidecar_path(path)
-    beside.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.write_text(json_text(about, indent=2) + "\n", encoding="utf-8")
     return beside
 
 

@@ -20,6 +20,7 @@ def convert(
     options: Mapping[str, Any] | None = None,
     labels: str | Path | None = None,
     num_classes: int | None = None,
+    network: str | None = None,
 ) -> tuple[LoadReport, Path, str]:
     """Write ``target`` and its sidecar, and read them back.
 
@@ -29,6 +30,7 @@ def convert(
         options: see ``load_checkpoint``.
         labels: a file of class names; by default those that the source has.
         num_classes: see ``load_checkpoint``.
+        network: see ``load_checkpoint``.
 
     Returns:
         (report of the loading, path of the sidecar, licence of the weights).
@@ -40,7 +42,9 @@ def convert(
     if target.exists() and target.samefile(path):
         raise CheckpointError(f"{target} is the source itself; give another name")
     names = None if labels is None else read_labels(labels)
-    loaded = load_checkpoint(path, options=options, num_classes=num_classes, class_names=names)
+    loaded = load_checkpoint(
+        path, options=options, num_classes=num_classes, class_names=names, network=network
+    )
     published = next((entry for entry in PUBLISHED if entry.file == path.name), None)
     provenance: dict[str, Any] = {"sha256": sha256(path)}
     licence = loaded.provenance.get("licence", "not stated in the file")
@@ -48,7 +52,7 @@ def convert(
         licence = published.licence
         provenance |= {"url": published.url, "published_as": published.name}
     sidecar = save_checkpoint(loaded, target, provenance={**provenance, "licence": licence})
-    again = load_checkpoint(target)
+    again = load_checkpoint(target, network=network)
     first, second = loaded.model.state_dict(), again.model.state_dict()
     if first.keys() != second.keys() or not all(torch.equal(first[k], second[k]) for k in first):
         raise CheckpointError(f"{target} does not read back as it was written; is the disk full?")

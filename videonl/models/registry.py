@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from torch import nn
 
 from videonl.errors import VideoNLError
+from videonl.models.said import is_import_path
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 DEFAULT_CLASSES = 400  # Kinetics-400
@@ -95,14 +96,6 @@ def list_models(pattern: str = "*") -> list[str]:
     return sorted(name for name in _REGISTER if fnmatchcase(name, pattern))
 
 
-def is_import_path(name: str) -> bool:
-    """Whether a name is ``package.module:function``, which imports code.
-
-    Such a name is taken from a user, never out of a checkpoint.
-    """
-    return ":" in name
-
-
 def model_options(name: str) -> tuple[str, ...] | None:
     """The names of a network's options; None where it takes anything.
 
@@ -156,7 +149,8 @@ def create_model(
     """Make a network by name.
 
     Args:
-        name: one of ``list_models()``, or ``package.module:function``.
+        name: one of ``list_models()``, or ``package.module:function``, which is imported: it is
+            the caller's own word, never a file's (``videonl.models.said``).
         num_classes: K, the classes of its classifier; by default 400, or those of ``pretrained``.
         pretrained: published weights or a file, see ``videonl.models.pretrained``; a classifier
             for other classes is started afresh.

@@ -14,11 +14,13 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from videonl.errors import CheckpointError, DatasetError, VideoError
 from videonl.models.checkpoint import check_network
+from videonl.models.finite import check_finite
 from videonl.models.pretrained.container import read_content
 from videonl.models.pretrained.own import read_own
+from videonl.models.pretrained.run_folder import BEST, LAST
+from videonl.training.finite import weights_of
 from videonl.training.whole_files import replacing
 
-BEST, LAST = "best.ckpt", "last.ckpt"
 SYNC_STEPS = 50  # processes agree on the time to save only so often: agreeing makes them wait
 
 
@@ -171,32 +173,36 @@ def is_last_batch(trainer: Trainer) -> bool:
     return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
 
 
-def read_checkpoint(path: Path) -> dict[str, Any]:
-    """Load the checkpoint of a training without running any code that it may hold.
+def read_checkpoint(path: Path, *, network: str | None = None) -> dict[str, Any]:
+    """Load the checkpoint of a training without running any code that it may hold or name.
+
+    Args:
+        path: of the file.
+        network: the name of its network in the user's own words, see ``name_in_file``.
 
     Raises:
-        CheckpointError: missing, damaged, hostile or not ours; where the best checkpoint beside it
-            is whole, with the line to go on from that.
+        CheckpointError: missing, damaged, hostile, not ours, or with weights that are not finite;
+            where the best checkpoint beside it is whole, with the line to go on from that.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint file")
     try:
-        return checked_checkpoint(path)
+        return checked_checkpoint(path, network=network)
     except CheckpointError as error:
         best = path.with_name(BEST)
-        if path.name != LAST or not is_whole(best):
+        if path.name != LAST or not is_whole(best, network=network):
             raise
         raise CheckpointError(f"{error}; {best} is whole: go on with --resume {best}") from error
 
 
-def checked_checkpoint(path: Path) -> dict[str, Any]:
+def checked_checkpoint(path: Path, *, network: str | None) -> dict[str, Any]:
     """The content of a checkpoint of ours, whose network is the one that it declares.
 
     Raises:
         CheckpointError: it is not.
     """
     content = read_content(path, in_place=True)
-    own = read_own(content)
+    own = read_own(content, network=network)
     if own is None or content.kind != "torch":
         raise CheckpointError(
             f"{path}: not a checkpoint that videonl wrote; published weights go to "
@@ -205,12 +211,17 @@ def checked_checkpoint(path: Path) -> dict[str, Any]:
     if content.skipped:
         raise CheckpointError(f"{path} holds {content.skipped[0]}, which no training writes")
     check_network(path, own)
-    return dict(content.data)
+    checkpoint = dict(content.data)
+    about = dict(checkpoint["hyper_parameters"])
+    about |= {"name": own.config["name"], "options": own.config["options"]}
+    checkpoint["hyper_parameters"] = about
+    check_finite(weights_of(checkpoint), source=path)
+    return checkpoint
 
 
-def is_whole(path: Path) -> bool:
+def is_whole(path: Path, *, network: str | None) -> bool:
     """Whether a training can go on from a file."""
     try:
-        return path.is_file() and "optimizer_states" in checked_checkpoint(path)
+        return path.is_file() and "optimizer_states" in checked_checkpoint(path, network=network)
     except CheckpointError:
         return False

@@ -3,12 +3,14 @@
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
 from collections.abc import Mapping, Sequence
+from inspect import signature
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from videonl._version import __version__
@@ -17,8 +19,11 @@ from videonl.errors import VideoNLError
 from videonl.models import create_model
 from videonl.models.answers import average_logits, over_views, probabilities_of
 from videonl.models.checkpoint import load_checkpoint
+from videonl.models.finite import check_answers
+from videonl.models.pretrained import load_pretrained
 from videonl.training import batch_norm as frozen
-from videonl.training.finite import FiniteLoss
+from videonl.training.checkpoints import read_checkpoint
+from videonl.training.finite import FiniteLoss, check_validation, check_weights, weights_of
 from videonl.training.fresh import fresh_parameters
 from videonl.training.mixing import mix
 from videonl.training.optimization import configure
@@ -26,6 +31,7 @@ from videonl.training.recipe import Recipe, make_recipe
 from videonl.training.recompute import recompute_stages
 from videonl.training.task import AnyScores, Batch, make_task
 
+NEVER_FROM_A_FILE = {"self", "pretrained", "network"}  # of the arguments of a classifier
 COUNTS, MIXING = "training_counts", "mixing_generator"  # in a checkpoint
 
 
@@ -79,9 +85,15 @@ class VideoClassifier(LightningModule):
         if class_names is not None and len(class_names) != num_classes:
             raise VideoNLError(f"{len(class_names)} class names for num_classes={num_classes}")
         self.recipe = make_recipe(recipe)
-        self.net = network or create_model(
-            name, num_classes=num_classes, pretrained=pretrained, **(options or {})
-        )
+        if network is None and pretrained is not None:
+            network = load_pretrained(
+                name,
+                pretrained,
+                num_classes=num_classes,
+                class_names=class_names,
+                **(options or {}),
+            )
+        self.net = network or create_model(name, num_classes=num_classes, **(options or {}))
         self.fresh = fresh_parameters(self.net) if pretrained else frozenset(fresh)
         config: Any = self.net.config
         self.preprocessing = {**self.net.preprocessing, **(preprocessing or {})}  # type: ignore[dict-item]
@@ -130,17 +142,20 @@ class VideoClassifier(LightningModule):
         frozen.freeze(self._frozen_norms)
 
     @classmethod
-    def from_checkpoint(cls, path: str | Path, *, views_per_forward: int = 16) -> "VideoClassifier":
+    def from_checkpoint(
+        cls, path: str | Path, *, views_per_forward: int = 16, network: str | None = None
+    ) -> "VideoClassifier":
         """A classifier out of any checkpoint that videonl reads: its own, or a published one.
 
         Args:
             path: of the file.
             views_per_forward: clips in one forward pass.
+            network: see ``load_checkpoint``.
 
         Raises:
             CheckpointError: missing, unsafe, incomplete or unknown.
         """
-        loaded = load_checkpoint(path)
+        loaded = load_checkpoint(path, network=network)
         config: Any = loaded.model.config
         return cls(
             config["name"],
@@ -154,6 +169,46 @@ class VideoClassifier(LightningModule):
             provenance=str(loaded.provenance.get("provenance") or path),
             licence=loaded.provenance.get("licence"),
         )
+
+    @classmethod
+    def load_from_checkpoint(  # type: ignore[override]
+        cls,
+        checkpoint_path: str | Path,
+        map_location: Any = None,
+        hparams_file: None = None,
+        strict: bool | None = None,
+        weights_only: Literal[True] = True,
+        *,
+        name: str | None = None,
+        **values: Any,
+    ) -> "VideoClassifier":
+        """Lightning's road to the module of a checkpoint of its own, running nothing from the file.
+
+        Args:
+            checkpoint_path: of the file.
+            map_location: where the tensors go.
+            hparams_file: not taken: the checkpoint knows its hyper-parameters.
+            strict: whether the keys of the weights must be those of the network.
+            weights_only: nothing else is possible.
+            name: the name of the network, where it is ``package.module:function``.
+            values: hyper-parameters that win over those of the file.
+
+        Raises:
+            CheckpointError: missing, unsafe, not ours, or with weights that are not finite.
+        """
+        if hparams_file is not None or not weights_only:
+            raise VideoNLError(
+                "load_from_checkpoint takes no hparams_file and nothing but weights_only=True: "
+                "the checkpoint alone says what it holds, and runs nothing"
+            )
+        path = Path(checkpoint_path)
+        content = read_checkpoint(path, network=name)
+        known = set(signature(cls.__init__).parameters) - NEVER_FROM_A_FILE
+        saved = {key: value for key, value in content["hyper_parameters"].items() if key in known}
+        module = cls(**{**saved, **values})
+        module.on_load_checkpoint(content)
+        module.load_state_dict(content["state_dict"], strict=strict is not False)
+        return module.to(map_location) if isinstance(map_location, (str, torch.device)) else module
 
     def set_preprocessing(self, values: Mapping[str, Any]) -> None:
         """Note how the data set makes its clips; the checkpoint will say so."""
@@ -232,6 +287,7 @@ class VideoClassifier(LightningModule):
         """Count a batch, per view and per video (``over_views``)."""
         task = self.task
         task.miss(self.eval_meter, batch)
+        task.miss(self.clip_meter, batch, times=batch["views"])
         if not len(batch["label"]):  # none of its files could be read
             return
         per_view = self.view_probabilities(batch["video"])
@@ -240,7 +296,6 @@ class VideoClassifier(LightningModule):
         self.eval_meter.update(video, truth, task.loss_of(video, truth))
         clips, repeated = per_view.flatten(0, 1), truth.repeat_interleave(per_view.shape[1], 0)
         self.clip_meter.update(clips, repeated, task.loss_of(clips, repeated))
-        task.miss(self.clip_meter, batch, times=per_view.shape[1])
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch."""
@@ -255,8 +310,18 @@ class VideoClassifier(LightningModule):
         video = torch.zeros(0, self.num_classes)
         if len(batch["index"]):  # else none of its files could be read
             per_view = self.view_probabilities(batch["video"])
-            video = over_views(per_view, multi_label=self.multi_label)
+            video = check_answers(over_views(per_view, multi_label=self.multi_label))
         return {"index": batch["index"], "probabilities": video}
+
+    @property
+    def _fitting(self) -> bool:
+        """Whether a training is at work, rather than a test."""
+        return self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
+
+    def on_validation_epoch_start(self) -> None:
+        """Validate no weights (nor averages of them) that are not finite."""
+        if self._fitting:
+            check_weights(self.state_dict(), step=self.global_step)
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and accuracies of the validation set."""
@@ -272,6 +337,10 @@ class VideoClassifier(LightningModule):
         self.clip_scores: AnyScores = self.clip_meter.scores(self.device)
         self.eval_meter.reset()
         self.clip_meter.reset()
+        if self._fitting:
+            check_validation(self.video_scores.loss, step=self.global_step)
+        elif self.video_scores.loss is not None:
+            check_answers(torch.tensor(self.video_scores.loss))
         clip = {f"clip_{self.task.metric}": self.clip_scores.headline} if split == "test" else {}
         values = self.video_scores.logged() | clip
         self.log_dict({f"{split}/{key}": value for key, value in values.items()})
@@ -281,8 +350,9 @@ class VideoClassifier(LightningModule):
         return configure(self.net, self.recipe, self.trainer, fresh=self.fresh)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Never write one after a loss that is not finite; keep the accuracy so far."""
+        """Never write one after a loss, or of weights, that are not finite; keep the accuracy."""
         self.finite.settle()
+        check_weights(weights_of(checkpoint), step=self.global_step)
         self.train_meter.to(self.device)
         checkpoint[COUNTS] = self.train_meter.state()
         checkpoint[MIXING] = dict(self.mixing.bit_generator.state)

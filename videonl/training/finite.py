@@ -1,18 +1,26 @@
-"""A loss that is not finite ends the training with one sentence, without slowing it down."""
+"""What is not finite ends the training with one sentence, and is neither kept nor scored."""
 
 import math
 from collections import deque
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from videonl.errors import VideoNLError
+from videonl.models.finite import first_not_finite
+from videonl.training.ema import RAW
 
+REMEDY = (
+    "lower --recipe.learning_rate, clip the gradients (--trainer.gradient_clip_val 1) or train in "
+    "full precision (--trainer.precision 32-true)"
+)
 Pending = tuple[int, Tensor, torch.cuda.Event | None]
 
 
 class TrainingDiverged(VideoNLError):
-    """The loss became NaN or infinite."""
+    """The loss or the weights became NaN or infinite."""
 
 
 class FiniteLoss:
@@ -60,8 +68,42 @@ class FiniteLoss:
         step, value, _ = entry
         if not math.isfinite(value.item()):
             self._pending.clear()
-            raise TrainingDiverged(
-                f"the loss became {value.item()} at step {step}: lower --recipe.learning_rate, "
-                "clip the gradients (--trainer.gradient_clip_val 1) or train in full precision "
-                "(--trainer.precision 32-true)"
-            )
+            raise TrainingDiverged(f"the loss became {value.item()} at step {step}: {REMEDY}")
+
+
+def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
+    """Every weight that a checkpoint holds: those under an average, too."""
+    averaged = checkpoint.get("state_dict") or {}
+    raw = checkpoint.get(RAW) or {}
+    return {**averaged, **{f"{RAW}.{name}": value for name, value in raw.items()}}
+
+
+def check_weights(state: Mapping[str, Any], *, step: int) -> None:
+    """Refuse weights that are not finite, in all processes where they are not in one.
+
+    Args:
+        state: weights by name.
+        step: optimiser steps done, for the message.
+
+    Raises:
+        TrainingDiverged: names the first of them.
+    """
+    name = first_not_finite(state)
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        shares: list[Any] = [None] * torch.distributed.get_world_size()
+        torch.distributed.all_gather_object(shares, name)
+        name = next((share for share in shares if share is not None), None)
+    if name is not None:
+        raise TrainingDiverged(
+            f"the weights became NaN or infinite by step {step} ({name}): {REMEDY}"
+        )
+
+
+def check_validation(loss: float | None, *, step: int) -> None:
+    """Refuse the score of a validation whose loss is not finite.
+
+    Raises:
+        TrainingDiverged: it is not.
+    """
+    if loss is not None and not math.isfinite(loss):
+        raise TrainingDiverged(f"the validation loss became {loss} at step {step}: {REMEDY}")

@@ -16,26 +16,29 @@ class Scores:
     Attributes:
         videos: how many there are, with those that could not be read.
         unread: how many of them could not be read; they count as wrong.
-        loss: mean over the videos that were read.
+        loss: mean over the videos that were read; None where there is none.
         top1: share whose most probable class is right, 0 to 1.
         top5: share whose class is among the five most probable (among all, with fewer classes).
-        macro: mean of the per-class accuracies over the classes that occur.
+        macro: mean of the per-class accuracies over the classes that occur, 0 where no video of a
+            class could be read.
         majority: what always answering the most frequent class would score.
         per_class: accuracy of every class; None for a class without videos.
-        confusion: confusion[true][predicted], numbers of videos.
+        confusion: confusion[true][predicted], numbers of the videos that were read.
+        unread_per_class: the others, by their true class.
     """
 
     metric: ClassVar[str] = "top1"
 
     videos: int
     unread: int
-    loss: float
+    loss: float | None
     top1: float
     top5: float
     macro: float
     majority: float
     per_class: list[float | None]
     confusion: list[list[int]]
+    unread_per_class: list[int]
 
     @property
     def headline(self) -> float:
@@ -44,7 +47,8 @@ class Scores:
 
     def logged(self) -> dict[str, float]:
         """The figures of a log."""
-        return {key: getattr(self, key) for key in ("loss", "top1", "top5", "macro", "majority")}
+        keys = ("loss", "top1", "top5", "macro", "majority")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
 class ClassificationMeter:
@@ -67,16 +71,18 @@ class ClassificationMeter:
         """Start afresh on a device."""
         classes = self.num_classes
         self.confusion = torch.zeros(classes, classes, dtype=torch.long, device=device)
-        # Right in the top k, videos read, loss, videos not read; float64 counts up to 2^53.
+        self.unread = torch.zeros(classes, dtype=torch.long, device=device)
+        # Right in the top k, videos read, loss; float64 counts up to 2^53.
         wide = torch.float32 if device.type == "mps" else torch.float64
-        self.sums = torch.zeros(4, dtype=wide, device=device)
+        self.sums = torch.zeros(3, dtype=wide, device=device)
 
     def to(self, device: torch.device) -> None:
         """Move to a device, with the counts."""
         if self.sums.device != device:
-            confusion, sums = self.confusion, self.sums
+            confusion, unread, sums = self.confusion, self.unread, self.sums
             self._place(device)
             self.confusion += confusion.to(device)
+            self.unread += unread.to(device)
             self.sums += sums.to(self.sums)
 
     @torch.no_grad()
@@ -97,12 +103,16 @@ class ClassificationMeter:
         hit = (top == labels[:, None]).any(1) & known
         losses = torch.where(known, losses, losses.new_zeros(()))
         batch = torch.stack([hit.to(self.sums), known.to(self.sums), losses.to(self.sums)])
-        self.sums[:3] += batch.sum(1)
+        self.sums += batch.sum(1)
 
-    def miss(self, videos: int) -> None:
-        """Count videos that could not be read: wrong, whatever their class."""
-        if videos:
-            self.sums[3] += videos
+    def miss(self, labels: Tensor) -> None:
+        """Count videos that could not be read: wrong answers to their class.
+
+        Args:
+            labels: (M,) int64 of them; a negative label is not counted.
+        """
+        known = labels[labels >= 0].cpu()
+        self.unread += torch.bincount(known, minlength=self.num_classes).to(self.unread.device)
 
     def reset(self) -> None:
         """Start afresh."""
@@ -110,16 +120,21 @@ class ClassificationMeter:
 
     def state(self) -> dict[str, Tensor]:
         """The counts so far, over all processes, for a checkpoint."""
-        confusion, sums = self.confusion.clone(), self.sums.clone()
+        counts = {
+            "confusion": self.confusion.clone(),
+            "unread": self.unread.clone(),
+            "sums": self.sums.clone(),
+        }
         if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(confusion)
-            torch.distributed.all_reduce(sums)
-        return {"confusion": confusion.cpu(), "sums": sums.cpu()}
+            for count in counts.values():
+                torch.distributed.all_reduce(count)
+        return {name: count.cpu() for name, count in counts.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on counting from ``state``; one process of several does, the others from nothing."""
         self.reset()
         self.confusion += state["confusion"].to(self.confusion)
+        self.unread += state["unread"].to(self.unread)
         self.sums += state["sums"].to(self.sums)
 
     def scores(self, device: torch.device | None = None) -> Scores:
@@ -130,25 +145,26 @@ class ClassificationMeter:
         """
         self.to(device or self.sums.device)
         state = self.state()
-        confusion = state["confusion"]
-        top_k, read, loss, unread = state["sums"].tolist()
-        total = confusion.sum(1)  # (K,) videos of each true class
+        confusion, unread = state["confusion"], state["unread"]
+        top_k, read, loss = state["sums"].tolist()
+        total = confusion.sum(1) + unread  # (K,) videos of each true class: the one denominator
         right = confusion.diagonal()
         per_class = [
             r / n if n else None for r, n in zip(right.tolist(), total.tolist(), strict=True)
         ]
         present = [value for value in per_class if value is not None]
-        count = max(read + unread, 1.0)
+        count = max(int(total.sum()), 1)
         return Scores(
-            videos=int(read + unread),
-            unread=int(unread),
-            loss=loss / max(read, 1.0),
+            videos=int(total.sum()),
+            unread=int(unread.sum()),
+            loss=loss / read if read else None,
             top1=float(right.sum()) / count,
             top5=top_k / count,
             macro=sum(present) / max(len(present), 1),
-            majority=float(total.max()) / max(read, 1.0),
+            majority=float(total.max()) / count,
             per_class=per_class,
             confusion=confusion.tolist(),
+            unread_per_class=unread.tolist(),
         )
 
 

@@ -17,7 +17,7 @@ class MultiLabelScores:
     Attributes:
         videos: videos with at least one label, with those that could not be read.
         unread: how many of them could not be read; they rank last in each of their classes.
-        loss: mean over the videos that were read.
+        loss: mean over the videos that were read; None where there is none.
         map: mean of the average precisions of the classes that occur, 0 to 1; 0 where the scores
             were not kept.
         hit1: share of the videos whose most probable class is one of theirs.
@@ -30,7 +30,7 @@ class MultiLabelScores:
 
     videos: int
     unread: int
-    loss: float
+    loss: float | None
     map: float
     hit1: float
     prior: float
@@ -44,7 +44,8 @@ class MultiLabelScores:
 
     def logged(self) -> dict[str, float]:
         """The figures of a log."""
-        return {key: getattr(self, key) for key in ("loss", "map", "hit1", "prior")}
+        keys = ("loss", "map", "hit1", "prior")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
 class MultiLabelMeter:
@@ -149,7 +150,7 @@ class MultiLabelMeter:
         return MultiLabelScores(
             videos=int(read + unread),
             unread=int(unread),
-            loss=loss / max(read, 1.0),
+            loss=loss / read if read else None,
             map=sum(present) / max(len(present), 1),
             hit1=hits / max(read + unread, 1.0),
             prior=sum(shares) / max(len(shares), 1),

@@ -74,7 +74,7 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
     Raises:
         CheckpointError: says what differs.
     """
-    checkpoint = read_checkpoint(path)
+    checkpoint = read_checkpoint(path, network=hyper_parameters.get("name"))
     if "optimizer_states" not in checkpoint:
         raise CheckpointError(
             f"{path} holds no state of a training, so nothing can go on from it; start from its "
@@ -120,8 +120,12 @@ def network_settings(path: Path, model: dict[str, Any], *, chosen: bool) -> dict
         path: the checkpoint.
         model: the settings of the network that were given, or their defaults.
         chosen: whether the name was given; another one is kept, for ``check_resumable`` to refuse.
+
+    Raises:
+        CheckpointError: it asks for a network that imports code, and that name was not given.
     """
-    saved = read_checkpoint(path)["hyper_parameters"]
+    said = model["name"] if chosen else None
+    saved = read_checkpoint(path, network=said)["hyper_parameters"]
     if chosen and model["name"] != saved["name"]:
         return model
     return {

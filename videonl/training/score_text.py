@@ -13,6 +13,14 @@ def percent(value: float) -> str:
     return f"{100 * value:.2f} %"
 
 
+def loss_text(scores: AnyScores) -> str:
+    """The loss, and of how many videos where that is not all of them."""
+    if scores.loss is None:
+        return "no loss: no video could be read"
+    some = f" (of the {scores.videos - scores.unread} that were read)" if scores.unread else ""
+    return f"loss {scores.loss:.4f}{some}"
+
+
 def accuracy_lines(video: AnyScores, clip: AnyScores) -> list[str]:
     """Accuracy per clip and per video, and beside it what a constant answer scores."""
     if isinstance(video, MultiLabelScores):
@@ -20,13 +28,13 @@ def accuracy_lines(video: AnyScores, clip: AnyScores) -> list[str]:
             f"  clip mAP {percent(clip.headline)}   video mAP {percent(video.map)}   "
             f"hit@1 {percent(video.hit1)}",
             f"  mAP of an answer that is the same for every video {percent(video.prior)}   "
-            f"loss {video.loss:.4f}",
+            f"{loss_text(video)}",
         ]
     top5 = f"   video@5 {percent(video.top5)}" if len(video.per_class) > TOP_K else ""
     return [
         f"  clip@1 {percent(clip.headline)}   video@1 {percent(video.top1)}{top5}",
         f"  mean per-class accuracy {percent(video.macro)}   most frequent class "
-        f"{percent(video.majority)}   loss {video.loss:.4f}",
+        f"{percent(video.majority)}   {loss_text(video)}",
     ]
 
 
@@ -49,9 +57,14 @@ def score_values(video: AnyScores, clip: AnyScores, names: Sequence[str]) -> dic
                 "majority_baseline": video.majority,
                 "loss": video.loss,
                 "videos": video.videos,
+                "unread": video.unread,
             },
             "per_class": per_class,
-            "confusion": {"classes": list(names), "true_by_predicted": video.confusion},
+            "confusion": {
+                "classes": list(names),
+                "true_by_predicted": video.confusion,
+                "unread": video.unread_per_class,
+            },
         }
     return {
         "scores": {
@@ -61,6 +74,7 @@ def score_values(video: AnyScores, clip: AnyScores, names: Sequence[str]) -> dic
             "constant_baseline": video.prior,
             "loss": video.loss,
             "videos": video.videos,
+            "unread": video.unread,
         },
         "per_class": per_class,
         "positives": dict(zip(names, video.positives, strict=True)),

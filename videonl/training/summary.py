@@ -32,8 +32,8 @@ class Summary(Callback):
         scores: Any = pl_module.video_scores
         if not scores.videos:
             return
-        key = (scores.headline, -scores.loss)
-        if self.best is None or key > (self.best[scores.metric], -self.best["loss"]):
+        key = (scores.headline, -loss_of(vars(scores)))
+        if self.best is None or key > (self.best[scores.metric], -loss_of(self.best)):
             self.best = {"epoch": trainer.current_epoch + 1, **vars(scores)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -82,7 +82,8 @@ def write_summary(
     if best is not None:
         lines += class_table(best, class_names)
         if "confusion" in best and len(class_names) <= MOST_CLASSES:
-            plot_confusion(best["confusion"], class_names, folder / CONFUSION)
+            unread = best["unread_per_class"]
+            plot_confusion(best["confusion"], class_names, folder / CONFUSION, unread=unread)
             lines += ["## Confusion", "", f"![confusion matrix]({CONFUSION})", ""]
     path = folder / SUMMARY
     path.write_text("\n".join(lines))
@@ -107,6 +108,11 @@ def origin_lines(hparams: Mapping[str, Any], trainer: Trainer) -> list[str]:
             for split, part in census.items()
         ]
     return [*lines, ""] if lines else []
+
+
+def loss_of(scores: Mapping[str, Any]) -> float:
+    """The loss; infinite where no video could be read."""
+    return float("inf") if scores["loss"] is None else float(scores["loss"])
 
 
 def figures_of(best: dict[str, Any]) -> list[tuple[str, float]]:
@@ -135,7 +141,19 @@ def score_table(best: dict[str, Any]) -> list[str]:
         "| | |",
         "|---|---|",
         *[f"| {name} | {percent(value)} |" for name, value in figures_of(best)],
-        f"| loss | {best['loss']:.4f} |",
+        f"| loss | {'' if best['loss'] is None else format(best['loss'], '.4f')} |",
+        "",
+        *unread_lines(best),
+    ]
+
+
+def unread_lines(best: dict[str, Any]) -> list[str]:
+    """How many of the videos could not be read, where some could not."""
+    if not best["unread"]:
+        return []
+    return [
+        f"{best['unread']} of the {best['videos']} videos could not be read: they count as wrong "
+        "in every figure; the loss is that of the others.",
         "",
     ]
 
@@ -149,8 +167,9 @@ def class_table(best: dict[str, Any], class_names: list[str]) -> list[str]:
         ):
             lines.append(f"| {name} | {number} | {'' if value is None else percent(value)} |")
         return [*lines, ""]
-    lines = ["## Classes", "", "| class | videos | accuracy | most often taken for |"]
-    lines.append("|---|---|---|---|")
+    some = any(best["unread_per_class"])  # then a column of their own
+    titles = ("class", "videos", *(["unread"] if some else []), "accuracy", "most often taken for")
+    lines = ["## Classes", "", f"| {' | '.join(titles)} |", "|---" * len(titles) + "|"]
     for index, name in enumerate(class_names):
         row = best["confusion"][index]
         wrong = [count if other != index else 0 for other, count in enumerate(row)]
@@ -158,5 +177,8 @@ def class_table(best: dict[str, Any], class_names: list[str]) -> list[str]:
         taken = f"{class_names[worst]} ({wrong[worst]})" if wrong[worst] else ""
         accuracy = best["per_class"][index]
         shown = "no videos" if accuracy is None else f"{100 * accuracy:.1f} %"
-        lines.append(f"| {name} | {sum(row)} | {shown} | {taken} |")
+        unread = best["unread_per_class"][index]
+        videos = sum(row) + unread
+        column = f"{unread or ''} | " if some else ""
+        lines.append(f"| {name} | {videos} | {column}{shown} | {taken} |")
     return [*lines, ""]

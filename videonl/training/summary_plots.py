@@ -1,5 +1,6 @@
 """The pictures of a summary."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -44,14 +45,21 @@ def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
     return True
 
 
-def plot_confusion(confusion: list[list[int]], class_names: list[str], path: Path) -> None:
+def plot_confusion(
+    confusion: list[list[int]], class_names: list[str], path: Path, *, unread: Sequence[int]
+) -> None:
     """Draw the confusion matrix, every row as shares of its class.
 
     Args:
         confusion: confusion[true][predicted].
         class_names: in the order of the labels.
         path: of the PNG.
+        unread: videos of each class that could not be read; a column of their own, where some are.
     """
+    columns = list(class_names)
+    if any(unread):
+        columns.append("(unread)")
+        confusion = [[*row, count] for row, count in zip(confusion, unread, strict=True)]
     size = max(4.0, 0.32 * len(class_names) + 2)
     figure = Figure(figsize=(size, size), layout="constrained")
     FigureCanvasAgg(figure)
@@ -59,7 +67,7 @@ def plot_confusion(confusion: list[list[int]], class_names: list[str], path: Pat
     shares = [[n / max(sum(row), 1) for n in row] for row in confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     places = range(len(class_names))
-    axes.set_xticks(places, class_names, rotation=90)
+    axes.set_xticks(range(len(columns)), columns, rotation=90)
     axes.set_yticks(places, class_names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")

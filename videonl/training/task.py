@@ -66,8 +66,10 @@ class OneClass:
         return labels
 
     def miss(self, meter: Any, batch: Batch, *, times: int = 1) -> None:
-        """They are wrong, whatever their class."""
-        meter.miss(len(batch.get("missing", ())) * times)
+        """They are wrong answers to their class."""
+        labels = [numbers[0] for numbers in batch["missing_labels"]]
+        if labels:
+            meter.miss(torch.tensor(labels).repeat_interleave(times))
 
     def targets(self, truth: Tensor) -> Tensor:
         """One-hot."""
@@ -110,7 +112,7 @@ class SeveralClasses:
 
     def miss(self, meter: Any, batch: Batch, *, times: int = 1) -> None:
         """They rank last in each of their classes."""
-        truth = multi_hot(batch.get("missing_labels", ()), self.num_classes)
+        truth = multi_hot(batch["missing_labels"], self.num_classes)
         if len(truth):
             meter.miss(truth.repeat_interleave(times, 0))
 

@@ -99,9 +99,7 @@ def check_options(options: Mapping[str, Any], *, tensors: int, source: str | Pat
         check_preprocessing(options["preprocessing"], source)
 
 
-def check_values(
-    values: Any, key: str, source: str | Path, *, largest: float = MAX_SIZE
-) -> None:
+def check_values(values: Any, key: str, source: str | Path, *, largest: float = MAX_SIZE) -> None:
     """Refuse a table that holds anything but texts and numbers of sensible sizes, or too many.
 
     Raises:

@@ -66,7 +66,7 @@ def load_pretrained(
             network; the message lists the keys.
     """
     content = read_content(local_file(source))
-    own = read_own(content)
+    own = read_own(content, network=model_name)
     if own is None:
         translated = translate(content, weights=options.pop(WEIGHTS, None))
     else:

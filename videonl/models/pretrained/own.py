@@ -26,6 +26,7 @@ from videonl.models.pretrained.declared import (
     shown,
 )
 from videonl.models.pretrained.tables import check_claims, common_prefix, strip_wrappers
+from videonl.models.said import name_in_file, options_in_file
 
 PREFIX = "net."
 FORMAT = "videonl"
@@ -56,20 +57,27 @@ class OwnCheckpoint:
     multi_label: bool = False
 
 
-def read_own(content: Content) -> OwnCheckpoint | None:
+def read_own(content: Content, *, network: str | None = None) -> OwnCheckpoint | None:
     """The description, or None where the file is not of our making.
 
+    Args:
+        content: of the file.
+        network: the name of its network in the user's own words, see ``name_in_file``.
+
     Raises:
-        CheckpointError: it is ours, but damaged, or says what can not be; names the entry.
+        CheckpointError: it is ours, but damaged, asks for code, or says what can not be; names
+            the entry.
     """
     if content.kind == "torch" and isinstance(content.data, Mapping):
         about = content.data.get("hyper_parameters")
         if isinstance(about, Mapping) and "videonl_version" in about:
-            return checked_own(content.path, from_lightning(content.path, content.data, about))
+            found = from_lightning(content.path, content.data, about, network=network)
+            return checked_own(content.path, found)
     if content.kind == "safetensors":
         sidecar = read_sidecar(content.path, content.metadata)
         if sidecar is not None:
-            return checked_own(content.path, from_sidecar(content.path, content.data, sidecar))
+            found = from_sidecar(content.path, content.data, sidecar, network=network)
+            return checked_own(content.path, found)
     return None
 
 
@@ -87,7 +95,9 @@ def checked_own(path: Path, own: OwnCheckpoint) -> OwnCheckpoint:
     return own
 
 
-def from_lightning(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]) -> OwnCheckpoint:
+def from_lightning(
+    path: Path, data: Mapping[str, Any], about: Mapping[str, Any], *, network: str | None = None
+) -> OwnCheckpoint:
     """Read a Lightning checkpoint."""
     state = data.get("state_dict")
     if not isinstance(state, Mapping):
@@ -119,7 +129,7 @@ def from_lightning(path: Path, data: Mapping[str, Any], about: Mapping[str, Any]
             provenance[extra] = about[extra]
     return OwnCheckpoint(
         tensors,
-        checked_config(path, config),
+        checked_config(path, config, network=network),
         names,
         table(path, about, "preprocessing"),
         provenance,
@@ -158,12 +168,18 @@ def read_sidecar(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | No
     return found
 
 
-def from_sidecar(path: Path, tensors: dict[str, Tensor], sidecar: dict[str, Any]) -> OwnCheckpoint:
+def from_sidecar(
+    path: Path,
+    tensors: dict[str, Tensor],
+    sidecar: dict[str, Any],
+    *,
+    network: str | None = None,
+) -> OwnCheckpoint:
     """Read a converted checkpoint."""
     tensors, beside = without_wrappers(tensors)
     return OwnCheckpoint(
         tensors,
-        checked_config(path, sidecar["model"]),
+        checked_config(path, sidecar["model"], network=network),
         sidecar.get("class_names"),
         table(path, sidecar, "preprocessing"),
         table(path, sidecar, "provenance"),
@@ -190,25 +206,24 @@ def table(path: Path, about: Mapping[str, Any], key: str) -> dict[str, Any]:
     return dict(found or {})
 
 
-def checked_config(path: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def checked_config(
+    path: Path, config: Mapping[str, Any], *, network: str | None = None
+) -> dict[str, Any]:
     """name, num_classes and options, of the right types.
 
     Raises:
         CheckpointError: one is missing, or the name would import code.
     """
-    name, classes, options = config.get("name"), config.get("num_classes"), config.get("options")
+    name, classes = config.get("name"), config.get("num_classes")
     if not isinstance(name, str) or type(classes) is not int or classes < 1:
         raise CheckpointError(
             f"{path} does not name its network and its classes (name is {shown(name)}, "
             f"num_classes is {shown(classes)})"
         )
-    if ":" in name:
-        raise CheckpointError(
-            f"{path} names a network outside of videonl, {name!r}; a file is never allowed to "
-            "import code: make that network yourself and load the state_dict into it"
-        )
     if classes > MAX_CLASSES:
         refuse(path, "num_classes", classes, f"at most {MAX_CLASSES}")
-    if options is not None and not isinstance(options, Mapping):
-        raise CheckpointError(f"{path}: the options of its network are no table")
-    return {"name": name, "num_classes": classes, "options": dict(options or {})}
+    return {
+        "name": name_in_file(name, source=path, said=network),
+        "num_classes": classes,
+        "options": options_in_file(config.get("options"), source=path),
+    }

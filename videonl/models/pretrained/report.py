@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from videonl.errors import CheckpointError
+from videonl.models.finite import check_finite
 
 SHOWN = 8  # keys per line of the summary
 SHOWN_OF_ERROR = 3  # per kind
@@ -125,10 +126,12 @@ def fill(
         about: see ``check_fit``.
 
     Raises:
-        CheckpointError: see ``check_fit``; the network is then unchanged.
+        CheckpointError: see ``check_fit``, or names a tensor that is not finite; the network is
+            then unchanged.
     """
     new = check_fit(model, tensors, report, fresh=fresh, about=about)
     own = model.state_dict()
+    check_finite({k: tensors[k] for k in own if k in tensors}, source=report.source)
     model.load_state_dict({**own, **tensors})
     report.loaded += [k for k in own if k in tensors]
     report.new += new

@@ -173,9 +173,7 @@ def survey_legacy(path: Path, allow: Any) -> None:
     with path.open("rb") as file, mapped(file) as stream:
         for _ in range(3):
             read_pickle(stream, allow=lambda name: False, source=str(path))  # noqa: ARG005
-        content = read_pickle(
-            stream, allow=allow, source=str(path), size=path.stat().st_size
-        )
+        content = read_pickle(stream, allow=allow, source=str(path), size=path.stat().st_size)
     check_storages(content, path, None)
 
 

@@ -1,0 +1,42 @@
+"""JSON as every reader reads it: NaN and infinity, which JSON does not know, are null."""
+
+import json
+import math
+from collections.abc import Mapping
+from typing import Any
+
+
+def json_text(value: Any, *, ascii: bool = False, **layout: Any) -> str:
+    """A value as JSON.
+
+    Args:
+        value: primitives, lists, tuples and tables of them. A number that is not finite is
+            undefined, and becomes ``null``.
+        ascii: escape everything beyond ASCII; else only where a file name is no UTF-8.
+        layout: of ``json.dumps``: ``indent``, ``sort_keys``, ``default``.
+
+    Example:
+        >>> json_text({"mean": float("nan"), "name": "ü"})
+        '{"mean": null, "name": "ü"}'
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=ascii, allow_nan=False, **layout)
+    except ValueError:  # rare: the copy is made only then
+        value = _defined(value)
+        text = json.dumps(value, ensure_ascii=ascii, allow_nan=False, **layout)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(value, allow_nan=False, **layout)
+    return text
+
+
+def _defined(value: Any) -> Any:
+    """The value with None for every number that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _defined(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_defined(item) for item in value]
+    return value
