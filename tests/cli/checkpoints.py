@@ -28,10 +28,10 @@ def write_ckpt(path: Path, change: Change = lambda _: None, *, network: str = NE
     content: dict[str, Any] = {
         "state_dict": {f"net.{key}": value for key, value in net.state_dict().items()},
         "hyper_parameters": {
-            **{"name": network, "num_classes": 3, "class_names": NAMES, "options": {"width": 8}},
-            **{"preprocessing": dict(PREPROCESSING), "recipe": {}, "class_weights": None},
-            **{"multi_label": False, "views_per_forward": 16, "channels_last": True, "fresh": []},
-            **{"provenance": None, "licence": None, "videonl_version": __version__},
+            "name": network, "num_classes": 3, "class_names": NAMES, "options": {"width": 8},
+            "preprocessing": dict(PREPROCESSING), "recipe": {}, "class_weights": None,
+            "multi_label": False, "views_per_forward": 16, "channels_last": True, "fresh": [],
+            "provenance": None, "licence": None, "videonl_version": __version__,
         },
         "optimizer_states": [],
         "epoch": 0,

@@ -5,7 +5,6 @@ zero. What the tensors tell (width, classes, blocks) is compared with them in ``
 do not tell, the clips above all, has bounds here.
 """
 
-import math
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NoReturn
@@ -15,7 +14,7 @@ from videonl.errors import CheckpointError
 MAX_CLASSES = 1_000_000
 MAX_SIZE = 65_536  # of a width, a kernel, a count: anything that is a number in options
 MAX_BLOCKS = 128  # residual blocks of one stage
-MAX_PIXELS = 2**28  # frames × side²: one view as bytes is then 0.8 GB
+MAX_PIXELS = 2**27  # frames × side²: one view as bytes is then 0.4 GB
 MAX_TEXT = 2000
 MAX_VALUES = 20_000  # of options and provenance
 CHANNELS = 3
@@ -30,7 +29,7 @@ def whole(low: int, high: int) -> Rule:
 def number(value: Any, low: float, high: float) -> bool:
     """Whether a value is a finite number within bounds; the lower one is outside."""
     plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return plain and math.isfinite(value) and low < value <= high
+    return plain and low < value <= high  # NaN is not
 
 
 def colours(low: float, high: float) -> Rule:
@@ -43,11 +42,33 @@ def colours(low: float, high: float) -> Rule:
     return right, f"{CHANNELS} numbers above {low:g}, at most {high:g}"
 
 
+def sizes(low: int, high: int) -> Rule:
+    """A few integers within bounds, such as a kernel."""
+
+    def right(value: Any) -> bool:
+        listed = isinstance(value, (list, tuple)) and 1 <= len(value) <= 4
+        return listed and all(type(each) is int and low <= each <= high for each in value)
+
+    return right, f"1 to 4 integers from {low} to {high}"
+
+
+SHARE: Rule = (lambda v: v == 0 or number(v, 0, 1), "a number from 0 to 1")
+# What the tensors do not tell, or tell only once a network was made. None is the preset's value.
+OPTIONS: dict[str, Rule] = {
+    "width": whole(1, MAX_SIZE),
+    "depth": whole(1, 1000),
+    "in_channels": whole(CHANNELS, CHANNELS),
+    "dropout": SHARE,
+    "norm_eps": SHARE,
+    **dict.fromkeys(("stem_kernel", "pool1_kernel", "pool2_kernel", "head_window"), sizes(1, 64)),
+    **dict.fromkeys(("strides", "stem_stride", "pool1_stride"), sizes(1, 64)),
+    "pool1_padding": sizes(0, 32),
+}
 CLIPS: dict[str, Rule] = {
     "frames": whole(1, 4096),
     "stride": whole(1, 4096),
-    "short_side": whole(1, 8192),
-    "crop": whole(1, 8192),
+    "short_side": whole(1, 4096),
+    "crop": whole(1, 4096),
     "mean": colours(-1000, 1000),
     "std": colours(0, 1000),
     "fps": (lambda v: v is None or number(v, 0, 1000), "a number above 0, at most 1000, or none"),
@@ -64,14 +85,25 @@ def check_preprocessing(values: Mapping[str, Any], source: str | Path) -> None:
     Raises:
         CheckpointError: names the file, the entry, its value and the bound.
     """
+    check_rules(values, CLIPS, "preprocessing", source)
     check_values(values, "preprocessing", source)
-    for key, value in values.items():
-        if key in CLIPS and not CLIPS[key][0](value):
-            refuse(source, f"preprocessing.{key}", value, CLIPS[key][1])
     frames = values.get("frames", 1)
     side = max(values.get("short_side", 1), values.get("crop", 1))
     if frames * side**2 > MAX_PIXELS:
         refuse(source, "preprocessing", f"{frames} frames of {side}²", f"{MAX_PIXELS} pixels")
+
+
+def check_rules(
+    values: Mapping[str, Any], rules: Mapping[str, Rule], where: str, source: str | Path
+) -> None:
+    """Refuse the first value that does not keep the rule of its name.
+
+    Raises:
+        CheckpointError: names the file, the entry, its value and the bound.
+    """
+    for key, value in values.items():
+        if key in rules and not rules[key][0](value):
+            refuse(source, f"{where}.{key}", value, rules[key][1])
 
 
 def check_options(options: Mapping[str, Any], *, tensors: int, source: str | Path) -> None:
@@ -85,16 +117,10 @@ def check_options(options: Mapping[str, Any], *, tensors: int, source: str | Pat
     Raises:
         CheckpointError: names the file, the option, its value and the bound.
     """
+    given = {key: value for key, value in options.items() if value is not None}
+    rules = {**OPTIONS, "layers": sizes(1, min(MAX_BLOCKS, tensors))}
+    check_rules(given, rules, "options", source)
     check_values(options, "options", source)
-    layers = options.get("layers")
-    if layers is not None:
-        most = min(MAX_BLOCKS, tensors)
-        listed = isinstance(layers, (list, tuple)) and 1 <= len(layers) <= 4
-        if not listed or not all(type(n) is int and 1 <= n <= most for n in layers):
-            refuse(source, "options.layers", layers, f"1 to 4 counts from 1 to {most}")
-    width = options.get("width")
-    if width is not None and not (type(width) is int and 1 <= width <= MAX_SIZE):
-        refuse(source, "options.width", width, f"an integer from 1 to {MAX_SIZE}")
     if isinstance(options.get("preprocessing"), Mapping):
         check_preprocessing(options["preprocessing"], source)
 
@@ -154,9 +180,7 @@ def refuse(source: str | Path, key: str, value: Any, wanted: str) -> NoReturn:
     Raises:
         CheckpointError: always.
     """
-    raise CheckpointError(
-        f"{source} is damaged or hostile: its {key} is {shown(value)}; it must be {wanted}"
-    )
+    raise CheckpointError(f"{source}: {key} is {shown(value)}; it must be {wanted}")
 
 
 def shown(value: Any) -> str:
@@ -166,6 +190,8 @@ def shown(value: Any) -> str:
     if isinstance(value, int) and value.bit_length() > 256:
         return f"an integer of {value.bit_length()} bits"
     if isinstance(value, (list, tuple)):
-        value = [shown(each) if isinstance(each, (str, int)) else each for each in value[:5]]
-        return f"[{', '.join(str(each)[:20] for each in value)}]"
-    return str(value)[:80] if isinstance(value, (int, float)) else f"a {type(value).__name__}"
+        first = [shown(each)[:20] for each in value[:4] if not isinstance(each, (list, tuple))]
+        return f"[{', '.join(first)}{', ...' if len(first) < len(value) else ''}]"
+    if value is None or isinstance(value, (int, float)):
+        return str(value)
+    return f"a {type(value).__name__}"

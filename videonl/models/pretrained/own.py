@@ -30,6 +30,7 @@ from videonl.models.said import name_in_file, options_in_file
 
 PREFIX = "net."
 FORMAT = "videonl"
+MAX_NAME = 500
 LARGEST = 2.0**63  # of a number of steps
 MAX_SIDECAR = 2 * 1024 * 1024  # bytes; 1000 classes take 30,000
 
@@ -104,10 +105,12 @@ def from_lightning(
         raise CheckpointError(f"{path} has no state_dict; was the training stopped while saving?")
     tensors, skipped = {}, []
     for key, value in state.items():
-        if isinstance(key, str) and key.startswith(PREFIX) and isinstance(value, Tensor):
+        if not isinstance(key, str):
+            refuse(path, "a key of its state_dict", key, "a name")
+        if key.startswith(PREFIX) and isinstance(value, Tensor):
             tensors[key.removeprefix(PREFIX)] = value
         else:
-            skipped.append(f"{str(key)[:200]} (not of the network)")
+            skipped.append(f"{key[:200]} (not of the network)")
     tensors, beside = without_wrappers(tensors)
     config = {
         "name": about.get("name"),
@@ -150,17 +153,22 @@ def read_sidecar(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | No
         CheckpointError: a sidecar that is no JSON object.
     """
     beside = sidecar_path(path)
+    if beside.is_file() and beside.stat().st_size > MAX_SIDECAR:
+        raise CheckpointError(
+            f"{beside} has {beside.stat().st_size} bytes; a sidecar has at most {MAX_SIDECAR}"
+        )
     try:
         text = None
         if beside.is_file():
-            if beside.stat().st_size > MAX_SIDECAR:
-                raise CheckpointError(f"{beside} is too large for a sidecar")
             text = beside.read_text(encoding="utf-8")
         elif FORMAT in metadata:
             text = metadata[FORMAT]
         found = json.loads(text) if text is not None else None
     except (ValueError, OSError, RecursionError) as error:
-        raise CheckpointError(f"{beside} is no JSON ({error}); convert the weights again") from None
+        reason = str(error).partition(";")[0]
+        raise CheckpointError(
+            f"{beside} is no JSON ({reason}); convert the weights again"
+        ) from None
     if found is None:
         return None
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
@@ -220,6 +228,8 @@ def checked_config(
             f"{path} does not name its network and its classes (name is {shown(name)}, "
             f"num_classes is {shown(classes)})"
         )
+    if len(name) > MAX_NAME:
+        refuse(path, "the name of its network", name, f"of at most {MAX_NAME} characters")
     if classes > MAX_CLASSES:
         refuse(path, "num_classes", classes, f"at most {MAX_CLASSES}")
     return {
