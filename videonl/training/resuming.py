@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.errors import CheckpointError
+from videonl.models.pretrained.loading import WEIGHTS
 from videonl.training.checkpoints import read_checkpoint
 
 DATA = "training_data"  # in a checkpoint: what an exact continuation needs to be the same
@@ -128,10 +129,12 @@ def network_settings(path: Path, model: dict[str, Any], *, chosen: bool) -> dict
     saved = read_checkpoint(path, network=said)["hyper_parameters"]
     if chosen and model["name"] != saved["name"]:
         return model
+    # Which table of the published file was taken: the checkpoint has the weights.
+    given = {key: value for key, value in (model["options"] or {}).items() if key != WEIGHTS}
     return {
         **model,
         "name": saved["name"],
-        "options": {**saved["options"], **(model["options"] or {})},
+        "options": {**saved["options"], **given},
         "pretrained": None,
         "preprocessing": saved["preprocessing"],
         "fresh": saved.get("fresh", ()),

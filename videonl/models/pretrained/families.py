@@ -1,5 +1,6 @@
 """Which reader reads a file: the keys decide, never the file name."""
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -121,9 +122,10 @@ def unwrap(content: Content, weights: str | None = None) -> Unwrapped:
     notes = []
     if others:
         notes.append(
-            f"the weights are those of {name!r}; the file also holds {', '.join(others)}: "
-            f"weights={others[0]} among the network's options takes that"
+            f"the weights are those of {name!r}; the file also holds {', '.join(others)}: --option "
+            f"weights={others[0]} (fit: --model.options.weights {others[0]}) takes those"
         )
+        warnings.warn(f"{content.path}: {notes[0]}", stacklevel=2)
     plain: dict[str, Tensor] = {}
     for key, value in table.items():
         if isinstance(value, Tensor) and isinstance(key, str):
