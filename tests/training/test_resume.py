@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 import torch
 
+from tests.cli.checkpoints import write_ckpt
 from videonl.errors import CheckpointError
 from videonl.models.pretrained.run_folder import checkpoint_in
 from videonl.training import checkpoints as module
 from videonl.training.checkpoints import AtomicCheckpointIO, Checkpoints, read_checkpoint
 from videonl.training.metrics_file import MetricsFile, read_metrics
-from videonl.training.resuming import batches_done
+from videonl.training.resuming import batches_done, check_resumable
 from videonl.training.runs import latest_checkpoint, new_run, resume_path
 
 Train = Callable[..., tuple[Any, Any]]
@@ -160,3 +161,33 @@ def test_metrics_file_grows_columns_and_drops_what_is_measured_again(tmp_path: P
     again = MetricsFile(tmp_path, resume_step=3)
     again.log_metrics({"a": 4.0}, step=3)
     assert [row.get("a") for row in read_metrics(log.path)] == [1, None, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda content: content.update(loops=7), "does not say where in its training"),
+        (lambda content: content.pop("loops"), "does not say where in its training"),
+        (lambda content: content.update(global_step="x"), "does not say where in its training"),
+        (lambda content: content["state_dict"].update(more=torch.zeros(1)), "no training writes"),
+    ],
+)
+def test_a_checkpoint_without_its_place_is_refused(
+    change: Any, sentence: str, tmp_path: Path
+) -> None:
+    def trained(content: dict[str, Any]) -> None:
+        done = {"current": {"processed": 1}}
+        batches = {"is_last_batch": True, **done}
+        content["loops"] = {
+            "fit_loop": {"epoch_progress": done, "epoch_loop.batch_progress": batches}
+        }
+
+    def broken(content: dict[str, Any]) -> None:
+        trained(content)
+        change(content)
+
+    whole = write_ckpt(tmp_path / "whole.ckpt", trained)
+    values = read_checkpoint(whole)["hyper_parameters"]
+    assert check_resumable(whole, values)["epoch"] == 0
+    with pytest.raises(CheckpointError, match=sentence):
+        check_resumable(write_ckpt(tmp_path / "broken.ckpt", broken), values)

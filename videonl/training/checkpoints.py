@@ -208,8 +208,9 @@ def checked_checkpoint(path: Path, *, network: str | None) -> dict[str, Any]:
             f"{path}: not a checkpoint that videonl wrote; published weights go to "
             "--model.pretrained"
         )
-    if content.skipped:
-        raise CheckpointError(f"{path} holds {content.skipped[0]}, which no training writes")
+    beside = [*content.skipped, *own.skipped]
+    if beside:
+        raise CheckpointError(f"{path} holds {beside[0]}, which no training writes")
     check_network(path, own)
     checkpoint = dict(content.data)
     about = dict(checkpoint["hyper_parameters"])
