@@ -107,10 +107,10 @@ def check_place(path: Path, checkpoint: dict[str, Any]) -> None:
         CheckpointError: names the way out.
     """
     try:
-        place = (epochs_done(checkpoint), batches_done(checkpoint), int(checkpoint["global_step"]))
+        place = [epochs_done(checkpoint), batches_done(checkpoint), int(checkpoint["global_step"])]
     except (LookupError, TypeError, ValueError, AttributeError):
-        place = (-1,)
-    if min(place) < 0:
+        place = []
+    if not place or min(place) < 0:
         raise CheckpointError(
             f"{path} does not say where in its training it was written, so nothing can go on from "
             f"it; start from its weights with --model.pretrained {path}"

@@ -102,9 +102,8 @@ def strange_keys(tensors: Mapping[str, Tensor]) -> str:
             "into it and write it with videonl.models.checkpoint.save_checkpoint"
         )
     return (
-        "no reader knows its network; known are videonl, PyTorchVideo, PySlowFast, "
-        "video-nonlocal-net (Caffe2), MMAction2, GluonCV and torchvision "
-        f"(its keys: {shorten(list(tensors), 4)})"
+        f"no reader knows these keys: {shorten(list(tensors), 4)}. Known are videonl, "
+        "PyTorchVideo, PySlowFast, video-nonlocal-net (Caffe2), MMAction2, GluonCV and torchvision"
     )
 
 

@@ -103,7 +103,7 @@ def load_published(
         translated, content, model_name=None, num_classes=num_classes, options=options
     )
     kept = not report.new
-    classes = model.config["num_classes"]  # type: ignore[index]
+    classes = int(model.config["num_classes"])  # type: ignore[index,arg-type]
     names = names_of(translated, classes) if kept else None
     about = {
         "file": content.path.name,
