@@ -2,6 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 PY := $(VENV)/bin/python
+EXTRAS ?= $(VENV)-extras
+EXTRAS_PY := $(EXTRAS)/bin/python
+EXTRAS_STAMP = $(EXTRAS)/.videonl-$(shell (cat tests/extras/requirements.txt; echo $(abspath $(VENV))) | cksum | cut -d' ' -f1)
+# Two workers, each with one thread (tests/conftest.py): a machine of two cores is busy, not full.
+PYTEST_FLAGS := -n 2 --dist worksteal --durations=10
 STAMP = $(VENV)/.videonl-$(shell cat requirements.lock pyproject.toml | cksum | cut -d' ' -f1)
 PLATFORM := $(shell uname -s)-$(shell uname -m)
 
@@ -9,11 +14,11 @@ PLATFORM := $(shell uname -s)-$(shell uname -m)
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow lint format lock clean
+.PHONY: help venv demo test test-slow test-extras lint format lock clean
 
 help:  ## list the targets
 	@echo "videonl: two commands do all the set-up: make demo, make test"; echo
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo; echo "  VENV=DIR    the environment to use (default .venv; clones may share one)"
 	@echo "  PYTHON=EXE  the Python to make it with (3.11 or newer; default python3)"
 
@@ -39,10 +44,21 @@ demo: $(STAMP)  ## train, compare and classify on a small data set that it makes
 	$(PY) -m videonl.cli.main demo
 
 test: $(STAMP)  ## run the tests (without the slow ones)
-	$(PY) -m pytest
+	$(PY) -m pytest $(PYTEST_FLAGS)
 
 test-slow: $(STAMP)  ## run all tests, the slow ones too
-	$(PY) -m pytest -m "slow or not slow"
+	$(PY) -m pytest $(PYTEST_FLAGS) -m "not extras"
+
+test-extras: $(EXTRAS_STAMP)  ## run the tests that need more packages (EXTRAS=DIR holds them)
+	$(EXTRAS_PY) -m pytest --durations=10 -m extras
+
+# A second, small environment that sees the first one; what both have is taken from the second.
+$(EXTRAS_STAMP): $(STAMP)
+	$(PY) -m venv --without-pip --clear $(EXTRAS)
+	@$(PY) -c 'import site; print(site.getsitepackages()[0])' > \
+	  "$$($(EXTRAS_PY) -c 'import site; print(site.getsitepackages()[0])')/environment.pth"
+	$(EXTRAS_PY) -m pip install --quiet --no-deps -r tests/extras/requirements.txt
+	@touch $@
 
 lint: $(STAMP)  ## ruff and mypy
 	$(PY) -m ruff check .
@@ -61,4 +77,4 @@ lock: $(STAMP)  ## make requirements.lock again from pyproject.toml (keeps what 
 
 clean:  ## remove caches and build folders (keeps .venv, runs, data)
 	rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find . -name __pycache__ -not -path './.venv/*' -prune -exec rm -rf {} +
+	find . -name __pycache__ -not -path './.venv*' -prune -exec rm -rf {} +

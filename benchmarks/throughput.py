@@ -174,7 +174,7 @@ def main() -> None:
     arguments = make_parser().parse_args()
     import torch
 
-    from videonl.data.walk import walk_videos
+    from videonl.data.walk import walk_data
     from videonl.evaluation.environment import describe_environment
 
     torch.set_num_threads(arguments.threads)
@@ -182,7 +182,7 @@ def main() -> None:
         folder = Path(temporary)
         checkpoint = arguments.checkpoint or str(write_network(folder, arguments.name))
         if arguments.videos:
-            videos = walk_videos(arguments.videos)[: arguments.count]
+            videos = walk_data(arguments.videos).videos[: arguments.count]
         else:
             videos = write_videos(folder, arguments.count)
         content = {

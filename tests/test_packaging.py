@@ -32,7 +32,10 @@ def test_wheel_holds_the_package_and_only_it(wheel: Path) -> None:
     names = zipfile.ZipFile(wheel).namelist()
     assert "videonl/py.typed" in names
     assert {name.split("/")[0].split("-")[0] for name in names} == {"videonl"}
-    sources = {str(p.relative_to(ROOT)) for p in (ROOT / "videonl").rglob("*.py")}
+    templates = ROOT / "videonl" / "reports" / "templates"
+    files = [*(ROOT / "videonl").rglob("*.py"), *templates.iterdir()]
+    assert {path.suffix for path in templates.iterdir()} == {".html", ".css", ".js"}
+    sources = {str(path.relative_to(ROOT)) for path in files}
     assert sources <= set(names)
 
 

@@ -21,6 +21,18 @@ class CheckpointError(VideoNLError):
     """A checkpoint that is missing, unsafe, of an unknown format or does not fit the network."""
 
 
+class OutputError(VideoNLError):
+    """A file that can not be written: no permission, a full disk, a folder of that name."""
+
+    def __init__(self, path: object, reason: str) -> None:
+        """Keep the path and the reason, which a worker process hands on by its arguments."""
+        super().__init__(path, reason)
+        self.path, self.reason = path, reason
+
+    def __str__(self) -> str:
+        return f"{self.path} can not be written ({self.reason})"
+
+
 class NotFiniteError(VideoNLError):
     """A network answers with NaN or infinity: no file is to blame, and no score may come of it."""
 

@@ -7,14 +7,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.odd_videos import ODD, write_odd
 from tests.videos import write_video
 from videonl.cli.check import main
 from videonl.cli.main import main as videonl
 from videonl.data.inspection import inspect_file
 from videonl.data.jobs import Journal, run_jobs, stamp
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not beside the clone")
 
 
 @pytest.fixture
@@ -92,14 +90,15 @@ def test_out_folder_and_wrong_arguments(
 
 WORKER = """
 import os, sys, time
-from videonl.data.jobs import serve
-def work(job):
-    if job["do"] == "hang": time.sleep(60)
-    if job["do"] == "die": os._exit(3)
-    if job["do"] == "eat": x = bytearray(3 << 30)
+from videonl.data import guarded_worker as worker
+def odd(job):
+    if job["path"] == "hang": time.sleep(60)
+    if job["path"] == "die": os._exit(3)
+    if job["path"] == "eat": x = bytearray(3 << 30)
     print("noise on stdout")
-    return {"pid": os.getpid(), "did": job["do"]}
-serve(work, sys.argv[1:])
+    return {"pid": os.getpid()}
+worker._whole_file = odd
+worker.main(sys.argv[1:])
 """
 
 
@@ -108,16 +107,25 @@ def test_jobs_survive_hanging_dying_and_greedy_workers(
 ) -> None:
     (tmp_path / "odd_worker.py").write_text(WORKER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    jobs = [{"do": what} for what in ("well", "hang", "well", "die", "eat", "well")]
-    answers = list(run_jobs("odd_worker", jobs, workers=2, timeout=2, memory_mb=2000))
+    monkeypatch.setattr("videonl.data.guarded_process.MODULE", "odd_worker")
+    jobs = [{"path": what} for what in ("well", "hang", "well", "die", "eat", "well")]
+    answers = list(run_jobs("inspect", jobs, workers=2, timeout=2, memory_mb=2000))
     assert len(answers) == 6
-    outcome = [(job["do"], answer.get("failed", "fine")) for job, answer in answers]
+    outcome = [(job["path"], answer.get("failed", "fine")) for job, answer in answers]
     assert sorted(outcome) == [
         ("die", "crash"),
         ("eat", "memory"),
         ("hang", "timeout"),
         *[("well", "fine")] * 3,
     ]
+
+
+def test_a_worker_that_does_not_start_is_one_sentence(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("videonl.data.guarded_process.MODULE", "videonl.nowhere")
+    assert videonl(["check", str(folder)]) == 2
+    assert "the decoding process does not start" in capsys.readouterr().err
 
 
 def test_journal_ignores_damage_and_changes(tmp_path: Path) -> None:
@@ -134,31 +142,14 @@ def test_journal_ignores_damage_and_changes(tmp_path: Path) -> None:
     assert again.current("a", stamp(video), 1) is None
 
 
-STATUS = {
-    "decord__corrupted.mp4": "damaged",
-    "lfs_pointer__V_1.mp4": "unreadable",
-    "moviepy__result.webm": "unreadable",
-    "mp4parse__afconvert-aac-0.5s.mp4": "no_video",
-    "mp4parse__bipbop_cbcs_video_init.mp4": "no_frames",
-    "mp4parse__no_timescale.mp4": "damaged",
-    "moviepy__-video-with-dash-.mp4": "extreme_size",
-    "mmaction2__demo.mp4": "ok",
-    "mmaction2__test.avi": "ok",
-    "moviepy__no_duration.webm": "ok",
-}
+@pytest.mark.parametrize("name", ODD)
+def test_odd_files(name: str, tmp_path: Path) -> None:
+    assert inspect_file(str(write_odd(name, tmp_path))).status == ODD[name].status
 
 
-@needs_shared
-@pytest.mark.parametrize("name", STATUS)
-def test_odd_files(name: str) -> None:
-    assert inspect_file(str(SHARED / "videos" / "odd" / name)).status == STATUS[name]
-
-
-@needs_shared
-def test_frame_count_lie() -> None:
-    path = next((SHARED / "videos" / "ut_interaction").rglob("set1_seq01_idx004*.avi"))
-    finding = inspect_file(str(path))
-    assert (finding.status, finding.declared, finding.frames) == ("frame_count", 185, 183)
+def test_frame_count_lie(tmp_path: Path) -> None:
+    finding = inspect_file(str(write_odd("packed_b_frames.avi", tmp_path)))
+    assert (finding.status, finding.declared, finding.frames) == ("frame_count", 62, 60)
 
 
 def test_worker_imports_neither_torch_nor_lightning() -> None:

@@ -83,7 +83,11 @@ def test_bad_sources(tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("a\na\nb\nc\n", "names a twice"), ("", "holds no names"), ("a\nb\n", "2 class names")],
+    [
+        ("a\na\nb\nc\n", "names a class twice: a"),
+        ("", "holds no class names"),
+        ("a\nb\n", "2 class names"),
+    ],
 )
 def test_bad_labels(tmp_path, hub_file, capsys, text, message):
     labels = tmp_path / "labels.txt"

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 
+from videonl.class_names import kinetics400
 from videonl.cli.main import main
 from videonl.models import list_models
-from videonl.models.pretrained import kinetics400
 
 ROOT = Path(__file__).resolve().parents[2]
 

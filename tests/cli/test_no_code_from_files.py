@@ -15,6 +15,7 @@ from tests.inference.networks import NAMES
 from tests.small_data import FLAGS
 from tests.videos import write_video
 from videonl.cli.main import main
+from videonl.cli.train_settings import make_parser
 from videonl.errors import CheckpointError
 from videonl.evaluation.compare import compare_models
 from videonl.inference.predictor import Predictor
@@ -164,6 +165,52 @@ def test_a_stored_configuration_imports_nothing(
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        {"model": {"options": {"width": {"class_path": "canary_of_strangers.net"}}}},
+        {"model": {"options": {"width": [{"class_path": "canary_of_strangers.net"}]}}},
+        {"model": {"options": {"class_path": "canary_of_strangers.net", "init_args": {}}}},
+        {"model": {"options": {"x": {"class_path": "canary_of_strangers.net", "init_args": {}}}}},
+        {"model": {"options.width": {"class_path": "canary_of_strangers.net"}}},
+        {"model": {"options": "canary_of_strangers.net"}},
+        {"model": {"class_path": "canary_of_strangers.net"}},
+        {"recipe": {"milestones": {"class_path": "canary_of_strangers.net"}}},
+        {"recipe": {"optimizer": "canary_of_strangers.net"}},
+        {"data": {"views": {"class_path": "canary_of_strangers.net"}}},
+        {"data": {"decoder": "canary_of_strangers.net"}},
+        {"data": {"train_list": {"class_path": "canary_of_strangers.net"}}},
+        {"trainer": {"strategy": {"class_path": "canary_of_strangers.net"}}},
+        {"trainer": {"strategy": "canary_of_strangers.net"}},
+        {"trainer": {"profiler": "canary_of_strangers.net"}},
+        {"trainer": {"callbacks": [{"class_path": "canary_of_strangers.net"}]}},
+        {"trainer": {"plugins": "canary_of_strangers:net"}},
+    ],
+    ids=str,
+)
+def test_no_setting_of_a_stored_configuration_is_a_class(
+    settings: dict[str, Any],
+    place: Path,
+    tmp_path: Path,
+    canary: Callable[[], bool],
+    capsys: Capture,
+) -> None:
+    write_ckpt(tmp_path / "run/last.ckpt")
+    (tmp_path / "run/config.yaml").write_text(yaml.safe_dump(settings))
+    argv = ["train", "fit", "--data.root", str(place / "data")]
+    assert main([*argv, "--resume", str(tmp_path / "run")]) == 2
+    assert "Traceback" not in capsys.readouterr().err
+    assert not canary()
+
+
+def test_only_the_tables_of_options_may_hold_anything() -> None:
+    """In a value of any type jsonargparse imports classes; tables of options do not reach it."""
+    free = {
+        a.dest for a in make_parser("fit")._actions if "Any" in str(getattr(a, "_typehint", ""))
+    }
+    assert free == {"model.options"}
+
+
+@pytest.mark.parametrize(
     "load",
     [
         load_checkpoint,
@@ -238,6 +285,17 @@ def own(place: Path, tmp_path: Path, canary: Callable[[], bool]) -> Path:
 
 def test_one_s_own_network_goes_on_where_the_user_says_its_name(own: Path, place: Path) -> None:
     assert torch.load(own, weights_only=True)["hyper_parameters"]["name"] == STRANGE
+    for name in ("fit --resume", "validate", "predict", "convert"):
+        argv = commands(place, own)[name]
+        more = ["--trainer.max_epochs", "2"] if argv[1] == "fit" else []
+        assert main([*argv, "--model.name", STRANGE, *more]) == 0, name
+    assert Predictor.from_checkpoint(own, network=STRANGE, device="cpu").class_names == NAMES
+    assert VideoClassifier.load_from_checkpoint(own, name=STRANGE).hparams["name"] == STRANGE
+    assert create_model(STRANGE, pretrained=str(own), width=8).config["name"] == STRANGE
+
+
+@pytest.mark.slow
+def test_every_command_takes_one_s_own_network(own: Path, place: Path) -> None:
     for name, argv in commands(place, own).items():
         if name == "serve":
             continue
@@ -254,9 +312,6 @@ def test_one_s_own_network_goes_on_where_the_user_says_its_name(own: Path, place
         yaml.safe_dump({"entries": {"mine": {"checkpoint": str(own), "model": STRANGE}}})
     )
     assert main(["compare", "--sweep", str(sweep), "--no-speed"]) == 0
-    assert Predictor.from_checkpoint(own, network=STRANGE, device="cpu").class_names == NAMES
-    assert VideoClassifier.load_from_checkpoint(own, name=STRANGE).hparams["name"] == STRANGE
-    assert create_model(STRANGE, pretrained=str(own), width=8).config["name"] == STRANGE
 
 
 def test_compare_trains_and_tests_one_s_own_network(

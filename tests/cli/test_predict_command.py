@@ -111,7 +111,7 @@ def test_patterns_lists_and_names_with_a_dash(
         (["predict", "--checkpoint", "model.safetensors"], "no video given"),
         (["predict", "in", "--checkpoint", "model.safetensors", "--shard", "0/2"], "FILE.jsonl"),
         (["predict", "in", "--checkpoint", "model.safetensors", "--resume"], "--resume needs"),
-        (["predict", "in", "--checkpoint", "model.safetensors", "--labels", "x"], "labels file"),
+        (["predict", "in", "--checkpoint", "model.safetensors", "--labels", "x"], "class names"),
         (["predict", "in", "--checkpoint", "model.safetensors", "--device", "x"], "device 'x'"),
         (["predict", "in", "--checkpoint", "in/notes.txt"], "notes.txt"),
         (["predict", "--checkpoint", "model.safetensors", "--from-list", "x"], "--from-list x"),

@@ -19,7 +19,13 @@ def test_progress_bar_and_output_do_not_mix(folder: Path, redirected: bool) -> N
         cwd=folder,
         stdout=subprocess.PIPE if redirected else terminal,
         stderr=terminal,
-        env={"PYTHONPATH": str(ROOT), "PATH": "", "TERM": "xterm", "COLUMNS": "100"},
+        env={
+            "PYTHONPATH": str(ROOT),
+            "PATH": "",
+            "TERM": "xterm",
+            "COLUMNS": "100",
+            "OMP_NUM_THREADS": "1",
+        },
     )
     os.close(terminal)
     shown = b""

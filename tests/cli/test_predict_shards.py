@@ -1,4 +1,4 @@
-"""Two processes of ``videonl predict``, one killed, both started again by torchrun, merged."""
+"""Two processes of ``videonl predict``, one killed, both started again, merged."""
 
 import csv
 import json
@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -53,8 +54,25 @@ def kill_after(process: subprocess.Popen[bytes], file: Path, lines: int) -> None
     process.wait()
 
 
-def test_killed_started_again_by_torchrun_and_merged(
-    place: Path, capsys: pytest.CaptureFixture[str]
+def resume_by_hand(place: Path) -> None:
+    for rank in ("0", "1"):
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in (("RANK", rank), ("LOCAL_RANK", rank), ("WORLD_SIZE", "2")):
+                patch.setenv(name, value)
+            main(command("out.jsonl", "--resume"))
+
+
+def resume_by_torchrun(place: Path) -> None:
+    torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
+    again = start(place, [*torchrun, "-m", "videonl.cli.main", *command("out.jsonl", "--resume")])
+    again.wait(timeout=500)
+
+
+@pytest.mark.parametrize(
+    "resume", [resume_by_hand, pytest.param(resume_by_torchrun, marks=pytest.mark.slow)]
+)
+def test_killed_started_again_and_merged(
+    resume: Callable[[Path], None], place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rank = {"RANK": "1", "LOCAL_RANK": "1", "WORLD_SIZE": "2"}
     first = place / "out.00001.jsonl"
@@ -65,9 +83,8 @@ def test_killed_started_again_by_torchrun_and_merged(
     assert main(["merge", "out.jsonl"]) == 1
     assert "process 0 wrote no result file" in capsys.readouterr().err
 
-    torchrun = ["torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0"]
-    again = start(place, [*torchrun, "-m", "videonl.cli.main", *command("out.jsonl", "--resume")])
-    again.wait(timeout=500)
+    resume(place)
+    capsys.readouterr()
     assert main(["merge", "out.jsonl", "--csv", "out.csv"]) == 1  # the broken file failed
     out, err = capsys.readouterr()
     assert f"{COUNT} videos" in out

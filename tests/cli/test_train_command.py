@@ -91,7 +91,7 @@ def test_defaults_in_the_help_are_the_defaults() -> None:
         (["fit", "--data.root", "x", "--data.batch_size", "many"], "it must be int"),
         (["fit", "--data.root", "x", "--recipe.schedule", "up"], "cosine or step or constant"),
         (["test", "--data.root", "x"], "Say --checkpoint PATH"),
-        (["test", "--data.root", "x", "--checkpoint", "/no/such"], "/no/such is neither a file nor"),
+        (["test", "--data.root", "x", "--checkpoint", "/no/such"], "/no/such is neither a file"),
     ],
 )
 def test_mistakes_get_one_sentence(
@@ -116,7 +116,13 @@ def test_mistakes_about_the_data_and_the_network(
     assert "empty" in error_of(capsys, "fit", "--data.root", str(tmp_path))
     (tmp_path / "broken.yaml").write_text("model: [\n")
     broken = error_of(capsys, "fit", "--config", str(tmp_path / "broken.yaml"))
-    assert "is not YAML" in broken
+    assert "is not YAML, line 2" in broken
+    twice = tmp_path / "twice.yaml"
+    twice.write_text("model: {name: tiny_i3d}\ndata: {}\nmodel: {options: {}}\n")
+    text = error_of(capsys, "fit", "--config", str(twice))
+    assert f"{twice}, line 3: the key 'model' stands twice" in text
+    text = error_of(capsys, "fit", *root, "--model.options", "{width: 8, width: 9}")
+    assert "the key 'width' stands twice" in text
     (tmp_path / "wrong.yaml").write_text("model:\n  nam: x\n")
     unknown = error_of(capsys, "fit", "--config", str(tmp_path / "wrong.yaml"))
     assert "'model.nam' is no option; did you mean model.name?" in unknown

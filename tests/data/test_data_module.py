@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
+from tests.odd_videos import sound_alone
 from tests.videos import read_number, write_video
 from videonl.data.datamodule import VideoDataModule
 from videonl.data.dataset import VideoDataset, collate
@@ -17,7 +18,6 @@ from videonl.data.samplers import EvaluationSampler, TrainingSampler
 from videonl.data.skip_list import write_skip_list
 from videonl.errors import DatasetError
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 SMALL = {"frames": 2, "stride": 2, "short_side": 64, "crop": 48}
 
 
@@ -40,11 +40,7 @@ def mixed(good: Path, tmp_path: Path) -> Path:
     for split in ("train", "val"):
         (root / split / "a" / "zero.mp4").touch()
         (root / split / "a" / "text.mp4").write_text("this is no video\n" * 30)
-        audio = SHARED / "videos" / "odd" / "mp4parse__afconvert-aac-0.5s.mp4"
-        if audio.is_file():
-            shutil.copy(audio, root / split / "b" / "audio.mp4")
-        else:
-            (root / split / "b" / "audio.mp4").write_bytes(b"\0" * 64)
+        sound_alone(root / split / "b" / "audio.mp4")
     return root
 
 

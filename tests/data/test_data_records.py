@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
+from videonl.class_names import kinetics400, normalised, order_classes
 from videonl.data.catalogue import Catalogue, read_catalogue
 from videonl.data.census import as_primitives, describe
-from videonl.data.class_order import kinetics400, normalised, order_classes
 from videonl.data.folder_index import FolderIndex
 from videonl.data.lists import read_list
 from videonl.data.skip_list import read_skip_list, write_skip_list

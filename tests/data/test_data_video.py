@@ -7,12 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.odd_videos import ODD, write_odd
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
 from videonl.data.video import Video, open_video
 from videonl.errors import VideoError
-
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
-needs_shared = pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not beside the clone")
 
 
 @dataclass(frozen=True)
@@ -161,61 +159,19 @@ def test_seeking_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert starts == [84, 0, 84] * 2
 
 
-@needs_shared
-@pytest.mark.parametrize("step", [12, pytest.param(1, marks=pytest.mark.slow)])
-def test_all_ut_interaction_files_are_exact(step: int) -> None:
-    paths = sorted((SHARED / "videos" / "ut_interaction").rglob("*.avi"))[::step]
-    assert len(paths) == 120 // step
-    generator = random.Random(1)
-    for path in paths:
-        truth = sequential_decode(path)
-        with open_video(path) as video:
-            assert video.num_frames == len(truth)
-            indices = generator.sample(range(len(truth)), 8)
-            for picture, index in zip(video.read(indices).numpy(), indices, strict=True):
-                assert np.array_equal(picture, truth[index]), f"{path.name} frame {index}"
-
-
-ODD_OUTCOMES = {
-    "decord__corrupted.mp4": 50,
-    "decord__unordered.mov": 4,
-    "decord__video_180.mov": 3,
-    "decord__video_270.mov": 3,
-    "decord__video_90.mov": 3,
-    "imageio-binaries__imageio_issue245.gif": 1,
-    "lfs_pointer__V_1.mp4": "not a readable video",
-    "mmaction2__demo.mp4": 280,
-    "mmaction2__test.avi": 164,
-    "moviepy__-video-with-dash-.mp4": 5,
-    "moviepy__no_duration.webm": 74,
-    "moviepy__result.webm": "empty",
-    "moviepy__transparent.webm": 150,
-    "mp4parse__afconvert-aac-0.5s.mp4": "has no video stream",
-    "mp4parse__bipbop_cbcs_video_init.mp4": "no frames",
-    "mp4parse__minimal.mp4": 1,
-    "mp4parse__no_timescale.mp4": 8,
-    "torchcodec__av1_video.mkv": 125,
-    "torchcodec__h264_10bits.mp4": 30,
-    "torchcodec__h265_video.mp4": 10,
-    "torchcodec__nasa_13013.mp4": 390,
-    "torchcodec__var_fps_video.mp4": 300,
-}
-DAMAGED = {"decord__corrupted.mp4": "damaged", "mp4parse__no_timescale.mp4": "decoding stops"}
-
-
-@needs_shared
-@pytest.mark.parametrize("name", ODD_OUTCOMES)
-def test_odd_files_have_a_defined_outcome(name: str) -> None:
-    path = SHARED / "videos" / "odd" / name
-    outcome = ODD_OUTCOMES[name]
-    if isinstance(outcome, str):
-        with pytest.raises(VideoError, match=outcome):
+@pytest.mark.parametrize("name", ODD)
+def test_odd_files_have_a_defined_outcome(name: str, tmp_path: Path) -> None:
+    path, odd = write_odd(name, tmp_path), ODD[name]
+    if isinstance(odd.frames, str):
+        with pytest.raises(VideoError, match=odd.frames):
             open_video(path)
         return
     with open_video(path) as video:
-        assert video.num_frames == outcome
-        if name in DAMAGED:
-            with pytest.raises(VideoError, match=DAMAGED[name]):
+        assert video.num_frames == odd.frames
+        if odd.damaged:
+            with pytest.raises(VideoError, match=odd.damaged):
                 video.read(range(0, 50, 7))
             return
-        assert_exact(video, sequential_decode(path), rounds=2)
+        truth = sequential_decode(path)
+        assert len(truth) == odd.frames
+        assert_exact(video, truth, rounds=2)

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from videonl.class_names import kinetics400, order_classes
 from videonl.data.catalogue import evaluation_set, read_catalogue
 from videonl.data.census import as_primitives
-from videonl.data.class_order import kinetics400, order_classes
 from videonl.errors import DatasetError
 
 

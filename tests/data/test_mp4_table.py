@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.odd_videos import ODD as ODD_FILES
+from tests.odd_videos import write_odd
 from tests.videos import sequential_decode, write_video
 from videonl.data.container import open_source
 from videonl.data.mp4_table import mp4_table
@@ -15,7 +17,6 @@ from videonl.data.sequential_decoder import SequentialDecoder
 from videonl.data.video import Video, open_video
 from videonl.errors import VideoError
 
-SHARED = Path(__file__).resolve().parents[2].parent / "shared"
 GOP = {"g": "12", "sc_threshold": "0"}
 ORDINARY = {
     "b_frames": {"options": {**GOP, "bf": "3"}},
@@ -62,12 +63,10 @@ def test_other_files_have_none(name: str, tmp_path: Path) -> None:
     assert mp4_table(path) is None
 
 
-@pytest.mark.skipif(not SHARED.is_dir(), reason="../shared is not beside the clone")
-def test_files_of_strangers() -> None:
-    paths = sorted((SHARED / "videos" / "odd").glob("*.m*"))
-    found = [path.name for path in paths if mp4_table(path) is not None and same(path)]
-    assert "mmaction2__demo.mp4" in found
-    assert "torchcodec__var_fps_video.mp4" in found
+def test_files_of_strangers(tmp_path: Path) -> None:
+    paths = [write_odd(name, tmp_path) for name in ODD_FILES if name.endswith((".mp4", ".mov"))]
+    found = {path.name for path in paths if mp4_table(path) is not None and same(path)}
+    assert {"ordinary.mp4", "variable_rate.mp4", "unordered.mov", "turned_270.mov"} <= found
 
 
 def agrees(path: Path) -> bool:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from av.stream import Disposition
 
+from tests.odd_videos import write_odd
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
 from videonl.data.encoding import Recipe, encode_file
 from videonl.data.video import open_video
@@ -155,9 +156,9 @@ def test_odd_target_sizes(size: tuple[int, int], rotation: int, tmp_path: Path) 
     assert turned[:, : turned.shape[1] // 2].mean() < 20
 
 
-def test_av1_is_sought_again_and_again(tmp_path: Path) -> None:
-    options = {"preset": "12", "g": "8"}
-    path = write_video(tmp_path / "a.mp4", 24, codec="libsvtav1", options=options)
+@pytest.mark.parametrize("name", ["av1.mp4", "av1.mkv"])
+def test_av1_is_sought_again_and_again(name: str, tmp_path: Path) -> None:
+    path = write_odd(name, tmp_path)
     truth = sequential_decode(path)
     with open_video(path) as video:
         for index in reversed(range(24)):

@@ -16,10 +16,10 @@ from videonl.evaluation import compare_speed
 from videonl.evaluation.compare import compare_models
 from videonl.evaluation.compare_accuracy import paired_tests, read_set
 from videonl.evaluation.compare_entry import Entry, parse_entry, row_names
-from videonl.evaluation.compare_files import write_comparison
 from videonl.evaluation.compare_result import Row
 from videonl.evaluation.compare_speed import Subject, measure
 from videonl.evaluation.compare_table import csv_text, markdown
+from videonl.reports import write_comparison
 
 SMALL = (4, 24)
 

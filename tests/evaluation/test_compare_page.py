@@ -9,10 +9,9 @@ import pytest
 from tests.browser import open_browser
 from tests.evaluation.test_compare_plot import NETWORKS, comparison
 from videonl.evaluation.compare_accuracy import paired_tests
-from videonl.evaluation.compare_chart import Axis, chart_svg
-from videonl.evaluation.compare_page import page_html
 from videonl.evaluation.compare_result import Comparison, Row
-from videonl.evaluation.label_places import label_box, overlap, place_labels
+from videonl.reports import comparison_page
+from videonl.reports.label_places import label_box, overlap, place_labels
 
 CLASSES = ["same", "opposite", "perpendicular"]
 
@@ -52,7 +51,7 @@ class Tags(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.append((tag, dict(attrs)))
-        if tag != "meta":
+        if tag not in ("meta", "link"):
             self.open.append(tag)
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -63,12 +62,13 @@ class Tags(HTMLParser):
 
 
 def test_page_stands_alone_and_is_well_formed(table: Comparison) -> None:
-    page = page_html(table)
+    page = comparison_page(table)
     tags = Tags()
     tags.feed(page)
     assert tags.open == []
     for tag, attributes in tags.seen:
-        assert not {"src", "href", "srcset", "data"} & set(attributes), tag
+        assert not {"src", "srcset", "data"} & set(attributes), tag
+        assert (attributes.get("href") or "#").startswith(("#", "data:,")), tag
     assert "http://" not in page
     assert "https://" not in page
     assert "default-src 'none'" in page
@@ -78,7 +78,7 @@ def test_page_stands_alone_and_is_well_formed(table: Comparison) -> None:
 
 
 def test_names_and_reasons_are_escaped(table: Comparison) -> None:
-    page = page_html(table)
+    page = comparison_page(table)
     assert "<script>alert" not in page
     assert "broken <b>" not in page
     embedded = re.search(r'id="data">(.*?)</script>', page, re.DOTALL)
@@ -92,7 +92,7 @@ def test_many_classes_are_shown_as_confused_pairs(table: Comparison) -> None:
     for row in table.rows[:2]:
         row.confusion = [[9 if i == j else 0 for j in range(count)] for i in range(count)]
         row.confusion[3][7] = 4
-    page = page_html(table)
+    page = comparison_page(table)
     assert 'class="matrix"' not in page
     assert '<td>class 3</td><td>class 7</td><td class="number">4</td>' in page
 
@@ -100,10 +100,9 @@ def test_many_classes_are_shown_as_confused_pairs(table: Comparison) -> None:
 def test_page_without_accuracy_and_without_rows() -> None:
     protocol = {"convention": "c", "views": "1x1", "environment": {}}
     empty = Comparison([Row("a", error="no")], protocol=protocol)
-    page = page_html(empty)
+    page = comparison_page(empty)
     assert "<svg" not in page
     assert "Failed" in page
-    assert chart_svg(empty) == ""
 
 
 def test_labels_of_the_chart_are_apart() -> None:
@@ -120,14 +119,16 @@ def test_labels_of_the_chart_are_apart() -> None:
         assert all(not (box[0] < x < box[2] and box[1] < y < box[3]) for x, y in markers)
 
 
-def test_ticks_are_round_and_inside() -> None:
-    assert Axis(0.113, 0.31, 0, 100).ticks() == pytest.approx([0.15, 0.2, 0.25, 0.3])
-    assert Axis(3, 130, 0, 100, log=True).ticks() == pytest.approx([5, 10, 20, 50, 100])
-    axis = Axis(1, 100, 50, 250, log=True)
-    assert axis.pixel(10) == pytest.approx(150)
-
-
 ROWS = "return [...document.querySelectorAll('#table tbody tr')].map(r => r.cells[0].textContent)"
+ENTER = """
+const name = document.querySelectorAll("#table tbody tr")[2].dataset.row;
+document.querySelector(`${arguments[0]}[data-row="${name}"]`)
+  .dispatchEvent(new PointerEvent("pointerenter"));
+"""
+LIT = """
+return [...document.querySelectorAll(".lit")].map(node => node.localName + " " +
+  (node.cells ? node.cells[0].textContent : node.querySelector("title").textContent.split(":")[0]));
+"""
 FOCUS = """
 const buttons = [...document.querySelectorAll("#table th button")];
 buttons.find(button => button.textContent === arguments[0]).focus();
@@ -149,7 +150,7 @@ return found;
 @pytest.mark.browser
 def test_page_in_a_real_browser(table: Comparison, tmp_path: Path) -> None:
     path = tmp_path / "compare.html"
-    path.write_text(page_html(table), encoding="utf-8")
+    path.write_text(comparison_page(table), encoding="utf-8")
     with open_browser() as browser:
         browser.open(path)
         assert browser.run("return document.title") == "videonl compare"
@@ -160,6 +161,12 @@ def test_page_in_a_real_browser(table: Comparison, tmp_path: Path) -> None:
         assert browser.run("return document.querySelectorAll('#chart .point').length") == 10
         assert browser.run("return document.querySelectorAll('table.matrix').length") == 10
         assert browser.run("return performance.getEntriesByType('resource').length") == 0
+        # The mouse on a row lights its point, and on a point its row.
+        for kind in ("#table tbody tr", "#chart .point"):
+            browser.run(ENTER, kind)
+            assert browser.run(LIT) == [f"tr {names[2]}", f"g {names[2]}"]
+            browser.run(ENTER.replace("enter", "leave"), kind)
+            assert browser.run(LIT) == []
         # Sorting by the keyboard alone: upwards, then downwards.
         by_cost = sorted(names, key=lambda name: NETWORKS[name][0])
         browser.run(FOCUS, "GFLOPs/view")

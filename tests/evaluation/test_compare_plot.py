@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from matplotlib.text import Text
 
-from videonl.evaluation.compare_plot import draw, points_of, save_picture
 from videonl.evaluation.compare_result import Comparison, Row, Score
+from videonl.reports import draw_chart, save_chart
+from videonl.reports.chart import chart_of
 
 PROTOCOL = {
     "views": "10x3",
@@ -48,7 +49,7 @@ def comparison(correct: list[int], names: list[str]) -> Comparison:
     ],
 )
 def test_no_label_covers_another_label_or_a_marker(correct: list[int]) -> None:
-    figure = draw(comparison(correct, list(NETWORKS)))
+    figure = draw_chart(comparison(correct, list(NETWORKS)))
     assert figure is not None
     figure.canvas.draw()
     axes = figure.axes[0]
@@ -59,8 +60,9 @@ def test_no_label_covers_another_label_or_a_marker(correct: list[int]) -> None:
     assert set(boxes) == set(NETWORKS)
     for (name, box), (other, second) in combinations(boxes.items(), 2):
         assert not box.overlaps(second), f"{name} covers {other}"
-    points, _ = points_of(comparison(correct, list(NETWORKS)))
-    for point in points:
+    chart = chart_of(comparison(correct, list(NETWORKS)))
+    assert chart is not None
+    for point in chart.points:
         x, y = axes.transData.transform((point.x, point.y))
         for name, box in boxes.items():
             assert not box.contains(x, y), f"{name} covers the marker of {point.name}"
@@ -72,7 +74,7 @@ def test_no_label_covers_another_label_or_a_marker(correct: list[int]) -> None:
 
 def test_axes_name_the_unit_the_input_and_the_convention(tmp_path: Path) -> None:
     table = comparison([450, 460], ["c2d_r50", "c2d_r50_nl5"])
-    figure = draw(table)
+    figure = draw_chart(table)
     assert figure is not None
     axes = figure.axes[0]
     assert "GFLOPs per view" in axes.get_xlabel()
@@ -81,19 +83,19 @@ def test_axes_name_the_unit_the_input_and_the_convention(tmp_path: Path) -> None
     assert "500 videos" in axes.get_title("left")
     for row in table.rows:
         row.top1 = None
-    figure = draw(table)
+    figure = draw_chart(table)
     assert figure is not None
     assert figure.axes[0].get_ylabel() == "clips per second"
-    assert save_picture(table, tmp_path / "a.png")
+    assert save_chart(table, tmp_path / "a.png")
 
 
 def test_wide_costs_are_drawn_on_a_logarithmic_axis() -> None:
     wide, narrow = ["x3d_m", "r2plus1d_r50"], ["c2d_r50", "c2d_r50_nl5"]
-    figures = [draw(comparison([450, 460], names)) for names in (wide, narrow)]
+    figures = [draw_chart(comparison([450, 460], names)) for names in (wide, narrow)]
     assert [figure.axes[0].get_xscale() for figure in figures if figure] == ["log", "linear"]
 
 
-def test_nothing_to_draw(tmp_path: Path) -> None:
+def test_nothing_to_draw_chart(tmp_path: Path) -> None:
     table = Comparison([Row("a", error="no")], protocol=PROTOCOL)
-    assert draw(table) is None
-    assert not save_picture(table, tmp_path / "a.png")
+    assert draw_chart(table) is None
+    assert not save_chart(table, tmp_path / "a.png")

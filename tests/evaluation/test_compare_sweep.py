@@ -80,8 +80,10 @@ def test_flags_win_over_the_file(sweep: Path) -> None:
         ("entries: {a: {options: {}}}", "needs a model or a checkpoint"),
         ("entries: {a: b}\ntrain: {epoch: 3}", "did you mean epochs"),
         ("- a", "must be a table"),
-        ("a: [", "is no YAML"),
-        ("!!python/object/apply:os.getcwd []", "is no YAML"),
+        ("entries: {a: b}\nentries: {c: d}", "line 2: the key 'entries' stands twice"),
+        ("entries: {a: b, a: c}", "line 1: the key 'a' stands twice"),
+        ("a: [", "is not YAML"),
+        ("!!python/object/apply:os.getcwd []", "is not YAML"),
     ],
 )
 def test_bad_files(tmp_path: Path, text: str, words: str) -> None:

@@ -8,11 +8,11 @@ from videonl import Predictor, VideoClassifier, VideoDataModule
 from videonl.errors import VideoNLError
 from videonl.evaluation.compare import compare_models
 from videonl.evaluation.compare_entry import Entry
-from videonl.evaluation.compare_page import page_html
 from videonl.evaluation.compare_result import Comparison, Row, merge_group
 from videonl.evaluation.compare_table import csv_text, markdown
 from videonl.evaluation.compare_training import Budget
 from videonl.models.checkpoint import LoadedModel, save_checkpoint
+from videonl.reports import comparison_page
 
 SMALL = {"width": 4}
 BUDGET = Budget(
@@ -79,7 +79,7 @@ def test_table_has_a_row_per_entry_and_the_files_one_per_training(table: Compari
         assert "one minus other" in text
         assert "seeds 0, 1" in text
     assert csv_text(table).count("tiny_c2d,") == 4 + 2
-    assert 'id="differences"' in page_html(table)
+    assert 'id="differences"' in comparison_page(table)
     content = table.as_dict()
     assert content["protocol"]["training"]["epochs"] == 1
     assert content["protocol"]["training"]["clip"] == {

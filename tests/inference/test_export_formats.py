@@ -16,7 +16,12 @@ from videonl.models import create_model
 
 pytestmark = pytest.mark.timeout(900)  # the exporters are slow on a busy machine
 
-AFFINITIES = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
+AFFINITIES = (
+    pytest.param("gaussian", marks=pytest.mark.slow),
+    "embedded_gaussian",
+    pytest.param("dot_product", marks=pytest.mark.slow),
+    "concatenation",
+)
 PREPROCESSING = {
     "frames": 4,
     "stride": 2,
@@ -106,7 +111,7 @@ class OwnAnswerForFourFrames(torch.nn.Module):
         return self.net(x) if x.shape[2] == 4 else 2 * self.net(x)
 
 
-@pytest.mark.parametrize("format", ["onnx", "torch-export"])
+@pytest.mark.parametrize("format", ["onnx", pytest.param("torch-export", marks=pytest.mark.slow)])
 def test_frames_are_fixed_where_another_number_would_be_wrong(tmp_path, format):
     predictor = small_predictor()
     predictor.model = OwnAnswerForFourFrames(predictor.model).eval()

@@ -9,8 +9,8 @@ from tests.browser import open_browser
 from tests.inference.networks import write_checkpoint
 from tests.videos import write_video
 from videonl import Predictor
-from videonl.inference import report
 from videonl.inference.timeline import timeline_of
+from videonl.reports import video_page
 
 NAMES = ["<script>document.title='bad'</script>", "jump & run", "wave"]
 WIDE = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
@@ -32,7 +32,7 @@ def write_page(predictor: Predictor, video: Path, *, timeline: bool = True) -> P
         windows = timeline_of(predictor, video, window=2.0, hop=1.0)
         found = (windows, windows.segments())
     page = video.with_suffix(".html")
-    page.write_text(report.page_html(predictor.predict(video, views=(1, 1)), found))
+    page.write_text(video_page(predictor.predict(video, views=(1, 1)), found))
     return page
 
 
@@ -98,8 +98,8 @@ def test_a_large_file_is_not_embedded(
     predictor: Predictor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     video = write_video(tmp_path / "a.mp4", 30)
-    assert report.embedded(video)[0].startswith("data:video/mp4;base64,")
-    monkeypatch.setattr(report, "EMBED_BYTES", 100)
+    assert "data:video/mp4;base64," in write_page(predictor, video).read_text()
+    monkeypatch.setattr("videonl.reports.video.EMBED_BYTES", 100)
     page = write_page(predictor, video).read_text()
     assert "data:video" not in page
     assert "more than the" in page

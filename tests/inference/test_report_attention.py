@@ -13,8 +13,7 @@ from tests.videos import write_video
 from videonl import Predictor
 from videonl.cli.main import main
 from videonl.errors import VideoNLError
-from videonl.inference import report, report_attention
-from videonl.inference.report_attention import attention_section
+from videonl.reports import attention_section, video_page
 
 NAMES = ["$\\bad$ <b>", "jump_up", "wave"]
 
@@ -33,9 +32,7 @@ def test_the_picture_is_on_the_page_and_fits_a_phone(video: Path, tmp_path: Path
     predictor = Predictor.from_checkpoint(with_block(tmp_path), device="cpu")
     section = attention_section(predictor, video)
     page = tmp_path / "page.html"
-    page.write_text(
-        report.page_html(predictor.predict(video, views=(1, 1)), None, attention=section)
-    )
+    page.write_text(video_page(predictor.predict(video, views=(1, 1)), None, attention=section))
     with open_browser() as browser:
         browser.open(page)
         words = browser.run("return document.querySelector('.attention').innerText")
@@ -76,11 +73,11 @@ def test_attention_that_fails_is_one_line(
     def fails(*_: object) -> None:
         raise VideoNLError(f"{video}: <i>no</i> positions")
 
-    monkeypatch.setattr(report_attention, "attend", fails)
+    monkeypatch.setattr("videonl.reports.attention.attend", fails)
     predictor = Predictor.from_checkpoint(with_block(tmp_path), device="cpu")
     assert attention_section(predictor, video) == (
         '<p class="note">What the block looks at can not be shown: '
-        "&lt;i&gt;no&lt;/i&gt; positions</p>"
+        "&lt;i&gt;no&lt;/i&gt; positions</p>\n"
     )
 
 

@@ -4,11 +4,13 @@ import os
 import re
 import tempfile
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
+from tests.cli.checkpoints import write_ckpt
 from tests.inference.networks import NAMES, write_checkpoint
 from tests.inference.serving import BOUNDARY, Server, form, serving
 from tests.videos import write_video
@@ -32,9 +34,11 @@ def video(folder: Path) -> bytes:
 
 @pytest.fixture(scope="module")
 def server(folder: Path):
-    with serving(
-        folder / "model.safetensors", upload_bytes=LIMIT, room=64, seconds=120.0
-    ) as server:
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        serving(folder / "model.safetensors", upload_bytes=LIMIT, room=64, seconds=120.0) as server,
+    ):
+        patch.setattr("videonl.inference.server.LINGER_SECONDS", 0.5)
         server.before = open_uploads()  # pytest's own, that catch the output
         yield server
 
@@ -49,6 +53,20 @@ def open_uploads() -> list[str]:
             continue
     folder = tempfile.gettempdir()
     return sorted(t for t in targets if "(deleted)" in t and t.startswith(folder))
+
+
+def test_a_network_whose_answers_are_not_finite_is_not_the_visitor_s_fault(
+    tmp_path: Path, video: bytes
+) -> None:
+    write_ckpt(
+        tmp_path / "huge.ckpt",
+        lambda content: content["state_dict"]["net.stem.conv.weight"].fill_(3e38),
+    )
+    with serving(tmp_path / "huge.ckpt", upload_bytes=LIMIT) as server:
+        status, answer, _ = server.post(SMALL, video)
+        assert status == 500
+        assert "not finite" in answer["error"]
+        assert server.idle()
 
 
 def test_the_answer_is_that_of_the_predictor(server: Server, folder: Path, video: bytes) -> None:
@@ -114,7 +132,9 @@ def test_wishes_are_checked(
     assert words in answer["error"]
 
 
-def test_forms_that_are_none(server: Server, video: bytes) -> None:
+def test_forms_that_are_none(server: Server, video: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("videonl.inference.server.LINGER_SECONDS", 60.0)
+    start = time.monotonic()
     kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     whole = form(video)
     part = whole[: whole.rindex(b"--" + BOUNDARY.encode())]
@@ -131,6 +151,7 @@ def test_forms_that_are_none(server: Server, video: bytes) -> None:
     assert (status, "boundary" in answer["error"]) == (400, True)
     assert server.ask("POST", SMALL, b"{}", {"Content-Type": "application/json"})[0] == 415
     assert server.post(SMALL, b"")[0] == 400
+    assert time.monotonic() - start < 60, "what was read to its end is answered at once"
     assert server.idle()
 
 

@@ -21,6 +21,7 @@ BLOCKS = {
     "sequence": 2,
     "video_classification": 1,
 }
+LARGE = {"detection", "keypoints", "video_classification"}  # full networks, seconds on one core
 
 
 def load(name: str) -> ModuleType:
@@ -56,7 +57,9 @@ def test_every_example_is_tested() -> None:
     assert set(NAMES) == set(BLOCKS)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=[pytest.mark.slow] if n in LARGE else []) for n in NAMES]
+)
 def test_outputs_are_unchanged_at_insertion_and_training_moves_the_blocks(name: str) -> None:
     torch.manual_seed(0)
     example = load(name)

@@ -1,40 +1,31 @@
 """Single blocks of the peers: their keys, their function."""
 
-from pathlib import Path
-
 import pytest
 import torch
 
+from tests.layers.peer_blocks import cases
 from videonl.errors import CheckpointError
 from videonl.layers import NonLocalBlock
 from videonl.models.pretrained.blocks import load_block
 
-VECTORS = Path(__file__).resolve().parents[2].parent / "shared" / "vectors"
-SOFTMAX = {"softmax": "embedded_gaussian", "dot_product": "dot_product"}
 
-
-def arguments(settings):
-    """What the keys of a case do not tell."""
-    form = settings.get("form") or settings.get("mode") or SOFTMAX[settings["instantiation"]]
-    told = {"affinity": form}
-    if settings.get("mode") == "embedded_gaussian":
-        told["use_scale"] = settings["use_scale"]
-    if "pool_size" in settings:
-        pool = settings["pool_size"]
-        told["subsample"] = tuple(pool) if pool and max(pool) > 1 else False
+def untold(case):
+    """What the keys of a case do not tell, as arguments of load_block."""
+    told = {"affinity": case.settings["affinity"]}
+    if case.peer == "mmcv" and case.settings["affinity"] == "embedded_gaussian":
+        told["use_scale"] = case.settings["use_scale"]
+    if case.peer == "pyslowfast":
+        told["subsample"] = case.settings["subsample"]
     return told
 
 
-@pytest.mark.skipif(not VECTORS.is_dir(), reason="the parity fixtures (shared/vectors) are absent")
-@pytest.mark.parametrize(("peer", "count"), [("alexhex7", 50), ("mmcv", 60), ("pyslowfast", 16)])
-def test_the_peers_own_outputs(peer, count):
-    cases = torch.load(VECTORS / f"blocks_{peer}.pt", weights_only=True)["cases"]
-    assert len(cases) == count
-    for case in cases:
-        block = load_block(case["state_dict"], **arguments(case["settings"])).double()
+@pytest.mark.parametrize("peer", ["alexhex7", "mmcv", "pyslowfast", "gluoncv"])
+def test_the_peers_own_outputs(peer):
+    for case in cases(peer):
+        block = load_block(case.state, **untold(case)).double()
         with torch.no_grad():
-            found = block(case["input"].double())
-        assert (found - case["output"]).abs().max() < 1e-9, case["settings"]
+            found = block(case.input)
+        assert (found - case.output).abs().max() < 1e-9, case
 
 
 def alexhex7_keys(block, *, pooled, out="W", concat="concat_project"):

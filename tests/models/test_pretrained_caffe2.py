@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from tests.models import python2_pickle
 from tests.videos import write_video
 from videonl.cli.main import main
 from videonl.errors import CheckpointError
@@ -171,6 +172,43 @@ def test_wrapper_and_protocols(tmp_path, protocol):
     loaded = load_checkpoint(path, options={"preset": "official_8x8"})
     assert loaded.model.config["name"] == "i3d_r50"
     assert np.array_equal(loaded.model.stem.conv.weight.detach().numpy(), blobs["conv1_w"])
+
+
+@pytest.mark.parametrize(
+    ("graph", "settings"),
+    [("official_8x8", {"width": 4}), ("official_32x4", {"affine": True})],
+)
+def test_a_file_of_python_2(tmp_path, graph, settings):
+    """As the official code wrote it, with what a training leaves beside the weights."""
+    blobs = make_blobs(**settings)
+    names = ("conv1_w", "res2_0_branch2a_w", "pred_w")
+    extra = {f"{name}_momentum": blobs[name] for name in names}
+    extra |= {"lr": np.array([0.01], "f4"), "model_iter": 400000, "epoch": np.int64(7)}
+    path = tmp_path / "a.pkl"
+    path.write_bytes(python2_pickle.dump({"blobs": {**blobs, **extra}}))
+    with path.open("rb") as file:
+        again = pickle.load(file, encoding="latin1")["blobs"]
+    assert all(np.array_equal(again[name], value) for name, value in blobs.items())
+    loaded = load_checkpoint(path, options={"preset": graph})
+    clip = torch.randn(2, 3, FRAMES[graph], 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        wanted = plain_network(blobs, graph, clip).flatten(2).mean(2)
+        logits = loaded.model(clip)
+        assert (loaded.model.double()(clip.double()) - wanted).abs().max() < 1e-9
+    assert (logits - wanted).abs().max() < 1e-5 * wanted.abs().max().clamp(min=1)
+    used = [key for key in loaded.report.loaded if "num_batches" not in key]
+    assert len(used) >= len(blobs)
+    skipped = " ".join(loaded.report.skipped)
+    assert skipped.count("momentum of the training") == 3
+    assert "lr (state of the training)" in skipped
+    by_name = create_model(
+        loaded.model.config["name"],
+        pretrained=str(path),
+        num_classes=logits.shape[1],
+        preset=graph,
+    ).eval()
+    with torch.no_grad():
+        assert torch.equal(by_name(clip), logits)
 
 
 def test_the_graph_is_asked_for(tmp_path):

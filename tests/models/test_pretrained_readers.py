@@ -137,7 +137,15 @@ def test_pytorchvideo_itself(tmp_path):
     assert (logits(averaged.model) - logits(peer)).abs().max() < 1e-9
 
 
-@pytest.mark.parametrize("name", ["r3d_18", "mc3_18", "r2plus1d_18", "s3d"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "r3d_18",
+        "mc3_18",
+        pytest.param("r2plus1d_18", marks=pytest.mark.slow),
+        pytest.param("s3d", marks=pytest.mark.slow),
+    ],
+)
 def test_torchvision_video_itself(tmp_path, name):
     import torchvision.models.video as peers
 

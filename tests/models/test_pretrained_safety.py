@@ -246,7 +246,7 @@ def tar_bytes():
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (gzip.compress(b"x"), "gzip archive; unpack"),
+        (gzip.compress(b"x", mtime=0), "gzip archive; unpack"),
         (tar_bytes(), "tar archive; unpack"),
         (b"\n <!DOCTYPE html><html>404", "web page"),
         (b"<?xml version='1.0'?><Error>AccessDenied</Error>", "web page"),

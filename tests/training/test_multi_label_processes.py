@@ -1,9 +1,9 @@
 """Several labels per video over two processes: the same scores as one, to the last digit."""
 
 import json
-import os
 import socket
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -39,18 +39,25 @@ def count(share: slice) -> MultiLabelMeter:
 
 
 def one_of_two(rank: int, port: int, out: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
-    scores = count(slice(rank, None, 2)).scores()
+    address = f"tcp://127.0.0.1:{port}"
+    limit = timedelta(seconds=120)
+    torch.distributed.init_process_group("gloo", address, limit, world_size=2, rank=rank)
+    try:
+        scores = count(slice(rank, None, 2)).scores()
+    finally:
+        torch.distributed.destroy_process_group()
     Path(out, f"{rank}.json").write_text(json.dumps(asdict(scores)))
-    torch.distributed.destroy_process_group()
 
 
 def test_two_processes_measure_the_same_map(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    torch.multiprocessing.spawn(one_of_two, (port, str(tmp_path)), nprocs=2)
+    context = torch.multiprocessing.get_context("spawn")
+    other = context.Process(target=one_of_two, args=(1, port, str(tmp_path)))
+    other.start()
+    one_of_two(0, port, str(tmp_path))
+    other.join(timeout=60)
     expected = json.loads(json.dumps(asdict(count(slice(None)).scores())))
     assert 0 < expected["map"] < 1
     assert expected["unread"] == 2

@@ -1,7 +1,6 @@
 """``videonl attend``: what a non-local block looks at, as pictures or in numbers."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags, positive
 from videonl.errors import VideoNLError
+from videonl.files import write_text
 from videonl.json_text import json_text
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -157,32 +157,23 @@ def write(found: "AttentionMap", folder: Path, *, gif: bool) -> list[Path]:
     """Write PNG, MP4 and JSON, and GIF where asked.
 
     Raises:
-        VideoNLError: the folder can not be written to.
+        OutputError: the folder can not be written to.
     """
     from videonl.inference import attention_figure, attention_overlay
 
     stem = f"{Path(found.path).stem}.{found.block}"
     files = {kind: folder / f"{stem}.{kind}" for kind in ("png", "mp4", "gif", "json")}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        attention_figure.save(found, files["png"])
-        attention_overlay.write_mp4(found, files["mp4"])
-        if gif:
-            attention_overlay.write_gif(found, files["gif"])
-        write_json(found.as_dict(), files["json"])
-    except OSError as error:
-        raise VideoNLError(f"--out {folder}: {error}") from error
+    attention_figure.save(found, files["png"])
+    attention_overlay.write_mp4(found, files["mp4"])
+    if gif:
+        attention_overlay.write_gif(found, files["gif"])
+    write_json(found.as_dict(), files["json"])
     return [path for kind, path in files.items() if kind != "gif" or gif]
 
 
 def write_json(content: object, path: Path) -> None:
     """Write JSON; the file appears when it is whole."""
-    temporary = Path(f"{path}.tmp")
-    try:
-        temporary.write_text(json_text(content, indent=1, ascii=True) + "\n")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_text(path, json_text(content, indent=1, ascii=True) + "\n")
 
 
 def summarise(arguments: argparse.Namespace, predictor: "Predictor") -> int:
@@ -207,10 +198,7 @@ def summarise(arguments: argparse.Namespace, predictor: "Predictor") -> int:
     else:
         print(table(summary))
         if arguments.json:
-            try:
-                write_json(summary.as_dict(), Path(arguments.json))
-            except OSError as error:
-                raise VideoNLError(f"--json {arguments.json}: {error}") from error
+            write_json(summary.as_dict(), Path(arguments.json))
     for path, reason in summary.failures:
         print(f"{path}: {reason}", file=sys.stderr)
     return 1 if summary.failures else 0

@@ -1,14 +1,15 @@
 """``videonl check DIR``: find the files of a data set that can not be read, before training."""
 
-import csv
 import os
+import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from videonl.cli.main import make_parser
-from videonl.errors import VideoNLError
+from videonl.errors import OutputError, VideoNLError
+from videonl.files import csv_line, write_text
 
 JOURNAL, REPORT = "videonl_check.jsonl", "videonl_check.csv"
 COLUMNS = ("path", "status", "why", "frames", "declared", "width", "height", "codec", "seconds")
@@ -39,18 +40,20 @@ def main(argv: Sequence[str]) -> int:
         raise VideoNLError("--timeout must be above 0, --memory and --workers not below 0")
     from videonl.data.inspection import BAD
     from videonl.data.skip_list import FILE_NAME, write_skip_list
-    from videonl.data.walk import walk_videos
+    from videonl.data.walk import walk_data
 
     root = os.path.abspath(options.folder)
-    paths = walk_videos(root)
+    found = walk_data(root)
     out = Path(options.out or root)
-    findings = check(paths, options, out)
+    findings = check(found.videos, options, out)
     bad = {p: f"{f['status']}: {f['why']}" for p, f in findings.items() if f["status"] in BAD}
-    write_report(out / REPORT, root, findings)
+    lost = {path: {"status": "lost", "why": why} for path, why in found.lost.items()}
+    write_report(out / REPORT, root, findings | lost)
     write_skip_list(root, out / FILE_NAME, bad)
     print_summary(root, findings, bad)
     print(f"report: {out / REPORT}\nskip list: {out / FILE_NAME} ({len(bad)} files)")
-    return 1 if bad else 0
+    list_lost(found.lost, root)
+    return 1 if bad or found.lost else 0
 
 
 def check(paths: Sequence[str], options: Any, out: Path) -> dict[str, dict[str, Any]]:
@@ -61,15 +64,11 @@ def check(paths: Sequence[str], options: Any, out: Path) -> dict[str, dict[str, 
     from videonl.data.jobs import Journal, run_jobs, stamp
 
     try:
-        out.mkdir(parents=True, exist_ok=True)
         if options.again:
-            (out / JOURNAL).unlink(missing_ok=True)
-        (out / JOURNAL).touch()
-    except OSError as error:
-        raise VideoNLError(
-            f"can not write to {out} ({error.strerror}); name another folder with --out"
-        ) from error
-    journal = Journal(out / JOURNAL)
+            write_text(out / JOURNAL, "")
+        journal = Journal(out / JOURNAL)
+    except OutputError as error:
+        raise VideoNLError(f"{error}; name another folder with --out") from error
     settings = {"quick": options.quick}
     findings, jobs = {}, []
     for path in paths:
@@ -81,7 +80,7 @@ def check(paths: Sequence[str], options: Any, out: Path) -> dict[str, dict[str, 
     if findings:
         print(f"{len(findings)} of {len(paths)} files were checked before (--again forgets that)")
     running = run_jobs(
-        "videonl.data.inspection",
+        "inspect",
         jobs,
         workers=min(options.workers or os.cpu_count() or 1, max(1, len(jobs))),
         timeout=options.timeout,
@@ -117,14 +116,11 @@ def failure(kind: str, options: Any) -> dict[str, Any]:
 
 def write_report(file: Path, root: str, findings: dict[str, dict[str, Any]]) -> None:
     """One row per file, sorted by path."""
-    temporary = file.with_name(file.name + ".tmp")
-    with temporary.open("w", newline="", encoding="utf-8", errors="surrogateescape") as handle:
-        writer = csv.writer(handle)
-        writer.writerow(COLUMNS)
-        for path, finding in sorted(findings.items()):
-            values = [finding.get(column, "") for column in COLUMNS[1:]]
-            writer.writerow([os.path.relpath(path, root), *values])
-    os.replace(temporary, file)
+    lines = [csv_line(COLUMNS)]
+    for path, finding in sorted(findings.items()):
+        values = [finding.get(column, "") for column in COLUMNS[1:]]
+        lines.append(csv_line([os.path.relpath(path, root), *values]))
+    write_text(file, lines)
 
 
 def print_summary(root: str, findings: dict[str, dict[str, Any]], bad: dict[str, str]) -> None:
@@ -142,6 +138,15 @@ def print_summary(root: str, findings: dict[str, dict[str, Any]], bad: dict[str,
         print(f"  {'skip' if path in bad else 'note'}  {os.path.relpath(path, root)}  {text}")
     if len(notable) > 20:
         print(f"  and {len(notable) - 20} more in the report")
+
+
+def list_lost(lost: dict[str, str], root: str) -> None:
+    """The folders that could not be looked into; whatever they hold is not counted anywhere."""
+    if lost:
+        noun = "folder" if len(lost) == 1 else "folders"
+        print(f"{len(lost)} {noun} can not be listed:", file=sys.stderr)
+    for path, why in sorted(lost.items()):
+        print(f"  {os.path.relpath(path, root)}: {why}", file=sys.stderr)
 
 
 def print_census(findings: Sequence[dict[str, Any]]) -> None:

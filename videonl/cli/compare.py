@@ -148,9 +148,9 @@ def main(argv: Sequence[str]) -> int:
     check_usage(arguments)
     given = read_given(arguments)
     from videonl.evaluation.compare import compare_models
-    from videonl.evaluation.compare_files import write_comparison
     from videonl.evaluation.compare_training import Budget
     from videonl.inference.show import StepBar
+    from videonl.reports import write_comparison
 
     settings = given.settings
     if arguments.no_speed:

@@ -13,6 +13,7 @@ from typing import Any
 
 from videonl.cli.main import COMMANDS, make_parser
 from videonl.errors import VideoNLError
+from videonl.files import write_text
 from videonl.json_text import json_text
 
 CONFIG = Path("configs/sample.yaml")
@@ -134,6 +135,6 @@ def main(argv: Sequence[str]) -> int:
     predict += ["--json", str(report / "held_out.json")]
     story.step("Classify a video that was held out", "predict", predict)
     facts = summary(report, story.seconds, video)
-    (out / "demo.json").write_text(json_text(facts, indent=1, ascii=True) + "\n", encoding="utf-8")
+    write_text(out / "demo.json", json_text(facts, indent=1, ascii=True) + "\n")
     print_end(facts, report, runs)
     return 0

@@ -17,6 +17,7 @@ REQUIRED = (
     "jsonargparse",
     "rich",
     "matplotlib",
+    "jinja2",
     "safetensors",
     "tensorboard",
     "numpy",

@@ -32,14 +32,14 @@ def main(argv: Sequence[str]) -> int:
     if out.is_dir():
         raise VideoNLError(f"--out {out} is a folder; give a file name")
 
+    from videonl.class_names import read_class_names
     from videonl.inference.export import export_model
-    from videonl.inference.labels import read_labels
     from videonl.inference.predictor import Predictor
 
     predictor = Predictor.from_checkpoint(
         arguments.checkpoint,
         device="cpu",
-        class_names=read_labels(arguments.labels) if arguments.labels else None,
+        class_names=read_class_names(arguments.labels) if arguments.labels else None,
         options=dict(arguments.option),
         network=arguments.network,
     )

@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
     """Extract; exit code 1 if a file could not be."""
     arguments = parser_of_extract().parse_args(argv)
     from videonl.cli.predict_shard import take_shard
-    from videonl.data.records import VIDEO_EXTENSIONS
+    from videonl.data.walk import VIDEO_EXTENSIONS
     from videonl.inference.feature_files import output_paths
     from videonl.inference.inputs import find_videos
     from videonl.inference.prediction import Failure

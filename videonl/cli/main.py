@@ -1,15 +1,18 @@
 """``videonl COMMAND ...``: the whole command line is the one table ``COMMANDS``."""
 
 import argparse
+import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
 from videonl._version import __version__
 from videonl.errors import Stopped, VideoNLError
+from videonl.files import explain_full
 
 # name -> (module with ``main(argv) -> int``, one line of help). Modules are imported when called.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -31,6 +34,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("videonl.cli.doctor", "print versions and what is missing"),
 }
 
+# Errors of files that no program can prevent; a sentence says all that there is to say.
+OF_THE_MACHINE = (
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE),
+    *(errno.EISDIR, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG),
+)
+
 
 def usage() -> str:
     """The help text: one line per command."""
@@ -49,8 +58,13 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
         argv: the arguments after the command's name.
         prog: what to call the program in the message.
     """
+    if sys.stdout is None:
+        _say(f"{prog}: error: standard output is closed; lead it to a file or to {os.devnull}")
+        return 2
     try:
-        return main(argv)
+        code = main(argv)
+        sys.stdout.flush()  # now, while what it can not take can be told
+        return code
     except VideoNLError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 2
@@ -61,8 +75,30 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
         print(f"{prog}: stopped", file=sys.stderr)
         return 130
     except BrokenPipeError:  # the reader of a pipe (head, less) went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
+    except OSError as error:
+        words = explain_full(error)
+        if words is None and error.filename is not None and error.errno in OF_THE_MACHINE:
+            _say(f"{prog}: error: {os.fsdecode(error.filename)}: {error.strerror}")
+            return 2
+        if words is None:
+            raise
+        _drop_output()
+        place = error.filename or "standard output or a temporary file"
+        _say(f"{prog}: error: {place} can not be written ({words})")
+        return 2
+
+
+def _drop_output() -> None:
+    """Lead standard output nowhere: the interpreter writes what is left when it ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(text: str) -> None:
+    if sys.stderr is not None:
+        with suppress(OSError):
+            print(text, file=sys.stderr)
 
 
 class Parser(argparse.ArgumentParser):

@@ -137,7 +137,7 @@ def check_usage(arguments: argparse.Namespace) -> None:
 
 def gather(arguments: argparse.Namespace) -> tuple[list[str], list["Failure"]]:
     """The files to classify, and the inputs that led to none."""
-    from videonl.data.records import VIDEO_EXTENSIONS
+    from videonl.data.walk import VIDEO_EXTENSIONS
     from videonl.inference.inputs import find_videos, read_list
 
     inputs = list(arguments.videos)
@@ -247,7 +247,7 @@ def main(argv: Sequence[str]) -> int:
     videos, failures, about = part_of(videos, failures, arguments.shard)
     total = len(videos) + len(failures)
     with decoding(arguments, keep=max(1, arguments.workers or 1)) as open_video:
-        from videonl.inference.labels import read_labels
+        from videonl.class_names import read_class_names
         from videonl.inference.predictor import Predictor
 
         predictor = Predictor.from_checkpoint(
@@ -255,7 +255,7 @@ def main(argv: Sequence[str]) -> int:
             device=arguments.device,
             decoder=arguments.decoder,
             max_views_per_forward=arguments.max_views_per_forward,
-            class_names=read_labels(arguments.labels) if arguments.labels else None,
+            class_names=read_class_names(arguments.labels) if arguments.labels else None,
             options=dict(arguments.option),
             network=arguments.network,
         )

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videonl.errors import VideoError, VideoNLError
+from videonl.files import write_text
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.prediction import Failure
@@ -150,18 +151,16 @@ def one(
 
         draw(found[0], found[1], Path(arguments.plot))
     if arguments.report:
-        from videonl.inference.output import write_atomically
-        from videonl.inference.report import page_html
-        from videonl.inference.report_attention import attention_section
+        from videonl.reports import attention_section, video_page
 
         prediction = predictor.predict(video, top_k=arguments.top_k, views=arguments.views)
-        page = page_html(
+        page = video_page(
             prediction,
             found,
             opened_by=predictor.open_video,
             attention=attention_section(predictor, video),
         )
-        write_atomically(Path(arguments.report), page)
+        write_text(arguments.report, page)
         if not arguments.quiet and arguments.json != "-":
             print(arguments.report)
     if found:
@@ -206,8 +205,8 @@ def write(
         if arguments.json == "-":
             sys.stdout.write(text)
         else:
-            output.write_text(arguments.json, text)
+            write_text(arguments.json, text)
     if arguments.csv:
-        output.write_text(arguments.csv, output.segments_csv(results, failures))
+        write_text(arguments.csv, output.segments_csv(results, failures))
     if arguments.windows_csv:
-        output.write_text(arguments.windows_csv, output.windows_csv(results, top_k=top_k))
+        write_text(arguments.windows_csv, output.windows_csv(results, top_k=top_k))

@@ -2,14 +2,16 @@
 
 import os
 import re
-import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from videonl.cli.check import list_lost
 from videonl.cli.main import make_parser
-from videonl.errors import VideoNLError
+from videonl.errors import OutputError, VideoNLError
+from videonl.files import remove_part, whole_stream
 
 JOURNAL = "videonl_prepare.jsonl"
 
@@ -49,24 +51,49 @@ def main(argv: Sequence[str]) -> int:
     if min(options.short_side, options.key_frames) < 1 or not 0 <= options.quality <= 51:
         raise VideoNLError("--short-side and --key-frames must be at least 1, --quality 0 to 51")
     source, target = (os.path.abspath(folder) for folder in (options.source, options.target))
-    if f"{target}{os.sep}".startswith(f"{source}{os.sep}"):
+    if inside(target, source) or inside(os.path.realpath(target), os.path.realpath(source)):
         raise VideoNLError(f"{options.target} lies inside {options.source}; choose another folder")
     from videonl.data.skip_list import read_skip_list
-    from videonl.data.walk import walk_videos
+    from videonl.data.walk import walk_data
 
     skipped = read_skip_list(source, options.skip_list)
-    found = walk_videos(source)
-    paths = [path for path in found if os.path.abspath(path) not in skipped]
-    if len(paths) < len(found):
-        print(f"{len(found) - len(paths)} of {len(found)} files are on the skip list: left out")
+    found = walk_data(source)
+    for folder in found.folders:
+        if inside(os.path.realpath(folder), os.path.realpath(target)):
+            raise VideoNLError(f"{folder} is a link into {options.target}; remove it")
+    paths = [path for path in found.videos if os.path.abspath(path) not in skipped]
+    left_out = len(found.videos) - len(paths)
+    if left_out:
+        print(f"{left_out} of {len(found.videos)} files are on the skip list: left out")
     targets = plan(paths, source, target)
     results = encode(targets, options, Path(target))
+    copy_folders(found.folders, source, target)
     copied = copy_lists(source, target)
     failed = {path: entry["error"] for path, entry in results.items() if entry.get("error")}
     report(results, targets, failed, source)
     if copied:
         print(f"lists copied: {', '.join(copied)}")
-    return 1 if failed else 0
+    list_lost(found.lost, source)
+    return 1 if failed or found.lost else 0
+
+
+def inside(path: str, folder: str) -> bool:
+    """Whether a path is a folder or lies below it."""
+    return f"{path}{os.sep}".startswith(f"{folder}{os.sep}")
+
+
+def copy_folders(folders: Sequence[str], source: str, target: str) -> None:
+    """Make every folder in the target: a class without a readable video is a class all the same.
+
+    Raises:
+        OutputError: one can not be made.
+    """
+    for folder in folders:
+        place = Path(target, os.path.relpath(folder, source))
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise OutputError(place, error.strerror or str(error)) from error
 
 
 def plan(paths: Sequence[str], source: str, target: str) -> dict[str, str]:
@@ -103,12 +130,9 @@ def encode(targets: dict[str, str], options: Any, out: Path) -> dict[str, dict[s
             options.enlarge,
         )
     )
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise VideoNLError(f"can not write to {out} ({error.strerror})") from error
     journal = Journal(out / JOURNAL)
-    results, jobs = {}, []
+    results: dict[str, dict[str, Any]] = {}
+    jobs: list[dict[str, Any]] = []
     for path, place in targets.items():
         known = journal.current(path, stamp(path), recipe)
         if known and not known.get("error") and os.path.isfile(place):
@@ -118,20 +142,29 @@ def encode(targets: dict[str, str], options: Any, out: Path) -> dict[str, dict[s
     if results:
         print(f"{len(results)} of {len(targets)} files were prepared before")
     running = run_jobs(
-        "videonl.data.encoding",
+        "encode",
         jobs,
         workers=min(options.workers or os.cpu_count() or 1, max(1, len(jobs))),
         timeout=options.timeout,
         memory_mb=options.memory,
     )
-    for job, answer in track(
-        running, "preparing", total=len(jobs), console=Console(stderr=True), disable=not jobs
-    ):
-        if "failed" in answer:
-            Path(f"{job['target']}.tmp").unlink(missing_ok=True)
-            answer = {"frames": 0, "error": f"{answer['failed']} while encoding"}
-        path = job["path"]
-        results[path] = journal.add(path, stamp(path), recipe, answer)
+    console = Console(stderr=True)
+    try:
+        for job, answer in track(
+            running, "preparing", total=len(jobs), console=console, disable=not jobs
+        ):
+            path = job["path"]
+            if answer.pop("output", False):  # the next one will not fit on the disk either
+                raise VideoNLError(f"{answer['error']}; run it again to go on")
+            if "failed" in answer:
+                remove_part(job["target"])
+                answer = {"frames": 0, "error": f"{answer['failed']} while encoding"}
+            results[path] = journal.add(path, stamp(path), recipe, answer)
+    finally:
+        running.close()  # kills the processes
+        for job in jobs:
+            if job["path"] not in results:
+                remove_part(job["target"])
     return results
 
 
@@ -140,7 +173,7 @@ def copy_lists(source: str, target: str) -> list[str]:
 
     Paths in them then end in .mp4, and absolute ones lead to the target.
     """
-    from videonl.data.records import VIDEO_EXTENSIONS
+    from videonl.data.walk import VIDEO_EXTENSIONS
 
     endings = "|".join(sorted(e[1:] for e in VIDEO_EXTENSIONS))
     pattern = re.compile(rf"\.(?:{endings})(?=[\s,\"]|$)", re.IGNORECASE | re.MULTILINE)
@@ -149,15 +182,15 @@ def copy_lists(source: str, target: str) -> list[str]:
         name = file.relative_to(source)
         if file.suffix.lower() not in (".csv", ".txt", ".tsv") or file.name.startswith("videonl_"):
             continue
-        place = Path(target) / name
-        place.parent.mkdir(parents=True, exist_ok=True)
         try:
-            text = file.read_text(encoding="utf-8").replace(
-                f"{source}{os.sep}", f"{target}{os.sep}"
-            )
-            place.write_text(pattern.sub(".mp4", text), "utf-8")
-        except UnicodeDecodeError:
-            shutil.copyfile(file, place)
+            content = file.read_bytes()
+        except OSError as error:
+            raise VideoNLError(f"the list {file} can not be read ({error.strerror})") from error
+        with suppress(UnicodeDecodeError):
+            text = content.decode("utf-8").replace(f"{source}{os.sep}", f"{target}{os.sep}")
+            content = pattern.sub(".mp4", text).encode("utf-8")
+        with whole_stream(Path(target) / name) as stream:
+            stream.write(content)
         copied.append(str(name))
     return copied
 

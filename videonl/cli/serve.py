@@ -75,14 +75,14 @@ def main(argv: Sequence[str]) -> int:
         ) from error
     listener = listen(arguments.host, arguments.port)
     with listener:
-        from videonl.inference.labels import read_labels
+        from videonl.class_names import read_class_names
         from videonl.inference.predictor import Predictor
         from videonl.inference.server import Limits
 
         predictor = Predictor.from_checkpoint(
             arguments.checkpoint,
             device=arguments.device,
-            class_names=read_labels(arguments.labels) if arguments.labels else None,
+            class_names=read_class_names(arguments.labels) if arguments.labels else None,
             options=dict(arguments.option),
             network=arguments.network,
         )

@@ -11,14 +11,13 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
+from videonl import files
 from videonl.errors import VideoNLError
-from videonl.yaml_loader import Loader
 
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
+TABLE = "options"  # how the name of a setting ends whose value is a table of anything
 VIEWS = re.compile(r"(\d+)[x×](\d+)")
 
 
@@ -33,8 +32,10 @@ def parse_value(text: str) -> Any:
     if match:
         return [int(match[1]), int(match[2])]
     try:
-        value = yaml.load(text, Loader)
-    except yaml.YAMLError:
+        value = files.parse_yaml(text, source=repr(text))
+    except VideoNLError as error:
+        if "stands twice" in str(error) and text.lstrip().startswith("{"):
+            raise
         return text
     # Text such as "a: b" is a table in YAML; on a command line only {...} is meant as one.
     return text if isinstance(value, dict) and not text.lstrip().startswith("{") else value
@@ -78,12 +79,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
         near = get_close_matches(file.name, [p.name for p in file.parent.glob("*.yaml")], n=1)
         hint = f"; did you mean {file.parent / near[0]}?" if near else ""
         raise VideoNLError(f"--config {path}: there is no such file{hint}")
-    try:
-        content = yaml.load(file.read_text(encoding="utf-8"), Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" in line {mark.line + 1}" if mark else ""
-        raise VideoNLError(f"{path} is not YAML: a mistake{where}") from error
+    content = files.read_yaml(file)
     if not isinstance(content, dict):
         raise VideoNLError(f"{path} holds no settings; it should have lines such as model:, data:")
     return content
@@ -124,7 +120,7 @@ def check_key(key: str, known: Sequence[str], *, source: str) -> None:
 def table_of(key: str, known: Sequence[str]) -> str | None:
     """``model.options`` for ``model.options.depth``: the option that is a table."""
     head, _, tail = key.rpartition(".")
-    return head if tail and head in known and head.endswith("options") else None
+    return head if tail and head in known and head.endswith(TABLE) else None
 
 
 def merge(pairs: Sequence[tuple[str, Any]], known: Sequence[str]) -> dict[str, Any]:
@@ -151,13 +147,25 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 def check_types(parser: "ArgumentParser", flat: Mapping[str, Any]) -> dict[str, Any]:
     """All settings with their defaults, nested by section.
 
+    Options of a network may hold anything, and stay as they are: in a value of any type,
+    jsonargparse takes ``{class_path: module.name}`` for a class and imports it.
+
     Raises:
         VideoNLError: a value of the wrong type.
     """
     from argparse import ArgumentError
 
+    tables = {key: value for key, value in flat.items() if key.endswith(TABLE)}
+    for key, value in tables.items():
+        if value is not None and not isinstance(value, Mapping):
+            raise VideoNLError(f"--{key} {value!r}: it must be a table")
     try:
-        return parser.parse_object(nest(flat)).as_dict()
+        checked = parser.parse_object(nest({k: v for k, v in flat.items() if k not in tables}))
+        found: dict[str, Any] = checked.as_dict()
+        for key, value in tables.items():
+            section, _, leaf = key.rpartition(".")
+            (found[section] if section else found)[leaf] = value
+        return found
     except (ArgumentError, ValueError, TypeError) as error:
         text = " ".join(str(error).split())
         match = re.search(r'Parser key "([^"]+)": (.*)', text)

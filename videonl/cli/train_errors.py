@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NoReturn
 
-from videonl.errors import DatasetError, VideoError, VideoNLError
+from videonl.errors import DatasetError, OutputError, VideoError, VideoNLError
 
 CAUGHT = re.compile(r"^Caught .* in DataLoader worker process")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -46,6 +46,10 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
                 f"back, {going_on(run_dir)}"
             ) from error
         raise_cause(error)
+    except OutputError as error:
+        raise VideoNLError(
+            f"{error}; make room or say another folder, then {going_on(run_dir)}"
+        ) from error
     except TrainingDiverged as error:
         last = run_dir / "last.ckpt" if run_dir else None
         kept = f"; {last} holds the last finite weights" if last and last.is_file() else ""

@@ -5,21 +5,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from videonl.class_names import normalised, order_classes, read_class_names
 from videonl.data.census import SplitCensus
-from videonl.data.class_order import normalised, order_classes
 from videonl.data.folder_index import FolderIndex
-from videonl.data.lists import Entry, read_class_names, read_list
+from videonl.data.lists import Entry, read_list
 from videonl.data.records import (
     SPLITS,
     Record,
     check_root,
     class_folders,
     folder_records,
-    is_video,
     scan_split,
     split_folder,
 )
 from videonl.data.skip_list import read_skip_list
+from videonl.data.walk import is_video
 from videonl.errors import DatasetError
 
 _LIST_NAMES = ("{split}.csv", "{split}.txt", "{split}.tsv", "annotations/{split}.csv")
@@ -92,7 +92,7 @@ def read_catalogue(
     """
     names = read_class_names(class_names) if isinstance(class_names, str) else class_names
     folder = Path(root)
-    if not folder.is_dir():
+    if not os.path.isdir(folder):
         check_root(folder)  # raises
     chosen = {s: f for s, f in (lists or {}).items() if f} or _find_lists(folder)
     index = FolderIndex(folder, cache=cache)
@@ -153,7 +153,7 @@ def _find_lists(root: Path) -> dict[str, str]:
             continue
         for pattern in _LIST_NAMES:
             file = root / pattern.format(split=split)
-            if file.is_file():
+            if os.path.isfile(file) or os.path.islink(file):  # one that leads nowhere is an error
                 found[split] = str(file)
                 break
     return found

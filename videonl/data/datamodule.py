@@ -1,6 +1,7 @@
 """The LightningDataModule: a folder in, batches of uint8 videos out."""
 
 import os
+from collections import Counter
 from dataclasses import replace
 from typing import Any
 
@@ -9,10 +10,10 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
+from videonl.class_names import normalised
 from videonl.data.augment import Augmentation, augment
 from videonl.data.catalogue import Catalogue, read_catalogue
 from videonl.data.census import describe
-from videonl.data.class_order import normalised
 from videonl.data.dataset import Item, VideoDataset, collate
 from videonl.data.labelled_batch import LabelMissing
 from videonl.data.records import Record
@@ -20,7 +21,7 @@ from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSa
 from videonl.data.video import Decoder
 from videonl.errors import DatasetError
 
-EVALUATED = ("val", "test")
+EVALUATED = {"val", "test"}  # every video of theirs counts, whether it can be read or not
 FEW_BAD_FILES = 16  # that many unreadable videos never stop a training
 
 
@@ -182,12 +183,13 @@ class VideoDataModule(L.LightningDataModule):
         )
         self.class_names = self.catalogue.class_names
         self.records = dict(self.catalogue.records)  # of ours: labels may be renumbered
-        for split in EVALUATED:  # what a list names and what is not there is a wrong answer
+        self.census = {split: part.per_class for split, part in self.catalogue.census.items()}
+        for split in self.records.keys() & EVALUATED:  # a listed video that is gone is wrong
             gone = self.catalogue.missing.get(split, [])
             places = [replace(r, path=os.path.join(self.root, r.path)) for r in gone]
-            if places:
-                self.records[split] = [*self.records[split], *places]
-        self.census = {split: part.per_class for split, part in self.catalogue.census.items()}
+            self.records[split] = [*self.records[split], *places]
+            counts = Counter(n for r in self.records[split] for n in r.labels or (r.label,))
+            self.census[split] = {name: counts[i] for i, name in enumerate(self.class_names)}
         self.augmentation = replace(self.augmentation, flip_exceptions=self._keep_sides())
         if any(part.missing or part.unreadable for part in self.catalogue.census.values()):
             rank_zero_info(describe(self.catalogue.census, self.class_names))

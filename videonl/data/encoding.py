@@ -1,12 +1,10 @@
-"""Re-encode one video for fast random access; as a module, the worker of ``videonl prepare``.
+"""Re-encode one video for fast random access, as ``videonl prepare`` does.
 
 Dense key frames and no B-frames: a clip starts at a key frame near it and nothing is decoded twice;
 the fast-decode tuning leaves out what is slow to decode (CABAC, the loop filter).
 """
 
-import os
-import sys
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -17,9 +15,9 @@ from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, VideoReformatter
 
 from videonl.data.container import open_source, reason
-from videonl.data.jobs import serve
 from videonl.data.pictures import orientation, upright
-from videonl.errors import VideoError
+from videonl.errors import OutputError, VideoError
+from videonl.files import whole_file
 
 LOOK_EVERY = 50  # frames from one that is compared to the next
 LARGEST_DIFFERENCE = 16  # grey levels of 255, mean over blocks: coarse encoding stays far below
@@ -46,10 +44,11 @@ class Recipe:
 
 @dataclass
 class Encoded:
-    """What became of a file: ``frames`` written, or ``error``."""
+    """What became of a file: ``frames`` written, or ``error``; ``output``: the target's fault."""
 
     frames: int = 0
     error: str = ""
+    output: bool = False
 
 
 def encode_file(source: str | Path, target: str | Path, recipe: Recipe = Recipe()) -> Encoded:
@@ -58,19 +57,18 @@ def encode_file(source: str | Path, target: str | Path, recipe: Recipe = Recipe(
     All frames are kept with their times, upright; sound is dropped. A source that does not decode
     to its end is refused.
     """
-    temporary = Path(f"{target}.tmp")
     try:
-        try:
-            proof = _encode(Path(source), temporary, recipe)
-        except _NoTimes:
-            proof = _encode(Path(source), temporary, recipe, nominal=True)
-        _verify(temporary, proof, target)
-        os.replace(temporary, target)
+        with whole_file(target) as part:
+            try:
+                proof = _encode(Path(source), part, recipe)
+            except _NoTimes:
+                proof = _encode(Path(source), part, recipe, nominal=True)
+            _verify(part, proof, target)
+    except OutputError as error:
+        return Encoded(error=str(error), output=True)
     except (VideoError, av.FFmpegError, OSError) as error:
         text = str(error) if isinstance(error, VideoError) else reason(error)
         return Encoded(error=text.removeprefix(f"{source}: "))
-    finally:
-        temporary.unlink(missing_ok=True)
     return Encoded(frames=len(proof.seconds))
 
 
@@ -206,12 +204,3 @@ def _verify(written: Path, proof: _Proof, target: str | Path) -> None:
     shift = np.subtract(seconds, seconds[0]) - np.subtract(proof.seconds, proof.seconds[0])
     if np.abs(shift).max() > 1e-3:
         raise VideoError(f"{target}: its frames are shown at other times than those of the source")
-
-
-def _work(job: dict[str, Any]) -> dict[str, Any]:
-    Path(job["target"]).parent.mkdir(parents=True, exist_ok=True)
-    return asdict(encode_file(job["path"], job["target"], Recipe(**job["recipe"])))
-
-
-if __name__ == "__main__":
-    serve(_work, sys.argv[1:])

@@ -30,18 +30,25 @@ class ChildGoneError(Exception):
 class Child:
     """One process.
 
+    Args:
+        memory_mb: memory that its work may take; 0: no limit.
+        may_write: whether it may write files.
+
     Attributes:
         files: how many it has opened.
+
+    Raises:
+        VideoNLError: it can not be started.
     """
 
-    def __init__(self, memory_mb: int) -> None:
+    def __init__(self, memory_mb: int, *, may_write: bool = False) -> None:
         package = str(Path(__file__).resolve().parents[2])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
         try:
             self._process = subprocess.Popen(
                 # -P: a numpy.py in the current folder is not ours
-                [sys.executable, "-P", "-m", MODULE, str(memory_mb)],
+                [sys.executable, "-P", "-m", MODULE, str(memory_mb), str(int(may_write))],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,
@@ -78,7 +85,7 @@ class Child:
             self.kill()
             raise VideoNLError(
                 f"the decoding process does not start ({error}); try: {sys.executable} -m {MODULE} "
-                "0, or decode in this process with --no-isolate"
+                "0 0; infer.py decodes in its own process with --no-isolate"
             ) from None
 
     def ask(

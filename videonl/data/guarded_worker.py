@@ -1,8 +1,8 @@
-"""The process in which a stranger's file is decoded; its parent is guarded.py.
+"""The process in which a stranger's file is decoded; its parents are guarded.py and jobs.py.
 
 It reads a job per line (JSON) from its standard input and answers with a line (JSON), after which
-the bytes of an array may follow. It imports no torch, opens one file at a time, can write no file,
-and may be killed at any moment.
+the bytes of an array may follow. It imports no torch, opens one file at a time, can write no file
+unless it was started to encode, and may be killed at any moment.
 """
 
 import errno
@@ -11,6 +11,7 @@ import math
 import os
 import signal
 import sys
+from dataclasses import asdict
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -24,7 +25,7 @@ PROPERTIES = ("num_frames", "height", "width", "fps", "exact_by")
 Reply = tuple[dict[str, Any], np.ndarray | None]
 
 
-class Desk:
+class OpenFile:
     """Answers jobs about one file at a time."""
 
     def __init__(self) -> None:
@@ -37,6 +38,8 @@ class Desk:
             VideoError: the file can not be read.
         """
         action = job["do"]
+        if action in ("inspect", "encode"):
+            return _whole_file(job), None
         if action == "open":
             self.close()
             self.video = open_video(job["path"], decoder=job["decoder"], threads=job["threads"])
@@ -62,14 +65,25 @@ class Desk:
             self.video = None
 
 
+def _whole_file(job: dict[str, Any]) -> dict[str, Any]:
+    """A job of ``videonl check`` or ``prepare``: a file from its first to its last frame."""
+    if job["do"] == "inspect":
+        from videonl.data.inspection import inspect_file
+
+        return asdict(inspect_file(job["path"], quick=job["quick"]))
+    from videonl.data.encoding import Recipe, encode_file
+
+    return asdict(encode_file(job["path"], job["target"], Recipe(**job["recipe"])))
+
+
 def _with_array(array: np.ndarray) -> Reply:
     return {"shape": array.shape}, np.ascontiguousarray(array)
 
 
-def answer(desk: Desk, job: dict[str, Any]) -> Reply:
+def answer(file: OpenFile, job: dict[str, Any]) -> Reply:
     """The reply, whatever happens: bad files are told in words, not with a traceback."""
     try:
-        reply = desk.reply(job)
+        reply = file.reply(job)
     except MemoryError:
         return {"failed": "memory"}, None
     except VideoError as error:
@@ -79,17 +93,19 @@ def answer(desk: Desk, job: dict[str, Any]) -> Reply:
     except Exception as error:
         return {"error": f"the decoder failed ({type(error).__name__}: {str(error)[:300]})"}, None
     # A decoder that ran out of memory half-way looks like a short file: it must not pass for one.
-    starved = desk.video is not None and NO_MEMORY in (desk.video.damage or "")
+    starved = file.video is not None and NO_MEMORY in (file.video.damage or "")
     return ({"failed": "memory"}, None) if starved else reply
 
 
-def limit_process(memory_mb: int) -> None:
+def limit_process(memory_mb: int, *, may_write: bool) -> None:
     """What this process may use from now on: memory beyond what it has, no core, no new files."""
     try:
         import resource
     except ImportError:  # Windows has no such limits
         return
-    limits = {resource.RLIMIT_CORE: 0, resource.RLIMIT_FSIZE: 0}
+    limits = {resource.RLIMIT_CORE: 0}
+    if not may_write:
+        limits[resource.RLIMIT_FSIZE] = 0
     if memory_mb and os.path.exists("/proc/self/statm"):
         with open("/proc/self/statm", encoding="ascii") as file:
             pages = int(file.read().split()[0])
@@ -119,13 +135,13 @@ def main(arguments: list[str]) -> None:
     silence = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):  # libraries that print must not disturb the answers
         os.dup2(silence, number)
-    limit_process(int(arguments[0]))
-    desk = Desk()
+    limit_process(int(arguments[0]), may_write=bool(int(arguments[1])))
+    file = OpenFile()
     send(answers, {"ready": True}, None)
     for line in sys.stdin.buffer:
         job = json.loads(line)
         set_alarm(job.get("seconds", 0))
-        header, array = answer(desk, job)
+        header, array = answer(file, job)
         send(answers, header, array)
         set_alarm(0)
 

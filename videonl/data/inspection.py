@@ -1,16 +1,11 @@
-"""Look at one video file closely: does it decode, to its end, to what its header says?
+"""Look at one video file closely: does it decode, to its end, to what its header says?"""
 
-Run as a module it is the worker of ``videonl check`` (jobs.py).
-"""
-
-import sys
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import av
 
 from videonl.data.container import open_source, reason
-from videonl.data.jobs import serve
 from videonl.errors import VideoError
 
 # Findings with which a file is of no use for training, and those that are only worth knowing.
@@ -125,11 +120,3 @@ def _judge(finding: Finding, damaged: int) -> Finding:
     elif short < SMALLEST or long > LARGEST:
         finding.status, finding.why = "extreme_size", f"{finding.width}x{finding.height} pixels"
     return finding
-
-
-def _work(job: dict[str, Any]) -> dict[str, Any]:
-    return asdict(inspect_file(job["path"], quick=job["quick"]))
-
-
-if __name__ == "__main__":
-    serve(_work, sys.argv[1:])

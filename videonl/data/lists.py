@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from videonl.data.records import VIDEO_EXTENSIONS
+from videonl.data.walk import VIDEO_EXTENSIONS
 from videonl.errors import DatasetError
 
 Label = int | str
@@ -124,20 +124,3 @@ def _path_entry(row: dict[str, str]) -> Entry:
     path = next(row[key] for key in _PATH_COLUMNS if key in row)
     label = next((row[key] for key in _LABEL_COLUMNS if key in row), "")
     return Entry(path.strip(), split_labels(label))
-
-
-def read_class_names(path: str | Path) -> list[str]:
-    """Class names, one per line, in the order of their numbers.
-
-    Raises:
-        DatasetError: the file can not be read or names a class twice.
-    """
-    try:
-        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
-    except OSError as error:
-        raise DatasetError(f"the class names {path} can not be read ({error.strerror})") from error
-    names = [line.strip().strip('"') for line in lines if line.strip()]
-    if len(set(names)) != len(names):
-        twice = sorted({name for name in names if names.count(name) > 1})
-        raise DatasetError(f"{path} names a class twice: {', '.join(twice[:4])}")
-    return names

@@ -5,16 +5,11 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from videonl.data.class_order import normalised, order_classes
-from videonl.data.folder_index import FolderIndex
+from videonl.class_names import normalised
+from videonl.data.folder_index import FolderIndex, listing
+from videonl.data.walk import VIDEO_EXTENSIONS, is_video, why_lost
 from videonl.errors import DatasetError
 
-VIDEO_EXTENSIONS = frozenset(
-    {
-        *(".mp4", ".avi", ".mkv", ".webm", ".mov"),
-        *(".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv", ".gif"),
-    }
-)
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {
     "train": ("train", "training"),
@@ -38,16 +33,18 @@ class Record:
     labels: tuple[int, ...] = ()
 
 
-def is_video(name: str) -> bool:
-    """Whether a file name has the extension of a video (and is not hidden)."""
-    return not name.startswith(".") and os.path.splitext(name)[1].lower() in VIDEO_EXTENSIONS
-
-
 def split_folder(root: Path, split: str) -> Path | None:
-    """``root/train`` (or ``training`` …) if it exists."""
+    """``root/train`` (or ``training`` …) if it exists.
+
+    Raises:
+        DatasetError: it is a link that leads nowhere, or where nobody may look.
+    """
     for name in _SPLIT_NAMES[split]:
-        if (root / name).is_dir():
-            return root / name
+        folder = root / name
+        if os.path.isdir(folder):
+            return folder
+        if os.path.islink(folder) and not os.path.exists(folder):
+            raise DatasetError(f"{folder}: {why_lost(folder)}; mount it, or remove the link")
     return None
 
 
@@ -58,9 +55,18 @@ def list_videos(folder: Path, *, index: FolderIndex | None = None) -> list[str]:
 
 
 def class_folders(split: Path) -> list[str]:
-    """Names of the class folders of a split, sorted."""
-    with os.scandir(split) as entries:
-        return sorted(e.name for e in entries if e.is_dir() and not e.name.startswith("."))
+    """Names of the class folders of a split, sorted.
+
+    Raises:
+        DatasetError: the split can not be listed, or a class is a link that leads nowhere.
+    """
+    found = listing(split)
+    if found.lost:
+        place = split / found.lost[0]
+        raise DatasetError(
+            f"{place}: {why_lost(place)}, so a class would be missing; mount it, or remove the link"
+        )
+    return found.folders
 
 
 def check_root(root: str | os.PathLike[str]) -> Path:
@@ -70,28 +76,32 @@ def check_root(root: str | os.PathLike[str]) -> Path:
         DatasetError: one sentence that says what is there instead and what to do.
     """
     folder = Path(root)
-    if not folder.is_dir():
-        state = "is a file" if folder.exists() else "does not exist"
+    if not os.path.isdir(folder):
+        try:
+            os.stat(folder)
+            state = "is a file"
+        except FileNotFoundError:
+            state = "does not exist"
+        except OSError as error:
+            state = f"can not be opened ({error.strerror})"
         raise DatasetError(f"the data folder {folder} {state}; give the folder that holds train/")
     if any(split_folder(folder, split) for split in SPLITS):
         return folder
-    with os.scandir(folder) as entries:
-        children = sorted(entries, key=lambda e: e.name)
-    folders = [e for e in children if e.is_dir()]
-    classes = [e.name for e in folders if list_videos(Path(e.path))]
+    found = listing(folder)
+    classes = [name for name in found.folders if list_videos(folder / name)]
     want = f"videonl reads {folder.name}/{{train,val,test}}/<class>/<video file>"
     if classes:
         raise DatasetError(
             f"{folder} holds class folders ({_few(classes)}) but no train, val or test folder; "
             f"{want}: move some videos of every class to train/ and the others to val/"
         )
-    if any(is_video(e.name) for e in children):
+    if any(is_video(name) for name in found.files):
         raise DatasetError(f"{folder} holds video files without class folders or a list; {want}")
-    if not children:
+    if not found.files and not found.folders:
         raise DatasetError(f"the data folder {folder} is empty; {want}")
     raise DatasetError(
         f"{folder} holds no train, val or test folder "
-        f"(it holds {_few([e.name for e in children])}); {want}"
+        f"(it holds {_few(sorted([*found.files, *found.folders]))}); {want}"
     )
 
 
@@ -116,15 +126,6 @@ def scan_split(root: Path, split: str, *, index: FolderIndex | None = None) -> d
             f"({', '.join(sorted(VIDEO_EXTENSIONS))})"
         )
     return found
-
-
-def folder_class_names(scans: Sequence[dict[str, list[str]]]) -> list[str]:
-    """Class names of the first split scanned (train), in canonical order.
-
-    Raises:
-        DatasetError: a later split has a class that the first lacks.
-    """
-    return order_classes(scans[0])
 
 
 def folder_records(

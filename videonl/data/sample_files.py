@@ -14,12 +14,13 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 from videonl.data.sample import SPLITS, Body, SampleParameters, Scene, draw_scene
 from videonl.data.sample_video import encode_scene
 from videonl.errors import DatasetError
+from videonl.files import csv_line, write_text
 from videonl.json_text import json_text
 
 MANIFEST, TABLE = "manifest.json", "manifest.csv"
@@ -55,12 +56,6 @@ def sample_clips(parameters: SampleParameters) -> Iterator[Clip]:
             yield Clip(f"{split}/{relation}/{split}_{index:05d}.mp4", split, scene)
 
 
-def _replace_text(path: Path, text: str) -> None:
-    unfinished = path.with_suffix(".part")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)
-
-
 def _claim(root: Path, parameters: SampleParameters) -> None:
     """Mark the folder as holding these parameters, or say why it can not."""
     wanted = {"generator": _GENERATOR, **parameters.to_dict()}
@@ -79,8 +74,7 @@ def _claim(root: Path, parameters: SampleParameters) -> None:
             f"{root} is not empty and holds no sample data set (no {MANIFEST}): give another folder"
         )
     else:
-        root.mkdir(parents=True, exist_ok=True)
-        _replace_text(root / MANIFEST, json_text(wanted, indent=2) + "\n")
+        write_text(root / MANIFEST, json_text(wanted, indent=2) + "\n")
 
 
 def _read_json(root: Path) -> dict:
@@ -111,16 +105,9 @@ def _row(clip: Clip) -> dict[str, str | int | float]:
 
 
 def _write_table(root: Path, clips: list[Clip]) -> None:
-    unfinished = root / "manifest.csv.part"
-    with unfinished.open("w", newline="", encoding="utf-8") as file:
-        writer: csv.DictWriter | None = None
-        for clip in clips:
-            row = _row(clip)
-            if writer is None:
-                writer = csv.DictWriter(file, list(row))
-                writer.writeheader()
-            writer.writerow(row)
-    os.replace(unfinished, root / TABLE)
+    rows = [_row(clip) for clip in clips]
+    heads = [list(row) for row in rows[:1]]
+    write_text(root / TABLE, map(csv_line, chain(heads, (row.values() for row in rows))))
 
 
 def _body(row: dict[str, str], letter: str) -> Body:

@@ -1,13 +1,13 @@
 """Draw a scene of the sample data set and encode it as H.264 in an MP4 file."""
 
 import math
-import os
 from pathlib import Path
 
 import av
 import numpy as np
 
 from videonl.data.sample import FPS, Body, Scene
+from videonl.files import whole_file
 
 _PAD = 4  # pixels around the picture, so that a body at the border needs no clipping
 _NOISE = 3.0  # standard deviation of the noise of a frame, in steps of luma
@@ -87,10 +87,8 @@ def render_scene(scene: Scene, *, size: int, frames: int) -> np.ndarray:
 def encode_scene(scene: Scene, path: Path, *, size: int, frames: int) -> None:
     """Draw a scene and write it as H.264 MP4; the file appears whole or not at all."""
     planes = render_scene(scene, size=size, frames=frames)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = path.with_suffix(".part")
     options = {"preset": "superfast", "crf": "29", "threads": "1"}
-    with av.open(str(unfinished), "w", format="mp4") as container:
+    with whole_file(path) as part, av.open(f"file:{part}", "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
         stream.width = stream.height = size
         stream.pix_fmt = "yuv420p"
@@ -99,4 +97,3 @@ def encode_scene(scene: Scene, path: Path, *, size: int, frames: int) -> None:
             frame.pts = number
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
-    os.replace(unfinished, path)

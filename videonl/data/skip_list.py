@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from videonl.errors import DatasetError
+from videonl.files import write_text
 
 FILE_NAME = "videonl_skip.tsv"
 
@@ -23,7 +24,7 @@ def read_skip_list(root: str | os.PathLike[str], path: str | None = None) -> dic
         DatasetError: ``path`` is given but can not be read.
     """
     file = Path(path) if path else Path(root) / FILE_NAME
-    if not path and not file.is_file():
+    if not path and not os.path.lexists(file):
         return {}
     try:
         lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
@@ -43,6 +44,4 @@ def write_skip_list(root: str | os.PathLike[str], file: Path, bad: Mapping[str, 
     for path, reason in sorted(bad.items()):
         name = os.path.relpath(path, os.path.abspath(root))
         lines.append(f"{name}\t{' '.join(reason.split())}")
-    temporary = file.with_name(file.name + ".tmp")
-    temporary.write_text("\n".join(lines) + "\n", encoding="utf-8", errors="surrogateescape")
-    os.replace(temporary, file)
+    write_text(file, "\n".join(lines) + "\n")

@@ -1,14 +1,145 @@
-"""All video files below a folder, for the commands that look at or re-encode a data set."""
+"""What lies in a folder: the one place that lists folders, for training and for every command.
+
+Links are followed. A name with a video's extension counts whatever lies behind it, for instance a
+link into a disk that is not mounted: whoever opens it says that it is missing. A folder that can
+not be listed is an error or is named as lost; nothing vanishes without a word.
+"""
 
 import os
-from pathlib import Path
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 
-from videonl.data.records import is_video
 from videonl.errors import DatasetError
 
+VIDEO_EXTENSIONS = frozenset(
+    {
+        *(".mp4", ".avi", ".mkv", ".webm", ".mov"),
+        *(".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv", ".gif"),
+    }
+)
+_EXTENSION = re.compile(r"\.\w{1,5}")  # of a file; the name of a class may hold a dot, too
 
-def walk_videos(root: str | os.PathLike[str]) -> list[str]:
-    """Absolute paths of the video files in a folder and all folders below it, sorted.
+
+def is_video(name: str, extensions: Iterable[str] = VIDEO_EXTENSIONS) -> bool:
+    """Whether a file name has the extension of a video (and is not hidden)."""
+    return not name.startswith(".") and os.path.splitext(name)[1].lower() in extensions
+
+
+@dataclass(frozen=True)
+class Listing:
+    """Names in one folder, each sorted.
+
+    Attributes:
+        files: everything that is no folder, links that lead nowhere among it.
+        folders: folders and links to folders, without hidden ones.
+        lost: links that may have been folders and lead nowhere, or where nobody may look.
+    """
+
+    files: list[str]
+    folders: list[str]
+    lost: list[str]
+
+
+def list_folder(folder: str | os.PathLike[str]) -> Listing:
+    """List a folder.
+
+    Raises:
+        OSError: it is not there, or there is no permission to list it.
+    """
+    files, folders, lost = [], [], []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            name = entry.name
+            if _is_folder(entry):
+                if not name.startswith("."):
+                    folders.append(name)
+                continue
+            files.append(name)
+            if entry.is_symlink() and _like_a_folder(name) and not os.path.exists(entry.path):
+                lost.append(name)
+    return Listing(sorted(files), sorted(folders), sorted(lost))
+
+
+def _like_a_folder(name: str) -> bool:
+    return not name.startswith(".") and not _EXTENSION.fullmatch(os.path.splitext(name)[1])
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link in a circle, or into a folder without permission
+        return False
+
+
+@dataclass(frozen=True)
+class Walk:
+    """A folder and everything below it.
+
+    Attributes:
+        videos: paths of all files with a video's extension, folder by folder.
+        folders: paths of all folders that could be listed, the first one is where it began.
+        lost: path of a folder that could not be listed -> why.
+    """
+
+    videos: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    lost: dict[str, str] = field(default_factory=dict)
+
+
+def walk(root: str | os.PathLike[str], *, extensions: Iterable[str] = VIDEO_EXTENSIONS) -> Walk:
+    """Look through a folder and all folders below it, links to folders included.
+
+    A folder that contains itself by a link is not entered again.
+
+    Args:
+        root: where to begin.
+        extensions: what a video is called, in lower case.
+    """
+    found, wanted = Walk(), frozenset(extensions)
+    stack: list[tuple[str, frozenset[tuple[int, int]]]] = [(os.fspath(root), frozenset())]
+    while stack:
+        folder, above = stack.pop()
+        try:
+            status = os.stat(folder)
+            here = (status.st_dev, status.st_ino)
+            if here in above:
+                continue
+            listing = list_folder(folder)
+        except OSError as error:
+            found.lost[folder] = reason(error)
+            continue
+        found.folders.append(folder)
+        found.videos.extend(
+            os.path.join(folder, name) for name in listing.files if is_video(name, wanted)
+        )
+        for path in (os.path.join(folder, name) for name in listing.lost):
+            found.lost[path] = why_lost(path)
+        below = above | {here}
+        stack += [(os.path.join(folder, name), below) for name in reversed(listing.folders)]
+    return found
+
+
+def why_lost(path: str | os.PathLike[str]) -> str:
+    """Why a link leads to nothing."""
+    try:
+        os.stat(path)
+    except FileNotFoundError:
+        return f"the link leads to {os.readlink(path)}, which is not there"
+    except OSError as error:
+        return reason(error)
+    return "it is there again"
+
+
+def reason(error: OSError) -> str:
+    """The system's words for a folder that can not be listed."""
+    if isinstance(error, PermissionError):
+        return "no permission to list this folder"
+    return error.strerror or str(error)
+
+
+def walk_data(root: str | os.PathLike[str]) -> Walk:
+    """:func:`walk` through a data set, by absolute paths.
 
     Raises:
         DatasetError: no such folder, or no video in it.
@@ -16,16 +147,9 @@ def walk_videos(root: str | os.PathLike[str]) -> list[str]:
     folder = os.path.abspath(root)
     if not os.path.isdir(folder):
         raise DatasetError(f"{root} is no folder; give the folder of a data set")
-    found = [
-        os.path.join(place, name)
-        for place, _, names in os.walk(folder)
-        for name in names
-        if is_video(name) and not _hidden(Path(place), folder)
-    ]
-    if not found:
-        raise DatasetError(f"{root} holds no video files")
-    return sorted(found)
-
-
-def _hidden(place: Path, root: str) -> bool:
-    return any(part.startswith(".") for part in place.relative_to(root).parts)
+    found = walk(folder)
+    found.videos.sort()
+    if not found.videos:
+        hint = "; ".join(f"{path}: {why}" for path, why in list(found.lost.items())[:3])
+        raise DatasetError(f"{root} holds no video files" + (f" ({hint})" if hint else ""))
+    return found

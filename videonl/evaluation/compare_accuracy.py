@@ -5,8 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from videonl.class_names import normalised
 from videonl.data.catalogue import evaluation_set
-from videonl.data.class_order import normalised
 from videonl.errors import DatasetError
 from videonl.evaluation.compare_result import Difference, PairedTest, Row, Score
 from videonl.evaluation.statistics import holm, mcnemar_exact, paired_bootstrap

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from videonl.data.class_order import normalised
+from videonl.class_names import normalised
 from videonl.errors import CheckpointError, VideoNLError
 from videonl.evaluation.cost import count_cost
 from videonl.inference.predictor import Predictor

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from videonl.escapes import markdown_row, markdown_text
 from videonl.evaluation.compare_result import Comparison, Difference, PairedTest, Row
 
 
@@ -184,17 +185,19 @@ def markdown(comparison: Comparison) -> str:
     if cells:
         titles = [column.title for column in columns]
         rules = ["---:" if column.number else "---" for column in columns]
-        lines += [_markdown_row(line) for line in (titles, rules, *cells)]
-        lines += ["", *(f"- {note}" for note in notes(comparison))]
+        lines += [markdown_row(line) for line in (titles, rules, *cells)]
+        lines += ["", *(f"- {markdown_text(note)}" for note in notes(comparison))]
     if comparison.differences:
         lines += ["", "## Difference in top-1 (paired bootstrap over seeds and videos, 95 %)", ""]
-        lines += [f"- {describe_difference(item)}" for item in comparison.differences]
+        lines += [
+            f"- {markdown_text(describe_difference(item))}" for item in comparison.differences
+        ]
     if comparison.tests:
         lines += ["", "## McNemar's exact test, two-sided, on the same videos", ""]
         head = ["pair", "videos", "only first right", "only second right", "p", "p (Holm)"]
-        lines += [_markdown_row(head), _markdown_row(["---"] + ["---:"] * 5)]
+        lines += [markdown_row(head), markdown_row(["---"] + ["---:"] * 5)]
         lines += [
-            _markdown_row(
+            markdown_row(
                 [
                     f"{test.first} / {test.second}",
                     *map(str, (test.videos, test.only_first, test.only_second)),
@@ -205,12 +208,9 @@ def markdown(comparison: Comparison) -> str:
             for test in comparison.tests
         ]
     if comparison.failed:
-        lines += ["", "## Failed", "", *(f"- {row.name}: {row.error}" for row in comparison.failed)]
+        lines += ["", "## Failed", ""]
+        lines += [f"- {markdown_text(f'{row.name}: {row.error}')}" for row in comparison.failed]
     return "\n".join(lines) + "\n"
-
-
-def _markdown_row(cells: list[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 
 def csv_text(comparison: Comparison) -> str:

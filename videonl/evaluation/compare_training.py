@@ -12,6 +12,7 @@ import torch
 from videonl.errors import VideoNLError
 from videonl.evaluation.compare_entry import Entry, row_names
 from videonl.evaluation.compare_result import Row
+from videonl.files import write_text
 from videonl.json_text import json_text
 from videonl.models import create_model
 from videonl.models.registry import find_entry
@@ -218,8 +219,7 @@ def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]
     note = run_dir / BUDGET
     if note.exists() and note.read_text(encoding="utf-8") != text:
         raise VideoNLError(f"{run_dir} holds a training of another budget; give another --out")
-    run_dir.mkdir(parents=True, exist_ok=True)
-    note.write_text(text, encoding="utf-8")
+    write_text(note, text)
     last = run_dir / "last.ckpt"
     return last if last.is_file() else None
 

@@ -21,6 +21,7 @@ from typing import Any
 from videonl.errors import VideoNLError
 from videonl.evaluation.compare_entry import Entry
 from videonl.evaluation.compare_training import Budget
+from videonl.files import read_yaml
 
 SETTINGS = ("data", "split", "views", "clip", "num_classes", "rounds", "batch_size", "device")
 KEYS = ("entries", *SETTINGS, "train", "scales")
@@ -52,17 +53,7 @@ def read_sweep(path: str | Path, *, scale: str | None = None) -> Sweep:
     Raises:
         VideoNLError: no such file or scale, no YAML, an unknown key; the near one is named.
     """
-    import yaml
-
-    from videonl.yaml_loader import Loader
-
-    try:
-        content = yaml.load(Path(path).read_text(encoding="utf-8"), Loader)
-    except (OSError, UnicodeDecodeError) as error:
-        raise VideoNLError(f"the sweep file {path} can not be read ({error})") from error
-    except yaml.YAMLError as error:
-        raise VideoNLError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
-    content = _table(content, source=str(path))
+    content = _table(read_yaml(path), source=str(path))
     scales = _table(content.pop("scales", {}), source=f"{path}: scales")
     if scale is not None:
         if scale not in scales:

@@ -1,12 +1,13 @@
 """The picture of the paper's Figure 3: frames, the query, arrows to what it looks at most."""
 
 import math
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from videonl.escapes import figure_text
+from videonl.files import whole_stream
 from videonl.inference.attention_map import AttentionMap, Place
 from videonl.inference.attention_overlay import COLD, WARM, colours, overlay, seen_mask
 
@@ -22,6 +23,12 @@ INK, SOFT = "#1c2530", "#5b6673"
 
 def draw(found: AttentionMap) -> "Figure":
     """The figure: lines of frames with the arrows, each with its heat map below."""
+    title, lines = _words(found)
+    with figure_text([title, *lines]) as drawable:
+        return _draw(found, drawable(title), list(map(drawable, lines)))
+
+
+def _draw(found: AttentionMap, title: str, words: list[str]) -> "Figure":
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -51,19 +58,15 @@ def draw(found: AttentionMap) -> "Figure":
                 label = f"frame {found.clip.indices[frame]} · {found.clip.seconds[frame]:.2f} s"
                 axes.set_title(label, fontsize=8, color=SOFT, pad=3)
     _arrows(figure, panels, found)
-    _words(figure, size, found)
+    _write(figure, size, title, words)
     _colour_bar(figure, size, found)
     return figure
 
 
 def save(found: AttentionMap, path: str | Path) -> None:
     """Draw to a PNG file, which appears when it is whole."""
-    temporary = Path(f"{path}.tmp")
-    try:
-        draw(found).savefig(temporary, format="png", dpi=140)
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_stream(path) as stream:
+        draw(found).savefig(stream, format="png", dpi=140)
 
 
 def clip_frame(place: Place) -> int:
@@ -145,8 +148,8 @@ def _arrows(figure: "Figure", panels: dict[int, "Axes"], found: AttentionMap) ->
     origin.plot(*start, "o", color="black", markersize=2.5, zorder=10)
 
 
-def _words(figure: "Figure", size: tuple[float, float], found: AttentionMap) -> None:
-    left = 0.17 / size[0]
+def _words(found: AttentionMap) -> tuple[str, list[str]]:
+    """Title and the lines below it."""
     names = ", ".join(f"{name} {100 * p:.0f} %" for name, p in found.classes[:2])
     title = f"{Path(found.path).name}: what {found.block} looks at"
     query, spread = found.query, found.spread
@@ -156,13 +159,15 @@ def _words(figure: "Figure", size: tuple[float, float], found: AttentionMap) -> 
         f"{found.chosen} · entropy {spread.entropy:.2f} nats ({100 * spread.relative:.0f} % of "
         f"even) · reach {spread.pixels:.0f} px, {spread.seconds:.2f} s",
     ]
-    put = figure.text
-    # A dollar sign in a name would start mathematics.
-    top = 1 - 0.3 / size[1]
-    put(left, top, title, fontsize=12, color=INK, fontweight="bold", parse_math=False)
+    return title, lines
+
+
+def _write(figure: "Figure", size: tuple[float, float], title: str, lines: list[str]) -> None:
+    left, top = 0.17 / size[0], 1 - 0.3 / size[1]
+    figure.text(left, top, title, fontsize=12, color=INK, fontweight="bold")
     for number, line in enumerate(lines):
         top = 1 - (0.54 + 0.2 * number) / size[1]
-        put(left, top, line, fontsize=8.5, color=SOFT, parse_math=False)
+        figure.text(left, top, line, fontsize=8.5, color=SOFT)
 
 
 def _colour_bar(figure: "Figure", size: tuple[float, float], found: AttentionMap) -> None:

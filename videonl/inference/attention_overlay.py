@@ -6,13 +6,13 @@ middles of the keys it is interpolated. What the network does not see (outside o
 dimmed.
 """
 
-import os
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from videonl.files import whole_stream
 from videonl.inference.attention_map import AttentionMap
 
 STRONGEST_OPACITY = 0.85
@@ -118,21 +118,16 @@ def write_mp4(found: AttentionMap, path: str | Path) -> None:
 
     pictures = overlay(found)
     height, width = pictures.shape[1] // 2 * 2, pictures.shape[2] // 2 * 2
-    temporary = Path(f"{path}.tmp")
-    try:
-        with av.open(str(temporary.absolute()), "w", format="mp4") as container:
-            stream: Any = container.add_stream("libx264", rate=frame_rate(found))
-            stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
-            stream.options = {"crf": "18"}
-            for number, picture in enumerate(pictures):
-                even = np.ascontiguousarray(picture[:height, :width])
-                frame = av.VideoFrame.from_ndarray(even, "rgb24")
-                frame.pts = number
-                container.mux(stream.encode(frame))
-            container.mux(stream.encode())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_stream(path) as file, av.open(file, "w", format="mp4") as container:
+        stream: Any = container.add_stream("libx264", rate=frame_rate(found))
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        stream.options = {"crf": "18"}
+        for number, picture in enumerate(pictures):
+            even = np.ascontiguousarray(picture[:height, :width])
+            frame = av.VideoFrame.from_ndarray(even, "rgb24")
+            frame.pts = number
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
 
 
 def write_gif(found: AttentionMap, path: str | Path) -> None:
@@ -140,16 +135,12 @@ def write_gif(found: AttentionMap, path: str | Path) -> None:
     from PIL import Image
 
     images = [Image.fromarray(picture) for picture in overlay(found)]
-    temporary = Path(f"{path}.tmp")
-    try:
+    with whole_stream(path) as stream:
         images[0].save(
-            temporary,
+            stream,
             format="GIF",
             save_all=True,
             append_images=images[1:],
             duration=round(1000 / frame_rate(found)),
             loop=0,
         )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)

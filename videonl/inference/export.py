@@ -17,12 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from videonl._version import __version__
-from videonl.errors import VideoNLError
+from videonl.errors import OutputError, VideoNLError
+from videonl.files import careful_stream, whole_file
 from videonl.inference.attention import affinity_name
 from videonl.inference.export_formats import run_onnx, run_program, write_onnx, write_program
 from videonl.inference.predictor import Predictor
 from videonl.json_text import json_text
 from videonl.layers import NonLocalBlock
+from videonl.models.finite import check_answers
 
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}
 # Largest difference of a logit that is rounding: relative to the largest logit.
@@ -104,12 +106,12 @@ def export_model(
         try:
             made = write_checked(predictor, net, path, format, (frames, size), dynamic=dynamic)
             break
+        except OutputError:
+            raise
         except VideoNLError as error:
             if not dynamic:
                 raise
             because = " ".join(str(error).split())[:160]
-        except OSError as error:
-            raise VideoNLError(f"{path}: can not be written: {error}") from error
     difference, compared = made
     return Exported(
         path=path,
@@ -147,7 +149,6 @@ def write_checked(
 
     Raises:
         VideoNLError: it can not be captured, written or run, or disagrees.
-        OSError: the disk.
     """
     frames, size = clip
     known = predictor.preprocessing
@@ -157,20 +158,17 @@ def write_checked(
     if dynamic:
         shapes.append((2, 2 * frames if frames <= 16 else frames // 2))
     clips = [example_clip(known, batch, count, size) for batch, count in shapes]
-    # The name ends as the format's do: torch.export.load asks for it.
-    temporary = path.with_name(f".{path.name}.{os.getpid()}{FORMATS[format]}")
-    try:
-        (write_onnx if format == "onnx" else write_program)(program, temporary, about)
+    # torch.export.load asks for the ending.
+    with whole_file(path, ending=FORMATS[format]) as part:
+        with careful_stream(part, shown=path) as stream:
+            (write_onnx if format == "onnx" else write_program)(program, stream, about)
         run = run_onnx if format == "onnx" else run_program
-        difference = compare(predictor.model, temporary, run, clips)
+        difference = compare(predictor.model, part, run, clips)
         if not difference <= TOLERANCE:
             raise VideoNLError(
                 f"{path}: not written: its logits differ from those of the network by "
                 f"{difference:.1e} of the largest (allowed: {TOLERANCE:.0e})"
             )
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
     return difference, tuple(tuple(each.shape) for each in clips)
 
 
@@ -227,12 +225,16 @@ def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.Exp
 
 
 def compare(model: nn.Module, file: Path, run: Any, clips: list[Tensor]) -> float:
-    """The largest difference of a logit between file and network, relative to the largest logit."""
+    """The largest difference of a logit between file and network, relative to the largest logit.
+
+    Raises:
+        NotFiniteError: the network answers with NaN or infinity.
+    """
     worst = 0.0
     device = next(model.parameters()).device
     for clip, got in zip(clips, run(file, clips), strict=True):
         with torch.no_grad():
-            expected = model(clip.to(device)).float().cpu()
+            expected = check_answers(model(clip.to(device)).float().cpu())
         if got.shape != expected.shape or not bool(got.isfinite().all()):
             return float("inf")
         scale = max(float(expected.abs().max()), SMALLEST)

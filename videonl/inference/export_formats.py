@@ -6,7 +6,7 @@ import logging
 import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import torch
 from torch import Tensor
@@ -18,10 +18,10 @@ METADATA = "videonl.json"  # of a torch.export file
 
 
 def write_program(
-    program: torch.export.ExportedProgram, path: Path, about: Mapping[str, str]
+    program: torch.export.ExportedProgram, stream: IO[bytes], about: Mapping[str, str]
 ) -> None:
     """Write a ``.pt2`` with the metadata as its extra file ``videonl.json``."""
-    torch.export.save(program, path, extra_files={METADATA: json_text(dict(about), ascii=True)})
+    torch.export.save(program, stream, extra_files={METADATA: json_text(dict(about), ascii=True)})
 
 
 def run_program(path: Path, clips: list[Tensor]) -> list[Tensor]:
@@ -39,7 +39,9 @@ def run_program(path: Path, clips: list[Tensor]) -> list[Tensor]:
         raise VideoNLError(f"the exported program does not run: {reason}") from error
 
 
-def write_onnx(program: torch.export.ExportedProgram, path: Path, about: Mapping[str, str]) -> None:
+def write_onnx(
+    program: torch.export.ExportedProgram, stream: IO[bytes], about: Mapping[str, str]
+) -> None:
     """Write an ONNX file with input ``clips``, output ``logits`` and the metadata as properties.
 
     Raises:
@@ -60,7 +62,7 @@ def write_onnx(program: torch.export.ExportedProgram, path: Path, about: Mapping
     _name_sizes(model.graph)
     onnx.helper.set_model_props(model, dict(about))
     onnx.checker.check_model(model)
-    onnx.save_model(model, str(path))
+    onnx.save_model(model, stream)
 
 
 def run_onnx(path: Path, clips: list[Tensor]) -> list[Tensor]:

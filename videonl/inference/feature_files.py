@@ -2,7 +2,6 @@
 
 import json
 import os
-import tempfile
 import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from videonl.errors import VideoNLError
+from videonl.files import whole_stream
 from videonl.inference.features import Features
 from videonl.json_text import json_text
 
@@ -49,32 +49,17 @@ def save_features(
     """Write ``features``, ``start``, ``end`` and, as JSON texts, ``about`` and ``video``.
 
     Raises:
-        VideoNLError: the file can not be written there.
+        OutputError: the file can not be written there.
     """
-    temporary = None
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name[:80]}.")
-        with os.fdopen(handle, "wb") as file:
-            np.savez(
-                file,
-                features=features.values,
-                start=features.start,
-                end=features.end,
-                about=np.array(json_text(about, ascii=True)),
-                video=np.array(json_text(video, ascii=True)),
-            )
-            file.flush()
-            os.fsync(file.fileno())
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)  # mkstemp makes private files
-        os.replace(temporary, path)
-    except OSError as error:  # a full disk, or a folder of that name
-        raise VideoNLError(f"{path} can not be written ({error.strerror})") from error
-    finally:
-        if temporary is not None and os.path.exists(temporary):
-            os.unlink(temporary)
+    with whole_stream(path) as stream:
+        np.savez(
+            stream,
+            features=features.values,
+            start=features.start,
+            end=features.end,
+            about=np.array(json_text(about, ascii=True)),
+            video=np.array(json_text(video, ascii=True)),
+        )
 
 
 def load_features(path: Path) -> tuple[Features, dict[str, Any]]:

@@ -1,10 +1,12 @@
 """From what a person types (files, folders, patterns, a list) to the list of video files."""
 
+import fnmatch
 import glob
 import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from videonl.data.walk import is_video, list_folder, reason, walk, why_lost
 from videonl.inference.prediction import Failure
 
 
@@ -14,58 +16,91 @@ def find_videos(
     """Expand files, folders and patterns into video files, each once, in the order given.
 
     A file that is named is taken whatever its extension. A folder is searched with all its
-    subfolders for the given extensions, sorted by name. A text with ``*``, ``?`` or ``[`` that is
-    not itself a file is a pattern (``**`` reaches into subfolders).
+    subfolders and links to folders for the given extensions, sorted by name. A text with ``*``,
+    ``?`` or ``[`` that is not itself a file is a pattern (``**`` reaches into subfolders).
 
     Args:
         inputs: what was typed.
         extensions: what a video is called inside folders, such as ``.mp4``; case does not matter.
 
     Returns:
-        The files, and one failure for each input that led to none.
+        The files, and one failure for each input that led to none, and each folder that can not be
+        listed.
     """
-    wanted = tuple(sorted(extension.lower() for extension in extensions))
+    wanted = frozenset(extension.lower() for extension in extensions)
     found: dict[str, None] = {}
     failures = []
     for text in inputs:
-        videos, error = _expand(text, wanted)
+        videos, lost, error = _expand(text, wanted)
         found.update(dict.fromkeys(videos))
-        if error:
+        failures += [Failure(path, why) for path, why in lost.items()]
+        if error and not lost:
             failures.append(Failure(text, error))
     return list(found), failures
 
 
-def _expand(text: str, extensions: tuple[str, ...]) -> tuple[list[str], str]:
-    """(video files, why there are none) of one input."""
+def _expand(text: str, extensions: frozenset[str]) -> tuple[list[str], dict[str, str], str]:
+    """(video files, lost folders with the reasons, why there are no files) of one input."""
     if os.path.isdir(text):
-        videos = _videos_of_folder(text, extensions)
-        return videos, "" if videos else f"no video in this folder ({' '.join(extensions)})"
+        inside = walk(text, extensions=extensions)
+        none = f"no video in this folder ({' '.join(sorted(extensions))})"
+        return inside.videos, inside.lost, "" if inside.videos else none
     if os.path.exists(text):
-        return [text], ""
+        return [text], {}, ""
+    if os.path.islink(text):
+        return [], {}, why_lost(text)
     if glob.has_magic(text):
-        videos = []
-        for match in sorted(glob.glob(text, recursive=True)):
-            if os.path.isdir(match):
-                videos += _videos_of_folder(match, extensions)
-            elif "**" not in text or match.lower().endswith(extensions):
-                videos.append(match)
-        return videos, "" if videos else "no file fits this pattern"
+        videos, lost = _matches(text, extensions)
+        return videos, lost, "" if videos else "no file fits this pattern"
     if "://" in text:
-        return [], "an address, not a file: download it first"
-    return [], "no such file"
+        return [], {}, "an address, not a file: download it first"
+    return [], {}, "no such file"
 
 
-def _videos_of_folder(folder: str, extensions: tuple[str, ...]) -> list[str]:
-    """The video files of a folder and its subfolders, sorted; hidden ones are left out."""
-    videos = []
-    for root, folders, files in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        videos += [
-            os.path.join(root, name)
-            for name in sorted(files)
-            if name.lower().endswith(extensions) and not name.startswith(".")
-        ]
-    return videos
+def _matches(pattern: str, extensions: frozenset[str]) -> tuple[list[str], dict[str, str]]:
+    """Videos of a pattern, and the folders on the way that can not be listed.
+
+    Not ``glob.glob``: that leaves such folders out without a word and runs through links in
+    circles.
+    """
+    drive, rest = os.path.splitdrive(pattern)
+    parts = [part for part in rest.replace(os.altsep or os.sep, os.sep).split(os.sep) if part]
+    places = [drive + os.sep if rest.startswith(os.sep) else drive]
+    lost: dict[str, str] = {}
+    for number, part in enumerate(parts, 1):
+        reached = []
+        for place in places:
+            if part == "**":
+                below = walk(place or os.curdir, extensions=extensions)
+                lost |= below.lost
+                inside = [] if number == len(parts) else below.folders
+                reached += [_named(path, place) for path in (*inside, *below.videos)]
+            elif not glob.has_magic(part):
+                reached += [os.path.join(place, part)]
+            elif os.path.isdir(place or os.curdir):
+                try:
+                    listing = list_folder(place or os.curdir)
+                except OSError as error:
+                    lost[place] = reason(error)
+                    continue
+                names = fnmatch.filter(sorted([*listing.files, *listing.folders]), part)
+                hidden = part.startswith(".")
+                reached += [os.path.join(place, n) for n in names if hidden or n[0] != "."]
+        places = [path for path in dict.fromkeys(reached) if os.path.lexists(path or os.curdir)]
+    videos: list[str] = []
+    for path in sorted(places):
+        if os.path.isdir(path or os.curdir):
+            below = walk(path or os.curdir, extensions=extensions)
+            lost |= below.lost
+            videos += [_named(video, path) for video in below.videos]
+        elif "**" not in parts or is_video(os.path.basename(path), extensions):
+            videos.append(path)
+    return list(dict.fromkeys(videos)), lost
+
+
+def _named(path: str, place: str) -> str:
+    """A path as a person would type it: without ``./`` where the pattern had none."""
+    return path if place else os.path.relpath(path) if path != os.curdir else ""
 
 
 def read_list(lines: Iterable[str], *, base: Path | None = None) -> list[str]:

@@ -6,55 +6,19 @@ checkpoint or protocol.
 """
 
 import json
-import os
 import sys
-import tempfile
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
 from pathlib import Path
 
 from videonl._version import __version__
 from videonl.errors import VideoNLError
+from videonl.files import is_stream, write_text
 from videonl.inference.prediction import Failure, Prediction
 from videonl.json_text import json_text
 
 WRITE_EVERY = 5.0  # seconds between two writes of a growing JSON file, at least
 WRITE_SHARE = 0.05  # and at most this share of the time is spent on writing
-
-
-def write_atomically(path: Path, text: str | Iterable[str]) -> None:
-    """Write a file so that a reader sees the old content or the new one, never a part.
-
-    Args:
-        path: of the file; its folder is made.
-        text: the content, or its parts, which may still be read from the old file.
-
-    Raises:
-        VideoNLError: the file can not be written there.
-    """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise VideoNLError(f"{path} can not be written ({error.strerror})") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.writelines([text] if isinstance(text, str) else text)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes private files
-        os.replace(temporary, path)
-    except OSError as error:  # a full disk, or a folder of that name
-        os.unlink(temporary)
-        raise VideoNLError(f"{path} can not be written ({error.strerror})") from error
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 class Writer(ABC):
@@ -102,13 +66,15 @@ class JsonWriter(Writer):
     def __init__(self, path: Path | None, *, run: dict[str, object], resume: bool = False) -> None:
         super().__init__(path or Path("-"), run=run)
         self._to_stdout = path is None
+        # A pipe takes the object once, when it is whole.
+        self._at_end = path is None or is_stream(path)
         self._predictions: list[object] = []
         self._failures: list[object] = []
         self._next_write = time.monotonic() + WRITE_EVERY
-        if resume and path is not None and path.exists():
-            self._take_up(path)
-        if path is not None:  # a place that can not be written is known now, not after hours
-            write_atomically(path, self._text())
+        if resume and not self._at_end and self.path.exists():
+            self._take_up(self.path)
+        if not self._at_end:  # a place that can not be written is known now, not after hours
+            write_text(self.path, self._text())
 
     def _take_up(self, path: Path) -> None:
         try:
@@ -136,8 +102,8 @@ class JsonWriter(Writer):
 
     def _write_now_and_then(self) -> None:
         start = time.monotonic()
-        if not self._to_stdout and start >= self._next_write:
-            write_atomically(self.path, self._text())
+        if not self._at_end and start >= self._next_write:
+            write_text(self.path, self._text())
             end = time.monotonic()
             self._next_write = end + max(WRITE_EVERY, (end - start) / WRITE_SHARE)
 
@@ -154,4 +120,4 @@ class JsonWriter(Writer):
         if self._to_stdout:
             sys.stdout.write(self._text())
         else:
-            write_atomically(self.path, self._text())
+            write_text(self.path, self._text())

@@ -10,11 +10,12 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from videonl._version import __version__
 from videonl.errors import VideoNLError
-from videonl.inference.output import Writer, write_atomically
+from videonl.files import GrowingFile, csv_line, is_stream
+from videonl.inference.output import Writer
 from videonl.inference.prediction import Failure, Prediction
 from videonl.json_text import json_text
 
@@ -24,9 +25,9 @@ class _LineWriter(Writer):
 
     def __init__(self, path: Path, *, run: dict[str, object], resume: bool) -> None:
         super().__init__(path, run=run)
-        kept = self._kept_lines() if resume and path.exists() else iter(())
-        write_atomically(path, chain((self._header(),), kept))
-        self._file: TextIO = path.open("a", encoding="utf-8", errors="surrogateescape", newline="")
+        old = resume and not is_stream(path) and path.exists()
+        kept = self._kept_lines() if old else iter(())
+        self._file = GrowingFile(path, start=chain((self._header(),), kept))
 
     @abstractmethod
     def _header(self) -> str:
@@ -38,7 +39,6 @@ class _LineWriter(Writer):
 
     def _write(self, line: str) -> None:
         self._file.write(line)
-        self._file.flush()
 
     def _not_ours(self) -> VideoNLError:
         return VideoNLError(
@@ -138,9 +138,7 @@ class CsvWriter(_LineWriter):
 
     def _line(self, cells: list[object]) -> str:
         cells += [""] * (len(self._columns) - len(cells))
-        row = _Row()
-        csv.writer(row).writerow(cells)
-        return row.text
+        return csv_line(cells)
 
     def _header(self) -> str:
         return self._line(list(self._columns))
@@ -180,12 +178,3 @@ class CsvWriter(_LineWriter):
     def fail(self, failure: Failure) -> None:
         """Append one failure."""
         self._write(self._line([failure.path, self._model, self._views, failure.error]))
-
-
-class _Row:
-    """A file for ``csv.writer`` that keeps the last row as text."""
-
-    text = ""
-
-    def write(self, text: str) -> None:
-        self.text = text

@@ -14,13 +14,13 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from videonl.class_names import choose_names
 from videonl.data.transforms import to_clips
 from videonl.data.video import Video, open_video
 from videonl.data.views import Views, read_views
 from videonl.errors import VideoError, VideoNLError
 from videonl.inference.ahead import Ahead
 from videonl.inference.device import choose_device
-from videonl.inference.labels import choose_names
 from videonl.inference.network import network_name, prepare_network, views_that_fit
 from videonl.inference.origin import origin_of
 from videonl.inference.prediction import Clip, Failure, Prediction

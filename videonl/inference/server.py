@@ -22,9 +22,9 @@ from videonl.errors import VideoError, VideoNLError
 from videonl.inference.predictor import Predictor, short_reason
 from videonl.inference.server_guard import SiteGuard
 from videonl.inference.server_jobs import DECODERS, Desk, StoppedError
-from videonl.inference.server_page import page, page_policy
 from videonl.inference.server_spool import Spool, SpoolFile
 from videonl.inference.server_uploads import UploadError, receive_upload
+from videonl.reports.server import server_page, server_policy
 
 LINGER_SECONDS = 3.0
 LINGER_BYTES = 64 << 20
@@ -74,7 +74,7 @@ class Service:
     async def home(self, _request: Request) -> Response:
         """The page."""
         return HTMLResponse(
-            page(self.predictor, limit=self.limits.upload_bytes, views=self.limits.views)
+            server_page(self.predictor, limit=self.limits.upload_bytes, views=self.limits.views)
         )
 
     async def health(self, _request: Request) -> Response:
@@ -187,17 +187,18 @@ async def refuse(
     """Refuse an upload whose body still comes.
 
     A client that is cut off while it sends may never see the answer, so some of the rest is read
-    and dropped first, unless the client asked whether to send (``Expect: 100-continue``).
+    and dropped first, unless the client asked whether to send (``Expect: 100-continue``). Where
+    the body was read to its end, the answer goes at once.
     """
     if request.headers.get("expect", "").lower() != "100-continue":
         left = LINGER_BYTES
-        with contextlib.suppress(TimeoutError):
+        # starlette says RuntimeError of a body that was read to its end.
+        with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
             async with asyncio.timeout(LINGER_SECONDS):
-                more = True
-                while more and left > 0:
-                    message = await request.receive()
-                    left -= len(message.get("body", b""))
-                    more = message["type"] == "http.request" and message.get("more_body", False)
+                async for chunk in request.stream():
+                    left -= len(chunk)
+                    if left <= 0:
+                        break
     return error_response(status, sentence, {**(headers or {}), "connection": "close"})
 
 
@@ -227,7 +228,7 @@ def make_app(
             Route("/model", service.model),
             Route("/predict", service.predict, methods=["POST"]),
         ],
-        middleware=[Middleware(SiteGuard, hosts=hosts, page_policy=page_policy())],
+        middleware=[Middleware(SiteGuard, hosts=hosts, page_policy=server_policy())],
         lifespan=lifespan,
     )
     app.state.service = service

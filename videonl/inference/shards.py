@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from videonl.errors import VideoNLError
-from videonl.inference.output import write_atomically
+from videonl.files import write_text
 from videonl.inference.output_lines import is_prediction, read_lines
 from videonl.json_text import json_text
 
@@ -152,7 +152,7 @@ def merge(path: Path) -> Merged:
     size = first["shard"]["size"]
     found.missing = max(0, first["set"]["files"] - found.predictions - len(found.failures))
     found.ranks_missing = [rank for rank in range(size) if rank not in files]
-    write_atomically(path, _merged_lines(first, files, place, found))
+    write_text(path, _merged_lines(first, files, place, found))
     return found
 
 

@@ -1,12 +1,11 @@
 """Timelines of many files written down: JSON, CSV of segments, CSV of windows, and a plot."""
 
-import csv
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 from videonl._version import __version__
-from videonl.inference.output import write_atomically
+from videonl.escapes import figure_text
+from videonl.files import csv_line, whole_stream
 from videonl.inference.prediction import Failure
 from videonl.inference.timeline import Timeline
 from videonl.inference.timeline_segments import Segment, edges_of
@@ -79,48 +78,35 @@ def windows_csv(results: Sequence[Result], *, top_k: int) -> str:
 
 
 def _csv(rows: Sequence[Sequence[object]]) -> str:
-    text = io.StringIO()
-    csv.writer(text).writerows(rows)
-    return text.getvalue()
-
-
-def write_text(path: str, text: str) -> None:
-    """Write a file as a whole.
-
-    Raises:
-        VideoNLError: it can not be written there.
-    """
-    write_atomically(Path(path), text)
+    return "".join(map(csv_line, rows))
 
 
 def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes: int = 6) -> None:
     """A PNG: the probabilities of the strongest classes over time, the segments below.
 
     Raises:
-        OSError: it can not be written there.
+        OutputError: it can not be written there.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
+    title = Path(timeline.path).name
     order = (-timeline.probabilities.max(axis=0)).argsort(kind="stable")[:classes]
-    figure = Figure(figsize=(11, 4.2), layout="constrained")
-    FigureCanvasAgg(figure)
-    upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
-    edges = edges_of([(window.start, window.end) for window in timeline.windows])
     colours = {timeline.class_names[k]: f"C{number}" for number, k in enumerate(order)}
-    for k in order:
-        name = timeline.class_names[k]
-        # A dollar sign would start mathematics, an underscore at the front hides the entry.
-        label = "\u200b" + name.replace("$", r"\$")
-        upper.stairs(timeline.probabilities[:, k], edges, color=colours[name], label=label)
-    upper.set(ylim=(0, 1.02), ylabel="probability", title=_plain(Path(timeline.path).name))
-    upper.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-    for segment in segments:
-        colour = colours.get(segment.name, "0.6")
-        lower.axvspan(segment.start, segment.end, color=colour, alpha=0.85, linewidth=0)
-    lower.set(yticks=[], xlabel="seconds", xlim=(0, timeline.duration), ylabel="segments")
-    figure.savefig(path, format="png", dpi=120)
-
-
-def _plain(text: str) -> str:
-    return text.replace("$", r"\$")
+    edges = edges_of([(window.start, window.end) for window in timeline.windows])
+    with figure_text([title, *colours]) as drawable:
+        figure = Figure(figsize=(11, 4.2), layout="constrained")
+        FigureCanvasAgg(figure)
+        upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
+        for k in order:
+            name = timeline.class_names[k]
+            label = "\u200b" + drawable(name)  # an underscore at the front would hide the entry
+            upper.stairs(timeline.probabilities[:, k], edges, color=colours[name], label=label)
+        upper.set(ylim=(0, 1.02), ylabel="probability", title=drawable(title))
+        upper.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        for segment in segments:
+            colour = colours.get(segment.name, "0.6")
+            lower.axvspan(segment.start, segment.end, color=colour, alpha=0.85, linewidth=0)
+        lower.set(yticks=[], xlabel="seconds", xlim=(0, timeline.duration), ylabel="segments")
+        with whole_stream(path) as stream:
+            figure.savefig(stream, format="png", dpi=120)

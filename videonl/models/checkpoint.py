@@ -11,6 +11,7 @@ from torch import nn
 
 from videonl._version import __version__
 from videonl.errors import CheckpointError
+from videonl.files import is_stream, whole_file, write_text
 from videonl.json_text import json_text
 from videonl.models.pretrained.container import read_content
 from videonl.models.pretrained.declared import check_preprocessing
@@ -176,7 +177,8 @@ def save_checkpoint(
         The path of the sidecar.
 
     Raises:
-        CheckpointError: another suffix, or a folder that can not be written.
+        CheckpointError: another suffix, no such folder, or no regular file.
+        OutputError: it can not be written there.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -192,10 +194,13 @@ def save_checkpoint(
         "multi_label": loaded.multi_label,
         "provenance": {**loaded.provenance, **(provenance or {})},
     }
+    if is_stream(path):
+        raise CheckpointError(f"{path} is no regular file; weights are read back, give a file name")
     compact = json_text(about, sort_keys=True)
-    write_safetensors(path, loaded.model.state_dict(), {"videonl": compact})
     beside = sidecar_path(path)
-    beside.write_text(json_text(about, indent=2) + "\n", encoding="utf-8")
+    with whole_file(path) as part:  # both or none
+        write_safetensors(part, loaded.model.state_dict(), {"videonl": compact})
+        write_text(beside, json_text(about, indent=2) + "\n")
     return beside
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import torch
 
+from videonl.class_names import read_class_names
 from videonl.errors import CheckpointError
 from videonl.models.checkpoint import load_checkpoint, save_checkpoint, sha256
-from videonl.models.pretrained.labels import read_labels
 from videonl.models.pretrained.published import PUBLISHED, local_file
 from videonl.models.pretrained.report import LoadReport
 
@@ -41,7 +41,7 @@ def convert(
     path, target = local_file(source), Path(target)
     if target.exists() and target.samefile(path):
         raise CheckpointError(f"{target} is the source itself; give another name")
-    names = None if labels is None else read_labels(labels)
+    names = None if labels is None else read_class_names(labels)
     loaded = load_checkpoint(
         path, options=options, num_classes=num_classes, class_names=names, network=network
     )

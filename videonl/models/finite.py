@@ -9,6 +9,10 @@ from torch import Tensor
 
 from videonl.errors import CheckpointError, NotFiniteError
 
+NO_ANSWER = (
+    "the network answers with values that are not finite (NaN or infinity), so there is no result; "
+    "its weights are too large or damaged: take an earlier checkpoint"
+)
 PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -17,7 +21,8 @@ def first_not_finite(state: Mapping[str, Any]) -> str | None:
 
     Nothing is copied: a tensor that claims more than its file holds costs no memory here.
     """
-    names, ends = [], []
+    names: list[str] = []
+    ends: list[Tensor] = []
     for name, value in state.items():
         dense = isinstance(value, Tensor) and value.layout is torch.strided and value.numel() > 0
         if dense and value.dtype in PLAIN:
@@ -51,8 +56,5 @@ def check_answers(values: Tensor) -> Tensor:
         NotFiniteError: one of them is NaN or infinite.
     """
     if not bool(values.isfinite().all()):
-        raise NotFiniteError(
-            "the network answers with values that are not finite (NaN or infinity), so there is "
-            "no result; its weights are too large or damaged: take an earlier checkpoint"
-        )
+        raise NotFiniteError(NO_ANSWER)
     return values

@@ -173,7 +173,7 @@ def create_model(
     num_classes = DEFAULT_CLASSES if num_classes is None else num_classes
     try:
         model = entry.factory(num_classes=num_classes, **options)
-    except ValueError as error:
+    except (ValueError, TypeError) as error:  # an option of the wrong type, out of a file
         raise VideoNLError(f"{name}: {error}") from error
     missing = [method for method in METHODS if not hasattr(model, method)]
     if missing:

@@ -6,8 +6,8 @@ from typing import Any
 
 from videonl.data.catalogue import Catalogue
 from videonl.data.census import as_primitives
+from videonl.files import write_text
 from videonl.json_text import json_text
-from videonl.training.whole_files import replacing
 
 CENSUS = "census.json"
 
@@ -44,5 +44,5 @@ def census_of(catalogue: Catalogue) -> dict[str, Any]:
 
 def write_census(catalogue: Catalogue, folder: Path) -> None:
     """Write ``census.json`` into the folder of a run."""
-    with replacing(folder / CENSUS) as file:
-        file.write(json_text(census_of(catalogue), indent=1) + "\n")
+    text = json_text(census_of(catalogue), indent=1) + "\n"
+    write_text(folder / CENSUS, text)

@@ -12,14 +12,14 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from videonl.errors import CheckpointError, DatasetError, VideoError
+from videonl.errors import CheckpointError, DatasetError, OutputError, VideoError
+from videonl.files import whole_stream
 from videonl.models.checkpoint import check_network
 from videonl.models.finite import check_finite
 from videonl.models.pretrained.container import read_content
 from videonl.models.pretrained.own import read_own
 from videonl.models.pretrained.run_folder import BEST, LAST
 from videonl.training.finite import weights_of
-from videonl.training.whole_files import replacing
 
 SYNC_STEPS = 50  # processes agree on the time to save only so often: agreeing makes them wait
 
@@ -37,13 +37,13 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         """
         target = Path(path)
         try:
-            with replacing(target, mode="wb") as file:
+            with whole_stream(target) as file:
                 torch.save(checkpoint, file)
-        except (OSError, RuntimeError) as error:  # torch reports a full disk as a RuntimeError
+        except OutputError as error:
             kept = "; the previous one is whole" if target.exists() else ""
             raise CheckpointError(
-                f"{target}: the checkpoint can not be written ({error}){kept}. Make room or say "
-                "another folder with --out, then go on with --resume"
+                f"{target}: the checkpoint can not be written ({error.reason}){kept}. Make "
+                "room or say another folder with --out, then go on with --resume"
             ) from error
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
-from videonl.data.class_order import normalised
+from videonl.class_names import normalised
 from videonl.errors import DatasetError
 
 SHOWN = 4

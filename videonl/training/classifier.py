@@ -5,7 +5,7 @@
 from collections.abc import Mapping, Sequence
 from inspect import signature
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +23,7 @@ from videonl.models.finite import check_answers
 from videonl.models.pretrained import load_pretrained
 from videonl.training import batch_norm as frozen
 from videonl.training.checkpoints import read_checkpoint
-from videonl.training.finite import FiniteLoss, check_validation, check_weights, weights_of
+from videonl.training.finite import FiniteLoss, check_score, check_weights, weights_of
 from videonl.training.fresh import fresh_parameters
 from videonl.training.mixing import mix
 from videonl.training.optimization import configure
@@ -175,10 +175,9 @@ class VideoClassifier(LightningModule):
         cls,
         checkpoint_path: str | Path,
         map_location: Any = None,
-        hparams_file: None = None,
-        strict: bool | None = None,
-        weights_only: Literal[True] = True,
         *,
+        strict: bool | None = None,
+        weights_only: bool | None = True,
         name: str | None = None,
         **values: Any,
     ) -> "VideoClassifier":
@@ -187,22 +186,17 @@ class VideoClassifier(LightningModule):
         Args:
             checkpoint_path: of the file.
             map_location: where the tensors go.
-            hparams_file: not taken: the checkpoint knows its hyper-parameters.
             strict: whether the keys of the weights must be those of the network.
-            weights_only: nothing else is possible.
+            weights_only: False is refused.
             name: the name of the network, where it is ``package.module:function``.
             values: hyper-parameters that win over those of the file.
 
         Raises:
             CheckpointError: missing, unsafe, not ours, or with weights that are not finite.
         """
-        if hparams_file is not None or not weights_only:
-            raise VideoNLError(
-                "load_from_checkpoint takes no hparams_file and nothing but weights_only=True: "
-                "the checkpoint alone says what it holds, and runs nothing"
-            )
-        path = Path(checkpoint_path)
-        content = read_checkpoint(path, network=name)
+        if weights_only is False:
+            raise VideoNLError("weights_only=False would run what a file holds; leave it out")
+        content = read_checkpoint(Path(checkpoint_path), network=name)
         known = set(signature(cls.__init__).parameters) - NEVER_FROM_A_FILE
         saved = {key: value for key, value in content["hyper_parameters"].items() if key in known}
         module = cls(**{**saved, **values})
@@ -337,10 +331,7 @@ class VideoClassifier(LightningModule):
         self.clip_scores: AnyScores = self.clip_meter.scores(self.device)
         self.eval_meter.reset()
         self.clip_meter.reset()
-        if self._fitting:
-            check_validation(self.video_scores.loss, step=self.global_step)
-        elif self.video_scores.loss is not None:
-            check_answers(torch.tensor(self.video_scores.loss))
+        check_score(self.video_scores.loss, step=self.global_step if self._fitting else None)
         clip = {f"clip_{self.task.metric}": self.clip_scores.headline} if split == "test" else {}
         values = self.video_scores.logged() | clip
         self.log_dict({f"{split}/{key}": value for key, value in values.items()})

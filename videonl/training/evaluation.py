@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
+from videonl.files import write_text
 from videonl.json_text import json_text
 from videonl.models.answers import average_name
 from videonl.training.bad_files import BadFiles
@@ -137,8 +138,7 @@ def result(evaluation: Evaluation, classifier: VideoClassifier, **about: Any) ->
 
 def write_json(content: dict[str, Any], path: Path) -> None:
     """Write a result file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
+    write_text(path, json_text(content, indent=2) + "\n")
 
 
 def predict(

@@ -41,7 +41,7 @@ def facts(
     videos = {split: part.found for split, part in data.catalogue.census.items()}
     counts = ", ".join(f"{number} in {split}" for split, number in videos.items())
     baseline = baseline_of(
-        census.get("val", {}), videos.get("val", 0), multi_label=classifier.multi_label
+        census.get("val", {}), len(data.records.get("val", ())), multi_label=classifier.multi_label
     )
     device = f"{devices} × {trainer.strategy.root_device.type}"
     lines = [

@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videonl.errors import VideoNLError
-from videonl.models.finite import first_not_finite
+from videonl.errors import NotFiniteError, VideoNLError
+from videonl.models.finite import NO_ANSWER, first_not_finite
 from videonl.training.ema import RAW
 
 REMEDY = (
@@ -73,9 +73,11 @@ class FiniteLoss:
 
 def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
     """Every weight that a checkpoint holds: those under an average, too."""
-    averaged = checkpoint.get("state_dict") or {}
-    raw = checkpoint.get(RAW) or {}
-    return {**averaged, **{f"{RAW}.{name}": value for name, value in raw.items()}}
+    averaged, raw = checkpoint.get("state_dict"), checkpoint.get(RAW)
+    found = dict(averaged) if isinstance(averaged, Mapping) else {}
+    if isinstance(raw, Mapping):
+        found |= {f"{RAW}.{name}": value for name, value in raw.items()}
+    return found
 
 
 def check_weights(state: Mapping[str, Any], *, step: int) -> None:
@@ -99,11 +101,19 @@ def check_weights(state: Mapping[str, Any], *, step: int) -> None:
         )
 
 
-def check_validation(loss: float | None, *, step: int) -> None:
-    """Refuse the score of a validation whose loss is not finite.
+def check_score(loss: float | None, *, step: int | None) -> None:
+    """Refuse a score whose loss is not finite.
+
+    Args:
+        loss: of the videos; None where none could be read.
+        step: optimiser steps done, where a training validates itself.
 
     Raises:
-        TrainingDiverged: it is not.
+        TrainingDiverged: in a training.
+        NotFiniteError: elsewhere.
     """
-    if loss is not None and not math.isfinite(loss):
-        raise TrainingDiverged(f"the validation loss became {loss} at step {step}: {REMEDY}")
+    if loss is None or math.isfinite(loss):
+        return
+    if step is None:
+        raise NotFiniteError(NO_ANSWER)
+    raise TrainingDiverged(f"the validation loss became {loss} at step {step}: {REMEDY}")

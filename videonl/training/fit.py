@@ -8,6 +8,7 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from videonl.files import write_text
 from videonl.training.bad_files import BadFiles
 from videonl.training.census_file import write_census
 from videonl.training.checkpoints import Checkpoints
@@ -24,7 +25,6 @@ from videonl.training.speed import SpeedMonitor
 from videonl.training.stopping import GracefulStop
 from videonl.training.summary import Summary
 from videonl.training.trainer import make_trainer
-from videonl.training.whole_files import replacing
 
 
 @dataclass(frozen=True)
@@ -113,8 +113,7 @@ def fit(
     if writing and trainer.is_global_zero:
         write_census(data.catalogue, run_dir)  # type: ignore[attr-defined]
         if config is not None:
-            with replacing(run_dir / CONFIG) as file:
-                file.write(config)
+            write_text(run_dir / CONFIG, config)
     print_facts(classifier, data, trainer, run_dir=run_dir if writing else None)
     path = str(resume) if resume else None
     try:

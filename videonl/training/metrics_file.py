@@ -2,14 +2,14 @@
 
 import csv
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch.loggers import Logger
 
-from videonl.training.whole_files import replacing
+from videonl.files import GrowingFile, csv_line, write_text
 
 METRICS_FILE = "metrics.csv"
 
@@ -21,7 +21,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         lines = file.read().splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
     return [
@@ -83,15 +83,17 @@ class MetricsFile(Logger):
             self._columns = columns
             self._rewrite()
             return
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self._columns, lineterminator="\n").writerow(self._text(row))
+        file = GrowingFile(self.path)
+        file.write(self._line(self._text(row).get))
+        file.close()
 
     def _rewrite(self) -> None:
-        with replacing(self.path) as file:
-            writer = csv.DictWriter(file, self._columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(self._text(row) for row in self._rows)
+        lines = [self._line(str), *(self._line(self._text(row).get) for row in self._rows)]
+        write_text(self.path, lines)
         self._written = True
+
+    def _line(self, cell: Callable[[str], object]) -> str:
+        return csv_line((cell(column) for column in self._columns), end="\n")
 
     @staticmethod
     def _text(row: Mapping[str, float]) -> dict[str, str]:

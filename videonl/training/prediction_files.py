@@ -2,12 +2,13 @@
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from videonl.files import GrowingFile, csv_line
 
 
 class PredictionFile(Protocol):
@@ -38,17 +39,14 @@ class CsvPredictions:
         path = self._path
         if size > 1:
             path = path.with_name(f"{path.stem}.{rank}{path.suffix}")
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-        self._writer = csv.writer(self._file)
-        self._writer.writerow(["path", "class", *self._names])
+        self._file = GrowingFile(path, start=[csv_line(["path", "class", *self._names])])
         return list(paths[rank::size])
 
     def add(self, path: str, probabilities: Sequence[float]) -> None:
         """One row."""
         best = max(range(len(probabilities)), key=probabilities.__getitem__)
         values = (f"{value:.6g}" for value in probabilities)
-        self._writer.writerow([path, self._names[best], *values])
+        self._file.write(csv_line([path, self._names[best], *values]))
 
     def fail(self, path: str, reason: str) -> None:
         """Left out; the run names it at the end."""

@@ -6,6 +6,8 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from videonl.escapes import markdown_row, markdown_text
+from videonl.files import write_text
 from videonl.training.checkpoints import Checkpoints
 from videonl.training.metrics import TOP_K
 from videonl.training.metrics_file import METRICS_FILE, read_metrics
@@ -72,7 +74,7 @@ def write_summary(
 ) -> Path:
     """Write ``summary.md`` and its pictures; returns its path."""
     rows = read_metrics(folder / METRICS_FILE)
-    lines = [f"# {title}: {epochs} epochs", "", *about]
+    lines = [f"# {markdown_text(title)}: {epochs} epochs", "", *about]
     if best is None:
         lines += ["No validation was done.", ""]
     else:
@@ -86,7 +88,7 @@ def write_summary(
             plot_confusion(best["confusion"], class_names, folder / CONFUSION, unread=unread)
             lines += ["## Confusion", "", f"![confusion matrix]({CONFUSION})", ""]
     path = folder / SUMMARY
-    path.write_text("\n".join(lines))
+    write_text(path, "\n".join(lines))
     return path
 
 
@@ -96,7 +98,8 @@ def origin_lines(hparams: Mapping[str, Any], trainer: Trainer) -> list[str]:
     if hparams["provenance"]:
         licence = hparams["licence"] or "not known"
         lines += [
-            f"Started from `{hparams['provenance']}` (licence of those weights: {licence}).",
+            f"Started from {markdown_text(hparams['provenance'])} "
+            f"(licence of those weights: {markdown_text(licence)}).",
             "",
         ]
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
@@ -165,7 +168,8 @@ def class_table(best: dict[str, Any], class_names: list[str]) -> list[str]:
         for name, number, value in zip(
             class_names, best["positives"], best["per_class"], strict=True
         ):
-            lines.append(f"| {name} | {number} | {'' if value is None else percent(value)} |")
+            shown = "" if value is None else percent(value)
+            lines.append(markdown_row([name, str(number), shown]))
         return [*lines, ""]
     some = any(best["unread_per_class"])  # then a column of their own
     titles = ("class", "videos", *(["unread"] if some else []), "accuracy", "most often taken for")
@@ -178,7 +182,6 @@ def class_table(best: dict[str, Any], class_names: list[str]) -> list[str]:
         accuracy = best["per_class"][index]
         shown = "no videos" if accuracy is None else f"{100 * accuracy:.1f} %"
         unread = best["unread_per_class"][index]
-        videos = sum(row) + unread
-        column = f"{unread or ''} | " if some else ""
-        lines.append(f"| {name} | {videos} | {column}{shown} | {taken} |")
+        cells = [name, str(sum(row) + unread), *([str(unread or "")] if some else []), shown, taken]
+        lines.append(markdown_row(cells))
     return [*lines, ""]

@@ -6,6 +6,9 @@ from pathlib import Path
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from videonl.escapes import figure_text
+from videonl.files import whole_stream
+
 
 def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
     """Draw loss and accuracy over the steps; False where there is nothing to draw.
@@ -41,7 +44,8 @@ def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
         axes.set_ylabel(title)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
-    figure.savefig(path, dpi=120)
+    with whole_stream(path) as stream:
+        figure.savefig(stream, format="png", dpi=120)
     return True
 
 
@@ -56,19 +60,20 @@ def plot_confusion(
         path: of the PNG.
         unread: videos of each class that could not be read; a column of their own, where some are.
     """
-    columns = list(class_names)
     if any(unread):
-        columns.append("(unread)")
         confusion = [[*row, count] for row, count in zip(confusion, unread, strict=True)]
     size = max(4.0, 0.32 * len(class_names) + 2)
-    figure = Figure(figsize=(size, size), layout="constrained")
-    FigureCanvasAgg(figure)
-    axes = figure.subplots()
+    with figure_text(class_names) as drawable:
+        figure = Figure(figsize=(size, size), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        names = list(map(drawable, class_names))
+        places = range(len(names))
+        columns = [*names, "(unread)"] if any(unread) else names
+        axes.set_xticks(range(len(columns)), columns, rotation=90)
+        axes.set_yticks(places, names)
     shares = [[n / max(sum(row), 1) for n in row] for row in confusion]
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    places = range(len(class_names))
-    axes.set_xticks(range(len(columns)), columns, rotation=90)
-    axes.set_yticks(places, class_names)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     for y, row in enumerate(confusion):
@@ -76,4 +81,5 @@ def plot_confusion(
             if count and len(class_names) <= 20:
                 colour = "white" if shares[y][x] > 0.6 else "black"
                 axes.text(x, y, str(count), ha="center", va="center", color=colour, fontsize=8)
-    figure.savefig(path, dpi=120)
+    with whole_stream(path) as stream:
+        figure.savefig(stream, format="png", dpi=120)

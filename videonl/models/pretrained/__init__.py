@@ -1,6 +1,5 @@
 """Readers of published checkpoints, one file per format, and what they have in common."""
 
-from videonl.models.pretrained.labels import kinetics400, read_labels
 from videonl.models.pretrained.loading import load_pretrained, network_of
 from videonl.models.pretrained.published import PUBLISHED, Published, find_published
 from videonl.models.pretrained.report import LoadReport
@@ -10,8 +9,6 @@ __all__ = [
     "LoadReport",
     "Published",
     "find_published",
-    "kinetics400",
     "load_pretrained",
     "network_of",
-    "read_labels",
 ]

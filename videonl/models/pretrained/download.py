@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from videonl.errors import CheckpointError
+from videonl.files import write_text
 from videonl.models.pretrained.published import Published
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -122,7 +123,7 @@ def download(url: str, part: Path, progress: Progress) -> None:
             raise OSError(f"the server announces {total} bytes")
         tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
         if tag and not tag.startswith("W/"):
-            stamp.write_text(tag)
+            write_text(stamp, tag)
         else:
             stamp.unlink(missing_ok=True)
         done = receive(response, part, start, total, progress)

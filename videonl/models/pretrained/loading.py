@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import nn
 
+from videonl.class_names import kinetics400
 from videonl.errors import CheckpointError
 from videonl.layers import NonLocalBlock
 from videonl.models.presets import PRESETS
@@ -17,7 +18,6 @@ from videonl.models.pretrained.fitting import Wanted, differing
 from videonl.models.pretrained.geometry import name_of
 from videonl.models.pretrained.heads import align_head, without_head
 from videonl.models.pretrained.inflation import inflate
-from videonl.models.pretrained.labels import kinetics400
 from videonl.models.pretrained.own import OwnCheckpoint, read_own
 from videonl.models.pretrained.published import (
     Published,

@@ -74,22 +74,8 @@ def _inside(offsets: object, size: int) -> bool:
 def write_safetensors(
     path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Write tensors; a copy is made where two names share memory.
-
-    Raises:
-        CheckpointError: the folder is missing or not writable.
-    """
+    """Write tensors to a path of ``whole_file``; a copy is made where two names share memory."""
     from safetensors.torch import save_file
 
     owned = {key: tensor.detach().cpu().contiguous().clone() for key, tensor in tensors.items()}
-    temporary = path.with_name(path.name + ".part")
-    try:
-        temporary.touch()
-        mode = temporary.stat().st_mode  # what the user's umask gives; save_file makes it private
-        save_file(owned, str(temporary), metadata=dict(metadata))
-        temporary.chmod(mode)
-        temporary.replace(path)
-    except OSError as error:
-        raise CheckpointError(f"{path} can not be written ({error.strerror or error})") from None
-    finally:
-        temporary.unlink(missing_ok=True)
+    save_file(owned, str(path), metadata=dict(metadata))

@@ -1,0 +1,20 @@
+"""What every test shares: one torch thread, and threads that leave the machine to others."""
+
+import os
+from collections.abc import Iterator
+
+# Read by torch and by the processes that tests start; before anything imports torch.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("MKL_NUM_THREADS", "1")
+
+import pytest
+
+from tests.scheduling import real_time_threads
+
+
+@pytest.fixture(autouse=True)
+def ordinary_scheduling() -> Iterator[None]:
+    """No test may leave a real-time thread behind: two that spin own a small machine."""
+    yield
+    left = real_time_threads()
+    assert not left, f"threads with real-time priority: {left}; did an encoder (SVT-AV1) run here?"

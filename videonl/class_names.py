@@ -1,0 +1,162 @@
+"""Class names: those of Kinetics, their order, files of names, and which a network is shown with.
+
+Copies of Kinetics write a class ``"dancing gangnam style"``, ``dancing_gangnam_style`` or, with
+torchvision's script, ``skiing_slalom`` without the signs ``'()``, which swaps neighbours in a plain
+sort. So names are compared without case, spaces and signs, and numbered as the list has them.
+"""
+
+import json
+import re
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from functools import cache
+from pathlib import Path
+
+from videonl.errors import DatasetError, VideoNLError
+
+MAX_FILE = 16 * 1024 * 1024  # bytes of a file of names
+
+
+@cache
+def _kinetics400() -> tuple[str, ...]:
+    from torchvision.models.video import R3D_18_Weights
+
+    return tuple(R3D_18_Weights.DEFAULT.meta["categories"])
+
+
+def kinetics400() -> list[str]:
+    """The 400 names of Kinetics-400, sorted, the order of every published network's logits.
+
+    They come with torchvision's weights metadata; nothing is fetched.
+    """
+    return list(_kinetics400())
+
+
+def normalised(name: str) -> str:
+    """A class name reduced to lower-case letters and digits of any script."""
+    reduced = re.sub(r"[\W_]+", "", name.casefold())
+    return reduced or name
+
+
+def order_classes(names: Iterable[str]) -> list[str]:
+    """Class names in their canonical order.
+
+    If every name is one of Kinetics-400, their official names in official order; else the names as
+    given, sorted.
+
+    Raises:
+        DatasetError: two names mean the same class.
+    """
+    given: dict[str, str] = {}
+    for name in sorted(names):
+        if normalised(name) in given:
+            raise DatasetError(
+                f"the classes {given[normalised(name)]!r} and {name!r} differ in signs or case "
+                "only; merge or rename them"
+            )
+        given[normalised(name)] = name
+    canonical = {normalised(name): name for name in kinetics400()} if given else {}
+    if given and all(key in canonical for key in given):
+        return [name for key, name in canonical.items() if key in given]
+    _warn_of_lost_signs(given)
+    return sorted(given.values())
+
+
+def _warn_of_lost_signs(given: dict[str, str]) -> None:
+    """Names of Kinetics-600 or -700 without ``'()`` do not sort as the official lists do."""
+    if len(given) in (600, 700) and not any(sign in n for n in given.values() for sign in "'()"):
+        known = sum(normalised(name) in given for name in kinetics400())
+        if known > 300:  # of the 400 names, 368 are in Kinetics-600 and 378 in Kinetics-700
+            warnings.warn(
+                f"these {len(given)} class names look like Kinetics-{len(given)} without the signs "
+                "'(), which sort differently from the official list: to use class numbers of "
+                "others, give the list with --data.class_names_file",
+                stacklevel=3,
+            )
+
+
+def read_class_names(path: str | Path) -> list[str]:
+    """The names of a file, in the order of their numbers.
+
+    Args:
+        path: one name per line, or JSON: a list of names, or a table from name to number (the
+            ``classids.json`` of video-nonlocal-net, whose names hold quotes that are removed).
+
+    Raises:
+        VideoNLError: no such file, no text, no names, a name twice, or numbers with gaps.
+    """
+    file = Path(path)
+    try:
+        if file.stat().st_size > MAX_FILE:
+            raise VideoNLError(f"the class names {path} are too large for a list of names")
+        text = file.read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise VideoNLError(f"the class names {path} can not be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise VideoNLError(f"the class names {path} can not be read (no UTF-8 text)") from error
+    names = _from_json(text, path) if text.lstrip()[:1] in ("[", "{") else text.splitlines()
+    names = [name.strip().strip('"').strip() for name in names]
+    names = [name for name in names if name]
+    if not names:
+        raise VideoNLError(f"{path} holds no class names; it needs one per line")
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise VideoNLError(f"{path} names a class twice: {', '.join(twice[:5])}")
+    return names
+
+
+def _from_json(text: str, path: str | Path) -> list[str]:
+    """Names of a JSON list or of a table from name to number.
+
+    Raises:
+        VideoNLError: anything else.
+    """
+    try:
+        found = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise VideoNLError(f"the class names {path} are no JSON ({error})") from None
+    if isinstance(found, list) and all(isinstance(name, str) for name in found):
+        return found
+    if isinstance(found, dict) and sorted(map(str, found.values())) == sorted(
+        map(str, range(len(found)))
+    ):
+        return sorted(found, key=lambda name: int(found[name]))
+    raise VideoNLError(
+        f"the class names {path} must be a list of names or a table name -> 0, 1, 2, …"
+    )
+
+
+def choose_names(
+    own: Sequence[str] | None,
+    *,
+    given: Sequence[str] | None,
+    count: int | None,
+    source: str,
+) -> list[str]:
+    """The names to show.
+
+    Args:
+        own: what the checkpoint says, or None.
+        given: what the user says, or None.
+        count: classes of the network, if known.
+        source: the checkpoint, for the message.
+
+    Raises:
+        VideoNLError: a wrong number of names, or the checkpoint's own names in another order.
+    """
+    wanted = count or (len(own) if own is not None else None)
+    if given is not None:
+        if wanted is not None and len(given) != wanted:
+            raise VideoNLError(f"{len(given)} labels for {source}, which has {wanted} classes")
+        if own is not None and list(given) != list(own) and sorted(given) == sorted(own):
+            raise VideoNLError(
+                f"the labels are those of {source} in another order; leave the file out, "
+                "the checkpoint knows its order"
+            )
+        return list(given)
+    if own is not None:
+        return list(own)
+    if wanted is None:
+        raise VideoNLError(f"{source} does not say its class names; give a file with --labels")
+    return [f"class {index}" for index in range(wanted)]

@@ -1,0 +1,117 @@
+"""Names that others chose (classes, files, networks) inside the formats that we write.
+
+One function per format; HTML is the matter of jinja2's autoescape in ``videonl/reports/pages.py``.
+"""
+
+import logging
+import re
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from functools import cache, lru_cache
+
+FONT_LOG = logging.getLogger("matplotlib.font_manager")
+# Controls, halves of pairs (bytes of a file name that are no UTF-8), line ends, and marks that turn
+# the direction of writing, so that a name reads as another one.
+UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def visible(text: str, *, keep: str = "") -> str:
+    r"""What would act instead of being seen, as an escape: ``"a\x1b[2J"`` shows its ``\x1b``.
+
+    Args:
+        text: any.
+        keep: characters that stay, such as line ends.
+
+    Returns:
+        Text that can be encoded as UTF-8 and stays on its line.
+    """
+    return UNSEEN.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
+
+
+def _escape(char: str) -> str:
+    return char.encode("unicode_escape").decode("ascii")
+
+
+def markdown_text(text: str) -> str:
+    r"""A name in running Markdown or in a cell of a table, shown letter by letter.
+
+    Escaped is what GitHub's renderer acts on: tags, entities, emphasis, code, mathematics, links
+    and the bar between cells. Underscores and brackets within words mean nothing and stay.
+    """
+    text = re.sub(r"[\\`*|$~]", r"\\\g<0>", visible(text))
+    text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
+    text = re.sub(r"\](?=[(\[:])", r"\\]", text)
+    return text.replace("&", "&amp;").replace("<", "&lt;")
+
+
+def markdown_row(cells: Iterable[str]) -> str:
+    """One line of a table; the cells are plain text."""
+    return f"| {' | '.join(map(markdown_text, cells))} |"
+
+
+@contextmanager
+def figure_text(names: Iterable[str]) -> Iterator[Callable[[str], str]]:
+    """Draw names in a matplotlib figure as they are; build the whole figure inside.
+
+    A dollar sign starts no mathematics. Letters that the default font lacks come from fonts of
+    this machine; those that no font has are shown as escapes, where matplotlib would warn and draw
+    boxes.
+
+    Args:
+        names: the names that will be drawn.
+
+    Yields:
+        The function that gives every name its drawable form.
+    """
+    from matplotlib import rc_context, rcParams
+
+    FONT_LOG.setLevel(logging.ERROR)  # that a family has no bold is nothing a user can act on
+    families = tuple(rcParams["font.family"])
+    letters = {char for name in names for char in visible(name)}
+    found = {char: _family_with(char, families) for char in sorted(letters)}
+    missing = {char for char, family in found.items() if family is None}
+
+    def drawable(name: str) -> str:
+        return "".join(_escape(c) if c in missing else c for c in visible(name))
+
+    more = dict.fromkeys(family for family in found.values() if family)
+    with rc_context({"font.family": [*families, *more], "text.parse_math": False}):
+        yield drawable
+
+
+@lru_cache(maxsize=4096)
+def _family_with(char: str, families: tuple[str, ...]) -> str | None:
+    """An installed family that has a letter, "" where these families do, None where none does."""
+    from matplotlib.font_manager import FontProperties, findfont, fontManager
+
+    weights = ("normal", "bold")
+    default = [findfont(FontProperties(family=list(families), weight=w)) for w in weights]
+    if all(ord(char) in _letters(path) for path in default):
+        return ""
+    if unicodedata.category(char) == "Co":  # every font has signs of its own there
+        return None
+    files_of: dict[str, list[str]] = {}
+    for font in fontManager.ttflist:
+        # The last resort has a box for every letter there is.
+        if font.style == font.variant == "normal" and not font.name.startswith("Last Resort"):
+            files_of.setdefault(font.name, []).append(font.fname)
+    return next(
+        (
+            name
+            for name, paths in sorted(files_of.items())
+            if all(ord(char) in _letters(path) for path in paths)
+        ),
+        None,
+    )
+
+
+@cache
+def _letters(path: str) -> frozenset[int]:
+    """The code points that a font file has."""
+    from matplotlib.font_manager import get_font
+
+    try:
+        return frozenset(get_font(path).get_charmap())
+    except (OSError, RuntimeError, ValueError):  # a font file that is gone or damaged
+        return frozenset()

@@ -1,0 +1,564 @@
+"""Files of the user: outputs that appear whole or not at all, and YAML that says what it means.
+
+Every output of the project goes through here. A reader sees the old content or the new one, never
+a part; a link is followed and stays; what exists and is no regular file (a pipe, a device,
+``/dev/stdout``) is written straight into; a failure is one sentence and leaves nothing behind.
+The file is long because these cases are one promise: a writer that knew only some of them would be
+a second writer.
+"""
+
+import csv
+import errno
+import io
+import os
+import re
+import signal
+import stat
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Hashable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+from typing import IO, Any
+
+import yaml
+
+from videonl.errors import OutputError, VideoNLError
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None  # type: ignore[assignment]
+
+# What a disk says that takes no more.
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_DESCRIPTOR = re.compile(r"(?:/proc/(\d+)|/dev)/fd/(\d+)")
+_LONGEST_NAME = 200  # bytes; most file systems take 255, and the name of the part is longer
+_STALE_SECONDS = 3600.0  # where files can not be locked, an unfinished one of this age is nobody's
+_FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|INF)|\.(nan|NAN)")
+
+PathLike = str | os.PathLike[str]
+
+
+@contextmanager
+def whole_file(path: PathLike, *, ending: str | None = None) -> Iterator[Path]:
+    """A path for something that writes files itself; what is there gets its name in the end.
+
+    Args:
+        path: of the file; its folder is made. A file that is there keeps its mode.
+        ending: of what is yielded, such as ``.onnx``; default that of the file.
+
+    Yields:
+        A path beside it, of an empty file.
+
+    Raises:
+        OutputError: it can not be written there, or the disk is full; then all is as before.
+    """
+    place = Path(path)
+    ending = place.suffix if ending is None else ending
+    if is_stream(place):
+        with _spooled(place, ending) as part:
+            yield part
+        return
+    with _in_words(place):
+        target = Path(os.path.realpath(place))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        part, handle = _claim(target, ending)
+        mode = stat.S_IMODE(os.fstat(handle).st_mode)  # what the user's umask gives
+    try:
+        with _removed_by_signals(part):
+            with _disk_in_words(place, part):
+                yield part
+            with _in_words(place):
+                _finish(part, handle, target, mode)
+    except BaseException:
+        part.unlink(missing_ok=True)
+        raise
+    finally:
+        with suppress(OSError):
+            os.close(handle)
+
+
+@contextmanager
+def whole_stream(path: PathLike) -> Iterator[IO[bytes]]:
+    """A binary stream, seekable; the file appears when the block ends without error.
+
+    What can not be written is told at the end: C++ libraries that write to a Python stream end the
+    process if it raises under their hands.
+
+    Args:
+        path: see :func:`whole_file`.
+
+    Raises:
+        OutputError: see :func:`whole_file`.
+
+    Example:
+        >>> file = Path(tempfile.mkdtemp()) / "a.bin"
+        >>> with whole_stream(file) as stream:
+        ...     _ = stream.write(b"whole")
+        >>> file.read_bytes()
+        b'whole'
+    """
+    with whole_file(path) as part, careful_stream(part, shown=path) as stream:
+        yield stream
+
+
+@contextmanager
+def careful_stream(part: Path, *, shown: PathLike) -> Iterator[IO[bytes]]:
+    """What :func:`whole_stream` yields, of a path that :func:`whole_file` yielded.
+
+    Args:
+        part: that path.
+        shown: the name in the message.
+
+    Raises:
+        OutputError: something could not be written.
+    """
+    sink = _Sink(part, "r+b")
+    try:
+        with io.BufferedRandom(sink) as stream:
+            yield stream
+            stream.flush()
+            sink.sync()
+    except Exception:
+        if sink.error is None:
+            raise
+    if sink.error is not None:  # and not what the library made of it
+        raise _output_error(shown, sink.error)
+
+
+def write_text(path: PathLike, text: str | Iterable[str]) -> None:
+    """Write UTF-8 with the line ends as they are; file names that are no UTF-8 keep their bytes.
+
+    Args:
+        path: see :func:`whole_file`.
+        text: the content, or its parts, which may still be read from the old file.
+
+    Raises:
+        OutputError: see :func:`whole_file`.
+    """
+    with whole_stream(path) as stream:
+        for part in [text] if isinstance(text, str) else text:
+            stream.write(part.encode("utf-8", "surrogateescape"))
+
+
+class GrowingFile:
+    """A text file that grows; every piece is handed to the system at once, whole or not at all.
+
+    Args:
+        path: of the file; its folder is made.
+        start: what it begins with, in place of what is there; None: go on behind what is there.
+
+    Raises:
+        OutputError: it can not be written there.
+    """
+
+    def __init__(self, path: PathLike, *, start: Iterable[str] | None = None) -> None:
+        self.path = Path(path)
+        self._regular = not is_stream(self.path)
+        if self._regular and start is not None:
+            write_text(self.path, start)
+        with _in_words(self.path):
+            if self._regular:
+                self.path.parent.mkdir(parents=True, exist_ok=True)
+                flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
+                self._handle = os.open(self.path, flags, 0o666)
+            else:
+                self._handle = _open_stream(self.path)
+        if not self._regular:
+            for text in start or ():
+                self.write(text)
+        elif start is None and self._is_torn():
+            self.write("\n")  # a killed run's half line must not swallow the next one
+
+    def _is_torn(self) -> bool:
+        size = os.fstat(self._handle).st_size
+        if not size:
+            return False
+        os.lseek(self._handle, size - 1, os.SEEK_SET)
+        return os.read(self._handle, 1) != b"\n"
+
+    def write(self, text: str) -> None:
+        """Add to the file.
+
+        Raises:
+            OutputError: the disk is full; the file ends where it did.
+        """
+        before = os.fstat(self._handle).st_size
+        try:
+            _write_all(self._handle, text.encode("utf-8", "surrogateescape"))
+        except OSError as error:
+            if self._regular:
+                with suppress(OSError):
+                    os.ftruncate(self._handle, before)
+            raise _output_error(self.path, error) from error
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._handle >= 0:
+            handle, self._handle = self._handle, -1
+            with _in_words(self.path):
+                os.close(handle)
+
+
+def csv_line(cells: Iterable[object], *, end: str = "\r\n") -> str:
+    """A row of a CSV file, quoted where it must be."""
+    text = io.StringIO()
+    csv.writer(text, lineterminator=end).writerow(cells)
+    return text.getvalue()
+
+
+def is_stream(path: PathLike) -> bool:
+    """Whether a name leads to something that is written once, from front to back.
+
+    A pipe, a terminal, a device, or an open descriptor such as ``/dev/stdout``.
+
+    Raises:
+        OutputError: it is a folder, a socket, or can not be asked.
+    """
+    if _descriptor_of(path) is not None:
+        return True
+    try:
+        kind = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return False  # the folder is made, or the writer says why it can not be
+    except OSError as error:
+        raise _output_error(path, error) from error
+    if stat.S_ISDIR(kind):
+        raise OutputError(path, "it is a folder; give a file name")
+    if stat.S_ISSOCK(kind):
+        raise OutputError(path, "it is a socket; give a file or a pipe")
+    return not stat.S_ISREG(kind)
+
+
+def remove_part(path: PathLike) -> None:
+    """Remove what a process that was killed left of a file that it was writing."""
+    target = Path(os.path.realpath(path))
+    for number in range(2):
+        part = _part_of(target, number, target.suffix)
+        with suppress(OSError):
+            if not _in_use(part):
+                part.unlink()
+
+
+def explain_full(error: BaseException) -> str | None:
+    """The system's words if an error, of whichever library, says that a disk takes no more."""
+    number = getattr(error, "errno", None)
+    if number is None and (found := re.search(r"\(os error (\d+)\)", str(error))):
+        number = int(found[1])  # how Rust ends its messages
+    return os.strerror(number) if number in FULL else None
+
+
+# --- the part beside the file ---------------------------------------------------------------------
+
+
+def _part_of(target: Path, number: int, ending: str) -> Path:
+    """``.name.part.ending``: hidden, so that it counts as no video."""
+    stem = target.stem
+    if len(os.fsencode(target.name)) > _LONGEST_NAME:
+        stem = sha256(os.fsencode(target.name)).hexdigest()[:16]
+    count = f".{number}" if number else ""
+    return target.with_name(f".{stem}{count}.part{ending[: _LONGEST_NAME // 4]}")
+
+
+def _claim(target: Path, ending: str) -> tuple[Path, int]:
+    """(path, locked descriptor) of a part that no other process writes."""
+    for number in range(100):
+        part = _part_of(target, number, ending)
+        handle = _open_new(part)
+        if handle is not None:
+            return part, handle
+    raise OSError(errno.EBUSY, "too many processes write it")
+
+
+def _open_new(part: Path) -> int | None:
+    """An empty file, locked as long as it is open; None if another process is writing it."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_BINARY", 0)
+    for _ in range(10):
+        try:
+            handle = os.open(part, flags, 0o666)
+        except FileExistsError:
+            if _in_use(part):
+                return None
+            part.unlink(missing_ok=True)  # a process that was killed left it
+            continue
+        _lock(handle)
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(part)):
+                return handle
+        os.close(handle)  # between opening and locking somebody took it for a leftover
+    return None
+
+
+def _lock(handle: int) -> bool | None:
+    """Whether an open file is now locked by us; None where there are no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except (OSError, AttributeError):
+        return None
+    return True
+
+
+def _in_use(part: Path) -> bool:
+    """Whether another process is writing a part."""
+    try:
+        found = os.lstat(part)
+        if not stat.S_ISREG(found.st_mode):
+            return False
+        handle = os.open(part, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    except PermissionError:
+        return True  # another user's
+    try:
+        free = _lock(handle)
+    finally:
+        os.close(handle)
+    return time.time() - found.st_mtime < _STALE_SECONDS if free is None else not free
+
+
+def _finish(part: Path, handle: int, target: Path, mode: int) -> None:
+    """Give the part its name; a file that is there passes on its mode and owner."""
+    with suppress(FileNotFoundError):
+        old = os.stat(target)
+        mode = stat.S_IMODE(old.st_mode)
+        if hasattr(os, "chown") and (old.st_uid, old.st_gid) != (os.geteuid(), os.getegid()):
+            with suppress(OSError):  # only root may give files away
+                os.chown(part, old.st_uid, old.st_gid)
+    os.chmod(part, mode)
+    if os.name == "nt":
+        os.close(handle)
+    os.replace(part, target)
+
+
+class _Sink(io.FileIO):
+    """A file that remembers its first error and takes everything after it."""
+
+    error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        """Write, or swallow what can not be written."""
+        if self.error is None:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self.error = error
+        return memoryview(data).nbytes
+
+    def sync(self) -> None:
+        """Wait until the disk has it."""
+        try:
+            os.fsync(self.fileno())
+        except OSError as error:
+            self.error = self.error or error
+
+    def close(self) -> None:
+        """Close, and remember what went wrong."""
+        try:
+            super().close()
+        except OSError as error:  # a network disk may say only now that it is full
+            self.error = self.error or error
+
+
+_unfinished: dict[Path, int] = {}  # parts, and the process that writes them
+
+
+def _leave(signum: int, _: object) -> None:
+    """Remove what is unfinished and end as the signal ends a process by default."""
+    for part, owner in _unfinished.items():
+        if owner == os.getpid():  # and not the one that we were forked from
+            part.unlink(missing_ok=True)
+    signal.signal(signum, signal.SIG_DFL)
+    os.kill(os.getpid(), signum)
+
+
+@contextmanager
+def _removed_by_signals(part: Path) -> Iterator[None]:
+    """Remove the part also when SIGTERM or SIGHUP ends this process, as they do by default."""
+    names = ("SIGTERM", "SIGHUP")
+    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    _unfinished[part] = os.getpid()
+    for number in mine:
+        signal.signal(number, _leave)
+    try:
+        yield
+    finally:
+        for number in mine:
+            if signal.getsignal(number) is _leave:
+                signal.signal(number, signal.SIG_DFL)
+        del _unfinished[part]
+
+
+# --- what is no regular file ----------------------------------------------------------------------
+
+
+def _descriptor_of(path: PathLike) -> int | None:
+    """The open descriptor of this process that a name such as ``/dev/stdout`` leads to."""
+    place = os.path.abspath(path)
+    for _ in range(40):
+        folder, name = os.path.split(place)
+        place = os.path.join(os.path.realpath(folder), name)
+        if found := _DESCRIPTOR.fullmatch(place):
+            return int(found[2]) if found[1] in (None, str(os.getpid())) else None
+        try:
+            place = os.path.normpath(os.path.join(folder, os.readlink(place)))
+        except OSError:
+            return None
+    return None
+
+
+def _open_stream(path: Path) -> int:
+    descriptor = _descriptor_of(path)
+    if descriptor is None:
+        return os.open(path, os.O_WRONLY)
+    for shown in (sys.stdout, sys.stderr):
+        if shown is not None:
+            shown.flush()
+    return os.dup(descriptor)  # opened anew, a file would be cut off before its reader's eyes
+
+
+@contextmanager
+def _spooled(place: Path, ending: str) -> Iterator[Path]:
+    """A part in the temporary folder, copied into a stream when it is whole."""
+    with _in_words(place):
+        handle, name = tempfile.mkstemp(prefix="videonl-", suffix=ending)
+        os.close(handle)
+        part = Path(name)
+    try:
+        with _removed_by_signals(part), _disk_in_words(part, part):
+            yield part
+        with _in_words(place):
+            handle = _open_stream(place)
+            try:
+                with part.open("rb") as content:
+                    while chunk := content.read(1 << 20):
+                        _write_all(handle, chunk)
+            finally:
+                os.close(handle)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _write_all(handle: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(handle, view) :]
+
+
+# --- in words -------------------------------------------------------------------------------------
+
+
+@contextmanager
+def _in_words(path: PathLike) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if isinstance(error, BrokenPipeError) and _descriptor_of(path) == 1:
+            raise  # `| head` is no error of the user's
+        raise _output_error(path, error) from error
+
+
+@contextmanager
+def _disk_in_words(path: PathLike, part: Path) -> Iterator[None]:
+    """Errors of what writes the part; those of what it reads are none of ours."""
+    try:
+        yield
+    except OutputError:
+        raise
+    except Exception as error:
+        reason = explain_full(error)
+        if reason is None and isinstance(error, OSError) and error.filename == str(part):
+            reason = error.strerror
+        if reason is None:
+            raise
+        raise OutputError(path, reason) from error
+
+
+def _output_error(path: PathLike, error: OSError) -> OutputError:
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return OutputError(path, "what should be its folder is a file")
+    return OutputError(path, error.strerror or str(error))
+
+
+# --- YAML -----------------------------------------------------------------------------------------
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML without tags and dates, in which 1e-4 is a number (YAML 1.1 takes it for text)."""
+
+    def compose_mapping_node(self, anchor: Any) -> Any:
+        """A table; a key that stands twice in it is an error."""
+        node = super().compose_mapping_node(anchor)
+        seen: set[Hashable] = set()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode) or key.tag.endswith(":merge"):
+                continue
+            value = self.construct_object(key)
+            if value in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
+            seen.add(value)
+        return node
+
+
+_Loader.yaml_implicit_resolvers = {
+    letter: [(tag, pattern) for tag, pattern in pairs if not tag.endswith((":float", ":timestamp"))]
+    for letter, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(rf"^({_FLOAT.pattern})$"), list("-+0123456789.")
+)
+# The first pattern that fits wins: whole numbers are tried before floats.
+for _letter, _pairs in _Loader.yaml_implicit_resolvers.items():
+    _pairs.sort(key=lambda pair: pair[0].endswith(":float"))
+
+
+def parse_yaml(text: str, *, source: str) -> Any:
+    """The value that YAML text stands for; nothing in it is ever run.
+
+    Args:
+        text: the YAML.
+        source: what to call it in a message.
+
+    Raises:
+        VideoNLError: no YAML, or a key that stands twice in one table; with the line.
+
+    Example:
+        >>> parse_yaml("{rate: 1e-4, list: [1, no]}", source="here")
+        {'rate': 0.0001, 'list': [1, False]}
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except RecursionError:
+        raise VideoNLError(f"{source} is not YAML: it is nested too deeply") from None
+    except (yaml.YAMLError, ValueError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or " ".join(str(error).split())
+        if problem.endswith("stands twice"):
+            raise VideoNLError(f"{source}{where}: {problem}; keep one of the two") from error
+        raise VideoNLError(f"{source} is not YAML{where}: {problem}") from error
+
+
+def read_yaml(path: PathLike) -> Any:
+    """What a YAML file holds.
+
+    Raises:
+        VideoNLError: the file can not be read, or see :func:`parse_yaml`.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except OSError as error:
+        raise VideoNLError(f"{path} can not be read ({error.strerror})") from error
+    except UnicodeDecodeError as error:
+        raise VideoNLError(f"{path} is not YAML: it is no text in UTF-8") from error
+    return parse_yaml(text, source=os.fspath(path))

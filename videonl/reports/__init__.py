@@ -1,0 +1,18 @@
+"""Results as pages and pictures; HTML, CSS and JavaScript are files in ``templates``."""
+
+from videonl.reports.attention import attention_section
+from videonl.reports.chart import draw_chart, save_chart
+from videonl.reports.comparison import comparison_page, write_comparison
+from videonl.reports.server import server_page, server_policy
+from videonl.reports.video import video_page
+
+__all__ = [
+    "attention_section",
+    "comparison_page",
+    "draw_chart",
+    "save_chart",
+    "server_page",
+    "server_policy",
+    "video_page",
+    "write_comparison",
+]

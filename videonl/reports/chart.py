@@ -1,0 +1,312 @@
+"""Accuracy against GFLOPs; throughput where no accuracy was measured.
+
+One figure, saved as a picture and embedded in the page of a comparison as SVG.
+"""
+
+import io
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
+
+from markupsafe import Markup
+
+from videonl.escapes import figure_text, visible
+from videonl.evaluation.compare_result import Comparison, Row
+from videonl.files import whole_stream
+from videonl.reports.label_places import place_labels
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LABEL_SIZE = 8  # points
+PLAIN, NON_LOCAL = "#4477aa", "#cc3311"  # told apart with any colour vision, and by the marker
+SOFT = "#777777"
+DEEPEST = 4  # spans of the points that the axis goes down at most to show the constant answer
+NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+
+
+@dataclass(frozen=True)
+class Point:
+    """A row as a point: ``x`` in GFLOPs per view, ``y`` with its interval.
+
+    ``number`` is the row's place in the table.
+    """
+
+    number: int
+    name: str
+    x: float
+    y: float
+    low: float
+    high: float
+    non_local: bool
+
+
+@dataclass(frozen=True)
+class Chart:
+    """What is drawn.
+
+    Attributes:
+        points: at least one.
+        accuracy: whether y is the top-1 accuracy in per cent; else clips per second.
+        constant: the accuracy of always answering the most frequent class, where it is known.
+        x_label: what the x axis says.
+        title: of the picture.
+    """
+
+    points: list[Point]
+    accuracy: bool
+    constant: float | None
+    x_label: str
+    title: str
+
+    @property
+    def y_label(self) -> str:
+        """What the y axis says."""
+        return "top-1 accuracy (%)" if self.accuracy else "clips per second"
+
+
+def chart_of(comparison: Comparison) -> Chart | None:
+    """The chart of a comparison, or None where there is nothing to draw."""
+    accuracy = any(row.top1 for row in comparison.rows)
+    points = []
+    for number, row in enumerate(comparison.shown):
+        values = _accuracy(row) if accuracy else _throughput(row)
+        if row.flops and values:
+            x = row.flops / 1e9
+            points.append(Point(number, row.name, x, *values, bool(row.non_local_macs)))
+    if not points:
+        return None
+    shapes = sorted({row.input for row in comparison.rows if row.input})
+    shape = shapes[0] if len(shapes) == 1 else "inputs differ"
+    return Chart(
+        points,
+        accuracy,
+        _constant(comparison) if accuracy else None,
+        f"GFLOPs per view (2 x GMACs; input {shape})",
+        _title(comparison, accuracy=accuracy),
+    )
+
+
+def _accuracy(row: Row) -> tuple[float, float, float] | None:
+    if not row.top1 or not row.top1["total"]:
+        return None
+    low, high = row.top1.get("wilson95") or row.top1["range"]
+    return 100 * row.top1["value"], 100 * low, 100 * high
+
+
+def _throughput(row: Row) -> tuple[float, float, float] | None:
+    speed = row.inference
+    return (speed["clips_per_second"], speed["low"], speed["high"]) if speed else None
+
+
+def _constant(comparison: Comparison) -> float | None:
+    data = comparison.protocol.get("data") or {}
+    counts = list(data.get("census", {}).values())
+    return 100 * max(counts) / sum(counts) if sum(counts) else None
+
+
+def _title(comparison: Comparison, *, accuracy: bool) -> str:
+    data = comparison.protocol.get("data")
+    if data and accuracy:
+        name = Path(data["root"]).name
+        bars = "range over seeds" if comparison.differences else "95 % Wilson interval"
+        return (
+            f"{name} ({data['split']}): {data['videos']} videos, "
+            f"{comparison.protocol['views']} views, bars: {bars}"
+        )
+    machine = comparison.protocol.get("environment", {})
+    where = machine.get("accelerator") or machine.get("processor", "")
+    return f"inference on {where}, bars: quartiles"
+
+
+def draw_chart(comparison: Comparison) -> "Figure | None":
+    """The figure, or None where there is nothing to draw."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    chart = chart_of(comparison)
+    if chart is None:
+        return None
+    with figure_text([chart.title, *(p.name for p in chart.points)]) as drawable:
+        figure = Figure(figsize=(8, 5.2), dpi=150, layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.add_subplot()
+        axes.set_title(drawable(chart.title), loc="left", fontsize=10)
+        axes.set_xlabel(chart.x_label)
+        axes.set_ylabel(chart.y_label)
+        _set_cost_axis(axes, [p.x for p in chart.points])
+        _set_result_axis(axes, chart)
+        _draw_points(axes, chart)
+        names = [drawable(p.name) for p in chart.points]
+        _place_labels(figure, axes, chart.points, names)
+    return figure
+
+
+def _set_cost_axis(axes: "Axes", costs: list[float]) -> None:
+    """From zero, so that a cost twice as high stands twice as far; logarithmic over a wide range.
+
+    Room is left to the right of the last point for its name.
+    """
+    from matplotlib.ticker import FuncFormatter, MaxNLocator, NullFormatter
+
+    low, high = min(costs), max(costs)
+    if high > 8 * low:
+        left, right = low / 1.6, high * 2.4
+        axes.set_xscale("log")
+        axes.set_xlim(left, right)
+        ticks = [m * 10.0**e for e in range(-6, 7) for m in (1, 2, 5)]
+        axes.set_xticks([tick for tick in ticks if left <= tick <= right])
+        axes.xaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    else:
+        axes.set_xlim(0, 1.3 * high)
+        axes.xaxis.set_major_locator(MaxNLocator(7))
+
+
+def _set_result_axis(axes: "Axes", chart: Chart) -> None:
+    """All points with their intervals, and the constant answer if it is not far below them."""
+    bottom, top = min(p.low for p in chart.points), max(p.high for p in chart.points)
+    if chart.constant is not None:
+        text = f"always the most frequent class: {chart.constant:.1f} %"
+        if bottom - chart.constant <= DEEPEST * (top - bottom):
+            bottom, top = min(bottom, chart.constant), max(top, chart.constant)
+        else:
+            text += ", below this axis"
+        axes.axhline(chart.constant, color=SOFT, linestyle="--", linewidth=1, label=text, zorder=2)
+    margin = 0.18 * (top - bottom) or 0.2 * top or 1
+    highest = min(105, top + margin) if chart.accuracy else top + margin
+    axes.set_ylim(max(0, bottom - margin), highest)
+    axes.grid(color="#eeeeee", zorder=0)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+
+
+def _draw_points(axes: "Axes", chart: Chart) -> None:
+    """Markers with their bars, and the legend where there is something to tell."""
+    kinds = ((False, "o", PLAIN, "without"), (True, "D", NON_LOCAL, "with"))
+    for non_local, marker, colour, word in kinds:
+        for rank, point in enumerate(p for p in chart.points if p.non_local is non_local):
+            drawn = axes.errorbar(
+                [point.x],
+                [point.y],
+                yerr=[[point.y - point.low], [point.high - point.y]],
+                fmt=marker,
+                color=colour,
+                ecolor="#bbbbbb",
+                capsize=3,
+                markersize=7,
+                label=None if rank else f"{word} non-local blocks",
+                zorder=3,
+            )
+            drawn.lines[0].set_gid(f"point-{point.number}")
+    if chart.constant is not None or any(p.non_local for p in chart.points):
+        axes.legend(
+            loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False, fontsize=9
+        )
+
+
+def _place_labels(figure: "Figure", axes: "Axes", points: list[Point], names: list[str]) -> None:
+    """Write every name beside its marker, where it covers no other name and no marker."""
+    figure.canvas.draw()
+    figure.set_layout_engine("none")  # the labels must not move the axes that they are measured in
+    renderer: Any = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    frame = axes.get_window_extent(renderer)
+    markers = [tuple(axes.transData.transform((p.x, p.y))) for p in points]
+    sizes = []
+    for name in names:
+        text = axes.text(0, 0, name, fontsize=LABEL_SIZE)
+        box = text.get_window_extent(renderer).padded(2)
+        sizes.append((box.width, box.height))
+        text.remove()
+    unit = figure.dpi / 72
+    places = place_labels(markers, sizes, frame=(frame.x0, frame.y0, frame.x1, frame.y1), unit=unit)
+    for point, name, (dx, dy) in zip(points, names, places, strict=True):
+        _write_label(axes, point, name, (dx / unit, dy / unit))
+
+
+def _write_label(axes: "Axes", point: Point, name: str, offset: tuple[float, float]) -> None:
+    """A name at an offset in points; a thin line leads to it where it stands far away."""
+    from matplotlib.patheffects import withStroke
+
+    far = abs(offset[0]) + abs(offset[1]) > 20
+    axes.annotate(
+        name,
+        (point.x, point.y),
+        xytext=offset,
+        textcoords="offset points",
+        ha="left" if offset[0] > 0 else "right",
+        va="center",
+        fontsize=LABEL_SIZE,
+        arrowprops={"arrowstyle": "-", "color": "#999999", "lw": 0.6} if far else None,
+        zorder=5,
+        path_effects=[withStroke(linewidth=2.5, foreground="white")],  # readable across bars
+        gid=f"name-{point.number}",
+    )
+
+
+def save_chart(comparison: Comparison, path: Path) -> bool:
+    """Write the picture; False where there is nothing to draw.
+
+    Raises:
+        OutputError: it can not be written there.
+    """
+    figure = draw_chart(comparison)
+    if figure is None:
+        return False
+    with whole_stream(path) as stream:
+        figure.savefig(stream, format="png")
+    return True
+
+
+def chart_svg(comparison: Comparison) -> Markup:
+    """The same as SVG inside a page, or an empty text where there is nothing to draw.
+
+    Groups of the class ``point`` know their row of the table (``data-row``) and say their figures;
+    groups of the class ``name`` are their names.
+    """
+    from matplotlib import rc_context
+
+    chart, figure = chart_of(comparison), draw_chart(comparison)
+    if chart is None or figure is None:
+        return Markup("")
+    for text in figure.axes[0].texts:
+        text.set_path_effects([])  # they would turn letters into outlines; the page's style strokes
+    file = io.BytesIO()
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": "videonl"}):  # texts; stable ids
+        figure.savefig(file, format="svg", metadata=NO_METADATA)
+    root = ElementTree.fromstring(file.getvalue())
+    for element in root.iter():  # inside HTML the names stand without their XML namespaces
+        element.tag = _local(element.tag)
+        for key in list(element.attrib):
+            element.set(_local(key), element.attrib.pop(key))
+    for size in ("width", "height", "version"):
+        root.attrib.pop(size, None)
+    label = f"{chart.y_label} against GFLOPs per view"
+    root.attrib |= {"id": "chart", "role": "img", "aria-label": label}
+    for point in chart.points:
+        _mark(root, point)
+    return Markup(ElementTree.tostring(root, encoding="unicode", short_empty_elements=False))
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]
+
+
+def _mark(root: ElementTree.Element, point: Point) -> None:
+    """Give a point and its name their classes, and the browser's fonts the whole name."""
+    name = visible(point.name)
+    group, words = (root.find(f".//g[@id='{kind}-{point.number}']") for kind in ("point", "name"))
+    assert group is not None
+    assert words is not None
+    group.attrib |= {"class": "point", "data-row": str(point.number)}
+    title = ElementTree.Element("title")
+    title.text = (
+        f"{name}: {point.y:.4g} [{point.low:.4g}, {point.high:.4g}] "
+        f"at {point.x:.4g} GFLOPs per view"
+    )
+    group.insert(0, title)
+    words.set("class", "name")
+    for text in words.iter("text"):
+        text.text = name

@@ -1,0 +1,141 @@
+"""One video and what the network says of it as one HTML page that needs no network or other file.
+
+The file itself is embedded where browsers play it (H.264, AV1 or VP9 in MP4, VP8, VP9 or AV1 in
+WebM) and it has at most ``EMBED_BYTES``; else its key frames take the video's place.
+"""
+
+import io
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from videonl.data.container import open_source
+from videonl.data.video import Video, open_video
+from videonl.inference.prediction import Prediction
+from videonl.inference.timeline import Timeline, video_duration
+from videonl.inference.timeline_segments import Segment, edges_of
+from videonl.json_text import json_text
+from videonl.reports.pages import data_address, render
+
+EMBED_BYTES = 64 << 20  # base64 makes a third more of it; larger pages open slowly on a phone
+PICTURES = 12
+MP4 = {("h264", "yuv420p"), ("h264", "yuvj420p"), ("vp9", "yuv420p"), ("av1", "yuv420p")}
+WEBM = {("vp8", "yuv420p"), ("vp9", "yuv420p"), ("av1", "yuv420p")}
+COLOURS = ("#2f6fb2", "#c4541a", "#2e8b57", "#8a4fa3", "#b8860b", "#a8324a", "#3b8686", "#6b6b6b")
+
+
+def video_page(
+    prediction: Prediction,
+    found: tuple[Timeline, Sequence[Segment]] | None,
+    *,
+    opened_by: Callable[..., Video] = open_video,
+    attention: str = "",
+) -> str:
+    """The page.
+
+    Args:
+        prediction: of the whole file.
+        found: its timeline and segments, if there is one.
+        opened_by: opens the file for its key frames, such as ``DecoderPool.open``.
+        attention: the ``attention_section``, where there is some.
+
+    Raises:
+        VideoError: the file can not be read.
+        OSError: as well.
+    """
+    path = Path(prediction.path)
+    frames, duration = key_frames(path, opened_by)
+    video, note = embedded(path)
+    about = {"model": prediction.model, "protocol": prediction.protocol}
+    seconds = [frame["second"] for frame in frames]
+    return render(
+        "video.html",
+        name=path.name,
+        video=video,
+        note=note,
+        frames=frames,
+        answers=list(zip(prediction.classes, prediction.probabilities, strict=True)),
+        views=prediction.protocol["views"],
+        segments=_bars(*found) if found else None,
+        attention=attention,
+        about=json_text(about, indent=2),
+        data={"duration": duration, "pictures": seconds, **(_windows(*found) if found else {})},
+    )
+
+
+def embedded(path: Path) -> tuple[str, str]:
+    """(data address of the file, "") or ("", why it is not embedded)."""
+    source = open_source(path)
+    try:
+        kind = (source.codec, str(source.stream.codec_context.pix_fmt))
+        container = source.format
+    finally:
+        source.close()
+    is_mp4 = container.startswith("mov,mp4") and kind in MP4
+    is_webm = container == "matroska,webm" and kind in WEBM
+    if not (is_mp4 or is_webm):
+        return "", (
+            f"Browsers do not play this file ({kind[0]} in {container.split(',')[0]}): its key "
+            "frames stand here instead."
+        )
+    size = path.stat().st_size
+    if size > EMBED_BYTES:
+        return "", (
+            f"The file has {size / 2**20:.0f} MiB, more than the {EMBED_BYTES >> 20} MiB that a "
+            "page may hold: its key frames stand here instead."
+        )
+    return data_address(f"video/{'mp4' if is_mp4 else 'webm'}", path.read_bytes()), ""
+
+
+def key_frames(
+    path: Path, opened_by: Callable[..., Video] = open_video
+) -> tuple[list[dict[str, Any]], float]:
+    """(per frame its ``second`` and its ``picture``, a JPEG's data address; the duration).
+
+    The frames are spread evenly over the video.
+    """
+    from PIL import Image
+
+    frames = []
+    with opened_by(path) as video:
+        count = min(PICTURES, video.num_frames)
+        numbers = np.unique(np.linspace(0, video.num_frames - 1, count).round().astype(int))
+        times = video.times()
+        duration = video_duration(times, video.fps)
+        for number in numbers.tolist():
+            file = io.BytesIO()
+            picture = video.read([number], short_side=min(270, video.height, video.width))[0]
+            Image.fromarray(picture.numpy()).save(file, "JPEG", quality=80)
+            address = data_address("image/jpeg", file.getvalue())
+            frames.append({"second": round(float(times[number]), 3), "picture": address})
+    return frames, duration
+
+
+def _windows(timeline: Timeline, segments: Sequence[Segment]) -> dict[str, object]:
+    """What the page's script knows."""
+    spans = [(window.start, window.end) for window in timeline.windows]
+    return {
+        "spans": [[round(a, 3), round(b, 3)] for a, b in spans],
+        "edges": [round(edge, 3) for edge in edges_of(spans)],
+        "top": [
+            [[name, round(p, 4)] for name, p in timeline.top(number, 3)]
+            for number in range(len(spans))
+        ],
+        "segments": [[round(s.start, 3), round(s.end, 3)] for s in segments],
+    }
+
+
+def _bars(timeline: Timeline, segments: Sequence[Segment]) -> list[dict[str, Any]]:
+    """The segments with their colours and their places on the timeline in per cent."""
+    names = list(dict.fromkeys(segment.name for segment in segments))
+    return [
+        {
+            **vars(segment),
+            "colour": COLOURS[names.index(segment.name) % len(COLOURS)],
+            "left": 100 * segment.start / timeline.duration,
+            "width": 100 * (segment.end - segment.start) / timeline.duration,
+        }
+        for segment in segments
+    ]
