@@ -134,7 +134,7 @@ def test_defaults_in_the_help_are_the_defaults() -> None:
         (["fit", "--trainer.limit_val_batches", "few"], "'few': it must be int or float"),
         (["fit", "--data.root", "x", "--recipe.schedule", "up"], "cosine or step or constant"),
         (["test", "--data.root", "x"], "Say --checkpoint PATH"),
-        (["test", "--data.root", "x", "--checkpoint", "/no/such"], "/no/such does not exist"),
+        (["test", "--data.root", "x", "--checkpoint", "/no/such"], "/no/such is neither a file"),
     ],
 )
 def test_mistakes_get_one_sentence(

@@ -142,7 +142,7 @@ def test_nests_that_explode(tmp_path):
     # a tuple of tuples of tuples … 2^100 leaves
     steps = (b"h%ch%c\x86q%c0" % (n, n, n + 1) for n in range(100))
     laughs = b")q\x000" + b"".join(steps)
-    refuse(file_with(tmp_path, b"\x80\x02" + laughs + b"hd."), "deeper")
+    refuse(file_with(tmp_path, b"\x80\x02" + laughs + b"hd."), "unfolds to over")
     key = b"\x80\x02" + laughs + b"}hdNs."
     refuse(file_with(tmp_path, key), "neither a name nor a number")
     deep = b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."

@@ -1,5 +1,6 @@
 """Fine-tuning: a new head and new non-local blocks on loaded weights."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -79,6 +80,48 @@ def test_loaded_norms_are_frozen_and_new_ones_learn(plain: Path) -> None:
     assert not any(norm.training or norm.weight.requires_grad for norm in others)
 
 
+def named(folder: Path, names: list[str] | None) -> Path:
+    """A plain network whose classifier has rows of its own, and such names."""
+    torch.manual_seed(0)
+    net = create_model("tiny_i3d", num_classes=3, **OPTIONS)
+    path = folder / "named.safetensors"
+    save_checkpoint(LoadedModel(net, names, dict(net.preprocessing)), path)
+    return path
+
+
+@pytest.mark.parametrize(
+    ("of_file", "wanted", "rows", "said"),
+    [
+        (["a", "b", "c"], ["a", "b", "c"], [0, 1, 2], "the classes are those of the weights"),
+        (["c", "a", "b"], ["a", "b", "c"], [1, 2, 0], "into the order of the data's classes"),
+        (["x", "y", "z"], ["a", "b", "c"], None, "starts afresh.*weights are x, y, z.*are a, b, c"),
+        (["A", "b", "c"], ["a", "b", "c"], None, "starts afresh"),
+        (None, ["a", "b", "c"], None, "starts afresh.*have no names in the file"),
+    ],
+)
+def test_rows_of_the_classifier_go_by_name(
+    of_file: list[str] | None,
+    wanted: list[str],
+    rows: list[int] | None,
+    said: str,
+    tmp_path: Path,
+) -> None:
+    path = named(tmp_path, of_file)
+    head = "head.projection.weight"
+    old = create_model("tiny_i3d", pretrained=str(path), **OPTIONS).state_dict()
+    model = VideoClassifier(
+        "tiny_i3d", num_classes=3, class_names=wanted, options=OPTIONS, pretrained=str(path)
+    )
+    assert re.search(said, str(model.net.load_report))
+    assert (head in model.fresh) is (rows is None)
+    for key in (head, "head.projection.bias"):
+        found = model.net.state_dict()[key]
+        if rows is not None:
+            assert torch.equal(found, old[key][rows])
+    if rows is None:
+        assert not torch.equal(model.net.state_dict()[head], old[head])
+
+
 def test_the_checkpoint_tells_where_it_came_from(plain: Path) -> None:
     kept = dict(tuned(plain).hparams)
     assert kept["provenance"] == str(plain)
@@ -106,3 +149,33 @@ def test_going_on_needs_neither_the_file_nor_its_flags(
     assert content["hyper_parameters"]["options"]["width"] == 8  # the file said so
     assert content["hyper_parameters"]["recipe"]["batch_norm"] == "frozen"
     assert "head.projection.weight" in content["hyper_parameters"]["fresh"]
+
+
+def test_a_run_is_a_checkpoint_and_a_damaged_one_names_the_whole_one(
+    plain: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = write_small_data(tmp_path / "data", train=2, val=1)
+    common = ["train", "fit", "--data.root", str(data), *FLAGS, "--trainer.accelerator", "cpu"]
+    common += ["--out", str(tmp_path / "runs"), "--name", "x", "--model.options.width", "8"]
+    start = [*common, "--model.name", "tiny_i3d", "--trainer.max_epochs", "1"]
+    assert main(start) == 0
+    name = tmp_path / "runs/x"
+    (run,) = name.iterdir()
+    video = str(data / "val/dark/0.mp4")
+    for folder in (run, name):
+        line = ["predict", video, "--checkpoint", str(folder), "--device", "cpu", "--views", "1x1"]
+        assert main(line) == 0
+    again = [*common, "--name", "y", "--model.pretrained", str(name), "--trainer.max_epochs", "1"]
+    assert main(again) == 0
+    assert "the classifier is kept: the classes are those of the weights" in capsys.readouterr().out
+
+    last = run / "last.ckpt"
+    last.write_bytes(last.read_bytes()[:5000])
+    assert main([*start, "--resume", "auto"]) != 0
+    shown = capsys.readouterr().err
+    assert f"{last} is a damaged archive" in shown
+    best = run / "best.ckpt"
+    assert f"{best} is whole: go on with --resume {best}" in shown
+    assert "weights_only" not in shown
+    assert main(["train", "fit", "--resume", str(best), "--trainer.max_epochs", "2"]) == 0
+    assert "epoch 2/2" in capsys.readouterr().out

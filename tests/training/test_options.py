@@ -10,9 +10,9 @@ import torch
 from torch import nn
 
 from tests.training.conftest import make_parts
+from videonl.models.pretrained.run_folder import LAST
 from videonl.training import VideoClassifier
 from videonl.training import trainer as trainer_module
-from videonl.training.checkpoints import LAST
 from videonl.training.facts import baseline_of, warnings_of
 from videonl.training.optimization import configure
 from videonl.training.trainer import choose_precision, make_trainer

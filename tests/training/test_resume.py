@@ -1,5 +1,6 @@
 """A training that was stopped anywhere ends with the same weights, bit for bit."""
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,12 +9,14 @@ from typing import Any
 import pytest
 import torch
 
+from tests.cli.checkpoints import write_ckpt
 from videonl.errors import CheckpointError
+from videonl.models.pretrained.run_folder import checkpoint_in
 from videonl.training import checkpoints as module
 from videonl.training.checkpoints import AtomicCheckpointIO, Checkpoints, read_checkpoint
 from videonl.training.metrics_file import MetricsFile, read_metrics
-from videonl.training.resuming import batches_done
-from videonl.training.runs import evaluation_checkpoint, latest_checkpoint, new_run, resume_path
+from videonl.training.resuming import batches_done, check_resumable
+from videonl.training.runs import latest_checkpoint, new_run, resume_path
 
 Train = Callable[..., tuple[Any, Any]]
 EVERYTHING = {"recipe": {"ema": 0.9, "mixup": 0.3, "label_smoothing": 0.1, "warmup": 0.3}}
@@ -118,7 +121,7 @@ def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
         read_checkpoint(tmp_path / "none.ckpt")
     damaged = tmp_path / "damaged.ckpt"
     damaged.write_bytes(b"PK\x03\x04 no")
-    with pytest.raises(CheckpointError, match="not a readable checkpoint"):
+    with pytest.raises(CheckpointError, match="damaged archive"):
         read_checkpoint(damaged)
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with pytest.raises(CheckpointError, match=r"--model\.pretrained"):
@@ -134,13 +137,23 @@ def test_run_folders(tmp_path: Path) -> None:
     (first / "last.ckpt").touch()
     assert latest_checkpoint(tmp_path, "name") == first / "last.ckpt"
     assert resume_path(str(first), out=tmp_path, name="other") == first / "last.ckpt"
-    assert evaluation_checkpoint(str(first)) == first / "last.ckpt"
+    assert checkpoint_in(first) == first / "last.ckpt"
     (first / "best.ckpt").touch()
-    assert evaluation_checkpoint(str(first)) == first / "best.ckpt"
+    assert checkpoint_in(first) == first / "best.ckpt"
     with pytest.raises(CheckpointError, match="does not exist"):
         resume_path(str(tmp_path / "nowhere.ckpt"), out=tmp_path, name="name")
-    with pytest.raises(CheckpointError, match=r"holds no best\.ckpt"):
-        evaluation_checkpoint(str(tmp_path))
+    assert checkpoint_in(tmp_path / "name") == first / "best.ckpt"  # the runs of a name
+    second.mkdir()
+    (second / "best.ckpt").touch()
+    os.utime(first / "best.ckpt", (1, 1))
+    with pytest.warns(UserWarning, match=f"2 runs with a best.ckpt; the newest .*{second.name}"):
+        assert checkpoint_in(tmp_path / "name") == second / "best.ckpt"
+    assert resume_path(str(tmp_path / "name"), out=tmp_path, name="x") == first / "last.ckpt"
+    with pytest.raises(CheckpointError, match=r"holds neither best\.ckpt nor last\.ckpt"):
+        checkpoint_in(tmp_path)
+    (tmp_path / "model.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"it holds model\.safetensors: give one"):
+        checkpoint_in(tmp_path)
 
 
 def test_metrics_file_grows_columns_and_drops_what_is_measured_again(tmp_path: Path) -> None:
@@ -154,3 +167,33 @@ def test_metrics_file_grows_columns_and_drops_what_is_measured_again(tmp_path: P
     again = MetricsFile(tmp_path, resume_step=3)
     again.log_metrics({"a": 4.0}, step=3)
     assert [row.get("a") for row in read_metrics(log.path)] == [1, None, 4]
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (lambda content: content.update(loops=7), "does not say where in its training"),
+        (lambda content: content.pop("loops"), "does not say where in its training"),
+        (lambda content: content.update(global_step="x"), "does not say where in its training"),
+        (lambda content: content["state_dict"].update(more=torch.zeros(1)), "no training writes"),
+    ],
+)
+def test_a_checkpoint_without_its_place_is_refused(
+    change: Any, sentence: str, tmp_path: Path
+) -> None:
+    def trained(content: dict[str, Any]) -> None:
+        done = {"current": {"processed": 1}}
+        batches = {"is_last_batch": True, **done}
+        content["loops"] = {
+            "fit_loop": {"epoch_progress": done, "epoch_loop.batch_progress": batches}
+        }
+
+    def broken(content: dict[str, Any]) -> None:
+        trained(content)
+        change(content)
+
+    whole = write_ckpt(tmp_path / "whole.ckpt", trained)
+    values = read_checkpoint(whole)["hyper_parameters"]
+    assert check_resumable(whole, values)["epoch"] == 0
+    with pytest.raises(CheckpointError, match=sentence):
+        check_resumable(write_ckpt(tmp_path / "broken.ckpt", broken), values)

@@ -81,12 +81,12 @@ def checkpoint_of(settings: dict[str, Any]) -> Path:
     Raises:
         VideoNLError: none was said, or it does not exist.
     """
-    from videonl.training.runs import evaluation_checkpoint
+    from videonl.models.pretrained.published import local_file
 
     said = settings["checkpoint"] or settings["ckpt_path"] or settings["model"]["pretrained"]
     if not said:
         raise VideoNLError("which network? Say --checkpoint PATH, a checkpoint or a run folder")
-    return evaluation_checkpoint(said)
+    return local_file(said)
 
 
 def prepare(

@@ -47,7 +47,7 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
 
 def run_of(classifier: "VideoClassifier", data: Any, checkpoint: Path) -> dict[str, object]:
     """What must be the same in all files that belong together."""
-    from videonl.inference.checkpoint_of import origin_of
+    from videonl.inference.origin import origin_of
     from videonl.models.answers import average_name
 
     clips, crops = (int(count) for count in data.views)

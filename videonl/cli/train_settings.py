@@ -130,11 +130,10 @@ def stored_settings(
     Raises:
         VideoNLError: it names code. A run may be a stranger's, so nothing of it is imported.
     """
+    from videonl.models.pretrained.run_folder import LAST, checkpoint_in
     from videonl.models.said import name_in_file
 
-    path = Path(resume).expanduser()
-    run_dir = path if path.is_dir() else path.parent
-    file = run_dir / "config.yaml"
+    file = checkpoint_in(resume, wanted=(LAST,)).with_name("config.yaml")
     if not file.is_file():
         return []
     found = settings_of(str(file), parser)
@@ -149,7 +148,7 @@ def stored_settings(
                 f"{file}: {key} names code, which is not imported from a stored configuration; "
                 f"say {text} again, or --config {file} if you trust that file"
             )
-    folder = folder_of_start(run_dir.resolve(), str(found.get("out") or "runs"))
+    folder = folder_of_start(file.parent.resolve(), str(found.get("out") or "runs"))
     for key in PATHS:
         if found.get(key) is not None:
             found[key] = str(folder / Path(str(found[key])).expanduser())

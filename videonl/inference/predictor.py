@@ -20,14 +20,15 @@ from videonl.data.video import Video, open_video
 from videonl.data.views import Views, read_views
 from videonl.errors import VideoError, VideoNLError
 from videonl.inference.ahead import Ahead
-from videonl.inference.checkpoint_of import checkpoint_of, origin_of
 from videonl.inference.device import choose_device
 from videonl.inference.network import network_name, prepare_network, views_that_fit
+from videonl.inference.origin import origin_of
 from videonl.inference.prediction import Clip, Failure, Prediction
 from videonl.models.answers import average_name, over_views, probabilities_of
 from videonl.models.checkpoint import load_checkpoint
 from videonl.models.finite import check_answers
 from videonl.models.fusion import fuse_for_inference
+from videonl.models.pretrained.run_folder import checkpoint_in
 
 
 class Predictor:
@@ -119,7 +120,7 @@ class Predictor:
             VideoNLError: class names that do not fit.
         """
         place = choose_device(device)
-        path = checkpoint_of(path)
+        path = checkpoint_in(path)
         loaded = load_checkpoint(path, options=options, network=network)
         names = choose_names(
             loaded.class_names,

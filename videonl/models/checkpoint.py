@@ -10,14 +10,16 @@ import torch
 from torch import nn
 
 from videonl._version import __version__
-from videonl.errors import CheckpointError, VideoNLError
+from videonl.errors import CheckpointError
 from videonl.files import is_stream, whole_file, write_text
 from videonl.json_text import json_text
 from videonl.models.pretrained.container import read_content
+from videonl.models.pretrained.declared import check_preprocessing
+from videonl.models.pretrained.fitting import Wanted
 from videonl.models.pretrained.loading import load_published
 from videonl.models.pretrained.own import OwnCheckpoint, read_own, sidecar_path
 from videonl.models.pretrained.published import local_file
-from videonl.models.pretrained.report import LoadReport, fill
+from videonl.models.pretrained.report import LoadReport, check_fit
 from videonl.models.pretrained.tensors import write_safetensors
 
 
@@ -89,36 +91,55 @@ def load_own(
     path: Path, own: OwnCheckpoint, *, num_classes: int | None, options: Mapping[str, Any] | None
 ) -> LoadedModel:
     """The network of a file of our making."""
-    from videonl.models.registry import create_model
-
     classes = own.config["num_classes"] if num_classes is None else num_classes
     report = LoadReport(str(path), "videonl", skipped=list(own.skipped))
-    try:
-        model = create_model(
-            own.config["name"],
-            num_classes=classes,
-            **{**own.config["options"], **(options or {})},
-        )
-    except VideoNLError as error:
-        raise CheckpointError(f"{path}: its network can not be made: {error}") from error
+    wanted = Wanted(own.config["name"], classes, {**own.config["options"], **(options or {})})
+    skeleton = wanted.skeleton(report, tensors=len(own.tensors))
     tensors = own.tensors
     fresh: list[str] = []
     if classes != own.config["num_classes"]:
-        tensors, fresh = without_head(model, tensors, report)
-    fill(model, tensors, report, fresh=fresh)
-    if own.preprocessing:
-        model.preprocessing = own.preprocessing  # type: ignore[assignment]
+        tensors, fresh = without_classifier(skeleton, tensors, report)
+    model = wanted.filled(
+        skeleton, tensors, report, fresh=fresh, about=own_difference(path, wanted)
+    )
+    clips: dict[str, Any] = {**model.preprocessing, **own.preprocessing}  # type: ignore[dict-item]
+    check_preprocessing(clips, path)
+    model.preprocessing = clips  # type: ignore[assignment]
     return LoadedModel(
         model,
         own.class_names if classes == own.config["num_classes"] else None,
-        own.preprocessing or dict(model.preprocessing),  # type: ignore[arg-type]
+        dict(clips),
         {"file": path.name, **own.provenance},
         report,
         multi_label=own.multi_label,
     )
 
 
-def without_head(
+def check_network(path: Path, own: OwnCheckpoint) -> None:
+    """Compare the network that a file of our making declares with its tensors; nothing is made.
+
+    Raises:
+        CheckpointError: it can not be made, or its tensors are of another network.
+    """
+    report = LoadReport(str(path), "videonl")
+    config = own.config
+    wanted = Wanted(config["name"], config["num_classes"], config["options"])
+    skeleton = wanted.skeleton(report, tensors=len(own.tensors))
+    check_fit(skeleton, own.tensors, report, about=own_difference(path, wanted))
+
+
+def own_difference(path: Path, wanted: Wanted) -> str:
+    """What to say where a file's tensors are not those of the network that it declares."""
+    options = [
+        f"{key} {value}"
+        for key, value in wanted.options.items()
+        if isinstance(value, (int, str, list)) and len(str(value)) < 80
+    ]
+    said = ", ".join([f"num_classes {wanted.num_classes}", *options])
+    return f"{path} does not hold the network that it declares, {wanted.name} with {said}"
+
+
+def without_classifier(
     model: nn.Module, tensors: Mapping[str, torch.Tensor], report: LoadReport
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
     """(tensors without the classifier, its keys), where ``num_classes`` asks for a fresh one."""

@@ -165,11 +165,11 @@ def create_model(
         VideoNLError: an unknown name or option, or a value that does not fit.
     """
     entry = find_entry(name)
-    check_options(name, options, entry.options)
-    if pretrained is not None:
+    if pretrained is not None:  # makes the network with this function, once the file has spoken
         from videonl.models.pretrained import load_pretrained
 
         return load_pretrained(name, pretrained, num_classes=num_classes, **options)
+    check_options(name, options, entry.options)
     num_classes = DEFAULT_CLASSES if num_classes is None else num_classes
     try:
         model = entry.factory(num_classes=num_classes, **options)

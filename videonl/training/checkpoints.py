@@ -4,7 +4,6 @@
 
 import os
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +14,13 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from videonl.errors import CheckpointError, DatasetError, OutputError, VideoError
 from videonl.files import whole_stream
+from videonl.models.checkpoint import check_network
 from videonl.models.finite import check_finite
-from videonl.models.said import name_in_file, options_in_file
+from videonl.models.pretrained.container import read_content
+from videonl.models.pretrained.own import read_own
+from videonl.models.pretrained.run_folder import BEST, LAST
 from videonl.training.finite import weights_of
 
-BEST, LAST = "best.ckpt", "last.ckpt"
 SYNC_STEPS = 50  # processes agree on the time to save only so often: agreeing makes them wait
 
 
@@ -179,32 +180,55 @@ def is_last_batch(trainer: Trainer) -> bool:
 
 
 def read_checkpoint(path: Path, *, network: str | None = None) -> dict[str, Any]:
-    """Load a checkpoint without running any code that it may hold or name.
+    """Load the checkpoint of a training without running any code that it may hold or name.
 
     Args:
         path: of the file.
         network: the name of its network in the user's own words, see ``name_in_file``.
 
     Raises:
-        CheckpointError: missing, not ours, unsafe, or with weights that are not finite.
+        CheckpointError: missing, damaged, hostile, not ours, or with weights that are not finite;
+            where the best checkpoint beside it is whole, with the line to go on from that.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint file")
-    loader: Callable[..., Any] = torch.load
     try:
-        checkpoint = loader(path, map_location="cpu", weights_only=True, mmap=True)
-    except Exception as error:  # torch raises anything on a damaged file
-        first = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f"{path}: not a readable checkpoint ({first})") from error
-    about = checkpoint.get("hyper_parameters") if isinstance(checkpoint, dict) else None
-    if not isinstance(about, dict):
+        return checked_checkpoint(path, network=network)
+    except CheckpointError as error:
+        best = path.with_name(BEST)
+        if path.name != LAST or not is_whole(best, network=network):
+            raise
+        raise CheckpointError(f"{error}; {best} is whole: go on with --resume {best}") from error
+
+
+def checked_checkpoint(path: Path, *, network: str | None) -> dict[str, Any]:
+    """The content of a checkpoint of ours, whose network is the one that it declares.
+
+    Raises:
+        CheckpointError: it is not.
+    """
+    content = read_content(path, in_place=True)
+    own = read_own(content, network=network)
+    if own is None or content.kind != "torch":
         raise CheckpointError(
             f"{path}: not a checkpoint that videonl wrote; published weights go to "
             "--model.pretrained"
         )
-    if not isinstance(checkpoint.get("state_dict"), dict):
-        raise CheckpointError(f"{path} has no state_dict; was the training stopped while saving?")
-    about["name"] = name_in_file(about.get("name"), source=path, said=network)
-    about["options"] = options_in_file(about.get("options"), source=path)
+    beside = [*content.skipped, *own.skipped]
+    if beside:
+        raise CheckpointError(f"{path} holds {beside[0]}, which no training writes")
+    check_network(path, own)
+    checkpoint = dict(content.data)
+    about = dict(checkpoint["hyper_parameters"])
+    about |= {"name": own.config["name"], "options": own.config["options"]}
+    checkpoint["hyper_parameters"] = about
     check_finite(weights_of(checkpoint), source=path)
     return checkpoint
+
+
+def is_whole(path: Path, *, network: str | None) -> bool:
+    """Whether a training can go on from a file."""
+    try:
+        return path.is_file() and "optimizer_states" in checked_checkpoint(path, network=network)
+    except CheckpointError:
+        return False

@@ -20,6 +20,7 @@ from videonl.models import create_model
 from videonl.models.answers import average_logits, over_views, probabilities_of
 from videonl.models.checkpoint import load_checkpoint
 from videonl.models.finite import check_answers
+from videonl.models.pretrained import load_pretrained
 from videonl.training import batch_norm as frozen
 from videonl.training.checkpoints import read_checkpoint
 from videonl.training.finite import FiniteLoss, check_score, check_weights, weights_of
@@ -84,9 +85,15 @@ class VideoClassifier(LightningModule):
         if class_names is not None and len(class_names) != num_classes:
             raise VideoNLError(f"{len(class_names)} class names for num_classes={num_classes}")
         self.recipe = make_recipe(recipe)
-        self.net = network or create_model(
-            name, num_classes=num_classes, pretrained=pretrained, **(options or {})
-        )
+        if network is None and pretrained is not None:
+            network = load_pretrained(
+                name,
+                pretrained,
+                num_classes=num_classes,
+                class_names=class_names,
+                **(options or {}),
+            )
+        self.net = network or create_model(name, num_classes=num_classes, **(options or {}))
         self.fresh = fresh_parameters(self.net) if pretrained else frozenset(fresh)
         config: Any = self.net.config
         self.preprocessing = {**self.net.preprocessing, **(preprocessing or {})}  # type: ignore[dict-item]

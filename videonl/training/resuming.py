@@ -8,6 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.errors import CheckpointError
+from videonl.models.pretrained.loading import WEIGHTS
 from videonl.training.checkpoints import read_checkpoint
 
 DATA = "training_data"  # in a checkpoint: what an exact continuation needs to be the same
@@ -80,6 +81,7 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
             f"{path} holds no state of a training, so nothing can go on from it; start from its "
             f"weights with --model.pretrained {path}"
         )
+    check_place(path, checkpoint)
     saved = checkpoint["hyper_parameters"]
     for key in ("name", "options", "num_classes", "class_names"):
         if saved.get(key) != hyper_parameters.get(key):
@@ -88,7 +90,7 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
                 f"{shown(hyper_parameters.get(key))}; start from its weights instead with "
                 f"--model.pretrained {path}"
             )
-    check_recipe(path, saved.get("recipe") or {}, hyper_parameters["recipe"])
+    check_recipe(path, table_of(saved, "recipe"), hyper_parameters["recipe"])
     several = bool(saved.get("multi_label"))
     if several != bool(hyper_parameters.get("multi_label")):
         raise CheckpointError(
@@ -96,6 +98,23 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
             f"this training is not; say --model.multi_label {str(several).lower()}"
         )
     return checkpoint
+
+
+def check_place(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Refuse a checkpoint that does not say where in its training it was written.
+
+    Raises:
+        CheckpointError: names the way out.
+    """
+    try:
+        place = [epochs_done(checkpoint), batches_done(checkpoint), int(checkpoint["global_step"])]
+    except (LookupError, TypeError, ValueError, AttributeError):
+        place = []
+    if not place or min(place) < 0:
+        raise CheckpointError(
+            f"{path} does not say where in its training it was written, so nothing can go on from "
+            f"it; start from its weights with --model.pretrained {path}"
+        )
 
 
 def check_recipe(path: Path, saved: dict[str, Any], recipe: dict[str, Any]) -> None:
@@ -128,16 +147,24 @@ def network_settings(path: Path, model: dict[str, Any], *, chosen: bool) -> dict
     saved = read_checkpoint(path, network=said)["hyper_parameters"]
     if chosen and model["name"] != saved["name"]:
         return model
+    # Which table of the published file was taken: the checkpoint has the weights.
+    given = {key: value for key, value in (model["options"] or {}).items() if key != WEIGHTS}
     return {
         **model,
         "name": saved["name"],
-        "options": {**saved["options"], **(model["options"] or {})},
+        "options": {**saved["options"], **given},
         "pretrained": None,
         "preprocessing": saved["preprocessing"],
         "fresh": saved.get("fresh", ()),
         "provenance": saved["provenance"],
         "licence": saved.get("licence"),
     }
+
+
+def table_of(values: dict[str, Any], key: str) -> dict[str, Any]:
+    """A table inside a table; empty where there is none."""
+    found = values.get(key)
+    return found if isinstance(found, dict) else {}
 
 
 def shown(value: Any, longest: int = 120) -> str:

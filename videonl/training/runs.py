@@ -4,7 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from videonl.errors import CheckpointError
-from videonl.training.checkpoints import BEST, LAST
+from videonl.models.pretrained.run_folder import LAST, checkpoint_in, newest
 
 CONFIG = "config.yaml"
 
@@ -33,16 +33,16 @@ def new_run(out: Path, name: str, *, now: datetime | None = None) -> Path:
 
 def latest_checkpoint(out: Path, name: str, *, kind: str = LAST) -> Path | None:
     """The newest ``last.ckpt`` of the runs of a name; None where there is none."""
-    found = (out / name).glob(f"*/{kind}")
-    return max(found, key=lambda path: path.stat().st_mtime, default=None)
+    found = newest(out / name, kind)
+    return found[0] if found else None
 
 
 def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
     """What ``--resume`` means.
 
     Args:
-        resume: "auto": the newest run of that name, if there is one; else a checkpoint or the
-            folder of a run.
+        resume: "auto": the newest run of that name, if there is one; else a checkpoint, the
+            folder of a run, or that of the runs of a name.
         out: folder of all runs.
         name: of this experiment.
 
@@ -51,24 +51,7 @@ def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
     """
     if resume == "auto":
         return latest_checkpoint(out, name)
-    path = Path(resume).expanduser()
-    if path.is_dir():
-        path = path / LAST
+    path = checkpoint_in(resume, wanted=(LAST,))
     if not path.is_file():
         raise CheckpointError(f"--resume {resume}: {path} does not exist")
     return path
-
-
-def evaluation_checkpoint(path: str) -> Path:
-    """What ``--checkpoint`` means: a file, or the folder of a run, of which the best.
-
-    Raises:
-        CheckpointError: there is none.
-    """
-    given = Path(path).expanduser()
-    candidates = [given / BEST, given / LAST] if given.is_dir() else [given]
-    for candidate in candidates:
-        if candidate.is_file():
-            return candidate
-    missing = f"holds no {BEST}" if given.is_dir() else "does not exist"
-    raise CheckpointError(f"--checkpoint {path} {missing}; videonl train fit makes one")

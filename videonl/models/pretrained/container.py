@@ -14,22 +14,12 @@ import torch
 from torch import Tensor
 
 from videonl.errors import CheckpointError
+from videonl.models.pretrained.kinds import kind_of
 from videonl.models.pretrained.mapped import mapped
 from videonl.models.pretrained.numpy_pickle import read_arrays
 from videonl.models.pretrained.tensors import read_safetensors
 from videonl.models.pretrained.torch_file import LEGACY_MAGIC, read_torch
 
-# What a file that is no checkpoint is, by its first bytes, and the way out.
-NO_CHECKPOINTS: tuple[tuple[bytes, str], ...] = (
-    (b"\x1f\x8b", "a gzip archive; unpack it (tar -xzf or gunzip) and give a file from inside"),
-    (b"BZh", "a bzip2 archive; unpack it and give a file from inside"),
-    (b"\xfd7zXZ", "an xz archive; unpack it and give a file from inside"),
-    (b"7z\xbc\xaf", "a 7-Zip archive; unpack it and give a file from inside"),
-    (b"\x89HDF\r\n\x1a\n", "an HDF5 file (Keras?), which no reader here knows"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file; run git lfs pull"),
-    (b"%PDF", "a PDF"),
-)
-MARKUP = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<error")
 SAFETENSORS_SUFFIX = ".safetensors"
 
 
@@ -52,8 +42,12 @@ class Content:
     skipped: list[str] = field(default_factory=list)
 
 
-def read_content(path: str | Path) -> Content:
+def read_content(path: str | Path, *, in_place: bool = False) -> Content:
     """Read a checkpoint file of any kind, running nothing.
+
+    Args:
+        path: the file.
+        in_place: see ``read_torch``.
 
     Raises:
         CheckpointError: a file that is missing, empty, no checkpoint, damaged or hostile.
@@ -61,13 +55,14 @@ def read_content(path: str | Path) -> Content:
     path = Path(path)
     kind = sniff(path)
     if kind == "torch":
-        data, skipped = read_torch(path)
+        data, skipped = read_torch(path, in_place=in_place)
         return Content(path, kind, data, skipped=skipped)
     if kind == "safetensors":
         tensors, metadata = read_safetensors(path)
         return Content(path, kind, tensors, metadata)
     with path.open("rb") as file, mapped(file) as stream:
-        return Content(path, kind, to_tensors(read_arrays(stream, str(path))))
+        arrays = read_arrays(stream, str(path), size=path.stat().st_size)
+        return Content(path, kind, to_tensors(arrays, {}))
 
 
 def sniff(path: Path) -> str:
@@ -78,6 +73,8 @@ def sniff(path: Path) -> str:
     """
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; give the checkpoint file inside")
+    if path.exists() and not path.is_file():
+        raise CheckpointError(f"{path} is a device or a pipe; a checkpoint is a file")
     try:
         with path.open("rb") as stream:
             head = stream.read(600)
@@ -87,15 +84,9 @@ def sniff(path: Path) -> str:
         ) from None
     if not head:
         raise CheckpointError(f"{path} is empty; fetch it again")
-    for magic, what in NO_CHECKPOINTS:
-        if head.startswith(magic):
-            raise CheckpointError(f"{path} is {what}")
-    if head.lstrip(b"\xef\xbb\xbf \r\n\t").lower().startswith(MARKUP):
-        raise CheckpointError(
-            f"{path} is a web page, not a checkpoint: the link has expired or needs a login"
-        )
-    if head[257:262] == b"ustar":
-        raise CheckpointError(f"{path} is a tar archive; unpack it and give a file from inside")
+    other = kind_of(head, path)
+    if other is not None:
+        raise CheckpointError(f"{path} is {other}")
     if head.startswith((b"PK\x03\x04", b"PK\x05\x06", LEGACY_MAGIC)):
         return "torch"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8:
@@ -108,23 +99,32 @@ def sniff(path: Path) -> str:
     if path.suffix == SAFETENSORS_SUFFIX:
         raise CheckpointError(f"{path} is a damaged safetensors file; fetch it again")
     raise CheckpointError(
-        f"{path} is no checkpoint that is known here (it starts with {head[:8].hex(' ')}): "
+        f"{path} is no checkpoint that is known here (it starts with {beginning(head)}): "
         "expected torch.save, safetensors or a Caffe2 pickle"
     )
 
 
-def to_tensors(data: Any) -> Any:
+def beginning(head: bytes) -> str:
+    """The first bytes: as text where they are text."""
+    first = head[:40].decode("utf-8", errors="ignore").split("\n")[0]
+    return repr(first) if first.isprintable() and len(first) > 3 else head[:8].hex(" ")
+
+
+def to_tensors(data: Any, done: dict[int, Any]) -> Any:
     """Arrays of a nest of containers as tensors, in the machine's byte order.
 
-    The nest was limited in depth when it was read.
+    The nest was limited in depth when it was read; what occurs twice in it is made once.
     """
-    if isinstance(data, np.ndarray):
-        return to_tensor(data)
-    if isinstance(data, dict):
-        return {key: to_tensors(value) for key, value in data.items()}
-    if isinstance(data, (list, tuple)):
-        return type(data)(to_tensors(value) for value in data)
-    return data
+    if not isinstance(data, (np.ndarray, dict, list, tuple)):
+        return data
+    if id(data) not in done:
+        if isinstance(data, np.ndarray):
+            done[id(data)] = to_tensor(data)
+        elif isinstance(data, dict):
+            done[id(data)] = {key: to_tensors(value, done) for key, value in data.items()}
+        else:
+            done[id(data)] = type(data)(to_tensors(value, done) for value in data)
+    return done[id(data)]
 
 
 def to_tensor(array: np.ndarray) -> Tensor:

@@ -1,6 +1,8 @@
 """Which reader reads a file: the keys decide, never the file name."""
 
+import warnings
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,48 +19,96 @@ from videonl.models.pretrained import (
     torchvision_image,
 )
 from videonl.models.pretrained.container import Content
+from videonl.models.pretrained.declared import check_preprocessing
 from videonl.models.pretrained.report import shorten
+from videonl.models.pretrained.tables import check_claims, find_table, strip_wrappers
 from videonl.models.pretrained.translated import Translated
 
-WRAPPERS = ("blobs", "model_state", "state_dict", "model_state_dict", "model")
-PARALLEL = "module."  # DistributedDataParallel
+OUR_KEYS = ("stem.conv.weight", "head.projection.weight")
 MAX_DIMENSIONS = 6
 
-READERS: tuple[tuple[Callable[[Mapping[str, Tensor]], bool], Callable[..., Translated]], ...] = (
-    (baselines.matches, lambda tensors, _: baselines.read(tensors)),
-    (pytorchvideo.matches, lambda tensors, _: pytorchvideo.read(tensors)),
-    (pyslowfast.matches, lambda tensors, data: pyslowfast.read(tensors, data.get("cfg"))),
-    (caffe2.matches, lambda tensors, _: caffe2.read(tensors)),
-    (mmaction2.matches, lambda tensors, data: mmaction2.read(tensors, data.get("meta"))),
-    (gluoncv.matches, lambda tensors, _: gluoncv.read(tensors)),
-    (torchvision_image.matches, lambda tensors, _: torchvision_image.read(tensors)),
+READERS: tuple[
+    tuple[Callable[[Mapping[str, Tensor]], bool], Callable[["Unwrapped", Any], Translated]], ...
+] = (
+    (baselines.matches, lambda found, _: baselines.read(found.tensors)),
+    (pytorchvideo.matches, lambda found, _: pytorchvideo.read(found.tensors, is_copy(found))),
+    (pyslowfast.matches, lambda found, data: pyslowfast.read(found.tensors, data.get("cfg"))),
+    (caffe2.matches, lambda found, _: caffe2.read(found.tensors)),
+    (mmaction2.matches, lambda found, data: mmaction2.read(found.tensors, data.get("meta"))),
+    (gluoncv.matches, lambda found, _: gluoncv.read(found.tensors)),
+    (torchvision_image.matches, lambda found, _: torchvision_image.read(found.tensors)),
 )
 
 
-def translate(content: Content) -> Translated:
+def is_copy(found: "Unwrapped") -> bool:
+    """Whether PySlowFast wrote it around a PyTorchVideo network (its ``PTVResNet``)."""
+    return found.table == "model_state" and found.prefixes[-1:] == ("model.",)
+
+
+@dataclass(frozen=True)
+class Unwrapped:
+    """The weights of a published file.
+
+    Attributes:
+        tensors: by the network's own keys.
+        table: name of the table that they lay in; None where the file is the table.
+        prefixes: what was taken off every key.
+        skipped: descriptions of what lies beside them.
+        notes: the choice, where there was one.
+    """
+
+    tensors: dict[str, Tensor]
+    table: str | None
+    prefixes: tuple[str, ...]
+    skipped: list[str]
+    notes: list[str]
+
+
+def reader_of(tensors: Mapping[str, Tensor]) -> Callable[..., Translated] | None:
+    """The reader that knows these keys; None where none does."""
+    return next((read for matches, read in READERS if matches(tensors)), None)
+
+
+def translate(content: Content, *, weights: str | None = None) -> Translated:
     """Find the reader of a file and let it read.
+
+    Args:
+        content: of the file.
+        weights: name of the table to take, where a file has several (current and averaged).
 
     Raises:
         CheckpointError: no reader knows the keys, or the reader found something amiss.
     """
-    tensors, skipped = unwrap(content)
-    reader = next((read for matches, read in READERS if matches(tensors)), None)
+    found = unwrap(content, weights)
+    reader = reader_of(found.tensors)
     if reader is None:
-        raise CheckpointError(
-            f"{content.path}: no reader knows these keys: {shorten(list(tensors))}. Known are "
-            "videonl, PyTorchVideo, PySlowFast, video-nonlocal-net (Caffe2), MMAction2, GluonCV "
-            "and torchvision"
-        )
+        raise CheckpointError(f"{content.path}: {strange_keys(found.tensors)}")
     try:
-        translated = reader(tensors, content.data)
+        translated = reader(found, content.data)
     except CheckpointError as error:
         raise CheckpointError(f"{content.path}: {error}") from error
-    translated.skipped += skipped + content.skipped
+    check_preprocessing(translated.options.get("preprocessing", {}), content.path)
+    translated.skipped += found.skipped + content.skipped
+    translated.notes += found.notes
     return translated
 
 
-def unwrap(content: Content) -> tuple[dict[str, Tensor], list[str]]:
-    """(the tensors of the network, descriptions of what lies beside them).
+def strange_keys(tensors: Mapping[str, Tensor]) -> str:
+    """What to say of keys that no reader knows."""
+    if all(any(key.endswith(ours) for key in tensors) for ours in OUR_KEYS):
+        return (
+            "a bare state dict of a videonl network does not say which network it is, nor its "
+            "strides; give the .ckpt of its training, or make the network, load the state dict "
+            "into it and write it with videonl.models.checkpoint.save_checkpoint"
+        )
+    return (
+        f"no reader knows these keys: {shorten(list(tensors), 4)}. Known are videonl, "
+        "PyTorchVideo, PySlowFast, video-nonlocal-net (Caffe2), MMAction2, GluonCV and torchvision"
+    )
+
+
+def unwrap(content: Content, weights: str | None = None) -> Unwrapped:
+    """The tensors of the network, by the network's own keys.
 
     Raises:
         CheckpointError: no table of tensors, or a tensor that is no array of numbers.
@@ -66,24 +116,31 @@ def unwrap(content: Content) -> tuple[dict[str, Tensor], list[str]]:
     data = content.data
     if not isinstance(data, Mapping):
         raise CheckpointError(f"{content.path} holds a {type(data).__name__}, not a state dict")
-    inside = next((k for k in WRAPPERS if isinstance(data.get(k), Mapping)), None)
-    weights: Mapping[Any, Any] = data if inside is None else data[inside]
-    beside = [] if inside is None else [f"{key} (beside {inside})" for key in data if key != inside]
-    tensors, skipped = {}, []
-    for key, value in weights.items():
+    table, name, others = find_table(data, wanted=weights, path=content.path)
+    skipped = [f"{str(key)[:200]} (beside {name})" for key in data if name and key != name]
+    notes = []
+    if others:
+        notes.append(
+            f"the weights are those of {name!r}; the file also holds {', '.join(others)}: --option "
+            f"weights={others[0]} (fit: --model.options.weights {others[0]}) takes those"
+        )
+        warnings.warn(f"{content.path}: {notes[0]}", stacklevel=2)
+    plain: dict[str, Tensor] = {}
+    for key, value in table.items():
         if isinstance(value, Tensor) and isinstance(key, str):
-            tensors[key] = checked(content, key, value)
+            plain[key] = value
         elif isinstance(value, (int, float, str)) or value is None:
-            skipped.append(f"{key} (no tensor)")
+            skipped.append(f"{str(key)[:200]} (no tensor)")
         else:
             raise CheckpointError(
                 f"{content.path}: entry {str(key)[:80]!r} is a {type(value).__name__}, not a tensor"
             )
-    if not tensors:
+    if not plain:
         raise CheckpointError(f"{content.path} holds no tensors by name")
-    if all(key.startswith(PARALLEL) for key in tensors):
-        tensors = {key.removeprefix(PARALLEL): tensor for key, tensor in tensors.items()}
-    return tensors, beside + skipped
+    check_claims(plain, content.path)
+    inner, prefixes, beside = strip_wrappers(plain, lambda here: reader_of(here) is not None)
+    tensors = {key: checked(content, key, value) for key, value in inner.items()}
+    return Unwrapped(tensors, name, prefixes, skipped + beside, notes)
 
 
 def checked(content: Content, key: str, tensor: Tensor) -> Tensor:

@@ -1,19 +1,22 @@
 """A published checkpoint into a network: by the network's name, or by what the file holds."""
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
 from videonl.class_names import kinetics400
-from videonl.errors import CheckpointError, VideoNLError
+from videonl.errors import CheckpointError
 from videonl.layers import NonLocalBlock
 from videonl.models.presets import PRESETS
 from videonl.models.pretrained.container import Content, read_content
+from videonl.models.pretrained.declared import check_preprocessing
 from videonl.models.pretrained.families import translate
+from videonl.models.pretrained.fitting import Wanted, differing
 from videonl.models.pretrained.geometry import name_of
+from videonl.models.pretrained.heads import align_head, without_head
 from videonl.models.pretrained.inflation import inflate
 from videonl.models.pretrained.own import OwnCheckpoint, read_own
 from videonl.models.pretrained.published import (
@@ -22,10 +25,12 @@ from videonl.models.pretrained.published import (
     find_file,
     local_file,
 )
-from videonl.models.pretrained.report import LoadReport, fill
+from videonl.models.pretrained.report import LoadReport
 from videonl.models.pretrained.translated import Translated, merge_options
 
 HEAD = "head.projection"
+KINETICS = 400  # classes; every published network of so many has these
+WEIGHTS = "weights"  # among the options: the table to take where a file has several
 # What the name of a network says; a file never overrules it.
 SAID_BY_NAME = ("depth", "layers", "inflation", "stem_kernel", "non_local")
 
@@ -35,6 +40,7 @@ def load_pretrained(
     source: str | Path,
     *,
     num_classes: int | None = None,
+    class_names: Sequence[str] | None = None,
     **options: Any,
 ) -> nn.Module:
     """Make a network by name and start it from a checkpoint.
@@ -48,7 +54,9 @@ def load_pretrained(
         model_name: as for ``create_model``.
         source: a checkpoint file, or the name of published weights (``videonl models``).
         num_classes: None for those of the file; another number starts a fresh classifier.
-        options: as for ``create_model``.
+        class_names: of the data: the classifier's rows are taken by name where the file has exactly
+            these names, else it starts afresh. None keeps a classifier of ``num_classes``.
+        options: as for ``create_model``; ``weights`` names the table of a file that has several.
 
     Returns:
         The network, with ``load_report``: what was loaded, skipped and new.
@@ -59,10 +67,18 @@ def load_pretrained(
     """
     content = read_content(local_file(source))
     own = read_own(content, network=model_name)
-    translated = translate(content) if own is None else from_own(own)
+    if own is None:
+        translated = translate(content, weights=options.pop(WEIGHTS, None))
+    else:
+        translated = from_own(own)
     settle(translated, content, options)
     model, report = build(
-        translated, content, model_name=model_name, num_classes=num_classes, options=options
+        translated,
+        content,
+        model_name=model_name,
+        num_classes=num_classes,
+        options=options,
+        class_names=class_names,
     )
     report.licence = translated.licence if own is None else own.provenance.get("licence")
     model.load_report = report  # type: ignore[assignment]
@@ -81,14 +97,14 @@ def load_published(
         CheckpointError: see ``load_pretrained``.
     """
     options = dict(options or {})
-    translated = translate(content)
+    translated = translate(content, weights=options.pop(WEIGHTS, None))
     settle(translated, content, options)
     model, report = build(
         translated, content, model_name=None, num_classes=num_classes, options=options
     )
     kept = not report.new
-    classes = model.config["num_classes"]  # type: ignore[index]
-    names = kinetics400() if kept and classes == 400 and not translated.image else None
+    classes = int(model.config["num_classes"])  # type: ignore[index,arg-type]
+    names = names_of(translated, classes) if kept else None
     about = {
         "file": content.path.name,
         "family": translated.family,
@@ -108,7 +124,14 @@ def from_own(own: OwnCheckpoint) -> Translated:
     shape = {k: v for k, v in own.preprocessing.items() if k in CLIP_SHAPE}
     if shape:
         options["preprocessing"] = shape
-    return Translated("videonl", own.tensors, options, skipped=list(own.skipped))
+    return Translated(
+        "videonl",
+        own.tensors,
+        options,
+        model_name=own.config["name"],
+        skipped=list(own.skipped),
+        class_names=own.class_names,
+    )
 
 
 def settle(translated: Translated, content: Content, options: Mapping[str, Any]) -> None:
@@ -187,6 +210,7 @@ def build(
     model_name: str | None,
     num_classes: int | None,
     options: Mapping[str, Any],
+    class_names: Sequence[str] | None = None,
 ) -> tuple[nn.Module, LoadReport]:
     """Make the network and fill it."""
     report = LoadReport(
@@ -201,32 +225,53 @@ def build(
     else:
         name, said = model_name, chosen_options(translated, model_name, options)
     head, of_file = head_of(translated)
-    classes = of_file if num_classes is None else num_classes
-    model = make(name, classes, said, report)
+    wanted = Wanted(name, of_file if num_classes is None else num_classes, said)
+    skeleton = wanted.skeleton(report, tensors=len(translated.tensors))
     tensors, fresh = dict(translated.tensors), []
-    if translated.peer_keys and any(key in translated.peer_keys for key in model.state_dict()):
+    if translated.peer_keys and any(key in translated.peer_keys for key in skeleton.state_dict()):
         tensors = dict(translated.peer_keys)  # the network is the peer's own
         head = next(key.removesuffix(".weight") for key in tensors if key.endswith("proj.weight"))
-    if classes != of_file:
-        dropped = [key for key in tensors if key.rpartition(".")[0] == head]
-        tensors = {key: tensor for key, tensor in tensors.items() if key not in dropped}
-        report.skipped += [f"{key} (classifier of {of_file} classes)" for key in dropped]
+    if wanted.num_classes != of_file:
+        tensors = without_head(tensors, head, f"classifier of {of_file} classes", report)
+        fresh.append(f"{head}.")
+    elif class_names is not None and not align_head(
+        tensors, head, names_of(translated, of_file), class_names, report
+    ):
+        tensors = without_head(tensors, head, "classifier of other classes", report)
         fresh.append(f"{head}.")
     if not any(".non_local." in key for key in tensors):
-        fresh += [f"{n}." for n, m in model.named_modules() if isinstance(m, NonLocalBlock)]
+        fresh += [f"{n}." for n, m in skeleton.named_modules() if isinstance(m, NonLocalBlock)]
     if translated.image:
-        tensors, spread = inflate(tensors, model.state_dict())
+        tensors, spread = inflate(tensors, skeleton.state_dict())
         if spread:
             report.notes.append(f"{len(spread)} kernels of images inflated over time")
-    try:
-        fill(model, tensors, report, fresh=fresh)
-    except CheckpointError as error:
-        holds, rest = network_name(translated)
-        said = {key: rest[key] for key in SAID_BY_NAME if key in rest}
-        raise CheckpointError(
-            f"{error}. The network is {name}, the file holds {holds} {said or ''}".rstrip()
-        ) from None
+    about = difference(translated, wanted, report)
+    model = wanted.filled(skeleton, tensors, report, fresh=fresh, about=about)
+    check_preprocessing(model.preprocessing, content.path)  # type: ignore[arg-type]
     return model.eval() if model_name is None else model, report
+
+
+def difference(translated: Translated, wanted: Wanted, report: LoadReport) -> str:
+    """What to say where the tensors do not fit: which network the file is, and the way out."""
+    holds, rest = network_name(translated)
+    rest = {key: value for key, value in rest.items() if key not in ("preset", "preprocessing")}
+    other = differing(rest, wanted.options)
+    if holds == wanted.name and not other:
+        return f"{report.source} ({report.family}) is damaged or incomplete: it is no whole {holds}"
+    options = f" with {', '.join(other)}" if other else ""
+    flags = " ".join([f"--model.name {holds}", *(f"--model.options.{each}" for each in other)])
+    return (
+        f"{report.source} ({report.family}) does not fit: the file holds {holds}{options}, the "
+        f"network is {wanted.name}; start from it with {flags}"
+    )
+
+
+def names_of(translated: Translated, classes: int) -> list[str] | None:
+    """The names of the file's classes, where they are known: its own, or those of Kinetics-400."""
+    if translated.class_names is not None:
+        return translated.class_names
+    published = translated.family != "videonl" and not translated.image
+    return kinetics400() if published and classes == KINETICS else None
 
 
 def chosen_options(
@@ -256,15 +301,3 @@ def head_of(translated: Translated) -> tuple[str, int]:
     raise CheckpointError(
         f"a {translated.family} checkpoint without a classifier; it is incomplete"
     )
-
-
-def make(name: str, num_classes: int, options: Mapping[str, Any], report: LoadReport) -> nn.Module:
-    """``create_model`` with errors that name the file."""
-    from videonl.models.registry import create_model
-
-    try:
-        return create_model(name, num_classes=num_classes, **options)
-    except CheckpointError:
-        raise
-    except VideoNLError as error:
-        raise CheckpointError(f"{report.source} ({report.family}): {error}") from error

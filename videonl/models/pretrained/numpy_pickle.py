@@ -27,18 +27,21 @@ KINDS = "fiub"  # floats, integers, booleans; an object array could hold anythin
 MAX_DIMENSIONS = 8
 
 
-def read_arrays(stream: IO[bytes], source: str) -> Any:
+def read_arrays(stream: IO[bytes], source: str, *, size: int = 0) -> Any:
     """The content of a pickle of arrays, numbers, text and containers.
 
     Args:
         stream: bytes in memory or a mapped file, at the start of the pickle.
         source: what to call the file in messages.
+        size: bytes of the file.
 
     Raises:
         CheckpointError: anything but that, or an array that claims other bytes than are there.
     """
-    content = read_pickle(stream, allow=lambda name: str(name) in ARRAY_NAMES, source=source)
-    return _Resolver(source).resolve(content, depth=0)
+    content = read_pickle(
+        stream, allow=lambda name: str(name) in ARRAY_NAMES, source=source, size=size
+    )
+    return _Resolver(source).resolve(content)
 
 
 class _Resolver:
@@ -48,18 +51,16 @@ class _Resolver:
         self.source = source
         self.done: dict[int, Any] = {}
 
-    def resolve(self, value: Any, *, depth: int) -> Any:
+    def resolve(self, value: Any) -> Any:
         """Data of plain containers and arrays; what occurs twice is resolved once."""
-        if depth > 20:
-            raise CheckpointError(f"{self.source}: nested deeper than any checkpoint; refused")
         if not isinstance(value, (dict, list, tuple, Call, Name)):
             return value
         if id(value) in self.done:
             return self.done[id(value)]
         if isinstance(value, dict):
-            result: Any = {k: self.resolve(v, depth=depth + 1) for k, v in value.items()}
+            result: Any = {k: self.resolve(v) for k, v in value.items()}
         elif isinstance(value, (list, tuple)):
-            result = type(value)(self.resolve(v, depth=depth + 1) for v in value)
+            result = type(value)(self.resolve(v) for v in value)
         else:
             result = self.call(value)
         self.done[id(value)] = result

@@ -16,12 +16,23 @@ from torch import Tensor
 
 from videonl.errors import CheckpointError
 from videonl.models.pretrained.container import Content
+from videonl.models.pretrained.declared import (
+    MAX_CLASSES,
+    check_names,
+    check_options,
+    check_preprocessing,
+    check_values,
+    refuse,
+    shown,
+)
+from videonl.models.pretrained.tables import check_claims, common_prefix, strip_wrappers
 from videonl.models.said import name_in_file, options_in_file
 
 PREFIX = "net."
-COMPILED = "_orig_mod."  # what torch.compile puts before the keys
 FORMAT = "videonl"
-MAX_SIDECAR = 16 * 1024 * 1024
+MAX_NAME = 500
+LARGEST = 2.0**63  # of a number of steps
+MAX_SIDECAR = 2 * 1024 * 1024  # bytes; 1000 classes take 30,000
 
 
 @dataclass
@@ -55,17 +66,34 @@ def read_own(content: Content, *, network: str | None = None) -> OwnCheckpoint |
         network: the name of its network in the user's own words, see ``name_in_file``.
 
     Raises:
-        CheckpointError: it is ours, but damaged, or asks for code.
+        CheckpointError: it is ours, but damaged, asks for code, or says what can not be; names
+            the entry.
     """
     if content.kind == "torch" and isinstance(content.data, Mapping):
         about = content.data.get("hyper_parameters")
         if isinstance(about, Mapping) and "videonl_version" in about:
-            return from_lightning(content.path, content.data, about, network=network)
+            found = from_lightning(content.path, content.data, about, network=network)
+            return checked_own(content.path, found)
     if content.kind == "safetensors":
         sidecar = read_sidecar(content.path, content.metadata)
         if sidecar is not None:
-            return from_sidecar(content.path, content.data, sidecar, network=network)
+            found = from_sidecar(content.path, content.data, sidecar, network=network)
+            return checked_own(content.path, found)
     return None
+
+
+def checked_own(path: Path, own: OwnCheckpoint) -> OwnCheckpoint:
+    """The description, after its values were compared with their bounds.
+
+    Raises:
+        CheckpointError: names the file, the entry, its value and the bound.
+    """
+    check_claims(own.tensors, path)
+    check_options(own.config["options"], tensors=len(own.tensors), source=path)
+    check_preprocessing(own.preprocessing, path)
+    check_values(own.provenance, "provenance", path, largest=LARGEST)
+    own.class_names = check_names(own.class_names, own.config["num_classes"], path)
+    return own
 
 
 def from_lightning(
@@ -77,17 +105,20 @@ def from_lightning(
         raise CheckpointError(f"{path} has no state_dict; was the training stopped while saving?")
     tensors, skipped = {}, []
     for key, value in state.items():
+        if not isinstance(key, str):
+            refuse(path, "a key of its state_dict", key, "a name")
         if key.startswith(PREFIX) and isinstance(value, Tensor):
-            tensors[key.removeprefix(PREFIX).removeprefix(COMPILED)] = value
+            tensors[key.removeprefix(PREFIX)] = value
         else:
-            skipped.append(f"{key} (not of the network)")
+            skipped.append(f"{key[:200]} (not of the network)")
+    tensors, beside = without_wrappers(tensors)
     config = {
         "name": about.get("name"),
         "num_classes": about.get("num_classes"),
         "options": about.get("options"),
     }
     names = about.get("class_names")
-    if config["num_classes"] is None and names:
+    if config["num_classes"] is None and isinstance(names, (list, tuple)):
         config["num_classes"] = len(names)
     provenance = {
         "format": "lightning checkpoint",
@@ -102,10 +133,10 @@ def from_lightning(
     return OwnCheckpoint(
         tensors,
         checked_config(path, config, network=network),
-        list(names) if names else None,
-        dict(about.get("preprocessing") or {}),
+        names,
+        table(path, about, "preprocessing"),
         provenance,
-        skipped,
+        skipped + beside,
         multi_label=bool(about.get("multi_label")),
     )
 
@@ -122,17 +153,22 @@ def read_sidecar(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | No
         CheckpointError: a sidecar that is no JSON object.
     """
     beside = sidecar_path(path)
+    if beside.is_file() and beside.stat().st_size > MAX_SIDECAR:
+        raise CheckpointError(
+            f"{beside} has {beside.stat().st_size} bytes; a sidecar has at most {MAX_SIDECAR}"
+        )
     try:
         text = None
         if beside.is_file():
-            if beside.stat().st_size > MAX_SIDECAR:
-                raise CheckpointError(f"{beside} is too large for a sidecar")
             text = beside.read_text(encoding="utf-8")
         elif FORMAT in metadata:
             text = metadata[FORMAT]
         found = json.loads(text) if text is not None else None
     except (ValueError, OSError, RecursionError) as error:
-        raise CheckpointError(f"{beside} is no JSON ({error}); convert the weights again") from None
+        reason = str(error).partition(";")[0]
+        raise CheckpointError(
+            f"{beside} is no JSON ({reason}); convert the weights again"
+        ) from None
     if found is None:
         return None
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
@@ -148,15 +184,34 @@ def from_sidecar(
     network: str | None = None,
 ) -> OwnCheckpoint:
     """Read a converted checkpoint."""
-    names = sidecar.get("class_names")
+    tensors, beside = without_wrappers(tensors)
     return OwnCheckpoint(
-        dict(tensors),
+        tensors,
         checked_config(path, sidecar["model"], network=network),
-        [str(name) for name in names] if names else None,
-        dict(sidecar.get("preprocessing") or {}),
-        dict(sidecar.get("provenance") or {}),
+        sidecar.get("class_names"),
+        table(path, sidecar, "preprocessing"),
+        table(path, sidecar, "provenance"),
+        beside,
         multi_label=bool(sidecar.get("multi_label")),
     )
+
+
+def without_wrappers(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """(tensors by the network's keys, what was left out); ours begin with no such prefix."""
+    found, _, skipped = strip_wrappers(tensors, lambda here: common_prefix(list(here)) is None)
+    return found, skipped
+
+
+def table(path: Path, about: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A table of a description; empty where there is none.
+
+    Raises:
+        CheckpointError: anything but a table.
+    """
+    found = about.get(key)
+    if found is not None and not isinstance(found, Mapping):
+        refuse(path, key, found, "a table")
+    return dict(found or {})
 
 
 def checked_config(
@@ -170,9 +225,13 @@ def checked_config(
     name, classes = config.get("name"), config.get("num_classes")
     if not isinstance(name, str) or type(classes) is not int or classes < 1:
         raise CheckpointError(
-            f"{path} does not name its network and its classes (name={name!r}, "
-            f"num_classes={classes!r})"
+            f"{path} does not name its network and its classes (name is {shown(name)}, "
+            f"num_classes is {shown(classes)})"
         )
+    if len(name) > MAX_NAME:
+        refuse(path, "the name of its network", name, f"of at most {MAX_NAME} characters")
+    if classes > MAX_CLASSES:
+        refuse(path, "num_classes", classes, f"at most {MAX_CLASSES}")
     return {
         "name": name_in_file(name, source=path, said=network),
         "num_classes": classes,

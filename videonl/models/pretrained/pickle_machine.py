@@ -17,7 +17,12 @@ from typing import IO, Any
 
 from videonl.errors import CheckpointError
 
-MAX_INSTRUCTIONS = 5_000_000  # a checkpoint of a thousand tensors has some 30,000
+# A checkpoint of a thousand tensors has some 30,000 instructions; a file of many bytes may have
+# more. Half a second of reading, whatever a small file asks for.
+MAX_INSTRUCTIONS = 200_000
+BYTES_PER_INSTRUCTION = 1000
+MAX_DEPTH = 30
+UNFOLDED = 16  # what a pickle unfolds to, in characters and values per byte of it
 MAX_INTEGER_BYTES = 64
 _MARK = object()
 _LITERALS = frozenset(
@@ -67,7 +72,7 @@ class Persistent:
 
 
 def read_pickle(
-    stream: IO[bytes], *, allow: Callable[[Name], bool], source: str = "the file"
+    stream: IO[bytes], *, allow: Callable[[Name], bool], source: str = "the file", size: int = 0
 ) -> Any:
     """Interpret one pickle from the current position of a stream.
 
@@ -75,6 +80,7 @@ def read_pickle(
         stream: bytes in memory or a mapped file; a length is never read that is not there.
         allow: which imported names may occur; any other is refused at once.
         source: what to call the file in messages.
+        size: bytes of the whole file; a larger one may have more instructions.
 
     Returns:
         dict, list, tuple, str, bytes, numbers, and :class:`Call`, :class:`Name` or
@@ -84,20 +90,87 @@ def read_pickle(
         CheckpointError: a name that is not allowed, or a damaged or hostile pickle.
     """
     machine = _Machine(allow, source)
+    start = stream.tell()
+    most = MAX_INSTRUCTIONS + max(size, 0) // BYTES_PER_INSTRUCTION
     try:
         for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
-            if count > MAX_INSTRUCTIONS:
+            if count > most:
                 raise CheckpointError(
-                    f"{source}: a pickle of over {MAX_INSTRUCTIONS} instructions; no checkpoint"
+                    f"{source}: a pickle of over {most} instructions, which no checkpoint of its "
+                    "size needs; the file is refused"
                 )
             if opcode.name == "STOP":
-                return machine.pop()
+                content = machine.pop()
+                check_nest(content, most=UNFOLDED * (stream.tell() - start) + 1000, source=source)
+                return content
             machine.step(opcode.name, argument)
     except CheckpointError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise CheckpointError(f"{source}: a damaged pickle ({error}); fetch it again") from None
     raise CheckpointError(f"{source}: the pickle ends in the middle; fetch the file again")
+
+
+def parts_of(value: Any) -> list[Any]:
+    """The values inside a container, a call or a reference; nothing for an end of the nest."""
+    if isinstance(value, dict):
+        return [*value, *value.values()]
+    if isinstance(value, (list, tuple)):
+        return list(value)
+    if isinstance(value, Call):
+        inner = [*value.items, *value.items.values(), *value.members]
+        return [*value.arguments, *inner, *([] if value.state is None else [value.state])]
+    return [value.identifier] if isinstance(value, Persistent) else []
+
+
+def check_nest(content: Any, *, most: int, source: str) -> None:
+    """Refuse what is nested deeply, holds itself, or is small only because it is shared.
+
+    A list of ten times the same list of ten times the same … takes a few bytes and unfolds to
+    billions of values in whoever walks through it. The walk here looks at every container once.
+
+    Args:
+        content: what a pickle holds.
+        most: values and characters that it may unfold to.
+        source: what to call the file in messages.
+
+    Raises:
+        CheckpointError: names the bound.
+    """
+    known: dict[int, tuple[int, int]] = {}  # container -> (values that it unfolds to, depth)
+    path: set[int] = set()
+    waiting = [(content, False)]
+    while waiting:
+        value, done = waiting.pop()
+        if id(value) in known:
+            continue
+        parts = parts_of(value)
+        if not done:
+            if id(value) in path:
+                raise CheckpointError(f"{source}: the pickle holds itself; the file is refused")
+            path.add(id(value))
+            waiting.append((value, True))
+            waiting += [(part, False) for part in parts if parts_of(part)]
+            continue
+        path.discard(id(value))
+        inside = [known.get(id(part), (leaf_size(part), 0)) for part in parts]
+        total = 1 + sum(size for size, _ in inside)
+        depth = 1 + max((below for _, below in inside), default=0)
+        if depth > MAX_DEPTH:
+            raise CheckpointError(
+                f"{source}: nested deeper than any checkpoint ({MAX_DEPTH}); the file is refused"
+            )
+        if total > most:
+            raise CheckpointError(
+                f"{source}: the pickle unfolds to over {most} values, which no checkpoint of its "
+                "size does; the file is refused"
+            )
+        known[id(value)] = (total, depth)
+
+
+def leaf_size(value: Any) -> int:
+    """Characters of a text, at least 1 for anything."""
+    return 1 + len(value) if isinstance(value, (str, bytes)) else 1
 
 
 class _Machine:

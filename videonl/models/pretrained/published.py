@@ -8,6 +8,7 @@ from typing import Any
 
 from videonl.errors import CheckpointError
 from videonl.models.pretrained.published_table import GROUPS, MMACTION2_WORDS, Group
+from videonl.models.pretrained.run_folder import checkpoint_in
 
 
 @dataclass(frozen=True)
@@ -101,10 +102,12 @@ def clip_preprocessing(clip: str) -> dict[str, int]:
 def local_file(source: str | Path) -> Path:
     """The file of a path, or of the name of published weights, which are fetched where needed.
 
+    A folder means the checkpoint of its run, see ``checkpoint_in``.
+
     Raises:
         CheckpointError: neither a file nor a name, with the nearest names.
     """
-    path = Path(source)
+    path = checkpoint_in(source)
     if path.exists():
         return path
     known = find_published(str(source))

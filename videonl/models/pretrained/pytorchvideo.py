@@ -1,8 +1,8 @@
 """PyTorchVideo's hub files: ``blocks.{i}`` under ``model_state``.
 
 C2D and I3D hold a temporal max pool without parameters as block 2, Slow does not; so the stages
-are blocks 1, 3, 4, 5 or 1, 2, 3, 4. PySlowFast's copies of the files have the prefix ``model.``
-and average probabilities over the cells of a large frame, the hub networks average logits.
+are blocks 1, 3, 4, 5 or 1, 2, 3, 4. PySlowFast's copies of the files average probabilities over
+the cells of a large frame, the hub networks average logits.
 """
 
 import re
@@ -16,19 +16,20 @@ from videonl.models.pretrained.translated import NORM, Translated, rename
 
 FAMILY = "PyTorchVideo"
 LICENCE = "Apache-2.0 (PyTorchVideo)"
-PREFIX = "model."
 
 
 def matches(tensors: Mapping[str, Tensor]) -> bool:
     """Whether these are PyTorchVideo's keys."""
-    return any(re.match(r"(model\.)?blocks\.0\.conv\.weight", key) for key in tensors)
+    return "blocks.0.conv.weight" in tensors
 
 
-def read(tensors: Mapping[str, Tensor]) -> Translated:
-    """Translate c2d_r50, i3d_r50, slow_r50 and other networks of ``create_resnet``."""
-    wrapped = all(key.startswith(PREFIX) for key in tensors)
-    if wrapped:
-        tensors = {key.removeprefix(PREFIX): tensor for key, tensor in tensors.items()}
+def read(tensors: Mapping[str, Tensor], copy: bool = False) -> Translated:
+    """Translate c2d_r50, i3d_r50, slow_r50 and other networks of ``create_resnet``.
+
+    Args:
+        tensors: the ``model_state``.
+        copy: whether it is PySlowFast's copy, whose keys began with ``model.``.
+    """
     blocks = {
         int(match[1]) for key in tensors if (match := re.match(r"blocks\.(\d+)\.res_blocks\.", key))
     }
@@ -54,7 +55,7 @@ def read(tensors: Mapping[str, Tensor]) -> Translated:
     if not pooled:
         options["pool2_kernel"] = [1, 1, 1]
     notes = []
-    if wrapped:
+    if copy:
         options["head_average"] = "probabilities"
         notes.append("a copy for PySlowFast: probabilities are averaged over the cells")
     return Translated(

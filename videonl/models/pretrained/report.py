@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from videonl.errors import CheckpointError
 from videonl.models.finite import check_finite
 
-SHOWN = 8  # keys per line of an error or of the summary
+SHOWN = 8  # keys per line of the summary
+SHOWN_OF_ERROR = 3  # per kind
 
 
 @dataclass
@@ -51,24 +52,29 @@ def shorten(names: Sequence[str], shown: int = SHOWN) -> str:
     return ", ".join(names[:shown]) + (f", and {rest} more" if rest > 0 else "")
 
 
-def fill(
+def check_fit(
     model: nn.Module,
     tensors: Mapping[str, Tensor],
     report: LoadReport,
     *,
     fresh: Sequence[str] = (),
-) -> None:
-    """Fill every tensor of a network, strictly both ways.
+    about: str = "",
+) -> list[str]:
+    """Compare every tensor of a network with those of a file, strictly both ways.
 
     Args:
-        model: changed in place.
+        model: the network, or its skeleton on the meta device.
         tensors: by the network's own keys.
-        report: gets ``loaded`` and ``new``.
+        report: names the file.
         fresh: prefixes of keys that may start afresh, because somebody asked for it.
+        about: what to say of the two before the keys.
+
+    Returns:
+        The keys that start afresh.
 
     Raises:
-        CheckpointError: lists the keys that are missing, left over or of another shape, or names
-            one that is not finite; the network is then unchanged.
+        CheckpointError: says what does not fit, and a few of the keys that are missing, left over
+            or of another shape.
     """
     own = model.state_dict()
     may_be_new = tuple(fresh)
@@ -87,20 +93,45 @@ def fill(
         if k in tensors and own[k].is_floating_point() and not tensors[k].is_floating_point()
     ]
     problems = [
-        f"{title}: {shorten(names, 20)}"
+        f"{title}: {shorten(names, SHOWN_OF_ERROR)}"
         for title, names in (
+            ("shape", wrong),
             ("missing", missing),
             ("left over", surplus),
-            ("shape", wrong),
             ("no floats", whole),
         )
         if names
     ]
     if problems:
-        raise CheckpointError(
-            f"{report.source} ({report.family}) does not fit the network; {'; '.join(problems)}"
-        )
+        about = about or f"{report.source} ({report.family}) does not fit the network"
+        raise CheckpointError(f"{about} ({'; '.join(problems)})")
+    return [k for k in new if k not in counters]
+
+
+def fill(
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    report: LoadReport,
+    *,
+    fresh: Sequence[str] = (),
+    about: str = "",
+) -> None:
+    """Fill every tensor of a network.
+
+    Args:
+        model: changed in place.
+        tensors: by the network's own keys.
+        report: gets ``loaded`` and ``new``.
+        fresh: see ``check_fit``.
+        about: see ``check_fit``.
+
+    Raises:
+        CheckpointError: see ``check_fit``, or names a tensor that is not finite; the network is
+            then unchanged.
+    """
+    new = check_fit(model, tensors, report, fresh=fresh, about=about)
+    own = model.state_dict()
     check_finite({k: tensors[k] for k in own if k in tensors}, source=report.source)
     model.load_state_dict({**own, **tensors})
     report.loaded += [k for k in own if k in tensors]
-    report.new += [k for k in new if k not in counters]
+    report.new += new

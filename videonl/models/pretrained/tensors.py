@@ -8,7 +8,8 @@ from torch import Tensor
 
 from videonl.errors import CheckpointError
 
-MAX_HEADER = 64 * 1024 * 1024
+MAX_HEADER = 4 * 1024 * 1024  # bytes; a thousand tensors take 100,000
+MAX_DIMENSIONS = 8
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
@@ -24,7 +25,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
         with safe_open(str(path), framework="pt", device="cpu") as file:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
             return tensors, dict(file.metadata() or {})
-    except (SafetensorError, ValueError, OSError) as error:
+    except (SafetensorError, ValueError, OSError, RuntimeError, TypeError, KeyError) as error:
         raise CheckpointError(f"{path} is a damaged safetensors file ({error})") from None
 
 
@@ -39,23 +40,25 @@ def check_header(path: Path) -> None:
         length = int.from_bytes(stream.read(8), "little")
         if length > min(MAX_HEADER, size - 8):
             raise CheckpointError(
-                f"{path}: the safetensors header claims {length} bytes in a file of {size}; the "
-                "file is damaged or hostile"
+                f"{path}: the safetensors header claims {length} bytes in a file of {size} (at "
+                f"most {MAX_HEADER} are read); the file is damaged or hostile"
             )
         try:
             header = json.loads(stream.read(length))
-        except (ValueError, RecursionError):
+        except (ValueError, RecursionError):  # also an integer of thousands of digits
             raise CheckpointError(f"{path}: the safetensors header is no JSON") from None
     entries = header.items() if isinstance(header, dict) else ()
     for name, entry in entries:
         if name == "__metadata__":
             continue
         offsets = entry.get("data_offsets") if isinstance(entry, dict) else None
-        if (
-            not isinstance(offsets, list)
-            or len(offsets) != 2
-            or not _inside(offsets, size - length)
-        ):
+        shape = entry.get("shape") if isinstance(entry, dict) else None
+        if isinstance(shape, list) and len(shape) > MAX_DIMENSIONS:
+            raise CheckpointError(
+                f"{path}: tensor {name[:80]!r} has {len(shape)} dimensions; at most "
+                f"{MAX_DIMENSIONS} are known"
+            )
+        if not _inside(offsets, size - length):
             raise CheckpointError(
                 f"{path}: tensor {name[:80]!r} lies outside of the file; it is damaged or hostile"
             )

@@ -7,6 +7,7 @@ those of tensors and containers, and its storages must fit into the file. Where 
 that are only metadata (MMEngine configs, dates), those are left out and the tensors are read here.
 """
 
+import math
 import zipfile
 from collections import OrderedDict
 from pathlib import Path
@@ -16,8 +17,15 @@ import torch
 from torch import Tensor
 
 from videonl.errors import CheckpointError
-from videonl.models.pretrained.mapped import mapped
-from videonl.models.pretrained.pickle_machine import Call, Name, Persistent, read_pickle
+from videonl.models.pretrained.kinds import kind_of_zip
+from videonl.models.pretrained.mapped import Bounded, mapped
+from videonl.models.pretrained.pickle_machine import (
+    Call,
+    Name,
+    Persistent,
+    parts_of,
+    read_pickle,
+)
 
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # before torch 1.6: no zip
 REBUILDS = ("_rebuild_tensor_v2", "_rebuild_tensor", "_rebuild_parameter")
@@ -46,6 +54,11 @@ METADATA = frozenset(
     | {"mmengine", "numpy", "omegaconf", "pathlib", "pytorch_lightning", "yacs"}
 )
 BUILTIN_TYPES = frozenset({"bool", "complex", "dict", "float", "frozenset", "int", "list", "str"})
+MAX_DIRECTORY = 4 * 1024 * 1024  # bytes: some 50,000 entries of a zip archive
+MAX_PICKLE = 32 * 1024 * 1024  # bytes of the pickle inside, which holds no tensors
+MAX_DIMENSIONS = 8
+# Tensors that share memory (tied layers, a copy of the average) may claim more than the file has.
+SHARED, SPARE = 4, 1024 * 1024
 DTYPES = frozenset(f"torch.{str(dtype).removeprefix('torch.')}" for dtype in STORAGES.values())
 
 
@@ -62,8 +75,12 @@ def is_metadata_name(name: Name) -> bool:
     return name.module.split(".")[0] in METADATA
 
 
-def read_torch(path: Path) -> tuple[Any, list[str]]:
+def read_torch(path: Path, *, in_place: bool = False) -> tuple[Any, list[str]]:
     """(content, what was left out) of a ``torch.save`` file.
+
+    Args:
+        path: the file.
+        in_place: leave the tensors in the file, mapped into memory: for who looks at few of them.
 
     Raises:
         CheckpointError: a damaged, hostile or unknown file.
@@ -83,7 +100,7 @@ def read_torch(path: Path) -> tuple[Any, list[str]]:
     if not legacy:
         content = survey_zip(path, allow)
         if left_out:
-            rebuilt = _Rebuilder(path).rebuild(content, depth=0)
+            rebuilt = _Rebuilder(path).rebuild(content)
             return rebuilt, sorted(f"objects of {name}" for name in left_out)
     else:
         survey_legacy(path, allow)
@@ -92,16 +109,18 @@ def read_torch(path: Path) -> tuple[Any, list[str]]:
                 f"{path} is an old torch.save file that also holds {', '.join(sorted(left_out))}; "
                 "load it where it was made and save its state_dict() alone"
             )
-    return load_weights_only(path), []
+    return load_weights_only(path, in_place=in_place and not legacy), []
 
 
-def load_weights_only(path: Path) -> Any:
-    """``torch.load(weights_only=True)`` with its errors as one sentence."""
+def load_weights_only(path: Path, *, in_place: bool) -> Any:
+    """``torch.load(weights_only=True)``; its advice to load without that never gets out."""
     try:
-        return torch.load(path, map_location="cpu", weights_only=True)
+        return torch.load(path, map_location="cpu", weights_only=True, mmap=in_place)
     except Exception as error:  # a broken file raises anything: struct.error, AssertionError, …
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error)
-        raise CheckpointError(f"{path} can not be read safely ({reason})") from None
+        raise CheckpointError(
+            f"{path} is damaged: torch can not read it ({type(error).__name__}); fetch or copy it "
+            "again"
+        ) from None
 
 
 def survey_zip(path: Path, allow: Any) -> Any:
@@ -112,31 +131,36 @@ def survey_zip(path: Path, allow: Any) -> Any:
     """
     size = path.stat().st_size
     try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise CheckpointError(
-                    f"{path} is a compressed zip archive, not a torch.save file; unpack it and "
-                    "give a file from inside"
-                )
-            if sum(entry.file_size for entry in entries) > size:
-                raise CheckpointError(f"{path}: the archive claims more bytes than it has")
-            pickles = [e for e in entries if e.filename.rsplit("/", 1)[-1] == "data.pkl"]
-            if len(pickles) != 1:
-                raise CheckpointError(f"{path} is a zip archive, but not of torch.save")
-            if any("/code/" in entry.filename for entry in entries):
-                raise CheckpointError(
-                    f"{path} is a TorchScript program, not a checkpoint; save its state_dict()"
-                )
-            sizes = {e.filename: e.file_size for e in entries}
-            with archive.open(pickles[0]) as stream:
-                data = stream.read()
+        with path.open("rb") as file:
+            stream = Bounded(file, MAX_DIRECTORY)
+            with zipfile.ZipFile(stream) as archive:
+                stream.most = MAX_PICKLE
+                entries = archive.infolist()
+                names = [entry.filename for entry in entries]
+                pickles = [e for e in entries if e.filename.rsplit("/", 1)[-1] == "data.pkl"]
+                other = kind_of_zip(names)
+                if other is not None:
+                    raise CheckpointError(f"{path} is {other}")
+                if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                    raise CheckpointError(
+                        f"{path} is a compressed zip archive, not a torch.save file; unpack it "
+                        "and give a file from inside"
+                    )
+                if sum(entry.file_size for entry in entries) > size or len(set(names)) < len(names):
+                    raise CheckpointError(f"{path}: the archive claims more bytes than it has")
+                if pickles[0].file_size > MAX_PICKLE:
+                    raise CheckpointError(
+                        f"{path}: {pickles[0].file_size} bytes of description, over the bound of "
+                        f"{MAX_PICKLE}; the file is refused"
+                    )
+                data = archive.read(pickles[0])
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
         raise CheckpointError(f"{path} is a damaged archive ({error}); fetch it again") from None
     with mapped(data) as pickled:
-        content = read_pickle(pickled, allow=allow, source=str(path))
+        content = read_pickle(pickled, allow=allow, source=str(path), size=size)
     folder = pickles[0].filename.removesuffix("data.pkl")
-    check_storages(content, path, {n.removeprefix(f"{folder}data/"): s for n, s in sizes.items()})
+    sizes = {entry.filename.removeprefix(f"{folder}data/"): entry.file_size for entry in entries}
+    check_storages(content, path, sizes)
     return content
 
 
@@ -149,7 +173,7 @@ def survey_legacy(path: Path, allow: Any) -> None:
     with path.open("rb") as file, mapped(file) as stream:
         for _ in range(3):
             read_pickle(stream, allow=lambda name: False, source=str(path))  # noqa: ARG005
-        content = read_pickle(stream, allow=allow, source=str(path))
+        content = read_pickle(stream, allow=allow, source=str(path), size=path.stat().st_size)
     check_storages(content, path, None)
 
 
@@ -162,20 +186,17 @@ def check_storages(content: Any, path: Path, sizes: dict[str, int] | None) -> No
         sizes: bytes of every record of the archive; None for old files, where only the sum of
             all is known.
     """
-    total, seen, waiting = 0, set(), [content]
+    size = path.stat().st_size
+    total, claimed, seen, waiting = 0, 0, set(), [content]
     while waiting:
         value = waiting.pop()
-        if id(value) in seen:
+        # Counted as often as it is named: whoever copies or converts them does so one by one.
+        claimed += tensor_bytes(value, path)
+        if id(value) in seen or not (parts := parts_of(value)):
             continue
-        if isinstance(value, (dict, list, tuple, Call, Persistent)):
-            seen.add(id(value))
-        if isinstance(value, dict):
-            waiting += value.values()
-        elif isinstance(value, (list, tuple)):
-            waiting += value
-        elif isinstance(value, Call):
-            waiting += [*value.arguments, value.state, *value.items.values(), *value.members]
-        elif isinstance(value, Persistent):
+        seen.add(id(value))
+        waiting += parts
+        if isinstance(value, Persistent):
             dtype, key, numel = storage_of(value, path)
             needed = numel * dtype.itemsize
             total += needed if key not in seen else 0
@@ -185,8 +206,56 @@ def check_storages(content: Any, path: Path, sizes: dict[str, int] | None) -> No
                     f"{path}: storage {key[:40]!r} claims {needed} bytes, the archive holds "
                     f"{sizes.get(key, 0)}; it is damaged or hostile"
                 )
-    if total > path.stat().st_size:
-        raise CheckpointError(f"{path}: its tensors claim {total} bytes, more than the file has")
+        if total > size or claimed > SHARED * size + SPARE:
+            raise CheckpointError(
+                f"{path}: its tensors claim {max(total, claimed)} bytes, more than the file of "
+                f"{size} bytes has"
+            )
+
+
+def tensor_bytes(value: Any, path: Path) -> int:
+    """Bytes that a tensor claims, which must lie within its storage; 0 for anything else.
+
+    Raises:
+        CheckpointError: odd arguments, or a reach beyond the storage.
+    """
+    if not isinstance(value, Call) or not is_rebuild(value.function):
+        return 0
+    arguments = value.arguments
+    if value.function.name == "_rebuild_parameter":
+        if arguments and isinstance(arguments[0], Call):
+            return 0  # the tensor inside is counted
+        raise CheckpointError(f"{path}: a parameter without a tensor; the file is refused")
+    if len(arguments) < 4 or not isinstance(arguments[0], Persistent):
+        raise CheckpointError(f"{path}: a tensor without a storage; the file is refused")
+    dtype, _, numel = storage_of(arguments[0], path)
+    offset, shape, stride = arguments[1], plain_sizes(arguments[2]), plain_sizes(arguments[3])
+    if type(offset) is not int or offset < 0 or shape is None or stride is None:
+        raise CheckpointError(f"{path}: a tensor with an odd shape; the file is refused")
+    if len(shape) != len(stride) or len(shape) > MAX_DIMENSIONS:
+        raise CheckpointError(
+            f"{path}: a tensor of {len(shape)} dimensions; at most {MAX_DIMENSIONS} are known"
+        )
+    last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
+    if 0 not in shape and last >= numel:
+        raise CheckpointError(
+            f"{path}: a tensor reaches beyond its storage: the file is damaged or hostile"
+        )
+    return math.prod(shape) * dtype.itemsize
+
+
+def plain_sizes(value: Any) -> tuple[int, ...] | None:
+    """A tuple of sizes, also in ``torch.Size(...)``; None for anything else."""
+    if isinstance(value, Call) and str(value.function) == "torch.Size" and value.arguments:
+        value = value.arguments[0]
+    if isinstance(value, (tuple, list)) and all(type(n) is int and 0 <= n < 2**48 for n in value):
+        return tuple(value)
+    return None
+
+
+def is_rebuild(name: Name) -> bool:
+    """Whether a call with this name makes a tensor."""
+    return name.module == "torch._utils" and name.name in REBUILDS
 
 
 def storage_of(value: Persistent, path: Path) -> tuple[torch.dtype, str, int]:
@@ -210,39 +279,37 @@ class _Rebuilder:
             n.removesuffix("data.pkl") for n in self.archive.namelist() if n.endswith("data.pkl")
         )
         self.storages: dict[str, Tensor] = {}
+        self.done: dict[int, Any] = {}
         if f"{self.folder}byteorder" in self.archive.namelist():
             order = self.archive.read(f"{self.folder}byteorder")
             if order != b"little":
                 raise CheckpointError(f"{path} was written on a big-endian machine")
 
-    def rebuild(self, value: Any, *, depth: int) -> Any:
-        """The value with tensors; nests deeper than 20 are cut."""
-        if depth > 20:
-            return None
+    def rebuild(self, value: Any) -> Any:
+        """The value with tensors; what occurs twice is made once."""
+        if not isinstance(value, (dict, list, tuple, Call, Name, Persistent)):
+            return value
+        if id(value) not in self.done:
+            self.done[id(value)] = self._made(value)
+        return self.done[id(value)]
+
+    def _made(self, value: Any) -> Any:
         if isinstance(value, dict):
-            return {k: self.rebuild(v, depth=depth + 1) for k, v in value.items()}
+            return {k: self.rebuild(v) for k, v in value.items()}
         if isinstance(value, (list, tuple)):
-            return type(value)(self.rebuild(v, depth=depth + 1) for v in value)
+            return type(value)(self.rebuild(v) for v in value)
         if not isinstance(value, Call):
-            return None if isinstance(value, (Name, Persistent)) else value
+            return None
         if str(value.function) == "collections.OrderedDict":
-            return OrderedDict(
-                (k, self.rebuild(v, depth=depth + 1)) for k, v in value.items.items()
-            )
+            return OrderedDict((k, self.rebuild(v)) for k, v in value.items.items())
         if value.function.name == "_rebuild_parameter":
-            return self.rebuild(value.arguments[0], depth=depth + 1)
-        if value.function.module == "torch._utils":
-            return self.tensor(*value.arguments[:4])
-        return None
+            return self.rebuild(value.arguments[0])
+        return self.tensor(*value.arguments[:4]) if is_rebuild(value.function) else None
 
     def tensor(self, storage: Any, offset: Any, shape: Any, stride: Any) -> Tensor:
-        """A tensor over a storage, within its bounds."""
-        dtype, key, numel = storage_of(storage, self.path)
-        shape, stride = tuple(shape), tuple(stride)
-        plain = all(type(n) is int and n >= 0 for n in (offset, *shape, *stride))
-        last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
-        if not plain or len(shape) > 8 or (0 not in shape and last >= numel):
-            raise CheckpointError(f"{self.path}: a tensor reaches beyond its storage")
+        """A tensor over a storage; ``check_storages`` found it within its bounds."""
+        dtype, key, _ = storage_of(storage, self.path)
+        shape, stride = plain_sizes(shape) or (), plain_sizes(stride) or ()
         if key not in self.storages:
             data = bytearray(self.archive.read(f"{self.folder}data/{key}"))
             flat = torch.frombuffer(data, dtype=dtype) if data else torch.empty(0, dtype=dtype)

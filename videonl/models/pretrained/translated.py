@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from videonl.errors import CheckpointError
-from videonl.models.pretrained.report import shorten
+from videonl.models.pretrained.report import SHOWN_OF_ERROR, shorten
 
 NORM = "(weight|bias|running_mean|running_var|num_batches_tracked)"
 Rules = Sequence[tuple[str, str]]  # (pattern of a whole key, our key)
@@ -47,6 +47,7 @@ class Translated:
         hints: text of the file's own metadata in which an answer may be found.
         licence: of the published weights of this family, as far as known.
         peer_keys: the tensors by the peer's keys, where its own network is registered here too.
+        class_names: of its classifier; None where nobody knows them.
     """
 
     family: str
@@ -60,6 +61,7 @@ class Translated:
     hints: str = ""
     licence: str = "as stated where the weights are published"
     peer_keys: Mapping[str, Tensor] = field(default_factory=dict)
+    class_names: list[str] | None = None
 
 
 def rename(
@@ -101,7 +103,7 @@ def rename(
     if unknown:
         raise CheckpointError(
             f"a {family} checkpoint with {len(unknown)} keys that its reader does not know: "
-            f"{shorten(unknown, 20)}"
+            f"{shorten(unknown, SHOWN_OF_ERROR)}"
         )
     return renamed, skipped
 

@@ -1,0 +1,88 @@
+"""Small files that ask for much: refused in one sentence, in no time and no memory."""
+
+import resource
+import time
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tests.cli.checkpoints import write_ckpt
+from tests.models.hostile_files import CASES, OTHERS, declared
+from videonl.errors import CheckpointError
+from videonl.models import create_model, list_models
+from videonl.models.checkpoint import load_checkpoint
+from videonl.models.pretrained.fitting import Wanted
+from videonl.models.pretrained.report import LoadReport
+from videonl.training.checkpoints import read_checkpoint
+
+SECONDS, MEGABYTES = 1.0, 100
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """What every command loads anyway is not counted."""
+    path = write_ckpt(tmp_path_factory.mktemp("warm") / "good.ckpt")
+    assert load_checkpoint(path).class_names
+    assert read_checkpoint(path)["state_dict"]
+
+
+def refused(path: Path, load: Callable[[Path], Any]) -> str:
+    """The sentence, after time and memory were measured."""
+    memory = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    start = time.process_time()  # other work on the machine is not the file's
+    with pytest.raises(CheckpointError) as caught:
+        load(path)
+    assert time.process_time() - start < SECONDS
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - memory < 1024 * MEGABYTES
+    sentence = str(caught.value)
+    assert str(path.with_suffix("")) in sentence  # the file, or its sidecar
+    assert len(sentence) < 800
+    assert "\n" not in sentence
+    assert "weights_only" not in sentence
+    return sentence
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_declared_values_have_bounds(case: str, tmp_path: Path) -> None:
+    path = declared(case)(tmp_path)
+    key = case.partition("=")[0].rpartition(".")[2]
+    sentence = refused(path, load_checkpoint)
+    named = (key, "unfolds", "its network", "provenance")
+    assert any(word in sentence for word in named)
+    refused(path, read_checkpoint)  # what --resume reads
+
+
+@pytest.mark.parametrize("case", OTHERS)
+def test_files_that_claim_more_than_they_are(case: str, tmp_path: Path) -> None:
+    refused(OTHERS[case](tmp_path), load_checkpoint)
+
+
+@pytest.mark.parametrize("case", ["options.width=0", "options.width=1", "preprocessing.std=0"])
+def test_a_start_for_another_network_is_checked_too(case: str, tmp_path: Path) -> None:
+    path = declared(case)(tmp_path)
+    refused(path, lambda file: create_model("tiny_i3d", pretrained=str(file)))
+
+
+@pytest.mark.parametrize("name", [*list_models("tiny_*"), "i3d_r50_nl5", "s3d", "x3d_m"])
+def test_a_skeleton_is_the_network_without_memory(name: str) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        wanted = Wanted(name, 5, {})
+        skeleton = wanted.skeleton(LoadReport("file", "videonl"), tensors=1000).state_dict()
+        made = create_model(name, num_classes=5).state_dict()
+    assert all(value.is_meta for value in skeleton.values())
+    shapes = [{key: value.shape for key, value in state.items()} for state in (skeleton, made)]
+    assert shapes[0] == shapes[1]
+
+
+def test_shared_tensors_of_honest_files_are_read(tmp_path: Path) -> None:
+    def tie(content: dict[str, Any]) -> None:
+        state = content["state_dict"]
+        content["current_model_state"] = {key: state[key] for key in state}
+        content["averaging_state"] = {"n_averaged": torch.tensor(3)}
+
+    assert load_checkpoint(write_ckpt(tmp_path / "tied.ckpt", tie)).provenance["averaged"]

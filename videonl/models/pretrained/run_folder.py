@@ -1,0 +1,53 @@
+"""Which checkpoint a folder means: a run, or all runs of a name; one rule for every command."""
+
+import warnings
+from pathlib import Path
+
+from videonl.errors import CheckpointError
+
+BEST, LAST = "best.ckpt", "last.ckpt"
+SUFFIXES = (".ckpt", ".safetensors", ".pth", ".pyth", ".pt", ".pkl")
+SHOWN = 3
+
+
+def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST)) -> Path:
+    """The checkpoint of a path: a file as it is, a folder's by the rule of this file.
+
+    The folder of a run holds ``best.ckpt`` and ``last.ckpt``. The folder of a name
+    (``runs/NAME``) holds runs by date: the newest is taken that has the wanted checkpoint, and
+    where there are several, a warning says which.
+
+    Args:
+        path: of a file or a folder; a leading ``~`` is the home.
+        wanted: names of the checkpoint, the first that is there is taken.
+
+    Raises:
+        CheckpointError: a folder without a checkpoint; names what it holds instead.
+    """
+    given = Path(path).expanduser()
+    if not given.is_dir():
+        return given
+    for name in wanted:
+        if (given / name).is_file():
+            return given / name
+        found = newest(given, name)
+        if found:
+            if len(found) > 1:
+                warnings.warn(
+                    f"{path} holds {len(found)} runs with a {name}; the newest is taken: "
+                    f"{found[0].parent.name}",
+                    stacklevel=1,
+                )
+            return found[0]
+    inside = sorted(entry.name for entry in given.iterdir() if entry.suffix in SUFFIXES)
+    hint = "; videonl train fit makes one"
+    if inside:
+        more = f" and {len(inside) - SHOWN} more" if len(inside) > SHOWN else ""
+        hint = f"; it holds {', '.join(inside[:SHOWN])}{more}: give one of these files"
+    raise CheckpointError(f"the folder {path} holds neither {' nor '.join(wanted)}{hint}")
+
+
+def newest(folder: Path, name: str) -> list[Path]:
+    """The checkpoints of a name in the folders directly inside, the newest first."""
+    found = [path for path in folder.glob(f"*/{name}") if path.is_file()]
+    return sorted(found, key=lambda path: (path.stat().st_mtime, str(path)), reverse=True)
