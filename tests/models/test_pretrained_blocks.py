@@ -19,6 +19,8 @@ def arguments(settings):
     told = {"affinity": form}
     if settings.get("mode") == "embedded_gaussian":
         told["use_scale"] = settings["use_scale"]
+    if settings.get("form") == "embedded_gaussian":
+        told["use_scale"] = False  # AlexHex7's; without a norm the keys may be GluonCV's
     if "pool_size" in settings:
         pool = settings["pool_size"]
         told["subsample"] = tuple(pool) if pool and max(pool) > 1 else False
@@ -67,7 +69,8 @@ def test_alexhex7_and_tea1528_keys(affinity, pooled, norm):
     ).eval()
     x = torch.randn(1, 6, 2, 4, 4)
     for names in ({}, {"out": "W_z", "concat": "W_f"}):
-        found = load_block(alexhex7_keys(block, pooled=pooled, **names), affinity=affinity)
+        keys = alexhex7_keys(block, pooled=pooled, **names)
+        found = load_block(keys, affinity=affinity, use_scale=False)
         assert torch.equal(found(x), block(x))
 
 
@@ -93,6 +96,29 @@ def test_what_the_keys_do_not_tell_is_asked_for():
         load_block(hub, affinity="embedded_gaussian")
     concat = NonLocalBlock(4, affinity="concatenation", subsample=False, zero_init=False)
     state = alexhex7_keys(concat, pooled=False, out="W_z", concat="W_f")
-    load_block({**state, "W_f.0.bias": torch.zeros(1)})
-    with pytest.raises(CheckpointError, match="bias in W_f"):
-        load_block({**state, "W_f.0.bias": torch.ones(1)})
+    x = torch.randn(1, 4, 2, 3, 3)
+    for bias in (0.0, 0.7):
+        found = load_block({**state, "W_f.0.bias": torch.full((1,), bias)})
+        weight = concat.affinity.weight
+        theta, phi, g = (m(x).flatten(2) for m in (concat.theta, concat.phi, concat.g))
+        both = (weight[:2] @ theta)[:, :, None] + (weight[2:] @ phi)[:, None] + bias
+        y = g @ (torch.relu(both) / 18).mT
+        expected = x + concat.eval().norm(concat.out(y.view(1, 2, 2, 3, 3)))
+        for found.implementation in ("reference", "fast"):
+            torch.testing.assert_close(found(x), expected)
+    again = NonLocalBlock(4, affinity="concatenation", subsample=False)
+    again.load_state_dict(found.state_dict())
+    assert again.affinity.bias.item() == pytest.approx(0.7)
+
+
+def test_a_block_that_may_be_of_two_peers_is_refused():
+    """θ, φ, g and W without a norm: AlexHex7's has no scale, GluonCV's has."""
+    block = NonLocalBlock(4, norm=None, subsample=False, zero_init=False)
+    state = alexhex7_keys(block, pooled=False)
+    with pytest.raises(CheckpointError, match="use_scale=False"):
+        load_block(state, affinity="embedded_gaussian")
+    x = torch.randn(1, 4, 2, 3, 3)
+    torch.testing.assert_close(
+        load_block(state, affinity="embedded_gaussian", use_scale=True)(x), block(x)
+    )
+    load_block(state, affinity="dot_product")  # in which both are the same

@@ -68,10 +68,10 @@ class Operands:
     queries: Tensor
     keys: Tensor
     values: Tensor
-    theta: Linear = Linear()
-    phi: Linear = Linear()
-    g: Linear = Linear()
-    out: Linear = Linear()
+    theta: Linear
+    phi: Linear
+    g: Linear
+    out: Linear
     phi_and_g: Linear | None = None
     scale: float = 1.0
     direction: Tensor | None = None

@@ -15,6 +15,8 @@ from torch.nn.functional import scaled_dot_product_attention
 
 from videonl.kernels.operands import Operands, refuse_second_derivative
 
+_KEPT = 5
+
 
 def kept_sum(op: Operands) -> Tensor:
     """Through the N x M matrix, whose scale is taken by the product -> (B, N, C_out)."""
@@ -36,8 +38,14 @@ def tiled_sum(op: Operands) -> Tensor:
 
 
 def block_sum(op: Operands, *, entries: int) -> Tensor:
-    """Blocks of queries with ``entries`` of the N x M matrix at a time -> (B, N, C_out)."""
-    return op.out(softmax_blocks(*op.embedded(), op.scale, entries))
+    """Blocks of queries with ``entries`` of the N x M matrix at a time -> (B, N, C_out).
+
+    The weights of the first queries are kept for the backward pass, up to _KEPT times the memory
+    of all queries: still linear in N, and each saves a product and its exponentials.
+    """
+    rows, width, keys = op.queries.shape[1], op.width, op.keys.shape[1]
+    kept = min(rows, _KEPT * rows * width // keys) if op.learns else 0
+    return op.out(softmax_blocks(*op.embedded(), op.scale, entries, kept)[0])
 
 
 def _softmax(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
@@ -46,56 +54,76 @@ def _softmax(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
 
 
 @torch.library.custom_op("videonl::softmax_blocks", mutates_args=())
-def softmax_blocks(q: Tensor, k: Tensor, v: Tensor, scale: float, entries: int) -> Tensor:
-    """(B, N, C), (B, M, C), (B, M, D) -> (B, N, D)."""
-    out = v.new_empty(q.shape[0], q.shape[1], v.shape[2])
-    for part in _parts(q, k, entries):
-        out[:, part] = _softmax(q[:, part], k, scale) @ v
-    return out
+def softmax_blocks(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, entries: int, kept: int
+) -> tuple[Tensor, Tensor]:
+    """(B, N, C), (B, M, C), (B, M, D) -> (B, N, D), and the first weights (B, kept, M)."""
+    out, weights = _like(q, k, v, kept)
+    for part in _parts(q, k, entries, kept):
+        p = _softmax(q[:, part], k, scale)  # (B, n, M)
+        out[:, part] = p @ v
+        if part.start < kept:
+            weights[:, part] = p
+    return out, weights
 
 
 @torch.library.custom_op("videonl::softmax_blocks_backward", mutates_args=())
 def _softmax_blocks_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: float, entries: int
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, weights: Tensor, scale: float, entries: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     wide = torch.promote_types(q.dtype, torch.float32)  # totals over the blocks
     grad_q = q.new_empty(q.shape)
     grad_k, grad_v = (t.new_zeros(t.shape, dtype=wide) for t in (k, v))
-    for part in _parts(q, k, entries):
-        p = _softmax(q[:, part], k, scale)  # (B, n, M)
+    kept = weights.shape[1]
+    for part in _parts(q, k, entries, kept):
+        p = weights[:, part] if part.start < kept else _softmax(q[:, part], k, scale)
         grad_v += p.mT @ grad[:, part]
-        d = grad[:, part] @ v.mT
+        d = grad[:, part] @ v.mT  # (B, n, M)
         d = torch.ops.aten._softmax_backward_data(d, p, -1, p.dtype).mul_(scale)
         grad_q[:, part] = d @ k
         grad_k += d.mT @ q[:, part]
     return grad_q, grad_k.to(k.dtype), grad_v.to(v.dtype)
 
 
-def _parts(q: Tensor, k: Tensor, entries: int) -> Iterator[slice]:
+def _like(q: Tensor, k: Tensor, v: Tensor, kept: int) -> tuple[Tensor, Tensor]:
+    batch, count, _ = q.shape
+    return v.new_empty(batch, count, v.shape[2]), v.new_empty(batch, kept, k.shape[1])
+
+
+def _parts(q: Tensor, k: Tensor, entries: int, kept: int) -> Iterator[slice]:
+    """Blocks of the queries, none over the last one whose weights are kept."""
     rows = max(1, entries // (q.shape[0] * k.shape[1]))
-    return (slice(start, start + rows) for start in range(0, q.shape[1], rows))
+    for first, end in ((0, kept), (kept, q.shape[1])):
+        for start in range(first, end, rows):
+            yield slice(start, min(end, start + rows))
 
 
 @softmax_blocks.register_fake
-def _(q: Tensor, k: Tensor, v: Tensor, scale: float, entries: int) -> Tensor:
-    return v.new_empty(q.shape[0], q.shape[1], v.shape[2])
+def _(
+    q: Tensor, k: Tensor, v: Tensor, scale: float, entries: int, kept: int
+) -> tuple[Tensor, Tensor]:
+    return _like(q, k, v, kept)
 
 
 @_softmax_blocks_backward.register_fake
 def _(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, scale: float, entries: int
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, weights: Tensor, scale: float, entries: int
 ) -> tuple[Tensor, Tensor, Tensor]:
     return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
 
 
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.scale, ctx.entries = inputs
-    ctx.save_for_backward(*tensors)
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    q, k, v, ctx.scale, ctx.entries, _ = inputs
+    ctx.save_for_backward(q, k, v, output[1])
+    ctx.mark_non_differentiable(output[1])
+    ctx.set_materialize_grads(False)
 
 
-def _pull_back(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+def _pull_back(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
+    if grad is None:
+        return (None,) * 6
     grads = _softmax_blocks_backward(grad, *ctx.saved_tensors, ctx.scale, ctx.entries)
-    return (*grads, None, None)
+    return (*grads, None, None, None)
 
 
 softmax_blocks.register_autograd(_pull_back, setup_context=_setup)

@@ -93,6 +93,7 @@ class Concatenation(Affinity):
     def __init__(self, inner_channels: int, *, use_scale: bool = True) -> None:
         super().__init__(inner_channels, use_scale=use_scale)
         self.weight = nn.Parameter(torch.empty(2 * inner_channels))
+        self.bias: nn.Parameter | None
         self.register_parameter("bias", None)
         nn.init.normal_(self.weight, std=0.01)
 
@@ -104,10 +105,13 @@ class Concatenation(Affinity):
             b = b + self.bias.to(b.dtype)
         return torch.relu(a[:, :, None] + b[:, None, :]) / keys.shape[1]
 
+    def add_bias(self) -> None:
+        """Give w_f a bias, zero at first."""
+        self.bias = nn.Parameter(self.weight.new_zeros(1))
+
     def _load_from_state_dict(self, state: Any, prefix: str, *args: Any) -> None:
-        """Take a bias of w_f where a block brings one."""
         if f"{prefix}bias" in state and self.bias is None:
-            self.bias = nn.Parameter(torch.zeros_like(self.weight[:1]))
+            self.add_bias()
         super()._load_from_state_dict(state, prefix, *args)
 
 

@@ -169,7 +169,8 @@ class NonLocalBlock(nn.Module):
     def _chosen_sum(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
         """The same by the form that videonl.kernels chooses."""
         with torch.autocast(theta.device.type, enabled=False):
-            return non_local_sum(self._operands(theta, phi, g), self.implementation)
+            maps = {name: Linear() for name in ("theta", "phi", "g", "out")}
+            return non_local_sum(self._operands(theta, phi, g, **maps), self.implementation)
 
     def _pool(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) -> (B, C, *key positions)."""
@@ -210,8 +211,8 @@ class NonLocalBlock(nn.Module):
             op = self._operands(rows, rows, rows, **maps)
             pooled = (pool_rows(t, spatial, self.pool_kernel) for t in op.keys_and_values())
             phi, g = (self._grouped(t, keys) for t in pooled)
-            theta, out = maps.get("theta", Linear()), maps["out"]
-            op = self._operands(self._grouped(rows, spatial), phi, g, theta=theta, out=out)
+            kept = {"theta": maps["theta"], "phi": Linear(), "g": Linear(), "out": maps["out"]}
+            op = self._operands(self._grouped(rows, spatial), phi, g, **kept)
         y = non_local_sum(op, self.implementation)  # (B', n, C)
         y = join_groups(y, spatial, batch=x.shape[0], attend=self.attend)  # (B, N, C)
         if type(self.norm) in _BATCH_NORMS and not _is_hooked(self.norm):
@@ -244,7 +245,8 @@ class NonLocalBlock(nn.Module):
         """θ, φ, g and W_z as linear maps of rows, all cast at once where they must be."""
         modules = self._convolutions()
         if self.g.weight.dtype == dtype:
-            return {name: Linear(m.weight.flatten(1), m.bias) for name, m in modules.items()}
+            maps = {name: Linear(m.weight.flatten(1), m.bias) for name, m in modules.items()}
+            return {"theta": Linear(), "phi": Linear(), **maps}
         names = (("theta",), ("phi", "g"), ("out",)) if "phi" in modules else (("g",), ("out",))
         groups = [[modules[name] for name in group] for group in names]
         weights = [[m.weight for m in group] for group in groups]
@@ -257,7 +259,7 @@ class NonLocalBlock(nn.Module):
             for group, weight, bias in zip(groups, parts, parts[len(groups) :], strict=False)
         ]
         if not embeddings:
-            return {"g": last, "out": out}
+            return {"theta": Linear(), "phi": Linear(), "g": last, "out": out}
         inner = self.inner_channels
         phi, g = last.part(slice(0, inner)), last.part(slice(inner, None))
         return {"theta": embeddings[0], "phi": phi, "g": g, "phi_and_g": last, "out": out}
