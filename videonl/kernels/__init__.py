@@ -18,7 +18,7 @@ from videonl.kernels.sorted_relu import sorted_sum
 
 HALF = (torch.float16, torch.bfloat16)
 # Entries of a block of work: what the caches of a CPU hold, and what fills a GPU.
-CPU_ENTRIES, GPU_ENTRIES = 1 << 20, 1 << 25
+CPU_ENTRIES, GPU_ENTRIES = 1 << 21, 1 << 25
 # The softmax keeps its matrix while the keys are at most this many times its widths: then it is
 # smaller than a few maps of features.
 KEPT = 4
