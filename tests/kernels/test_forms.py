@@ -98,6 +98,8 @@ def operands(kind, x, pooled, maps, affinity, *, joined):
         x,
         pooled,
         pooled,
+        maps["theta"][0].shape[0],
+        maps["g"][0].shape[0],
         **made,
         scale=affinity.scale,
         direction=affinity.weight if relu else None,

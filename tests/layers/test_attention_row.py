@@ -30,9 +30,7 @@ def matrix(block, x):
     else:
         keys = F.max_pool3d(keys(x), block.pool_kernel)
     rows = (
-        split_groups(
-            to_rows(t), tuple(t.shape[2:]), groups=block.temporal_groups, attend=block.attend
-        )
+        split_groups(to_rows(t), tuple(t.shape[2:]), block.temporal_groups, block.attend)
         for t in (queries, keys)
     )
     return block.affinity.weights(*rows)

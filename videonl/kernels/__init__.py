@@ -109,17 +109,14 @@ def never(_op: Operands) -> str | None:
     return None
 
 
-def entries(op: Operands) -> int:
-    """Entries of one block of work."""
-    return CPU_ENTRIES if op.queries.device.type == "cpu" else GPU_ENTRIES
-
-
 def _blocks(op: Operands) -> Tensor:
-    return block_sum(op, entries=entries(op))
+    return block_sum(op, entries=CPU_ENTRIES if op.queries.device.type == "cpu" else GPU_ENTRIES)
 
 
 def _sorted(op: Operands) -> Tensor:
-    return sorted_sum(op, entries=entries(op), product=op.queries.device.type == "cpu")
+    if op.queries.device.type == "cpu":
+        return sorted_sum(op, entries=CPU_ENTRIES // 2, product=True)
+    return sorted_sum(op, entries=GPU_ENTRIES, product=False)
 
 
 TABLE: dict[str, tuple[Form, ...]] = {

@@ -56,6 +56,8 @@ class Operands:
         queries: (B, N, ·) rows that θ acts on.
         keys: (B, M, ·) rows that φ acts on.
         values: (B, M, ·) rows that g acts on.
+        width: C of the embedded queries and keys.
+        depth: D of the embedded values.
         theta, phi, g, out: the maps; the identity where a row is embedded already.
         phi_and_g: both as one map, where they act on the same rows.
         scale: "softmax": the factor on the logits.
@@ -68,6 +70,8 @@ class Operands:
     queries: Tensor
     keys: Tensor
     values: Tensor
+    width: int
+    depth: int
     theta: Linear
     phi: Linear
     g: Linear
@@ -78,20 +82,14 @@ class Operands:
     shift: Tensor | None = None
 
     @property
-    def width(self) -> int:
-        """C of the embedded queries and keys."""
-        return self.queries.shape[2] if self.theta.weight is None else self.theta.weight.shape[0]
-
-    @property
-    def depth(self) -> int:
-        """D of the embedded values."""
-        return self.values.shape[2] if self.g.weight is None else self.g.weight.shape[0]
-
-    @property
     def learns(self) -> bool:
         """Whether a gradient may be asked for."""
-        tensors = (self.queries, self.keys, self.values, self.g.weight, self.theta.weight)
-        return torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in tensors)
+        if not torch.is_grad_enabled():
+            return False
+        for tensor in (self.queries, self.keys, self.values, self.g.weight, self.theta.weight):
+            if tensor is not None and tensor.requires_grad:
+                return True
+        return False
 
     def keys_and_values(self) -> tuple[Tensor, Tensor]:
         """φ x (B, M, C) and g x (B, M, D), in one product where they can."""

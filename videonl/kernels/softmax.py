@@ -6,11 +6,11 @@ as one operator of plain products, whose weights are computed again in the backw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import Function
 from torch.nn.functional import scaled_dot_product_attention
 
 from videonl.kernels.operands import Operands, refuse_second_derivative
@@ -20,14 +20,15 @@ _KEPT = 5
 
 def kept_sum(op: Operands) -> Tensor:
     """Through the N x M matrix, whose scale is taken by the product -> (B, N, C_out)."""
-    queries, keys, values = op.embedded()
-    return op.out(_softmax(queries, keys, op.scale) @ values)  # (B, N, M) @ (B, M, D)
+    y, _ = _Kept.apply(*op.embedded(), op.scale)  # (B, N, D), (B, N, M)
+    return op.out(y)
 
 
 def fused_sum(op: Operands) -> Tensor:
     """torch's fused attention, one head -> (B, N, C_out)."""
-    queries, keys, values = (rows[:, None] for rows in op.embedded())  # (B, 1, n, C)
-    return op.out(scaled_dot_product_attention(queries, keys, values, scale=op.scale)[:, 0])
+    queries, keys, values = op.embedded()
+    heads = (queries[:, None], keys[:, None], values[:, None])  # (B, 1, n, C)
+    return op.out(scaled_dot_product_attention(*heads, scale=op.scale)[:, 0])
 
 
 def tiled_sum(op: Operands) -> Tensor:
@@ -48,9 +49,42 @@ def block_sum(op: Operands, *, entries: int) -> Tensor:
     return op.out(softmax_blocks(*op.embedded(), op.scale, entries, kept)[0])
 
 
-def _softmax(queries: Tensor, keys: Tensor, scale: float) -> Tensor:
-    room = queries.detach()[:, :1, :1]  # ignored: beta is 0
-    return torch.softmax(torch.baddbmm(room, queries, keys.mT, beta=0, alpha=scale), -1)
+def _product(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """scale · a b in one launch."""
+    ignored = a.detach()[:, :1, :1]  # beta is 0
+    return torch.baddbmm(ignored, a, b, beta=0, alpha=scale)
+
+
+def _gradients(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, p: Tensor, scale: float, grad_p: Tensor | None
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Of q, k and v, from those of p v and of p = softmax(scale · q kᵀ)."""
+    d = grad @ v.mT  # (B, N, M)
+    d = torch.ops.aten._softmax_backward_data(d if grad_p is None else d + grad_p, p, -1, p.dtype)
+    return _product(d, k, scale), _product(d.mT, q, scale), p.mT @ grad
+
+
+class _Kept(Function):
+    """softmax(scale · q kᵀ) v and its weights, with the scale inside the products."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        p = torch.softmax(_product(q, k.mT, scale), -1)
+        return p @ v, p
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        *tensors, ctx.scale = inputs
+        ctx.save_for_backward(*tensors, output[1])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, grad_p: Tensor | None) -> tuple[Any, ...]:
+        q, k, v, p = ctx.saved_tensors
+        grad = q.new_zeros(()).expand(*q.shape[:2], v.shape[2]) if grad is None else grad
+        return (*_gradients(grad, q, k, v, p, ctx.scale, grad_p), None)
 
 
 @torch.library.custom_op("videonl::softmax_blocks", mutates_args=())
@@ -60,7 +94,7 @@ def softmax_blocks(
     """(B, N, C), (B, M, C), (B, M, D) -> (B, N, D), and the first weights (B, kept, M)."""
     out, weights = _like(q, k, v, kept)
     for part in _parts(q, k, entries, kept):
-        p = _softmax(q[:, part], k, scale)  # (B, n, M)
+        p = torch.softmax(_product(q[:, part], k.mT, scale), -1)  # (B, n, M)
         out[:, part] = p @ v
         if part.start < kept:
             weights[:, part] = p
@@ -73,15 +107,17 @@ def _softmax_blocks_backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     wide = torch.promote_types(q.dtype, torch.float32)  # totals over the blocks
     grad_q = q.new_empty(q.shape)
-    grad_k, grad_v = (t.new_zeros(t.shape, dtype=wide) for t in (k, v))
+    grad_k, grad_v = k.new_zeros(k.shape, dtype=wide), v.new_zeros(v.shape, dtype=wide)
     kept = weights.shape[1]
     for part in _parts(q, k, entries, kept):
-        p = weights[:, part] if part.start < kept else _softmax(q[:, part], k, scale)
-        grad_v += p.mT @ grad[:, part]
-        d = grad[:, part] @ v.mT  # (B, n, M)
-        d = torch.ops.aten._softmax_backward_data(d, p, -1, p.dtype).mul_(scale)
-        grad_q[:, part] = d @ k
-        grad_k += d.mT @ q[:, part]
+        one, rows = q[:, part], grad[:, part]
+        if part.start < kept:
+            p = weights[:, part]
+        else:
+            p = torch.softmax(_product(one, k.mT, scale), -1)  # (B, n, M)
+        grad_q[:, part], one_k, one_v = _gradients(rows, one, k, v, p, scale, None)
+        grad_k += one_k
+        grad_v += one_v
     return grad_q, grad_k.to(k.dtype), grad_v.to(v.dtype)
 
 
@@ -90,12 +126,11 @@ def _like(q: Tensor, k: Tensor, v: Tensor, kept: int) -> tuple[Tensor, Tensor]:
     return v.new_empty(batch, count, v.shape[2]), v.new_empty(batch, kept, k.shape[1])
 
 
-def _parts(q: Tensor, k: Tensor, entries: int, kept: int) -> Iterator[slice]:
+def _parts(q: Tensor, k: Tensor, entries: int, kept: int) -> list[slice]:
     """Blocks of the queries, none over the last one whose weights are kept."""
     rows = max(1, entries // (q.shape[0] * k.shape[1]))
-    for first, end in ((0, kept), (kept, q.shape[1])):
-        for start in range(first, end, rows):
-            yield slice(start, min(end, start + rows))
+    starts = [*range(0, kept, rows), *range(kept, q.shape[1], rows), q.shape[1]]
+    return list(map(slice, starts, starts[1:]))
 
 
 @softmax_blocks.register_fake

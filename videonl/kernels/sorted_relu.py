@@ -14,7 +14,6 @@ a_i + b_j = 0 the derivative is 0, as that of ReLU.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -69,31 +68,22 @@ class _Sorted:
         reach = a + ordered.gather(1, self.last)
         # As in the literal form, where 0 · inf = NaN: a query that is not finite spoils itself,
         # such a key every query. A score of -inf is harmless, ReLU makes it 0.
-        self.reach = torch.where(self.none[:, :, 0], 0, reach)[:, :, None] + _poison(a)[:, :, None]
-        self.poison = _poison(b).sum(1)[:, None, None]
+        reach = torch.where(self.none[:, :, 0], 0, reach) + 0 * a.clamp(min=0)
+        self.reach = reach[:, :, None]  # (B, N, 1)
+        self.poison = 0 * b.clamp(min=0).sum(1)[:, None, None]
 
     def sums(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Σ_j ReLU(a_i + b_j) g_j and its derivative in a_i: (B, M, D) -> (B, N, D) twice."""
-        plain = self._prefix(values)
-        slope = self._at_queries(plain)
+        plain = _running_sum(_take(values, self.order).to(self.gaps.dtype), self.product)
+        slope = _take(plain, self.last).masked_fill(self.none, 0)
         moments = F.pad(_running_sum(self.gaps * plain[:, :-1], self.product), (0, 0, 1, 0))
         moments = moments + (0 * plain[:, -1:] + self.poison)
         return torch.addcmul(_take(moments, self.last), self.reach, slope), slope
 
     def slopes(self, values: Tensor) -> Tensor:
-        """Σ_{j: a_i + b_j > 0} g_j: (B, M, D) -> (B, N, D)."""
-        return self._at_queries(self._prefix(values))
-
-    def _prefix(self, values: Tensor) -> Tensor:
-        return _running_sum(_take(values, self.order).to(self.gaps.dtype), self.product)
-
-    def _at_queries(self, plain: Tensor) -> Tensor:
+        """Σ_{j: a_i + b_j > 0} g_j alone: (B, M, D) -> (B, N, D)."""
+        plain = _running_sum(_take(values, self.order).to(self.gaps.dtype), self.product)
         return _take(plain, self.last).masked_fill(self.none, 0)
-
-
-def _poison(scores: Tensor) -> Tensor:
-    """0 of every score but +inf and NaN, which give NaN."""
-    return 0 * scores.clamp(min=0)
 
 
 def _take(table: Tensor, rows: Tensor) -> Tensor:
@@ -138,9 +128,10 @@ def _relu_sums_backward(
     return grad_a.to(a.dtype), grad_b.to(b.dtype), grad_values
 
 
-def _parts(rows: Tensor, entries: int) -> Iterator[slice]:
+def _parts(rows: Tensor, entries: int) -> list[slice]:
     width = max(8, entries // (rows.shape[0] * rows.shape[1]))
-    return (slice(start, start + width) for start in range(0, rows.shape[2], width))
+    starts = range(0, rows.shape[2] + width, width)
+    return list(map(slice, starts, starts[1:]))
 
 
 @relu_sums.register_fake

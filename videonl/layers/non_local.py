@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
 import torch
@@ -29,7 +29,6 @@ IMPLEMENTATIONS = ("auto", "fast", "reference")
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
 _POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
-_HOOKS = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class NonLocalBlock(nn.Module):
@@ -143,9 +142,10 @@ class NonLocalBlock(nn.Module):
         self._check(x)
         if self.implementation == "reference":
             return self._literal(x, self._matrix_sum)
-        if not all(map(_is_plain, self._convolutions().values())):
+        convolutions = self._convolutions()
+        if not _are_plain(convolutions.values(), _CONVOLUTIONS.values()):
             return self._literal(x, self._chosen_sum)  # wrapped or hooked: their calls are seen
-        return self._fused(x)
+        return self._fused(x, convolutions)
 
     def _literal(self, x: Tensor, pair_sum: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         """Equations 1 and 6 as the paper writes them."""
@@ -178,20 +178,17 @@ class NonLocalBlock(nn.Module):
 
     def _rows(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) -> (B', n, C): rows that may attend to each other."""
-        return self._grouped(to_rows(x), tuple(x.shape[2:]))
+        return split_groups(to_rows(x), tuple(x.shape[2:]), self.temporal_groups, self.attend)
 
-    def _grouped(self, rows: Tensor, spatial: tuple[int, ...]) -> Tensor:
-        return split_groups(rows, spatial, groups=self.temporal_groups, attend=self.attend)
-
-    def _fused(self, x: Tensor) -> Tensor:
+    def _fused(self, x: Tensor, convolutions: dict[str, Any]) -> Tensor:
         """Equations 1 and 6 over rows, in one type, W_z and θ wherever a form wants them."""
         device = x.device.type
         if device != "meta" and torch.is_autocast_enabled(device):
             dtype = torch.get_autocast_dtype(device)
             with torch.autocast(device, enabled=False):
-                z = self._transformed(x.to(dtype))
+                z = self._transformed(x.to(dtype), convolutions)
         else:
-            z = self._transformed(x)
+            z = self._transformed(x, convolutions)
         if self.channel is not None:
             x = x + self.channel(x)
         # In place where autograd allows it and the layout stays: one map of memory less.
@@ -199,23 +196,26 @@ class NonLocalBlock(nn.Module):
         alike = z.dtype == x.dtype and z.stride() == x.stride()
         return z.add_(x) if own and alike else x + z
 
-    def _transformed(self, x: Tensor) -> Tensor:
+    def _transformed(self, x: Tensor, convolutions: dict[str, Any]) -> Tensor:
         """W_z y and its norm: (B, C, *spatial) -> the same shape, channels last."""
-        spatial, keys = tuple(x.shape[2:]), pooled_shape(tuple(x.shape[2:]), self.pool_kernel)
+        spatial, groups, attend = tuple(x.shape[2:]), self.temporal_groups, self.attend
+        keys = pooled_shape(spatial, self.pool_kernel)
         rows = to_rows(x).contiguous()  # (B, N, C): copied once where x is channels first
-        maps = self._maps(x.dtype)
+        maps = self._maps(convolutions, x.dtype)
+        queries = split_groups(rows, spatial, groups, attend)  # (B', n, C)
         if self.subsample_position == "before":
-            source = self._grouped(pool_rows(rows, spatial, self.pool_kernel), keys)
-            op = self._operands(self._grouped(rows, spatial), source, source, **maps)
+            source = pool_rows(rows, spatial, self.pool_kernel)  # (B, M, C)
+            source = split_groups(source, keys, groups, attend)
+            op = self._operands(queries, source, source, **maps)
         else:
             op = self._operands(rows, rows, rows, **maps)
-            pooled = (pool_rows(t, spatial, self.pool_kernel) for t in op.keys_and_values())
-            phi, g = (self._grouped(t, keys) for t in pooled)
+            pooled = [pool_rows(t, spatial, self.pool_kernel) for t in op.keys_and_values()]
+            phi, g = [split_groups(t, keys, groups, attend) for t in pooled]
             kept = {"theta": maps["theta"], "phi": Linear(), "g": Linear(), "out": maps["out"]}
-            op = self._operands(self._grouped(rows, spatial), phi, g, **kept)
+            op = self._operands(queries, phi, g, **kept)
         y = non_local_sum(op, self.implementation)  # (B', n, C)
         y = join_groups(y, spatial, batch=x.shape[0], attend=self.attend)  # (B, N, C)
-        if type(self.norm) in _BATCH_NORMS and not _is_hooked(self.norm):
+        if _are_plain((self.norm,), _BATCH_NORMS):
             flat = y.reshape(-1, self.in_channels, *(1,) * self.dim)  # (B · N, C, 1, ..)
             return to_map(self.norm(flat).view(y.shape), spatial)
         z = to_map(y, spatial)
@@ -231,6 +231,8 @@ class NonLocalBlock(nn.Module):
             queries,
             keys,
             values,
+            width=self.inner_channels if affinity.embedded else self.in_channels,
+            depth=self.inner_channels,
             scale=affinity.scale,
             direction=weight,
             shift=None if bias is None else bias.to(values.dtype),
@@ -238,12 +240,11 @@ class NonLocalBlock(nn.Module):
         )
 
     def _convolutions(self) -> dict[str, Any]:
-        names = ("theta", "phi", "g", "out") if self.affinity.embedded else ("g", "out")
-        return {name: getattr(self, name) for name in names}
+        embeddings = {"theta": self.theta, "phi": self.phi} if self.affinity.embedded else {}
+        return {**embeddings, "g": self.g, "out": self.out}
 
-    def _maps(self, dtype: torch.dtype) -> dict[str, Linear]:
+    def _maps(self, modules: dict[str, Any], dtype: torch.dtype) -> dict[str, Linear]:
         """θ, φ, g and W_z as linear maps of rows, all cast at once where they must be."""
-        modules = self._convolutions()
         if self.g.weight.dtype == dtype:
             maps = {name: Linear(m.weight.flatten(1), m.bias) for name, m in modules.items()}
             return {"theta": Linear(), "phi": Linear(), **maps}
@@ -307,10 +308,13 @@ class NonLocalBlock(nn.Module):
             )
 
 
-def _is_hooked(module: nn.Module | None) -> bool:
-    return any(getattr(module, hooks) for hooks in _HOOKS)
-
-
-def _is_plain(module: nn.Module) -> bool:
-    """Whether a convolution is no more than its weight and bias: not wrapped, not hooked."""
-    return type(module) in _CONVOLUTIONS.values() and not _is_hooked(module)
+def _are_plain(modules: Iterable[Any], kinds: Collection[type]) -> bool:
+    """Whether all are of these very classes, and nobody hooked on them."""
+    for module in modules:
+        if type(module) not in kinds:
+            return False
+        if module._forward_hooks or module._forward_pre_hooks:
+            return False
+        if module._backward_hooks or module._backward_pre_hooks:
+            return False
+    return True

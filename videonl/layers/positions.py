@@ -6,6 +6,7 @@ Rows run over time slowest and width fastest, so a temporal group is a slice of 
 from __future__ import annotations
 
 import math
+from operator import floordiv
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -44,7 +45,7 @@ def pooled_shape(spatial: tuple[int, ...], kernel: tuple[int, ...] | None) -> tu
     """The spatial shape after pooling."""
     if kernel is None:
         return spatial
-    return tuple(size // k for size, k in zip(spatial, kernel, strict=True))
+    return tuple(map(floordiv, spatial, kernel))
 
 
 def pool_rows(rows: Tensor, spatial: tuple[int, ...], kernel: tuple[int, ...] | None) -> Tensor:
@@ -83,7 +84,7 @@ def to_map(rows: Tensor, spatial: tuple[int, ...]) -> Tensor:
     return rows.transpose(1, 2).unflatten(2, spatial)
 
 
-def split_groups(rows: Tensor, spatial: tuple[int, ...], *, groups: int, attend: str) -> Tensor:
+def split_groups(rows: Tensor, spatial: tuple[int, ...], groups: int, attend: str) -> Tensor:
     """(B, N, C) -> (B', n, C): positions that may attend to each other share a batch entry."""
     batch, _, channels = rows.shape
     if attend == "time":
