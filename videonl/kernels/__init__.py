@@ -104,6 +104,13 @@ def refuses_literal_own(op: Operands) -> str | None:
     return "its matrix is large" if pairs(op) > LARGE_MATRIX_IN_BLOCKS else None
 
 
+def refuses_operator(_op: Operands) -> str | None:
+    """Operators of this library."""
+    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack():
+        return "torch.func does not transform an operator of this library"
+    return None
+
+
 def never(_op: Operands) -> str | None:
     """What serves everything."""
     return None
@@ -124,7 +131,8 @@ TABLE: dict[str, tuple[Form, ...]] = {
         Form("matrix kept", True, refuses_kept, kept_sum),
         Form("fused attention", False, refuses_fused, fused_sum),
         Form("Triton tiles", False, refuses_tiles, tiled_sum),
-        Form("blocks of queries", False, never, _blocks),
+        Form("blocks of queries", False, refuses_operator, _blocks),
+        Form("literal", True, never, literal_sum),
     ),
     "dot_product": (
         Form("literal", True, refuses_literal_product, literal_sum),
@@ -132,7 +140,8 @@ TABLE: dict[str, tuple[Form, ...]] = {
     ),
     "relu": (
         Form("literal", True, refuses_literal_relu, literal_sum),
-        Form("sorted", False, never, _sorted),
+        Form("sorted", False, refuses_operator, _sorted),
+        Form("literal", True, never, literal_sum),
     ),
     "own": (
         Form("literal", True, refuses_literal_own, literal_sum),
@@ -141,12 +150,25 @@ TABLE: dict[str, tuple[Form, ...]] = {
 }
 
 
+def explain(op: Operands) -> list[str]:
+    """The forms of one sum in their order: which one is taken, which refuses and why."""
+    taken, lines = choose(op), []
+    for form in TABLE[op.kind]:
+        reason = form.refuses(op)
+        why = "taken" if form is taken else f"no: {reason}" if reason else "next"
+        lines.append(f"{form.name}: {why}")
+    return lines
+
+
 def choose(op: Operands, implementation: str = "auto") -> Form:
     """The first form that does not refuse; "fast" takes none that holds the matrix."""
     for form in TABLE[op.kind]:
         if (implementation == "auto" or not form.holds_matrix) and form.refuses(op) is None:
             return form
-    raise ValueError(f"implementation={implementation!r}: no form serves a sum of {op.kind!r}.")
+    raise ValueError(
+        f"implementation={implementation!r}: no form without the N x M matrix serves here "
+        "(torch.func does not transform an operator); use 'auto' or 'reference'."
+    )
 
 
 def non_local_sum(op: Operands, implementation: str = "auto") -> Tensor:

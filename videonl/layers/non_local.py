@@ -198,21 +198,8 @@ class NonLocalBlock(nn.Module):
 
     def _transformed(self, x: Tensor, convolutions: dict[str, Any]) -> Tensor:
         """W_z y and its norm: (B, C, *spatial) -> the same shape, channels last."""
-        spatial, groups, attend = tuple(x.shape[2:]), self.temporal_groups, self.attend
-        keys = pooled_shape(spatial, self.pool_kernel)
-        rows = to_rows(x).contiguous()  # (B, N, C): copied once where x is channels first
-        maps = self._maps(convolutions, x.dtype)
-        queries = split_groups(rows, spatial, groups, attend)  # (B', n, C)
-        if self.subsample_position == "before":
-            source = pool_rows(rows, spatial, self.pool_kernel)  # (B, M, C)
-            source = split_groups(source, keys, groups, attend)
-            op = self._operands(queries, source, source, **maps)
-        else:
-            op = self._operands(rows, rows, rows, **maps)
-            pooled = [pool_rows(t, spatial, self.pool_kernel) for t in op.keys_and_values()]
-            phi, g = [split_groups(t, keys, groups, attend) for t in pooled]
-            kept = {"theta": maps["theta"], "phi": Linear(), "g": Linear(), "out": maps["out"]}
-            op = self._operands(queries, phi, g, **kept)
+        spatial = tuple(x.shape[2:])
+        op = self.operands(x, convolutions)
         y = non_local_sum(op, self.implementation)  # (B', n, C)
         y = join_groups(y, spatial, batch=x.shape[0], attend=self.attend)  # (B, N, C)
         if _are_plain((self.norm,), _BATCH_NORMS):
@@ -220,6 +207,23 @@ class NonLocalBlock(nn.Module):
             return to_map(self.norm(flat).view(y.shape), spatial)
         z = to_map(y, spatial)
         return z if self.norm is None else self.norm(z)
+
+    def operands(self, x: Tensor, convolutions: dict[str, Any] | None = None) -> Operands:
+        """What videonl.kernels gets for the features x (B, C, *spatial)."""
+        spatial, groups, attend = tuple(x.shape[2:]), self.temporal_groups, self.attend
+        keys = pooled_shape(spatial, self.pool_kernel)
+        rows = to_rows(x).contiguous()  # (B, N, C): copied once where x is channels first
+        maps = self._maps(convolutions or self._convolutions(), x.dtype)
+        queries = split_groups(rows, spatial, groups, attend)  # (B', n, C)
+        if self.subsample_position == "before":
+            source = pool_rows(rows, spatial, self.pool_kernel)  # (B, M, C)
+            source = split_groups(source, keys, groups, attend)
+            return self._operands(queries, source, source, **maps)
+        op = self._operands(rows, rows, rows, **maps)
+        pooled = [pool_rows(t, spatial, self.pool_kernel) for t in op.keys_and_values()]
+        phi, g = [split_groups(t, keys, groups, attend) for t in pooled]
+        kept = {"theta": maps["theta"], "phi": Linear(), "g": Linear(), "out": maps["out"]}
+        return self._operands(queries, phi, g, **kept)
 
     def _operands(self, queries: Tensor, keys: Tensor, values: Tensor, **maps: Linear) -> Operands:
         affinity, weight, bias = self.affinity, None, None
