@@ -1,0 +1,1 @@
+"""Exact ways to compute a sum over all pairs: tensors in, tensors out."""
