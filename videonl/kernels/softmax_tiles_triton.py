@@ -103,7 +103,7 @@ def row_products(
 
 @triton.jit
 def weights_and_gradient(
-    q, k, v, grad, log_sum, delta, weights, gradient, factor, scale, first, size, count, keys,
+    q, k, v, grad, log_sum, delta, weights, gradient, factor, scale, first, size, count, keys, wide,
     q_batch, q_row, k_batch, k_row, v_batch, v_row, grad_batch, grad_row,
     C: tl.constexpr, D: tl.constexpr,
     BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr,
@@ -112,7 +112,8 @@ def weights_and_gradient(
     """P and scale · dS = scale · P ∘ (dO Vᵀ - δ) of the ``size`` queries from ``first`` on.
 
     A matrix product with an epilogue, twice; tiles in groups of GROUP rows so that those of K and V
-    are read from the L2 cache. ``weights`` and ``gradient`` are (B, size, keys), contiguous.
+    are read from the L2 cache. ``weights`` and ``gradient`` are (B, size, wide), contiguous: rows
+    of a multiple of 16, or what is stored in pieces spills. Nobody reads the columns from keys on.
     """
     tiles_q, tiles_k = tl.cdiv(size, BLOCK_Q), tl.cdiv(keys, BLOCK_K)
     sample = (tl.program_id(0) // (tiles_q * tiles_k)).to(tl.int64)
@@ -128,8 +129,8 @@ def weights_and_gradient(
     q_rows, k_rows = q + sample * q_batch + rows * q_row, k + sample * k_batch + far * k_row
     s = _rows_dot(q_rows, k_rows, row_ok, key_ok, C, STEP, PRECISION)  # (BLOCK_Q, BLOCK_K)
     p = tl.exp2(s * factor - lse[:, None])
-    entry = (sample * size + local.to(tl.int64))[:, None] * keys + index[None, :]
-    ok = row_ok[:, None] & key_ok[None, :]
+    entry = (sample * size + local.to(tl.int64))[:, None] * wide + index[None, :]
+    ok = row_ok[:, None] & (index < wide)[None, :]
     tl.store(weights + entry, p.to(weights.dtype.element_ty), mask=ok)
     g_rows, v_rows = (
         grad + sample * grad_batch + rows * grad_row,
@@ -215,16 +216,18 @@ def _pull_back(
         grad, out, delta, batch * count, count, *_strides(grad), d, 32, min(128, _power(d))
     )
     rows = min(count, max(ROWS, ENTRIES // (batch * keys) // ROWS * ROWS))
-    room = q.new_empty(2, batch * rows * keys)
+    wide = triton.cdiv(keys, 16) * 16
+    room = q.new_empty(2, batch * rows * wide)
     total_k, total_v = None, None
     for first in range(0, count, rows):
         part = slice(first, min(count, first + rows))
         size = part.stop - first
-        p, ds = room[:, : batch * size * keys].view(2, batch, size, keys)
+        both = room[:, : batch * size * wide].view(2, batch, size, wide)
+        p, ds = both[..., :keys]  # (B, rows, M)
         programs = triton.cdiv(size, tiles.queries) * triton.cdiv(keys, tiles.keys) * batch
         weights_and_gradient[(programs,)](
-            q, k, v, grad, log_sum, delta, p, ds, scale * log2(e), scale, first, size, count, keys,
-            *_strides(q, k, v, grad), c, d, tiles.queries, tiles.keys,
+            q, k, v, grad, log_sum, delta, *both, scale * log2(e), scale, first, size, count, keys,
+            wide, *_strides(q, k, v, grad), c, d, tiles.queries, tiles.keys,
             min(tiles.step, _power(max(c, d))), tiles.third, precision, **_options(tiles),
         )  # fmt: skip
         torch.bmm(ds, k, out=grad_q[:, part])  # (B, rows, C)
