@@ -110,15 +110,18 @@ def compile_all(arch, dtype, *, tf32, **options):
 def test_kernels_compile_for_a_gpu_within_its_memory_and_registers(
     arch, dtype, tf32, aligned, monkeypatch, tmp_path
 ):
-    pytest.importorskip("triton")
+    triton = pytest.importorskip("triton")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     for kernel, (shared, registers, stack) in compile_all(
         arch, dtype, tf32=tf32, aligned=aligned, folder=tmp_path
     ):
         print(f"{kernel.__name__}: {shared:.0f} KB, {registers} registers, {stack} B of stack")
         assert shared <= SHARED_KB[arch]
-        # Odd widths, which no network has, spill; odd numbers of positions two registers at most.
-        assert stack <= {"all": 0, "rows": 8, None: 4096}[aligned], "registers spill"
+        # Odd widths, which no network has, spill; elsewhere the locked Triton spills two registers
+        # at most, 3.6 to 3.8 some in the online softmax for sm_90.
+        limit = {"all": 0, "rows": 8, None: 4096}[aligned]
+        old = arch == 90 and tuple(map(int, triton.__version__.split(".")[:2])) < (3, 9)
+        assert stack <= (limit + 96 if old else limit), "registers spill"
 
 
 def test_fake_tensors_on_a_gpu_that_is_not_here():

@@ -103,13 +103,14 @@ class _Gradients(Function):
 
 
 def _run(name: str, *arguments: Any) -> tuple[Tensor, ...]:
+    """``forward`` or ``backward`` of the kernels; Triton is imported here."""
     from videonl.kernels import softmax_tiles_triton
 
     return getattr(softmax_tiles_triton, name)(*arguments, tf32=takes_tf32())
 
 
 def _fake_forward(q: Tensor, _: Tensor, v: Tensor, __: float) -> tuple[Tensor, Tensor]:
-    batch, count, _ = q.shape
+    batch, count = q.shape[:2]
     return v.new_empty(batch, count, v.shape[2]), v.new_empty(batch, count, dtype=torch.float32)
 
 

@@ -4,11 +4,13 @@ Notation: s = scale · q kᵀ, p = exp(s - log Σ exp s), δ_i = Σ_d dO_id O_id
 registers; logarithms and exponentials are to base 2, which is what the hardware computes.
 """
 
-# ruff: noqa: ANN001, ANN201, ANN202 (a kernel's arguments have no Python types)
+# A kernel's arguments have no Python types.
+# ruff: noqa: ANN001, ANN201, ANN202
+# mypy: disable-error-code="no-untyped-def"
 from __future__ import annotations
 
 from math import e, log2
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import triton
@@ -164,7 +166,7 @@ def choose_tiles(dtype: torch.dtype, major: int, *, tf32: bool) -> tuple[str, Ti
         return "ieee", Tiles(64, 32, 32, 128, 8, 2), Tiles(64, 64, 32, 8, 8, 2)
     if major in (9, 10):
         return "ieee", Tiles(64, 64, 64, 256, 4, 3), Tiles(128, 128, 64, 8, 8, 3)
-    return "ieee", Tiles(64, 64, 64, 256, 8, 3), Tiles(128, 128, 32, 8, 8, 3)
+    return "ieee", Tiles(64, 64, 64, 256, 8, 3), Tiles(128, 64, 64, 8, 8, 3)
 
 
 def forward(q: Tensor, k: Tensor, v: Tensor, scale: float, *, tf32: bool) -> tuple[Tensor, Tensor]:
@@ -199,14 +201,15 @@ def backward(
     samples = max(1, ENTRIES // (ROWS * k.shape[1]))
     # A loss may be differentiated inside autocast, which must not change the dtype of a product.
     with torch.cuda.device_of(q), torch.autocast(q.device.type, enabled=False):
-        for part in zip(*(t.split(samples) for t in (*rows, out, log_sum, *found)), strict=True):
-            _pull_back(*part, scale, tf32)
+        parts: Any = zip(*(t.split(samples) for t in (*rows, out, log_sum, *found)), strict=True)
+        for part in parts:
+            _pull_back(*part, scale=scale, tf32=tf32)
     return found
 
 
 def _pull_back(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sum: Tensor,
-    grad_q: Tensor, grad_k: Tensor, grad_v: Tensor, scale: float, tf32: bool,
+    grad_q: Tensor, grad_k: Tensor, grad_v: Tensor, *, scale: float, tf32: bool,
 ) -> None:  # fmt: skip
     """Write the three gradients, block of queries by block of queries."""
     (batch, count, c), (_, keys, d) = q.shape, v.shape
@@ -218,7 +221,8 @@ def _pull_back(
     rows = min(count, max(ROWS, ENTRIES // (batch * keys) // ROWS * ROWS))
     wide = triton.cdiv(keys, 16) * 16
     room = q.new_empty(2, batch * rows * wide)
-    total_k, total_v = None, None
+    total_k: Any = None
+    total_v: Any = None
     for first in range(0, count, rows):
         part = slice(first, min(count, first + rows))
         size = part.stop - first
