@@ -1,1 +1,0 @@
-"""Exact ways to compute a sum over all pairs: tensors in, tensors out."""
