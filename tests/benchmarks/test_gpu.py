@@ -38,8 +38,8 @@ def test_it_writes_every_case_and_goes_on_where_it_stopped(gpu, capsys, tmp_path
     after = json.loads(path.read_text())["cases"]
     assert after["block/tiny/gaussian/bf16"] == before["cases"]["block/tiny/gaussian/bf16"]
     case = after["block/tiny/embedded_gaussian/bf16"]
-    assert {"auto", "reference", "fast", "pytorchvideo"} <= set(case["contenders"])
-    assert all(found["ms"] > 0 for found in case["contenders"].values())
+    for contender in ("auto", "reference", "fast", "pytorchvideo"):
+        assert case["contenders"][contender]["ms"] > 0
     assert case["first"] == "reference"
     assert case["contenders"]["reference"]["to_first"] == 1
     assert "embedded_gaussian/bf16: reference" in capsys.readouterr().out.splitlines()[-1]
