@@ -263,13 +263,11 @@ def test_second_derivatives_work_or_refuse_in_one_sentence(kind, form):
         (first,) = torch.autograd.grad(compute().square().sum(), x, create_graph=True)
         return torch.autograd.grad(first.square().sum(), (x, pooled))
 
-    try:
-        found = norm_of_gradient(lambda: form.compute(op))
-    except RuntimeError as error:
-        assert not form.holds_matrix
-        assert "\n" not in str(error).strip()
-        assert "reference" in str(error) or "not implemented" in str(error)
+    if form.name in ("fused attention", "blocks of queries", "sorted") and kind != "own":
+        with pytest.raises(RuntimeError, match=r"^[^\n]*(reference|not implemented)[^\n]*$"):
+            norm_of_gradient(lambda: form.compute(op))
         return
+    found = norm_of_gradient(lambda: form.compute(op))
     expected = norm_of_gradient(lambda: loops(kind, x, pooled, maps, affinity))
     torch.testing.assert_close(found, expected)
 

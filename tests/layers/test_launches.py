@@ -13,7 +13,19 @@ from videonl.layers import AFFINITIES, NonLocalBlock
 
 PACKAGE = Path(videonl.__file__).parent
 # Calls that look at memory in another shape or take some, and launch nothing.
-VIEWS = {"device", "empty", "new_empty", "view", "_unsafe_view", "t", "transpose", "permute", "unsqueeze", "squeeze", "expand"}
+VIEWS = {
+    "device",
+    "empty",
+    "new_empty",
+    "view",
+    "_unsafe_view",
+    "t",
+    "transpose",
+    "permute",
+    "unsqueeze",
+    "squeeze",
+    "expand",
+}
 VIEWS |= {"split", "split_with_sizes", "slice", "select", "detach", "alias", "as_strided"}
 
 
@@ -73,10 +85,10 @@ def project_calls(block, x):
     ("implementation", "calls", "files"), [("reference", 25, 3), ("auto", 45, 6), ("fast", 45, 6)]
 )
 def test_a_step_can_be_followed(affinity, implementation, calls, files):
-    block = NonLocalBlock(8, affinity=affinity, implementation=implementation)
-    x = torch.randn(1, 8, 4, 8, 8, requires_grad=True)
+    block = NonLocalBlock(64, affinity=affinity, implementation=implementation)
+    x = torch.randn(1, 64, 4, 8, 8, requires_grad=True)
     seen = project_calls(block, x)
-    if affinity == "concatenation" and implementation == "fast":
-        calls = 55  # sorted twice, forward and backward
+    if affinity in ("gaussian", "concatenation") and implementation == "fast":
+        calls = 55  # an operator of blocks, of sorting forward and backward
     assert len(seen) <= calls, [name for _, name in seen]
     assert len({name for name, _ in seen}) <= files, {name for name, _ in seen}

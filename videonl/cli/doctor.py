@@ -63,7 +63,7 @@ def _forms() -> list[str]:
     for name in AFFINITIES:
         for dtype in dtypes:
             with FakeTensorMode(), torch.device(device):
-                block = NonLocalBlock(512, affinity=name).to(dtype)
+                block = NonLocalBlock(512, affinity=name)
                 op = block.operands(torch.empty(1, 512, 16, 28, 28, dtype=dtype))
                 kind = f"{name}, {str(dtype).removeprefix('torch.')}"
                 lines += [f"{kind:<28}{line}" for line in explain(op)]

@@ -45,7 +45,7 @@ def refuses_kept(op: Operands) -> str | None:
 
 
 def refuses_fused(op: Operands) -> str | None:
-    """torch's fused attention, where it is a flash kernel."""
+    """Torch's fused attention, where it is a flash kernel."""
     if torch.compiler.is_exporting():
         return None  # the only one without an operator of this library
     if op.width != op.depth:

@@ -1,6 +1,6 @@
 """Dot product: matrix products associate, so the N x M matrix is never needed.
 
-    W_z (θ φᵀ / M) g = x · W_θᵀ (φᵀ g / M) W_zᵀ        φᵀ g is C x D, whatever N and M
+W_z (θ φᵀ / M) g = x · W_θᵀ (φᵀ g / M) W_zᵀ        φᵀ g is C x D, whatever N and M
 """
 
 from __future__ import annotations

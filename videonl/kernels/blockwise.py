@@ -1,4 +1,4 @@
-"""Any pairwise function in memory linear in N + M: block of queries by block, in plain operators."""
+"""Any pairwise function in memory linear in N + M: blocks of queries, in plain operators."""
 
 from __future__ import annotations
 

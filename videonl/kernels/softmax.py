@@ -25,7 +25,7 @@ def kept_sum(op: Operands) -> Tensor:
 
 
 def fused_sum(op: Operands) -> Tensor:
-    """torch's fused attention, one head -> (B, N, C_out)."""
+    """Torch's fused attention, one head -> (B, N, C_out)."""
     queries, keys, values = op.embedded()
     heads = (queries[:, None], keys[:, None], values[:, None])  # (B, 1, n, C)
     return op.out(scaled_dot_product_attention(*heads, scale=op.scale)[:, 0])
@@ -50,7 +50,7 @@ def block_sum(op: Operands, *, entries: int) -> Tensor:
 
 
 def _product(a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """scale · a b in one launch."""
+    """Scale · a b in one launch."""
     ignored = a.detach()[:, :1, :1]  # beta is 0
     return torch.baddbmm(ignored, a, b, beta=0, alpha=scale)
 
@@ -92,7 +92,8 @@ def softmax_blocks(
     q: Tensor, k: Tensor, v: Tensor, scale: float, entries: int, kept: int
 ) -> tuple[Tensor, Tensor]:
     """(B, N, C), (B, M, C), (B, M, D) -> (B, N, D), and the first weights (B, kept, M)."""
-    out, weights = _like(q, k, v, kept)
+    out = v.new_empty(q.shape[0], q.shape[1], v.shape[2])
+    weights = v.new_empty(q.shape[0], kept, k.shape[1])
     for part in _parts(q, k, entries, kept):
         p = torch.softmax(_product(q[:, part], k.mT, scale), -1)  # (B, n, M)
         out[:, part] = p @ v
@@ -111,19 +112,12 @@ def _softmax_blocks_backward(
     kept = weights.shape[1]
     for part in _parts(q, k, entries, kept):
         one, rows = q[:, part], grad[:, part]
-        if part.start < kept:
-            p = weights[:, part]
-        else:
-            p = torch.softmax(_product(one, k.mT, scale), -1)  # (B, n, M)
+        known = part.start < kept
+        p = weights[:, part] if known else torch.softmax(_product(one, k.mT, scale), -1)
         grad_q[:, part], one_k, one_v = _gradients(rows, one, k, v, p, scale, None)
         grad_k += one_k
         grad_v += one_v
     return grad_q, grad_k.to(k.dtype), grad_v.to(v.dtype)
-
-
-def _like(q: Tensor, k: Tensor, v: Tensor, kept: int) -> tuple[Tensor, Tensor]:
-    batch, count, _ = q.shape
-    return v.new_empty(batch, count, v.shape[2]), v.new_empty(batch, kept, k.shape[1])
 
 
 def _parts(q: Tensor, k: Tensor, entries: int, kept: int) -> list[slice]:
@@ -137,7 +131,8 @@ def _parts(q: Tensor, k: Tensor, entries: int, kept: int) -> list[slice]:
 def _(
     q: Tensor, k: Tensor, v: Tensor, scale: float, entries: int, kept: int
 ) -> tuple[Tensor, Tensor]:
-    return _like(q, k, v, kept)
+    weights = v.new_empty(q.shape[0], kept, k.shape[1])
+    return v.new_empty(q.shape[0], q.shape[1], v.shape[2]), weights
 
 
 @_softmax_blocks_backward.register_fake

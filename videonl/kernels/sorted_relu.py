@@ -1,4 +1,4 @@
-"""Concatenation, Σ_j ReLU(a_i + b_j) g_j in O((N + M)(log M + D)): sort, prefix sums, binary search.
+"""Concatenation, Σ_j ReLU(a_i + b_j) g_j in O((N + M)(log M + D)): sort, prefix sums, search.
 
 Sort the keys by b, largest first. Query i takes the first k of them, those with b > -a_i, so with
 the prefix sums S_k = Σ_{j<k} g_j and R_k = Σ_{j<k} (b_j - b_{k-1}) g_j its sum is
@@ -42,7 +42,11 @@ def sorted_sum(op: Operands, *, entries: int, product: bool) -> Tensor:
         values = values @ op.out.weight.mT  # (B, M, C_out)
     # An exported program runs without this library: there its operators are written out.
     traced = torch.compiler.is_exporting()
-    y = _Sorted(a, b, product).sums(values)[0] if traced else relu_sums(a, b, values, entries, product)
+    y = (
+        _Sorted(a, b, product).sums(values)[0]
+        if traced
+        else relu_sums(a, b, values, entries, product)
+    )
     return y if op.out.bias is None else y + op.out.bias
 
 

@@ -132,13 +132,16 @@ def load_block(
     options = dict(peer.options)
     if use_scale is not None:
         options["use_scale"] = use_scale
-    elif form == "embedded_gaussian" and {"W.weight", "g.weight"} <= set(kept):
-        if "norm.weight" not in ours:
-            raise CheckpointError(
-                "theta, phi, g and W without a norm are a block of AlexHex7 or of GluonCV, which "
-                "differ by 1/sqrt(inner channels); give use_scale=False (AlexHex7) or "
-                "use_scale=True (GluonCV)"
-            )
+    elif (
+        form == "embedded_gaussian"
+        and {"W.weight", "g.weight"} <= set(kept)
+        and "norm.weight" not in ours
+    ):
+        raise CheckpointError(
+            "theta, phi, g and W without a norm are a block of AlexHex7 or of GluonCV, which "
+            "differ by 1/sqrt(inner channels); give use_scale=False (AlexHex7) or "
+            "use_scale=True (GluonCV)"
+        )
     block = NonLocalBlock(
         value.shape[1],
         dim=value.dim() - 2,
