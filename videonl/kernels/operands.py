@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Any, NoReturn
 
 import torch
@@ -104,10 +104,12 @@ class Operands:
 
     def to(self, dtype: torch.dtype) -> Operands:
         """Everything in another type."""
-        names = ("queries", "keys", "values", "theta", "phi", "g", "out", "phi_and_g")
-        names = (*names, "direction", "shift")
-        found = {name: getattr(self, name) for name in names}
-        return replace(self, **{n: None if t is None else t.to(dtype) for n, t in found.items()})
+        changed: dict[str, Any] = {
+            field.name: value.to(dtype)
+            for field in fields(self)
+            if isinstance(value := getattr(self, field.name), (Tensor, Linear))
+        }
+        return replace(self, **changed)
 
 
 @dataclass(frozen=True)

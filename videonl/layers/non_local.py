@@ -202,7 +202,7 @@ class NonLocalBlock(nn.Module):
         op = self.operands(x, convolutions)
         y = non_local_sum(op, self.implementation)  # (B', n, C)
         y = join_groups(y, spatial, batch=x.shape[0], attend=self.attend)  # (B, N, C)
-        if _are_plain((self.norm,), _BATCH_NORMS):
+        if self.norm is not None and _are_plain((self.norm,), _BATCH_NORMS):
             flat = y.reshape(-1, self.in_channels, *(1,) * self.dim)  # (B · N, C, 1, ..)
             return to_map(self.norm(flat).view(y.shape), spatial)
         z = to_map(y, spatial)
@@ -226,7 +226,8 @@ class NonLocalBlock(nn.Module):
         return self._operands(queries, phi, g, **kept)
 
     def _operands(self, queries: Tensor, keys: Tensor, values: Tensor, **maps: Linear) -> Operands:
-        affinity, weight, bias = self.affinity, None, None
+        affinity: Any = self.affinity
+        weight = bias = None
         if affinity.kind == "relu":
             weight, bias = affinity.weight.to(values.dtype), affinity.bias
         return Operands(

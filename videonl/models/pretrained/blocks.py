@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from videonl.errors import CheckpointError
-from videonl.layers import NonLocalBlock
+from videonl.layers import Concatenation, NonLocalBlock
 from videonl.models.pretrained.report import LoadReport, fill
 from videonl.models.pretrained.translated import NORM, Rules, rename
 
@@ -153,6 +153,7 @@ def load_block(
         **options,
     )
     if "affinity.bias" in ours:
+        assert isinstance(block.affinity, Concatenation)
         block.affinity.add_bias()
     fill(block, ours, LoadReport("the block", peer.name))
     return block.eval()
