@@ -2,9 +2,12 @@
 
 Every case runs in a fresh process on the same input, with the same number of threads:
 
-    python benchmarks/non_local.py                       # the sizes of DEFAULT (under 20 minutes)
+    python benchmarks/non_local.py                       # the sizes of DEFAULT (ten minutes)
     python benchmarks/non_local.py --sizes res3-32       # some sizes; results merge into the JSON
     python benchmarks/non_local.py --plot                # the plot and the table from the JSON
+
+Both memory layouts are measured: "last" is channels_last_3d, which the networks use. What the JSON
+holds already of the same code is not measured again, so an interrupted run goes on.
 
 The peers need ``pip install -e ".[bench]"``; without them their cases are left out. Peak memory is
 counted on top of what is there before the step (input, weights, libraries). On a CUDA device the
@@ -15,6 +18,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import hashlib
 import json
 import os
 import platform
@@ -45,9 +49,13 @@ SIZES: dict[str, tuple[int, int, int, int]] = {
     "res4-128": (1024, 64, 14, 14),
     "res2-128": (256, 128, 56, 56),
 }
-DEFAULT = ("res3-32", "res4-8", "res3-2", "res3-8", "res4-32", "res4-128", "res3-128")
+DEFAULT = ("res3-32", "res4-8", "res3-8", "res4-32", "res3-128")
+# There one step of the literal forms takes tens of seconds: in the networks' layout only.
+LONG = ("res3-128", "res4-128", "res2-128")
+LAYOUTS = ("last", "contiguous")
 AFFINITIES = ("gaussian", "embedded_gaussian", "dot_product", "concatenation")
-CONTENDERS = ("videonl", "reference", "mmcv", "pytorchvideo")
+CONTENDERS = ("videonl", "fast", "reference", "mmcv", "pytorchvideo")
+NAMES = ("size", "affinity", "contender", "device", "dtype", "threads", "layout")
 # What one process may take before a case is written down as not running.
 MEMORY_LIMIT_GIB = 14
 
@@ -57,7 +65,7 @@ def largest_tensors_gib(contender: str, affinity: str, size: str) -> float:
     channels, frames, height, width = SIZES[size]
     positions = frames * height * width
     entries = positions * frames * (height // 2) * (width // 2)
-    if contender == "videonl":
+    if contender in ("videonl", "fast"):
         return 0.0
     # mmcv repeats θ and φ and joins them: (2C', N, M), its parts and its gradient.
     per_pair = 3 * channels if contender == "mmcv" and affinity == "concatenation" else 3
@@ -96,13 +104,16 @@ def run_case(case: dict[str, Any]) -> dict[str, Any]:
     torch.set_num_threads(case["threads"])
     torch.manual_seed(0)
     contender = case["contender"]
-    implementation = "reference" if contender == "reference" else "auto"
+    implementation = contender if contender in ("fast", "reference") else "auto"
     block = make_block(contender, case["affinity"], channels, implementation)
     for name, parameter in block.named_parameters():
         if parameter.dim() > 1 or name == "affinity.weight":
             torch.nn.init.normal_(parameter, std=0.05)
     block.to(device=device, dtype=dtype).train()
     x = (0.2 * torch.randn(1, channels, *spatial)).to(device=device, dtype=dtype)
+    if case["layout"] == "last":
+        x = x.contiguous(memory_format=torch.channels_last_3d)
+        block = block.to(memory_format=torch.channels_last_3d)
     grad = torch.randn_like(x)
 
     def step(x: Any) -> None:
@@ -227,6 +238,7 @@ def cases(sizes: list[str], args: argparse.Namespace) -> list[dict[str, Any]]:
             "threads": args.threads,
             "seconds": args.seconds,
             "clock": args.clock,
+            "layout": layout,
             # One training step of softmax attention takes minutes there; the forward pass shows it.
             "backward": not (size == "res2-128" and "gaussian" in affinity),
         }
@@ -234,6 +246,8 @@ def cases(sizes: list[str], args: argparse.Namespace) -> list[dict[str, Any]]:
         for affinity in args.affinities
         for contender in args.contenders
         for device, dtype in devices
+        for layout in LAYOUTS
+        if not (layout == "contiguous" and size in LONG)
         if not (contender == "pytorchvideo" and affinity in ("gaussian", "concatenation"))
     ]
 
@@ -246,7 +260,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--device", choices=("cpu", "cuda"), help="default: cuda if there is one")
     parser.add_argument("--dtypes", nargs="+", default=["float32"], help="on the CPU")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--seconds", type=float, default=2.0, help="time spent on each case")
+    parser.add_argument("--seconds", type=float, default=0.6, help="time spent on each case")
     parser.add_argument(
         "--clock",
         choices=("wall", "cpu"),
@@ -270,23 +284,33 @@ def main(argv: list[str] | None = None) -> int:
     return 0
 
 
+def code_version() -> str:
+    """A hash of what is measured: the layers, the kernels and this script."""
+    rooms = [HERE.parent / "videonl" / room for room in ("layers", "kernels")]
+    files = [Path(__file__), *sorted(path for room in rooms for path in room.glob("*.py"))]
+    return hashlib.sha256(b"".join(path.read_bytes() for path in files)).hexdigest()[:12]
+
+
 def measure(args: argparse.Namespace) -> None:
     """Run the chosen cases one after the other, writing the JSON after each."""
-    names = ("size", "affinity", "contender", "device", "dtype", "threads")
+    code = code_version()
     known = json.loads(args.output.read_text()) if args.output.exists() else {"cases": []}
     same = {"threads": args.threads, "clock": args.clock}
     known["cases"] = [c for c in known["cases"] if all(c[k] == v for k, v in same.items())]
+    known["cases"] = [c for c in known["cases"] if c.get("code") == code]
     known["machine"] = machine(args.threads)
-    done = {tuple(case[n] for n in names): case for case in known["cases"]}
+    done = {tuple(case[n] for n in NAMES): case for case in known["cases"]}
     for case in cases(args.sizes, args):
-        result = run_in_fresh_process(case)
+        if tuple(case[n] for n in NAMES) in done:
+            continue
+        result = run_in_fresh_process(case) | {"code": code}
         shape = SIZES[case["size"]]
         result["gflop"] = round(step_gflop(case["contender"], case["affinity"], shape), 2)
         rate = known["machine"]["matrix_product_gflops"].get(case["dtype"])
         if rate and case["device"] == "cpu" and case["threads"] == known["machine"]["threads"]:
             result["least_ms"] = round(1e3 * result["gflop"] / rate, 2)
-        print(*(result[n] for n in names), result.get("step_ms", result.get("error")), flush=True)
-        done[tuple(case[n] for n in names)] = result
+        print(*(result[n] for n in NAMES), result.get("step_ms", result.get("error")), flush=True)
+        done[tuple(case[n] for n in NAMES)] = result
         known["cases"] = [done[key] for key in sorted(done)]
         known["targets"] = targets(known)
         args.output.parent.mkdir(exist_ok=True)

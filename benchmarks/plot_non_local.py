@@ -9,11 +9,12 @@ from non_local import AFFINITIES, CONTENDERS, SIZES
 
 LOOKS = {
     "videonl": ("#d62728", "o", 2.2),
+    "fast": ("#ff7f0e", ".", 1.0),
     "reference": ("#7f7f7f", "s", 1.4),
     "mmcv": ("#1f77b4", "^", 1.4),
     "pytorchvideo": ("#2ca02c", "v", 1.4),
 }
-LABELS = {"reference": "the paper's literal form"}
+LABELS = {"fast": "never the matrix", "reference": "the paper's literal form"}
 
 
 def _positions(size: str) -> int:
@@ -22,7 +23,7 @@ def _positions(size: str) -> int:
 
 
 def _cases(results: dict[str, Any], **wanted: str) -> list[dict[str, Any]]:
-    return [c for c in results["cases"] if all(c[k] == v for k, v in wanted.items())]
+    return [c for c in results["cases"] if all(c.get(k) == v for k, v in wanted.items())]
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
@@ -38,6 +39,7 @@ def draw(results: dict[str, Any], path: Path) -> None:
     for column, affinity in zip(axes.T, AFFINITIES, strict=True):
         for contender in CONTENDERS:
             wanted = {"affinity": affinity, "contender": contender, "device": device}
+            wanted["layout"] = "last"
             found = [c for c in _cases(results, **wanted, dtype="float32") if "step_ms" in c]
             found = [c for c in found if c["size"].startswith("res3") and c["backward"]]
             found.sort(key=lambda c: _positions(c["size"]))
@@ -123,17 +125,18 @@ def _finish(figure: Any, axes: Any, sizes: list[str], machine: dict[str, Any]) -
 def table(results: dict[str, Any]) -> str:
     """Markdown: milliseconds and MiB of every case, and the ratio to the fastest peer."""
     lines = [
-        "| size | affinity | dtype | videonl | reference | mmcv | pytorchvideo | vs fastest peer |",
-        "|---|---|---|---|---|---|---|---|",
+        f"| size | affinity | dtype | layout | {' | '.join(CONTENDERS)} | vs fastest peer |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
-    keys = sorted({(c["size"], c["affinity"], c["device"], c["dtype"]) for c in results["cases"]})
-    for size, affinity, device, dtype in sorted(keys, key=lambda k: (k[0][:4], _positions(k[0]))):
-        row = {
-            c["contender"]: c
-            for c in _cases(results, size=size, affinity=affinity, device=device, dtype=dtype)
-        }
+    names = ("size", "affinity", "device", "dtype", "layout")
+    keys = sorted({tuple(c[name] for name in names) for c in results["cases"]})
+    for key in sorted(keys, key=lambda k: (k[0][:4], _positions(k[0]))):
+        wanted = dict(zip(names, key, strict=True))
+        row = {c["contender"]: c for c in _cases(results, **wanted)}
         cells = [_cell(row.get(contender)) for contender in CONTENDERS]
-        lines.append(f"| {size} | {affinity} | {dtype} | {' | '.join(cells)} | {_ratio(row)} |")
+        lines.append(
+            f"| {key[0]} | {key[1]} | {key[3]} | {key[4]} | {' | '.join(cells)} | {_ratio(row)} |"
+        )
     lines += [
         "",
         "| target | against | speed | measured | products alone | memory | measured |",

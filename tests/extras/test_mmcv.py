@@ -2,10 +2,10 @@
 
 import pytest
 import torch
+from videonl.layers.peer_keys import PEERS, rename_peer_keys
 
 from tests.layers.peer_blocks import cases
 from videonl.layers import NonLocalBlock
-from videonl.layers.peer_keys import PEERS, rename_peer_keys
 
 pytestmark = pytest.mark.extras
 

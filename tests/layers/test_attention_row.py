@@ -2,9 +2,9 @@
 
 import pytest
 import torch
+from torch.nn import functional as F
 
 from videonl.layers import AFFINITIES, NonLocalBlock
-from videonl.layers.pooling import pool
 from videonl.layers.positions import split_groups, to_rows
 
 SPATIAL = (4, 6, 5)
@@ -26,13 +26,11 @@ def matrix(block, x):
     if block.pool_kernel is None:
         keys = keys(x)
     elif block.subsample_position == "before":
-        keys = keys(pool(x, block.pool_kernel))
+        keys = keys(F.max_pool3d(x, block.pool_kernel))
     else:
-        keys = pool(keys(x), block.pool_kernel)
+        keys = F.max_pool3d(keys(x), block.pool_kernel)
     rows = (
-        split_groups(
-            to_rows(t), tuple(t.shape[2:]), groups=block.temporal_groups, attend=block.attend
-        )
+        split_groups(to_rows(t), tuple(t.shape[2:]), block.temporal_groups, block.attend)
         for t in (queries, keys)
     )
     return block.affinity.weights(*rows)

@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from videonl import create_model
-from videonl.models.convolution import ClipConv3d
+from videonl.kernels.convolution import ClipConv3d
 from videonl.models.fusion import fuse_for_inference
 from videonl.models.norms import Affine3d
 

@@ -50,6 +50,27 @@ def _accelerator() -> str:
     return "none, the CPU is used"
 
 
+def _forms() -> list[str]:
+    """How this machine computes the pairwise sum of a block after res3, 32 frames of 224²."""
+    import torch
+    from torch._subclasses.fake_tensor import FakeTensorMode
+
+    from videonl.kernels import explain
+    from videonl.layers import AFFINITIES, NonLocalBlock
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtypes = (torch.float32, torch.bfloat16) if device == "cuda" else (torch.float32,)
+    lines = []
+    for name in AFFINITIES:
+        for dtype in dtypes:
+            with FakeTensorMode(), torch.device(device):
+                block = NonLocalBlock(512, affinity=name)
+                op = block.operands(torch.empty(1, 512, 16, 28, 28, dtype=dtype))
+                kind = f"{name}, {str(dtype).removeprefix('torch.')}"
+                lines += [f"{kind:<28}{line}" for line in explain(op)]
+    return lines
+
+
 def main(argv: Sequence[str]) -> int:
     """Print the versions; exit code 1 where something needed is missing."""
     parser = make_parser("videonl doctor", "Print versions and what is missing.")
@@ -66,6 +87,8 @@ def main(argv: Sequence[str]) -> int:
         print(f"{name:<14}{f'not usable ({instead})' if problem else found}")
     if not any(text.startswith("torch ") for text in problems):
         print(f"{'accelerator':<14}{_accelerator()}")
+        print("forms of a non-local sum at 512 x 16x28x28, the preferred first:")
+        print("\n".join(f"  {line}" for line in _forms()))
     for problem in problems:
         print(f"problem: {problem}")
     print("all is well" if not problems else f"{len(problems)} problem(s)")

@@ -8,9 +8,9 @@ from videonl.layers.affinity import (
     EmbeddedGaussian,
     Gaussian,
 )
-from videonl.layers.block import NonLocalBlock
 from videonl.layers.channel_attention import ChannelAttention
 from videonl.layers.insertion import insert_non_local, remove_non_local
+from videonl.layers.non_local import NonLocalBlock
 from videonl.layers.operation import NonLocalOperation
 
 __all__ = [

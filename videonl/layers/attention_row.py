@@ -13,7 +13,7 @@ from torch import Tensor
 from videonl.layers.positions import pooled_shape, to_rows
 
 if TYPE_CHECKING:
-    from videonl.layers.block import NonLocalBlock
+    from videonl.layers.non_local import NonLocalBlock
 
 
 def attention_row(block: NonLocalBlock, x: Tensor, position: int | tuple[int, ...]) -> Tensor:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from videonl.layers.block import NonLocalBlock
+from videonl.layers.non_local import NonLocalBlock
 
 CHILD = "non_local"
 _DIMS: dict[type[nn.Module], int] = {

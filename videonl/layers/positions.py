@@ -6,8 +6,10 @@ Rows run over time slowest and width fastest, so a temporal group is a slice of 
 from __future__ import annotations
 
 import math
+from operator import floordiv
 
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 ATTEND = ("spacetime", "space", "time")
 
@@ -43,7 +45,25 @@ def pooled_shape(spatial: tuple[int, ...], kernel: tuple[int, ...] | None) -> tu
     """The spatial shape after pooling."""
     if kernel is None:
         return spatial
-    return tuple(size // k for size, k in zip(spatial, kernel, strict=True))
+    return tuple(map(floordiv, spatial, kernel))
+
+
+def pool_rows(rows: Tensor, spatial: tuple[int, ...], kernel: tuple[int, ...] | None) -> Tensor:
+    """Max-pool rows (B, N, C) of a map of the shape ``spatial`` -> (B, M, C).
+
+    Time that is not pooled joins the batch: torch has fast channels-last kernels in two
+    dimensions. Odd ends are dropped, as published.
+    """
+    if kernel is None:
+        return rows
+    if len(kernel) == 1:
+        spatial, kernel = (1, *spatial), (1, *kernel)
+    elif len(kernel) == 3 and kernel[0] == 1:
+        frames = rows.reshape(-1, math.prod(spatial[1:]), rows.shape[2])  # (B · T, H · W, C)
+        return pool_rows(frames, spatial[1:], kernel[1:]).reshape(rows.shape[0], -1, rows.shape[2])
+    pool = F.max_pool2d if len(kernel) == 2 else F.max_pool3d
+    pooled = pool(rows.unflatten(1, spatial).movedim(-1, 1), kernel)  # (B, C, *pooled)
+    return pooled.movedim(1, -1).flatten(1, -2)
 
 
 def to_rows(x: Tensor) -> Tensor:
@@ -64,7 +84,7 @@ def to_map(rows: Tensor, spatial: tuple[int, ...]) -> Tensor:
     return rows.transpose(1, 2).unflatten(2, spatial)
 
 
-def split_groups(rows: Tensor, spatial: tuple[int, ...], *, groups: int, attend: str) -> Tensor:
+def split_groups(rows: Tensor, spatial: tuple[int, ...], groups: int, attend: str) -> Tensor:
     """(B, N, C) -> (B', n, C): positions that may attend to each other share a batch entry."""
     batch, _, channels = rows.shape
     if attend == "time":

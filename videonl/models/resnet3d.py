@@ -14,8 +14,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from videonl.kernels.convolution import ClipConv3d
 from videonl.layers import NonLocalBlock, insert_non_local
-from videonl.models.convolution import ClipConv3d
 from videonl.models.head import Head
 from videonl.models.norms import norm_factory
 from videonl.models.placement import (

@@ -17,7 +17,7 @@ from typing import Any
 from torch import Tensor
 
 from videonl.errors import CheckpointError
-from videonl.layers import NonLocalBlock
+from videonl.layers import Concatenation, NonLocalBlock
 from videonl.models.pretrained.report import LoadReport, fill
 from videonl.models.pretrained.translated import NORM, Rules, rename
 
@@ -107,12 +107,13 @@ def load_block(
         tensors: its state dict.
         affinity: where θ and φ are there, the keys do not tell "embedded_gaussian" from
             "dot_product".
-        use_scale: the embedded Gaussian's 1/sqrt(inner channels); None for the peer's default.
+        use_scale: the embedded Gaussian's 1/sqrt(inner channels); None for the peer's default,
+            where the keys tell which peer it is.
         subsample: for PySlowFast and PyTorchVideo, whose keys do not tell it: False or the pool
             sizes.
 
     Raises:
-        CheckpointError: unknown keys, a form that is not told, or a bias that our block lacks.
+        CheckpointError: unknown keys, or a form that is not told.
     """
     peer = next((peer for peer in PEERS if peer.marks(tensors)), None)
     if peer is None:
@@ -124,28 +125,36 @@ def load_block(
     ours, _ = rename(kept, peer.rules, family=f"{peer.name} block")
     if "affinity.weight" in ours:
         ours["affinity.weight"] = ours["affinity.weight"].flatten()
-    bias = ours.pop("affinity.bias", None)
-    if bias is not None and bias.abs().max() > 0:
-        raise CheckpointError(
-            "the concatenation of this tea1528 block has a bias in W_f, which the paper's form "
-            "(and this one) does not have"
-        )
     value = ours.get("g.weight")
     if value is None or value.dim() not in (3, 4, 5):
         raise CheckpointError(f"a {peer.name} block without a proper g; it is incomplete")
+    form = form_of(ours, affinity)
     options = dict(peer.options)
     if use_scale is not None:
         options["use_scale"] = use_scale
+    elif (
+        form == "embedded_gaussian"
+        and {"W.weight", "g.weight"} <= set(kept)
+        and "norm.weight" not in ours
+    ):
+        raise CheckpointError(
+            "theta, phi, g and W without a norm are a block of AlexHex7 or of GluonCV, which "
+            "differ by 1/sqrt(inner channels); give use_scale=False (AlexHex7) or "
+            "use_scale=True (GluonCV)"
+        )
     block = NonLocalBlock(
         value.shape[1],
         dim=value.dim() - 2,
         inner_channels=value.shape[0],
-        affinity=form_of(ours, affinity),
+        affinity=form,
         subsample=pools(peer, kept, subsample),
         out_bias="out.bias" in ours,
         norm="batch" if "norm.weight" in ours else None,
         **options,
     )
+    if "affinity.bias" in ours:
+        assert isinstance(block.affinity, Concatenation)
+        block.affinity.add_bias()
     fill(block, ours, LoadReport("the block", peer.name))
     return block.eval()
 

@@ -96,7 +96,12 @@ def apply_settings(
     places = options.get("non_local", {})
     if not settings:
         note = "no settings in the file: blocks as published (softmax, keys pooled by 1×2×2)"
-        return options, [note] if places else []
+        pool = (
+            "no settings in the file: taken for C2D with its temporal pool after res2; for one "
+            "without (slow_c2d), give pool2_kernel=(1, 1, 1)"
+        )
+        pooled = options["inflation"] == "none" and "pool2_kernel" not in options
+        return options, [note] * bool(places) + [pool] * pooled
     found: dict[str, Any] = {}
     model, data = table(settings, "MODEL"), table(settings, "DATA")
     arch = model.get("ARCH")

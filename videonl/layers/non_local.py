@@ -1,34 +1,33 @@
-"""The non-local block: z_i = W_z y_i + x_i (PAPER section 3.3)."""
+"""The non-local block: z_i = W_z y_i + x_i (eq. 6), y_i = 1/C(x) Σ_j f(x_i, x_j) g(x_j) (eq. 1)."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
-from videonl.layers.affinity import Affinity, Projection, resolve_affinity
+from videonl.kernels import Linear, Operands, non_local_sum
+from videonl.layers.affinity import Affinity, resolve_affinity
 from videonl.layers.attention_row import attention_row
-from videonl.layers.blockwise import blockwise_sum
 from videonl.layers.channel_attention import ChannelAttention
-from videonl.layers.choice import fast_is_cheaper
-from videonl.layers.fan_out import fan_out
-from videonl.layers.pooling import pool
 from videonl.layers.positions import (
     ATTEND,
     join_groups,
     make_norm,
     pool_kernel,
+    pool_rows,
     pooled_shape,
     split_groups,
     to_map,
     to_rows,
 )
-from videonl.layers.project_norm_add import can_join, project_norm_add
-from videonl.layers.rows import has_only_finite, in_eager_cpu, is_channels_first
 
 IMPLEMENTATIONS = ("auto", "fast", "reference")
 _CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
+_POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
@@ -141,25 +140,135 @@ class NonLocalBlock(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) -> the same shape."""
         self._check(x)
+        if self.implementation == "reference":
+            return self._literal(x, self._matrix_sum)
+        convolutions = self._convolutions()
+        if not _are_plain(convolutions.values(), _CONVOLUTIONS.values()):
+            return self._literal(x, self._chosen_sum)  # wrapped or hooked: their calls are seen
+        return self._fused(x, convolutions)
+
+    def _literal(self, x: Tensor, pair_sum: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
+        """Equations 1 and 6 as the paper writes them."""
+        late = self.subsample_position == "after"
+        source = x if late else self._pool(x)  # (B, C, *key positions)
+        theta = self.theta(x) if self.affinity.embedded else x  # (B, C', *spatial)
+        phi = self.phi(source) if self.affinity.embedded else source
+        g = self.g(source)
+        if late:
+            phi, g = self._pool(phi), self._pool(g)
+        y = pair_sum(self._rows(theta), self._rows(phi), self._rows(g))  # (B', N, C')
+        y = join_groups(y, tuple(x.shape[2:]), batch=x.shape[0], attend=self.attend)
+        z = self.out(to_map(y, tuple(x.shape[2:])))  # (B, C, *spatial)
+        z = z if self.norm is None else self.norm(z)
+        return x + z if self.channel is None else x + self.channel(x) + z
+
+    def _matrix_sum(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
+        """f(x_i, x_j)/C(x) times g: (B', N, M) @ (B', M, C')."""
+        return self.affinity.weights(theta, phi) @ g
+
+    def _chosen_sum(self, theta: Tensor, phi: Tensor, g: Tensor) -> Tensor:
+        """The same by the form that videonl.kernels chooses."""
+        with torch.autocast(theta.device.type, enabled=False):
+            maps = {name: Linear() for name in ("theta", "phi", "g", "out")}
+            return non_local_sum(self._operands(theta, phi, g, **maps), self.implementation)
+
+    def _pool(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) -> (B, C, *key positions)."""
+        return x if self.pool_kernel is None else _POOLS[self.dim](x, self.pool_kernel)
+
+    def _rows(self, x: Tensor) -> Tensor:
+        """(B, C, *spatial) -> (B', n, C): rows that may attend to each other."""
+        return split_groups(to_rows(x), tuple(x.shape[2:]), self.temporal_groups, self.attend)
+
+    def _fused(self, x: Tensor, convolutions: dict[str, Any]) -> Tensor:
+        """Equations 1 and 6 over rows, in one type, W_z and θ wherever a form wants them."""
         device = x.device.type
-        if torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device):
-            # One dtype throughout: the hand-written backward passes do not cast.
+        if device != "meta" and torch.is_autocast_enabled(device):
+            dtype = torch.get_autocast_dtype(device)
             with torch.autocast(device, enabled=False):
-                rows, _ = self._transform(x.to(torch.get_autocast_dtype(device)))
-                z = self._as_map(rows, x)
+                z = self._transformed(x.to(dtype), convolutions)
         else:
-            rows, x = self._transform(x)
-            if self.channel is None and can_join(self.norm, rows.rows, x):
-                assert self.norm is not None
-                return project_norm_add(rows.rows, rows.weight, rows.bias, self.norm, x)
-            z = self._as_map(rows, x)
+            z = self._transformed(x, convolutions)
         if self.channel is not None:
             x = x + self.channel(x)
-        if self.norm is not None:
-            z = self.norm(z)
-        # In place where autograd allows it: one map of memory less.
+        # In place where autograd allows it and the layout stays: one map of memory less.
         own = type(self.norm) in _BATCH_NORMS or not z.requires_grad
-        return z.add_(x) if own and z.dtype == x.dtype else x + z
+        alike = z.dtype == x.dtype and z.stride() == x.stride()
+        return z.add_(x) if own and alike else x + z
+
+    def _transformed(self, x: Tensor, convolutions: dict[str, Any]) -> Tensor:
+        """W_z y and its norm: (B, C, *spatial) -> the same shape, channels last."""
+        spatial = tuple(x.shape[2:])
+        op = self.operands(x, convolutions)
+        y = non_local_sum(op, self.implementation)  # (B', n, C)
+        y = join_groups(y, spatial, batch=x.shape[0], attend=self.attend)  # (B, N, C)
+        if self.norm is not None and _are_plain((self.norm,), _BATCH_NORMS):
+            flat = y.reshape(-1, self.in_channels, *(1,) * self.dim)  # (B · N, C, 1, ..)
+            return to_map(self.norm(flat).view(y.shape), spatial)
+        z = to_map(y, spatial)
+        return z if self.norm is None else self.norm(z)
+
+    def operands(self, x: Tensor, convolutions: dict[str, Any] | None = None) -> Operands:
+        """What videonl.kernels gets for the features x (B, C, *spatial)."""
+        spatial, groups, attend = tuple(x.shape[2:]), self.temporal_groups, self.attend
+        keys = pooled_shape(spatial, self.pool_kernel)
+        rows = to_rows(x).contiguous()  # (B, N, C): copied once where x is channels first
+        maps = self._maps(convolutions or self._convolutions(), x.dtype)
+        queries = split_groups(rows, spatial, groups, attend)  # (B', n, C)
+        if self.subsample_position == "before":
+            source = pool_rows(rows, spatial, self.pool_kernel)  # (B, M, C)
+            source = split_groups(source, keys, groups, attend)
+            return self._operands(queries, source, source, **maps)
+        op = self._operands(rows, rows, rows, **maps)
+        pooled = [pool_rows(t, spatial, self.pool_kernel) for t in op.keys_and_values()]
+        phi, g = [split_groups(t, keys, groups, attend) for t in pooled]
+        kept = {"theta": maps["theta"], "phi": Linear(), "g": Linear(), "out": maps["out"]}
+        return self._operands(queries, phi, g, **kept)
+
+    def _operands(self, queries: Tensor, keys: Tensor, values: Tensor, **maps: Linear) -> Operands:
+        affinity: Any = self.affinity
+        weight = bias = None
+        if affinity.kind == "relu":
+            weight, bias = affinity.weight.to(values.dtype), affinity.bias
+        return Operands(
+            affinity.kind,
+            affinity.weights,
+            queries,
+            keys,
+            values,
+            width=self.inner_channels if affinity.embedded else self.in_channels,
+            depth=self.inner_channels,
+            scale=affinity.scale,
+            direction=weight,
+            shift=None if bias is None else bias.to(values.dtype),
+            **maps,
+        )
+
+    def _convolutions(self) -> dict[str, Any]:
+        embeddings = {"theta": self.theta, "phi": self.phi} if self.affinity.embedded else {}
+        return {**embeddings, "g": self.g, "out": self.out}
+
+    def _maps(self, modules: dict[str, Any], dtype: torch.dtype) -> dict[str, Linear]:
+        """θ, φ, g and W_z as linear maps of rows, all cast at once where they must be."""
+        if self.g.weight.dtype == dtype:
+            maps = {name: Linear(m.weight.flatten(1), m.bias) for name, m in modules.items()}
+            return {"theta": Linear(), "phi": Linear(), **maps}
+        names = (("theta",), ("phi", "g"), ("out",)) if "phi" in modules else (("g",), ("out",))
+        groups = [[modules[name] for name in group] for group in names]
+        weights = [[m.weight for m in group] for group in groups]
+        biases = [[m.bias for m in group if m.bias is not None] for group in groups]
+        tensors = weights + biases
+        flat = torch.cat([t.flatten() for some in tensors for t in some]).to(dtype)
+        parts = flat.split([sum(t.numel() for t in some) for some in tensors])
+        *embeddings, last, out = [
+            Linear(weight.view(-1, group[0].in_channels), bias if bias.numel() else None)
+            for group, weight, bias in zip(groups, parts, parts[len(groups) :], strict=False)
+        ]
+        if not embeddings:
+            return {"theta": Linear(), "phi": Linear(), "g": last, "out": out}
+        inner = self.inner_channels
+        phi, g = last.part(slice(0, inner)), last.part(slice(inner, None))
+        return {"theta": embeddings[0], "phi": phi, "g": g, "phi_and_g": last, "out": out}
 
     @torch.no_grad()
     def attention_row(self, x: Tensor, position: int | tuple[int, ...]) -> Tensor:
@@ -184,99 +293,6 @@ class NonLocalBlock(nn.Module):
             f"implementation={self.implementation}"
         )
 
-    def _transform(self, x: Tensor) -> tuple[Projection, Tensor]:
-        """W_z y as rows (B, N, C), before the norm and the residual, and the x to add."""
-        kernel = self.pool_kernel
-        early = self.subsample_position == "before"
-        x, residual, source = fan_out(x, kernel if early else None)
-        late = None if early else kernel
-        queries = self._embed("theta", x)
-        keys = self._embed("phi", source, late)
-        values = self._embed("g", source, late).compute()
-        rows = self._grouped(x)
-        fast = self._takes_fast(rows.shape[1], values.shape[1])
-        out = self._linear("out", x)
-        linear = (None, None) if out is None else out
-        if fast and in_eager_cpu(x) and not has_only_finite(x):
-            # Another order of the sums makes an inf where the paper's order makes a NaN.
-            weights = self.affinity.weights
-            y = blockwise_sum(weights, queries.compute(), keys.compute(), values)
-            z = Projection(y, *linear)
-        elif fast and in_eager_cpu(x) and values.dtype in (torch.bfloat16, torch.float16):
-            y = self._float32_sum(queries.compute(), keys.compute(), values)
-            z = Projection(y, *linear)
-        elif fast and out is not None:
-            z = self.affinity.fast_block(queries, keys, values, Projection(rows, *out))
-        else:
-            form = self.affinity.fast if fast else self.affinity.reference
-            z = Projection(form(queries.compute(), keys.compute(), values), *linear)
-        z = self._joined(z, x)
-        return (
-            z if out is not None else Projection(to_rows(self.out(self._as_map(z, x))))
-        ), residual
-
-    def _float32_sum(self, queries: Tensor, keys: Tensor, values: Tensor) -> Tensor:
-        """The fast form in float32: half sums in another order round up to 6 times as much."""
-        with torch.autocast(values.device.type, enabled=False):
-            return self.affinity.fast(queries.float(), keys.float(), values.float()).to(values)
-
-    def _joined(self, z: Projection, x: Tensor) -> Projection:
-        """Groups of rows as one row per position of x again."""
-        if self.attend != "time" and z.rows.shape[0] == x.shape[0]:
-            return z
-        if any(t is not None and t.dim() > d for t, d in ((z.weight, 2), (z.bias, 1))):
-            z = Projection(z.compute())  # one map per group
-        spatial = tuple(x.shape[2:])
-        rows = join_groups(z.rows, spatial, batch=x.shape[0], attend=self.attend)
-        return Projection(rows, z.weight, z.bias)
-
-    def _as_map(self, z: Projection, x: Tensor) -> Tensor:
-        """Rows (B, N, C) as a map (B, C, *spatial) in the memory layout of x."""
-        rows = z.compute(channels_first=is_channels_first(to_rows(x)))
-        return to_map(rows, tuple(x.shape[2:]))
-
-    def _embed(self, name: str, x: Tensor, kernel: tuple[int, ...] | None = None) -> Projection:
-        """θ, φ or g of x, pooled by ``kernel``, as grouped rows; not computed yet where it can."""
-        if name != "g" and not self.affinity.embedded:
-            return Projection(self._grouped(x if kernel is None else pool(x, kernel)))
-        linear = self._linear(name, x)
-        if linear is not None and kernel is None:
-            return Projection(self._grouped(x), *linear)
-        if linear is None:
-            embedded = getattr(self, name)(x)
-        else:
-            embedded = self._as_map(Projection(to_rows(x), *linear), x)
-        return Projection(self._grouped(embedded if kernel is None else pool(embedded, kernel)))
-
-    def _grouped(self, x: Tensor) -> Tensor:
-        """(B, C, *spatial) -> (B', n, C): rows that may attend to each other."""
-        return split_groups(
-            to_rows(x), tuple(x.shape[2:]), groups=self.temporal_groups, attend=self.attend
-        )
-
-    def _linear(self, name: str, x: Tensor) -> tuple[Tensor, Tensor | None] | None:
-        """Weight and bias of a 1x1x1 convolution, or None if its call must be seen.
-
-        That is so if it was wrapped or replaced, or carries hooks.
-        """
-        module = getattr(self, name)
-        hooks = ("_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
-        if type(module) not in _CONVOLUTIONS.values() or any(getattr(module, h) for h in hooks):
-            return None
-        bias = None if module.bias is None else module.bias.to(x.dtype)
-        return module.weight.flatten(1).to(x.dtype), bias
-
-    def _takes_fast(self, positions: int, keys: int) -> bool:
-        if self.implementation != "auto":
-            return self.implementation == "fast"
-        return fast_is_cheaper(
-            positions=positions,
-            keys=keys,
-            channels=self.inner_channels,
-            affinity=self.affinity.name,
-            device=self.g.weight.device.type,
-        )
-
     def _check(self, x: Tensor) -> None:
         if x.dim() != self.dim + 2 or x.shape[1] != self.in_channels:
             raise ValueError(
@@ -295,3 +311,15 @@ class NonLocalBlock(nn.Module):
             raise ValueError(
                 f"temporal_groups={self.temporal_groups} does not divide the {spatial[0]} frames."
             )
+
+
+def _are_plain(modules: Iterable[Any], kinds: Collection[type]) -> bool:
+    """Whether all are of these very classes, and nobody hooked on them."""
+    for module in modules:
+        if type(module) not in kinds:
+            return False
+        if module._forward_hooks or module._forward_pre_hooks:
+            return False
+        if module._backward_hooks or module._backward_pre_hooks:
+            return False
+    return True

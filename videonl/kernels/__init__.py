@@ -1,0 +1,183 @@
+"""Exact ways to compute a non-local sum: one contract, one table, one choice.
+
+:data:`TABLE` names the forms of every sum, the preferred first; the first that does not refuse
+wins. The refusals below are the only lines in which a device, a type or a size decides.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from videonl.kernels.associate import associated_sum
+from videonl.kernels.blockwise import blockwise_sum
+from videonl.kernels.literal import literal_sum
+from videonl.kernels.operands import Form, Linear, Operands
+from videonl.kernels.softmax import block_sum, fused_sum, kept_sum, tiled_sum
+from videonl.kernels.sorted_relu import sorted_sum
+
+HALF = (torch.float16, torch.bfloat16)
+# Entries of a block of work: what the caches of a CPU hold, and what fills a GPU.
+CPU_ENTRIES, GPU_ENTRIES = 1 << 21, 1 << 25
+# The softmax keeps its matrix while the keys are at most this many times its widths: then it is
+# smaller than a few maps of features.
+KEPT = 4
+# Widest head of a flash kernel on CUDA.
+FLASH_WIDTH = 256
+# Entries of the matrix from which on association pays its fixed cost.
+LARGE_MATRIX = 100_000
+# The same for a pairwise function of one's own, whose blocks gain memory only, and no time.
+LARGE_MATRIX_IN_BLOCKS = 2_000_000
+# Sorting pays from so many multiplications on a CPU, so many pairs on a GPU.
+SORTING, GPU_PAIRS = 80_000_000, {2: 200_000_000, 4: 100_000_000, 8: 100_000_000}
+
+
+def pairs(op: Operands) -> int:
+    """Entries of the matrix, N · M of one sample."""
+    return op.queries.shape[1] * op.keys.shape[1]
+
+
+def refuses_kept(op: Operands) -> str | None:
+    """The softmax with its matrix."""
+    if op.keys.shape[1] > KEPT * max(op.width, op.depth):
+        return f"the keys are more than {KEPT} times the width: its matrix is the largest tensor"
+    return None
+
+
+def refuses_fused(op: Operands) -> str | None:
+    """Torch's fused attention, where it is a flash kernel."""
+    if torch.compiler.is_exporting():
+        return None  # the only one without an operator of this library
+    if op.width != op.depth:
+        return "queries and values differ in width: torch would build the matrix"
+    if op.queries.device.type == "cpu":
+        return None
+    if not op.queries.is_cuda:
+        return "no flash kernel is known on this device"
+    if op.queries.dtype not in HALF:
+        return "flash kernels take half types only"
+    if op.width > FLASH_WIDTH:
+        return f"flash kernels end at a width of {FLASH_WIDTH}"
+    if torch.cuda.get_device_capability(op.queries.device) < (8, 0):
+        return "flash kernels need compute capability 8.0"
+    return None
+
+
+def refuses_tiles(op: Operands) -> str | None:
+    """Triton's tiles."""
+    if not op.queries.is_cuda:
+        return "Triton runs on CUDA only"
+    if op.queries.dtype not in (*HALF, torch.float32):
+        return "its tiles are for float32 and half types"
+    return tiles_are_unavailable()
+
+
+@torch.compiler.assume_constant_result
+def tiles_are_unavailable() -> str | None:
+    """Why Triton's tiles do not run in this process, or None; imported on CUDA only."""
+    from videonl.kernels.softmax_tiles import unavailable
+
+    return unavailable()
+
+
+def refuses_literal_product(op: Operands) -> str | None:
+    """The dot product with its matrix: only where association has more multiplications."""
+    n, m = op.queries.shape[1], op.keys.shape[1]
+    if n * m > LARGE_MATRIX and n * m * 2 > (n + m) * op.width:
+        return "products in another order have fewer multiplications"
+    if op.queries.is_cuda:
+        return "products in another order need fewer passes over memory"
+    return None
+
+
+def refuses_literal_relu(op: Operands) -> str | None:
+    """Concatenation with its matrix: only where sorting does not pay for itself."""
+    if op.queries.device.type != "cpu":
+        few = op.queries.shape[0] * pairs(op) <= GPU_PAIRS[op.queries.dtype.itemsize]
+    else:
+        few = op.queries.shape[1] * op.width * (op.keys.shape[1] + 4 * op.width) <= SORTING
+    return None if few else "sorting the keys is cheaper than all pairs"
+
+
+def refuses_literal_own(op: Operands) -> str | None:
+    """A pairwise function of one's own with its matrix."""
+    return "its matrix is large" if pairs(op) > LARGE_MATRIX_IN_BLOCKS else None
+
+
+def refuses_operator(_op: Operands) -> str | None:
+    """Operators of this library."""
+    if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack():
+        return "torch.func does not transform an operator of this library"
+    return None
+
+
+def never(_op: Operands) -> str | None:
+    """What serves everything."""
+    return None
+
+
+def _blocks(op: Operands) -> Tensor:
+    return block_sum(op, entries=CPU_ENTRIES if op.queries.device.type == "cpu" else GPU_ENTRIES)
+
+
+def _sorted(op: Operands) -> Tensor:
+    if op.queries.device.type == "cpu":
+        return sorted_sum(op, entries=CPU_ENTRIES // 2, product=True)
+    return sorted_sum(op, entries=GPU_ENTRIES, product=False)
+
+
+TABLE: dict[str, tuple[Form, ...]] = {
+    "softmax": (
+        Form("matrix kept", True, refuses_kept, kept_sum),
+        Form("fused attention", False, refuses_fused, fused_sum),
+        Form("Triton tiles", False, refuses_tiles, tiled_sum),
+        Form("blocks of queries", False, refuses_operator, _blocks),
+        Form("literal", True, never, literal_sum),
+    ),
+    "dot_product": (
+        Form("literal", True, refuses_literal_product, literal_sum),
+        Form("associated", False, never, associated_sum),
+    ),
+    "relu": (
+        Form("literal", True, refuses_literal_relu, literal_sum),
+        Form("sorted", False, refuses_operator, _sorted),
+        Form("literal", True, never, literal_sum),
+    ),
+    "own": (
+        Form("literal", True, refuses_literal_own, literal_sum),
+        Form("blocks of queries", False, never, blockwise_sum),
+    ),
+}
+
+
+def explain(op: Operands) -> list[str]:
+    """The forms of one sum in their order: which one is taken, which refuses and why."""
+    taken, lines = choose(op), []
+    for form in TABLE[op.kind]:
+        reason = form.refuses(op)
+        why = "taken" if form is taken else f"no: {reason}" if reason else "next"
+        lines.append(f"{form.name}: {why}")
+    return lines
+
+
+def choose(op: Operands, implementation: str = "auto") -> Form:
+    """The first form that does not refuse; "fast" takes none that holds the matrix."""
+    for form in TABLE[op.kind]:
+        if (implementation == "auto" or not form.holds_matrix) and form.refuses(op) is None:
+            return form
+    raise ValueError(
+        f"implementation={implementation!r}: no form without the N x M matrix serves here "
+        "(torch.func does not transform an operator); use 'auto' or 'reference'."
+    )
+
+
+def non_local_sum(op: Operands, implementation: str = "auto") -> Tensor:
+    """W_z y by the form that :func:`choose` takes -> (B, N, C_out)."""
+    form, dtype = choose(op, implementation), op.queries.dtype
+    if dtype in HALF and op.queries.device.type == "cpu" and form.compute is not literal_sum:
+        # Half sums in another order round up to 6 times as much.
+        return form.compute(op.to(torch.float32)).to(dtype)
+    return form.compute(op)
+
+
+__all__ = ["TABLE", "Form", "Linear", "Operands", "choose", "non_local_sum"]

@@ -1,0 +1,164 @@
+"""Concatenation, Σ_j ReLU(a_i + b_j) g_j in O((N + M)(log M + D)): sort, prefix sums, search.
+
+Sort the keys by b, largest first. Query i takes the first k of them, those with b > -a_i, so with
+the prefix sums S_k = Σ_{j<k} g_j and R_k = Σ_{j<k} (b_j - b_{k-1}) g_j its sum is
+
+    Σ_j ReLU(a_i + b_j) g_j = (a_i + b_{k-1}) S_k + R_k.
+
+Both factors of every term are non-negative, so nothing large cancels, as it would between a_i S_k
+and Σ b_j g_j. Sums run in float32 (float64 for float64), block by block. The sum is symmetric in
+queries and keys: the backward pass is the same function with the roles swapped. Where
+a_i + b_j = 0 the derivative is 0, as that of ReLU.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from videonl.kernels.operands import Operands, refuse_second_derivative
+
+_BLOCK = 32  # rows of one product with a triangle of ones
+
+
+def sorted_sum(op: Operands, *, entries: int, product: bool) -> Tensor:
+    """W_z Σ_j ReLU(a_i + b_j) g_j / M -> (B, N, C_out); W_z acts on the M values, not the N sums.
+
+    Args:
+        op: the operands.
+        entries: of the result that are worked on at a time.
+        product: running sums by products with a triangle of ones, where those are exact and fast.
+    """
+    assert op.direction is not None
+    first, second = op.direction.split(op.width)
+    a, b = op.theta.project(op.queries, first), op.phi.project(op.keys, second)  # (B, N), (B, M)
+    b = b if op.shift is None else b + op.shift
+    values = op.g(op.values) / op.values.shape[1]  # (B, M, D)
+    if op.out.weight is not None:
+        values = values @ op.out.weight.mT  # (B, M, C_out)
+    # An exported program runs without this library: there its operators are written out.
+    traced = torch.compiler.is_exporting()
+    y = (
+        _Sorted(a, b, product).sums(values)[0]
+        if traced
+        else relu_sums(a, b, values, entries, product)
+    )
+    return y if op.out.bias is None else y + op.out.bias
+
+
+class _Sorted:
+    """The keys in their order, and the place of every query among them.
+
+    Args:
+        a: (B, N) one score per query.
+        b: (B, M) one score per key.
+        product: see :func:`sorted_sum`.
+    """
+
+    def __init__(self, a: Tensor, b: Tensor, product: bool) -> None:
+        self.product = product
+        wide = torch.promote_types(b.dtype, torch.float32)
+        a, b = a.to(wide), b.to(wide)
+        ordered, self.order = b.sort(dim=1, descending=True)
+        # 0 where they are not finite: those keys are poison.
+        self.gaps = -ordered.diff(dim=1).nan_to_num(0.0, 0.0, 0.0)[:, :, None]  # (B, M - 1, 1)
+        taken = torch.searchsorted(-ordered, a)  # keys with -b < a
+        self.none = (taken == 0)[:, :, None]
+        self.last = (taken - 1).clamp(min=0)
+        reach = a + ordered.gather(1, self.last)
+        # As in the literal form, where 0 · inf = NaN: a query that is not finite spoils itself,
+        # such a key every query. A score of -inf is harmless, ReLU makes it 0.
+        reach = torch.where(self.none[:, :, 0], 0, reach) + 0 * a.clamp(min=0)
+        self.reach = reach[:, :, None]  # (B, N, 1)
+        self.poison = 0 * b.clamp(min=0).sum(1)[:, None, None]
+
+    def sums(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """Σ_j ReLU(a_i + b_j) g_j and its derivative in a_i: (B, M, D) -> (B, N, D) twice."""
+        plain = _running_sum(_take(values, self.order).to(self.gaps.dtype), self.product)
+        slope = _take(plain, self.last).masked_fill(self.none, 0)
+        moments = F.pad(_running_sum(self.gaps * plain[:, :-1], self.product), (0, 0, 1, 0))
+        moments = moments + (0 * plain[:, -1:] + self.poison)
+        return torch.addcmul(_take(moments, self.last), self.reach, slope), slope
+
+    def slopes(self, values: Tensor) -> Tensor:
+        """Σ_{j: a_i + b_j > 0} g_j alone: (B, M, D) -> (B, N, D)."""
+        plain = _running_sum(_take(values, self.order).to(self.gaps.dtype), self.product)
+        return _take(plain, self.last).masked_fill(self.none, 0)
+
+
+def _take(table: Tensor, rows: Tensor) -> Tensor:
+    """Rows of each sample's table: (B, K, D), (B, n) -> (B, n, D)."""
+    start = torch.arange(table.shape[0], device=table.device)[:, None] * table.shape[1]
+    flat = table.reshape(-1, table.shape[2]).index_select(0, (rows + start).flatten())
+    return flat.unflatten(0, rows.shape)
+
+
+def _running_sum(t: Tensor, product: bool) -> Tensor:
+    """Inclusive prefix sums over dim 1 of (B, M, D), in blocks: over rows a cumsum is serial."""
+    batch, count, channels = t.shape
+    size = _BLOCK if product else max(1, math.isqrt(count))
+    t = F.pad(t, (0, 0, 0, -count % size)).view(batch, -1, size, channels)
+    inside = t.new_ones(size, size).tril() @ t if product else t.cumsum(2)
+    before = F.pad(inside[:, :-1, -1].cumsum(1), (0, 0, 1, 0))
+    return (inside + before[:, :, None]).view(batch, -1, channels)[:, :count]
+
+
+@torch.library.custom_op("videonl::relu_sums", mutates_args=())
+def relu_sums(a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool) -> Tensor:
+    """(B, N), (B, M), (B, M, D) -> (B, N, D), some channels at a time."""
+    keys = _Sorted(a, b, product)
+    out = values.new_empty(*a.shape, values.shape[2])
+    for part in _parts(out, entries):
+        out[:, :, part] = keys.sums(values[:, :, part])[0]
+    return out
+
+
+@torch.library.custom_op("videonl::relu_sums_backward", mutates_args=())
+def _relu_sums_backward(
+    grad: Tensor, a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    keys, queries = _Sorted(a, b, product), _Sorted(b, a, product)
+    grad_a, grad_b = torch.zeros_like(keys.reach[:, :, 0]), torch.zeros_like(queries.reach[:, :, 0])
+    grad_values = values.new_empty(values.shape)
+    for part in _parts(grad, entries):
+        one, g = grad[:, :, part], values[:, :, part]
+        grad_values[:, :, part], slope = queries.sums(one)
+        grad_b += (slope * g).sum(2)
+        grad_a += (keys.slopes(g) * one).sum(2)
+    return grad_a.to(a.dtype), grad_b.to(b.dtype), grad_values
+
+
+def _parts(rows: Tensor, entries: int) -> list[slice]:
+    width = max(8, entries // (rows.shape[0] * rows.shape[1]))
+    starts = range(0, rows.shape[2] + width, width)
+    return list(map(slice, starts, starts[1:]))
+
+
+@relu_sums.register_fake
+def _(a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool) -> Tensor:
+    return values.new_empty(*a.shape, values.shape[2])
+
+
+@_relu_sums_backward.register_fake
+def _(
+    grad: Tensor, a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool
+) -> tuple[Tensor, Tensor, Tensor]:
+    return a.new_empty(a.shape), b.new_empty(b.shape), values.new_empty(values.shape)
+
+
+def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+    *tensors, ctx.entries, ctx.product = inputs
+    ctx.save_for_backward(*tensors)
+
+
+def _pull_back(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+    grads = _relu_sums_backward(grad, *ctx.saved_tensors, ctx.entries, ctx.product)
+    return (*grads, None, None)
+
+
+relu_sums.register_autograd(_pull_back, setup_context=_setup)
+_relu_sums_backward.register_autograd(refuse_second_derivative)
