@@ -139,6 +139,11 @@ def operation_macs(
     """
     if operation in flop_registry:
         return int(flop_registry[operation](*args, **kwargs, out_val=out)) // 2
+    if operation is torch.ops.videonl.softmax_blocks:
+        queries, keys, values = args[:3]
+        return int(queries.numel() * keys.shape[1] + out[0].numel() * values.shape[1])
+    if operation is torch.ops.videonl.relu_sums:  # two prefix sums, a product with each
+        return int(4 * args[2].numel() + out.numel())
     if operation in (aten.mv, aten.dot):
         return int(args[0].numel())
     if elementwise and operation is aten.cumsum:

@@ -72,12 +72,15 @@ def refuses_tiles(op: Operands) -> str | None:
     return tiles_are_unavailable()
 
 
-@torch.compiler.assume_constant_result
 def tiles_are_unavailable() -> str | None:
     """Why Triton's tiles do not run in this process, or None; imported on CUDA only."""
     from videonl.kernels.softmax_tiles import unavailable
 
     return unavailable()
+
+
+# What torch.compiler.assume_constant_result sets; that function would import all of dynamo here.
+tiles_are_unavailable._dynamo_marked_constant = True  # type: ignore[attr-defined]
 
 
 def refuses_literal_product(op: Operands) -> str | None:

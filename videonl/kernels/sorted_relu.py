@@ -99,6 +99,8 @@ def _take(table: Tensor, rows: Tensor) -> Tensor:
 
 def _running_sum(t: Tensor, product: bool) -> Tensor:
     """Inclusive prefix sums over dim 1 of (B, M, D), in blocks: over rows a cumsum is serial."""
+    if torch.compiler.is_exporting():
+        return t.cumsum(1)  # of any number of frames
     batch, count, channels = t.shape
     size = _BLOCK if product else max(1, math.isqrt(count))
     t = F.pad(t, (0, 0, 0, -count % size)).view(batch, -1, size, channels)

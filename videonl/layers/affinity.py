@@ -100,10 +100,11 @@ class Concatenation(Affinity):
     def weights(self, queries: Tensor, keys: Tensor) -> Tensor:
         """ReLU(a_i + b_j) / M, where w_fᵀ[θ_i, φ_j] = a_i + b_j -> (B, N, M)."""
         first, second = self.weight.to(queries.dtype).split(self.inner_channels)
-        a, b = queries @ first, keys @ second  # (B, N), (B, M)
+        # As matrices of one column: ONNX converters lose the layout of a product with a vector.
+        a, b = queries @ first[:, None], keys @ second[:, None]  # (B, N, 1), (B, M, 1)
         if self.bias is not None:
             b = b + self.bias.to(b.dtype)
-        return torch.relu(a[:, :, None] + b[:, None, :]) / keys.shape[1]
+        return torch.relu(a + b.mT) / keys.shape[1]
 
     def add_bias(self) -> None:
         """Give w_f a bias, zero at first."""
