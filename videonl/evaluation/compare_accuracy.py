@@ -108,21 +108,19 @@ def classify_set(
 
 
 def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
-    """McNemar's exact test of every pair of rows, on the videos that both answered.
+    """McNemar's exact test of every pair of rows, on the videos that both could read.
 
     Of rows that were trained here, only those of the same seed make a pair.
     """
     seeds = {row.name: row.seed for row in rows}
-    right = {
-        row.name: {path: truth == answer for path, truth, answer in row.answers}
-        for row in rows
-        if row.answers
-    }
+    right = {row.name: _right(row) for row in rows if row.answers}
     counts = []
     for first, second in combinations(right, 2):
         if seeds[first] != seeds[second] and None not in (seeds[first], seeds[second]):
             continue
         shared = right[first].keys() & right[second].keys()
+        if not shared:
+            continue
         pairs = [(right[first][path], right[second][path]) for path in shared]
         counts.append((first, second, pairs))
     p_values = [mcnemar_exact(p.count((True, False)), p.count((False, True))) for *_, p in counts]
@@ -143,23 +141,31 @@ def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
     ]
 
 
+def _right(row: Row) -> dict[str, bool]:
+    """Whether it was right, per video that it could read: of others a pair has nothing to say."""
+    return {path: truth == answer for path, truth, answer in row.answers if answer}
+
+
 def differences(rows: Sequence[Row]) -> list[Difference]:
-    """Every pair of entries that were trained here, over the seeds that both have."""
+    """Every pair of entries that were trained here, over the seeds that both have.
+
+    Only videos that all of these trainings could read count.
+    """
     trained: dict[str, dict[int, dict[str, bool]]] = {}
     for row in rows:
         if row.group and row.seed is not None and row.answers:
-            right = {path: truth == answer for path, truth, answer in row.answers}
-            trained.setdefault(row.group, {})[row.seed] = right
+            trained.setdefault(row.group, {})[row.seed] = _right(row)
     found = []
     for first, second in combinations(trained, 2):
         one, two = trained[first], trained[second]
         seeds = sorted(one.keys() & two.keys())
-        if not seeds:
+        read = [set(answers[seed]) for answers in (one, two) for seed in seeds]
+        paths = sorted(set.intersection(*read)) if read else []
+        if not paths:
             continue
-        paths = sorted(one[seeds[0]])
         value, low, high = paired_bootstrap(
             [[one[seed][path] for path in paths] for seed in seeds],
             [[two[seed][path] for path in paths] for seed in seeds],
         )
-        found.append(Difference(first, second, len(seeds), value, low, high))
+        found.append(Difference(first, second, len(seeds), len(paths), value, low, high))
     return found

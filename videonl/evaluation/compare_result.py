@@ -128,7 +128,7 @@ class PairedTest:
     Attributes:
         first: name of a row.
         second: name of another.
-        videos: how many both were tested on.
+        videos: how many both could read.
         both: of those, both right.
         only_first: only the first right.
         only_second: only the second right.
@@ -158,6 +158,7 @@ class Difference:
         first: name of a group of rows.
         second: name of another.
         trainings: pairs of trainings with the same seed.
+        videos: how many all of these could read.
         value: accuracy of the first less that of the second.
         low: of the 95 % interval.
         high: of the 95 % interval.
@@ -166,6 +167,7 @@ class Difference:
     first: str
     second: str
     trainings: int
+    videos: int
     value: float
     low: float
     high: float

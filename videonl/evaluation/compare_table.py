@@ -106,7 +106,9 @@ def notes(comparison: Comparison) -> list[str]:
     data = protocol.get("data")
     if data:
         bad = len(data["unreadable"])
-        missing = f" ({bad} can not be read and count as wrong)" if bad else ""
+        missing = (
+            f" ({bad} can not be read: wrong here, left out of tests between rows)" if bad else ""
+        )
         single = any(row.top1 and not row.group for row in comparison.rows)
         interval = f"; [] = {data['interval']}" if single else ""
         lines.append(
@@ -147,7 +149,8 @@ def describe_difference(difference: Difference) -> str:
     value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
     return (
         f"{difference.first} minus {difference.second}: {value:+.1f} points "
-        f"[{low:+.1f}, {high:+.1f}] over {difference.trainings} seeds"
+        f"[{low:+.1f}, {high:+.1f}] over {difference.trainings} seeds, "
+        f"{difference.videos} videos"
     )
 
 
