@@ -3,13 +3,16 @@
 One function per format; HTML is the matter of jinja2's autoescape in ``videonl/reports/pages.py``.
 """
 
+import json
 import logging
 import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from functools import cache, lru_cache
+from typing import Any
 
+HALVES = re.compile(r"[\ud800-\udfff]")
 FONT_LOG = logging.getLogger("matplotlib.font_manager")
 # Controls, halves of pairs (bytes of a file name that are no UTF-8), line ends, and marks that turn
 # the direction of writing, so that a name reads as another one.
@@ -27,6 +30,16 @@ def visible(text: str, *, keep: str = "") -> str:
         Text that can be encoded as UTF-8 and stays on its line.
     """
     return UNSEEN.sub(lambda found: found[0] if found[0] in keep else _escape(found[0]), text)
+
+
+def json_text(value: Any, *, indent: int | None = None, sort_keys: bool = False) -> str:
+    r"""JSON in which names can be read, and which UTF-8 can write and every reader takes.
+
+    Only halves of pairs (bytes of a file name that are no UTF-8) become ``\u`` escapes, which are
+    read back as they were.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent, sort_keys=sort_keys)
+    return HALVES.sub(lambda found: _escape(found[0]), text)
 
 
 def _escape(char: str) -> str:

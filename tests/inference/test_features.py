@@ -54,7 +54,9 @@ def test_pool_is_what_the_classifier_sees(place: Path, predictor: Predictor) -> 
     torch.testing.assert_close(from_row, logits, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("layer", ["stem", "res2", "res3.0.conv_b", "head.dropout", "head.projection"])
+@pytest.mark.parametrize(
+    "layer", ["stem", "res2", "res3.0.conv_b", "head.dropout", "head.projection"]
+)
 def test_any_named_layer(place: Path, predictor: Predictor, layer: str) -> None:
     seen: list[torch.Tensor] = []
     module = predictor.model.get_submodule(layer)

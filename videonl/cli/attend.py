@@ -12,6 +12,7 @@ from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_option_flag, positive
 from videonl.errors import VideoNLError
+from videonl.escapes import visible
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.attention_map import AttentionMap
@@ -176,7 +177,7 @@ def write_json(content: object, path: Path) -> None:
     """Write JSON; the file appears when it is whole."""
     temporary = Path(f"{path}.tmp")
     try:
-        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(content, indent=1, allow_nan=False) + "\n", "utf-8")
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -209,5 +210,5 @@ def summarise(arguments: argparse.Namespace, predictor: "Predictor") -> int:
             except OSError as error:
                 raise VideoNLError(f"--json {arguments.json}: {error}") from error
     for path, reason in summary.failures:
-        print(f"{path}: {reason}", file=sys.stderr)
+        print(f"{visible(path)}: {visible(reason)}", file=sys.stderr)
     return 1 if summary.failures else 0

@@ -1,7 +1,6 @@
 """``videonl COMMAND ...``: the whole command line is the one table ``COMMANDS``."""
 
 import argparse
-import os
 import sys
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
@@ -10,6 +9,7 @@ from typing import Any, NoReturn
 
 from videonl._version import __version__
 from videonl.errors import Stopped, VideoNLError
+from videonl.terminal import OutputLost, give_up_output, shown_streams
 
 # name -> (module with ``main(argv) -> int``, one line of help). Modules are imported when called.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -50,6 +50,17 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
         prog: what to call the program in the message.
     """
     try:
+        with shown_streams():
+            return _told(main, argv, prog)
+    except OutputLost as lost:
+        if not lost.quiet and sys.stderr is not None:
+            print(f"{prog}: error: {lost.reason}", file=sys.stderr)
+        give_up_output()
+        return 1
+
+
+def _told(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) -> int:
+    try:
         return main(argv)
     except VideoNLError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
@@ -60,9 +71,6 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
     except KeyboardInterrupt:
         print(f"{prog}: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of a pipe (head, less) went away
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
 
 
 class Parser(argparse.ArgumentParser):
@@ -98,7 +106,10 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command ``videonl``."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    return run(_main, sys.argv[1:] if argv is None else argv, "videonl")
+
+
+def _main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else 2
@@ -114,7 +125,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    return run(import_module(COMMANDS[name][0]).main, rest, f"videonl {name}")
+    return _told(import_module(COMMANDS[name][0]).main, rest, f"videonl {name}")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from typing import Any
 
 from videonl.cli.main import make_parser
 from videonl.errors import VideoNLError
+from videonl.escapes import visible
 
 JOURNAL = "videonl_prepare.jsonl"
 
@@ -178,6 +179,6 @@ def report(
         f"{before / 1e6:.1f} MB -> {after / 1e6:.1f} MB"
     )
     for path, why in sorted(failed.items())[:20]:
-        print(f"  failed  {os.path.relpath(path, source)}  {why}")
+        print(f"  failed  {visible(os.path.relpath(path, source))}  {visible(why)}")
     if len(failed) > 20:
         print(f"  and {len(failed) - 20} more")

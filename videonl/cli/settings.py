@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from videonl.errors import VideoNLError
+from videonl.home import expanded
 from videonl.yaml_loader import Loader
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         VideoNLError: missing, not YAML, or not a table.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file():
         near = get_close_matches(file.name, [p.name for p in file.parent.glob("*.yaml")], n=1)
         hint = f"; did you mean {file.parent / near[0]}?" if near else ""

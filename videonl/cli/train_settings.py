@@ -1,11 +1,11 @@
 """The settings of ``train.py``: which there are, and which a person gave."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.cli.settings import check_key, check_types, flatten, merge, read_flags, read_yaml
 from videonl.errors import VideoNLError
+from videonl.home import expanded
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from jsonargparse import ArgumentParser
@@ -124,7 +124,7 @@ def fine_tuning(given: dict[str, Any]) -> dict[str, Any]:
 
 def saved_config(resume: str) -> list[str]:
     """The ``config.yaml`` beside a checkpoint, so that --resume PATH alone goes on with a run."""
-    path = Path(resume).expanduser()
+    path = expanded(resume)
     config = (path if path.is_dir() else path.parent) / "config.yaml"
     return [str(config)] if config.is_file() else []
 
@@ -157,7 +157,7 @@ def config_text(settings: dict[str, Any], data: "VideoDataModule") -> str:
 
     left_out = ("config", "resume", "ckpt_path")
     kept = {key: value for key, value in settings.items() if key not in left_out}
-    kept["data"] = {**kept["data"], "root": str(Path(data.root).expanduser().resolve())}
+    kept["data"] = {**kept["data"], "root": str(expanded(data.root).resolve())}
     return yaml.safe_dump(plain(kept), sort_keys=False, allow_unicode=True)
 
 

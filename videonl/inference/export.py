@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from videonl._version import __version__
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.inference.attention import affinity_name
 from videonl.inference.export_formats import run_onnx, run_program, write_onnx, write_program
 from videonl.inference.predictor import Predictor
@@ -245,7 +246,7 @@ def metadata(predictor: Predictor, *, clip: tuple[int, int], dynamic: bool) -> d
     frames, size = clip
     return {
         "videonl_version": __version__,
-        "class_names": json.dumps(predictor.class_names, ensure_ascii=False),
+        "class_names": json_text(predictor.class_names),
         "preprocessing": json.dumps(predictor.preprocessing),
         "model": json.dumps(predictor.about, default=str),
         "input": json.dumps(

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from torch import Tensor, nn
+from torch import nn
 
 from videonl.errors import VideoNLError
 

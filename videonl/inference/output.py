@@ -16,6 +16,7 @@ from pathlib import Path
 
 from videonl._version import __version__
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.inference.prediction import Failure, Prediction
 
 WRITE_EVERY = 5.0  # seconds between two writes of a growing JSON file, at least
@@ -48,16 +49,6 @@ def write_atomically(path: Path, text: str | Iterable[str]) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
-
-
-def to_json(value: object) -> str:
-    """One line of JSON; escapes only where a file name is no UTF-8."""
-    text = json.dumps(value, ensure_ascii=False)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(value)
-    return text
 
 
 def _umask() -> int:
@@ -151,10 +142,10 @@ class JsonWriter(Writer):
             self._next_write = end + max(WRITE_EVERY, (end - start) / WRITE_SHARE)
 
     def _text(self) -> str:
-        head = json.dumps({"videonl": __version__, **self.run}, ensure_ascii=False, indent=1)
+        head = json_text({"videonl": __version__, **self.run}, indent=1)
         parts = [head.removesuffix("\n}")]  # one line per file below: long, but it greps
         for name, entries in (("predictions", self._predictions), ("failures", self._failures)):
-            lines = ",\n".join("  " + to_json(entry) for entry in entries)
+            lines = ",\n".join("  " + json_text(entry) for entry in entries)
             parts.append(f' "{name}": [\n{lines}\n ]' if lines else f' "{name}": []')
         return ",\n".join(parts) + "\n}\n"
 

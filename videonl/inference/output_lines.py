@@ -14,7 +14,8 @@ from typing import Any, TextIO
 
 from videonl._version import __version__
 from videonl.errors import VideoNLError
-from videonl.inference.output import Writer, to_json, write_atomically
+from videonl.escapes import json_text
+from videonl.inference.output import Writer, write_atomically
 from videonl.inference.prediction import Failure, Prediction
 
 
@@ -71,7 +72,7 @@ class JsonLinesWriter(_LineWriter):
         super().__init__(path, run=run, resume=resume)
 
     def _header(self) -> str:
-        return to_json({"videonl": __version__, **self.run, **self._about}) + "\n"
+        return json_text({"videonl": __version__, **self.run, **self._about}) + "\n"
 
     def _kept_lines(self) -> Iterator[str]:
         lines = read_lines(self.path)
@@ -88,11 +89,11 @@ class JsonLinesWriter(_LineWriter):
         """Append one prediction."""
         if prediction.path not in self.done:
             self.done.add(prediction.path)
-            self._write(to_json(prediction.result()) + "\n")
+            self._write(json_text(prediction.result()) + "\n")
 
     def fail(self, failure: Failure) -> None:
         """Append one failure."""
-        self._write(to_json(failure.as_dict()) + "\n")
+        self._write(json_text(failure.as_dict()) + "\n")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:

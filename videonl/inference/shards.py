@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Any
 
 from videonl.errors import VideoNLError
-from videonl.inference.output import to_json, write_atomically
+from videonl.escapes import json_text
+from videonl.inference.output import write_atomically
 from videonl.inference.output_lines import is_prediction, read_lines
 
 
@@ -185,7 +186,7 @@ def _merged_lines(
     found: Merged,
 ) -> Iterator[str]:
     """The lines of the merged file, read from where they lie: a million of them need no memory."""
-    yield to_json({key: header[key] for key in ("videonl", "model", "protocol", "set")}) + "\n"
+    yield json_text({key: header[key] for key in ("videonl", "model", "protocol", "set")}) + "\n"
     with ExitStack() as stack:
         opened = {rank: stack.enter_context(file.open("rb")) for rank, file in files.items()}
         for name in sorted(place):
@@ -193,4 +194,4 @@ def _merged_lines(
             opened[rank].seek(offset)
             yield opened[rank].readline().decode("utf-8", errors="surrogateescape")
     for name, error in sorted(found.failures.items()):
-        yield to_json({"path": name, "error": error}) + "\n"
+        yield json_text({"path": name, "error": error}) + "\n"

@@ -90,8 +90,7 @@ class Timeline:
 
 
 def place_windows(times: np.ndarray, duration: float, *, window: float, hop: float) -> list[Window]:
-    """Windows every ``hop`` seconds from the first frame on; a last one ends with the video if time
-    is left.
+    """Windows every ``hop`` seconds from the first frame on; a last one ends with the video.
 
     A video that is shorter than a window has one window: all of it. A window in which no frame
     appears (a gap in a variable frame rate) shows the frame that is on display.

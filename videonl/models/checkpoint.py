@@ -1,7 +1,6 @@
 """A checkpoint file becomes a network: ours, or any published format that is known here."""
 
 import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import nn
 
 from videonl._version import __version__
 from videonl.errors import CheckpointError, VideoNLError
+from videonl.escapes import json_text
 from videonl.models.pretrained.container import read_content
 from videonl.models.pretrained.loading import load_published
 from videonl.models.pretrained.own import OwnCheckpoint, read_own, sidecar_path
@@ -168,10 +168,10 @@ def save_checkpoint(
         "multi_label": loaded.multi_label,
         "provenance": {**loaded.provenance, **(provenance or {})},
     }
-    compact = json.dumps(about, ensure_ascii=False, sort_keys=True)
+    compact = json_text(about, sort_keys=True)
     write_safetensors(path, loaded.model.state_dict(), {"videonl": compact})
     beside = sidecar_path(path)
-    beside.write_text(json.dumps(about, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    beside.write_text(json_text(about, indent=2) + "\n", encoding="utf-8")
     return beside
 
 

@@ -3,10 +3,10 @@
 The folder holds the same figures as JSON, CSV, Markdown, the page and its chart as a picture.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
+from videonl.escapes import json_text
 from videonl.evaluation.compare_result import Comparison, Row
 from videonl.evaluation.compare_table import (
     columns_of,
@@ -35,7 +35,7 @@ def write_comparison(comparison: Comparison, folder: Path) -> list[Path]:
         The files.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(comparison.as_dict(), ensure_ascii=False, indent=1) + "\n"
+    text = json_text(comparison.as_dict(), indent=1) + "\n"
     written = []
     for name, content in (
         ("compare.json", text),
@@ -73,7 +73,7 @@ def comparison_page(comparison: Comparison) -> str:
         confusions=[
             _confusion(row, comparison.class_names) for row in comparison.shown if row.confusion
         ],
-        protocol=json.dumps(comparison.protocol, ensure_ascii=False, indent=2),
+        protocol=json_text(comparison.protocol, indent=2),
         data=comparison.as_dict(),
     )
 

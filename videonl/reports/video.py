@@ -5,7 +5,6 @@ WebM) and it has at most ``EMBED_BYTES``; else its key frames take the video's p
 """
 
 import io
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import numpy as np
 
 from videonl.data.container import open_source
 from videonl.data.video import Video, open_video
+from videonl.escapes import json_text
 from videonl.inference.prediction import Prediction
 from videonl.inference.timeline import Timeline
 from videonl.inference.timeline_segments import Segment, claims_of
@@ -60,7 +60,7 @@ def video_page(
         views=prediction.protocol["views"],
         segments=_bars(*found) if found else None,
         attention=attention,
-        about=json.dumps(about, ensure_ascii=False, indent=2),
+        about=json_text(about, indent=2),
         data={"duration": duration, "pictures": seconds, **(_windows(*found) if found else {})},
     )
 

@@ -1,12 +1,12 @@
 """What of the data was there when a run used it: found, missing, unreadable, per class."""
 
-import json
 import os
 from pathlib import Path
 from typing import Any
 
 from videonl.data.catalogue import Catalogue
 from videonl.data.census import as_primitives
+from videonl.escapes import json_text
 from videonl.training.whole_files import replacing
 
 CENSUS = "census.json"
@@ -45,4 +45,4 @@ def census_of(catalogue: Catalogue) -> dict[str, Any]:
 def write_census(catalogue: Catalogue, folder: Path) -> None:
     """Write ``census.json`` into the folder of a run."""
     with replacing(folder / CENSUS) as file:
-        file.write(json.dumps(census_of(catalogue), indent=1, ensure_ascii=False) + "\n")
+        file.write(json_text(census_of(catalogue), indent=1) + "\n")

@@ -1,6 +1,5 @@
 """Validate, test and predict: the published protocol, and a result file that says what it was."""
 
-import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import Any
 from lightning.pytorch import LightningDataModule, Trainer
 from torch.utils.data import DataLoader
 
+from videonl.escapes import json_text
 from videonl.models.answers import average_name
 from videonl.training.bad_files import BadFiles
 from videonl.training.classifier import VideoClassifier
@@ -138,7 +138,7 @@ def result(evaluation: Evaluation, classifier: VideoClassifier, **about: Any) ->
 def write_json(content: dict[str, Any], path: Path) -> None:
     """Write a result file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(content, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    path.write_text(json_text(content, indent=2) + "\n", encoding="utf-8")
 
 
 def predict(

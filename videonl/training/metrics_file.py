@@ -21,7 +21,7 @@ def read_metrics(path: Path) -> list[dict[str, float]]:
     """
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", encoding="utf-8") as file:
         lines = file.read().splitlines(keepends=True)
     whole = [line for line in lines if line.endswith("\n")]
     return [
@@ -83,7 +83,7 @@ class MetricsFile(Logger):
             self._columns = columns
             self._rewrite()
             return
-        with self.path.open("a", newline="") as file:
+        with self.path.open("a", newline="", encoding="utf-8") as file:
             csv.DictWriter(file, self._columns, lineterminator="\n").writerow(self._text(row))
 
     def _rewrite(self) -> None:

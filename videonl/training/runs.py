@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from videonl.errors import CheckpointError
+from videonl.home import expanded
 from videonl.training.checkpoints import BEST, LAST
 
 CONFIG = "config.yaml"
@@ -11,7 +12,7 @@ CONFIG = "config.yaml"
 
 def run_name(model: str, root: str) -> str:
     """The default name of a run: of its data folder and its network."""
-    folder = Path(root).expanduser().resolve().name or "data"
+    folder = expanded(root).resolve().name or "data"
     return f"{folder}_{model.rpartition(':')[2]}"
 
 
@@ -51,7 +52,7 @@ def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
     """
     if resume == "auto":
         return latest_checkpoint(out, name)
-    path = Path(resume).expanduser()
+    path = expanded(resume)
     if path.is_dir():
         path = path / LAST
     if not path.is_file():
@@ -65,7 +66,7 @@ def evaluation_checkpoint(path: str) -> Path:
     Raises:
         CheckpointError: there is none.
     """
-    given = Path(path).expanduser()
+    given = expanded(path)
     candidates = [given / BEST, given / LAST] if given.is_dir() else [given]
     for candidate in candidates:
         if candidate.is_file():

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from videonl.errors import CheckpointError
+from videonl.home import expanded, user_cache
 from videonl.models.pretrained.published import Published
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -25,9 +26,14 @@ def cache_folder() -> Path:
     """``$VIDEONL_CACHE``, or ``videonl/weights`` in the user's cache folder."""
     named = os.environ.get("VIDEONL_CACHE")
     if named:
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "videonl" / "weights"
+        return expanded(named)
+    base = user_cache()
+    if base is None:
+        raise CheckpointError(
+            "this user has no home folder to keep downloaded weights in; "
+            "name a folder in the environment variable VIDEONL_CACHE"
+        )
+    return base / "weights"
 
 
 def cached_path(entry: Published) -> Path:
@@ -105,7 +111,7 @@ def download(url: str, part: Path, progress: Progress) -> None:
     start = part.stat().st_size if part.exists() and stamp.exists() else 0
     headers = {"User-Agent": "videonl"}
     if start:
-        headers |= {"Range": f"bytes={start}-", "If-Range": stamp.read_text()}
+        headers |= {"Range": f"bytes={start}-", "If-Range": stamp.read_text("utf-8")}
     try:
         response = opener().open(Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:
@@ -122,7 +128,7 @@ def download(url: str, part: Path, progress: Progress) -> None:
             raise OSError(f"the server announces {total} bytes")
         tag = response.headers.get("ETag") or response.headers.get("Last-Modified")
         if tag and not tag.startswith("W/"):
-            stamp.write_text(tag)
+            stamp.write_text(tag, "utf-8")
         else:
             stamp.unlink(missing_ok=True)
         done = receive(response, part, start, total, progress)
