@@ -49,7 +49,7 @@ def read_clock(
     tick = float(source.stream.time_base)
     times = pts * tick - _begin(source, pts)
     if whole and source.format.startswith("mov") and source.stream.duration:
-        # Where pictures are decoded in another order, MP4 gives a long last one to its neighbour.
+        # MP4 keeps no length of pictures, but those of the steps from one decoding to the next.
         held = max(held, int(source.stream.duration - (pts[-1] - pts[0])))
     stands = held * tick
     if not stands < MOST_SECONDS:

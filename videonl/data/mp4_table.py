@@ -75,7 +75,7 @@ def _table(descriptor: int) -> FrameTable:
     length_size = _description(tables[b"stsd"])
     samples = _samples(tables)
     _check_filled(moov, data)
-    shift = _edit(track, samples, ticks, scale)
+    shift, end = _edit(track, samples, ticks, scale)
     if not all(_resets(descriptor, samples, key, length_size) for key in samples.key):
         raise _Odd  # a key frame that is no IDR picture, or does not start with its slices
     dts = samples.dts - shift
@@ -92,6 +92,7 @@ def _table(descriptor: int) -> FrameTable:
         frame_pts=pts[order],
         entries=samples.key,
         entry_pts=pts[samples.key],
+        held=max(0, end - int(pts.max())),
     )
     if not table.closed:
         raise _Odd
@@ -265,11 +266,16 @@ def _check_filled(moov: memoryview, data: tuple[int, int]) -> None:
         raise _Odd
 
 
-def _edit(track: memoryview, samples: _Samples, ticks: int, scale: int) -> int:
-    """Ticks that the one ordinary edit takes off: the time of the first frame."""
+def _edit(track: memoryview, samples: _Samples, ticks: int, scale: int) -> tuple[int, int]:
+    """What the one ordinary edit tells.
+
+    Returns:
+        Ticks that it takes off, the time of the first frame; and the tick at which the last picture
+        disappears, 0 where no edit tells.
+    """
     edits = [content for kind, content in _boxes(track) if kind == b"edts"]
     if not edits:
-        return 0
+        return 0, 0
     content = _one(edits[0], b"elst")
     (count,) = struct.unpack_from(">I", content, 4)
     layout = ">Qqhh" if content[0] else ">Iihh"
@@ -280,7 +286,7 @@ def _edit(track: memoryview, samples: _Samples, ticks: int, scale: int) -> int:
     end = start + duration * ticks // max(scale, 1)
     if (rate, fraction) != (1, 0) or start != times.min() or times.max() >= end:
         raise _Odd
-    return int(start)
+    return int(start), int(end - start)
 
 
 def _resets(descriptor: int, samples: _Samples, number: int, length_size: int) -> bool:
