@@ -26,7 +26,10 @@ FLOORS = {
     "videonl.layers": 0,
 }
 # For every room.
-NEUTRAL = ("videonl.errors", "videonl._version", "videonl.yaml_loader", "videonl.escapes")
+NEUTRAL = (
+    *("videonl.errors", "videonl._version", "videonl.yaml_loader", "videonl.escapes"),
+    "videonl.home",
+)
 ROOMS_OF_ONE_FLOOR = {"videonl.models": "videonl.data", "videonl.data": "videonl.models"}
 
 
@@ -42,7 +45,7 @@ def room_of(module: str) -> str | None:
 
 def imports_of(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

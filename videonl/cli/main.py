@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from videonl._version import __version__
+from videonl.cli.terminal import OutputLost, give_up_output, shown_streams
 from videonl.errors import Stopped, VideoNLError
-from videonl.terminal import OutputLost, give_up_output, shown_streams
 
 # name -> (module with ``main(argv) -> int``, one line of help). Modules are imported when called.
 COMMANDS: dict[str, tuple[str, str]] = {

@@ -108,7 +108,10 @@ def classify_set(
 
 
 def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
-    """McNemar's exact test of every pair of rows, on the videos that both could read.
+    """McNemar's exact test of every pair of rows, on the videos that both met alike.
+
+    A file that one row could read and another could not (it vanished in between) is left out; one
+    that nobody could read is wrong for all.
 
     Of rows that were trained here, only those of the same seed make a pair.
     """
@@ -118,10 +121,10 @@ def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
     for first, second in combinations(right, 2):
         if seeds[first] != seeds[second] and None not in (seeds[first], seeds[second]):
             continue
-        shared = right[first].keys() & right[second].keys()
+        shared = _met_alike([right[first], right[second]])
         if not shared:
             continue
-        pairs = [(right[first][path], right[second][path]) for path in shared]
+        pairs = [(bool(right[first][path]), bool(right[second][path])) for path in shared]
         counts.append((first, second, pairs))
     p_values = [mcnemar_exact(p.count((True, False)), p.count((False, True))) for *_, p in counts]
     return [
@@ -141,17 +144,23 @@ def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
     ]
 
 
-def _right(row: Row) -> dict[str, bool]:
-    """Whether it was right, per video that it could read: of others a pair has nothing to say."""
-    return {path: truth == answer for path, truth, answer in row.answers if answer}
+def _right(row: Row) -> dict[str, bool | None]:
+    """Whether it was right, per video; None where it could not be read."""
+    return {path: truth == answer if answer else None for path, truth, answer in row.answers}
+
+
+def _met_alike(answers: Sequence[dict[str, bool | None]]) -> list[str]:
+    """The videos that all of these rows were tested on and could read, or none of them could."""
+    shared = set.intersection(*map(set, answers))
+    return sorted(path for path in shared if len({row[path] is None for row in answers}) == 1)
 
 
 def differences(rows: Sequence[Row]) -> list[Difference]:
     """Every pair of entries that were trained here, over the seeds that both have.
 
-    Only videos that all of these trainings could read count.
+    Videos that some of these trainings could read and others could not are left out.
     """
-    trained: dict[str, dict[int, dict[str, bool]]] = {}
+    trained: dict[str, dict[int, dict[str, bool | None]]] = {}
     for row in rows:
         if row.group and row.seed is not None and row.answers:
             trained.setdefault(row.group, {})[row.seed] = _right(row)
@@ -159,13 +168,14 @@ def differences(rows: Sequence[Row]) -> list[Difference]:
     for first, second in combinations(trained, 2):
         one, two = trained[first], trained[second]
         seeds = sorted(one.keys() & two.keys())
-        read = [set(answers[seed]) for answers in (one, two) for seed in seeds]
-        paths = sorted(set.intersection(*read)) if read else []
+        if not seeds:
+            continue
+        paths = _met_alike([answers[seed] for answers in (one, two) for seed in seeds])
         if not paths:
             continue
         value, low, high = paired_bootstrap(
-            [[one[seed][path] for path in paths] for seed in seeds],
-            [[two[seed][path] for path in paths] for seed in seeds],
+            [[bool(one[seed][path]) for path in paths] for seed in seeds],
+            [[bool(two[seed][path]) for path in paths] for seed in seeds],
         )
         found.append(Difference(first, second, len(seeds), len(paths), value, low, high))
     return found

@@ -106,9 +106,7 @@ def notes(comparison: Comparison) -> list[str]:
     data = protocol.get("data")
     if data:
         bad = len(data["unreadable"])
-        missing = (
-            f" ({bad} can not be read: wrong here, left out of tests between rows)" if bad else ""
-        )
+        missing = f" ({bad} can not be read and count as wrong)" if bad else ""
         single = any(row.top1 and not row.group for row in comparison.rows)
         interval = f"; [] = {data['interval']}" if single else ""
         lines.append(
