@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from tests.videos import write_timed, write_video
+from videonl.cli.main import main
 from videonl.data.guarded import DecoderPool
 from videonl.data.sampling import ClipShape, timeline, uniform_clips
 from videonl.data.video import open_video
@@ -76,3 +77,15 @@ def test_sampling_by_time_counts_from_the_first_frame(start: float) -> None:
     plain = [i / 10 for i in range(40)]
     assert clips([start + t for t in plain], None) == clips(plain, 4.0)
     assert clips([start + t for t in plain], start + 14)[-1] == [39] * 4
+
+
+@pytest.mark.parametrize("kind", ["a.mp4", "a.mkv"])
+def test_a_prepared_copy_keeps_the_last_picture_as_long(kind: str, tmp_path: Path) -> None:
+    (tmp_path / "in" / "train" / "c").mkdir(parents=True)
+    write_timed(tmp_path / "in" / "train" / "c" / kind, [2 + t for t in TENTHS], last=10)
+    assert main(["prepare", str(tmp_path / "in"), str(tmp_path / "out"), "--workers", "1"]) == 0
+    (copy,) = (tmp_path / "out").rglob("*.mp4")
+    with open_video(copy) as video:
+        assert video.times()[[0, -1]] == pytest.approx([2.0, 6.0], abs=2e-3)
+        assert video.end == pytest.approx(16.0, abs=2e-3)
+        assert video._by_header, "opened without asking the packets"

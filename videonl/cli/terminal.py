@@ -5,7 +5,7 @@ import os
 import re
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from videonl.escapes import UNSEEN, visible
@@ -142,5 +142,6 @@ def give_up_output() -> None:
     """Send what Python still holds for a lost standard output nowhere, without a word at exit."""
     if sys.stdout is not None:
         nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, sys.stdout.fileno())
+        with suppress(OSError, ValueError):  # a stream without a file
+            os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)

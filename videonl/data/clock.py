@@ -6,6 +6,7 @@ at 2.0 s. MP4 and Matroska count from 0; broadcast streams begin at any number, 
 from the first sample of any stream. AVI knows no times, only the order of its pictures.
 """
 
+from fractions import Fraction
 from typing import NamedTuple
 
 import numpy as np
@@ -47,7 +48,7 @@ def read_clock(
     if pts is None:
         return Clock(np.arange(count) / rate, count / rate)
     tick = float(source.stream.time_base)
-    times = pts * tick - _begin(source, pts)
+    times = pts * tick - float(begin_of(source, int(pts[0])))
     if whole and source.format.startswith("mov") and source.stream.duration:
         # MP4 keeps no length of pictures, but those of the steps from one decoding to the next.
         held = max(held, int(source.stream.duration - (pts[-1] - pts[0])))
@@ -63,12 +64,17 @@ def nominal_rate(source: Source) -> float:
     return float(rate) if rate else 25.0
 
 
-def _begin(source: Source, pts: np.ndarray) -> float:
-    """Seconds of the container's time line at which a player's clock stands at 0."""
-    first = float(pts[0] * source.stream.time_base)
+def begin_of(source: Source, pts: int) -> Fraction:
+    """Seconds of the container's time line at which a player's clock stands at 0.
+
+    Args:
+        source: the file.
+        pts: of its first frame, in ticks of the stream.
+    """
+    first = pts * Fraction(source.stream.time_base)
     if source.format in _UNTIMED_FORMATS or not first < MOST_SECONDS:
         return first
     if source.format in TIMED_FORMATS:
-        return min(first, 0.0)
+        return min(first, Fraction(0))
     start = source.container.start_time  # microseconds, the earliest of all streams
-    return first if start is None else min(first, start / 1e6)
+    return first if start is None else min(first, Fraction(start, 1_000_000))

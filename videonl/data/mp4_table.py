@@ -25,6 +25,7 @@ from videonl.data.frame_table import FrameTable
 
 LARGEST_HEADER = 16 << 20  # bytes of a moov box: an hour of video needs about 2 MB
 MOST_SAMPLES = 1 << 20
+LATEST = 24 * 3600  # seconds after which the first picture may appear
 KNOWN_TABLES = {
     *(b"stsd", b"stts", b"ctts", b"stss", b"stsc", b"stsz", b"stco", b"co64"),
     *(b"sdtp", b"sgpd", b"sbgp", b"cslg", b"stps", b"subs"),  # tell nothing of this
@@ -267,7 +268,7 @@ def _check_filled(moov: memoryview, data: tuple[int, int]) -> None:
 
 
 def _edit(track: memoryview, samples: _Samples, ticks: int, scale: int) -> tuple[int, int]:
-    """What the one ordinary edit tells.
+    """What the one ordinary edit tells, and an empty one before it: pictures that begin late.
 
     Returns:
         Ticks that it takes off, the time of the first frame; and the tick at which the last picture
@@ -279,14 +280,21 @@ def _edit(track: memoryview, samples: _Samples, ticks: int, scale: int) -> tuple
     content = _one(edits[0], b"elst")
     (count,) = struct.unpack_from(">I", content, 4)
     layout = ">Qqhh" if content[0] else ">Iihh"
-    if len(edits) != 1 or count != 1:
+    if len(edits) != 1 or count not in (1, 2):
         raise _Odd
-    duration, start, rate, fraction = struct.unpack_from(layout, content, 8)
+    late = 0
+    if count == 2:
+        empty, start, *_ = struct.unpack_from(layout, content, 8)
+        late = empty * ticks // max(scale, 1)
+        if start != -1 or empty > LATEST * scale:
+            raise _Odd
+    place = 8 + (count - 1) * struct.calcsize(layout)
+    duration, start, rate, fraction = struct.unpack_from(layout, content, place)
     times = samples.dts + samples.offset
     end = start + duration * ticks // max(scale, 1)
     if (rate, fraction) != (1, 0) or start != times.min() or times.max() >= end:
         raise _Odd
-    return int(start), int(end - start)
+    return int(start) - late, int(end - start) + late
 
 
 def _resets(descriptor: int, samples: _Samples, number: int, length_size: int) -> bool:

@@ -61,8 +61,9 @@ def read_views(
     if size > short_side:
         raise VideoNLError(f"crop={size} is larger than short_side={short_side}")
     shape = clip_shape(preprocessing)
-    by_time = {"times": video.times(), "end": video.end} if shape.fps is not None else {}
-    indices = uniform_clips(video.num_frames, shape, clips, **by_time)
+    by_time = shape.fps is not None
+    times, end = (video.times(), video.end) if by_time else (None, None)
+    indices = uniform_clips(video.num_frames, shape, clips, times=times, end=end)
     return views_of(video, indices, short_side=short_side, crop=size, crops=crops)
 
 
