@@ -42,7 +42,7 @@ def one_of_two(rank: int, port: int, out: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
     scores = count(slice(rank, None, 2)).scores()
-    Path(out, f"{rank}.json").write_text(json.dumps(asdict(scores)))
+    Path(out, f"{rank}.json").write_text(json.dumps(asdict(scores)), encoding="utf-8")
     torch.distributed.destroy_process_group()
 
 
