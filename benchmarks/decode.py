@@ -215,7 +215,7 @@ def main() -> int:
         "ratios_by_clock": ratios(rows, "clock_ms"),
         "rows": rows,
     }
-    out.write_text(json.dumps(facts, indent=1) + "\n")
+    out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     plot(rows, Path(options.plot))
     return 0
 

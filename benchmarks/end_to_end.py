@@ -169,7 +169,7 @@ def main() -> int:
     }  # fmt: skip
     out = Path(options.out)
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(facts, indent=1) + "\n")
+    out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
     return 0
 
 

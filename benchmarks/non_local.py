@@ -162,14 +162,14 @@ def extra_peak(step: Callable[[], None], device: str) -> float:
     libc = ctypes.CDLL("libc.so.6")
     libc.mallopt(-3, 65536)  # M_MMAP_THRESHOLD
     libc.malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")  # resets the high-water mark
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the high-water mark
     before = _status("VmRSS")
     step()
     return _status("VmHWM") - before
 
 
 def _status(name: str) -> float:
-    for line in Path("/proc/self/status").read_text().splitlines():
+    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
         if line.startswith(name):
             return int(line.split()[1]) / 1024
     raise RuntimeError(f"{name} is not in /proc/self/status; this benchmark needs Linux.")
@@ -211,7 +211,11 @@ def machine(threads: int) -> dict[str, Any]:
             a @ b
             seconds.append(time.perf_counter() - start)
         rates[str(dtype).removeprefix("torch.")] = round(2e-9 * a.numel() * 3136 / min(seconds))
-    model = [x for x in Path("/proc/cpuinfo").read_text().splitlines() if "model name" in x]
+    model = [
+        x
+        for x in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+        if "model name" in x
+    ]
     return {
         "processor": model[0].split(":")[1].strip() if model else platform.processor(),
         "threads": threads,

@@ -53,7 +53,8 @@ def one_picture(path: Path) -> None:
 
 def lfs_pointer(path: Path) -> None:
     path.write_text(
-        "version https://git-lfs.github.com/spec/v1\noid sha256:" + "1f" * 32 + "\nsize 834219\n"
+        "version https://git-lfs.github.com/spec/v1\noid sha256:" + "1f" * 32 + "\nsize 834219\n",
+        encoding="utf-8",
     )
 
 

@@ -29,7 +29,7 @@ FLOORS = {
 # For every room.
 NEUTRAL = tuple(
     f"videonl.{name}"
-    for name in ("errors", "_version", "files", "class_names", "escapes", "json_text")
+    for name in ("errors", "_version", "files", "class_names", "escapes", "json_text", "home")
 )
 ROOMS_OF_ONE_FLOOR = {"videonl.models": "videonl.data", "videonl.data": "videonl.models"}
 
@@ -46,7 +46,7 @@ def room_of(module: str) -> str | None:
 
 def imports_of(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:

@@ -24,7 +24,9 @@ TRAIN_MODES = ("fit", "validate", "test", "predict")
 def commands_of(page: Path) -> list[list[str]]:
     """The shell commands of a page's fenced blocks, as words; comments and output are left out."""
     found = []
-    for block in re.findall(r"```(?:bash|sh|console|)\n(.*?)```", page.read_text(), re.DOTALL):
+    for block in re.findall(
+        r"```(?:bash|sh|console|)\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL
+    ):
         for line in block.replace("\\\n", " ").splitlines():
             line = line.strip().removeprefix("$ ")
             if re.match(r"(make|videonl|(\S+/)?python3? (train|infer)\.py)\b", line):
@@ -49,7 +51,9 @@ def test_there_are_commands() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text()):
+    for target in re.findall(
+        r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8")
+    ):
         assert (page.parent / target).exists(), f"{page.name} links to {target}"
 
 

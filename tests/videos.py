@@ -82,3 +82,47 @@ def sequential_decode(path: Path) -> list[np.ndarray]:
             turns = frame.rotation // 90 % 4
             frames.append(np.rot90(frame.to_ndarray(format="rgb24"), turns))
     return frames
+
+
+def write_timed(
+    path: Path,
+    seconds: Iterable[float],
+    *,
+    last: float = 0.0,
+    sound: float = 0.0,
+    codec: str = "libx264",
+) -> Path:
+    """Numbered frames that appear at these seconds, in ticks of a millisecond.
+
+    Args:
+        path: of the file.
+        seconds: when each frame appears.
+        last: how long the last one says that it stands; 0: as the encoder says.
+        sound: seconds of silence that begin at 0.
+        codec: of the pictures.
+    """
+    base = Fraction(1, 1000)
+    moments = list(seconds)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=10)
+        stream.width = stream.height = 64
+        stream.pix_fmt = "yuv420p"
+        stream.codec_context.time_base = stream.time_base = base
+        if sound:
+            voice = container.add_stream("aac", rate=48000, layout="mono")
+            for start in range(0, int(sound * 48000), 960):
+                silence = np.zeros((1, 960), np.float32)
+                piece = av.AudioFrame.from_ndarray(silence, format="fltp", layout="mono")
+                piece.sample_rate, piece.pts, piece.time_base = 48000, start, Fraction(1, 48000)
+                container.mux(voice.encode(piece))
+            container.mux(voice.encode())
+        packets = []
+        for array, second in zip(numbered_frames(len(moments)), moments, strict=True):
+            frame = av.VideoFrame.from_ndarray(array, format="rgb24")
+            frame.pts, frame.time_base = round(second / base), base
+            packets += stream.encode(frame)
+        packets += stream.encode()
+        if last:
+            max(packets, key=lambda packet: packet.pts).duration = round(last / base)
+        container.mux(packets)
+    return path

@@ -2,8 +2,11 @@
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
+
+HALVES = re.compile(r"[\ud800-\udfff]")  # bytes of a file name that are no UTF-8
 
 
 def json_text(value: Any, *, ascii: bool = False, **layout: Any) -> str:
@@ -12,7 +15,7 @@ def json_text(value: Any, *, ascii: bool = False, **layout: Any) -> str:
     Args:
         value: primitives, lists, tuples and tables of them. A number that is not finite is
             undefined, and becomes ``null``.
-        ascii: escape everything beyond ASCII; else only where a file name is no UTF-8.
+        ascii: escape everything beyond ASCII; else only the bytes of file names that are no UTF-8.
         layout: of ``json.dumps``: ``indent``, ``sort_keys``, ``default``.
 
     Example:
@@ -24,11 +27,7 @@ def json_text(value: Any, *, ascii: bool = False, **layout: Any) -> str:
     except ValueError:  # rare: the copy is made only then
         value = _defined(value)
         text = json.dumps(value, ensure_ascii=ascii, allow_nan=False, **layout)
-    try:
-        text.encode("utf-8")
-    except UnicodeEncodeError:
-        return json.dumps(value, allow_nan=False, **layout)
-    return text
+    return HALVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _defined(value: Any) -> Any:

@@ -302,14 +302,15 @@ def test_every_command_takes_one_s_own_network(own: Path, place: Path) -> None:
         more = ["--trainer.max_epochs", "2"] if argv[1] == "fit" else []
         assert main([*argv, "--model.name", STRANGE, *more]) == 0, name
     config = Path("mine.yaml")
-    config.write_text(yaml.safe_dump({"model": {"name": STRANGE}}))
+    config.write_text(yaml.safe_dump({"model": {"name": STRANGE}}), encoding="utf-8")
     for name in ("fit --resume", "test", "validate"):
         argv = commands(place, own)[name]
         more = ["--trainer.max_epochs", "3"] if argv[1] == "fit" else []
         assert main([*argv, "--config", str(config), *more]) == 0, name
     sweep = Path("sweep.yaml")
     sweep.write_text(
-        yaml.safe_dump({"entries": {"mine": {"checkpoint": str(own), "model": STRANGE}}})
+        yaml.safe_dump({"entries": {"mine": {"checkpoint": str(own), "model": STRANGE}}}),
+        encoding="utf-8",
     )
     assert main(["compare", "--sweep", str(sweep), "--no-speed"]) == 0
 

@@ -91,19 +91,26 @@ def test_killed_started_again_and_merged(
     assert "in/broken.mp4" in err
 
     assert main(command("alone.jsonl")) == 1
-    lines = [json.loads(line) for line in Path("alone.jsonl").read_text().splitlines()]
-    merged = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line) for line in Path("alone.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
+    merged = [
+        json.loads(line) for line in Path("out.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert {line["path"]: line for line in merged[1:]} == {
         line["path"]: line for line in lines[1:]
     }, "each video once, to the last bit what one process says"
     assert len(merged) == len(lines) == COUNT + 2
-    with Path("out.csv").open(newline="") as file:
+    with Path("out.csv").open(encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == COUNT + 1
 
 
 def test_a_shard_by_hand_takes_its_part(place: Path) -> None:
     assert main(command("out.jsonl", "--shard", "1/5")) == 0
-    lines = [json.loads(line) for line in Path("out.00001.jsonl").read_text().splitlines()]
+    lines = [
+        json.loads(line)
+        for line in Path("out.00001.jsonl").read_text(encoding="utf-8").splitlines()
+    ]
     assert [line["path"] for line in lines[1:]] == ["in/01.mp4", "in/06.mp4", "in/11.mp4"]
     assert lines[0]["set"]["files"] == COUNT + 1
     assert lines[0]["shard"] == {"rank": 1, "size": 5}

@@ -98,7 +98,7 @@ def test_absolute_paths_in_lists_lead_to_the_target(
 def test_copies_open_by_their_header_and_keep_the_times(
     name: str, options: dict[str, Any], tmp_path: Path
 ) -> None:
-    """Whatever the source: a copy starts at 0, so that nothing of it is demuxed to open it."""
+    """Whatever the source: nothing of a copy is demuxed to open it."""
     source = write_video(tmp_path / name, 24, **options)
     target = tmp_path / "copy.mp4"
     assert not encode_file(source, target, Recipe(short_side=64)).error

@@ -68,7 +68,7 @@ def test_a_process_serves_many_files(clips: dict[str, Path]) -> None:
 
 def test_errors_read_as_in_this_process(tmp_path: Path, pool: DecoderPool, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("text.mp4").write_text("not a video")
+    Path("text.mp4").write_text("not a video", encoding="utf-8")
     Path("empty.mp4").touch()
     for name in ("text.mp4", "empty.mp4", "missing.mp4", ".", "http://example.org/a.mp4"):
         with pytest.raises(VideoError) as here:

@@ -22,6 +22,7 @@ ORDINARY = {
     "b_frames": {"options": {**GOP, "bf": "3"}},
     "no_b_frames": {"options": {**GOP, "bf": "0"}},
     "variable": {"options": GOP, "times": [i + i * i // 40 for i in range(50)]},
+    "late": {"options": {**GOP, "bf": "2"}, "times": range(50, 100)},
     "rotated": {"options": GOP, "rotation": 90},
     "header_first": {"options": GOP, "container_options": {"movflags": "faststart"}},
     "mov": {"options": {**GOP, "bf": "2"}, "container_format": "mov"},

@@ -14,11 +14,11 @@ from videonl import Predictor, count_cost
 from videonl.errors import DatasetError, VideoNLError
 from videonl.evaluation import compare_speed
 from videonl.evaluation.compare import compare_models
-from videonl.evaluation.compare_accuracy import paired_tests, read_set
+from videonl.evaluation.compare_accuracy import differences, paired_tests, read_set
 from videonl.evaluation.compare_entry import Entry, parse_entry, row_names
 from videonl.evaluation.compare_result import Row
 from videonl.evaluation.compare_speed import Subject, measure
-from videonl.evaluation.compare_table import csv_text, markdown
+from videonl.evaluation.compare_table import csv_text, describe_difference, markdown
 from videonl.reports import write_comparison
 
 SMALL = (4, 24)
@@ -128,6 +128,25 @@ def test_paired_tests_are_corrected_for_their_number() -> None:
     assert tests["good", "bad"].p_holm == pytest.approx(3 * 2 / 2**8)
     assert tests["good", "good 2"].p_holm == 1
     assert paired_tests([Row("a"), Row("b")]) == []
+
+
+def test_rows_are_paired_over_the_videos_that_both_met_alike() -> None:
+    all_right = [(f"{i}.mp4", "a", "a") for i in range(8)]
+    gone = [(path, truth, answer if i < 5 else "") for i, (path, truth, answer) in
+            enumerate(all_right)]  # fmt: skip
+    (test,) = paired_tests([Row("all", answers=all_right), Row("gone", answers=gone)])
+    assert (test.videos, test.both, test.only_first, test.p_value) == (5, 5, 0, 1.0)
+    (same,) = paired_tests([Row("gone", answers=gone), Row("as well", answers=gone)])
+    assert (same.videos, same.both, same.only_first, same.only_second) == (8, 5, 0, 0)
+    none = [(path, truth, "") for path, truth, _ in all_right]
+    assert paired_tests([Row("all", answers=all_right), Row("none", answers=none)]) == []
+    trained = [
+        Row("x 0", group="x", seed=0, answers=all_right),
+        Row("y 0", group="y", seed=0, answers=gone),
+    ]
+    (difference,) = differences(trained)
+    assert (difference.videos, difference.value) == (5, 0.0)
+    assert "5 videos" in describe_difference(difference)
 
 
 def test_checkpoint_of_another_data_set_is_refused(data: Path, tmp_path: Path) -> None:

@@ -54,7 +54,9 @@ def test_pool_is_what_the_classifier_sees(place: Path, predictor: Predictor) -> 
     torch.testing.assert_close(from_row, logits, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("layer", ["stem", "res2", "res3.0.conv_b", "head.projection"])
+@pytest.mark.parametrize(
+    "layer", ["stem", "res2", "res3.0.conv_b", "head.dropout", "head.projection"]
+)
 def test_any_named_layer(place: Path, predictor: Predictor, layer: str) -> None:
     seen: list[torch.Tensor] = []
     module = predictor.model.get_submodule(layer)
@@ -62,7 +64,8 @@ def test_any_named_layer(place: Path, predictor: Predictor, layer: str) -> None:
         handle = module.register_forward_hook(lambda *given: seen.append(given[2].clone()))
         predictor.model(clip_by_hand(place, 4))
         handle.remove()
-    expected = seen[0].flatten(2).mean(2) if seen[0].dim() > 2 else seen[0]
+    last = layer.startswith("head")  # (B, 1, 1, 1, K)
+    expected = seen[0].flatten(1, 3).mean(1) if last else seen[0].mean((2, 3, 4))
     found = FeatureExtractor(predictor, layer=layer, windows=WINDOWS).extract(place / "v.mp4")
     np.testing.assert_allclose(found.values[1], expected[0].numpy(), rtol=1e-4, atol=1e-5)
     assert not module._forward_hooks, "nothing stays behind"

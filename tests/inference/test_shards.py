@@ -45,7 +45,7 @@ def write_part(
 
 
 def paths(file: Path) -> list[str]:
-    return [json.loads(line)["path"] for line in file.read_text().splitlines()[1:]]
+    return [json.loads(line)["path"] for line in file.read_text(encoding="utf-8").splitlines()[1:]]
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 20])

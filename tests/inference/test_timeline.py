@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.inference.networks import write_checkpoint
-from tests.videos import numbered_frames, write_video
+from tests.videos import numbered_frames, write_timed, write_video
 from videonl import Predictor
 from videonl.data.guarded import DecoderPool
 from videonl.data.video import open_video
@@ -160,3 +160,24 @@ def test_memory_does_not_grow_with_the_length(
     timeline = timeline_of(predictor, path, window=2.0, hop=1.0)
     assert len(timeline.windows) == minutes * 60 - 1
     assert asked == sorted(set(asked)), "every frame is decoded once, in order"
+
+
+def test_windows_begin_with_the_first_picture_and_end_with_the_last(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    path = write_timed(tmp_path / "a.mp4", [2 + i / 10 for i in range(41)], last=10)
+    found = timeline_of(predictor, path, window=2.0, hop=4.0)
+    assert found.duration == pytest.approx(16, abs=2e-3)
+    starts = [window.start for window in found.windows]
+    assert starts == pytest.approx([2, 6, 10, 14], abs=2e-3)
+    assert [(w.first, w.last) for w in found.windows] == [(0, 20), (40, 41), (40, 41), (40, 41)]
+
+
+def test_no_segment_claims_the_seconds_between_windows() -> None:
+    spans = [(0.0, 1.0), (3.0, 4.0), (6.0, 7.0), (6.5, 7.5)]
+    scores = np.array([[0.9, 0.1]] * 4)
+    found = [(s.start, s.end, s.windows) for s in merge(spans, scores, ["a", "b"])]
+    assert found == [(0, 1, 1), (3, 4, 1), (6, 7.5, 2)]
+    touching = [(float(s), s + 2.0) for s in (0, 2, 4)]
+    (only,) = merge(touching, scores[:3], ["a", "b"])
+    assert (only.start, only.end, only.windows) == (0, 6, 3)

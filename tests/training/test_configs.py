@@ -35,7 +35,7 @@ def test_the_configs_people_look_for_are_there() -> None:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_every_config_parses_builds_and_is_short(config: Path) -> None:
-    lines = config.read_text().splitlines()
+    lines = config.read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 40
     assert all(len(line) <= 100 for line in lines)
     assert lines[0].startswith("# ")
@@ -60,7 +60,7 @@ def test_every_config_parses_builds_and_is_short(config: Path) -> None:
 
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_command_in_the_first_lines_names_this_file(config: Path) -> None:
-    assert f"configs/{config.name}" in config.read_text()
+    assert f"configs/{config.name}" in config.read_text(encoding="utf-8")
 
 
 @pytest.mark.slow

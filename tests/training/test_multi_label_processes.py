@@ -46,7 +46,7 @@ def one_of_two(rank: int, port: int, out: str) -> None:
         scores = count(slice(rank, None, 2)).scores()
     finally:
         torch.distributed.destroy_process_group()
-    Path(out, f"{rank}.json").write_text(json.dumps(asdict(scores)))
+    Path(out, f"{rank}.json").write_text(json.dumps(asdict(scores)), encoding="utf-8")
 
 
 def test_two_processes_measure_the_same_map(tmp_path: Path) -> None:

@@ -85,3 +85,15 @@ def test_negative_log_is_finite_at_zero() -> None:
     values = negative_log(torch.tensor([[1.0, 0.0], [0.5, 0.5]]), torch.tensor([1, 0]))
     assert torch.isfinite(values).all()
     assert values[1].item() == pytest.approx(0.6931, abs=1e-4)
+
+
+def test_of_equal_scores_the_first_class_counts() -> None:
+    for classes in (3, 7, 400):
+        meter = ClassificationMeter(classes)
+        meter.update(torch.zeros(4, classes), torch.tensor([0, 1, 2, 2]), torch.zeros(4))
+        scores = meter.scores()
+        assert [row[0] for row in scores.confusion][:3] == [1, 1, 2]
+        assert (scores.top1, scores.top5) == (0.25, 1.0)
+    late = ClassificationMeter(400)
+    late.update(torch.zeros(2, 400), torch.tensor([4, 5]), torch.zeros(2))
+    assert late.scores().top5 == 0.5

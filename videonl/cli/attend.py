@@ -10,6 +10,7 @@ from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags, positive
 from videonl.errors import VideoNLError
+from videonl.escapes import visible
 from videonl.files import write_text
 from videonl.json_text import json_text
 
@@ -200,5 +201,5 @@ def summarise(arguments: argparse.Namespace, predictor: "Predictor") -> int:
         if arguments.json:
             write_json(summary.as_dict(), Path(arguments.json))
     for path, reason in summary.failures:
-        print(f"{path}: {reason}", file=sys.stderr)
+        print(f"{visible(path)}: {visible(reason)}", file=sys.stderr)
     return 1 if summary.failures else 0

@@ -9,6 +9,7 @@ from typing import Any
 
 from videonl.cli.main import make_parser
 from videonl.errors import OutputError, VideoNLError
+from videonl.escapes import visible
 from videonl.files import csv_line, write_text
 
 JOURNAL, REPORT = "videonl_check.jsonl", "videonl_check.csv"
@@ -135,7 +136,8 @@ def print_summary(root: str, findings: dict[str, dict[str, Any]], bad: dict[str,
         if finding["status"] != "ok"
     }
     for path, text in sorted(notable.items())[:20]:
-        print(f"  {'skip' if path in bad else 'note'}  {os.path.relpath(path, root)}  {text}")
+        name = visible(os.path.relpath(path, root))
+        print(f"  {'skip' if path in bad else 'note'}  {name}  {visible(text)}")
     if len(notable) > 20:
         print(f"  and {len(notable) - 20} more in the report")
 

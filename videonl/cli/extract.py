@@ -37,7 +37,12 @@ def parser_of_extract() -> argparse.ArgumentParser:
         metavar="NAME",
         help="pool (default): the last feature map, averaged; or a submodule, such as res4",
     )
-    add("--window", type=positive, metavar="N", help="frames per window (default: as trained)")
+    add(
+        "--window",
+        type=positive,
+        metavar="N",
+        help="frames per window; of a network trained by time, at its rate (default: as trained)",
+    )
     add("--stride", type=positive, metavar="N", help="frames between windows (default: half one)")
     add(
         "--frames",

@@ -5,12 +5,12 @@ import errno
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
 from videonl._version import __version__
+from videonl.cli.terminal import OutputLost, give_up_output, shown_streams
 from videonl.errors import Stopped, VideoNLError
 from videonl.files import explain_full
 
@@ -58,13 +58,19 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
         argv: the arguments after the command's name.
         prog: what to call the program in the message.
     """
-    if sys.stdout is None:
-        _say(f"{prog}: error: standard output is closed; lead it to a file or to {os.devnull}")
-        return 2
     try:
-        code = main(argv)
-        sys.stdout.flush()  # now, while what it can not take can be told
-        return code
+        with shown_streams():
+            return _told(main, argv, prog)
+    except OutputLost as lost:
+        if not lost.quiet and sys.stderr is not None:
+            print(f"{prog}: error: {lost.reason}", file=sys.stderr)
+        give_up_output()
+        return 1
+
+
+def _told(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) -> int:
+    try:
+        return main(argv)
     except VideoNLError as error:
         print(f"{prog}: error: {error}", file=sys.stderr)
         return 2
@@ -74,31 +80,17 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
     except KeyboardInterrupt:
         print(f"{prog}: stopped", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # the reader of a pipe (head, less) went away
-        _drop_output()
-        return 1
     except OSError as error:
         words = explain_full(error)
-        if words is None and error.filename is not None and error.errno in OF_THE_MACHINE:
-            _say(f"{prog}: error: {os.fsdecode(error.filename)}: {error.strerror}")
-            return 2
-        if words is None:
+        if words is not None:
+            place = error.filename or "a temporary file"
+            sentence = f"{place} can not be written ({words})"
+        elif error.filename is not None and error.errno in OF_THE_MACHINE:
+            sentence = f"{os.fsdecode(error.filename)}: {error.strerror}"
+        else:
             raise
-        _drop_output()
-        place = error.filename or "standard output or a temporary file"
-        _say(f"{prog}: error: {place} can not be written ({words})")
+        print(f"{prog}: error: {sentence}", file=sys.stderr)
         return 2
-
-
-def _drop_output() -> None:
-    """Lead standard output nowhere: the interpreter writes what is left when it ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-def _say(text: str) -> None:
-    if sys.stderr is not None:
-        with suppress(OSError):
-            print(text, file=sys.stderr)
 
 
 class Parser(argparse.ArgumentParser):
@@ -134,7 +126,10 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Entry point of the console command ``videonl``."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    return run(_main, sys.argv[1:] if argv is None else argv, "videonl")
+
+
+def _main(argv: Sequence[str]) -> int:
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(usage())
         return 0 if argv else 2
@@ -150,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    return run(import_module(COMMANDS[name][0]).main, rest, f"videonl {name}")
+    return _told(import_module(COMMANDS[name][0]).main, rest, f"videonl {name}")
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videonl.cli.main import make_parser
+from videonl.escapes import visible
 
 SHOWN = 20  # failures that are listed
 
@@ -40,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     if found.failures:
         print(f"{len(found.failures)} could not be classified:", file=sys.stderr)
         for name in sorted(found.failures)[:SHOWN]:
-            print(f"  {name}: {found.failures[name]}", file=sys.stderr)
+            print(f"  {visible(name)}: {visible(found.failures[name])}", file=sys.stderr)
         if len(found.failures) > SHOWN:
             print(f"  ... and {len(found.failures) - SHOWN} more, see {path}", file=sys.stderr)
     return 1 if found.missing or found.failures else 0

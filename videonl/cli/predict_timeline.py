@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videonl.errors import VideoError, VideoNLError
+from videonl.escapes import visible
 from videonl.files import write_text
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -179,13 +180,15 @@ def show(arguments: argparse.Namespace, found: "Result") -> None:
     if arguments.json == "-":
         return
     timeline, segments = found
+    path = visible(timeline.path)
     if arguments.quiet:
         for s in segments:
-            print(f"{timeline.path}\t{s.start:.3f}\t{s.end:.3f}\t{s.name}", flush=True)
+            print(f"{path}\t{s.start:.3f}\t{s.end:.3f}\t{visible(s.name)}", flush=True)
         return
-    print(f"{timeline.path}  ({timeline.duration:.1f} s, {len(timeline.windows)} windows)")
+    print(f"{path}  ({timeline.duration:.1f} s, {len(timeline.windows)} windows)")
     for s in segments:
-        print(f"  {s.start:9.2f} s to {s.end:9.2f} s  {s.confidence:7.2%}  {s.name}", flush=True)
+        name = visible(s.name)
+        print(f"  {s.start:9.2f} s to {s.end:9.2f} s  {s.confidence:7.2%}  {name}", flush=True)
     if not segments:
         print("  no segment (see --threshold and --min-length)")
 

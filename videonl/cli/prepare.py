@@ -11,6 +11,7 @@ from typing import Any
 from videonl.cli.check import list_lost
 from videonl.cli.main import make_parser
 from videonl.errors import OutputError, VideoNLError
+from videonl.escapes import visible
 from videonl.files import remove_part, whole_stream
 
 JOURNAL = "videonl_prepare.jsonl"
@@ -211,6 +212,6 @@ def report(
         f"{before / 1e6:.1f} MB -> {after / 1e6:.1f} MB"
     )
     for path, why in sorted(failed.items())[:20]:
-        print(f"  failed  {os.path.relpath(path, source)}  {why}")
+        print(f"  failed  {visible(os.path.relpath(path, source))}  {visible(why)}")
     if len(failed) > 20:
         print(f"  and {len(failed) - 20} more")

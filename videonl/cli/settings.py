@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from videonl import files
 from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
+from videonl.home import expanded
 
 if TYPE_CHECKING:
     from argparse import Action
@@ -28,7 +29,7 @@ def read_yaml(path: str | Path) -> dict[str, Any]:
     Raises:
         VideoNLError: missing, not YAML, not a table, or a key that stands twice.
     """
-    file = Path(path).expanduser()
+    file = expanded(path)
     if not file.is_file():
         near = get_close_matches(file.name, [p.name for p in file.parent.glob("*.yaml")], n=1)
         hint = f"; did you mean {file.parent / near[0]}?" if near else ""

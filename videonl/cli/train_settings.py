@@ -22,6 +22,7 @@ from videonl.cli.settings import (
 )
 from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
+from videonl.home import expanded
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from jsonargparse import ArgumentParser
@@ -151,7 +152,7 @@ def stored_settings(
     folder = folder_of_start(file.parent.resolve(), str(found.get("out") or "runs"))
     for key in PATHS:
         if found.get(key) is not None:
-            found[key] = str(folder / Path(str(found[key])).expanduser())
+            found[key] = str(folder / expanded(str(found[key])))
     return [found]
 
 
@@ -232,7 +233,7 @@ def config_text(settings: dict[str, Any], data: "VideoDataModule") -> str:
 
 def absolute(path: str) -> str:
     """The same path from every folder."""
-    return str(Path(path).expanduser().resolve())
+    return str(expanded(path).resolve())
 
 
 def plain(value: Any) -> Any:

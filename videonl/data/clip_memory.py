@@ -5,7 +5,8 @@ from collections.abc import Callable, Hashable
 import numpy as np
 import torch
 
-Length = tuple[int, np.ndarray | None]  # frames, and their seconds where clips are taken by time
+# Frames; and where clips are taken by time, when each appears and when the last disappears.
+Length = tuple[int, np.ndarray | None, float | None]
 
 
 class ClipMemory:

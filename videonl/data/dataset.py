@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from videonl.data.clip_memory import ClipMemory
+from videonl.data.clip_memory import ClipMemory, Length
 from videonl.data.records import Record
 from videonl.data.sampling import random_clip, sample_generator
 from videonl.data.transforms import crop as cut
@@ -152,11 +152,12 @@ class VideoDataset(Dataset[Item]):
                 path = str(self.paths[index])
                 return open_files.enter_context(open_video(path, decoder=self.decoder))
 
-            length, times = self.memory.length(
-                index,
-                lambda: (video().num_frames, video().times() if shape.fps is not None else None),
-            )
-            indices = random_clip(length, shape, generator, times=times)
+            def length_of() -> Length:
+                times = video().times() if shape.fps is not None else None
+                return video().num_frames, times, None if times is None else video().end
+
+            length, times, end = self.memory.length(index, length_of)
+            indices = random_clip(length, shape, generator, times=times, end=end)
             frames = self.memory.get(
                 (index, short_side, *indices),
                 lambda: video().read(indices, short_side=short_side),  # (T, H, W, 3)

@@ -14,6 +14,7 @@ import numpy as np
 from av.video.frame import PictureType
 from av.video.reformatter import ColorRange, VideoReformatter
 
+from videonl.data.clock import begin_of
 from videonl.data.container import open_source, reason
 from videonl.data.pictures import orientation, upright
 from videonl.errors import OutputError, VideoError
@@ -93,6 +94,8 @@ def _encode(source: Path, target: Path, recipe: Recipe, *, nominal: bool = False
     reader = open_source(source)
     proof = _Proof()
     times: list[int] = []
+    begin = 0
+    held = 0  # ticks for which the last frame says that it stands
     base = 1 / _rate(reader) if nominal else reader.stream.time_base or Fraction(1, 90000)
     try:
         with av.open(f"file:{target.absolute()}", "w", format="mp4") as writer:
@@ -108,14 +111,20 @@ def _encode(source: Path, target: Path, recipe: Recipe, *, nominal: bool = False
                 if time is None or (times and time <= times[-1]):
                     raise _NoTimes
                 times.append(time)
-                # From 0: a late start would take an edit list, which is slower to open.
-                picture.pts, picture.time_base = time - times[0], base
+                if len(times) == 1 and not nominal:  # on the clock of a player, from 0
+                    begin = round(begin_of(reader, time) / base)
+                picture.pts, picture.time_base = time - begin, base
+                held = 0 if nominal else frame.duration or 0
                 picture.pict_type = PictureType.NONE  # else x264 repeats the source's key frames
                 proof.add(picture)
                 writer.mux(writer_stream.encode(picture))
             if writer_stream is None:
                 raise VideoError(f"{source}: no frame can be decoded")
-            writer.mux(writer_stream.encode())
+            rest = writer_stream.encode()
+            if rest and held:  # a last picture may stand for long; the others end with the next
+                tick = rest[-1].time_base
+                rest[-1].duration = max(rest[-1].duration or 0, round(held * base / tick))
+            writer.mux(rest)
     finally:
         reader.close()
     return proof

@@ -16,8 +16,11 @@ from pathlib import Path
 from videonl.data.walk import Listing, list_folder, reason
 from videonl.errors import DatasetError, OutputError
 from videonl.files import write_text
+from videonl.home import user_cache
 
 _VERSION = 2
+
+_VERSION = 1
 _WORTH_KEEPING = 2000  # files; below, listing is as fast as reading the cache
 _SETTLED_NS = 2_000_000_000  # a folder changed within 2 s may change again within one tick
 
@@ -54,18 +57,19 @@ class FolderIndex:
 
     def __init__(self, root: str | os.PathLike[str], *, cache: Path | None = None) -> None:
         self.root = os.path.abspath(root)
-        folder = cache or Path(
-            os.environ.get("VIDEONL_CACHE") or Path.home() / ".cache" / "videonl"
-        )
+        named = os.environ.get("VIDEONL_CACHE")
+        folder = cache or (Path(named) if named else user_cache())
         key = hashlib.sha256(self.root.encode(errors="surrogateescape")).hexdigest()[:16]
-        self.file = folder / f"index-{key}.json"
+        self.file = folder / f"index-{key}.json" if folder else None
         self._old = self._load()
         self._new: dict[str, tuple[Stamp, list[str]]] = {}
         self.listed = 0  # folders that had to be listed anew
 
     def _load(self) -> dict[str, tuple[Stamp, list[str]]]:
+        if self.file is None:
+            return {}
         try:
-            data = json.loads(self.file.read_text())
+            data = json.loads(self.file.read_text("utf-8"))
             if data["version"] == _VERSION and data["root"] == self.root:
                 return {name: (entry[0], entry[1]) for name, entry in data["folders"].items()}
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
@@ -100,7 +104,7 @@ class FolderIndex:
     def save(self) -> None:
         """Keep the listings for the next start; a cache that can not be written is no error."""
         count = sum(len(names) for _, names in self._new.values())
-        if not self.listed or count < _WORTH_KEEPING:
+        if self.file is None or not self.listed or count < _WORTH_KEEPING:
             return
         newest = time.time_ns() - _SETTLED_NS
         settled = {k: v for k, v in (self._old | self._new).items() if max(v[0][2:]) < newest}

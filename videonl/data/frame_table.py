@@ -35,6 +35,7 @@ class PacketInfo(NamedTuple):
     entry: bool  # decoding may start here
     shown: bool  # not discarded by an edit list, not damaged, not a hidden frame
     whole: bool  # not cut off; NAL units fill it exactly, and one of them is a slice
+    duration: int  # ticks for which it says that it is shown, 0 where it does not
 
 
 @dataclass
@@ -52,6 +53,7 @@ class FrameTable:
     entry_pts: np.ndarray = field(repr=False)
     hidden: int = 0  # packets that show nothing
     false_keys: int = 0  # key frames of the container at which decoding may not start
+    held: int = 0  # ticks for which the packet of the last frame says that it is shown
 
     @cached_property
     def place(self) -> dict[tuple[int | None, int | None], int]:
@@ -161,6 +163,7 @@ def build_table(
         entry_pts=np.array([packets[i].pts for i in entries], np.int64),
         hidden=len(packets) - len(shown),
         false_keys=sum(p.key and not p.entry for p in packets),
+        held=packets[order[-1][1]].duration,
     )
     if codec == "h264" and not table.closed:
         return None  # nothing passes an IDR picture: the times are wrong
@@ -182,18 +185,19 @@ class PacketReader:
     def info(self, packet: Any) -> PacketInfo:
         """What the table needs to know of a packet."""
         whole = not packet.is_corrupt
+        duration = int(packet.duration or 0)
         shown = whole and not packet.is_discard
         key = bool(packet.is_keyframe)
         entry = key and whole
         if self.codec in ("vp8", "vp9"):
             shown = shown and self._is_shown(memoryview(packet))
-            return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole)
+            return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole, duration)
         if self.codec not in ("h264", "hevc"):
-            return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole)
+            return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole, duration)
         data = memoryview(packet)
         slice_type, filled = self._first_slice(data)
         entry = entry and self._resets(slice_type)
-        return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole and filled)
+        return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole and filled, duration)
 
     def _is_shown(self, data: memoryview) -> bool:
         """Whether a VP8 or VP9 packet shows a frame (RFC 6386 section 9.1; VP9 section 6.2)."""

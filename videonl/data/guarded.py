@@ -232,8 +232,13 @@ class GuardedVideo(Video):
         """Mean frames per second over the whole file."""
         return float(self._get("fps"))
 
+    @property
+    def end(self) -> float:
+        """Seconds at which the last frame disappears."""
+        return float(self._get("end"))
+
     def times(self, indices: Sequence[int] | None = None) -> np.ndarray:
-        """Seconds from the first frame to the frames ``indices`` (default: all), float64."""
+        """Seconds at which frames appear; see :meth:`Video.times`."""
         wanted = None if indices is None else [int(index) for index in indices]
         rows = self._frames if wanted is None else len(wanted)
         array = self._ask({"do": "times", "indices": wanted}, rows=rows, dtype=np.float64)[1]

@@ -21,7 +21,7 @@ from videonl.errors import VideoError
 
 SPARE_SECONDS = 2  # the parent kills first; the alarm is for a child whose parent is gone
 NO_MEMORY = os.strerror(errno.ENOMEM)
-PROPERTIES = ("num_frames", "height", "width", "fps", "exact_by")
+PROPERTIES = ("num_frames", "height", "width", "fps", "end", "exact_by")
 Reply = tuple[dict[str, Any], np.ndarray | None]
 
 

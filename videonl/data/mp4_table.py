@@ -25,6 +25,7 @@ from videonl.data.frame_table import FrameTable
 
 LARGEST_HEADER = 16 << 20  # bytes of a moov box: an hour of video needs about 2 MB
 MOST_SAMPLES = 1 << 20
+LATEST = 24 * 3600  # seconds after which the first picture may appear
 KNOWN_TABLES = {
     *(b"stsd", b"stts", b"ctts", b"stss", b"stsc", b"stsz", b"stco", b"co64"),
     *(b"sdtp", b"sgpd", b"sbgp", b"cslg", b"stps", b"subs"),  # tell nothing of this
@@ -75,7 +76,7 @@ def _table(descriptor: int) -> FrameTable:
     length_size = _description(tables[b"stsd"])
     samples = _samples(tables)
     _check_filled(moov, data)
-    shift = _edit(track, samples, ticks, scale)
+    shift, end = _edit(track, samples, ticks, scale)
     if not all(_resets(descriptor, samples, key, length_size) for key in samples.key):
         raise _Odd  # a key frame that is no IDR picture, or does not start with its slices
     dts = samples.dts - shift
@@ -92,6 +93,7 @@ def _table(descriptor: int) -> FrameTable:
         frame_pts=pts[order],
         entries=samples.key,
         entry_pts=pts[samples.key],
+        held=max(0, end - int(pts.max())),
     )
     if not table.closed:
         raise _Odd
@@ -265,22 +267,34 @@ def _check_filled(moov: memoryview, data: tuple[int, int]) -> None:
         raise _Odd
 
 
-def _edit(track: memoryview, samples: _Samples, ticks: int, scale: int) -> int:
-    """Ticks that the one ordinary edit takes off: the time of the first frame."""
+def _edit(track: memoryview, samples: _Samples, ticks: int, scale: int) -> tuple[int, int]:
+    """What the one ordinary edit tells, and an empty one before it: pictures that begin late.
+
+    Returns:
+        Ticks that it takes off, the time of the first frame; and the tick at which the last picture
+        disappears, 0 where no edit tells.
+    """
     edits = [content for kind, content in _boxes(track) if kind == b"edts"]
     if not edits:
-        return 0
+        return 0, 0
     content = _one(edits[0], b"elst")
     (count,) = struct.unpack_from(">I", content, 4)
     layout = ">Qqhh" if content[0] else ">Iihh"
-    if len(edits) != 1 or count != 1:
+    if len(edits) != 1 or count not in (1, 2):
         raise _Odd
-    duration, start, rate, fraction = struct.unpack_from(layout, content, 8)
+    late = 0
+    if count == 2:
+        empty, start, *_ = struct.unpack_from(layout, content, 8)
+        late = empty * ticks // max(scale, 1)
+        if start != -1 or empty > LATEST * scale:
+            raise _Odd
+    place = 8 + (count - 1) * struct.calcsize(layout)
+    duration, start, rate, fraction = struct.unpack_from(layout, content, place)
     times = samples.dts + samples.offset
     end = start + duration * ticks // max(scale, 1)
     if (rate, fraction) != (1, 0) or start != times.min() or times.max() >= end:
         raise _Odd
-    return int(start)
+    return int(start) - late, int(end - start) + late
 
 
 def _resets(descriptor: int, samples: _Samples, number: int, length_size: int) -> bool:

@@ -55,20 +55,28 @@ class ClipShape:
         return np.minimum(positions, length - 1)
 
 
-def timeline(times: Sequence[float] | np.ndarray, fps: float) -> np.ndarray:
-    """Frame on display at each tick of ``1 / fps`` seconds.
+def last_shown(times: np.ndarray, fps: float) -> float:
+    """Seconds that the last frame is on display where nothing tells: the median gap of all."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else 1.0 / fps
+
+
+def timeline(
+    times: Sequence[float] | np.ndarray, fps: float, *, end: float | None = None
+) -> np.ndarray:
+    """Frame on display at each tick of ``1 / fps`` seconds, the first when the first one appears.
 
     Args:
-        times: seconds at which each frame appears, increasing, the first 0.
+        times: seconds at which each frame appears, increasing.
         fps: ticks per second.
+        end: seconds at which the last frame disappears; None: after the median gap of the others.
 
     Returns:
-        int64 (ticks,): frame numbers, never decreasing; at least one tick. The last frame is on
-        display for the median gap between frames.
+        int64 (ticks,): frame numbers, never decreasing; at least one tick.
     """
-    moments = np.asarray(times, np.float64)
-    last = float(np.median(np.diff(moments))) if len(moments) > 1 else 1.0 / fps
-    ticks = max(1, round((float(moments[-1]) + last) * fps))
+    moments = np.asarray(times, np.float64) - times[0]
+    last = last_shown(moments, fps)
+    length = float(moments[-1]) + last if end is None else end - float(times[0])
+    ticks = max(1, round(length * fps))
     # A frame that appears within a thousandth of a tick counts: times are rounded in containers
     # (Matroska: to milliseconds), and 1/30 s is no binary number.
     tolerance = max(1e-3 / fps, 1.1e-3 if last > 4e-3 else 0.0)
@@ -82,6 +90,7 @@ def random_clip(
     generator: np.random.Generator,
     *,
     times: Sequence[float] | np.ndarray | None = None,
+    end: float | None = None,
 ) -> list[int]:
     """Frame numbers of one clip at a random place.
 
@@ -90,8 +99,9 @@ def random_clip(
         shape: the clip.
         generator: the source of randomness (:func:`sample_generator`).
         times: seconds of all frames; needed when ``shape.fps`` is set.
+        end: seconds at which the last one disappears; see :func:`timeline`.
     """
-    frames = _timeline(length, shape, times)
+    frames = _timeline(length, shape, times, end)
     start = int(generator.integers(0, max(0, len(frames) - shape.span) + 1))
     return _clip(frames, shape, start)
 
@@ -102,6 +112,7 @@ def uniform_clips(
     clips: int,
     *,
     times: Sequence[float] | np.ndarray | None = None,
+    end: float | None = None,
 ) -> list[list[int]]:
     """Frame numbers of ``clips`` clips spread evenly from the first to the last possible place.
 
@@ -109,7 +120,7 @@ def uniform_clips(
     """
     if clips < 1:
         raise ValueError(f"clips must be at least 1, got {clips}")
-    frames = _timeline(length, shape, times)
+    frames = _timeline(length, shape, times, end)
     free = max(0, len(frames) - shape.span)
     if clips == 1:
         return [_clip(frames, shape, free // 2)]
@@ -124,11 +135,12 @@ def dense_clips(
     hop: int,
     *,
     times: Sequence[float] | np.ndarray | None = None,
+    end: float | None = None,
 ) -> list[list[int]]:
     """Frame numbers of clips that start every ``hop`` frames or ticks; the last reaches the end."""
     if hop < 1:
         raise ValueError(f"hop must be at least 1, got {hop}")
-    frames = _timeline(length, shape, times)
+    frames = _timeline(length, shape, times, end)
     free = max(0, len(frames) - shape.span)
     starts = list(range(0, free + 1, hop))
     if starts[-1] < free:
@@ -142,7 +154,10 @@ def sample_generator(seed: int, epoch: int, index: int, rank: int = 0) -> np.ran
 
 
 def _timeline(
-    length: int, shape: ClipShape, times: Sequence[float] | np.ndarray | None
+    length: int,
+    shape: ClipShape,
+    times: Sequence[float] | np.ndarray | None,
+    end: float | None,
 ) -> np.ndarray:
     if length < 1:
         raise ValueError(f"a video needs at least one frame, got length={length}")
@@ -152,7 +167,7 @@ def _timeline(
         raise ValueError("sampling by time (fps) needs the times of the frames")
     if len(times) != length:
         raise ValueError(f"times of all {length} frames are needed, got {len(times)}")
-    return timeline(times, shape.fps)
+    return timeline(times, shape.fps, end=end)
 
 
 def _clip(frames: np.ndarray, shape: ClipShape, start: int) -> list[int]:

@@ -20,6 +20,7 @@ class SequentialDecoder:
 
     Attributes:
         pts: int64 (frames,) increasing presentation times in stream ticks, or None.
+        held: ticks for which the last frame says it stands, 0 where it does not.
         damage: None, or why decoding stopped before the end of the file.
     """
 
@@ -29,9 +30,11 @@ class SequentialDecoder:
         self.damage: str | None = None
         self._kept: list[Any] | None = []
         times: list[int | None] = []
+        self.held = 0
         size = 0
         for frame in self._frames():
             times.append(frame.pts)
+            self.held = int(frame.duration or 0)
             if self._kept is not None:
                 size += sum(plane.buffer_size for plane in frame.planes)
                 self._kept.append(frame)

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from videonl.data.clock import MOST_SECONDS, Clock, nominal_rate, read_clock
 from videonl.data.container import Source, open_source, regular_file
 from videonl.data.decord_reader import decord_obstacle, read_with_decord
 from videonl.data.frame_table import FrameTable, PacketReader, build_table
@@ -30,7 +31,6 @@ if TYPE_CHECKING:  # a decoding process (guarded_worker.py) does without torch's
 
 Decoder = Literal["auto", "pyav", "decord"]
 DECODERS = ("auto", "pyav", "decord")
-MOST_SECONDS = 48 * 3600.0  # a moment that sampling by time would still count to
 
 
 def open_video(
@@ -170,34 +170,40 @@ class Video:
     @property
     def fps(self) -> float:
         """Mean frames per second over the whole file."""
-        times = self._seconds()
+        times = self._clock().times
         if len(times) > 1 and times[-1] > times[0]:
             return float((len(times) - 1) / (times[-1] - times[0]))
-        return self._nominal_fps()
+        return nominal_rate(self._source)
 
-    def _nominal_fps(self) -> float:
-        rate = self._source.stream.average_rate or self._source.stream.guessed_rate
-        return float(rate) if rate else 25.0
-
-    def _seconds(self) -> np.ndarray:
-        """float64 (num_frames,): seconds from the first frame, increasing."""
+    def _clock(self) -> Clock:
         if self._table is not None:
             pts: np.ndarray | None = self._table.frame_pts
+            held, packets = self._table.held, len(self._table.pts)
         else:
             assert self._sequential is not None
-            pts = self._sequential.pts
-        if pts is None:  # missing or not increasing: the nominal rate is all there is
-            return np.arange(self.num_frames) / self._nominal_fps()
-        return (pts - pts[0]) * float(self._source.stream.time_base)
+            pts, held, packets = self._sequential.pts, self._sequential.held, self.num_frames
+        whole = packets == self.declared_frames
+        return read_clock(self._source, pts, self.num_frames, held=held, whole=whole)
+
+    @property
+    def end(self) -> float:
+        """Seconds at which the last frame disappears, on the clock of :meth:`times`."""
+        return self._clock().end
 
     def times(self, indices: Sequence[int] | None = None) -> np.ndarray:
-        """Seconds from the first frame to the frames ``indices`` (default: all), float64.
+        """Seconds at which frames appear, as a player shows them (clock.py).
+
+        Args:
+            indices: which frames; None: all.
+
+        Returns:
+            float64; the first frame is not at 0 where the pictures begin later than the sound.
 
         Raises:
             VideoError: an index is outside the file; or times of all frames are asked for, and they
                 reach further than any recording (a damaged header).
         """
-        seconds = self._seconds()
+        seconds = self._clock().times
         if indices is not None:
             return seconds[self._checked(indices)]
         if seconds[-1] > MOST_SECONDS:

@@ -19,7 +19,7 @@ class Views:
     Attributes:
         frames: uint8 (V, T, H, W, 3); view ``clip * crops + crop``.
         indices: frame numbers per clip.
-        seconds: seconds from the first frame of the video, per clip.
+        seconds: when these frames appear, seconds as a player shows them, per clip.
     """
 
     frames: torch.Tensor
@@ -61,8 +61,9 @@ def read_views(
     if size > short_side:
         raise VideoNLError(f"crop={size} is larger than short_side={short_side}")
     shape = clip_shape(preprocessing)
-    times = video.times() if shape.fps is not None else None
-    indices = uniform_clips(video.num_frames, shape, clips, times=times)
+    by_time = shape.fps is not None
+    times, end = (video.times(), video.end) if by_time else (None, None)
+    indices = uniform_clips(video.num_frames, shape, clips, times=times, end=end)
     return views_of(video, indices, short_side=short_side, crop=size, crops=crops)
 
 

@@ -112,22 +112,23 @@ def classify_set(
 
 
 def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
-    """McNemar's exact test of every pair of rows, on the videos that both answered.
+    """McNemar's exact test of every pair of rows, on the videos that both met alike.
+
+    A file that one row could read and another could not (it vanished in between) is left out; one
+    that nobody could read is wrong for all.
 
     Of rows that were trained here, only those of the same seed make a pair.
     """
     seeds = {row.name: row.seed for row in rows}
-    right = {
-        row.name: {path: truth == answer for path, truth, answer in row.answers}
-        for row in rows
-        if row.answers
-    }
+    right = {row.name: _right(row) for row in rows if row.answers}
     counts = []
     for first, second in combinations(right, 2):
         if seeds[first] != seeds[second] and None not in (seeds[first], seeds[second]):
             continue
-        shared = right[first].keys() & right[second].keys()
-        pairs = [(right[first][path], right[second][path]) for path in shared]
+        shared = _met_alike([right[first], right[second]])
+        if not shared:
+            continue
+        pairs = [(bool(right[first][path]), bool(right[second][path])) for path in shared]
         counts.append((first, second, pairs))
     p_values = [mcnemar_exact(p.count((True, False)), p.count((False, True))) for *_, p in counts]
     return [
@@ -147,23 +148,38 @@ def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
     ]
 
 
+def _right(row: Row) -> dict[str, bool | None]:
+    """Whether it was right, per video; None where it could not be read."""
+    return {path: truth == answer if answer else None for path, truth, answer in row.answers}
+
+
+def _met_alike(answers: Sequence[dict[str, bool | None]]) -> list[str]:
+    """The videos that all of these rows were tested on and could read, or none of them could."""
+    shared = set.intersection(*map(set, answers))
+    return sorted(path for path in shared if len({row[path] is None for row in answers}) == 1)
+
+
 def differences(rows: Sequence[Row]) -> list[Difference]:
-    """Every pair of entries that were trained here, over the seeds that both have."""
-    trained: dict[str, dict[int, dict[str, bool]]] = {}
+    """Every pair of entries that were trained here, over the seeds that both have.
+
+    Videos that some of these trainings could read and others could not are left out.
+    """
+    trained: dict[str, dict[int, dict[str, bool | None]]] = {}
     for row in rows:
         if row.group and row.seed is not None and row.answers:
-            right = {path: truth == answer for path, truth, answer in row.answers}
-            trained.setdefault(row.group, {})[row.seed] = right
+            trained.setdefault(row.group, {})[row.seed] = _right(row)
     found = []
     for first, second in combinations(trained, 2):
         one, two = trained[first], trained[second]
         seeds = sorted(one.keys() & two.keys())
         if not seeds:
             continue
-        paths = sorted(one[seeds[0]])
+        paths = _met_alike([answers[seed] for answers in (one, two) for seed in seeds])
+        if not paths:
+            continue
         value, low, high = paired_bootstrap(
-            [[one[seed][path] for path in paths] for seed in seeds],
-            [[two[seed][path] for path in paths] for seed in seeds],
+            [[bool(one[seed][path]) for path in paths] for seed in seeds],
+            [[bool(two[seed][path]) for path in paths] for seed in seeds],
         )
-        found.append(Difference(first, second, len(seeds), value, low, high))
+        found.append(Difference(first, second, len(seeds), len(paths), value, low, high))
     return found

@@ -132,7 +132,7 @@ class PairedTest:
     Attributes:
         first: name of a row.
         second: name of another.
-        videos: how many both were tested on.
+        videos: how many both met alike: a file that only one could read is left out.
         both: of those, both right.
         only_first: only the first right.
         only_second: only the second right.
@@ -162,6 +162,7 @@ class Difference:
         first: name of a group of rows.
         second: name of another.
         trainings: pairs of trainings with the same seed.
+        videos: how many all of these met alike (compare_accuracy.py).
         value: accuracy of the first less that of the second.
         low: of the 95 % interval.
         high: of the 95 % interval.
@@ -170,6 +171,7 @@ class Difference:
     first: str
     second: str
     trainings: int
+    videos: int
     value: float
     low: float
     high: float

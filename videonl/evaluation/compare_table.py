@@ -147,7 +147,8 @@ def describe_difference(difference: Difference) -> str:
     value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
     return (
         f"{difference.first} minus {difference.second}: {value:+.1f} points "
-        f"[{low:+.1f}, {high:+.1f}] over {difference.trainings} seeds"
+        f"[{low:+.1f}, {high:+.1f}] over {difference.trainings} seeds, "
+        f"{difference.videos} videos"
     )
 
 

@@ -30,7 +30,7 @@ class AttendedClip:
         view: uint8 (T, S, S, 3), what the network gets.
         pictures: uint8 (T, h, w, 3), the whole frames, at most ``PICTURE_SIDE`` high or wide.
         indices: frame numbers in the file.
-        seconds: their times.
+        seconds: when they appear, as a player shows it.
         size: (height, width) of the file's pictures.
         scaled: (height, width) of the pictures that the view is cut from.
         corner: (top, left) of the view in those.
@@ -128,18 +128,22 @@ def clip_indices(
 ) -> list[int]:
     """Frame numbers of the clip; see :func:`read_attended`."""
     shape = clip_shape(preprocessing)
-    times = video.times()
+    times, end = video.times(), video.end
     if clip is not None and start is not None:
         raise VideoNLError("--clip and --start both choose the clip; give one of them")
     if clip is not None and not 0 <= clip < CLIPS:
         raise VideoNLError(f"--clip {clip}: the clips over the video are 0 to {CLIPS - 1}")
     if start is None:
         count = 1 if clip is None else CLIPS
-        return uniform_clips(video.num_frames, shape, count, times=times)[clip or 0]
-    if not 0 <= start <= times[-1]:
-        raise VideoNLError(f"--start {start:g}: {video.path} runs from 0 to {times[-1]:.2f} s")
-    frames = np.arange(len(times)) if shape.fps is None else timeline(times, shape.fps)
-    shown = int(np.searchsorted(times[frames], start + 1e-6, side="right")) - 1
+        return uniform_clips(video.num_frames, shape, count, times=times, end=end)[clip or 0]
+    if not 0 <= start <= end:
+        raise VideoNLError(f"--start {start:g}: {video.path} runs from 0 to {end:.2f} s")
+    if shape.fps is None:
+        frames = np.arange(len(times))
+        shown = int(np.searchsorted(times, start + 1e-6, side="right")) - 1
+    else:
+        frames = timeline(times, shape.fps, end=end)
+        shown = int((start - float(times[0])) * shape.fps + 1e-3)
     # A clip that would run over the end is moved to the end.
     first = min(max(shown, 0), max(0, len(frames) - shape.span))
     return [int(i) for i in frames[shape.positions(first, len(frames))]]

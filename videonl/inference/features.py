@@ -1,6 +1,6 @@
 """Features of a video: what a layer of the network answers to windows that slide over it."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -9,8 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from videonl.data.sampling import timeline
 from videonl.data.transforms import to_clips
+from videonl.data.video import Video
+from videonl.data.views import clip_shape
 from videonl.errors import VideoNLError
+from videonl.inference.layer_layout import channel_axis
 from videonl.inference.predictor import Predictor
 from videonl.inference.windows import Windows, stream_windows
 from videonl.models.finite import check_answers
@@ -32,7 +36,7 @@ class Features:
 
     Attributes:
         values: float32 (N, C), averaged over time and space within the window.
-        start: float64 (N,), seconds from the first frame to the begin of the window.
+        start: float64 (N,), the begin of the window, seconds as a player shows them.
         end: float64 (N,), likewise its end.
     """
 
@@ -61,6 +65,7 @@ class FeatureExtractor:
         self.layer = layer
         self.windows = windows
         self._module = None if layer == POOL else find_layer(predictor.model, layer)
+        self._channels: int | None = None  # the axis of the layer's answer, once there was one
 
     def about(self) -> dict[str, object]:
         """What makes two features comparable; primitives."""
@@ -88,16 +93,29 @@ class FeatureExtractor:
         shape = self.predictor.preprocessing
         rows = []
         with self.predictor.open_video(path, decoder=self.predictor.decoder) as video:
-            starts = self.windows.starts(video.num_frames)
-            seconds = self.windows.seconds(starts, video.times(), fps=video.fps)
+            shown, times = self._sampled(video)
+            starts = self.windows.starts(len(shown))
+            seconds = self.windows.seconds(starts, times, end=video.end)
             stream = stream_windows(
-                video, self.windows, short_side=int(shape["short_side"]), crop=int(shape["crop"])
+                video,
+                self.windows,
+                shown=shown,
+                short_side=int(shape["short_side"]),
+                crop=int(shape["crop"]),
             )
             for clips in _batches(stream, self.predictor.max_views_per_forward):
                 rows.append(self.features(clips))
                 if on_window:
                     on_window(sum(map(len, rows)), len(starts))
         return Features(np.concatenate(rows), seconds[:, 0], seconds[:, 1])
+
+    def _sampled(self, video: Video) -> tuple[np.ndarray, np.ndarray]:
+        """(frame numbers, seconds at which each appears): all, or one per tick, as trained."""
+        times, fps = video.times(), clip_shape(self.predictor.preprocessing).fps
+        if fps is None:
+            return np.arange(len(times)), times
+        shown = timeline(times, fps, end=video.end)
+        return shown, times[0] + np.arange(len(shown)) / fps
 
     @torch.inference_mode()
     def features(self, frames: Tensor) -> np.ndarray:
@@ -113,9 +131,19 @@ class FeatureExtractor:
             raise VideoNLError(
                 f"the layer {self.layer!r} does not answer with one tensor per clip; choose another"
             )
+        if self._channels is None:
+            self._channels = self._channel_axis(clips, output)
         if output.dim() > 2:
-            output = output.flatten(2).mean(2)
+            output = output.movedim(self._channels, 1).flatten(2).mean(2)
         return check_answers(output.float().cpu()).numpy()
+
+    def _channel_axis(self, clips: Tensor, output: Tensor) -> int:
+        def smaller() -> Sequence[int]:
+            time, height, width = (max(1, size // 2) for size in clips.shape[2:])
+            answer = self._output(clips[:1, :, :time, :height, :width])
+            return answer.shape if isinstance(answer, Tensor) else ()
+
+        return channel_axis(self._module, output.shape, layer=self.layer, smaller=smaller)
 
     def _output(self, clips: Tensor) -> object:
         if self._module is None:

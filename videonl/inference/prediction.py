@@ -9,7 +9,7 @@ class Clip:
 
     Args:
         frames: frame numbers in the file, in the order they were shown.
-        seconds: their presentation times.
+        seconds: when they appear, as a player shows it.
         crops: how many crops of these frames were classified.
     """
 

@@ -15,7 +15,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from videonl.escapes import visible
 from videonl.inference.prediction import Failure, Prediction
 
 
@@ -53,7 +55,7 @@ class Tables:
     def add(self, prediction: Prediction) -> None:
         """Print the table of one file."""
         if self._coloured:
-            self._console.print(f"[bold]{_plain(prediction.path)}[/bold]", soft_wrap=True)
+            self._console.print(Text(visible(prediction.path), style="bold"), soft_wrap=True)
             self._console.print(rich_table(prediction))
         else:
             print(plain_table(prediction), flush=True)
@@ -67,7 +69,7 @@ class Labels:
 
     def add(self, prediction: Prediction) -> None:
         """Print the label."""
-        print(prediction.label, flush=True)
+        print(visible(prediction.label), flush=True)
 
     def fail(self, failure: Failure) -> None:  # noqa: ARG002 (the method of View)
         """Print an empty line, so that lines and files stay side by side."""
@@ -92,21 +94,16 @@ def rich_table(prediction: Prediction) -> Table:
     table.add_column("", width=20)
     for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
         bar = "█" * round(20 * probability)
-        table.add_row(_plain(name), f"{probability:.2%}", f"[green]{bar}[/green]")
+        table.add_row(Text(visible(name)), f"{probability:.2%}", f"[green]{bar}[/green]")
     return table
-
-
-def _plain(text: str) -> str:
-    """A file or class name without markup of its own and without control characters."""
-    clean = "".join(letter if letter.isprintable() else "?" for letter in text)
-    return clean.replace("[", r"\[")
 
 
 def plain_table(prediction: Prediction) -> str:
     """The same as text: the path, then one indented line per class."""
-    width = max(map(len, prediction.classes))
-    lines = [prediction.path]
-    for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
+    names = [visible(name) for name in prediction.classes]
+    width = max(map(len, names))
+    lines = [visible(prediction.path)]
+    for name, probability in zip(names, prediction.probabilities, strict=True):
         lines.append(f"  {name:<{width}}  {probability:7.2%}")
     return "\n".join(lines)
 
@@ -167,7 +164,7 @@ class StepBar:
     def __init__(self) -> None:
         console = bar_console()
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),  # it may be the name of a file
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("left"),
@@ -189,12 +186,12 @@ class StepBar:
     def report(self, what: str, done: int, total: int) -> None:
         """Some of a step is done."""
         if what not in self._tasks:
-            self._tasks[what] = self._progress.add_task(what, total=total)
+            self._tasks[what] = self._progress.add_task(visible(what), total=total)
         self._progress.update(self._tasks[what], completed=done, total=total)
 
 
 def list_failures(failures: Sequence[Failure], *, total: int, what: str = "classified") -> str:
     """The failures as text for standard error."""
     lines = [f"{len(failures)} of {total} could not be {what}:"]
-    lines += [f"  {failure.path}: {failure.error}" for failure in failures]
+    lines += [f"  {visible(failure.path)}: {visible(failure.error)}" for failure in failures]
     return "\n".join(lines)

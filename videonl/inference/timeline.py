@@ -34,7 +34,7 @@ class Window:
     """A stretch of a video.
 
     Attributes:
-        start, end: seconds from the first frame.
+        start, end: seconds as a player shows them.
         first, last: frames ``first`` to ``last - 1`` are those on display in it.
     """
 
@@ -45,7 +45,7 @@ class Window:
 
     def indices(self, times: np.ndarray, preprocessing: dict[str, Any]) -> list[int]:
         """Frame numbers of its clip, as a file of these frames alone would be sampled."""
-        own = times[self.first : self.last] - times[self.first]
+        own = times[self.first : self.last]
         clip = uniform_clips(len(own), clip_shape(preprocessing), 1, times=own)[0]
         return [self.first + index for index in clip]
 
@@ -59,7 +59,7 @@ class Timeline:
         class_names: K of them.
         windows: N of them, in order of time.
         probabilities: float64 (N, K).
-        duration: seconds, until the last frame disappears.
+        duration: seconds at which the last frame disappears, as a player shows them.
         multi_label: whether several classes may hold at a time.
         about: model and protocol, primitives.
     """
@@ -89,14 +89,8 @@ class Timeline:
         return [(self.class_names[k], float(self.probabilities[window, k])) for k in order]
 
 
-def video_duration(times: np.ndarray, fps: float) -> float:
-    """Seconds until the last frame disappears: it is shown for the median gap between frames."""
-    gap = float(np.median(np.diff(times))) if len(times) > 1 else 1.0 / fps
-    return float(times[-1]) + gap
-
-
 def place_windows(times: np.ndarray, duration: float, *, window: float, hop: float) -> list[Window]:
-    """Windows every ``hop`` seconds, and a last one that ends with the video if time is left.
+    """Windows every ``hop`` seconds from the first frame on; a last one ends with the video.
 
     A video that is shorter than a window has one window: all of it. A window in which no frame
     appears (a gap in a variable frame rate) shows the frame that is on display.
@@ -107,10 +101,11 @@ def place_windows(times: np.ndarray, duration: float, *, window: float, hop: flo
     for name, value in (("window", window), ("hop", hop)):
         if not (np.isfinite(value) and value > 0):
             raise VideoNLError(f"{name} must be a positive number of seconds, got {value}")
+    begin = float(times[0])
     last = duration - window
-    if last <= CLOSE:
-        return [Window(0.0, duration, 0, len(times))]
-    starts = [k * hop for k in range(int((last + CLOSE) / hop) + 1)]
+    if last - begin <= CLOSE:
+        return [Window(begin, duration, 0, len(times))]
+    starts = [begin + k * hop for k in range(int((last - begin + CLOSE) / hop) + 1)]
     if starts[-1] + CLOSE < last:
         starts.append(last)
     begins = np.searchsorted(times, np.array(starts) - CLOSE)
@@ -171,7 +166,7 @@ def timeline_of(
     preprocessing = predictor.preprocessing
     with predictor.open_video(path, decoder=predictor.decoder) as video:
         times = video.times()
-        duration = video_duration(times, video.fps)
+        duration = video.end
         windows = place_windows(times, duration, window=window, hop=hop)
         scores: list[np.ndarray] = []
         chunk: list[torch.Tensor] = []

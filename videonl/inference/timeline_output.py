@@ -3,12 +3,14 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from videonl._version import __version__
 from videonl.escapes import figure_text
 from videonl.files import csv_line, whole_stream
 from videonl.inference.prediction import Failure
 from videonl.inference.timeline import Timeline
-from videonl.inference.timeline_segments import Segment, edges_of
+from videonl.inference.timeline_segments import Segment, claims_of
 from videonl.json_text import json_text
 
 Result = tuple[Timeline, list[Segment]]
@@ -93,7 +95,10 @@ def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes
     title = Path(timeline.path).name
     order = (-timeline.probabilities.max(axis=0)).argsort(kind="stable")[:classes]
     colours = {timeline.class_names[k]: f"C{number}" for number, k in enumerate(order)}
-    edges = edges_of([(window.start, window.end) for window in timeline.windows])
+    claims = claims_of([(window.start, window.end) for window in timeline.windows])
+    # A level line per window; the line breaks where windows leave gaps.
+    broken = np.flatnonzero(claims[1:, 0] - claims[:-1, 1] > 1e-6) * 2 + 2
+    seconds = np.insert(claims.reshape(-1), broken, np.nan)
     with figure_text([title, *colours]) as drawable:
         figure = Figure(figsize=(11, 4.2), layout="constrained")
         FigureCanvasAgg(figure)
@@ -101,7 +106,8 @@ def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes
         for k in order:
             name = timeline.class_names[k]
             label = "\u200b" + drawable(name)  # an underscore at the front would hide the entry
-            upper.stairs(timeline.probabilities[:, k], edges, color=colours[name], label=label)
+            values = np.insert(timeline.probabilities[:, k].repeat(2), broken, np.nan)
+            upper.plot(seconds, values, color=colours[name], label=label)
         upper.set(ylim=(0, 1.02), ylabel="probability", title=drawable(title))
         upper.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
         for segment in segments:

@@ -1,9 +1,10 @@
 """Windows merged into segments.
 
 The rule: a window speaks for the time nearest to its middle, from half-way to the middle of the
-window before to half-way to the middle of the next one; the first from the begin of the video, the
-last to its end. Neighbouring windows with the same most probable class become one segment, if that
-class has at least ``threshold`` in each. Its confidence is the mean probability over its windows.
+window before to half-way to the middle of the next one, and never for time outside of it: between
+windows that leave gaps nothing is said. Windows that follow each other without a gap and have the
+same most probable class become one segment, if that class has at least ``threshold`` in each. Its
+confidence is the mean probability over its windows.
 Segments shorter than ``min_length`` are left out. With several labels at a time, every class that
 reaches the threshold in a window counts, so segments of different classes may overlap.
 """
@@ -34,11 +35,15 @@ class Segment:
         }
 
 
-def edges_of(spans: list[tuple[float, float]]) -> list[float]:
-    """N + 1 seconds: window ``i`` speaks for ``edges[i]`` to ``edges[i + 1]``."""
-    middles = np.array([(start + end) / 2 for start, end in spans])
-    between = ((middles[1:] + middles[:-1]) / 2).tolist()
-    return [spans[0][0], *between, spans[-1][1]]
+def claims_of(spans: list[tuple[float, float]]) -> np.ndarray:
+    """float64 (N, 2): the seconds that each window speaks for, from and to."""
+    windows = np.array(spans, np.float64)
+    middles = windows.mean(axis=1)
+    between = (middles[1:] + middles[:-1]) / 2
+    claims = windows.copy()
+    claims[1:, 0] = np.maximum(windows[1:, 0], between)
+    claims[:-1, 1] = np.minimum(windows[:-1, 1], between)
+    return claims
 
 
 def merge(
@@ -60,7 +65,8 @@ def merge(
         min_length: least length of a segment, seconds.
         multi_label: count every class that reaches the threshold, not only the most probable.
     """
-    edges = edges_of(spans)
+    claims = claims_of(spans)
+    gap = np.append(False, claims[1:, 0] - claims[:-1, 1] > 1e-6)  # before each window
     counts = probabilities >= threshold  # (N, K)
     if not multi_label:
         best = np.zeros_like(counts)
@@ -68,12 +74,13 @@ def merge(
         counts &= best
     segments = []
     for k in np.flatnonzero(counts.any(axis=0)).tolist():
-        steps = np.diff(np.concatenate(([0], counts[:, k].astype(np.int8), [0])))
-        begins, ends = np.flatnonzero(steps == 1), np.flatnonzero(steps == -1)
+        counted = counts[:, k]
+        goes_on = np.append(False, counted[1:] & counted[:-1]) & ~gap
+        begins = np.flatnonzero(counted & ~goes_on)
+        ends = np.flatnonzero(counted & ~np.append(goes_on[1:], False)) + 1
         for first, last in zip(begins.tolist(), ends.tolist(), strict=True):
-            if edges[last] - edges[first] + 1e-9 >= min_length:
+            start, end = float(claims[first, 0]), float(claims[last - 1, 1])
+            if end - start + 1e-9 >= min_length:
                 mean = float(probabilities[first:last, k].mean())
-                segments.append(
-                    Segment(edges[first], edges[last], class_names[k], mean, last - first)
-                )
+                segments.append(Segment(start, end, class_names[k], mean, last - first))
     return sorted(segments, key=lambda segment: (segment.start, -segment.confidence))

@@ -19,7 +19,7 @@ BLOCK = 256  # frames that are decoded at a time; also bounds the memory
 
 @dataclass(frozen=True)
 class Windows:
-    """How windows lie in a video.
+    """How windows lie in a video: numbers of frames, or of ticks where it is sampled by time.
 
     Attributes:
         window: frames from the begin of a window to its end.
@@ -55,26 +55,39 @@ class Windows:
         steps = (step * self.window // self.frames for step in range(self.frames))
         return [min(start + step, num_frames - 1) for step in steps]
 
-    def seconds(self, starts: list[int], times: np.ndarray, *, fps: float) -> np.ndarray:
-        """float64 (windows, 2): begin and end of each; the end is where the next frame begins."""
-        ends = np.append(times[1:], times[-1] + 1 / fps)
+    def seconds(self, starts: list[int], times: np.ndarray, *, end: float) -> np.ndarray:
+        """float64 (windows, 2): begin and end of each; the end is where the next frame begins.
+
+        Args:
+            starts: first frames.
+            times: seconds at which each frame appears.
+            end: seconds at which the last one disappears.
+        """
+        ends = np.append(times[1:], end)
         first = np.array(starts)
         last = np.minimum(first + self.window, len(times)) - 1
         return np.stack([times[first], ends[last]], axis=1)
 
 
 def stream_windows(
-    video: Video, windows: Windows, *, short_side: int, crop: int
+    video: Video, windows: Windows, *, shown: np.ndarray, short_side: int, crop: int
 ) -> Iterator[torch.Tensor]:
     """The frames of each window in turn, uint8 (frames, crop, crop, 3).
 
     Memory: one block and one window, however long the video is.
 
+    Args:
+        video: an open one.
+        windows: where they lie among ``shown``.
+        shown: int64, frame numbers that never decrease: all of them, or one per tick.
+        short_side: pixels to scale to.
+        crop: pixels of the centre that are kept.
+
     Raises:
         VideoError: a frame can not be decoded.
     """
-    count = video.num_frames
-    wanted = [windows.indices(start, count) for start in windows.starts(count)]
+    count = len(shown)
+    wanted = [shown[windows.indices(start, count)].tolist() for start in windows.starts(count)]
     needed = sorted({index for indices in wanted for index in indices})
     blocks = _blocks(needed)
     held: dict[int, torch.Tensor] = {}

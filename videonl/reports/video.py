@@ -14,8 +14,8 @@ import numpy as np
 from videonl.data.container import open_source
 from videonl.data.video import Video, open_video
 from videonl.inference.prediction import Prediction
-from videonl.inference.timeline import Timeline, video_duration
-from videonl.inference.timeline_segments import Segment, edges_of
+from videonl.inference.timeline import Timeline
+from videonl.inference.timeline_segments import Segment, claims_of
 from videonl.json_text import json_text
 from videonl.reports.pages import data_address, render
 
@@ -103,7 +103,7 @@ def key_frames(
         count = min(PICTURES, video.num_frames)
         numbers = np.unique(np.linspace(0, video.num_frames - 1, count).round().astype(int))
         times = video.times()
-        duration = video_duration(times, video.fps)
+        duration = video.end
         for number in numbers.tolist():
             file = io.BytesIO()
             picture = video.read([number], short_side=min(270, video.height, video.width))[0]
@@ -118,7 +118,7 @@ def _windows(timeline: Timeline, segments: Sequence[Segment]) -> dict[str, objec
     spans = [(window.start, window.end) for window in timeline.windows]
     return {
         "spans": [[round(a, 3), round(b, 3)] for a, b in spans],
-        "edges": [round(edge, 3) for edge in edges_of(spans)],
+        "begins": [round(float(begin), 3) for begin in claims_of(spans)[:, 0]],
         "top": [
             [[name, round(p, 4)] for name, p in timeline.top(number, 3)]
             for number in range(len(spans))

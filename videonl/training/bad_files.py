@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.errors import DatasetError
+from videonl.escapes import visible
 
 SHOWN = 5
 Failure = tuple[str, str]  # path, reason
@@ -103,6 +104,9 @@ def describe(files: list[Failure], what: str) -> str:
     """One sentence and the first files."""
     noun = "video" if len(files) == 1 else "videos"
     lines = [f"warning: {len(files)} {noun} {what} (videonl check finds all such files):"]
-    lines += [f"  {reason}" if path in reason else f"  {path}: {reason}" for path, reason in files]
+    lines += [
+        visible(f"  {reason}" if path in reason else f"  {path}: {reason}")
+        for path, reason in files
+    ]
     more = len(files) - SHOWN
     return "\n".join(lines[: SHOWN + 1] + ([f"  and {more} more"] if more > 0 else []))

@@ -98,7 +98,9 @@ class ClassificationMeter:
         known = labels >= 0
         weight = known.long()
         labels = labels.clamp(min=0)
-        top = scores.topk(min(TOP_K, self.num_classes), dim=1).indices  # (B, k)
+        # Of equal scores the first class counts, as everywhere; ``topk`` takes any.
+        order = scores.sort(dim=1, descending=True, stable=True).indices
+        top = order[:, : min(TOP_K, self.num_classes)]  # (B, k)
         self.confusion.index_put_((labels, top[:, 0]), weight, accumulate=True)
         hit = (top == labels[:, None]).any(1) & known
         losses = torch.where(known, losses, losses.new_zeros(()))

@@ -4,6 +4,7 @@ from datetime import datetime
 from pathlib import Path
 
 from videonl.errors import CheckpointError
+from videonl.home import expanded
 from videonl.models.pretrained.run_folder import LAST, checkpoint_in, newest
 
 CONFIG = "config.yaml"
@@ -11,7 +12,7 @@ CONFIG = "config.yaml"
 
 def run_name(model: str, root: str) -> str:
     """The default name of a run: of its data folder and its network."""
-    folder = Path(root).expanduser().resolve().name or "data"
+    folder = expanded(root).resolve().name or "data"
     return f"{folder}_{model.rpartition(':')[2]}"
 
 

@@ -13,6 +13,7 @@ from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_o
 
 from videonl.errors import CheckpointError
 from videonl.files import write_text
+from videonl.home import expanded, user_cache
 from videonl.models.pretrained.published import Published
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -26,9 +27,14 @@ def cache_folder() -> Path:
     """``$VIDEONL_CACHE``, or ``videonl/weights`` in the user's cache folder."""
     named = os.environ.get("VIDEONL_CACHE")
     if named:
-        return Path(named).expanduser()
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "videonl" / "weights"
+        return expanded(named)
+    base = user_cache()
+    if base is None:
+        raise CheckpointError(
+            "this user has no home folder to keep downloaded weights in; "
+            "name a folder in the environment variable VIDEONL_CACHE"
+        )
+    return base / "weights"
 
 
 def cached_path(entry: Published) -> Path:
@@ -106,7 +112,7 @@ def download(url: str, part: Path, progress: Progress) -> None:
     start = part.stat().st_size if part.exists() and stamp.exists() else 0
     headers = {"User-Agent": "videonl"}
     if start:
-        headers |= {"Range": f"bytes={start}-", "If-Range": stamp.read_text()}
+        headers |= {"Range": f"bytes={start}-", "If-Range": stamp.read_text("utf-8")}
     try:
         response = opener().open(Request(url, headers=headers), timeout=TIMEOUT)
     except HTTPError as error:

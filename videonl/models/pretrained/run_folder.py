@@ -4,6 +4,7 @@ import warnings
 from pathlib import Path
 
 from videonl.errors import CheckpointError
+from videonl.home import expanded
 
 BEST, LAST = "best.ckpt", "last.ckpt"
 SUFFIXES = (".ckpt", ".safetensors", ".pth", ".pyth", ".pt", ".pkl")
@@ -24,7 +25,7 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST)) -
     Raises:
         CheckpointError: a folder without a checkpoint; names what it holds instead.
     """
-    given = Path(path).expanduser()
+    given = expanded(path)
     if not given.is_dir():
         return given
     for name in wanted:

@@ -24,7 +24,7 @@ function show(time) {
   if (picture !== shown) still.src = strip[picture].querySelector("img").src;
   shown = picture;
   if (data.spans) {
-    const number = Math.min(last(data.edges, time), data.spans.length - 1);
+    const number = last(data.begins, time);
     const [start, end] = data.spans[number], box = find("window");
     box.style.left = 100 * start / data.duration + "%";
     box.style.width = 100 * (end - start) / data.duration + "%";

@@ -1,0 +1,147 @@
+"""Standard output and error that no name can break: any encoding, any character, closed or full."""
+
+import errno
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+from videonl.escapes import UNSEEN, visible
+
+# What progress bars draw with: colours, up, erase a line, the cursor shown and hidden.
+DRAWING = re.compile(r"(\x1b\[[0-9;]*[mAK]|\x1b\[\?25[hl])")
+
+
+class OutputLost(BaseException):
+    """Standard output takes no more; no ``Exception``, for no file or video is to blame.
+
+    Args:
+        error: why; a reader that went away is nothing to talk about.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.quiet = error.errno in (errno.EPIPE, errno.ESHUTDOWN)
+        self.reason = f"standard output can not be written: {error.strerror}"
+
+
+class ShownStream:
+    """A text stream on which names can do nothing but be read.
+
+    Characters that its encoding lacks, halves of pairs (bytes of a file name that are no UTF-8)
+    and control characters appear as escapes. Everything else is the stream's own.
+    """
+
+    def __init__(self, stream: Any, *, may_fail: bool) -> None:
+        """Wrap a stream; ``may_fail``: what can not be written there is dropped."""
+        self._stream, self._may_fail = stream, may_fail
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        """Write, escaped.
+
+        Raises:
+            OutputLost: it takes no more.
+        """
+        if UNSEEN.search(text):
+            drawn = self._stream.isatty()  # a bar also goes back to the begin of its line
+            parts = DRAWING.split(text) if drawn else [text]
+            keep = "\n\t\r" if drawn else "\n\t"
+            parts[::2] = [visible(part, keep=keep) for part in parts[::2]]
+            self._try(self._stream.write, "".join(parts))
+        else:
+            self._try(self._stream.write, text)
+        return len(text)
+
+    def writelines(self, lines: Any) -> None:
+        """Write each."""
+        for line in lines:
+            self.write(line)
+
+    def flush(self) -> None:
+        """Hand over what is buffered.
+
+        Raises:
+            OutputLost: it takes no more.
+        """
+        self._try(self._stream.flush)
+
+    def _try(self, act: Any, *given: str) -> None:
+        try:
+            act(*given)
+        except OSError as error:
+            if not self._may_fail:
+                raise OutputLost(error) from None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+class ClosedStream(ShownStream):
+    """Standard output of a program that was started without one (``>&-``)."""
+
+    def __init__(self) -> None:
+        super().__init__(open(os.devnull, "w", encoding="utf-8"), may_fail=False)  # noqa: SIM115
+        self.missed = False
+
+    def write(self, text: str) -> int:
+        """Note that somebody wanted to say something."""
+        self.missed = self.missed or bool(text)
+        return super().write(text)
+
+    def flush(self) -> None:
+        """Nothing is buffered that anybody waits for."""
+
+
+@contextmanager
+def shown_streams() -> Iterator[None]:
+    """Standard output and error as ``ShownStream``, for as long as a command runs.
+
+    Raises:
+        OutputLost: the end of what was printed can not be written.
+    """
+    before = sys.stdout, sys.stderr
+    if isinstance(sys.stdout, ShownStream):
+        yield
+        return
+    _fill_closed()
+    out = ClosedStream() if sys.stdout is None else ShownStream(sys.stdout, may_fail=False)
+    err = None if sys.stderr is None else ShownStream(sys.stderr, may_fail=True)
+    sys.stdout, sys.stderr = out, err or ClosedStream()  # type: ignore[assignment]
+    try:
+        yield
+    except SystemExit:  # argparse has printed its help
+        _finish(out)
+        raise
+    else:
+        _finish(out)
+    finally:
+        sys.stderr.flush()
+        sys.stdout, sys.stderr = before
+
+
+def _finish(out: ShownStream) -> None:
+    out.flush()
+    if isinstance(out, ClosedStream) and out.missed:
+        raise OutputLost(OSError(errno.EBADF, "it is closed"))
+
+
+def _fill_closed() -> None:
+    """Take the numbers of closed standard streams, or the next file opened would get them."""
+    while True:
+        number = os.open(os.devnull, os.O_RDWR)
+        if number > 2:
+            os.close(number)
+            return
+
+
+def give_up_output() -> None:
+    """Send what Python still holds for a lost standard output nowhere, without a word at exit."""
+    if sys.stdout is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        with suppress(OSError, ValueError):  # a stream without a file
+            os.dup2(nowhere, sys.stdout.fileno())
+        os.close(nowhere)
