@@ -50,7 +50,7 @@ class Parser(ArgumentParser):
     def format_help(self, *args: Any) -> str:
         """The text of --help_all, and of --trainer.callbacks.help NAME."""
         for action in self._actions:
-            if action.dest in self.groups:
+            if action.dest in (self.groups or {}):
                 action.help = SUPPRESS  # a section is no option
             elif action.help:  # jsonargparse writes the default itself, which may be another here
                 action.help = plain_text(DEFAULT.sub("", action.help))
@@ -81,16 +81,22 @@ def make_parser(command: str) -> Parser:
     parser.add_class_arguments(Recipe, "recipe", instantiate=False)
     parser.add_class_arguments(VideoDataModule, "data", skip={"root", "seed"}, instantiate=False)
     root = "the data set's folder: DIR/{train,val,test}/<class>/<video>"
-    parser.groups["data"].add_argument("--data.root", type=str | None, metavar="DIR", help=root)
+    group(parser, "data").add_argument("--data.root", type=str | None, metavar="DIR", help=root)
     add_trainer(parser)
     return parser
+
+
+def group(parser: Parser, section: str) -> Any:
+    """The options of a section, to which one of ours comes."""
+    groups: Any = parser.groups
+    return groups[section]
 
 
 def add_trainer(parser: Parser) -> None:
     """All of Lightning's Trainer, with our defaults and ``precision: auto``."""
     parser.add_class_arguments(Trainer, "trainer", skip={"precision"}, instantiate=False)
     known: Any = Trainer.__init__.__annotations__["precision"]
-    parser.groups["trainer"].add_argument("--trainer.precision", type=Literal["auto"] | known)
+    group(parser, "trainer").add_argument("--trainer.precision", type=Literal["auto"] | known)
     parser.set_defaults({f"trainer.{key}": value for key, value in DEFAULTS.items()})
     options = options_of(parser)
     for key, text in OF_OURS.items():
