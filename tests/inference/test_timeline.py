@@ -61,7 +61,7 @@ def test_each_window_equals_the_predictor_on_that_stretch(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(timeline_frames, "BLOCK", 5)
+    monkeypatch.setattr(timeline_frames, "FRAMES_AT_ONCE", 5)
     monkeypatch.setitem(predictor.preprocessing, "fps", fps)
     path = write_video(tmp_path / name, 60, fps=50 if times else 25, codec=codec, times=times)
     timeline = timeline_of(predictor, path, window=0.8, hop=0.5)
@@ -153,7 +153,7 @@ def test_memory_does_not_grow_with_the_length(
     def watched(video, needed, *, short_side):
         for numbers, block in original(video, needed, short_side=short_side):
             asked.extend(numbers)
-            assert len(numbers) <= timeline_frames.BLOCK
+            assert len(numbers) <= timeline_frames.FRAMES_AT_ONCE
             yield numbers, block
 
     monkeypatch.setattr("videonl.inference.timeline.blocks_in_order", watched)

@@ -12,13 +12,13 @@ from videonl.data.pictures import Pictures
 from videonl.data.video import Video
 from videonl.errors import VideoError
 
-BLOCK = 256  # frames decoded at a time
+FRAMES_AT_ONCE = 256  # frames decoded at a time
 
 
 def blocks_in_order(
     video: Video, needed: list[int], *, short_side: int
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """(frame numbers, uint8 (n, H, W, 3)) of at most ``BLOCK`` frames each.
+    """(frame numbers, uint8 (n, H, W, 3)) of at most ``FRAMES_AT_ONCE`` frames each.
 
     Args:
         video: an open video.
@@ -28,7 +28,7 @@ def blocks_in_order(
     Raises:
         VideoError: a frame can not be decoded.
     """
-    blocks = [needed[first : first + BLOCK] for first in range(0, len(needed), BLOCK)]
+    blocks = [needed[first : first + FRAMES_AT_ONCE] for first in range(0, len(needed), FRAMES_AT_ONCE)]
     if video.exact_by == "sequential" and len(blocks) > 1:
         yield from _one_pass(video, blocks, short_side)
         return

@@ -18,7 +18,6 @@ from typing import Any, TypeVar
 from torch import nn
 
 from videonl.errors import VideoNLError
-from videonl.models.said import is_import_path
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 DEFAULT_CLASSES = 400  # Kinetics-400
@@ -39,6 +38,11 @@ class Entry:
 
 
 _REGISTER: dict[str, Entry] = {}
+
+
+def is_import_path(name: str) -> bool:
+    """Whether a name is ``package.module:function``."""
+    return ":" in name
 
 
 def register_model(

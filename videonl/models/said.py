@@ -11,14 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from videonl.errors import CheckpointError
+from videonl.models.registry import is_import_path
 
 # Arguments of ``create_model`` that are no options of a network.
 OURS = frozenset({"name", "num_classes", "pretrained"})
-
-
-def is_import_path(name: str) -> bool:
-    """Whether a name is ``package.module:function``."""
-    return ":" in name
 
 
 def name_in_file(name: object, *, source: str | Path, said: str | None = None) -> str:

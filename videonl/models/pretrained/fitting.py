@@ -15,7 +15,7 @@ from torch.overrides import TorchFunctionMode
 from videonl.errors import CheckpointError, VideoNLError
 from videonl.models.pretrained.declared import check_options
 from videonl.models.pretrained.report import LoadReport, check_fit, fill
-from videonl.models.said import is_import_path
+from videonl.models.registry import is_import_path
 
 FILLS = frozenset({"normal_", "uniform_", "trunc_normal_", "zero_", "fill_", "ones_"})
 # What a factory raises on values of odd types, such as a width that is a text.
