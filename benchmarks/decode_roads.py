@@ -13,7 +13,7 @@ from typing import Any
 import av
 import torch
 
-from videonl.data.video import open_video
+from videonl.video.video import open_video
 
 SHORT_SIDE = 256
 Road = Callable[[str, int, int, int], Any]

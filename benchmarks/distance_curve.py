@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from videonl.data.sample_files import read_sample
 from videonl.evaluation.receptive_field import receptive_field
 from videonl.evaluation.sweep import read_sweep
 from videonl.models import create_model
 from videonl.reports.chart import NON_LOCAL, PLAIN
+from videonl.sample.files import read_sample
 
 ROOT = Path(__file__).resolve().parents[1]
 RESULT = ROOT / "benchmarks/results/distance_curve.json"

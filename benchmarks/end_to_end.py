@@ -27,10 +27,10 @@ from decode_videos import write_original
 from torch import nn
 
 from videonl.data.datamodule import VideoDataModule
-from videonl.data.encoding import encode_file
-from videonl.data.transforms import to_clips
 from videonl.evaluation.environment import describe_environment
 from videonl.models import create_model
+from videonl.video.encoding import encode_file
+from videonl.video.transforms import to_clips
 
 # name -> frames, stride, crop, clips per batch, batches per measurement
 SETTINGS: dict[str, tuple[int, int, int, int, int]] = {

@@ -17,9 +17,9 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.videos import numbered_frames, write_video  # noqa: E402
-from videonl.data.guarded import DecoderPool  # noqa: E402
-from videonl.data.video import open_video  # noqa: E402
-from videonl.data.views import read_views  # noqa: E402
+from videonl.video.sandbox import DecoderPool  # noqa: E402
+from videonl.video.video import open_video  # noqa: E402
+from videonl.video.views import read_views  # noqa: E402
 
 PREPROCESSING = {"frames": 8, "stride": 8, "short_side": 256, "crop": 224}
 

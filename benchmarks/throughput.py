@@ -34,7 +34,7 @@ def write_videos(folder: Path, count: int) -> list[str]:
     """Prepared videos of 10 seconds, short side 256, like clips of Kinetics."""
     from decode_videos import write_original
 
-    from videonl.data.encoding import encode_file
+    from videonl.video.encoding import encode_file
 
     paths = []
     for number in range(count):
@@ -51,7 +51,7 @@ def write_videos(folder: Path, count: int) -> list[str]:
 def write_network(folder: Path, name: str) -> Path:
     """A checkpoint with random weights: the speed does not depend on them."""
     from videonl import create_model
-    from videonl.models.checkpoint import LoadedModel, save_checkpoint
+    from videonl.weights.checkpoint import LoadedModel, save_checkpoint
 
     model = create_model(name)
     path = folder / f"{name}.safetensors"

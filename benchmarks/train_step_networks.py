@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import videonl
-from videonl.models.fusion import fuse_for_inference
+from videonl.models.norms import fuse_for_inference
 
 CLASSES = 400
 LIBRARIES = {"pytorchvideo": "pytorchvideo.models.hub", "torchvision": "torchvision.models.video"}

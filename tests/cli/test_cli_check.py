@@ -11,8 +11,8 @@ from tests.odd_videos import ODD, write_odd
 from tests.videos import write_video
 from videonl.cli.check import main
 from videonl.cli.main import main as videonl
-from videonl.data.inspection import inspect_file
-from videonl.data.jobs import Journal, run_jobs, stamp
+from videonl.video.inspection import inspect_file
+from videonl.video.jobs import Journal, run_jobs, stamp
 
 
 @pytest.fixture
@@ -90,7 +90,7 @@ def test_out_folder_and_wrong_arguments(
 
 WORKER = """
 import os, sys, time
-from videonl.data import guarded_worker as worker
+from videonl.video import sandbox_worker as worker
 def odd(job):
     if job["path"] == "hang": time.sleep(60)
     if job["path"] == "die": os._exit(3)
@@ -107,7 +107,7 @@ def test_jobs_survive_hanging_dying_and_greedy_workers(
 ) -> None:
     (tmp_path / "odd_worker.py").write_text(WORKER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("videonl.data.guarded_process.MODULE", "odd_worker")
+    monkeypatch.setattr("videonl.video.sandbox_process.MODULE", "odd_worker")
     jobs = [{"path": what} for what in ("well", "hang", "well", "die", "eat", "well")]
     answers = list(run_jobs("inspect", jobs, workers=2, timeout=2, memory_mb=2000))
     assert len(answers) == 6
@@ -123,7 +123,7 @@ def test_jobs_survive_hanging_dying_and_greedy_workers(
 def test_a_worker_that_does_not_start_is_one_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("videonl.data.guarded_process.MODULE", "videonl.nowhere")
+    monkeypatch.setattr("videonl.video.sandbox_process.MODULE", "videonl.nowhere")
     assert videonl(["check", str(folder)]) == 2
     assert "the decoding process does not start" in capsys.readouterr().err
 
@@ -153,6 +153,6 @@ def test_frame_count_lie(tmp_path: Path) -> None:
 
 
 def test_worker_imports_neither_torch_nor_lightning() -> None:
-    code = "import sys, videonl.data.inspection; print('torch' in sys.modules)"
+    code = "import sys, videonl.video.inspection; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"

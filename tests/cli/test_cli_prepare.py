@@ -11,8 +11,8 @@ from tests.videos import numbered_frames, read_number, write_video
 from videonl.cli.main import main as videonl
 from videonl.cli.prepare import main
 from videonl.data.catalogue import read_catalogue
-from videonl.data.encoding import Recipe, encode_file
-from videonl.data.video import open_video
+from videonl.video.encoding import Recipe, encode_file
+from videonl.video.video import open_video
 
 
 def smooth(count: int, height: int, width: int) -> np.ndarray:

@@ -14,7 +14,7 @@ from tests.inference.networks import PREPROCESSING
 from tests.videos import write_timed, write_video
 from videonl.cli.main import main
 from videonl.models import create_model
-from videonl.models.checkpoint import LoadedModel, save_checkpoint
+from videonl.weights.checkpoint import LoadedModel, save_checkpoint
 
 NAMES = [f"c{number}" for number in range(7)]
 
@@ -92,7 +92,7 @@ def test_features_are_sampled_by_time_as_the_network_was_trained(tmp_path: Path)
 def test_a_layer_whose_axes_are_not_known_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from videonl.models.head import Head
+    from videonl.models.resnet3d import Head
 
     video = write_video(tmp_path / "v.mp4", 12)
     words = ["extract", video, "--checkpoint", write_model(tmp_path), "--out", tmp_path / "f"]

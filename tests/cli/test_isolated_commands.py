@@ -9,7 +9,7 @@ import pytest
 from tests.inference.networks import write_checkpoint
 from tests.videos import write_video
 from videonl.cli.main import main
-from videonl.data.guarded import DecoderPool, GuardedVideo
+from videonl.video.sandbox import DecoderPool, SandboxedVideo
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def break_decoder(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
     original = DecoderPool.open
 
-    def opened(self: DecoderPool, path: str, **named: object) -> GuardedVideo:
+    def opened(self: DecoderPool, path: str, **named: object) -> SandboxedVideo:
         video = original(self, path, **named)  # type: ignore[arg-type]
         if Path(path).name == "bad.mp4":
             assert video._child is not None

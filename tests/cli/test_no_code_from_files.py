@@ -20,8 +20,8 @@ from videonl.errors import CheckpointError
 from videonl.evaluation.compare import compare_models
 from videonl.inference.predictor import Predictor
 from videonl.models import create_model
-from videonl.models.checkpoint import load_checkpoint, save_checkpoint
 from videonl.training import VideoClassifier
+from videonl.weights.checkpoint import load_checkpoint, save_checkpoint
 
 STRANGE = "canary_of_strangers:net"
 MODULE = """\

@@ -9,10 +9,10 @@ import pytest
 
 from tests.videos import numbered_frames, write_video
 from videonl.cli.prepare import main
-from videonl.data import encoding
-from videonl.data.encoding import Recipe, encode_file
-from videonl.data.mp4_table import mp4_table
-from videonl.data.video import open_video
+from videonl.video import encoding
+from videonl.video.encoding import Recipe, encode_file
+from videonl.video.mp4_table import mp4_table
+from videonl.video.video import open_video
 
 
 def rewrite(path: Path, frames: np.ndarray, times: list[int]) -> None:

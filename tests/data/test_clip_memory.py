@@ -8,8 +8,8 @@ import torch
 
 from tests.small_data import DATA, write_small_data
 from videonl.data import dataset as dataset_module
-from videonl.data.clip_memory import ClipMemory
 from videonl.data.datamodule import VideoDataModule
+from videonl.data.dataset import ClipMemory
 from videonl.errors import DatasetError
 
 

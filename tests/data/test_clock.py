@@ -8,10 +8,10 @@ import pytest
 
 from tests.videos import write_timed, write_video
 from videonl.cli.main import main
-from videonl.data.guarded import DecoderPool
-from videonl.data.sampling import ClipShape, timeline, uniform_clips
-from videonl.data.video import open_video
-from videonl.data.views import read_views
+from videonl.video.sampling import ClipShape, timeline, uniform_clips
+from videonl.video.sandbox import DecoderPool
+from videonl.video.video import open_video
+from videonl.video.views import read_views
 
 TENTHS = [i / 10 for i in range(41)]
 

@@ -8,9 +8,9 @@ import pytest
 from videonl.class_names import kinetics400, normalised, order_classes
 from videonl.data.catalogue import Catalogue, read_catalogue
 from videonl.data.census import as_primitives, describe
-from videonl.data.folder_index import FolderIndex
 from videonl.data.lists import read_list
 from videonl.data.skip_list import read_skip_list, write_skip_list
+from videonl.data.walk import FolderIndex
 from videonl.errors import DatasetError
 
 
@@ -206,8 +206,8 @@ def test_skip_list_is_counted(tmp_path: Path) -> None:
 
 
 def test_index_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("videonl.data.folder_index._WORTH_KEEPING", 1)
-    monkeypatch.setattr("videonl.data.folder_index._SETTLED_NS", 0)
+    monkeypatch.setattr("videonl.data.walk._WORTH_KEEPING", 1)
+    monkeypatch.setattr("videonl.data.walk._SETTLED_NS", 0)
     root = touch(tmp_path / "data", "train/a/1.mp4", "train/b/2.mp4")
     cache = tmp_path / "cache"
 

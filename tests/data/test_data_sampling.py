@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videonl.data.sampling import (
+from videonl.video.sampling import (
     ClipShape,
     dense_clips,
     random_clip,

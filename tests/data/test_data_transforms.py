@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from tests.videos import numbered_frames, read_number, write_video
-from videonl.data.augment import Augmentation, augment, erase
-from videonl.data.rand_augment import OPERATIONS, rand_augment
-from videonl.data.transforms import (
+from videonl.data.augment import OPERATIONS, Augmentation, augment, erase, rand_augment
+from videonl.errors import VideoNLError
+from videonl.video.transforms import (
     center_crop,
     crop,
     random_resized_crop,
@@ -17,9 +17,8 @@ from videonl.data.transforms import (
     three_crops,
     to_clips,
 )
-from videonl.data.video import open_video
-from videonl.data.views import read_views
-from videonl.errors import VideoNLError
+from videonl.video.video import open_video
+from videonl.video.views import read_views
 
 MEAN, STD = [0.45, 0.4, 0.35], [0.225, 0.2, 0.25]
 

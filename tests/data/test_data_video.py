@@ -9,8 +9,8 @@ import pytest
 
 from tests.odd_videos import ODD, write_odd
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
-from videonl.data.video import Video, open_video
 from videonl.errors import VideoError
+from videonl.video.video import Video, open_video
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def test_decoders_agree_when_they_scale(rotation: int, tmp_path: Path) -> None:
 
 def test_seeking_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reading one late frame decodes its group of pictures, not the file."""
-    from videonl.data.packet_decoder import PacketDecoder
+    from videonl.video.packet_decoder import PacketDecoder
 
     starts = []
     original = PacketDecoder._packets_from

@@ -15,7 +15,7 @@ from tests.small_data import FLAGS, write_small_data
 from tests.videos import write_video
 from videonl.cli.main import main
 from videonl.data.catalogue import read_catalogue
-from videonl.data.folder_index import FolderIndex
+from videonl.data.walk import FolderIndex
 from videonl.errors import DatasetError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -183,8 +183,8 @@ def test_a_list_names_a_link_that_leads_nowhere(tmp_path: Path) -> None:
 def test_the_index_cache_notices_links_that_are_turned_and_permissions(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("videonl.data.folder_index._WORTH_KEEPING", 1)
-    monkeypatch.setattr("videonl.data.folder_index._SETTLED_NS", 0)
+    monkeypatch.setattr("videonl.data.walk._WORTH_KEEPING", 1)
+    monkeypatch.setattr("videonl.data.walk._SETTLED_NS", 0)
     for name in ("one", "two"):
         (tmp_path / name).mkdir()
         (tmp_path / name / f"{name}.mp4").touch()

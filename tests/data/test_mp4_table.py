@@ -10,12 +10,12 @@ import pytest
 from tests.odd_videos import ODD as ODD_FILES
 from tests.odd_videos import write_odd
 from tests.videos import sequential_decode, write_video
-from videonl.data.container import open_source
-from videonl.data.mp4_table import mp4_table
-from videonl.data.pictures import Pictures
-from videonl.data.sequential_decoder import SequentialDecoder
-from videonl.data.video import Video, open_video
 from videonl.errors import VideoError
+from videonl.video.container import open_source
+from videonl.video.mp4_table import mp4_table
+from videonl.video.pictures import Pictures
+from videonl.video.sequential_decoder import SequentialDecoder
+from videonl.video.video import Video, open_video
 
 GOP = {"g": "12", "sc_threshold": "0"}
 ORDINARY = {
@@ -214,6 +214,6 @@ def test_frames_larger_than_the_header_says(
     path.write_bytes(data)
     with open_video(path) as video:
         assert (video.height, video.width) == (64, 64)
-    monkeypatch.setattr("videonl.data.container.MAX_PIXELS", 2000)
+    monkeypatch.setattr("videonl.video.container.MAX_PIXELS", 2000)
     with open_video(path) as video, pytest.raises(VideoError, match=r"damaged|can not"):
         video.read([3])

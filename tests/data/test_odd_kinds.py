@@ -11,9 +11,9 @@ from av.stream import Disposition
 
 from tests.odd_videos import write_odd
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
-from videonl.data.encoding import Recipe, encode_file
-from videonl.data.video import open_video
 from videonl.errors import VideoError
+from videonl.video.encoding import Recipe, encode_file
+from videonl.video.video import open_video
 
 GOP = {"g": "8", "sc_threshold": "0"}
 

@@ -5,7 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from videonl.data.sample import (
+from videonl.errors import DatasetError
+from videonl.sample.files import sample_clips
+from videonl.sample.task import (
     RELATIONS,
     SHAPES,
     SPLITS,
@@ -13,8 +15,6 @@ from videonl.data.sample import (
     draw_scene,
     relation_of,
 )
-from videonl.data.sample_files import sample_clips
-from videonl.errors import DatasetError
 
 ALL = tuple(RELATIONS)
 FOUR = SampleParameters(classes=ALL, train=4800, val=40, test=1200, seed=3)

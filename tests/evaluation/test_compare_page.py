@@ -8,10 +8,10 @@ import pytest
 
 from tests.browser import open_browser
 from tests.evaluation.test_compare_plot import NETWORKS, comparison
-from videonl.evaluation.compare_accuracy import paired_tests
-from videonl.evaluation.compare_result import Comparison, Row
+from videonl.evaluation.accuracy import paired_tests
+from videonl.evaluation.result import Comparison, Row
 from videonl.reports import comparison_page
-from videonl.reports.label_places import label_box, overlap, place_labels
+from videonl.reports.chart import label_box, overlap, place_labels
 
 CLASSES = ["same", "opposite", "perpendicular"]
 

@@ -4,9 +4,9 @@ import pytest
 
 from videonl.cli.compare import parser_of_compare, read_given
 from videonl.errors import VideoNLError
-from videonl.evaluation.compare_entry import Entry
-from videonl.evaluation.compare_training import Budget
+from videonl.evaluation.entry import Entry
 from videonl.evaluation.sweep import read_sweep
+from videonl.evaluation.trained_rows import Budget
 
 TEXT = """
 entries:

@@ -7,12 +7,12 @@ from tests.videos import write_video
 from videonl import Predictor, VideoClassifier, VideoDataModule
 from videonl.errors import VideoNLError
 from videonl.evaluation.compare import compare_models
-from videonl.evaluation.compare_entry import Entry
-from videonl.evaluation.compare_result import Comparison, Row, merge_group
-from videonl.evaluation.compare_table import csv_text, markdown
-from videonl.evaluation.compare_training import Budget
-from videonl.models.checkpoint import LoadedModel, save_checkpoint
+from videonl.evaluation.entry import Entry
+from videonl.evaluation.result import Comparison, Row, merge_group
+from videonl.evaluation.table import csv_text, markdown
+from videonl.evaluation.trained_rows import Budget
 from videonl.reports import comparison_page
+from videonl.weights.checkpoint import LoadedModel, save_checkpoint
 
 SMALL = {"width": 4}
 BUDGET = Budget(

@@ -8,12 +8,12 @@ import yaml
 
 from videonl.cli.main import main
 from videonl.data.datamodule import VideoDataModule
-from videonl.data.sample import SampleParameters
-from videonl.data.sample_files import write_sample
-from videonl.evaluation.compare_training import Budget
 from videonl.evaluation.cost import count_cost
 from videonl.evaluation.sweep import Sweep, read_sweep
+from videonl.evaluation.trained_rows import Budget
 from videonl.models import create_model
+from videonl.sample.files import write_sample
+from videonl.sample.task import SampleParameters
 from videonl.training.recipe import make_recipe
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -4,8 +4,8 @@ import pytest
 import torch
 from torch import nn
 
+from videonl.attention.geometry import Lattice, trace_blocks
 from videonl.errors import VideoNLError
-from videonl.inference.attention_geometry import Lattice, trace_blocks
 from videonl.layers import NonLocalBlock, insert_non_local
 from videonl.models import create_model
 

@@ -9,12 +9,18 @@ import torch
 from tests.inference.networks import PREPROCESSING, write_checkpoint
 from tests.videos import write_video
 from videonl import Predictor
-from videonl.data.transforms import center_crop, to_clips
-from videonl.data.video import open_video
 from videonl.errors import VideoNLError
-from videonl.inference.feature_files import is_done, load_features, output_paths, save_features
-from videonl.inference.features import FeatureExtractor, Features
+from videonl.inference.features import (
+    FeatureExtractor,
+    Features,
+    is_done,
+    load_features,
+    output_paths,
+    save_features,
+)
 from videonl.inference.windows import Windows
+from videonl.video.transforms import center_crop, to_clips
+from videonl.video.video import open_video
 
 WINDOWS = Windows(window=8, stride=4, frames=4)
 

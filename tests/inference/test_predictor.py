@@ -7,12 +7,12 @@ import torch
 from tests.inference.networks import NAMES, PREPROCESSING, write_checkpoint
 from tests.videos import write_video
 from videonl import Predictor
-from videonl.data.transforms import to_clips
-from videonl.data.video import Video, open_video
-from videonl.data.views import read_views
 from videonl.errors import CheckpointError, VideoError, VideoNLError
 from videonl.inference.prediction import Failure, Prediction
-from videonl.models.checkpoint import load_checkpoint
+from videonl.video.transforms import to_clips
+from videonl.video.video import Video, open_video
+from videonl.video.views import read_views
+from videonl.weights.checkpoint import load_checkpoint
 
 
 @pytest.fixture(scope="module")

@@ -38,7 +38,7 @@ def server(folder: Path):
         pytest.MonkeyPatch.context() as patch,
         serving(folder / "model.safetensors", upload_bytes=LIMIT, room=64, seconds=120.0) as server,
     ):
-        patch.setattr("videonl.inference.server.LINGER_SECONDS", 0.5)
+        patch.setattr("videonl.serve.app.LINGER_SECONDS", 0.5)
         server.before = open_uploads()  # pytest's own, that catch the output
         yield server
 
@@ -133,7 +133,7 @@ def test_wishes_are_checked(
 
 
 def test_forms_that_are_none(server: Server, video: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("videonl.inference.server.LINGER_SECONDS", 60.0)
+    monkeypatch.setattr("videonl.serve.app.LINGER_SECONDS", 60.0)
     start = time.monotonic()
     kind = {"Content-Type": f"multipart/form-data; boundary={BOUNDARY}"}
     whole = form(video)

@@ -14,7 +14,7 @@ from tests.inference.networks import NAMES, write_checkpoint
 from tests.inference.serving import served, serving
 from tests.videos import write_video
 from videonl.cli.main import main
-from videonl.inference.server_spool import Spool
+from videonl.serve.uploads import Spool
 
 
 @pytest.fixture(scope="module")

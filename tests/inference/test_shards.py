@@ -6,7 +6,6 @@ from pathlib import Path
 import pytest
 
 from videonl.errors import VideoNLError
-from videonl.inference.output_lines import JsonLinesWriter
 from videonl.inference.prediction import Clip, Failure, Prediction
 from videonl.inference.shards import (
     Shard,
@@ -18,6 +17,7 @@ from videonl.inference.shards import (
     shard_of_torchrun,
     shard_path,
 )
+from videonl.inference.writers import JsonLinesWriter
 
 RUN: dict[str, object] = {"model": {"name": "tiny", "sha256": "0"}, "protocol": {"views": "1x1"}}
 FILES = [f"{number:03d}.mp4" for number in range(11)]

@@ -10,12 +10,11 @@ import torch
 from tests.inference.networks import write_checkpoint
 from tests.videos import numbered_frames, write_timed, write_video
 from videonl import Predictor
-from videonl.data.guarded import DecoderPool
-from videonl.data.video import open_video
 from videonl.errors import VideoError, VideoNLError
-from videonl.inference import timeline_frames
-from videonl.inference.timeline import place_windows, timeline_of
-from videonl.inference.timeline_segments import merge
+from videonl.inference import windows as timeline_frames
+from videonl.inference.timeline import merge, place_windows, timeline_of
+from videonl.video.sandbox import DecoderPool
+from videonl.video.video import open_video
 
 
 @pytest.fixture(scope="module")

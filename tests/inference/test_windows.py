@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from tests.videos import read_number, write_video
-from videonl.data.video import Video, open_video
 from videonl.errors import VideoNLError
 from videonl.inference import windows as module
 from videonl.inference.windows import Windows, stream_windows
+from videonl.video.video import Video, open_video
 
 
 def test_starts_cover_the_whole_video() -> None:

@@ -14,10 +14,10 @@ from tests.cli.checkpoints import write_ckpt
 from tests.models.hostile_files import CASES, OTHERS, declared
 from videonl.errors import CheckpointError
 from videonl.models import create_model, list_models
-from videonl.models.checkpoint import load_checkpoint
-from videonl.models.pretrained.fitting import Wanted
-from videonl.models.pretrained.report import LoadReport
 from videonl.training.checkpoints import read_checkpoint
+from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights.fitting import Wanted
+from videonl.weights.report import LoadReport
 
 SECONDS, MEGABYTES = 1.0, 100
 

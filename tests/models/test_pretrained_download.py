@@ -7,9 +7,9 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from videonl.errors import CheckpointError
-from videonl.models.pretrained import PUBLISHED, find_published
-from videonl.models.pretrained.download import cached_path, check_url, fetch
-from videonl.models.pretrained.published import Published, local_file
+from videonl.weights import PUBLISHED, find_published
+from videonl.weights.download import cached_path, check_url, fetch
+from videonl.weights.published import Published, local_file
 
 BODY = bytes(range(256)) * 20_000
 DIGEST = hashlib.sha256(BODY).hexdigest()

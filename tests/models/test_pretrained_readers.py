@@ -8,8 +8,8 @@ import torch
 
 from videonl.errors import CheckpointError
 from videonl.models import create_model
-from videonl.models.checkpoint import load_checkpoint
-from videonl.models.pretrained import load_pretrained
+from videonl.weights import load_pretrained
+from videonl.weights.checkpoint import load_checkpoint
 
 CLIP = torch.randn(1, 3, 8, 64, 64, generator=torch.Generator().manual_seed(1)).double()
 NL = {"res3": (1, 3), "res4": (1, 3, 5)}
@@ -375,7 +375,7 @@ def test_integers_are_no_weights(tmp_path):
 
 
 def test_a_start_from_our_own_checkpoint(tmp_path):
-    from videonl.models.checkpoint import LoadedModel, save_checkpoint
+    from videonl.weights.checkpoint import LoadedModel, save_checkpoint
 
     plain = network("i3d_r50", preset="official_8x8", num_classes=5)
     save_checkpoint(LoadedModel(plain, None, plain.preprocessing), tmp_path / "a.safetensors")

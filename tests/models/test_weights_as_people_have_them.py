@@ -18,8 +18,8 @@ from tests.models.hostile_files import PYSLOWFAST
 from tests.models.test_pretrained_readers import gluoncv_state, mmaction2_key, network
 from videonl.errors import CheckpointError
 from videonl.models import create_model
-from videonl.models.checkpoint import load_checkpoint, save_checkpoint
-from videonl.models.pretrained import load_pretrained
+from videonl.weights import load_pretrained
+from videonl.weights.checkpoint import load_checkpoint, save_checkpoint
 
 PREFIXES = ["_orig_mod.", "module._orig_mod.", "net.model.", "model.module.net._orig_mod."]
 State = dict[str, Tensor]

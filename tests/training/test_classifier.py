@@ -12,9 +12,8 @@ from videonl.errors import VideoNLError
 from videonl.training import VideoClassifier
 from videonl.training.ema import MovingAverage
 from videonl.training.finite import FiniteLoss, TrainingDiverged
-from videonl.training.loss import classification_loss
-from videonl.training.mixing import mix, one_hot, paste
-from videonl.training.randomness import step_seed
+from videonl.training.mixing import mix, one_hot, paste, step_seed
+from videonl.training.task import classification_loss
 
 PRIMITIVES = (str, int, float, bool, type(None))
 

@@ -14,10 +14,10 @@ from videonl.cli.settings import read_yaml
 from videonl.cli.train_settings import FINE_TUNING, read_settings
 from videonl.errors import VideoNLError
 from videonl.models import create_model
-from videonl.models.checkpoint import LoadedModel, save_checkpoint
-from videonl.training.clip_check import check_clip
 from videonl.training.metrics_file import read_metrics
 from videonl.training.recipe import make_recipe
+from videonl.training.run_header import check_clip
+from videonl.weights.checkpoint import LoadedModel, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

@@ -10,10 +10,10 @@ from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
 from videonl.layers import NonLocalBlock
 from videonl.models import create_model
-from videonl.models.checkpoint import LoadedModel, save_checkpoint
 from videonl.training import VideoClassifier
-from videonl.training.batch_norm import batch_norms
-from videonl.training.optimization import parameter_groups
+from videonl.training.new_parameters import batch_norms
+from videonl.training.recipe import parameter_groups
+from videonl.weights.checkpoint import LoadedModel, save_checkpoint
 
 OPTIONS = {"width": 8}
 

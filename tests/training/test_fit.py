@@ -12,14 +12,14 @@ from tests.small_data import DATA
 from videonl.data.datamodule import VideoDataModule
 from videonl.errors import CheckpointError
 from videonl.inference.predictor import Predictor
-from videonl.models.checkpoint import load_checkpoint
 from videonl.training import VideoClassifier
 from videonl.training import task as task_module
 from videonl.training.classes import align_classes
 from videonl.training.evaluation import describe, evaluate, predict, result
 from videonl.training.finite import TrainingDiverged
-from videonl.training.loss import classification_loss
 from videonl.training.metrics_file import read_metrics
+from videonl.training.task import classification_loss
+from videonl.weights.checkpoint import load_checkpoint
 
 CPU = {"accelerator": "cpu", "enable_progress_bar": False}
 Train = Callable[..., tuple[VideoClassifier, Any]]

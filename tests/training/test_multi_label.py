@@ -14,13 +14,12 @@ from tests.videos import write_video
 from videonl.cli.main import main
 from videonl.inference.predictor import Predictor
 from videonl.models import create_model
-from videonl.models.answers import average_logits, over_views, probabilities_of
-from videonl.models.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
+from videonl.models.view_ensembling import average_logits, over_views, probabilities_of
 from videonl.training import VideoClassifier
-from videonl.training.loss import multi_label_loss
+from videonl.training.metrics import MultiLabelMeter, average_precision
 from videonl.training.metrics_file import read_metrics
-from videonl.training.multi_label_metrics import MultiLabelMeter, average_precision
-from videonl.training.task import multi_hot
+from videonl.training.task import multi_hot, multi_label_loss
+from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
 
 FIT = [
     *("--model.name", "tiny_i3d", "--model.options.width", "8", "--recipe.reference_batch", "2"),

@@ -10,12 +10,12 @@ import torch
 from torch import nn
 
 from tests.training.conftest import make_parts
-from videonl.models.pretrained.run_folder import LAST
 from videonl.training import VideoClassifier
 from videonl.training import trainer as trainer_module
-from videonl.training.facts import baseline_of, warnings_of
-from videonl.training.optimization import configure
+from videonl.training.recipe import configure
+from videonl.training.run_header import baseline_of, warnings_of
 from videonl.training.trainer import choose_precision, make_trainer
+from videonl.weights.run_folder import LAST
 
 Train = Callable[..., tuple[VideoClassifier, Any]]
 STEADY = {"batch_norm": "frozen", "optimizer": "sgd", "weight_decay": 0.0, "warmup": 0.0}

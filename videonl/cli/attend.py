@@ -15,7 +15,7 @@ from videonl.files import write_text
 from videonl.json_text import json_text
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
-    from videonl.inference.attention_map import AttentionMap
+    from videonl.attention.map import AttentionMap
     from videonl.inference.predictor import Predictor
 
 EPILOG = """\
@@ -124,7 +124,7 @@ def main(argv: Sequence[str]) -> int:
 
 def show(arguments: argparse.Namespace, predictor: "Predictor") -> int:
     """One video: pictures and JSON, and what they say in a few lines."""
-    from videonl.inference.attention import attend
+    from videonl.attention.attention import attend
 
     found = attend(
         predictor,
@@ -160,7 +160,8 @@ def write(found: "AttentionMap", folder: Path, *, gif: bool) -> list[Path]:
     Raises:
         OutputError: the folder can not be written to.
     """
-    from videonl.inference import attention_figure, attention_overlay
+    from videonl.attention import figure as attention_figure
+    from videonl.attention import figure as attention_overlay
 
     stem = f"{Path(found.path).stem}.{found.block}"
     files = {kind: folder / f"{stem}.{kind}" for kind in ("png", "mp4", "gif", "json")}
@@ -179,7 +180,7 @@ def write_json(content: object, path: Path) -> None:
 
 def summarise(arguments: argparse.Namespace, predictor: "Predictor") -> int:
     """A data set: a table per block, and JSON."""
-    from videonl.inference.attention_summary import summarise_attention, table
+    from videonl.attention.summary import summarise_attention, table
     from videonl.inference.show import StepBar
 
     with StepBar() as bar:

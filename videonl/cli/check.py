@@ -39,9 +39,9 @@ def main(argv: Sequence[str]) -> int:
     options = parser().parse_args(argv)
     if options.timeout <= 0 or options.memory < 0 or options.workers < 0:
         raise VideoNLError("--timeout must be above 0, --memory and --workers not below 0")
-    from videonl.data.inspection import BAD
     from videonl.data.skip_list import FILE_NAME, write_skip_list
     from videonl.data.walk import walk_data
+    from videonl.video.inspection import BAD
 
     root = os.path.abspath(options.folder)
     found = walk_data(root)
@@ -62,7 +62,7 @@ def check(paths: Sequence[str], options: Any, out: Path) -> dict[str, dict[str, 
     from rich.console import Console
     from rich.progress import track
 
-    from videonl.data.jobs import Journal, run_jobs, stamp
+    from videonl.video.jobs import Journal, run_jobs, stamp
 
     try:
         if options.again:

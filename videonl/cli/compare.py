@@ -109,7 +109,7 @@ def check_usage(arguments: argparse.Namespace) -> None:
 
 def read_given(arguments: argparse.Namespace) -> "Sweep":
     """What the sweep file and the flags say together; flags win."""
-    from videonl.evaluation.compare_entry import parse_entry
+    from videonl.evaluation.entry import parse_entry
     from videonl.evaluation.sweep import Sweep, read_sweep
 
     sweep = Sweep([])
@@ -148,7 +148,7 @@ def main(argv: Sequence[str]) -> int:
     check_usage(arguments)
     given = read_given(arguments)
     from videonl.evaluation.compare import compare_models
-    from videonl.evaluation.compare_training import Budget
+    from videonl.evaluation.trained_rows import Budget
     from videonl.inference.show import StepBar
     from videonl.reports import write_comparison
 

@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--num-classes", type=int, help="start a fresh classifier of this size")
     args = parser.parse_args(argv)
 
-    from videonl.models.conversion import convert
+    from videonl.weights.checkpoint import convert
 
     report, sidecar, licence = convert(
         args.source,

@@ -63,9 +63,9 @@ def parser_of_extract() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Extract; exit code 1 if a file could not be."""
     arguments = parser_of_extract().parse_args(argv)
-    from videonl.cli.predict_shard import take_shard
+    from videonl.cli.predict import take_shard
     from videonl.data.walk import VIDEO_EXTENSIONS
-    from videonl.inference.feature_files import output_paths
+    from videonl.inference.features import output_paths
     from videonl.inference.inputs import find_videos
     from videonl.inference.prediction import Failure
     from videonl.inference.show import list_failures
@@ -124,7 +124,7 @@ def extract_all(
 ) -> int:
     """Write what is not there yet; returns how many videos that were. ``failures`` grows."""
     from videonl.errors import VideoError
-    from videonl.inference.feature_files import is_done, save_features
+    from videonl.inference.features import is_done, save_features
     from videonl.inference.prediction import Failure
     from videonl.inference.predictor import short_reason
     from videonl.inference.show import StepBar

@@ -43,11 +43,11 @@ def decoding(arguments: argparse.Namespace, *, keep: int = 1) -> Iterator[Callab
         keep: how many files are decoded at a time.
     """
     if not arguments.isolate:
-        from videonl.data.video import open_video
+        from videonl.video.video import open_video
 
         yield open_video
         return
-    from videonl.data.guarded import DecoderPool
+    from videonl.video.sandbox import DecoderPool
 
     with DecoderPool(
         keep=keep, time_limit=arguments.time_limit, memory_mb=arguments.memory_limit

@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     path = Path(arguments.json)
     found = merge(path)
     if arguments.csv:
-        from videonl.inference.merged_csv import write_csv
+        from videonl.inference.shards import write_csv
 
         write_csv(path, Path(arguments.csv))
     print(f"{found.predictions} videos: {path}")

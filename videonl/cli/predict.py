@@ -1,6 +1,7 @@
 """``videonl predict`` = ``infer.py``: classify video files."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -10,17 +11,64 @@ from typing import TYPE_CHECKING
 from videonl.cli import predict_timeline
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.predict_shard import open_shard, part_of, take_shard
 from videonl.cli.values import add_network_flags, parse_shard, parse_views, positive
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
+    from videonl.inference.prediction import Failure
+    from videonl.inference.shards import Shard
+    from videonl.inference.writers import Writer
+
+
+def take_shard(arguments: argparse.Namespace) -> None:
+    """Fill in what torchrun says: the part of this process and its own GPU."""
+    if arguments.shard is None:
+        from videonl.inference.shards import shard_of_torchrun
+
+        arguments.shard = shard_of_torchrun()
+        if arguments.shard is not None and arguments.device == "auto":
+            import torch
+
+            if torch.cuda.is_available():
+                arguments.device = f"cuda:{os.environ['LOCAL_RANK']}"
+
+
+def part_of(
+    videos: list[str], failures: list["Failure"], shard: "Shard | None"
+) -> tuple[list[str], list["Failure"], dict[str, object]]:
+    """The files and failures of this process, and what its result file says of all."""
+    if shard is None:
+        return videos, failures, {}
+    from videonl.inference.shards import about_set
+
+    about = about_set(shard, videos, failed_inputs=len(failures))
+    return shard.of(videos), failures if shard.rank == 0 else [], about
+
+
+def open_shard(
+    arguments: argparse.Namespace, run: dict[str, object], about: dict[str, object]
+) -> "Writer":
+    """The result file of this process, which knows what the others have done already."""
+    from videonl.inference.shards import done_by_others, remove_old, shard_path
+    from videonl.inference.writers import JsonLinesWriter
+
+    path, shard = Path(arguments.json), arguments.shard
+    own = shard_path(path, shard.rank)
+    if not arguments.resume:
+        remove_old(path, shard)
+    writer = JsonLinesWriter(own, run=run, resume=arguments.resume, about=about)
+    if arguments.resume:
+        writer.done |= done_by_others(path, shard.rank, run=run)
+    return writer
+
+
+if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from rich.console import Console
 
-    from videonl.inference.output import Writer
     from videonl.inference.prediction import Failure
     from videonl.inference.predictor import Predictor
     from videonl.inference.show import View
+    from videonl.inference.writers import Writer
 
 EPILOG = """\
 Many files, many processes or machines (killed ones go on where they were; merge says if all is in):
@@ -159,9 +207,8 @@ def open_writers(
     about: dict[str, object],
 ) -> tuple[list["Writer"], "View"]:
     """The files to write, and what to print."""
-    from videonl.inference.output import JsonWriter
-    from videonl.inference.output_lines import CsvWriter, JsonLinesWriter
     from videonl.inference.show import Labels, Nothing, Tables
+    from videonl.inference.writers import CsvWriter, JsonLinesWriter, JsonWriter
 
     run: dict[str, object] = {
         "model": predictor.about,

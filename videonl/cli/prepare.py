@@ -119,8 +119,8 @@ def encode(targets: dict[str, str], options: Any, out: Path) -> dict[str, dict[s
     from rich.console import Console
     from rich.progress import track
 
-    from videonl.data.encoding import Recipe
-    from videonl.data.jobs import Journal, run_jobs, stamp
+    from videonl.video.encoding import Recipe
+    from videonl.video.jobs import Journal, run_jobs, stamp
 
     recipe = asdict(
         Recipe(

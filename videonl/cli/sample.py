@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videonl.cli.main import make_parser
-from videonl.data.sample import RELATIONS, SampleParameters
+from videonl.sample.task import RELATIONS, SampleParameters
 
 
 def write_with_progress(root: Path, parameters: SampleParameters, workers: int) -> None:
@@ -13,7 +13,7 @@ def write_with_progress(root: Path, parameters: SampleParameters, workers: int) 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-    from videonl.data.sample_files import write_sample
+    from videonl.sample.files import write_sample
 
     columns = (
         TextColumn("{task.description}"),

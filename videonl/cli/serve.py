@@ -13,7 +13,7 @@ from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:
     from videonl.inference.predictor import Predictor
-    from videonl.inference.server import Limits
+    from videonl.serve.app import Limits
 
 DRAIN_SECONDS = 10  # after a signal, for the requests at work
 
@@ -77,7 +77,7 @@ def main(argv: Sequence[str]) -> int:
     with listener:
         from videonl.class_names import read_class_names
         from videonl.inference.predictor import Predictor
-        from videonl.inference.server import Limits
+        from videonl.serve.app import Limits
 
         predictor = Predictor.from_checkpoint(
             arguments.checkpoint,
@@ -135,8 +135,7 @@ def serve(
     """
     import uvicorn
 
-    from videonl.inference.server import make_app
-    from videonl.inference.server_guard import LOOPBACK_NAMES
+    from videonl.serve.app import LOOPBACK_NAMES, make_app
 
     address, port = listener.getsockname()[:2]
     url = f"http://{f'[{address}]' if ':' in address else address}:{port}"

@@ -102,7 +102,7 @@ def build(
     from videonl.data.datamodule import VideoDataModule
     from videonl.training import VideoClassifier
     from videonl.training.classes import balanced_weights
-    from videonl.training.resuming import network_settings
+    from videonl.training.runs import network_settings
 
     data = VideoDataModule(**settings["data"], seed=settings["seed"])
     data.setup("fit")

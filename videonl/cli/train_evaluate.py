@@ -17,8 +17,8 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     """Measure the accuracy: validate with one view, test by the published protocol."""
     settings, given = read_settings(command, argv)
     from videonl.cli.train_parser import trainer_options
+    from videonl.data.catalogue import census_of
     from videonl.evaluation.environment import describe_environment
-    from videonl.training.census_file import census_of
     from videonl.training.evaluation import describe, evaluate, result, write_json
 
     checkpoint = checkpoint_of(settings)
@@ -81,7 +81,7 @@ def checkpoint_of(settings: dict[str, Any]) -> Path:
     Raises:
         VideoNLError: none was said, or it does not exist.
     """
-    from videonl.models.pretrained.published import local_file
+    from videonl.weights.published import local_file
 
     said = settings["checkpoint"] or settings["ckpt_path"] or settings["model"]["pretrained"]
     if not said:

@@ -11,7 +11,7 @@ from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.training import VideoClassifier
-    from videonl.training.prediction_files import PredictionFile
+    from videonl.training.evaluation import PredictionFile
 
 TOP_K = 5
 
@@ -47,8 +47,8 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
 
 def run_of(classifier: "VideoClassifier", data: Any, checkpoint: Path) -> dict[str, object]:
     """What must be the same in all files that belong together."""
-    from videonl.inference.origin import origin_of
-    from videonl.models.answers import average_name
+    from videonl.inference.network import origin_of
+    from videonl.models.view_ensembling import average_name
 
     clips, crops = (int(count) for count in data.views)
     model = {"name": classifier.hparams["name"], "num_classes": classifier.num_classes}
@@ -85,8 +85,8 @@ class JsonLines:
 
     def begin(self, paths: Sequence[str], *, rank: int, size: int) -> list[str]:
         """Open; the videos of this process that no file holds yet."""
-        from videonl.inference.output_lines import JsonLinesWriter
         from videonl.inference.shards import Shard, about_set, done_by_others, shard_path
+        from videonl.inference.writers import JsonLinesWriter
 
         shard = Shard(rank, size)
         own = shard_path(self._path, rank) if size > 1 else self._path

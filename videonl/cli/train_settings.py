@@ -57,7 +57,7 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
         VideoNLError: an unknown option, a wrong type, a missing or broken file.
     """
     from videonl.cli.train_parser import make_parser
-    from videonl.models.said import options_in_file
+    from videonl.weights.declared import options_in_file
 
     parser = make_parser(command)
     words = read_flags(argv, parser)
@@ -111,7 +111,7 @@ def fine_tuning(given: Any) -> dict[str, Any]:
 
     The network is the file's own, unless --model.name says another.
     """
-    from videonl.models.pretrained import network_of
+    from videonl.weights import network_of
 
     found: dict[str, Any] = dict(FINE_TUNING)
     network = None if "model.name" in given else network_of(given["model.pretrained"])
@@ -131,8 +131,8 @@ def stored_settings(
     Raises:
         VideoNLError: it names code. A run may be a stranger's, so nothing of it is imported.
     """
-    from videonl.models.pretrained.run_folder import LAST, checkpoint_in
-    from videonl.models.said import name_in_file
+    from videonl.weights.declared import name_in_file
+    from videonl.weights.run_folder import LAST, checkpoint_in
 
     file = checkpoint_in(resume, wanted=(LAST,)).with_name("config.yaml")
     if not file.is_file():

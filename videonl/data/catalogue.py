@@ -4,10 +4,10 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from videonl.class_names import normalised, order_classes, read_class_names
-from videonl.data.census import SplitCensus
-from videonl.data.folder_index import FolderIndex
+from videonl.data.census import SplitCensus, as_primitives
 from videonl.data.lists import Entry, read_list
 from videonl.data.records import (
     SPLITS,
@@ -19,8 +19,10 @@ from videonl.data.records import (
     split_folder,
 )
 from videonl.data.skip_list import read_skip_list
-from videonl.data.walk import is_video
+from videonl.data.walk import FolderIndex, is_video
 from videonl.errors import DatasetError
+from videonl.files import write_text
+from videonl.json_text import json_text
 
 _LIST_NAMES = ("{split}.csv", "{split}.txt", "{split}.tsv", "annotations/{split}.csv")
 
@@ -276,3 +278,42 @@ def _count(catalogue: Catalogue, split: str, records: list[Record]) -> None:
         for label in record.labels or ((record.label,) if record.label is not None else ()):
             census.per_class[catalogue.class_names[label]] += 1
     catalogue.census[split] = census
+
+
+CENSUS = "census.json"
+
+
+def census_of(catalogue: Catalogue) -> dict[str, Any]:
+    """The census of a data set as JSON holds it.
+
+    Args:
+        catalogue: of a ``VideoDataModule`` that was set up.
+
+    Returns:
+        Per split: listed, found, missing, unreadable; and ``classes``: those three per class.
+    """
+    content = as_primitives(catalogue.census)
+    for split, part in content.items():
+        classes = {
+            name: {"found": part["per_class"].get(name, 0), "missing": 0, "unreadable": 0}
+            for name in catalogue.class_names
+        }
+        bad = [(record, "missing") for record in catalogue.missing.get(split, [])]
+        bad += [
+            (record, "unreadable")
+            for record in catalogue.records.get(split, [])
+            if os.path.abspath(record.path) in catalogue.skipped
+        ]
+        for record, kind in bad:
+            numbers = record.labels or (() if record.label is None else (record.label,))
+            for number in numbers:
+                classes[catalogue.class_names[number]][kind] += 1
+        del part["per_class"]
+        part["classes"] = classes
+    return content
+
+
+def write_census(catalogue: Catalogue, folder: Path) -> None:
+    """Write ``census.json`` into the folder of a run."""
+    text = json_text(census_of(catalogue), indent=1) + "\n"
+    write_text(folder / CENSUS, text)

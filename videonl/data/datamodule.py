@@ -14,12 +14,11 @@ from videonl.class_names import normalised
 from videonl.data.augment import Augmentation, augment
 from videonl.data.catalogue import Catalogue, read_catalogue
 from videonl.data.census import describe
-from videonl.data.dataset import Item, VideoDataset, collate
-from videonl.data.labelled_batch import LabelMissing
+from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
-from videonl.data.video import Decoder
 from videonl.errors import DatasetError
+from videonl.video.video import Decoder
 
 EVALUATED = {"val", "test"}  # every video of theirs counts, whether it can be read or not
 FEW_BAD_FILES = 16  # that many unreadable videos never stop a training
@@ -94,7 +93,7 @@ class VideoDataModule(L.LightningDataModule):
             views: clips and crops per video in testing.
             val_views: the same in validation.
             seed: of order and augmentation.
-            decoder: see :func:`videonl.data.video.open_video`.
+            decoder: see :func:`videonl.video.video.open_video`.
             train_list: list file of the training videos (lists.py tells the formats); default
                 ``root/train.csv`` and the like, beside flat folders.
             val_list: the same for validation.

@@ -1,7 +1,7 @@
 """A map-style data set of video files: item = uint8 views of one video, ready to stack."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
 from typing import Any
@@ -10,14 +10,86 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from videonl.data.clip_memory import ClipMemory, Length
 from videonl.data.records import Record
-from videonl.data.sampling import random_clip, sample_generator
-from videonl.data.transforms import crop as cut
-from videonl.data.transforms import random_resized_crop
-from videonl.data.video import Decoder, Video, open_video
-from videonl.data.views import clip_shape, read_views
 from videonl.errors import DatasetError, VideoError
+from videonl.video.sampling import random_clip, sample_generator
+from videonl.video.transforms import crop as cut
+from videonl.video.transforms import random_resized_crop
+from videonl.video.video import Decoder, Video, open_video
+from videonl.video.views import clip_shape, read_views
+
+Batch = dict[str, Any]
+
+
+class LabelMissing:
+    """Adds ``missing_labels``, for every entry of ``missing`` all its class numbers, and ``views``.
+
+    A video that can not be read counts in each of its classes, in every one of its views.
+
+    Args:
+        collate: makes the batch.
+        labels: class number per index of the data set.
+        several: index -> all class numbers, of the videos with more than one.
+        views: clips × crops of a video.
+    """
+
+    def __init__(
+        self,
+        collate: Callable[[Sequence[Any]], Batch],
+        *,
+        labels: Sequence[int] | np.ndarray,
+        several: Mapping[int, Sequence[int]],
+        views: int,
+    ) -> None:
+        self.collate, self.labels, self.several, self.views = collate, labels, several, views
+
+    def __call__(self, items: Sequence[Any]) -> Batch:
+        """The batch."""
+        batch = self.collate(items)
+        batch["missing_labels"] = [
+            tuple(self.several.get(index, (int(self.labels[index]),)))
+            for index, _, _ in batch["missing"]
+        ]
+        batch["views"] = self.views
+        return batch
+
+
+# Frames; and where clips are taken by time, when each appears and when the last disappears.
+Length = tuple[int, np.ndarray | None, float | None]
+
+
+class ClipMemory:
+    """Tensors by key, up to a limit; what comes after it is full is made anew every time.
+
+    The values are what decoding gives, so a memory changes the time of a training and nothing else.
+    Each process has its own: with ``num_workers=0`` every video is decoded once, with workers once
+    per worker at most.
+    """
+
+    def __init__(self, limit: int) -> None:
+        """Keep at most ``limit`` bytes; 0 keeps nothing."""
+        self.limit, self.used = limit, 0
+        self.kept: dict[Hashable, torch.Tensor] = {}
+        self.lengths: dict[Hashable, Length] = {}
+
+    def length(self, key: Hashable, read: Callable[[], Length]) -> Length:
+        """The length of a video; ``read`` is called if it is not known or nothing is kept."""
+        if key not in self.lengths or not self.limit:
+            self.lengths[key] = read()
+        return self.lengths[key]
+
+    def get(self, key: Hashable, make: Callable[[], torch.Tensor]) -> torch.Tensor:
+        """The tensor of that key; ``make`` is called if it is not there."""
+        found = self.kept.get(key)
+        if found is not None:
+            return found
+        made = make()
+        size = made.numel() * made.element_size()
+        if self.used + size <= self.limit:
+            self.kept[key] = made
+            self.used += size
+        return made
+
 
 Item = dict[str, Any]
 
@@ -56,13 +128,13 @@ class VideoDataset(Dataset[Item]):
 
         Args:
             records: the videos and their labels.
-            preprocessing: of the clips, see :func:`videonl.data.views.read_views`.
+            preprocessing: of the clips, see :func:`videonl.video.views.read_views`.
             training: one random clip per video, else ``views``.
             views: clips and crops per video in evaluation.
             jitter: range of the short side in training; default ``short_side``.
             seed: of order and augmentation.
             rank: of this process.
-            decoder: see :func:`videonl.data.video.open_video`.
+            decoder: see :func:`videonl.video.video.open_video`.
             attempts: videos tried in a row before a training stops.
             skip: absolute path -> reason, of videos that are not to be read.
             resized_crop: smallest and largest share of the picture of a random box.

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from videonl.class_names import normalised
-from videonl.data.folder_index import FolderIndex, listing
-from videonl.data.walk import VIDEO_EXTENSIONS, is_video, why_lost
+from videonl.data.walk import VIDEO_EXTENSIONS, FolderIndex, is_video, listing, why_lost
 from videonl.errors import DatasetError
 
 SPLITS = ("train", "val", "test")

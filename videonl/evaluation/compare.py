@@ -11,14 +11,14 @@ from typing import Any
 import torch
 
 from videonl.errors import VideoNLError
-from videonl.evaluation.compare_accuracy import (
+from videonl.evaluation.accuracy import (
     VideoSet,
     classify_set,
     differences,
     paired_tests,
     read_set,
 )
-from videonl.evaluation.compare_entry import (
+from videonl.evaluation.entry import (
     Contestant,
     Entry,
     count,
@@ -27,11 +27,11 @@ from videonl.evaluation.compare_entry import (
     parse_entry,
     row_names,
 )
-from videonl.evaluation.compare_result import Comparison, Row
-from videonl.evaluation.compare_speed import Subject, measure
-from videonl.evaluation.compare_training import Budget, train_entries
 from videonl.evaluation.environment import describe_environment
-from videonl.inference.device import choose_device
+from videonl.evaluation.result import Comparison, Row
+from videonl.evaluation.speed import Subject, measure
+from videonl.evaluation.trained_rows import Budget, train_entries
+from videonl.inference.network import choose_device
 from videonl.inference.predictor import checked_views
 
 CONVENTION = (

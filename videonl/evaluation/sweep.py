@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from videonl.errors import VideoNLError
-from videonl.evaluation.compare_entry import Entry
-from videonl.evaluation.compare_training import Budget
+from videonl.evaluation.entry import Entry
+from videonl.evaluation.trained_rows import Budget
 from videonl.files import read_yaml
 
 SETTINGS = ("data", "split", "views", "clip", "num_classes", "rounds", "batch_size", "device")

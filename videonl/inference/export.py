@@ -19,11 +19,10 @@ from torch import Tensor, nn
 from videonl._version import __version__
 from videonl.errors import OutputError, VideoNLError
 from videonl.files import careful_stream, whole_file
-from videonl.inference.attention import affinity_name
 from videonl.inference.export_formats import run_onnx, run_program, write_onnx, write_program
 from videonl.inference.predictor import Predictor
 from videonl.json_text import json_text
-from videonl.layers import NonLocalBlock
+from videonl.layers import NonLocalBlock, affinity_name
 from videonl.models.finite import check_answers
 
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}
@@ -195,7 +194,7 @@ def set_forms(net: nn.Module, format: str) -> dict[str, str]:
     forms = {}
     for name, module in net.named_modules():
         if isinstance(module, NonLocalBlock):
-            form = FORMS[format].get(affinity_name(module), "reference")
+            form = FORMS[format].get(affinity_name(module.affinity), "reference")
             module.implementation = forms[name.removesuffix(".non_local")] = form
     return forms
 

@@ -1,23 +1,78 @@
 """Features of a video: what a layer of the network answers to windows that slide over it."""
 
-from collections.abc import Callable, Iterator, Sequence
+import json
+import os
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from videonl.data.sampling import timeline
-from videonl.data.transforms import to_clips
-from videonl.data.video import Video
-from videonl.data.views import clip_shape
 from videonl.errors import VideoNLError
-from videonl.inference.layer_layout import channel_axis
+from videonl.files import whole_stream
 from videonl.inference.predictor import Predictor
 from videonl.inference.windows import Windows, stream_windows
+from videonl.json_text import json_text
 from videonl.models.finite import check_answers
+from videonl.video.sampling import timeline
+from videonl.video.transforms import to_clips
+from videonl.video.video import Video
+from videonl.video.views import clip_shape
+
+_LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
+_FIRST = (
+    nn.modules.conv._ConvNd,
+    nn.modules.batchnorm._NormBase,
+    nn.GroupNorm,
+)
+
+
+def channel_axis(
+    module: nn.Module | None,
+    shape: Sequence[int],
+    *,
+    layer: str,
+    smaller: Callable[[], Sequence[int]],
+) -> int:
+    """The axis of the channels.
+
+    A layer of known kind says where they are. For every other (a block, a dropout), it is the one
+    axis that keeps its size when the clips become smaller: time, rows, columns and tokens do not.
+
+    Args:
+        module: the layer; None: a feature map (B, C, T, H, W).
+        shape: of its answer, (B, ...), at least two axes.
+        layer: its name, for the message.
+        smaller: gives the shape of its answer to clips of half the length and half the size.
+
+    Raises:
+        VideoNLError: no axis or several keep their sizes.
+    """
+    if len(shape) == 2 or module is None or isinstance(module, _FIRST):
+        return 1
+    if isinstance(module, _LAST):
+        return len(shape) - 1
+    large = [axis for axis in range(1, len(shape)) if shape[axis] != 1]
+    if len(large) > 1:
+        try:
+            other = list(smaller())
+        except (RuntimeError, ValueError, AssertionError):
+            other = []  # a network for one size alone
+        kept = [axis for axis in large if len(other) == len(shape) and other[axis] == shape[axis]]
+    else:
+        kept = large or [1]
+    if len(kept) != 1:
+        raise VideoNLError(
+            f"the layer {layer!r} answers with {' x '.join(map(str, shape))} values and does not "
+            "tell which axis holds its channels; choose a convolution, a norm or a linear layer"
+        )
+    return kept[0]
+
 
 POOL = "pool"
 
@@ -187,3 +242,83 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     top = [known for known in names if known.count(".") == 0]
     hint = f"did you mean {', '.join(near)}?" if near else f"it has pool, {', '.join(top)}, ..."
     raise VideoNLError(f"the network has no layer {name!r}; {hint}")
+
+
+SUFFIX = ".npz"
+
+
+def output_paths(
+    inputs: Iterable[tuple[str, Sequence[str]]], folder: Path
+) -> tuple[dict[str, Path], list[str]]:
+    """Video -> its file: the tree of a folder is kept, a single video lies at the top.
+
+    Args:
+        inputs: what was typed, with the videos it led to.
+        folder: where the files go. ``DIR/a/b.mp4`` becomes ``folder/a/b.mp4.npz``.
+
+    Returns:
+        The paths, and the videos left out because another has the same place.
+    """
+    paths: dict[str, Path] = {}
+    taken: dict[Path, str] = {}
+    clashes = []
+    for text, videos in inputs:
+        for video in videos:
+            name = os.path.relpath(video, text) if os.path.isdir(text) else os.path.basename(video)
+            path = folder / (name + SUFFIX)
+            if taken.setdefault(path, video) == video:
+                paths[video] = path
+            else:
+                clashes.append(video)
+    return paths, clashes
+
+
+def save_features(
+    path: Path, features: Features, *, about: Mapping[str, object], video: str
+) -> None:
+    """Write ``features``, ``start``, ``end`` and, as JSON texts, ``about`` and ``video``.
+
+    Raises:
+        OutputError: the file can not be written there.
+    """
+    with whole_stream(path) as stream:
+        np.savez(
+            stream,
+            features=features.values,
+            start=features.start,
+            end=features.end,
+            about=np.array(json_text(about, ascii=True)),
+            video=np.array(json_text(video, ascii=True)),
+        )
+
+
+def load_features(path: Path) -> tuple[Features, dict[str, Any]]:
+    """What ``save_features`` wrote: the features and ``about``.
+
+    Raises:
+        VideoNLError: not such a file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as content:
+            features = Features(content["features"], content["start"], content["end"])
+            return features, json.loads(str(content["about"]))
+    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise VideoNLError(f"{path} is no file of videonl extract ({error})") from error
+
+
+def is_done(path: Path, about: Mapping[str, object]) -> bool:
+    """Whether a video's features are there already.
+
+    Raises:
+        VideoNLError: there is another file, or features of another network, layer or window.
+    """
+    if not path.exists():
+        return False
+    _, found = load_features(path)
+    wanted = json.loads(json_text(about))
+    for key, value in wanted.items():
+        if found.get(key) != value:
+            raise VideoNLError(
+                f"{path} was made with another {key}: give another --out, or --overwrite"
+            )
+    return True

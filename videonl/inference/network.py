@@ -1,12 +1,15 @@
 """The network as the predictor runs it: fused, in the layout of its clips, on its device."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from videonl.models.fusion import fuse_for_inference
+from videonl.errors import VideoNLError
+from videonl.models.norms import fuse_for_inference
+from videonl.weights.checkpoint import sha256
 
 FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at
 BYTES_PER_INPUT = 64 * 4  # of activations per input value, about, for the networks of the paper
@@ -37,3 +40,38 @@ def views_that_fit(preprocessing: Mapping[str, Any]) -> int:
 def network_name(model: nn.Module) -> str:
     """Its name in the registry, or that of its class."""
     return str(getattr(model, "config", {}).get("name", type(model).__name__))
+
+
+def choose_device(device: str | torch.device) -> torch.device:
+    """A device by name; ``"auto"``: CUDA, else MPS, else the CPU.
+
+    Raises:
+        VideoNLError: no such device on this machine.
+    """
+    if device == "auto":
+        if torch.cuda.is_available():
+            return torch.device("cuda")
+        return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
+    try:
+        chosen = torch.device(device)
+        torch.empty(1, device=chosen)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise VideoNLError(
+            f"device {str(device)!r} can not be used on this machine; use auto, cpu or cuda"
+        ) from error
+    return chosen
+
+
+def origin_of(path: str | Path, provenance: Mapping[str, Any]) -> dict[str, object]:
+    """Where weights come from: a file here, or published ones by their name.
+
+    What they were fine-tuned from, and the licence of that, travel along where they are known.
+    """
+    known = {
+        name: provenance[key]
+        for key, name in (("provenance", "trained_from"), ("licence", "licence"))
+        if provenance.get(key)
+    }
+    if Path(path).is_file():
+        return {"checkpoint": Path(path).name, "sha256": sha256(path), **known}
+    return {"checkpoint": str(path), "sha256": provenance.get("sha256"), **known}

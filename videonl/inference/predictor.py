@@ -15,20 +15,24 @@ import torch
 from torch import Tensor, nn
 
 from videonl.class_names import choose_names
-from videonl.data.transforms import to_clips
-from videonl.data.video import Video, open_video
-from videonl.data.views import Views, read_views
 from videonl.errors import VideoError, VideoNLError
-from videonl.inference.ahead import Ahead
-from videonl.inference.device import choose_device
-from videonl.inference.network import network_name, prepare_network, views_that_fit
-from videonl.inference.origin import origin_of
+from videonl.inference.network import (
+    choose_device,
+    network_name,
+    origin_of,
+    prepare_network,
+    views_that_fit,
+)
 from videonl.inference.prediction import Clip, Failure, Prediction
-from videonl.models.answers import average_name, over_views, probabilities_of
-from videonl.models.checkpoint import load_checkpoint
+from videonl.inference.prefetch import Ahead
 from videonl.models.finite import check_answers
-from videonl.models.fusion import fuse_for_inference
-from videonl.models.pretrained.run_folder import checkpoint_in
+from videonl.models.norms import fuse_for_inference
+from videonl.models.view_ensembling import average_name, over_views, probabilities_of
+from videonl.video.transforms import to_clips
+from videonl.video.video import Video, open_video
+from videonl.video.views import Views, read_views
+from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights.run_folder import checkpoint_in
 
 
 class Predictor:

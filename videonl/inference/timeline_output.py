@@ -9,8 +9,7 @@ from videonl._version import __version__
 from videonl.escapes import figure_text
 from videonl.files import csv_line, whole_stream
 from videonl.inference.prediction import Failure
-from videonl.inference.timeline import Timeline
-from videonl.inference.timeline_segments import Segment, claims_of
+from videonl.inference.timeline import Segment, Timeline, claims_of
 from videonl.json_text import json_text
 
 Result = tuple[Timeline, list[Segment]]

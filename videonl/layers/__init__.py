@@ -7,6 +7,7 @@ from videonl.layers.affinity import (
     DotProduct,
     EmbeddedGaussian,
     Gaussian,
+    affinity_name,
 )
 from videonl.layers.channel_attention import ChannelAttention
 from videonl.layers.insertion import insert_non_local, remove_non_local
@@ -23,6 +24,7 @@ __all__ = [
     "Gaussian",
     "NonLocalBlock",
     "NonLocalOperation",
+    "affinity_name",
     "insert_non_local",
     "remove_non_local",
 ]

@@ -138,3 +138,9 @@ def resolve_affinity(affinity: str | type[Affinity]) -> type[Affinity]:
         f"affinity={affinity!r} is not known; use one of {', '.join(AFFINITIES)} "
         "or a subclass of videonl.layers.Affinity."
     )
+
+
+def affinity_name(affinity: Affinity) -> str:
+    """Its name in ``AFFINITIES``; that of its class where it has none."""
+    kind = type(affinity)
+    return next((name for name, known in AFFINITIES.items() if known is kind), kind.__name__)

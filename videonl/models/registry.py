@@ -154,9 +154,9 @@ def create_model(
 
     Args:
         name: one of ``list_models()``, or ``package.module:function``, which is imported: it is
-            the caller's own word, never a file's (``videonl.models.said``).
+            the caller's own word, never a file's (``videonl.weights.declared``).
         num_classes: K, the classes of its classifier; by default 400, or those of ``pretrained``.
-        pretrained: published weights or a file, see ``videonl.models.pretrained``; a classifier
+        pretrained: published weights or a file, see ``videonl.weights``; a classifier
             for other classes is started afresh.
         options: options of the network; ``model_options(name)`` lists them.
 
@@ -170,7 +170,7 @@ def create_model(
     """
     entry = find_entry(name)
     if pretrained is not None:  # makes the network with this function, once the file has spoken
-        from videonl.models.pretrained import load_pretrained
+        from videonl.weights import load_pretrained
 
         return load_pretrained(name, pretrained, num_classes=num_classes, **options)
     check_options(name, options, entry.options)

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from videonl.inference import attention_figure
-from videonl.inference.attention import attend, block_names
+from videonl.attention import figure as attention_figure
+from videonl.attention.attention import attend, block_names
 from videonl.inference.predictor import Predictor, short_reason
 from videonl.reports.pages import png_address, render
 

@@ -6,8 +6,8 @@ The folder holds the same figures as JSON, CSV, Markdown, the page and its chart
 from pathlib import Path
 from typing import Any
 
-from videonl.evaluation.compare_result import Comparison, Row
-from videonl.evaluation.compare_table import (
+from videonl.evaluation.result import Comparison, Row
+from videonl.evaluation.table import (
     columns_of,
     counted,
     csv_text,

@@ -11,13 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from videonl.data.container import open_source
-from videonl.data.video import Video, open_video
 from videonl.inference.prediction import Prediction
-from videonl.inference.timeline import Timeline
-from videonl.inference.timeline_segments import Segment, claims_of
+from videonl.inference.timeline import Segment, Timeline, claims_of
 from videonl.json_text import json_text
 from videonl.reports.pages import data_address, render
+from videonl.video.container import open_source
+from videonl.video.video import Video, open_video
 
 EMBED_BYTES = 64 << 20  # base64 makes a third more of it; larger pages open slowly on a phone
 PICTURES = 12

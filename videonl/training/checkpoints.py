@@ -14,12 +14,12 @@ from lightning.pytorch.callbacks import Checkpoint
 
 from videonl.errors import CheckpointError, DatasetError, OutputError, VideoError
 from videonl.files import whole_stream
-from videonl.models.checkpoint import check_network
 from videonl.models.finite import check_finite
-from videonl.models.pretrained.container import read_content
-from videonl.models.pretrained.own import read_own
-from videonl.models.pretrained.run_folder import BEST, LAST
 from videonl.training.finite import weights_of
+from videonl.weights.checkpoint import check_network
+from videonl.weights.formats.own import read_own
+from videonl.weights.run_folder import BEST, LAST
+from videonl.weights.safe.container import read_content
 
 SYNC_STEPS = 50  # processes agree on the time to save only so often: agreeing makes them wait
 

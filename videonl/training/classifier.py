@@ -14,22 +14,21 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from videonl._version import __version__
-from videonl.data.transforms import to_clips
 from videonl.errors import VideoNLError
 from videonl.models import create_model
-from videonl.models.answers import average_logits, over_views, probabilities_of
-from videonl.models.checkpoint import load_checkpoint
 from videonl.models.finite import check_answers
-from videonl.models.pretrained import load_pretrained
-from videonl.training import batch_norm as frozen
+from videonl.models.view_ensembling import average_logits, over_views, probabilities_of
+from videonl.training import new_parameters as frozen
 from videonl.training.checkpoints import read_checkpoint
 from videonl.training.finite import FiniteLoss, check_score, check_weights, weights_of
-from videonl.training.fresh import fresh_parameters
 from videonl.training.mixing import mix
-from videonl.training.optimization import configure
-from videonl.training.recipe import Recipe, make_recipe
+from videonl.training.new_parameters import fresh_parameters
+from videonl.training.recipe import Recipe, configure, make_recipe
 from videonl.training.recompute import recompute_stages
 from videonl.training.task import AnyScores, Batch, make_task
+from videonl.video.transforms import to_clips
+from videonl.weights import load_pretrained
+from videonl.weights.checkpoint import load_checkpoint
 
 NEVER_FROM_A_FILE = {"self", "pretrained", "network"}  # of the arguments of a classifier
 COUNTS, MIXING = "training_counts", "mixing_generator"  # in a checkpoint

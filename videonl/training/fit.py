@@ -8,20 +8,17 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from videonl.data.catalogue import write_census
 from videonl.files import write_text
 from videonl.training.bad_files import BadFiles
-from videonl.training.census_file import write_census
 from videonl.training.checkpoints import Checkpoints
 from videonl.training.classifier import VideoClassifier
-from videonl.training.clip_check import check_clip
 from videonl.training.ema import MovingAverage
-from videonl.training.facts import print_facts
 from videonl.training.metrics_file import MetricsFile
-from videonl.training.progress import EpochLines, progress_bar
-from videonl.training.randomness import StepSeed
-from videonl.training.resuming import ResumePosition, check_resumable
-from videonl.training.runs import CONFIG
-from videonl.training.speed import SpeedMonitor
+from videonl.training.mixing import StepSeed
+from videonl.training.progress import EpochLines, SpeedMonitor, progress_bar
+from videonl.training.run_header import check_clip, print_facts
+from videonl.training.runs import CONFIG, ResumePosition, check_resumable
 from videonl.training.stopping import GracefulStop
 from videonl.training.summary import Summary
 from videonl.training.trainer import leaves_nothing, make_trainer

@@ -1,7 +1,8 @@
 """Accuracy that accumulates on the device: no value leaves it before the end of the epoch."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -174,3 +175,193 @@ def negative_log(probabilities: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy of probabilities (B, K) against labels (B,); finite where one is 0."""
     picked = probabilities.gather(1, labels.clamp(min=0)[:, None])[:, 0]
     return -picked.clamp(min=torch.finfo(picked.dtype).tiny).log()
+
+
+UNREAD = -1.0  # below every probability: a video that could not be read ranks last
+
+
+@dataclass(frozen=True)
+class MultiLabelScores:
+    """What a pass over a multi-label data set measured.
+
+    Attributes:
+        videos: videos with at least one label, with those that could not be read.
+        unread: how many of them could not be read; they rank last in each of their classes.
+        loss: mean over the videos that were read; None where there is none.
+        map: mean of the average precisions of the classes that occur, 0 to 1; 0 where the scores
+            were not kept.
+        hit1: share of the videos whose most probable class is one of theirs.
+        prior: the mean average precision of an answer that is the same for every video.
+        per_class: average precision of every class; None for a class without videos.
+        positives: videos per class.
+    """
+
+    metric: ClassVar[str] = "map"
+
+    videos: int
+    unread: int
+    loss: float | None
+    map: float
+    hit1: float
+    prior: float
+    per_class: list[float | None]
+    positives: list[int]
+
+    @property
+    def headline(self) -> float:
+        """What the best checkpoint has highest."""
+        return self.map
+
+    def logged(self) -> dict[str, float]:
+        """The figures of a log."""
+        keys = ("loss", "map", "hit1", "prior")
+        return {key: value for key in keys if (value := getattr(self, key)) is not None}
+
+
+class MultiLabelMeter:
+    """Keeps scores and labels on the device of what it is given, until the end of a pass.
+
+    Args:
+        num_classes: K.
+        ranking: keep the scores, which the mean average precision needs: 8 K bytes per row. A
+            training counts without.
+
+    Example:
+        >>> meter = MultiLabelMeter(2)
+        >>> truth = torch.tensor([[True, False], [True, True]])
+        >>> meter.update(torch.tensor([[0.9, 0.6], [0.8, 0.7]]), truth, torch.zeros(2))
+        >>> meter.scores().map
+        1.0
+    """
+
+    def __init__(self, num_classes: int, *, ranking: bool = True) -> None:
+        self.num_classes, self.ranking = num_classes, ranking
+        self._place(torch.device("cpu"))
+
+    def _place(self, device: torch.device) -> None:
+        """Start afresh on a device."""
+        wide = torch.float32 if device.type == "mps" else torch.float64
+        self.sums = torch.zeros(4, dtype=wide, device=device)  # hits, videos read, loss, not read
+        self.rows: list[tuple[Tensor, Tensor]] = []
+
+    def to(self, device: torch.device) -> None:
+        """Move to a device, with the counts."""
+        if self.sums.device != device:
+            sums, rows = self.sums, self.rows
+            self._place(device)
+            self.sums += sums.to(self.sums)
+            self.rows = [(scores.to(device), truth.to(device)) for scores, truth in rows]
+
+    @torch.no_grad()
+    def update(self, scores: Tensor, truth: Tensor, losses: Tensor) -> None:
+        """Count a batch.
+
+        Args:
+            scores: (B, K) logits or probabilities.
+            truth: (B, K), not zero where a label is; a video without any is not counted.
+            losses: (B,) loss per video.
+        """
+        self.to(scores.device)
+        truth = truth > 0
+        known = truth.any(1)
+        hit = truth.gather(1, scores.argmax(1, keepdim=True))[:, 0]
+        losses = torch.where(known, losses, losses.new_zeros(()))
+        batch = torch.stack([hit.to(self.sums), known.to(self.sums), losses.to(self.sums)])
+        self.sums[:3] += batch.sum(1)
+        if self.ranking:
+            self.rows.append((scores.to(self.sums), truth))
+
+    def miss(self, truth: Tensor) -> None:
+        """Count videos that could not be read.
+
+        Args:
+            truth: (M, K) of them.
+        """
+        truth = truth > 0
+        self.sums[3] += int(truth.any(1).sum())
+        if self.ranking and len(truth):
+            scores = torch.full(truth.shape, UNREAD, dtype=self.sums.dtype)
+            self.rows.append((scores.to(self.sums.device), truth.to(self.sums.device)))
+
+    def reset(self) -> None:
+        """Start afresh."""
+        self._place(self.sums.device)
+
+    def state(self) -> dict[str, Tensor]:
+        """The counts so far, over all processes; not the scores."""
+        sums = self.sums.clone()
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            torch.distributed.all_reduce(sums)
+        return {"sums": sums.cpu()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Go on counting from ``state``."""
+        self.reset()
+        self.sums += state["sums"].to(self.sums)
+
+    def scores(self, device: torch.device | None = None) -> MultiLabelScores:
+        """Gather over all processes and compute; here the host waits for the device.
+
+        Args:
+            device: of the process; one that has counted nothing yet does not know it.
+        """
+        self.to(device or self.sums.device)
+        hits, read, loss, unread = self.state()["sums"].tolist()
+        scores, truth = gathered(self.rows, self.num_classes)
+        known = truth.any(1)
+        scores, truth = scores[known], truth[known]
+        per_class = [
+            average_precision(scores[:, place], truth[:, place])
+            for place in range(self.num_classes)
+        ]
+        positives = truth.sum(0)
+        present = [value for value in per_class if value is not None]
+        shares = [n / len(truth) for n in positives.tolist() if n]
+        return MultiLabelScores(
+            videos=int(read + unread),
+            unread=int(unread),
+            loss=loss / read if read else None,
+            map=sum(present) / max(len(present), 1),
+            hit1=hits / max(read + unread, 1.0),
+            prior=sum(shares) / max(len(shares), 1),
+            per_class=per_class,
+            positives=positives.tolist(),
+        )
+
+
+def gathered(rows: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> tuple[Tensor, Tensor]:
+    """Scores and truth (N, K) of all processes, on the CPU."""
+    scores = torch.cat([torch.zeros(0, num_classes), *(row.cpu() for row, _ in rows)])
+    truth = torch.cat([torch.zeros(0, num_classes, dtype=torch.bool), *(t.cpu() for _, t in rows)])
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return scores, truth
+    shares: list[Any] = [None] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(shares, (scores, truth))
+    return torch.cat([share[0] for share in shares]), torch.cat([share[1] for share in shares])
+
+
+def average_precision(scores: Tensor, truth: Tensor) -> float | None:
+    """Area under precision over recall, as steps: sum over the thresholds of (R - R') P.
+
+    Equal scores are one threshold, so the order of the videos does not matter.
+
+    Args:
+        scores: (N,).
+        truth: bool (N,).
+
+    Returns:
+        0 to 1; None where nothing is true.
+
+    Example:
+        >>> average_precision(torch.tensor([0.9, 0.8, 0.7]), torch.tensor([True, False, True]))
+        0.8333333333333333
+    """
+    total = int(truth.sum())
+    if not total:
+        return None
+    order = scores.argsort(descending=True)
+    ranked, right = scores[order], truth[order].double().cumsum(0)
+    last = torch.cat([ranked[1:] != ranked[:-1], torch.ones(1, dtype=torch.bool)])
+    hits, seen = right[last], (torch.arange(len(ranked)) + 1.0).double()[last]
+    gained = hits.diff(prepend=torch.zeros(1, dtype=torch.float64)) / total
+    return float((gained * hits / seen).sum())

@@ -2,10 +2,15 @@
 
 from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.errors import CheckpointError
 from videonl.home import expanded
-from videonl.models.pretrained.run_folder import LAST, checkpoint_in, newest
+from videonl.training.checkpoints import read_checkpoint
+from videonl.weights.loading import WEIGHTS
+from videonl.weights.run_folder import LAST, checkpoint_in, newest
 
 CONFIG = "config.yaml"
 
@@ -56,3 +61,168 @@ def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
     if not path.is_file():
         raise CheckpointError(f"--resume {resume}: {path} does not exist")
     return path
+
+
+# ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
+
+
+DATA = "training_data"  # in a checkpoint: what an exact continuation needs to be the same
+KEPT_BY_OPTIMIZER = ("learning_rate", "momentum", "weight_decay", "norm_weight_decay")
+
+
+class ResumePosition(Callback):
+    """Tells the data module the epoch, and how many of its batches were trained on already."""
+
+    def on_save_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Note what the position counts."""
+        checkpoint[DATA] = shape_of(trainer)
+
+    def on_load_checkpoint(
+        self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
+    ) -> None:
+        """Read the position out of the progress that Lightning saves."""
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        data.first_epoch = epochs_done(checkpoint)
+        data.skip_batches = batches_done(checkpoint)
+        now = shape_of(trainer)
+        for name, then in checkpoint.get(DATA, now).items():
+            if then != now[name]:
+                pl_module.print(
+                    f"warning: {name} {then} at the checkpoint, {now[name]} now: the training goes "
+                    "on, but not bit for bit"
+                )
+
+
+def shape_of(trainer: Trainer) -> dict[str, int]:
+    """What the place inside an epoch is counted in."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    return {
+        "training videos:": len(data.records["train"]),
+        "clips per batch:": int(data.batch_size),
+        "processes:": trainer.world_size,
+        "accumulated batches:": trainer.accumulate_grad_batches,
+    }
+
+
+def epochs_done(checkpoint: dict[str, Any]) -> int:
+    """Whole epochs that the checkpoint has behind it."""
+    return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
+
+
+def batches_done(checkpoint: dict[str, Any]) -> int:
+    """Batches of the unfinished epoch that the checkpoint has behind it; 0 after a whole epoch."""
+    progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
+    return 0 if progress["is_last_batch"] else int(progress["current"]["processed"])
+
+
+def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, Any]:
+    """Refuse to go on with another network or with other classes.
+
+    Args:
+        path: the checkpoint.
+        hyper_parameters: of the classifier that is to go on.
+
+    Returns:
+        The checkpoint.
+
+    Raises:
+        CheckpointError: says what differs.
+    """
+    checkpoint = read_checkpoint(path, network=hyper_parameters.get("name"))
+    if "optimizer_states" not in checkpoint:
+        raise CheckpointError(
+            f"{path} holds no state of a training, so nothing can go on from it; start from its "
+            f"weights with --model.pretrained {path}"
+        )
+    check_place(path, checkpoint)
+    saved = checkpoint["hyper_parameters"]
+    for key in ("name", "options", "num_classes", "class_names"):
+        if saved.get(key) != hyper_parameters.get(key):
+            raise CheckpointError(
+                f"{path} was trained with {key} {shown(saved.get(key))}, this training has "
+                f"{shown(hyper_parameters.get(key))}; start from its weights instead with "
+                f"--model.pretrained {path}"
+            )
+    check_recipe(path, table_of(saved, "recipe"), hyper_parameters["recipe"])
+    several = bool(saved.get("multi_label"))
+    if several != bool(hyper_parameters.get("multi_label")):
+        raise CheckpointError(
+            f"{path} was trained for {'several labels' if several else 'one label'} per video, "
+            f"this training is not; say --model.multi_label {str(several).lower()}"
+        )
+    return checkpoint
+
+
+def check_place(path: Path, checkpoint: dict[str, Any]) -> None:
+    """Refuse a checkpoint that does not say where in its training it was written.
+
+    Raises:
+        CheckpointError: names the way out.
+    """
+    try:
+        place = [epochs_done(checkpoint), batches_done(checkpoint), int(checkpoint["global_step"])]
+    except (LookupError, TypeError, ValueError, AttributeError):
+        place = []
+    if not place or min(place) < 0:
+        raise CheckpointError(
+            f"{path} does not say where in its training it was written, so nothing can go on from "
+            f"it; start from its weights with --model.pretrained {path}"
+        )
+
+
+def check_recipe(path: Path, saved: dict[str, Any], recipe: dict[str, Any]) -> None:
+    """Refuse a continuation with another optimiser, whose rates would silently stay the old ones.
+
+    Raises:
+        CheckpointError: says what differs.
+    """
+    for key in ("optimizer", *KEPT_BY_OPTIMIZER):
+        if key in saved and saved[key] != recipe[key]:
+            raise CheckpointError(
+                f"{path} was trained with recipe.{key} {saved[key]}, this training has "
+                f"{recipe[key]}; a training that goes on keeps its optimiser: leave the option "
+                f"out, or start from its weights with --model.pretrained {path}"
+            )
+
+
+def network_settings(path: Path, model: dict[str, Any], *, chosen: bool) -> dict[str, Any]:
+    """What makes the network of a training that goes on: what its checkpoint says.
+
+    Args:
+        path: the checkpoint.
+        model: the settings of the network that were given, or their defaults.
+        chosen: whether the name was given; another one is kept, for ``check_resumable`` to refuse.
+
+    Raises:
+        CheckpointError: it asks for a network that imports code, and that name was not given.
+    """
+    said = model["name"] if chosen else None
+    saved = read_checkpoint(path, network=said)["hyper_parameters"]
+    if chosen and model["name"] != saved["name"]:
+        return model
+    # Which table of the published file was taken: the checkpoint has the weights.
+    given = {key: value for key, value in (model["options"] or {}).items() if key != WEIGHTS}
+    return {
+        **model,
+        "name": saved["name"],
+        "options": {**saved["options"], **given},
+        "pretrained": None,
+        "preprocessing": saved["preprocessing"],
+        "fresh": saved.get("fresh", ()),
+        "provenance": saved["provenance"],
+        "licence": saved.get("licence"),
+    }
+
+
+def table_of(values: dict[str, Any], key: str) -> dict[str, Any]:
+    """A table inside a table; empty where there is none."""
+    found = values.get(key)
+    return found if isinstance(found, dict) else {}
+
+
+def shown(value: Any, longest: int = 120) -> str:
+    """A value, not too long."""
+    text = repr(value)
+    return text if len(text) <= longest else text[:longest] + " ..."

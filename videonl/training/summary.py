@@ -5,14 +5,164 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 
-from videonl.escapes import markdown_row, markdown_text
-from videonl.files import write_text
+from videonl.escapes import figure_text, markdown_row, markdown_text
+from videonl.files import whole_stream, write_text
 from videonl.training.checkpoints import Checkpoints
-from videonl.training.metrics import TOP_K
+from videonl.training.metrics import TOP_K, MultiLabelScores, Scores
 from videonl.training.metrics_file import METRICS_FILE, read_metrics
-from videonl.training.score_text import percent
-from videonl.training.summary_plots import plot_confusion, plot_curves
+from videonl.training.task import AnyScores
+
+
+def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
+    """Draw loss and accuracy over the steps; False where there is nothing to draw.
+
+    Args:
+        rows: of ``metrics.csv``.
+        path: of the PNG.
+    """
+    several = any("val/map" in row for row in rows)
+    accuracy = (("train/top1", "training clips"), ("val/top1", "validation"))
+    ranking = (("train/hit1", "training clips, hit@1"), ("val/map", "validation, mAP"))
+    panels = (
+        ("loss", (("train/epoch_loss", "training"), ("val/loss", "validation"))),
+        ("mAP, %", ranking) if several else ("top-1, %", accuracy),
+    )
+    if not any(key in row for row in rows for _, keys in panels for key, _ in keys):
+        return False
+    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    for axes, (title, keys) in zip(figure.subplots(1, 2), panels, strict=True):
+        for key, label in keys:
+            points = [(row["step"], row[key]) for row in rows if key in row]
+            factor = 100 if title.endswith("%") else 1
+            marker = "o" if len(points) < 60 else None
+            axes.plot(
+                [x for x, _ in points],
+                [factor * y for _, y in points],
+                marker=marker,
+                markersize=3,
+                label=label,
+            )
+        axes.set_xlabel("step")
+        axes.set_ylabel(title)
+        axes.grid(alpha=0.3)
+        axes.legend(frameon=False)
+    with whole_stream(path) as stream:
+        figure.savefig(stream, format="png", dpi=120)
+    return True
+
+
+def plot_confusion(
+    confusion: list[list[int]], class_names: list[str], path: Path, *, unread: Sequence[int]
+) -> None:
+    """Draw the confusion matrix, every row as shares of its class.
+
+    Args:
+        confusion: confusion[true][predicted].
+        class_names: in the order of the labels.
+        path: of the PNG.
+        unread: videos of each class that could not be read; a column of their own, where some are.
+    """
+    if any(unread):
+        confusion = [[*row, count] for row, count in zip(confusion, unread, strict=True)]
+    size = max(4.0, 0.32 * len(class_names) + 2)
+    with figure_text(class_names) as drawable:
+        figure = Figure(figsize=(size, size), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots()
+        names = list(map(drawable, class_names))
+        places = range(len(names))
+        columns = [*names, "(unread)"] if any(unread) else names
+        axes.set_xticks(range(len(columns)), columns, rotation=90)
+        axes.set_yticks(places, names)
+    shares = [[n / max(sum(row), 1) for n in row] for row in confusion]
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    axes.set_xlabel("predicted")
+    axes.set_ylabel("true")
+    for y, row in enumerate(confusion):
+        for x, count in enumerate(row):
+            if count and len(class_names) <= 20:
+                colour = "white" if shares[y][x] > 0.6 else "black"
+                axes.text(x, y, str(count), ha="center", va="center", color=colour, fontsize=8)
+    with whole_stream(path) as stream:
+        figure.savefig(stream, format="png", dpi=120)
+
+
+def percent(value: float) -> str:
+    """0.1234 -> "12.34 %"."""
+    return f"{100 * value:.2f} %"
+
+
+def loss_text(scores: AnyScores) -> str:
+    """The loss, and of how many videos where that is not all of them."""
+    if scores.loss is None:
+        return "no loss: no video could be read"
+    some = f" (of the {scores.videos - scores.unread} that were read)" if scores.unread else ""
+    return f"loss {scores.loss:.4f}{some}"
+
+
+def accuracy_lines(video: AnyScores, clip: AnyScores) -> list[str]:
+    """Accuracy per clip and per video, and beside it what a constant answer scores."""
+    if isinstance(video, MultiLabelScores):
+        return [
+            f"  clip mAP {percent(clip.headline)}   video mAP {percent(video.map)}   "
+            f"hit@1 {percent(video.hit1)}",
+            f"  mAP of an answer that is the same for every video {percent(video.prior)}   "
+            f"{loss_text(video)}",
+        ]
+    top5 = f"   video@5 {percent(video.top5)}" if len(video.per_class) > TOP_K else ""
+    return [
+        f"  clip@1 {percent(clip.headline)}   video@1 {percent(video.top1)}{top5}",
+        f"  mean per-class accuracy {percent(video.macro)}   most frequent class "
+        f"{percent(video.majority)}   {loss_text(video)}",
+    ]
+
+
+def score_values(video: AnyScores, clip: AnyScores, names: Sequence[str]) -> dict[str, Any]:
+    """The entries of a result file.
+
+    Args:
+        video: scores per video.
+        clip: scores per view.
+        names: of the classes.
+    """
+    per_class = dict(zip(names, video.per_class, strict=True))
+    if isinstance(video, Scores):
+        return {
+            "scores": {
+                "clip_top1": clip.headline,
+                "video_top1": video.top1,
+                "video_top5": video.top5,
+                "mean_per_class": video.macro,
+                "majority_baseline": video.majority,
+                "loss": video.loss,
+                "videos": video.videos,
+                "unread": video.unread,
+            },
+            "per_class": per_class,
+            "confusion": {
+                "classes": list(names),
+                "true_by_predicted": video.confusion,
+                "unread": video.unread_per_class,
+            },
+        }
+    return {
+        "scores": {
+            "clip_map": clip.headline,
+            "video_map": video.map,
+            "hit1": video.hit1,
+            "constant_baseline": video.prior,
+            "loss": video.loss,
+            "videos": video.videos,
+            "unread": video.unread,
+        },
+        "per_class": per_class,
+        "positives": dict(zip(names, video.positives, strict=True)),
+    }
+
 
 SUMMARY, CURVES, CONFUSION = "summary.md", "curves.png", "confusion.png"
 MOST_CLASSES = 60  # in a confusion picture that can still be read

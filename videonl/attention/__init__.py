@@ -1,0 +1,1 @@
+"""What a non-local block looks at."""

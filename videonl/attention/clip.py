@@ -1,0 +1,165 @@
+"""The clip whose attention is looked at, and how its pixels lie in the pictures of the file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videonl.errors import VideoNLError
+from videonl.video.sampling import timeline, uniform_clips
+from videonl.video.transforms import spatial_views
+from videonl.video.video import Video
+from videonl.video.views import clip_shape
+
+CROPS = ("centre", "first", "middle", "last")
+CLIPS = 10  # the clips that --clip counts, spread over the video as in a test
+PICTURE_SIDE = 360  # short side of the pictures that are drawn on, in pixels
+
+
+@dataclass(frozen=True)
+class AttendedClip:
+    """One clip as the network sees it, and the same frames whole.
+
+    Coordinates of the file's pictures are (row, column) as they are shown, after rotation; a whole
+    number is the middle of a pixel.
+
+    Attributes:
+        view: uint8 (T, S, S, 3), what the network gets.
+        pictures: uint8 (T, h, w, 3), the whole frames, at most ``PICTURE_SIDE`` high or wide.
+        indices: frame numbers in the file.
+        seconds: when they appear, as a player shows it.
+        size: (height, width) of the file's pictures.
+        scaled: (height, width) of the pictures that the view is cut from.
+        corner: (top, left) of the view in those.
+    """
+
+    view: Tensor
+    pictures: Tensor
+    indices: tuple[int, ...]
+    seconds: tuple[float, ...]
+    size: tuple[int, int]
+    scaled: tuple[int, int]
+    corner: tuple[int, int]
+
+    @property
+    def pixel(self) -> tuple[float, float]:
+        """(height, width) of a pixel of the view, in pixels of the file."""
+        return self.size[0] / self.scaled[0], self.size[1] / self.scaled[1]
+
+    @property
+    def region(self) -> tuple[float, float, float, float]:
+        """(top, left, bottom, right) of the view in the file's pictures: edges, not centres."""
+        side, (tall, wide) = self.view.shape[1], self.pixel
+        top, left = self.corner[0] * tall, self.corner[1] * wide
+        return top, left, top + side * tall, left + side * wide
+
+    def to_file(self, row: float, column: float) -> tuple[float, float]:
+        """A point of the view as a point of the file's pictures."""
+        (top, left), (tall, wide) = self.corner, self.pixel
+        return (row + top + 0.5) * tall - 0.5, (column + left + 0.5) * wide - 0.5
+
+    def to_view(self, row: float, column: float) -> tuple[float, float]:
+        """The inverse of :meth:`to_file`."""
+        (top, left), (tall, wide) = self.corner, self.pixel
+        return (row + 0.5) / tall - 0.5 - top, (column + 0.5) / wide - 0.5 - left
+
+    def second(self, time: float) -> float:
+        """Seconds at a place between the frames of the clip (0 is its first frame).
+
+        Where a short video starts again in the middle of the clip, the earlier frame's.
+        """
+        early = min(max(int(np.floor(time)), 0), len(self.seconds) - 1)
+        late = min(early + 1, len(self.seconds) - 1)
+        gap = max(0.0, self.seconds[late] - self.seconds[early])
+        return self.seconds[early] + gap * min(max(time - early, 0.0), 1.0)
+
+
+def read_attended(
+    video: Video,
+    preprocessing: Mapping[str, Any],
+    *,
+    clip: int | None = None,
+    start: float | None = None,
+    crop: str = "centre",
+) -> AttendedClip:
+    """Read the clip.
+
+    Args:
+        video: an open video.
+        preprocessing: of the network.
+        clip: one of the ten clips that a test spreads over the video, 0 to 9.
+        start: seconds from which the clip starts instead. Neither: the clip in the middle.
+        crop: "centre" at the size of the training, or "first", "middle", "last": the squares of
+            the whole short side along the longer side, as in a test with three crops.
+
+    Raises:
+        VideoError: the file can not be read.
+        VideoNLError: no such clip, time or crop.
+    """
+    if crop not in CROPS:
+        raise VideoNLError(f"crop {crop!r} is unknown; use one of {', '.join(CROPS)}")
+    indices = clip_indices(video, preprocessing, clip=clip, start=start)
+    short_side, size = int(preprocessing["short_side"]), int(preprocessing["crop"])
+    frames = video.read(indices, short_side=short_side)  # (T, h, w, 3)
+    crops, number = (1, 0) if crop == "centre" else (3, CROPS.index(crop) - 1)
+    size = size if crops == 1 else short_side
+    scaled = int(frames.shape[1]), int(frames.shape[2])
+    places = torch.stack(
+        torch.meshgrid(torch.arange(scaled[0]), torch.arange(scaled[1]), indexing="ij"), dim=-1
+    )
+    top, left = spatial_views(places, crops, crop_size=size)[number][0, 0].tolist()
+    side = min(video.height, video.width, PICTURE_SIDE)
+    return AttendedClip(
+        view=spatial_views(frames, crops, crop_size=size)[number],
+        pictures=video.read(indices, short_side=side),
+        indices=tuple(indices),
+        seconds=tuple(float(s) for s in video.times(indices)),
+        size=(video.height, video.width),
+        scaled=scaled,
+        corner=(top, left),
+    )
+
+
+def clip_indices(
+    video: Video, preprocessing: Mapping[str, Any], *, clip: int | None, start: float | None
+) -> list[int]:
+    """Frame numbers of the clip; see :func:`read_attended`."""
+    shape = clip_shape(preprocessing)
+    times, end = video.times(), video.end
+    if clip is not None and start is not None:
+        raise VideoNLError("--clip and --start both choose the clip; give one of them")
+    if clip is not None and not 0 <= clip < CLIPS:
+        raise VideoNLError(f"--clip {clip}: the clips over the video are 0 to {CLIPS - 1}")
+    if start is None:
+        count = 1 if clip is None else CLIPS
+        return uniform_clips(video.num_frames, shape, count, times=times, end=end)[clip or 0]
+    if not 0 <= start <= end:
+        raise VideoNLError(f"--start {start:g}: {video.path} runs from 0 to {end:.2f} s")
+    if shape.fps is None:
+        frames = np.arange(len(times))
+        shown = int(np.searchsorted(times, start + 1e-6, side="right")) - 1
+    else:
+        frames = timeline(times, shape.fps, end=end)
+        shown = int((start - float(times[0])) * shape.fps + 1e-3)
+    # A clip that would run over the end is moved to the end.
+    first = min(max(shown, 0), max(0, len(frames) - shape.span))
+    return [int(i) for i in frames[shape.positions(first, len(frames))]]
+
+
+def outside(clip: AttendedClip, at: Sequence[float]) -> str | None:
+    """Why (t, y, x) is not in the clip, or None where it is."""
+    time, row, column = at
+    top, left, bottom, right = clip.region
+    if not 0 <= time <= len(clip.indices) - 1:
+        return f"t={time:g} is not among the frames 0 to {len(clip.indices) - 1} of the clip"
+    if not (top <= row + 0.5 <= bottom and left <= column + 0.5 <= right):
+        height, width = clip.size
+        return (
+            f"y={row:g}, x={column:g} is outside of what the network sees of the {width}x{height} "
+            f"picture: rows {top:.0f} to {bottom - 1:.0f}, columns {left:.0f} to {right - 1:.0f} "
+            "(--crop takes another part)"
+        )
+    return None

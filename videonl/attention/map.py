@@ -1,0 +1,210 @@
+"""What one position of a non-local block looks at, in the units of the video file: plain values."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from videonl.attention.clip import AttendedClip
+from videonl.attention.geometry import Lattice
+
+
+@dataclass(frozen=True)
+class Place:
+    """A position of a feature map in the file.
+
+    Attributes:
+        time: place in the clip, in frames; 2.5 lies between its third and its fourth frame.
+        frame: number in the file of the frame on display then (the earlier of two).
+        seconds: the time in the file.
+        y, x: middle of the position in the file's pictures, in pixels, after rotation.
+        weight: f(x_i, x_j)/C(x), as the block computes it; None for the query itself.
+    """
+
+    time: float
+    frame: int
+    seconds: float
+    y: float
+    x: float
+    weight: float | None = None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, rounded to what can be seen."""
+        known = {
+            "clip_frame": round(self.time, 3),
+            "frame": self.frame,
+            "seconds": round(self.seconds, 6),
+            "y": round(self.y, 2),
+            "x": round(self.x, 2),
+        }
+        return known if self.weight is None else {**known, "weight": self.weight}
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How far a row of weights spreads, over the shares |w_j| / Σ|w|.
+
+    Attributes:
+        entropy: -Σ p log p in nats; 0 where one key has everything.
+        relative: entropy / log M: 1 where all M keys that can be reached weigh the same.
+        pixels: mean distance from the query in space, in pixels of the file.
+        seconds: mean distance from the query in time.
+    """
+
+    entropy: float
+    relative: float
+    pixels: float
+    seconds: float
+
+    def as_dict(self) -> dict[str, float]:
+        """Primitives."""
+        return {
+            "entropy_nats": self.entropy,
+            "entropy_relative": self.relative,
+            "reach_pixels": self.pixels,
+            "reach_seconds": self.seconds,
+        }
+
+
+@dataclass(frozen=True)
+class AttentionMap:
+    """One row of a block's weights, laid over its video.
+
+    Attributes:
+        path: the file.
+        block: name of the block.
+        affinity: "gaussian", "embedded_gaussian", "dot_product", "concatenation" or a class name.
+        clip: the frames.
+        keys: lattice of the keys in the clip.
+        weights: float32 (T', H', W') over the keys; zero where the block does not look.
+        reachable: bool (T', H', W'): the keys of the query's temporal group, frame or place.
+        query: the position that looks.
+        chosen: how the query was chosen, a sentence.
+        strongest: the keys of the largest |weight|, the largest first.
+        spread: entropy and reach.
+        classes: (name, probability) of this clip alone, the most probable first.
+        model: name, checkpoint and its SHA-256.
+    """
+
+    path: str
+    block: str
+    affinity: str
+    clip: AttendedClip
+    keys: Lattice
+    weights: Tensor
+    reachable: Tensor
+    query: Place
+    chosen: str
+    strongest: tuple[Place, ...]
+    spread: Spread
+    classes: tuple[tuple[str, float], ...]
+    model: dict[str, object]
+
+    @property
+    def signed(self) -> bool:
+        """Whether there are negative weights (dot product)."""
+        return bool((self.weights < 0).any())
+
+    @property
+    def shown_as(self) -> str:
+        """What the colours mean, a sentence."""
+        if self.affinity in ("gaussian", "embedded_gaussian"):
+            return "softmax weights, which sum to 1"
+        if self.affinity == "dot_product":
+            return "weights of either sign, not normalised: red positive, blue negative"
+        if self.affinity == "concatenation":
+            return "weights of 0 or more, not normalised"
+        return "weights as the block computes them, red positive, blue negative"
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives for JSON: everything but the pictures."""
+        clip = self.clip
+        return {
+            "path": self.path,
+            "model": self.model,
+            "block": self.block,
+            "affinity": self.affinity,
+            "shown_as": self.shown_as,
+            "chosen": self.chosen,
+            "query": self.query.as_dict(),
+            "strongest": [place.as_dict() for place in self.strongest],
+            **self.spread.as_dict(),
+            "keys_in_reach": int(self.reachable.sum()),
+            "classes": [{"class": name, "probability": p} for name, p in self.classes],
+            "clip": {
+                "frames": list(clip.indices),
+                "seconds": [round(second, 6) for second in clip.seconds],
+                "picture": {"height": clip.size[0], "width": clip.size[1]},
+                "seen": dict(
+                    zip(("top", "left", "bottom", "right"), map(float, clip.region), strict=True)
+                ),
+            },
+            "weights": {"shape": list(self.weights.shape), "values": self.weights.tolist()},
+        }
+
+
+def place_of(
+    clip: AttendedClip, lattice: Lattice, index: tuple[int, ...], weight: float | None = None
+) -> Place:
+    """Where a position of a lattice lies in the file."""
+    time, row, column = lattice.at(index)
+    y, x = clip.to_file(row, column)
+    shown = min(max(int(np.floor(time + 1e-9)), 0), len(clip.indices) - 1)
+    return Place(time, clip.indices[shown], clip.second(time), y, x, weight)
+
+
+def strongest_of(
+    clip: AttendedClip, keys: Lattice, weights: Tensor, count: int
+) -> tuple[Place, ...]:
+    """The ``count`` keys of the largest |weight| that are not zero."""
+    flat = weights.flatten()
+    order = flat.abs().sort(descending=True, stable=True).indices[:count]
+    places = []
+    for i in order.tolist():
+        if flat[i] != 0:
+            index = tuple(int(n) for n in np.unravel_index(i, tuple(weights.shape)))
+            places.append(place_of(clip, keys, index, float(flat[i])))
+    return tuple(places)
+
+
+def spread_of(
+    clip: AttendedClip, keys: Lattice, row: Tensor, reachable: Tensor, query: Place
+) -> Spread:
+    """Entropy and reach of a row; where all weights are zero, of equal ones.
+
+    Args:
+        clip: the frames.
+        keys: the lattice of the row.
+        row: (T', H', W').
+        reachable: bool, the same shape.
+        query: where the row was looked from.
+    """
+    shares = shares_of(row, reachable)
+    count = int(reachable.sum())
+    entropy = float(torch.special.entr(shares).sum())
+    times, rows, columns = (
+        torch.tensor([keys.offset[d] + keys.stride[d] * i for i in range(keys.shape[d])])
+        for d in range(3)
+    )
+    seconds = torch.tensor([clip.second(float(t)) for t in times], dtype=torch.float64)
+    ys = torch.tensor([clip.to_file(float(r), 0)[0] for r in rows], dtype=torch.float64)
+    xs = torch.tensor([clip.to_file(0, float(c))[1] for c in columns], dtype=torch.float64)
+    far = torch.hypot((ys - query.y)[:, None], (xs - query.x)[None, :])  # (H', W')
+    return Spread(
+        entropy=entropy,
+        relative=entropy / float(np.log(count)) if count > 1 else 0.0,
+        pixels=float((shares.sum(0) * far).sum()),
+        seconds=float((shares.sum((1, 2)) * (seconds - query.seconds).abs()).sum()),
+    )
+
+
+def shares_of(row: Tensor, reachable: Tensor) -> Tensor:
+    """|w| / Σ|w| in float64 on the CPU; equal shares of the keys in reach where all are zero."""
+    sizes = row.detach().cpu().double().abs()
+    total = sizes.sum()
+    if float(total) > 0:
+        return sizes / total
+    inside = reachable.cpu().double()
+    return inside / inside.sum()

@@ -1,0 +1,185 @@
+"""Top-1 and top-5 of checkpoints on the same videos, and the paired tests between them."""
+
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+from videonl.class_names import normalised
+from videonl.data.catalogue import evaluation_set
+from videonl.errors import DatasetError
+from videonl.evaluation.result import Difference, PairedTest, Row, Score
+from videonl.evaluation.statistics import holm, mcnemar_exact, paired_bootstrap
+from videonl.inference.prediction import Failure
+from videonl.inference.predictor import Predictor
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """The videos of one split.
+
+    Attributes:
+        root: the data set's folder, as given.
+        split: train, val or test.
+        paths: the files.
+        labels: class number of each.
+        class_names: names in the order of the numbers.
+    """
+
+    root: str
+    split: str
+    paths: list[str]
+    labels: list[int]
+    class_names: list[str]
+
+    def census(self) -> dict[str, int]:
+        """Videos per class."""
+        return {name: self.labels.count(i) for i, name in enumerate(self.class_names)}
+
+
+def read_set(root: str, split: str) -> VideoSet:
+    """List the videos of a split, of class folders or of a list file.
+
+    Videos that a list names and that do not exist are among them: they count as wrong and are
+    reported, as unreadable ones are.
+
+    Raises:
+        DatasetError: another layout, no such split, or a video without a label.
+    """
+    found = evaluation_set(root, split)
+    records = [*found.records, *found.missing]
+    for record in records:
+        if record.label is None or len(record.labels) > 1:
+            raise DatasetError(f"{record.path}: compare needs exactly one label per video")
+    labels = [record.label or 0 for record in records]
+    paths = [os.fspath(record.path) for record in records]
+    return VideoSet(str(root), split, paths, labels, found.class_names)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one network answered.
+
+    Attributes:
+        answers: (path, truth, answer) of every video; no answer where it could not be read.
+        top1: share of right answers.
+        top5: share of videos whose class is among the five most probable; None with few classes.
+        confusion: [truth][answer] counts of the videos that could be read.
+        unread: the others, by their class.
+        unreadable: they again, with the reason.
+    """
+
+    answers: list[tuple[str, str, str]]
+    top1: Score
+    top5: Score | None
+    confusion: list[list[int]]
+    unread: list[int]
+    unreadable: list[Failure]
+
+
+def classify_set(
+    predictor: Predictor,
+    videos: VideoSet,
+    *,
+    views: tuple[int, int],
+    on_video: Callable[[], None] | None = None,
+) -> Outcome:
+    """Classify the videos of a test set; the same road as ``infer.py``.
+
+    A file that can not be read counts as wrong, as in ``train.py test``, and is reported.
+    """
+    names = videos.class_names
+    number = {normalised(name): i for i, name in enumerate(names)}
+    confusion = [[0] * len(names) for _ in names]
+    unread = [0] * len(names)
+    answers, unreadable, among_five = [], [], 0
+    outcomes = predictor.predict_many(videos.paths, top_k=5, views=views, workers=1)
+    for label, outcome in zip(videos.labels, outcomes, strict=True):
+        if isinstance(outcome, Failure):
+            unreadable.append(outcome)
+            unread[label] += 1
+            answers.append((outcome.path, names[label], ""))
+        else:
+            ranks = [number[normalised(name)] for name in outcome.classes]
+            confusion[label][ranks[0]] += 1
+            among_five += label in ranks
+            answers.append((outcome.path, names[label], names[ranks[0]]))
+        if on_video:
+            on_video()
+    right = sum(confusion[i][i] for i in range(len(names)))
+    top5 = Score(among_five, len(answers)) if len(names) > 5 else None
+    return Outcome(answers, Score(right, len(answers)), top5, confusion, unread, unreadable)
+
+
+def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
+    """McNemar's exact test of every pair of rows, on the videos that both met alike.
+
+    A file that one row could read and another could not (it vanished in between) is left out; one
+    that nobody could read is wrong for all.
+
+    Of rows that were trained here, only those of the same seed make a pair.
+    """
+    seeds = {row.name: row.seed for row in rows}
+    right = {row.name: _right(row) for row in rows if row.answers}
+    counts = []
+    for first, second in combinations(right, 2):
+        if seeds[first] != seeds[second] and None not in (seeds[first], seeds[second]):
+            continue
+        shared = _met_alike([right[first], right[second]])
+        if not shared:
+            continue
+        pairs = [(bool(right[first][path]), bool(right[second][path])) for path in shared]
+        counts.append((first, second, pairs))
+    p_values = [mcnemar_exact(p.count((True, False)), p.count((False, True))) for *_, p in counts]
+    return [
+        PairedTest(
+            first=first,
+            second=second,
+            videos=len(pairs),
+            both=pairs.count((True, True)),
+            only_first=pairs.count((True, False)),
+            only_second=pairs.count((False, True)),
+            p_value=p_value,
+            p_holm=p_holm,
+        )
+        for (first, second, pairs), p_value, p_holm in zip(
+            counts, p_values, holm(p_values), strict=True
+        )
+    ]
+
+
+def _right(row: Row) -> dict[str, bool | None]:
+    """Whether it was right, per video; None where it could not be read."""
+    return {path: truth == answer if answer else None for path, truth, answer in row.answers}
+
+
+def _met_alike(answers: Sequence[dict[str, bool | None]]) -> list[str]:
+    """The videos that all of these rows were tested on and could read, or none of them could."""
+    shared = set.intersection(*map(set, answers))
+    return sorted(path for path in shared if len({row[path] is None for row in answers}) == 1)
+
+
+def differences(rows: Sequence[Row]) -> list[Difference]:
+    """Every pair of entries that were trained here, over the seeds that both have.
+
+    Videos that some of these trainings could read and others could not are left out.
+    """
+    trained: dict[str, dict[int, dict[str, bool | None]]] = {}
+    for row in rows:
+        if row.group and row.seed is not None and row.answers:
+            trained.setdefault(row.group, {})[row.seed] = _right(row)
+    found = []
+    for first, second in combinations(trained, 2):
+        one, two = trained[first], trained[second]
+        seeds = sorted(one.keys() & two.keys())
+        if not seeds:
+            continue
+        paths = _met_alike([answers[seed] for answers in (one, two) for seed in seeds])
+        if not paths:
+            continue
+        value, low, high = paired_bootstrap(
+            [[bool(one[seed][path]) for path in paths] for seed in seeds],
+            [[bool(two[seed][path]) for path in paths] for seed in seeds],
+        )
+        found.append(Difference(first, second, len(seeds), len(paths), value, low, high))
+    return found

@@ -1,0 +1,265 @@
+"""What a comparison found: rows, paired tests, protocol; plain values, ready for JSON."""
+
+from dataclasses import dataclass, field, replace
+from statistics import mean, stdev
+from typing import Any
+
+from videonl.evaluation.statistics import wilson_interval
+
+
+@dataclass(frozen=True)
+class Score:
+    """Right answers out of all, with Wilson's 95 % interval.
+
+    Attributes:
+        correct: videos that were classified right.
+        total: videos.
+    """
+
+    correct: int
+    total: int
+
+    @property
+    def value(self) -> float | None:
+        """The share of right answers, 0 to 1; None of no videos."""
+        return self.correct / self.total if self.total else None
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Wilson's 95 % interval."""
+        return wilson_interval(self.correct, self.total)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, for JSON."""
+        low, high = self.interval
+        return {
+            "correct": self.correct,
+            "total": self.total,
+            "value": self.value,
+            "wilson95": [low, high],
+        }
+
+
+@dataclass
+class Row:
+    """One network of the table; what could not be measured is None.
+
+    Attributes:
+        name: what the row is called; unique in the table.
+        model: the network's name.
+        checkpoint: the file of its weights, or None for random ones.
+        clip_shape: (3, T, H, W) of one view, as counted, timed and tested.
+        views: (clips, crops) per video.
+        params: parameters.
+        macs: multiply-accumulates of one view.
+        non_local_macs: of those, in the non-local blocks.
+        inference: an ``as_dict`` of ``Speed``.
+        training: the same, forward and backward.
+        top1: as ``Score.as_dict``.
+        top5: the same; None with five classes or fewer.
+        confusion: [truth][answer] counts of the videos that were read, in the order of the class
+            names.
+        unread: counts of the others, by their class; they are wrong in every figure.
+        answers: (path, truth, answer) of every test video; no answer where it was unreadable.
+        group: the entry that the row is one training of, for rows that this run trained.
+        seed: of that training.
+        error: why the entry failed, or None.
+    """
+
+    name: str
+    model: str = ""
+    checkpoint: str | None = None
+    clip_shape: tuple[int, int, int, int] | None = None
+    views: tuple[int, int] = (1, 1)
+    params: int | None = None
+    macs: int | None = None
+    non_local_macs: int | None = None
+    inference: dict[str, Any] | None = None
+    training: dict[str, Any] | None = None
+    top1: dict[str, Any] | None = None
+    top5: dict[str, Any] | None = None
+    confusion: list[list[int]] | None = None
+    unread: list[int] = field(default_factory=list)
+    answers: list[tuple[str, str, str]] = field(default_factory=list)
+    group: str = ""
+    seed: int | None = None
+    error: str | None = None
+
+    @property
+    def flops(self) -> int | None:
+        """2 × MACs of one view."""
+        return None if self.macs is None else 2 * self.macs
+
+    @property
+    def input(self) -> str:
+        """``"8x224x224"``: frames, height, width."""
+        return "x".join(map(str, self.clip_shape[1:])) if self.clip_shape else ""
+
+    @property
+    def total_views(self) -> int:
+        """Clips × crops."""
+        return self.views[0] * self.views[1]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, for JSON."""
+        return {
+            "name": self.name,
+            "model": self.model,
+            "checkpoint": self.checkpoint,
+            "input": self.input,
+            "views": list(self.views),
+            "params": self.params,
+            "macs_per_view": self.macs,
+            "flops_per_view": self.flops,
+            "flops_total": None if self.flops is None else self.flops * self.total_views,
+            "non_local_macs_per_view": self.non_local_macs,
+            "inference": self.inference,
+            "training": self.training,
+            "top1": self.top1,
+            "top5": self.top5,
+            "confusion": self.confusion,
+            "unread": self.unread,
+            "group": self.group,
+            "seed": self.seed,
+            "error": self.error,
+        }
+
+
+@dataclass(frozen=True)
+class PairedTest:
+    """McNemar's exact test of two rows on the same videos.
+
+    Attributes:
+        first: name of a row.
+        second: name of another.
+        videos: how many both met alike: a file that only one could read is left out.
+        both: of those, both right.
+        only_first: only the first right.
+        only_second: only the second right.
+        p_value: two-sided.
+        p_holm: corrected for the number of pairs in the table (Holm).
+    """
+
+    first: str
+    second: str
+    videos: int
+    both: int
+    only_first: int
+    only_second: int
+    p_value: float
+    p_holm: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, for JSON."""
+        return {"test": "McNemar exact, two-sided", **self.__dict__}
+
+
+@dataclass(frozen=True)
+class Difference:
+    """By how much one entry is better than another, over all their trainings.
+
+    Attributes:
+        first: name of a group of rows.
+        second: name of another.
+        trainings: pairs of trainings with the same seed.
+        videos: how many all of these met alike (accuracy.py).
+        value: accuracy of the first less that of the second.
+        low: of the 95 % interval.
+        high: of the 95 % interval.
+    """
+
+    first: str
+    second: str
+    trainings: int
+    videos: int
+    value: float
+    low: float
+    high: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, for JSON."""
+        return {"test": "paired bootstrap over seeds and videos, 95 %", **self.__dict__}
+
+
+def merge_group(name: str, rows: list[Row]) -> Row:
+    """Several trainings of one entry as one row: mean, standard deviation, range."""
+    first = next((row for row in rows if not row.error), rows[0])
+    good = [row for row in rows if row.top1]
+    merged = replace(first, name=name, seed=None, answers=[], confusion=None, unread=[])
+    merged.error = None if good else first.error
+    for key in ("top1", "top5"):
+        scores = [score for row in good if (score := getattr(row, key))]
+        setattr(merged, key, _spread([score["value"] for score in scores]) if scores else None)
+    if good:
+        every = [row.confusion or [] for row in good]
+        merged.confusion = [
+            [sum(cell) for cell in zip(*lines, strict=True)] for lines in zip(*every, strict=True)
+        ]
+        merged.unread = [sum(counts) for counts in zip(*(row.unread for row in good), strict=True)]
+    return merged
+
+
+def _spread(values: list[float]) -> dict[str, Any]:
+    deviation = stdev(values) if len(values) > 1 else 0.0
+    return {
+        "value": mean(values),
+        "deviation": deviation,
+        "range": [min(values), max(values)],
+        "trainings": len(values),
+        "total": len(values),
+    }
+
+
+@dataclass
+class Comparison:
+    """The table and how it came about.
+
+    Attributes:
+        rows: one per entry, in the order given.
+        tests: pairs of rows that were tested on the same videos (and had the same seed).
+        differences: pairs of entries that were trained here, over all seeds.
+        protocol: convention, views, data census, machine, versions, threads.
+        class_names: of the data set, or empty.
+    """
+
+    rows: list[Row]
+    tests: list[PairedTest] = field(default_factory=list)
+    differences: list[Difference] = field(default_factory=list)
+    protocol: dict[str, Any] = field(default_factory=dict)
+    class_names: list[str] = field(default_factory=list)
+
+    @property
+    def failed(self) -> list[Row]:
+        """The entries that failed."""
+        return [row for row in self.rows if row.error]
+
+    @property
+    def shown(self) -> list[Row]:
+        """The rows of the table: trainings of one entry are one row."""
+        groups: dict[str, list[Row]] = {}
+        for row in self.rows:
+            groups.setdefault(row.group or row.name, []).append(row)
+        return [
+            merge_group(name, rows) if rows[0].group else rows[0] for name, rows in groups.items()
+        ]
+
+    def __str__(self) -> str:
+        from videonl.evaluation.table import plain_text
+
+        return plain_text(self)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, for JSON."""
+        return {
+            "protocol": self.protocol,
+            "class_names": self.class_names,
+            "rows": [row.as_dict() for row in self.rows],
+            "groups": [row.as_dict() for row in self.shown if row.group],
+            "paired_tests": [test.as_dict() for test in self.tests],
+            "differences": [difference.as_dict() for difference in self.differences],
+            "answers": {
+                row.name: [list(answer) for answer in row.answers]
+                for row in self.rows
+                if row.answers
+            },
+        }

@@ -1,0 +1,241 @@
+"""A comparison as text: plain, Markdown and CSV."""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from videonl.escapes import markdown_row, markdown_text
+from videonl.evaluation.result import Comparison, Difference, PairedTest, Row
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of the table.
+
+    Attributes:
+        title: with its unit.
+        cell: the text of a row; "" where it was not measured.
+        number: aligned to the right.
+    """
+
+    title: str
+    cell: Callable[[Row], str]
+    number: bool = True
+
+
+def _share(score: dict[str, Any] | None) -> str:
+    if score is None or not score["total"]:
+        return ""
+    if "deviation" in score:
+        return f"{100 * score['value']:.1f} ± {100 * score['deviation']:.1f}"
+    low, high = score["wilson95"]
+    return f"{100 * score['value']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+
+
+def _rate(speed: dict[str, Any] | None) -> str:
+    if speed is None:
+        return ""
+    middle = speed["clips_per_second"]
+    digits = 0 if middle >= 100 else 1 if middle >= 10 else 2
+    return f"{middle:.{digits}f} [{speed['low']:.{digits}f}, {speed['high']:.{digits}f}]"
+
+
+def _megabytes(speed: dict[str, Any] | None) -> str:
+    return "" if speed is None else f"{speed['peak_memory'] / 1e6:.0f}"
+
+
+def giga(value: int | None, factor: int = 1) -> str:
+    """Billions with three significant digits at least."""
+    if value is None:
+        return ""
+    billions = factor * value / 1e9
+    return f"{billions:.3g}" if billions < 10 else f"{billions:.1f}"
+
+
+COLUMNS = (
+    Column("model", lambda row: row.name, number=False),
+    Column("input", lambda row: row.input, number=False),
+    Column("params (M)", lambda row: "" if row.params is None else f"{row.params / 1e6:.2f}"),
+    Column("GMACs/view", lambda row: giga(row.macs)),
+    Column("GFLOPs/view", lambda row: giga(row.flops)),
+    Column("views", lambda row: "x".join(map(str, row.views)), number=False),
+    Column("GFLOPs total", lambda row: giga(row.flops, row.total_views)),
+    Column("top-1 (%)", lambda row: _share(row.top1)),
+    Column("top-5 (%)", lambda row: _share(row.top5)),
+    Column("clips/s", lambda row: _rate(row.inference)),
+    Column("peak (MB)", lambda row: _megabytes(row.inference)),
+    Column("train clips/s", lambda row: _rate(row.training)),
+    Column("train peak (MB)", lambda row: _megabytes(row.training)),
+)
+
+
+CSV_FIELDS = [
+    *("name", "model", "checkpoint", "input", "views", "params"),
+    *("macs_per_view", "flops_per_view", "flops_total", "non_local_macs_per_view"),
+    *("top1", "top1_low", "top1_high", "top5", "top5_low", "top5_high", "videos"),
+    *("clips_per_second", "clips_per_second_q1", "clips_per_second_q3", "peak_memory_bytes"),
+    *("train_clips_per_second", "train_peak_memory_bytes", "group", "seed", "error"),
+]
+
+
+def columns_of(comparison: Comparison) -> list[Column]:
+    """The columns that say something about any row."""
+    return [column for column in COLUMNS if any(column.cell(row) for row in counted(comparison))]
+
+
+def counted(comparison: Comparison) -> list[Row]:
+    """The rows that did not fail altogether."""
+    return [row for row in comparison.shown if row.params is not None]
+
+
+def table_cells(comparison: Comparison) -> tuple[list[Column], list[list[str]]]:
+    """The columns and the cells of the table."""
+    columns = columns_of(comparison)
+    return columns, [[column.cell(row) for column in columns] for row in counted(comparison)]
+
+
+def notes(comparison: Comparison) -> list[str]:
+    """What a reader must know to read the table."""
+    protocol = comparison.protocol
+    lines = [f"{protocol['convention']}."]
+    shapes = {row.input for row in comparison.rows if row.input}
+    if len(shapes) > 1:
+        lines.append("The inputs differ between rows: compare their figures with care.")
+    data = protocol.get("data")
+    if data:
+        bad = len(data["unreadable"])
+        missing = f" ({bad} can not be read and count as wrong)" if bad else ""
+        single = any(row.top1 and not row.group for row in comparison.rows)
+        interval = f"; [] = {data['interval']}" if single else ""
+        lines.append(
+            f"Accuracy: {data['videos']} videos of {data['root']} ({data['split']}){missing}, "
+            f"{protocol['views']} views, softmax averaged{interval}."
+        )
+    trained = protocol.get("training")
+    if trained:
+        lines.append(
+            f"Trained here: {trained['epochs']} epochs, the same data order and clips for all, "
+            f"seeds {', '.join(map(str, trained['seeds']))}; ± = standard deviation over seeds."
+        )
+    timed = [row.inference or row.training for row in comparison.rows]
+    if any(timed):
+        timing, machine = protocol["timing"], protocol["environment"]
+        torch = machine["versions"]["torch"]
+        where = (
+            machine.get("accelerator") or f"{machine['processor']}, {machine['threads']} threads"
+        )
+        lines.append(
+            f"Speed: batch {timing['batch_size']}, median [quartiles] of {timing['rounds']} "
+            f"rounds that alternate over the rows, on {where}, torch {torch}."
+        )
+    return lines
+
+
+def describe_test(test: PairedTest) -> str:
+    """One paired test as a sentence."""
+    return (
+        f"{test.first} against {test.second}: only the first right {test.only_first}, only the "
+        f"second {test.only_second}, of {test.videos} videos; p = {test.p_value:.3g} "
+        f"(Holm {test.p_holm:.3g})"
+    )
+
+
+def describe_difference(difference: Difference) -> str:
+    """One difference as a sentence."""
+    value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
+    return (
+        f"{difference.first} minus {difference.second}: {value:+.1f} points "
+        f"[{low:+.1f}, {high:+.1f}] over {difference.trainings} seeds, "
+        f"{difference.videos} videos"
+    )
+
+
+def plain_text(comparison: Comparison) -> str:
+    """The table with its notes, tests and failures, for a terminal or a log."""
+    columns, cells = table_cells(comparison)
+    lines = []
+    if cells:
+        texts = [[column.title for column in columns], *cells]
+        widths = [max(map(len, column)) for column in zip(*texts, strict=True)]
+        for text in texts:
+            padded = [
+                cell.rjust(width) if column.number else cell.ljust(width)
+                for cell, width, column in zip(text, widths, columns, strict=True)
+            ]
+            lines.append("  ".join(padded).rstrip())
+        lines.insert(1, "  ".join("-" * width for width in widths))
+        lines += ["", *notes(comparison)]
+    if comparison.differences:
+        lines += ["", "Difference in top-1 (paired bootstrap over seeds and videos, 95 %):"]
+        lines += [f"  {describe_difference(item)}" for item in comparison.differences]
+    if comparison.tests:
+        lines += ["", "McNemar's exact test, two-sided, on the same videos:"]
+        lines += [f"  {describe_test(test)}" for test in comparison.tests]
+    if comparison.failed:
+        lines += ["", f"{len(comparison.failed)} of {len(comparison.rows)} failed:"]
+        lines += [f"  {row.name}: {row.error}" for row in comparison.failed]
+    return "\n".join(lines)
+
+
+def markdown(comparison: Comparison) -> str:
+    """The same as Markdown."""
+    columns, cells = table_cells(comparison)
+    lines = ["# Comparison", ""]
+    if cells:
+        titles = [column.title for column in columns]
+        rules = ["---:" if column.number else "---" for column in columns]
+        lines += [markdown_row(line) for line in (titles, rules, *cells)]
+        lines += ["", *(f"- {markdown_text(note)}" for note in notes(comparison))]
+    if comparison.differences:
+        lines += ["", "## Difference in top-1 (paired bootstrap over seeds and videos, 95 %)", ""]
+        lines += [
+            f"- {markdown_text(describe_difference(item))}" for item in comparison.differences
+        ]
+    if comparison.tests:
+        lines += ["", "## McNemar's exact test, two-sided, on the same videos", ""]
+        head = ["pair", "videos", "only first right", "only second right", "p", "p (Holm)"]
+        lines += [markdown_row(head), markdown_row(["---"] + ["---:"] * 5)]
+        lines += [
+            markdown_row(
+                [
+                    f"{test.first} / {test.second}",
+                    *map(str, (test.videos, test.only_first, test.only_second)),
+                    f"{test.p_value:.3g}",
+                    f"{test.p_holm:.3g}",
+                ]
+            )
+            for test in comparison.tests
+        ]
+    if comparison.failed:
+        lines += ["", "## Failed", ""]
+        lines += [f"- {markdown_text(f'{row.name}: {row.error}')}" for row in comparison.failed]
+    return "\n".join(lines) + "\n"
+
+
+def csv_text(comparison: Comparison) -> str:
+    """One line per entry, plain numbers in base units."""
+    out = io.StringIO()
+    writer = csv.DictWriter(out, CSV_FIELDS, restval="")
+    writer.writeheader()
+    for row in comparison.rows:
+        content = row.as_dict()
+        cells = {key: content[key] for key in CSV_FIELDS if content.get(key) is not None}
+        cells["views"] = "x".join(map(str, row.views))
+        for key, score in (("top1", row.top1), ("top5", row.top5)):
+            cells.pop(key, None)
+            if score:
+                cells[key] = score["value"]
+                cells[f"{key}_low"], cells[f"{key}_high"] = score["wilson95"]
+                cells["videos"] = score["total"]
+        if row.inference:
+            cells["clips_per_second"] = row.inference["clips_per_second"]
+            cells["clips_per_second_q1"] = row.inference["low"]
+            cells["clips_per_second_q3"] = row.inference["high"]
+            cells["peak_memory_bytes"] = row.inference["peak_memory"]
+        if row.training:
+            cells["train_clips_per_second"] = row.training["clips_per_second"]
+            cells["train_peak_memory_bytes"] = row.training["peak_memory"]
+        writer.writerow(cells)
+    return out.getvalue()

@@ -1,0 +1,229 @@
+"""Train networks with the same budget, data order and seeds, so that they can be compared."""
+
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from videonl.errors import VideoNLError
+from videonl.evaluation.entry import Entry, row_names
+from videonl.evaluation.result import Row
+from videonl.files import write_text
+from videonl.json_text import json_text
+from videonl.models import create_model
+from videonl.models.registry import find_entry
+
+BUDGET = "budget.json"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What every network gets, the same for all.
+
+    Attributes:
+        epochs: passes over the training set.
+        seeds: one training each; a seed fixes the weights at the start, the order of the videos,
+            the clips and the crops.
+        batch_size: clips per step.
+        frames: of a clip; None: what the first network was made for.
+        size: side of the crop, likewise.
+        short_side: of the frames; None: in the first network's proportion to the crop.
+        stride: step between frames, likewise.
+        num_workers: processes that decode; None: one per core.
+        pretrained: weights that every network starts from, such as torchvision's ResNet-50 of
+            ImageNet, which is inflated; what the weights lack starts afresh. None: from scratch.
+        recipe: values of ``videonl.training.recipe.Recipe`` by name.
+        data: more arguments of ``VideoDataModule``, such as ``jitter``.
+    """
+
+    epochs: int = 10
+    seeds: tuple[int, ...] = (0, 1, 2)
+    batch_size: int = 16
+    frames: int | None = None
+    size: int | None = None
+    short_side: int | None = None
+    stride: int | None = None
+    num_workers: int | None = None
+    pretrained: str | None = None
+    recipe: Mapping[str, Any] = field(default_factory=dict)
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            VideoNLError: names the value.
+        """
+        for name in ("epochs", "batch_size"):
+            if getattr(self, name) < 1:
+                raise VideoNLError(f"{name} must be at least 1, got {getattr(self, name)}")
+        if not self.seeds or len(set(self.seeds)) != len(self.seeds):
+            raise VideoNLError(f"seeds must be different numbers, got {list(self.seeds)}")
+
+
+def train_entries(
+    entries: Sequence[Entry],
+    *,
+    data: str,
+    budget: Budget,
+    folder: Path,
+    device: torch.device,
+    on_training: Callable[[int, int], None] | None = None,
+) -> tuple[list[Entry], list[Row], dict[str, Any]]:
+    """Train every network by name once per seed; checkpoints among the entries stay as they are.
+
+    A training that was interrupted goes on where it stopped.
+
+    Args:
+        entries: networks by name, and checkpoints.
+        data: the data set's folder.
+        budget: the same for all.
+        folder: gets ``<entry>/seed-<n>/`` with everything of a training.
+        device: where to train.
+        on_training: called with (trainings done, trainings in all).
+
+    Returns:
+        (checkpoints to test, their empty rows; a training that failed has its reason there,
+        what the protocol says).
+
+    Raises:
+        VideoNLError: nothing to train.
+    """
+    names = row_names(entries)
+    networks = [
+        (entry, name) for entry, name in zip(entries, names, strict=True) if not entry.is_checkpoint
+    ]
+    if not networks:
+        raise VideoNLError("--train has nothing to train: every entry is a checkpoint already")
+    clip = shared_clip(networks, budget)
+    trained, rows = [], []
+    for entry, name in zip(entries, names, strict=True):
+        if entry.is_checkpoint:
+            trained.append(replace(entry, name=name))
+            rows.append(Row(name))
+    total = len(networks) * len(budget.seeds)
+    for done, (seed, (entry, name)) in enumerate(
+        (seed, network) for seed in budget.seeds for network in networks
+    ):
+        row = Row(f"{name}, seed {seed}", model=entry.target, group=name, seed=seed)
+        run_dir = folder / _folder_name(name) / f"seed-{seed}"
+        checkpoint = ""
+        try:
+            with redirect_stdout(sys.stderr):  # what a training says is not the table
+                checkpoint = str(_train(entry, seed, data, budget, clip, run_dir, device))
+        except (ValueError, TypeError, RuntimeError) as error:
+            row.error = f"training: {str(error).splitlines()[0]}"
+        trained.append(Entry(checkpoint, row.name, network=entry.target))
+        rows.append(row)
+        if on_training:
+            on_training(done + 1, total)
+    return trained, rows, {**asdict(budget), "clip": clip, "checkpoint": CHOICE}
+
+
+CHOICE = (
+    "the best epoch on val where the data set has one and another split is tested, else the last"
+)
+
+
+def shared_clip(networks: Sequence[tuple[Entry, str]], budget: Budget) -> dict[str, Any]:
+    """The clip that all networks see: the budget's, else what the first network was made for.
+
+    Raises:
+        VideoNLError: no network can be made.
+    """
+    own: dict[str, Any] = {}
+    for entry, _ in networks:
+        try:
+            find_entry(entry.target)
+            with torch.device("meta"):
+                own = dict(create_model(entry.target, **entry.options).preprocessing)  # type: ignore[arg-type]
+            break
+        except (ValueError, TypeError):
+            continue  # its own training says why
+    if not own:
+        raise VideoNLError(
+            "none of the networks can be made: " + ", ".join(entry.target for entry, _ in networks)
+        )
+    size = budget.size or int(own["crop"])
+    return {
+        "frames": budget.frames or int(own["frames"]),
+        "stride": budget.stride or int(own["stride"]),
+        "crop": size,
+        "short_side": budget.short_side or round(size * own["short_side"] / own["crop"]),
+    }
+
+
+def _train(
+    entry: Entry,
+    seed: int,
+    data: str,
+    budget: Budget,
+    clip: dict[str, Any],
+    run_dir: Path,
+    device: torch.device,
+) -> Path:
+    """One training; returns its checkpoint."""
+    from videonl.data.datamodule import VideoDataModule
+    from videonl.training import VideoClassifier
+    from videonl.training.fit import fit
+
+    find_entry(entry.target)
+    resume = _resumable(run_dir, entry, budget, clip)
+    more = {**clip, **budget.data, "batch_size": budget.batch_size, "seed": seed}
+    if budget.num_workers is not None:
+        more["num_workers"] = budget.num_workers
+    videos = VideoDataModule(data, **more)
+    videos.setup("fit")
+    torch.manual_seed(seed)
+    classifier = VideoClassifier(
+        entry.target,
+        num_classes=videos.num_classes,
+        class_names=videos.class_names,
+        options=dict(entry.options),
+        pretrained=budget.pretrained,
+        preprocessing=videos.preprocessing,
+        recipe=dict(budget.recipe),
+    )
+    accelerator = {"cuda": "gpu"}.get(device.type, device.type)
+    result = fit(
+        classifier,
+        videos,
+        run_dir=run_dir,
+        seed=seed,
+        resume=resume,
+        trainer_options={
+            "max_epochs": budget.epochs,
+            "accelerator": accelerator,
+            "devices": [device.index or 0] if accelerator == "gpu" else 1,
+            "enable_progress_bar": False,
+        },
+    )
+    selectable = result.best is not None and "test" in videos.records and "val" in videos.records
+    return result.best if selectable and result.best else result.last
+
+
+def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]) -> Path | None:
+    """The checkpoint to go on from, if the folder holds this very training.
+
+    Raises:
+        VideoNLError: the folder holds another training.
+    """
+    about = {"entry": entry.target, "options": dict(entry.options), **asdict(budget), **clip}
+    text = json_text(
+        {key: about[key] for key in about if key not in ("seeds", "num_workers")}, ascii=True
+    )
+    note = run_dir / BUDGET
+    if note.exists() and note.read_text(encoding="utf-8") != text:
+        raise VideoNLError(f"{run_dir} holds a training of another budget; give another --out")
+    write_text(note, text)
+    last = run_dir / "last.ckpt"
+    return last if last.is_file() else None
+
+
+def _folder_name(name: str) -> str:
+    """A row's name as a folder's."""
+    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)

@@ -1,0 +1,292 @@
+"""Where predictions go: files that are valid at every moment. Here JSON; beside it, lines.
+
+Every writer can take up an output that is already there (``resume``): it keeps the predictions,
+forgets the failures, so that those files are tried again, and refuses the work of another
+checkpoint or protocol.
+
+Predictions line by line, for any number of files: JSON Lines and CSV.
+
+Every line is handed to the system at once and nothing before it is touched again, so a run that is
+killed loses at most the line it was writing; a run that goes on drops that half line.
+"""
+
+import csv
+import json
+import sys
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+from videonl._version import __version__
+from videonl.errors import VideoNLError
+from videonl.files import GrowingFile, csv_line, is_stream, write_text
+from videonl.inference.prediction import Failure, Prediction
+from videonl.json_text import json_text
+
+WRITE_EVERY = 5.0  # seconds between two writes of a growing JSON file, at least
+WRITE_SHARE = 0.05  # and at most this share of the time is spent on writing
+
+
+class Writer(ABC):
+    """One output; ``done`` holds the paths whose predictions it already has."""
+
+    def __init__(self, path: Path, *, run: dict[str, object]) -> None:
+        self.path = path
+        self.run = run
+        self.done: set[str] = set()
+
+    @abstractmethod
+    def add(self, prediction: Prediction) -> None:
+        """Take up one prediction."""
+
+    @abstractmethod
+    def fail(self, failure: Failure) -> None:
+        """Take up one file that failed."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Write what is not yet written."""
+
+    def _refuse_other_run(self, model: object, protocol: object) -> None:
+        """Raise if the output was made by another checkpoint or protocol."""
+        for name, ours, theirs in (
+            ("checkpoint", self.run["model"], model),
+            ("protocol", self.run["protocol"], protocol),
+        ):
+            if ours != theirs:
+                raise VideoNLError(
+                    f"{self.path} was made with another {name}: "
+                    "leave out --resume to overwrite it, or give another file name"
+                )
+
+
+class JsonWriter(Writer):
+    """One JSON object: videonl, model, protocol, predictions, failures; replaced as a whole.
+
+    Args:
+        path: the file; None prints the object on standard output when it is closed.
+        run: {"model": ..., "protocol": ...}, the same for all predictions.
+        resume: keep the predictions that the file already holds.
+    """
+
+    def __init__(self, path: Path | None, *, run: dict[str, object], resume: bool = False) -> None:
+        super().__init__(path or Path("-"), run=run)
+        self._to_stdout = path is None
+        # A pipe takes the object once, when it is whole.
+        self._at_end = path is None or is_stream(path)
+        self._predictions: list[object] = []
+        self._failures: list[object] = []
+        self._next_write = time.monotonic() + WRITE_EVERY
+        if resume and not self._at_end and self.path.exists():
+            self._take_up(self.path)
+        if not self._at_end:  # a place that can not be written is known now, not after hours
+            write_text(self.path, self._text())
+
+    def _take_up(self, path: Path) -> None:
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            predictions = content["predictions"]
+            self.done = {entry["path"] for entry in predictions}
+        except (ValueError, KeyError, TypeError) as error:
+            raise VideoNLError(
+                f"{path} is not an output of videonl: --resume can not continue it"
+            ) from error
+        self._refuse_other_run(content.get("model"), content.get("protocol"))
+        self._predictions = predictions
+
+    def add(self, prediction: Prediction) -> None:
+        """Take up one prediction; write now and then."""
+        if prediction.path not in self.done:
+            self.done.add(prediction.path)
+            self._predictions.append(prediction.result())
+        self._write_now_and_then()
+
+    def fail(self, failure: Failure) -> None:
+        """Take up one file that failed."""
+        self._failures.append(failure.as_dict())
+        self._write_now_and_then()
+
+    def _write_now_and_then(self) -> None:
+        start = time.monotonic()
+        if not self._at_end and start >= self._next_write:
+            write_text(self.path, self._text())
+            end = time.monotonic()
+            self._next_write = end + max(WRITE_EVERY, (end - start) / WRITE_SHARE)
+
+    def _text(self) -> str:
+        head = json_text({"videonl": __version__, **self.run}, indent=1)
+        parts = [head.removesuffix("\n}")]  # one line per file below: long, but it greps
+        for name, entries in (("predictions", self._predictions), ("failures", self._failures)):
+            lines = ",\n".join("  " + json_text(entry) for entry in entries)
+            parts.append(f' "{name}": [\n{lines}\n ]' if lines else f' "{name}": []')
+        return ",\n".join(parts) + "\n}\n"
+
+    def close(self) -> None:
+        """Write the object."""
+        if self._to_stdout:
+            sys.stdout.write(self._text())
+        else:
+            write_text(self.path, self._text())
+
+
+class _LineWriter(Writer):
+    """An output that grows line by line."""
+
+    def __init__(self, path: Path, *, run: dict[str, object], resume: bool) -> None:
+        super().__init__(path, run=run)
+        old = resume and not is_stream(path) and path.exists()
+        kept = self._kept_lines() if old else iter(())
+        self._file = GrowingFile(path, start=chain((self._header(),), kept))
+
+    @abstractmethod
+    def _header(self) -> str:
+        """The first line."""
+
+    @abstractmethod
+    def _kept_lines(self) -> Iterator[str]:
+        """The good predictions of the output that is there; fills ``done``."""
+
+    def _write(self, line: str) -> None:
+        self._file.write(line)
+
+    def _not_ours(self) -> VideoNLError:
+        return VideoNLError(
+            f"{self.path} is not an output of videonl: --resume can not continue it"
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+
+class JsonLinesWriter(_LineWriter):
+    """One JSON object per line and file; the first line holds videonl, model and protocol.
+
+    Args:
+        path: the file.
+        run: {"model": ..., "protocol": ...}, the same for all predictions.
+        resume: keep the predictions that the file already holds.
+        about: more for the first line; it may differ when a run goes on.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        run: dict[str, object],
+        resume: bool = False,
+        about: dict[str, object] | None = None,
+    ) -> None:
+        self._about = dict(about or {})
+        super().__init__(path, run=run, resume=resume)
+
+    def _header(self) -> str:
+        return json_text({"videonl": __version__, **self.run, **self._about}) + "\n"
+
+    def _kept_lines(self) -> Iterator[str]:
+        lines = read_lines(self.path)
+        _, _, header = next(lines, (0, "", {}))
+        if "protocol" not in header:
+            raise self._not_ours()
+        self._refuse_other_run(header.get("model"), header["protocol"])
+        for _, line, entry in lines:
+            if is_prediction(entry) and entry["path"] not in self.done:
+                self.done.add(entry["path"])
+                yield line
+
+    def add(self, prediction: Prediction) -> None:
+        """Append one prediction."""
+        if prediction.path not in self.done:
+            self.done.add(prediction.path)
+            self._write(json_text(prediction.result()) + "\n")
+
+    def fail(self, failure: Failure) -> None:
+        """Append one failure."""
+        self._write(json_text(failure.as_dict()) + "\n")
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
+    """Every whole line of a JSON Lines file: (byte offset, line, object).
+
+    What a killed run left half written is skipped: a line without its end, or one that is no JSON.
+    """
+    offset = 0
+    with path.open("rb") as file:
+        for raw in file:
+            line = raw.decode("utf-8", errors="surrogateescape")
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                entry = None
+            if isinstance(entry, dict) and line.endswith("\n"):
+                yield offset, line, entry
+            offset += len(raw)
+
+
+def is_prediction(entry: dict[str, Any]) -> bool:
+    """Whether a line holds a prediction, and not a header or a failure."""
+    return isinstance(entry.get("path"), str) and "classes" in entry
+
+
+class CsvWriter(_LineWriter):
+    """path, model, views, error, class_1, probability_1, class_2, ...: one row per file."""
+
+    def __init__(
+        self, path: Path, *, run: dict[str, object], top_k: int, resume: bool = False
+    ) -> None:
+        model, protocol = run["model"], run["protocol"]
+        assert isinstance(model, dict)
+        assert isinstance(protocol, dict)
+        digest = str(model.get("sha256") or "")[:12]
+        self._model = " ".join(filter(None, (str(model["name"]), digest)))
+        self._views = str(protocol["views"])
+        self._columns = ["path", "model", "views", "error"]
+        for rank in range(1, top_k + 1):
+            self._columns += [f"class_{rank}", f"probability_{rank}"]
+        super().__init__(path, run=run, resume=resume)
+
+    def _line(self, cells: list[object]) -> str:
+        cells += [""] * (len(self._columns) - len(cells))
+        return csv_line(cells)
+
+    def _header(self) -> str:
+        return self._line(list(self._columns))
+
+    def _kept_lines(self) -> Iterator[str]:
+        with self.path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+            rows = csv.reader(file)
+            header = next(rows, [])
+            if header != self._columns:
+                raise VideoNLError(
+                    f"{self.path} has other columns than this run would write: --resume needs the "
+                    "same --top-k, or leave it out to overwrite the file"
+                )
+            for cells in rows:
+                if len(cells) != len(header) or cells[3]:
+                    continue
+                self._refuse_other_row(cells)
+                if cells[0] not in self.done:
+                    self.done.add(cells[0])
+                    yield self._line(list(cells))
+
+    def _refuse_other_row(self, cells: list[str]) -> None:
+        same_model = self.run["model"] if cells[1] == self._model else cells[1]
+        same_views = self.run["protocol"] if cells[2] == self._views else cells[2]
+        self._refuse_other_run(same_model, same_views)
+
+    def add(self, prediction: Prediction) -> None:
+        """Append one prediction."""
+        if prediction.path in self.done:
+            return
+        self.done.add(prediction.path)
+        cells: list[object] = [prediction.path, self._model, self._views, ""]
+        for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
+            cells += [name, f"{probability:.6f}"]
+        self._write(self._line(cells))
+
+    def fail(self, failure: Failure) -> None:
+        """Append one failure."""
+        self._write(self._line([failure.path, self._model, self._views, failure.error]))

@@ -1,0 +1,195 @@
+"""Write the sample data set to a folder, in parallel, and read back what its clips show.
+
+root/{train,val,test}/<class>/<split>_<number>.mp4
+root/manifest.json     the parameters: what decides whether two runs mean the same clips
+root/manifest.csv      one row per clip: path, split, class, distance and both bodies
+"""
+
+import csv
+import json
+import multiprocessing
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, fields
+from functools import partial
+from itertools import chain, islice
+from pathlib import Path
+
+from videonl.errors import DatasetError
+from videonl.files import csv_line, write_text
+from videonl.json_text import json_text
+from videonl.sample.drawing import encode_scene
+from videonl.sample.task import SPLITS, Body, SampleParameters, Scene, draw_scene
+
+MANIFEST, TABLE = "manifest.json", "manifest.csv"
+_GENERATOR = 1  # raised when the same parameters come to mean other clips
+_OLDER = {"scale": 1.0}  # what older manifests do not say
+_BATCH = 8  # clips per task of a worker
+
+
+@dataclass(frozen=True)
+class Clip:
+    """One clip of the data set: where its file lies (below the root) and what it shows."""
+
+    path: str
+    split: str
+    scene: Scene
+
+
+@dataclass(frozen=True)
+class Written:
+    """What ``write_sample`` did."""
+
+    root: Path
+    written: int
+    skipped: int
+
+
+def sample_clips(parameters: SampleParameters) -> Iterator[Clip]:
+    """All clips that the parameters mean, in the order of the table; nothing is drawn yet."""
+    for split in SPLITS:
+        for index in range(parameters.count(split)):
+            relation = parameters.classes[index % len(parameters.classes)]
+            scene = draw_scene(parameters, relation, split=split, index=index)
+            yield Clip(f"{split}/{relation}/{split}_{index:05d}.mp4", split, scene)
+
+
+def _claim(root: Path, parameters: SampleParameters) -> None:
+    """Mark the folder as holding these parameters, or say why it can not."""
+    wanted = {"generator": _GENERATOR, **parameters.to_dict()}
+    if root.exists() and not root.is_dir():
+        raise DatasetError(f"{root} is a file: give a folder for the sample data set")
+    if (root / MANIFEST).exists():
+        found = {**_OLDER, **_read_json(root)}
+        other = [f"{k}={found.get(k)} (asked: {v})" for k, v in wanted.items() if found.get(k) != v]
+        if other:
+            raise DatasetError(
+                f"{root} holds a sample data set with {', '.join(other)}: "
+                "give another folder, or delete this one"
+            )
+    elif root.exists() and any(root.iterdir()):
+        raise DatasetError(
+            f"{root} is not empty and holds no sample data set (no {MANIFEST}): give another folder"
+        )
+    else:
+        write_text(root / MANIFEST, json_text(wanted, indent=2) + "\n")
+
+
+def _read_json(root: Path) -> dict:
+    try:
+        found = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{root} holds no sample data set (no {MANIFEST}): make one with "
+            f"python data/sample/prepare.py --root {root}"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise DatasetError(
+            f"{root / MANIFEST} can not be read ({error}): delete the folder"
+        ) from None
+    if not isinstance(found, dict):
+        raise DatasetError(f"{root / MANIFEST} is not a sample manifest: delete the folder")
+    return found
+
+
+def _row(clip: Clip) -> dict[str, str | int | float]:
+    scene = clip.scene
+    row: dict[str, str | int | float] = {"path": clip.path, "split": clip.split}
+    row |= {"class": scene.relation, "distance": round(scene.distance, 3)}
+    row["texture_seed"] = scene.texture_seed
+    for letter, body in zip("ab", scene.bodies, strict=True):
+        row |= {f"{letter}_{key}": value for key, value in asdict(body).items()}
+    return row
+
+
+def _write_table(root: Path, clips: list[Clip]) -> None:
+    rows = [_row(clip) for clip in clips]
+    heads = [list(row) for row in rows[:1]]
+    write_text(root / TABLE, map(csv_line, chain(heads, (row.values() for row in rows))))
+
+
+def _body(row: dict[str, str], letter: str) -> Body:
+    types = {field.name: field.type for field in fields(Body)}
+    values = {name: kind(row[f"{letter}_{name}"]) for name, kind in types.items()}  # type: ignore
+    return Body(**values)
+
+
+def read_sample(root: str | Path) -> tuple[SampleParameters, list[Clip]]:
+    """The parameters and clips of a written sample data set, from its manifest.
+
+    Raises:
+        DatasetError: the folder holds no finished sample data set.
+    """
+    root = Path(root)
+    parameters = SampleParameters.from_dict({**_OLDER, **_read_json(root)})
+    try:
+        with (root / TABLE).open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+    except FileNotFoundError:
+        raise DatasetError(
+            f"{root} is unfinished (no {TABLE}): make it again, it goes on"
+        ) from None
+    clips = []
+    for row in rows:
+        bodies = (_body(row, "a"), _body(row, "b"))
+        clips.append(
+            Clip(row["path"], row["split"], Scene(row["class"], bodies, int(row["texture_seed"])))
+        )
+    return parameters, clips
+
+
+def _encode(batch: list[Clip], root: Path, size: int, frames: int) -> int:
+    for clip in batch:
+        encode_scene(clip.scene, root / clip.path, size=size, frames=frames)
+    return len(batch)
+
+
+def _batches(clips: list[Clip]) -> Iterator[list[Clip]]:
+    iterator = iter(clips)
+    while batch := list(islice(iterator, _BATCH)):
+        yield batch
+
+
+def write_sample(
+    root: str | Path,
+    *,
+    parameters: SampleParameters | None = None,
+    workers: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Written:
+    """Write the sample data set; finished files are kept, so an interrupted run goes on.
+
+    Args:
+        root: folder to write into: empty, new, or holding the same parameters.
+        parameters: what to make; the defaults of ``SampleParameters`` if None.
+        workers: processes that draw and encode; 0 works in this process, None takes all cores.
+        progress: called with (clips there, clips in all) as the work goes on.
+
+    Raises:
+        DatasetError: the folder holds other parameters or something else.
+    """
+    root, parameters = Path(root), parameters or SampleParameters()
+    _claim(root, parameters)
+    clips = list(sample_clips(parameters))
+    missing = [clip for clip in clips if not (root / clip.path).is_file()]
+    done, skipped = len(clips) - len(missing), len(clips) - len(missing)
+    work = partial(_encode, root=root, size=parameters.size, frames=parameters.frames)
+    workers = (os.cpu_count() or 1) if workers is None else workers
+    # spawn, not fork: forking a process that runs threads (torch, decord) can dead-lock.
+    pool = (
+        ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
+        if workers > 0 and len(missing) > _BATCH
+        else nullcontext()
+    )
+    with pool as executor:
+        results = (executor.map if executor else map)(work, _batches(missing))
+        for count in results:
+            done += count
+            if progress:
+                progress(done, len(clips))
+    if progress and not missing:
+        progress(done, len(clips))
+    _write_table(root, clips)
+    return Written(root, len(missing), skipped)

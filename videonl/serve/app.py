@@ -1,0 +1,315 @@
+"""``videonl serve``: a page to drop a video on, and the same as JSON.
+
+``POST /predict`` takes one video, as a form or as the body; ``GET /health`` and ``GET /model`` tell
+how the server is. Uploads go to nameless files, are decoded in processes that can be killed
+(video/sandbox.py), and are deleted whatever happens.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import HTMLResponse, JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from videonl.errors import VideoError, VideoNLError
+from videonl.inference.predictor import Predictor, short_reason
+from videonl.reports.server import server_page, server_policy
+from videonl.serve.queue import DECODERS, Desk, StoppedError
+from videonl.serve.uploads import Spool, SpoolFile, UploadError, receive_upload
+from videonl.video.sandbox import DecoderPool
+
+LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
+
+
+class SiteGuard:
+    """ASGI middleware: checks Host and Origin, and adds headers that browsers obey.
+
+    A page from elsewhere can make a visitor's browser send requests to this computer. Those carry
+    the page's ``Origin``, and are refused; and a page that gave its own name the address 127.0.0.1
+    (DNS rebinding) is known by the ``Host``.
+
+    Args:
+        app: the application.
+        hosts: names by which the server may be called; None: any.
+        page_policy: the Content-Security-Policy of every answer.
+    """
+
+    def __init__(self, app: ASGIApp, *, hosts: Sequence[str] | None, page_policy: str) -> None:
+        self._app = app
+        self._hosts = None if hosts is None else {name.lower() for name in hosts}
+        self._headers = [
+            (b"content-security-policy", page_policy.encode()),
+            (b"x-content-type-options", b"nosniff"),
+            (b"x-frame-options", b"DENY"),
+            (b"referrer-policy", b"no-referrer"),
+            (b"cross-origin-resource-policy", b"same-origin"),
+            (b"cross-origin-opener-policy", b"same-origin"),
+            (b"cache-control", b"no-store"),
+        ]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer, or refuse with 403 or 421."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def send_with_headers(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [*message.get("headers", []), *self._headers]
+            await send(message)
+
+        headers = {
+            name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]
+        }
+        refusal = self._refusal(scope["method"], headers)
+        if refusal is None:
+            await self._app(scope, receive, send_with_headers)
+            return
+        status, sentence = refusal
+        answer = JSONResponse({"error": sentence}, status, headers={"connection": "close"})
+        await answer(scope, receive, send_with_headers)
+
+    def _refusal(self, method: str, headers: dict[str, str]) -> tuple[int, str] | None:
+        host = headers.get("host", "")
+        if self._hosts is not None and _name(host) not in self._hosts:
+            return 421, "this server does not go by that name (Host header)"
+        if method in ("GET", "HEAD"):
+            return None
+        origin = headers.get("origin")
+        if origin is not None and _netloc(origin) != host.lower():
+            return 403, "requests from pages of other sites are refused (Origin header)"
+        if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            return 403, "requests from pages of other sites are refused (Sec-Fetch-Site header)"
+        return None
+
+
+def _name(host: str) -> str:
+    """The name in ``name:port`` or ``[address]:port``."""
+    try:
+        return urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return ""
+
+
+def _netloc(origin: str) -> str:
+    try:
+        return urlsplit(origin).netloc.lower()
+    except ValueError:
+        return ""
+
+
+LINGER_SECONDS = 3.0
+LINGER_BYTES = 64 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a visitor may ask for.
+
+    Attributes:
+        upload_bytes: of one video.
+        seconds: from the end of the upload to the answer.
+        room: uploads at a time, the waiting ones included.
+        memory_mb: for decoding one video.
+        views: (clips, crops) of a request that does not say; none may ask for more.
+    """
+
+    upload_bytes: int = 256 * 10**6
+    seconds: float = 60.0
+    room: int = 16
+    memory_mb: int = 2048
+    views: tuple[int, int] = (10, 3)
+
+
+class Service:
+    """The routes of the server.
+
+    Args:
+        predictor: classifies.
+        limits: see :class:`Limits`.
+    """
+
+    def __init__(self, predictor: Predictor, limits: Limits) -> None:
+        self.limits = limits
+        self.predictor = predictor
+        pool = DecoderPool(keep=DECODERS, time_limit=limits.seconds, memory_mb=limits.memory_mb)
+        pool.start(DECODERS)
+        self.desk = Desk(predictor, pool, room=limits.room)
+        self.spool = Spool()
+
+    def close(self) -> None:
+        """End the decoding and delete what is left of the uploads."""
+        self.desk.pool.close()
+        self.desk.close()
+        self.spool.close()
+
+    async def home(self, _request: Request) -> Response:
+        """The page."""
+        return HTMLResponse(
+            server_page(self.predictor, limit=self.limits.upload_bytes, views=self.limits.views)
+        )
+
+    async def health(self, _request: Request) -> Response:
+        """Whether it works, and how full it is."""
+        busy = self.desk.active
+        return JSONResponse({"status": "ok", "busy": busy, "room": self.limits.room})
+
+    async def model(self, _request: Request) -> Response:
+        """The network, its classes and the limits."""
+        limits = self.limits
+        return JSONResponse(
+            {
+                "model": self.predictor.about,
+                "classes": self.predictor.class_names,
+                "protocol": self.predictor.protocol(limits.views),
+                "limits": {
+                    "upload_bytes": limits.upload_bytes,
+                    "seconds": limits.seconds,
+                    "uploads_at_a_time": limits.room,
+                },
+            }
+        )
+
+    async def predict(self, request: Request) -> Response:
+        """Classify one upload."""
+        try:
+            views, top_k = self._wishes(request)
+        except VideoNLError as error:
+            return await refuse(request, 400, str(error))
+        if not self.desk.enter():
+            wait = {"retry-after": str(self.desk.retry_after)}
+            return await refuse(request, 503, "the server is busy; try again soon", wait)
+        file = None
+        handed_over = False
+        try:
+            file = self.spool.new()
+            name = await receive_upload(request, file, limit=self.limits.upload_bytes)
+            handed_over = True
+            return await self._answer(request, file, name, views, top_k)
+        except UploadError as error:
+            return await refuse(request, error.status, str(error))
+        except ClientDisconnect:
+            return Response(status_code=499)  # nobody reads it
+        finally:
+            if not handed_over:
+                self.desk.leave()
+                if file:
+                    file.close()
+
+    async def _answer(
+        self, request: Request, file: SpoolFile, name: str, views: tuple[int, int], top_k: int
+    ) -> Response:
+        start = time.monotonic()
+        try:
+            prediction = await self.desk.classify(
+                file, views=views, top_k=top_k, gone=lambda: asyncio.ensure_future(_gone(request))
+            )
+        except TimeoutError:
+            limit = f"takes longer than {self.limits.seconds:g} s, the limit of this server"
+            return error_response(504, f"{name}: {limit}")
+        except StoppedError:
+            return Response(status_code=499)
+        except VideoError as error:
+            reason = short_reason(error, file.path).replace(file.path, name)
+            status = 504 if "the time limit" in reason else 422
+            return error_response(status, f"{name}: {reason}")
+        except VideoNLError as error:  # the network, or the machine: not the visitor's file
+            return error_response(500, str(error))
+        answer = prediction.as_dict()
+        answer.pop("path")
+        seconds = round(time.monotonic() - start, 3)
+        return JSONResponse({"file": name, "seconds": seconds, **answer})
+
+    def _wishes(self, request: Request) -> tuple[tuple[int, int], int]:
+        """(views, top_k) of the query ``?views=10x3&top_k=5``."""
+        unknown = set(request.query_params) - {"views", "top_k"}
+        if unknown:
+            raise VideoNLError(f"{min(unknown)!r} is no option; there are views and top_k")
+        text, most = request.query_params.get("views"), self.limits.views
+        views = most
+        if text is not None:
+            clips, _, crops = text.partition("x")
+            if not (clips.isdecimal() and len(clips) < 5 and int(clips) and crops in ("1", "3")):
+                raise VideoNLError(f"views={text!r} is not CLIPSxCROPS, such as 10x3 or 1x1")
+            views = int(clips), int(crops)
+            if views[0] * views[1] > most[0] * most[1]:
+                raise VideoNLError(f"views={text}: this server allows {most[0]}x{most[1]}")
+        top_k = request.query_params.get("top_k", "5")
+        if not (top_k.isdecimal() and len(top_k) < 7 and int(top_k)):
+            raise VideoNLError(f"top_k={top_k!r} is not a whole number of at least 1")
+        return views, int(top_k)
+
+
+async def _gone(request: Request) -> None:
+    """Ends when the client hangs up; the body was read before."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def error_response(
+    status: int, sentence: str, headers: dict[str, str] | None = None
+) -> JSONResponse:
+    """One sentence as JSON."""
+    return JSONResponse({"error": sentence}, status, headers=headers)
+
+
+async def refuse(
+    request: Request, status: int, sentence: str, headers: dict[str, str] | None = None
+) -> Response:
+    """Refuse an upload whose body still comes.
+
+    A client that is cut off while it sends may never see the answer, so some of the rest is read
+    and dropped first, unless the client asked whether to send (``Expect: 100-continue``). Where
+    the body was read to its end, the answer goes at once.
+    """
+    if request.headers.get("expect", "").lower() != "100-continue":
+        left = LINGER_BYTES
+        # starlette says RuntimeError of a body that was read to its end.
+        with contextlib.suppress(TimeoutError, ClientDisconnect, RuntimeError):
+            async with asyncio.timeout(LINGER_SECONDS):
+                async for chunk in request.stream():
+                    left -= len(chunk)
+                    if left <= 0:
+                        break
+    return error_response(status, sentence, {**(headers or {}), "connection": "close"})
+
+
+def make_app(
+    predictor: Predictor, *, limits: Limits | None = None, hosts: Sequence[str] | None = None
+) -> Starlette:
+    """The ASGI application.
+
+    Args:
+        predictor: classifies.
+        limits: see :class:`Limits`.
+        hosts: names by which the server may be called; None: any.
+    """
+    service = Service(predictor, limits or Limits())
+
+    @contextlib.asynccontextmanager
+    async def lifespan(_app: Starlette) -> AsyncIterator[None]:
+        try:
+            yield
+        finally:
+            await asyncio.to_thread(service.close)
+
+    app = Starlette(
+        routes=[
+            Route("/", service.home),
+            Route("/health", service.health),
+            Route("/model", service.model),
+            Route("/predict", service.predict, methods=["POST"]),
+        ],
+        middleware=[Middleware(SiteGuard, hosts=hosts, page_policy=server_policy())],
+        lifespan=lifespan,
+    )
+    app.state.service = service
+    return app

@@ -1,0 +1,304 @@
+"""Receiving an upload: straight to a private file, never more than the limit, in bounded time."""
+
+import asyncio
+import os
+import re
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+from types import TracebackType
+from typing import IO
+
+from python_multipart.exceptions import FormParserError
+from python_multipart.multipart import MultipartParser, parse_options_header
+from starlette.requests import Request
+
+PREFIX = "videonl-serve-"
+
+
+class Spool:
+    """Private temporary files for uploads.
+
+    On Linux they have no name: the system frees them when they are closed and when this process
+    ends, be it by ``kill -9``. Elsewhere they lie in a folder that only this user can read, which
+    :meth:`close` removes; the folder of a server that was killed is removed by the next one.
+    """
+
+    def __init__(self, *, nameless: bool | None = None) -> None:
+        self._nameless = _can_be_nameless() if nameless is None else nameless
+        self.folder: Path | None = None
+        if not self._nameless:
+            _sweep(Path(tempfile.gettempdir()))
+            self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
+
+    def new(self) -> "SpoolFile":
+        """An empty file."""
+        if self._nameless:
+            handle: IO[bytes] = tempfile.TemporaryFile(prefix=PREFIX)  # noqa: SIM115
+            return SpoolFile(handle, f"/proc/{os.getpid()}/fd/{handle.fileno()}")
+        number, path = tempfile.mkstemp(dir=self.folder)
+        return SpoolFile(os.fdopen(number, "w+b"), path, named=True)
+
+    def close(self) -> None:
+        """Remove the folder."""
+        if self.folder:
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+class SpoolFile:
+    """One temporary file; ``path`` opens it, in other processes of this user too."""
+
+    def __init__(self, handle: IO[bytes], path: str, *, named: bool = False) -> None:
+        self.handle, self.path, self._named = handle, path, named
+
+    def close(self) -> None:
+        """Delete it."""
+        self.handle.close()
+        if self._named:
+            Path(self.path).unlink(missing_ok=True)
+
+    def __enter__(self) -> "SpoolFile":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+def _can_be_nameless() -> bool:
+    if not os.path.isdir("/proc/self/fd"):
+        return False
+    with tempfile.TemporaryFile() as handle:
+        handle.write(b"x")
+        handle.flush()
+        try:
+            path = f"/proc/{os.getpid()}/fd/{handle.fileno()}"
+            return Path(path).read_bytes() == b"x"
+        except OSError:
+            return False
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what killed servers left behind."""
+    for left in folder.glob(f"{PREFIX}*-*"):
+        number = left.name.removeprefix(PREFIX).partition("-")[0]
+        if number.isdecimal() and not _alive(int(number)):
+            shutil.rmtree(left, ignore_errors=True)
+
+
+def _alive(process: int) -> bool:
+    if os.name == "nt":  # there os.kill(process, 0) would end it
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        pass
+    return True
+
+
+IDLE_SECONDS = 30.0  # a client that sends nothing for so long is given up
+UPLOAD_SECONDS = 900.0  # 256 MB at 2.3 Mbit/s
+FORM_BYTES = 1 << 16  # boundaries, headers and small fields around the file
+WRITE_BYTES = 1 << 20
+
+
+class UploadError(Exception):
+    """An upload that is refused: an HTTP status and one sentence."""
+
+    def __init__(self, status: int, sentence: str) -> None:
+        super().__init__(sentence)
+        self.status = status
+
+
+async def receive_upload(request: Request, file: SpoolFile, *, limit: int) -> str:
+    """Write the video of a request's body into a file.
+
+    Args:
+        request: ``multipart/form-data`` with one file, or the bytes of the file themselves.
+        file: takes the video.
+        limit: bytes a video may have.
+
+    Returns:
+        The client's name for the file, to show, never to open.
+
+    Raises:
+        UploadError: too large, too slow, not a form with one file, or empty.
+        ClientDisconnect: the client went away.
+    """
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    declared = request.headers.get("content-length", "0")
+    if not declared.isdecimal() or int(declared) > limit + FORM_BYTES:
+        raise too_large(limit)
+    sink = Sink(file.handle, limit)
+    form = None
+    if kind == b"multipart/form-data":
+        form = Form(sink, options.get(b"boundary", b""))
+    elif kind.startswith(b"text/") or kind in (
+        b"application/json",
+        b"application/x-www-form-urlencoded",
+    ):
+        raise UploadError(415, "send the video as multipart/form-data or as the body itself")
+    total = 0
+    async for chunk in _chunks(request):
+        total += len(chunk)
+        if total > limit + FORM_BYTES:
+            raise too_large(limit)
+        if form:
+            form.feed(chunk)
+        else:
+            sink.take(chunk)
+        if len(sink.waiting) >= WRITE_BYTES:
+            await asyncio.to_thread(sink.write)
+    if form:
+        form.finish()
+    await asyncio.to_thread(sink.write)
+    if not sink.size:
+        raise UploadError(400, "the upload holds no video (0 bytes)")
+    return (form.file_name if form else "") or "upload"
+
+
+async def _chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body, as long as it comes."""
+    stream = request.stream()
+    loop = asyncio.get_running_loop()
+    end = loop.time() + UPLOAD_SECONDS
+    while True:
+        try:
+            async with asyncio.timeout(min(IDLE_SECONDS, end - loop.time())):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise UploadError(408, "the upload came too slowly") from None
+        yield chunk
+
+
+def too_large(limit: int) -> UploadError:
+    """The refusal of a large file."""
+    return UploadError(
+        413, f"the video is larger than {limit / 1e6:g} MB, the limit of this server"
+    )
+
+
+class Sink:
+    """Counts the bytes of the video and hands them to the file in large pieces."""
+
+    def __init__(self, handle: IO[bytes], limit: int) -> None:
+        self._handle, self._limit = handle, limit
+        self.waiting = bytearray()
+        self.size = 0
+
+    def take(self, data: bytes) -> None:
+        """Take bytes.
+
+        Raises:
+            UploadError: too many.
+        """
+        self.size += len(data)
+        if self.size > self._limit:
+            raise too_large(self._limit)
+        self.waiting += data
+
+    def write(self) -> None:
+        """Write what waits.
+
+        Raises:
+            UploadError: the disk is full.
+        """
+        try:
+            self._handle.write(self.waiting)
+            self._handle.flush()
+        except OSError as error:
+            raise UploadError(507, f"the upload can not be stored ({error.strerror})") from error
+        self.waiting.clear()
+
+
+class Form:
+    """Takes the one file out of a ``multipart/form-data`` body; other fields are dropped."""
+
+    def __init__(self, sink: Sink, boundary: bytes) -> None:
+        self.file_name = ""
+        self._sink = sink
+        self._inside = self._found = self._ended = False
+        self._field, self._value = b"", b""
+        self._disposition = b""
+        callbacks = {
+            "on_part_begin": self._begin,
+            "on_header_field": self._header_field,
+            "on_header_value": self._header_value,
+            "on_header_end": self._header_end,
+            "on_headers_finished": self._headers_finished,
+            "on_part_data": self._data,
+            "on_end": self._end,
+        }
+        try:
+            if not boundary:
+                raise FormParserError("no boundary")
+            self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
+        except FormParserError as error:
+            raise UploadError(400, f"the form can not be read ({error})") from error
+
+    def feed(self, chunk: bytes) -> None:
+        """Take a piece of the body.
+
+        Raises:
+            UploadError: malformed, several files, too large.
+        """
+        try:
+            self._parser.write(chunk)
+        except FormParserError as error:
+            raise UploadError(400, f"the form can not be read ({error})") from error
+
+    def finish(self) -> None:
+        """Take note of the end of the body.
+
+        Raises:
+            UploadError: it ended early, or held no file.
+        """
+        if not self._ended:
+            raise UploadError(400, "the form ends in the middle")
+        if not self._found:
+            raise UploadError(400, "the form holds no file; name the field video")
+
+    def _begin(self) -> None:
+        self._inside, self._disposition = False, b""
+
+    def _header_field(self, data: bytes, start: int, end: int) -> None:
+        self._field += data[start:end]
+
+    def _header_value(self, data: bytes, start: int, end: int) -> None:
+        self._value += data[start:end]
+
+    def _header_end(self) -> None:
+        if self._field.lower() == b"content-disposition":
+            self._disposition = self._value
+        self._field = self._value = b""
+
+    def _headers_finished(self) -> None:
+        _, options = parse_options_header(self._disposition)
+        if b"filename" not in options:
+            return
+        if self._found:
+            raise UploadError(400, "send one video at a time")
+        self._inside = self._found = True
+        self.file_name = clean_name(options[b"filename"])
+
+    def _data(self, data: bytes, start: int, end: int) -> None:
+        if self._inside:
+            self._sink.take(data[start:end])
+
+    def _end(self) -> None:
+        self._ended = True
+
+
+def clean_name(raw: bytes) -> str:
+    """A file name fit to be shown: the last part of a path, printable, not endless."""
+    text = raw.decode("utf-8", "replace").replace("\\", "/").rsplit("/", 1)[-1]
+    return re.sub(r"[\x00-\x1f\x7f]", "", text)[:200]

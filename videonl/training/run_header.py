@@ -1,0 +1,146 @@
+"""What a training says before it starts: data, network, device, learning rate, and warnings."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+from torch import nn
+
+from videonl.errors import VideoNLError
+from videonl.training.classifier import VideoClassifier
+from videonl.training.recipe import global_batch, scaled_rate
+
+FEW_VIDEOS = 2000  # below this, training from scratch rarely works for networks of this size
+LARGE_NETWORK = 10e6  # parameters
+SLOW_ON_CPU = 5e6
+
+
+def print_facts(
+    classifier: VideoClassifier,
+    data: LightningDataModule,
+    trainer: Trainer,
+    *,
+    run_dir: Path | None,
+) -> None:
+    """Print them once, on the first process."""
+    if trainer.is_global_zero:
+        for line in facts(classifier, data, trainer, run_dir=run_dir):
+            print(line, flush=True)
+
+
+def facts(
+    classifier: VideoClassifier, data: Any, trainer: Trainer, *, run_dir: Path | None
+) -> list[str]:
+    """The lines, warnings last."""
+    recipe, shape = classifier.recipe, classifier.preprocessing
+    per_device = int(data.batch_size)
+    accumulated, devices = trainer.accumulate_grad_batches, trainer.world_size
+    batch = global_batch(trainer, data)
+    rate = scaled_rate(recipe.learning_rate, batch=batch, reference_batch=recipe.reference_batch)
+    scaling = f" = {recipe.learning_rate:g} × {batch}/{recipe.reference_batch}"
+    parameters = sum(p.numel() for p in classifier.net.parameters())
+    census: dict[str, dict[str, int]] = data.census
+    videos = {split: part.found for split, part in data.catalogue.census.items()}
+    counts = ", ".join(f"{number} in {split}" for split, number in videos.items())
+    baseline = baseline_of(
+        census.get("val", {}), len(data.records.get("val", ())), multi_label=classifier.multi_label
+    )
+    device = f"{devices} × {trainer.strategy.root_device.type}"
+    lines = [
+        f"data      {classifier.num_classes} classes, videos: {counts} ({data.root})",
+        f"network   {classifier.hparams['name']}, {parameters / 1e6:.3g} M parameters, clips of "
+        f"{shape['frames']} frames (stride {shape['stride']}) of {shape['crop']}×{shape['crop']}",
+        f"device    {device}, {trainer.precision}",
+        f"rate      {rate:g}{scaling if recipe.reference_batch else ''}: global batch {batch} = "
+        f"{per_device} clips × {devices} device(s) × {accumulated} accumulated; "
+        f"{recipe.optimizer}, {recipe.schedule}",
+    ]
+    if baseline is not None:
+        lines.append(f"baseline  {baseline}")
+    if run_dir is not None:
+        lines.append(f"run       {run_dir}")
+    return lines + warnings_of(classifier, videos, census, parameters, trainer)
+
+
+def warnings_of(
+    classifier: VideoClassifier,
+    videos: dict[str, int],
+    census: dict[str, dict[str, int]],
+    parameters: int,
+    trainer: Trainer,
+) -> list[str]:
+    """What a person should know before waiting for the result."""
+    found = []
+    training = videos.get("train", 0)
+    scratch = classifier.hparams["provenance"] is None
+    if scratch and training < FEW_VIDEOS and parameters > LARGE_NETWORK:
+        found.append(
+            f"warning: {training} training videos are few for {parameters / 1e6:.3g} M parameters "
+            "from scratch; start from published weights (--config configs/finetune.yaml "
+            "--model.pretrained FILE) or take a small network (--model.name tiny_i3d_nl1)"
+        )
+    if trainer.strategy.root_device.type == "cpu" and parameters > SLOW_ON_CPU:
+        found.append(
+            "hint: there is no GPU, so this will be slow; a small network and small frames are "
+            "quick (--config configs/ut_interaction.yaml shows how)"
+        )
+    if classifier.recipe.batch_norm == "sync" and trainer.strategy.root_device.type == "cpu":
+        found.append("hint: batch_norm sync is for GPUs; on CPUs every process has its own")
+    for split in ("train", "val"):
+        empty = [name for name, number in census.get(split, {}).items() if not number]
+        if empty:
+            listed = ", ".join(empty[:5]) + (" ..." if len(empty) > 5 else "")
+            found.append(f"warning: {len(empty)} classes have no videos in {split}: {listed}")
+    return found
+
+
+def baseline_of(counts: dict[str, int], videos: int, *, multi_label: bool) -> str | None:
+    """What an answer scores that is the same for every video; None without videos.
+
+    Args:
+        counts: validation videos per class.
+        videos: validation videos.
+        multi_label: a video may count in several classes.
+    """
+    present = [count for count in counts.values() if count]
+    if not present or not videos:
+        return None
+    if multi_label:
+        share = sum(present) / len(present) / videos
+        return f"an answer that is the same for every video has a mAP of {100 * share:.1f} %"
+    share = max(present) / sum(present)
+    return f"always answering the most frequent class scores {100 * share:.1f} %"
+
+
+def check_clip(network: nn.Module, name: str, *, frames: int, size: int) -> None:
+    """Push the shape of one clip through the network, without its weights and without arithmetic.
+
+    Args:
+        network: takes (B, 3, T, H, W).
+        name: of the network, for the message.
+        frames: T.
+        size: H and W.
+
+    Raises:
+        VideoNLError: it does not fit, with the reason.
+    """
+    tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
+    empty = {key: torch.empty_like(value, device="meta") for key, value in tensors.items()}
+    clips = torch.empty((2, 3, frames, size, size), device="meta")
+    modes = {module: module.training for module in network.modules()}
+    for module in modes:
+        module.training = False  # statistics and dropout play no part
+    try:
+        with torch.no_grad():
+            torch.func.functional_call(network, empty, (clips,))
+    except (ValueError, RuntimeError) as error:
+        if isinstance(error, NotImplementedError) or "meta" in str(error):
+            return  # a network of one's own that looks at values: only running it tells
+        raise VideoNLError(
+            f"{name} does not take clips of {frames} frames of {size}×{size} (--data.frames, "
+            f"--data.crop): {' '.join(str(error).split())}"
+        ) from error
+    finally:
+        for module, mode in modes.items():
+            module.training = mode

@@ -1,0 +1,1 @@
+"""A file becomes exact frames, or one error."""

@@ -1,0 +1,80 @@
+"""When the frames of a file are on display: seconds as a player shows them.
+
+A player's clock stands at 0 where the container's own time line begins, not at the first picture:
+where the sound begins 2 s before the pictures, or an edit list delays them, the first one appears
+at 2.0 s. MP4 and Matroska count from 0; broadcast streams begin at any number, and players count
+from the first sample of any stream. AVI knows no times, only the order of its pictures.
+"""
+
+from fractions import Fraction
+from typing import NamedTuple
+
+import numpy as np
+
+from videonl.video.container import Source
+from videonl.video.frame_table import TIMED_FORMATS
+from videonl.video.sampling import last_shown
+
+MOST_SECONDS = 48 * 3600.0  # longer than any recording: a damaged header
+_UNTIMED_FORMATS = {"avi", "h264", "hevc", "mpegvideo"}
+
+
+class Clock(NamedTuple):
+    """The times of a file.
+
+    Attributes:
+        times: float64 (frames,): seconds at which each frame appears, increasing.
+        end: seconds at which the last one disappears.
+    """
+
+    times: np.ndarray
+    end: float
+
+
+def read_clock(
+    source: Source, pts: np.ndarray | None, count: int, *, held: int = 0, whole: bool = False
+) -> Clock:
+    """The clock of an open file.
+
+    Args:
+        source: the file.
+        pts: int64 (frames,), increasing, in ticks of the stream; None: missing or not increasing,
+            so that the nominal rate is all there is.
+        count: frames.
+        held: ticks for which the packet of the last frame says it stands; 0 where it does not.
+        whole: whether all frames that the header promises are there, so that its length is true.
+    """
+    rate = nominal_rate(source)
+    if pts is None:
+        return Clock(np.arange(count) / rate, count / rate)
+    tick = float(source.stream.time_base)
+    times = pts * tick - float(begin_of(source, int(pts[0])))
+    if whole and source.format.startswith("mov") and source.stream.duration:
+        # MP4 keeps no length of pictures, but those of the steps from one decoding to the next.
+        held = max(held, int(source.stream.duration - (pts[-1] - pts[0])))
+    stands = held * tick
+    if not stands < MOST_SECONDS:
+        stands = 0.0
+    return Clock(times, float(times[-1]) + max(stands, last_shown(times, rate)))
+
+
+def nominal_rate(source: Source) -> float:
+    """Frames per second, as the header says."""
+    rate = source.stream.average_rate or source.stream.guessed_rate
+    return float(rate) if rate else 25.0
+
+
+def begin_of(source: Source, pts: int) -> Fraction:
+    """Seconds of the container's time line at which a player's clock stands at 0.
+
+    Args:
+        source: the file.
+        pts: of its first frame, in ticks of the stream.
+    """
+    first = pts * Fraction(source.stream.time_base)
+    if source.format in _UNTIMED_FORMATS or not first < MOST_SECONDS:
+        return first
+    if source.format in TIMED_FORMATS:
+        return min(first, Fraction(0))
+    start = source.container.start_time  # microseconds, the earliest of all streams
+    return first if start is None else min(first, Fraction(start, 1_000_000))

@@ -1,0 +1,83 @@
+"""decord behind the same exactness: which files it reads exactly, and how to avoid its traps.
+
+decord 0.6 trusts the header's frame count (a tail index of an over-reported file is an endless loop
+that holds the interpreter lock), miscounts MPEG-4 AVI, replaces damaged frames in silence, keeps
+decoding while idle and is not safe across a fork. So the file is verified with PyAV first, and a
+reader is made, asked once for sorted unique frames, and dropped.
+"""
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from videonl.errors import VideoError
+from videonl.video.container import Source
+from videonl.video.frame_table import TIMED_FORMATS, FrameTable
+
+PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
+
+
+def decord_obstacle(
+    source: Source, table: FrameTable | None, *, rotation: int, width: int
+) -> str | None:
+    """Why decord is not exact for this file, or None if it is.
+
+    Args:
+        source: the open file.
+        table: its table of frames.
+        rotation: degrees, from its metadata.
+        width: of an upright frame.
+    """
+    context = source.stream.codec_context
+    if table is None:
+        return "its packets do not tell its frames"
+    if source.codec != "h264" or source.format not in TIMED_FORMATS:
+        return f"{source.codec} in {source.format.split(',')[0]}, not H.264 in MP4, MOV or MKV"
+    if source.video_streams > 1:
+        return f"{source.video_streams} video streams"
+    if context.pix_fmt not in PIXEL_FORMATS:
+        return f"pixel format {context.pix_fmt}"
+    if min(context.width, context.height) < 32:
+        return f"frames of {context.width}x{context.height}"
+    if table.hidden:
+        return "an edit list or damaged packets"
+    if source.stream.frames not in (0, len(table)):
+        return f"the header says {source.stream.frames} frames, the file holds {len(table)}"
+    if table.false_keys:
+        return "key frames that do not reset the decoder"
+    if rotation % 180 and width % 32:
+        return f"turned to a width of {width}, no multiple of 32"  # it mistakes the row length
+    return None
+
+
+def read_with_decord(
+    path: Path, wanted: list[int], size: tuple[int, int], num_frames: int
+) -> np.ndarray:
+    """Frames ``wanted`` (sorted, unique) at ``size`` (height, width), uint8 (T, H, W, 3).
+
+    Raises:
+        VideoError: decord is not installed, fails, or counts other frames.
+    """
+    try:
+        import decord
+    except ImportError as error:
+        raise VideoError(
+            "decoder='decord' needs the package decord; use 'auto' or 'pyav'"
+        ) from error
+    height, width = size
+    try:
+        reader = decord.VideoReader(
+            os.path.abspath(path), num_threads=1, width=width, height=height
+        )
+        count = len(reader)
+        if count != num_frames:
+            raise VideoError(f"{path}: decord counts {count} frames, the file has {num_frames}")
+        batch = reader.get_batch(wanted)
+        # Another library may have set decord's bridge for the whole process (pytorchvideo does).
+        frames = batch.asnumpy() if hasattr(batch, "asnumpy") else np.asarray(batch)
+        del reader
+    except (RuntimeError, IndexError, decord.DECORDError) as error:
+        lines = str(error).strip().splitlines() or ["?"]
+        raise VideoError(f"{path}: decord fails ({lines[0]})") from error
+    return frames

@@ -1,0 +1,122 @@
+"""Look at one video file closely: does it decode, to its end, to what its header says?"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import av
+
+from videonl.errors import VideoError
+from videonl.video.container import open_source, reason
+
+# Findings with which a file is of no use for training, and those that are only worth knowing.
+BAD = ("unreadable", "no_video", "no_frames", "damaged", "timeout", "memory", "crash")
+NOTABLE = ("truncated", "frame_count", "extreme_size")
+SMALLEST, LARGEST = 32, 4096  # pixels of a side beyond which a size is extreme
+
+
+@dataclass
+class Finding:
+    """What was found.
+
+    Attributes:
+        status: ``"ok"``, or one of ``BAD`` or ``NOTABLE``.
+        why: the reason in words, for a status other than ok.
+        frames: frames decoded.
+        declared: frames according to the header, 0 if it does not say.
+        width: of the first frame, before rotation.
+        height: likewise.
+        codec: FFmpeg's name.
+        seconds: duration from the first to the last frame.
+    """
+
+    status: str = "ok"
+    why: str = ""
+    frames: int = 0
+    declared: int = 0
+    width: int = 0
+    height: int = 0
+    codec: str = ""
+    seconds: float = 0.0
+
+
+def inspect_file(path: str, *, quick: bool = False) -> Finding:
+    """Decode a file from its first to its last frame.
+
+    Args:
+        path: the file.
+        quick: decode only the first frame; the others are taken from the packets.
+    """
+    try:
+        source = open_source(path)
+    except VideoError as error:
+        text = str(error).removeprefix(f"{path}: ")
+        return Finding("no_video" if "no video stream" in text else "unreadable", text)
+    finding = Finding(codec=source.codec, declared=int(source.stream.frames))
+    try:
+        damaged = _count_packets(source, finding) if quick else _decode(source, finding)
+    except (av.FFmpegError, OSError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        finding.status, finding.why = "damaged", f"after frame {finding.frames}: {reason(error)}"
+        return finding if finding.frames else _none(finding)
+    finally:
+        source.close()
+    if not finding.frames:
+        return _none(finding)
+    return _judge(finding, damaged)
+
+
+def _none(finding: Finding) -> Finding:
+    finding.status, finding.why = "no_frames", finding.why or "no frame can be decoded"
+    return finding
+
+
+def _decode(source: Any, finding: Finding) -> int:
+    """Count the frames; returns how many of them are damaged."""
+    first = last = None
+    damaged = 0
+    for frame in source.container.decode(source.stream):
+        if not finding.frames:
+            finding.width, finding.height = frame.width, frame.height
+        finding.frames += 1
+        damaged += frame.is_corrupt
+        if frame.pts is not None:
+            first, last = frame.pts if first is None else first, frame.pts
+    if first is not None and last is not None:
+        finding.seconds = round(float((last - first) * source.stream.time_base), 3)
+    return damaged
+
+
+def _count_packets(source: Any, finding: Finding) -> int:
+    finding.width, finding.height = source.stream.width, source.stream.height
+    first = last = None
+    damaged = shown = 0
+    decoded = False
+    for packet in source.container.demux(source.stream):
+        if not decoded:
+            decoded = bool(packet.decode())
+        if packet.size and not packet.is_discard:
+            shown += 1
+            damaged += packet.is_corrupt
+            if packet.pts is not None:
+                first = packet.pts if first is None else min(first, packet.pts)
+                last = packet.pts if last is None else max(last, packet.pts)
+    finding.frames = shown if decoded else 0
+    if first is not None and last is not None:
+        finding.seconds = round(float((last - first) * source.stream.time_base), 3)
+    return damaged
+
+
+def _judge(finding: Finding, damaged: int) -> Finding:
+    short, long = sorted((finding.width, finding.height))
+    if damaged:
+        finding.status, finding.why = "damaged", f"{damaged} of {finding.frames} frames are damaged"
+    elif finding.declared and finding.frames < 0.95 * finding.declared:
+        finding.status = "truncated"
+        finding.why = f"holds {finding.frames} of the {finding.declared} frames of its header"
+    elif finding.declared and finding.frames != finding.declared:
+        finding.status = "frame_count"
+        finding.why = f"its header says {finding.declared} frames, {finding.frames} decode"
+    elif short < SMALLEST or long > LARGEST:
+        finding.status, finding.why = "extreme_size", f"{finding.width}x{finding.height} pixels"
+    return finding

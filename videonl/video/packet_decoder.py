@@ -1,0 +1,175 @@
+"""Exact random access by the table of packets: start at the right one, decode, match by time."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import av
+import numpy as np
+
+from videonl.errors import VideoError
+from videonl.video.container import Source, reason
+from videonl.video.frame_table import FrameTable
+from videonl.video.pictures import Pictures, Stack
+
+# To an entry point this near, packets are read and dropped: cheaper than a seek.
+WALK = 64
+
+
+class TableError(Exception):
+    """The decoder's frames do not follow the table: the packets do not tell the truth."""
+
+
+class PacketDecoder:
+    """Reads frames of a file whose packets tell them (see frame_table.py)."""
+
+    def __init__(self, source: Source, table: FrameTable, pictures: Pictures) -> None:
+        self.source = source
+        self.table = table
+        self.pictures = pictures
+        self._packets: Iterator[Any] | None = None
+        self._position = 0  # in decoding order, of the packet that comes next
+
+    def read(self, wanted: list[int], short_side: int | None) -> np.ndarray:
+        """Frames ``wanted`` (sorted, unique) as uint8 (T, H, W, 3)."""
+        place = {int(self.table.frame_pts[index]): i for i, index in enumerate(wanted)}
+        stack = Stack(self.pictures, len(wanted), short_side)
+        for start, frames in self._groups(wanted):
+            self._decode_group(start, frames, place, stack)
+        return stack.array()
+
+    def _groups(self, wanted: list[int]) -> list[tuple[int, list[int]]]:
+        """(where to start, frames) for every stretch that one decoding run covers.
+
+        A new run starts only where an entry point lies beyond what the run before has to decode.
+        """
+        groups: list[tuple[int, list[int]]] = []
+        end = -1  # last decoding position of the current group
+        for frame in wanted:
+            start = self.table.start(frame)
+            if not groups or start > end + 1:
+                groups.append((start, [frame]))
+            else:
+                groups[-1][1].append(frame)
+            end = max(end, int(self.table.frame_packet[frame]))
+        return groups
+
+    def _decode_group(
+        self, start: int, frames: list[int], place: dict[int, int], stack: Stack
+    ) -> None:
+        missing = {int(self.table.frame_pts[i]): i for i in frames}
+        last = int(self.table.frame_packet[frames].max())
+        # libdav1d heeds the wish to skip frames only when it starts, and then for ever.
+        wanted = set(missing) if self.source.codec != "av1" else None
+        delay = bool(self.source.stream.codec_context.has_b_frames)
+        proof = self.table.proof(start, last, delay=delay)
+        if proof is not None:
+            last, wanted = self.table.group_end(last), None
+        before: int | None = None
+        count = 0
+        for frame in self._decoded(start, last, wanted):
+            if frame.pts is None or (before is not None and frame.pts <= before):
+                raise TableError
+            if proof is not None and (count >= len(proof) or frame.pts != proof[count]):
+                raise TableError
+            if frame.is_corrupt and frame.pts not in missing:
+                raise TableError  # what leans on it is as in a full decode only after one
+            before = frame.pts
+            count += 1
+            index = missing.pop(frame.pts, None)
+            if index is None:
+                continue
+            if frame.is_corrupt:
+                raise VideoError(f"{self.source.path}: frame {index} is damaged")
+            stack.put(place[frame.pts], frame)
+        if missing or (proof is not None and count != len(proof)):
+            raise TableError
+        late = bool(self.source.stream.codec_context.has_b_frames) and not delay
+        if late and self.table.in_order:  # only decoding told that frames are held back: once more
+            self._decode_group(start, frames, place, stack)
+
+    def _decoded(self, start: int, last: int, wanted: set[int] | None) -> Iterator[Any]:
+        """Decode packets ``start`` to ``last``, then let the decoder hand out what it holds back.
+
+        Pictures that nobody asked for and no other picture leans on are not decoded, unless
+        ``wanted`` is None.
+        """
+        context = self.source.stream.codec_context
+        packet = self._go_to(start)
+        skipping = False
+        try:
+            while True:
+                unwanted = wanted is not None and packet.pts not in wanted
+                if unwanted is not skipping:
+                    context.skip_frame = "NONREF" if unwanted else "DEFAULT"
+                    skipping = unwanted
+                yield from packet.decode()
+                if self._position > last:
+                    break
+                packet = self._next()
+            context.skip_frame = "DEFAULT"
+            yield from context.decode(None)
+        except (av.FFmpegError, OSError) as error:
+            self._packets = None
+            raise VideoError(
+                f"{self.source.path}: damaged at packet {self._position - 1} of "
+                f"{len(self.table.pts)} ({reason(error)})"
+            ) from error
+
+    def _next(self) -> Any:
+        assert self._packets is not None
+        packet = next(self._packets, None)
+        place = self._position
+        if packet is None or place >= len(self.table.pts):
+            raise TableError
+        if (packet.pts, packet.dts) != (self.table.pts[place], self.table.dts[place]):
+            raise TableError
+        self._position += 1
+        return packet
+
+    def _go_to(self, start: int) -> Any:
+        """The packet at decoding position ``start``, with a fresh decoder."""
+        if self._packets is not None and 0 <= start - self._position <= WALK:
+            while self._position < start:
+                self._next()
+            self.source.stream.codec_context.flush_buffers()
+        else:
+            self._packets = self._packets_from(start)
+            self._position = start
+        self.source.stream.codec_context.skip_frame = "DEFAULT"
+        return self._next()
+
+    def _packets_from(self, start: int) -> Iterator[Any]:
+        """Demux from the packet at decoding position ``start``, whatever the seek does."""
+        stream = self.source.stream
+        pts, dts = self.table.pts[start], self.table.dts[start]
+        # Matroska's index holds presentation times, MP4's decoding times: try both, look where the
+        # seek landed, and walk on from there.
+        targets = [self.table.dts[0], self.table.pts[0]]
+        if start:
+            targets = [pts, dts, *targets]
+        for time in targets:
+            if time is None:
+                continue
+            try:
+                self.source.container.seek(time, stream=stream, backward=True)
+            except (av.FFmpegError, OSError):
+                continue
+            packets = (p for p in self.source.container.demux(stream) if p.size)
+            packet = next(packets, None)
+            if packet is None:
+                continue
+            position = self.table.place.get((packet.pts, packet.dts))
+            if position is None or position > start:
+                continue
+            while position < start and packet is not None:
+                packet = next(packets, None)
+                position += 1
+            if packet is None or (packet.pts, packet.dts) != (pts, dts):
+                continue
+            return _chain(packet, packets)
+        raise TableError
+
+
+def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
+    yield first
+    yield from rest

@@ -1,0 +1,147 @@
+"""From decoded frames to RGB arrays: scaling, colour, rotation, one size for a whole read."""
+
+import struct
+from typing import Any
+
+import av
+import numpy as np
+from av.video.reformatter import VideoReformatter
+
+from videonl.errors import VideoError
+from videonl.video.container import MAX_PIXELS
+
+
+class Pictures:
+    """Turns decoded frames into uint8 RGB arrays; keeps the scaler between frames.
+
+    A stream may change its size on the way: every frame of a read is scaled to the size of the
+    stream's first frame seen.
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self._reformatter = VideoReformatter()
+        self._base: tuple[int, int] | None = None  # (height, width) before rotation
+        self.rotation = 0  # of the last frame, counter-clockwise degrees
+        self.trait: str | None = None  # of the last frame: why only PyAV reads it exactly
+
+    def scaled(self, height: int, width: int, short_side: int | None) -> tuple[int, int]:
+        """(height, width) whose shorter side is ``short_side``.
+
+        Raises:
+            VideoError: the longer side would be beyond all measure.
+        """
+        if short_side is None:
+            return height, width
+        short = min(height, width)
+        size = (
+            max(1, (height * short_side + short // 2) // short),
+            max(1, (width * short_side + short // 2) // short),
+        )
+        if size[0] * size[1] > MAX_PIXELS:
+            raise VideoError(
+                f"{self.name}: {width}x{height} is too long and thin to scale its short side to "
+                f"{short_side}"
+            )
+        return size
+
+    def array(self, frame: Any, short_side: int | None) -> np.ndarray:
+        """uint8 (H, W, 3), RGB, rotated upright.
+
+        Raises:
+            VideoError: the frame is damaged or its pixels can not be converted.
+        """
+        if self._base is None:
+            self._base = (frame.height, frame.width)
+        height, width = self.scaled(*self._base, short_side)
+        # To an odd width FFmpeg converts the colours twice as slowly: take one column more of the
+        # same picture, and leave it out.
+        odd = width % 2 if (frame.height, frame.width) != (height, width) else 0
+        try:
+            rgb = self._reformatter.reformat(frame, width + odd, height, "rgb24", threads=1)
+        except (av.FFmpegError, ValueError) as error:
+            raise VideoError(
+                f"{self.name}: can not convert {frame.format.name} frames ({error})"
+            ) from error
+        self.rotation = frame.rotation
+        self.trait = _trait(frame)
+        return upright(_view(rgb)[:, :width], frame)
+
+    def rescaled(self, frames: np.ndarray, short_side: int | None) -> np.ndarray:
+        """Scale upright RGB frames (T, H, W, 3) as :meth:`array` does."""
+        height, width = self.scaled(frames.shape[1], frames.shape[2], short_side)
+        if (height, width) == frames.shape[1:3]:
+            return frames
+        sources = (av.VideoFrame.from_ndarray(frame, "rgb24") for frame in frames)
+        scaled = (self._reformatter.reformat(s, width, height, "rgb24") for s in sources)
+        return np.stack([_view(rgb) for rgb in scaled])
+
+
+class Stack:
+    """Frames of one read, each copied once, into its place."""
+
+    def __init__(self, pictures: Pictures, count: int, short_side: int | None) -> None:
+        self.pictures = pictures
+        self.count = count
+        self.short_side = short_side
+        self._frames: np.ndarray | None = None
+
+    def put(self, place: int, frame: Any) -> None:
+        """Convert a decoded frame to be number ``place`` of the result."""
+        picture = self.pictures.array(frame, self.short_side)
+        if self._frames is None:
+            self._frames = np.empty((self.count, *picture.shape), np.uint8)
+        self._frames[place] = picture
+
+    def array(self) -> np.ndarray:
+        """uint8 (T, H, W, 3)."""
+        assert self._frames is not None
+        return self._frames
+
+
+def _view(rgb: Any) -> np.ndarray:
+    """The pixels of an rgb24 frame, (H, W, 3), without a copy."""
+    plane = rgb.planes[0]
+    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    return rows[: rgb.height, : rgb.width * 3].reshape(rgb.height, rgb.width, 3)
+
+
+def orientation(frame: Any) -> tuple[bool, bool, bool] | None:
+    """(axes are exchanged, then columns are reversed, rows are reversed) to stand upright.
+
+    None where nothing is to be done. Angles that are no multiples of 90 degrees are ignored.
+    """
+    side = frame.side_data.get("DISPLAYMATRIX")
+    if side is None:
+        return None
+    a, b, _, c, d = struct.unpack_from("=5i", bytes(side))  # a point (x, y): (ax + cy, bx + dy)
+    if b == c == 0:
+        found = False, a < 0, d < 0
+    elif a == d == 0:
+        found = True, c < 0, b < 0
+    else:
+        return None
+    return found if any(found) else None
+
+
+def _trait(frame: Any) -> str | None:
+    if frame.interlaced_frame:
+        return "interlaced frames"
+    if frame.rotation % 90:
+        return f"turned by {-frame.rotation} degrees"
+    place = orientation(frame)
+    return "a mirrored picture" if place is not None and sum(place) % 2 else None
+
+
+def upright(picture: np.ndarray, frame: Any) -> np.ndarray:
+    """Turn and mirror a picture (H, W, ...) as the file asks for.
+
+    The result is a view.
+    """
+    place = orientation(frame)
+    if place is None:
+        return picture
+    exchanged, columns, rows = place
+    if exchanged:
+        picture = picture.swapaxes(0, 1)
+    return picture[:: -1 if rows else 1, :: -1 if columns else 1]

@@ -1,0 +1,302 @@
+"""A video file as an exact array of frames: frame ``i`` is the i-th of a full sequential decode.
+
+    with open_video("clip.mp4") as video:
+        frames = video.read([0, 8, 16], short_side=256)   # uint8 (3, H, W, 3), RGB
+        seconds = video.times([0, 8, 16])
+
+Whatever the container says, :meth:`Video.read` returns exactly the frames asked for or raises one
+:class:`~videonl.errors.VideoError` with the reason. Rotation and mirrors are applied.
+Pixels are taken as square, as all published recipes do.
+"""
+
+import os
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+
+from videonl.errors import VideoError
+from videonl.video.clock import MOST_SECONDS, Clock, nominal_rate, read_clock
+from videonl.video.container import Source, open_source, regular_file
+from videonl.video.decord_reader import decord_obstacle, read_with_decord
+from videonl.video.frame_table import FrameTable, PacketReader, build_table
+from videonl.video.mp4_table import mp4_table
+from videonl.video.packet_decoder import PacketDecoder, TableError
+from videonl.video.pictures import Pictures
+from videonl.video.sequential_decoder import SequentialDecoder
+
+if TYPE_CHECKING:  # a decoding process (sandbox_worker.py) does without torch's 500 MB
+    import torch
+
+Decoder = Literal["auto", "pyav", "decord"]
+DECODERS = ("auto", "pyav", "decord")
+
+
+def open_video(
+    path: str | os.PathLike[str], *, decoder: Decoder = "auto", threads: int = 1
+) -> "Video":
+    """Open a video file; use it as a context manager.
+
+    Args:
+        path: a regular file (never an address, a playlist or an FFmpeg protocol).
+        decoder: ``"pyav"``, ``"decord"``, or ``"auto"``: the faster one that is exact for this
+            file, which is PyAV (see benchmarks/decode.py). ``"decord"`` refuses the files that
+            decord does not read exactly, instead of quietly using another decoder.
+        threads: decoder threads (PyAV); keep 1 inside data loader workers.
+
+    Raises:
+        VideoError: the file is missing, no video, without frames, or not exact with that decoder.
+    """
+    if decoder not in DECODERS:
+        raise VideoError(f"decoder={decoder!r} is unknown; use one of {', '.join(DECODERS)}")
+    table = mp4_table(regular_file(path)) if decoder != "decord" else None
+    source = open_source(path, threads=threads, quick=table is not None)
+    return Video(source, decoder=decoder, table=table)
+
+
+class Video:
+    """An open video; made by :func:`open_video`.
+
+    Attributes:
+        path: the file, as given.
+        decoder: ``"pyav"`` or ``"decord"``: who decodes the frames.
+        num_frames: frames that a full decode gives (not what the header claims).
+        declared_frames: what the header claims, 0 if nothing.
+        damage: None, or why decoding from the start stops early.
+    """
+
+    def __init__(
+        self, source: Source, *, decoder: Decoder, table: FrameTable | None = None
+    ) -> None:
+        """Take over an open source; ``table`` is what its header tells (mp4_table.py)."""
+        self._source = source
+        self.path = source.path
+        self.damage: str | None = None
+        self.declared_frames = int(source.stream.frames)
+        self._pictures = Pictures(str(source.path))
+        self._size: tuple[int, int] | None = None
+        try:
+            self._sequential: SequentialDecoder | None = None
+            self._table = table
+            self._by_header = table is not None
+            if table is None:
+                self._ask_packets()
+            elif source.codec != "h264" or self.declared_frames != len(table):
+                self._open_again()
+            if self.num_frames == 0:
+                why = f" ({self.damage})" if self.damage else ""
+                raise VideoError(f"{self.path}: has a video stream but no frames{why}")
+            self.decoder = "decord" if decoder == "decord" else "pyav"
+            if decoder == "decord":
+                self._check_decord()
+        except BaseException:
+            source.close()
+            raise
+
+    def _check_decord(self) -> None:
+        width = self._shape()[1]
+        obstacle = decord_obstacle(
+            self._source, self._table, rotation=self._pictures.rotation, width=width
+        )
+        obstacle = obstacle or self._pictures.trait
+        if obstacle:
+            raise VideoError(
+                f"{self.path}: decord does not read this file exactly ({obstacle}); "
+                "use decoder='auto' or 'pyav'"
+            )
+
+    def _read_table(self) -> FrameTable | None:
+        """Demux the whole stream once; leaves the container at its end."""
+        import av
+
+        stream = self._source.stream
+        codec = self._source.codec
+        reader = PacketReader(codec, stream.codec_context.extradata)
+        packets = []
+        try:
+            for packet in self._source.container.demux(stream):
+                if packet.size:
+                    packets.append(reader.info(packet))
+        except (av.FFmpegError, OSError):
+            return None  # damaged in the middle: only decoding tells what is there
+        return build_table(packets, codec, self._source.format)
+
+    def _ask_packets(self) -> None:
+        self._table = self._read_table()
+        if self._table is None:
+            self._count_frames()
+
+    def _open_again(self) -> None:
+        """What the header told is not what FFmpeg makes of the file: ask the packets."""
+        threads = self._source.stream.codec_context.thread_count
+        self._source.close()
+        self._source = open_source(self.path, threads=threads)
+        self._by_header = False
+        self._ask_packets()
+
+    def _count_frames(self) -> None:
+        self._sequential = SequentialDecoder(self._source, self._pictures)
+        self.damage = self._sequential.damage
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in the file."""
+        if self._table is not None:
+            return len(self._table)
+        return len(self._sequential) if self._sequential is not None else 0
+
+    @property
+    def exact_by(self) -> str:
+        """``"packets"`` or ``"sequential"``: how the frames are found (frame_table.py)."""
+        return "packets" if self._table is not None else "sequential"
+
+    @property
+    def height(self) -> int:
+        """Height in pixels, after rotation."""
+        return self._shape()[0]
+
+    @property
+    def width(self) -> int:
+        """Width in pixels, after rotation."""
+        return self._shape()[1]
+
+    def _shape(self) -> tuple[int, int]:
+        if self._size is None:
+            self._size = self._read_pyav([0], None).shape[1:3]  # type: ignore[assignment]
+        assert self._size is not None
+        return self._size
+
+    @property
+    def fps(self) -> float:
+        """Mean frames per second over the whole file."""
+        times = self._clock().times
+        if len(times) > 1 and times[-1] > times[0]:
+            return float((len(times) - 1) / (times[-1] - times[0]))
+        return nominal_rate(self._source)
+
+    def _clock(self) -> Clock:
+        if self._table is not None:
+            pts: np.ndarray | None = self._table.frame_pts
+            held, packets = self._table.held, len(self._table.pts)
+        else:
+            assert self._sequential is not None
+            pts, held, packets = self._sequential.pts, self._sequential.held, self.num_frames
+        whole = packets == self.declared_frames
+        return read_clock(self._source, pts, self.num_frames, held=held, whole=whole)
+
+    @property
+    def end(self) -> float:
+        """Seconds at which the last frame disappears, on the clock of :meth:`times`."""
+        return self._clock().end
+
+    def times(self, indices: Sequence[int] | None = None) -> np.ndarray:
+        """Seconds at which frames appear, as a player shows them (clock.py).
+
+        Args:
+            indices: which frames; None: all.
+
+        Returns:
+            float64; the first frame is not at 0 where the pictures begin later than the sound.
+
+        Raises:
+            VideoError: an index is outside the file; or times of all frames are asked for, and they
+                reach further than any recording (a damaged header).
+        """
+        seconds = self._clock().times
+        if indices is not None:
+            return seconds[self._checked(indices)]
+        if seconds[-1] > MOST_SECONDS:
+            raise VideoError(
+                f"{self.path}: the times of its {len(seconds)} frames reach to {seconds[-1]:.3g} "
+                "seconds, so it can not be sampled by time; sample it by frame (no fps)"
+            )
+        return seconds
+
+    def read(self, indices: Sequence[int], *, short_side: int | None = None) -> "torch.Tensor":
+        """Decode frames.
+
+        Args:
+            indices: frame numbers in any order, repeats allowed.
+            short_side: scale while decoding so that the shorter side has this many pixels; the
+                longer side is rounded. None: the frames as they are.
+
+        Returns:
+            uint8 (len(indices), H, W, 3), RGB.
+
+        Raises:
+            VideoError: an index is outside the file, or a frame can not be decoded.
+        """
+        import torch
+
+        return torch.from_numpy(self.read_array(indices, short_side=short_side))
+
+    def read_array(self, indices: Sequence[int], *, short_side: int | None = None) -> np.ndarray:
+        """The frames that :meth:`read` gives, as an array, without torch."""
+        wanted = self._checked(indices)
+        if short_side is not None and short_side < 1:
+            raise VideoError(f"short_side must be at least 1, got {short_side}")
+        if not wanted:
+            raise VideoError(f"{self.path}: no frame indices to read")
+        unique, back = np.unique(np.array(wanted, np.int64), return_inverse=True)
+        frames = self._read(unique.tolist(), short_side)
+        if len(unique) != len(wanted) or (back != np.arange(len(back))).any():
+            frames = frames[back]
+        return frames
+
+    def _checked(self, indices: Sequence[int]) -> list[int]:
+        wanted = [int(i) for i in indices]
+        for index in wanted:
+            if not 0 <= index < self.num_frames:
+                why = f"; {self.damage}" if self.damage else ""
+                raise VideoError(
+                    f"{self.path}: frame {index} is outside the {self.num_frames} frames{why}"
+                )
+        return wanted
+
+    def _read(self, wanted: list[int], short_side: int | None) -> np.ndarray:
+        if self.decoder == "decord":
+            # Asked to turn and to scale, decord mistakes the length of a row: scale turned ones
+            # here.
+            turned = self._pictures.rotation % 180 != 0
+            size = self._pictures.scaled(*self._shape(), None if turned else short_side)
+            frames = read_with_decord(self.path, wanted, size, self.num_frames)
+            return self._pictures.rescaled(frames, short_side) if turned else frames
+        return self._read_pyav(wanted, short_side)
+
+    def _read_pyav(self, wanted: list[int], short_side: int | None) -> np.ndarray:
+        while self._table is not None:
+            try:
+                decoder = PacketDecoder(self._source, self._table, self._pictures)
+                return decoder.read(wanted, short_side)
+            except TableError:
+                if self._by_header:
+                    self._open_again()
+                else:  # the packets lied: from here on only decoding tells
+                    self._table = None
+                    self._count_frames()
+                self._checked(wanted)
+        assert self._sequential is not None
+        return self._sequential.read(wanted, short_side)
+
+    def close(self) -> None:
+        """Give the file and the decoder back."""
+        self._sequential = None
+        self._source.close()
+
+    def __enter__(self) -> "Video":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __len__(self) -> int:
+        return self.num_frames
+
+    def __repr__(self) -> str:
+        return f"Video({str(self.path)!r}, {self.num_frames} frames, {self.exact_by})"

@@ -1,0 +1,257 @@
+"""A checkpoint file becomes a network: ours, or any published format that is known here."""
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from videonl._version import __version__
+from videonl.class_names import read_class_names
+from videonl.errors import CheckpointError
+from videonl.files import is_stream, whole_file, write_text
+from videonl.json_text import json_text
+from videonl.weights.declared import check_preprocessing
+from videonl.weights.fitting import Wanted
+from videonl.weights.formats.own import OwnCheckpoint, read_own, sidecar_path
+from videonl.weights.loading import load_published
+from videonl.weights.published import PUBLISHED, local_file
+from videonl.weights.report import LoadReport, check_fit
+from videonl.weights.safe.container import read_content
+from videonl.weights.safe.tensors import write_safetensors
+
+
+@dataclass
+class LoadedModel:
+    """A network out of a file, in evaluation mode, with what belongs to it.
+
+    Attributes:
+        model: the network.
+        class_names: names in the order of its logits, or None where nobody knows them.
+        preprocessing: frames, stride, short_side, crop, mean and std of its clips.
+        provenance: file, SHA-256, family, licence and the like; primitives only.
+        report: what was loaded, skipped and new.
+        multi_label: a video may have several of the classes, each with a probability of its own.
+    """
+
+    model: nn.Module
+    class_names: list[str] | None
+    preprocessing: dict[str, Any]
+    provenance: dict[str, Any] = field(default_factory=dict)
+    report: LoadReport = field(default_factory=lambda: LoadReport("", ""))
+    multi_label: bool = False
+
+
+def load_checkpoint(
+    path: str | Path,
+    *,
+    num_classes: int | None = None,
+    device: str | torch.device = "cpu",
+    options: Mapping[str, Any] | None = None,
+    class_names: Sequence[str] | None = None,
+    network: str | None = None,
+) -> LoadedModel:
+    """Make the network of a checkpoint file and fill it, running nothing from the file.
+
+    Args:
+        path: a ``.ckpt`` of ``train.py``, a ``.safetensors`` of ``videonl convert``, or a
+            published checkpoint (PyTorchVideo, PySlowFast, video-nonlocal-net, MMAction2,
+            GluonCV, torchvision); or the name of published weights (``videonl models``).
+        num_classes: None for those of the file; another number starts a fresh classifier.
+        device: where to put the network.
+        options: options of the network that win over what the file says. Some formats do not
+            say all: ``{"preset": "official_32x2"}`` tells an official file's strides.
+        class_names: names for the logits, where the file has none or others are meant.
+        network: the name of its network, where that is ``package.module:function``: such a name
+            is imported only if the caller says it too.
+
+    Raises:
+        CheckpointError: an unknown, unsafe or incomplete file; the message lists the keys.
+    """
+    path = local_file(path)
+    content = read_content(path)
+    own = read_own(content, network=network)
+    if own is None:
+        model, report, names, about = load_published(
+            content, num_classes=num_classes, options=options
+        )
+        loaded = LoadedModel(model, names, dict(model.preprocessing), about, report)  # type: ignore[arg-type]
+    else:
+        loaded = load_own(path, own, num_classes=num_classes, options=options)
+    if class_names is not None:
+        loaded.class_names = checked_names(class_names, loaded.model)
+    loaded.model.load_report = loaded.report  # type: ignore[assignment]
+    loaded.model.to(device).eval()
+    return loaded
+
+
+def load_own(
+    path: Path, own: OwnCheckpoint, *, num_classes: int | None, options: Mapping[str, Any] | None
+) -> LoadedModel:
+    """The network of a file of our making."""
+    classes = own.config["num_classes"] if num_classes is None else num_classes
+    report = LoadReport(str(path), "videonl", skipped=list(own.skipped))
+    wanted = Wanted(own.config["name"], classes, {**own.config["options"], **(options or {})})
+    skeleton = wanted.skeleton(report, tensors=len(own.tensors))
+    tensors = own.tensors
+    fresh: list[str] = []
+    if classes != own.config["num_classes"]:
+        tensors, fresh = without_classifier(skeleton, tensors, report)
+    model = wanted.filled(
+        skeleton, tensors, report, fresh=fresh, about=own_difference(path, wanted)
+    )
+    clips: dict[str, Any] = {**model.preprocessing, **own.preprocessing}  # type: ignore[dict-item]
+    check_preprocessing(clips, path)
+    model.preprocessing = clips  # type: ignore[assignment]
+    return LoadedModel(
+        model,
+        own.class_names if classes == own.config["num_classes"] else None,
+        dict(clips),
+        {"file": path.name, **own.provenance},
+        report,
+        multi_label=own.multi_label,
+    )
+
+
+def check_network(path: Path, own: OwnCheckpoint) -> None:
+    """Compare the network that a file of our making declares with its tensors; nothing is made.
+
+    Raises:
+        CheckpointError: it can not be made, or its tensors are of another network.
+    """
+    report = LoadReport(str(path), "videonl")
+    config = own.config
+    wanted = Wanted(config["name"], config["num_classes"], config["options"])
+    skeleton = wanted.skeleton(report, tensors=len(own.tensors))
+    check_fit(skeleton, own.tensors, report, about=own_difference(path, wanted))
+
+
+def own_difference(path: Path, wanted: Wanted) -> str:
+    """What to say where a file's tensors are not those of the network that it declares."""
+    options = [
+        f"{key} {value}"
+        for key, value in wanted.options.items()
+        if isinstance(value, (int, str, list)) and len(str(value)) < 80
+    ]
+    said = ", ".join([f"num_classes {wanted.num_classes}", *options])
+    return f"{path} does not hold the network that it declares, {wanted.name} with {said}"
+
+
+def without_classifier(
+    model: nn.Module, tensors: Mapping[str, torch.Tensor], report: LoadReport
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    """(tensors without the classifier, its keys), where ``num_classes`` asks for a fresh one."""
+    own = model.state_dict()
+    head = [k for k in tensors if k in own and tensors[k].shape != own[k].shape]
+    head = sorted({k.rpartition(".")[0] for k in head})
+    dropped = [k for k in tensors if k.rpartition(".")[0] in head]
+    report.skipped += [f"{k} (classifier for other classes)" for k in dropped]
+    return {k: v for k, v in tensors.items() if k not in dropped}, [f"{name}." for name in head]
+
+
+def checked_names(names: Sequence[str], model: nn.Module) -> list[str]:
+    """The names as a list, after their number was compared with the network's.
+
+    Raises:
+        CheckpointError: another number of names than of logits.
+    """
+    wanted = dict(getattr(model, "config", {})).get("num_classes")
+    if wanted is not None and len(names) != wanted:
+        raise CheckpointError(f"{len(names)} class names for a network of {wanted} classes")
+    return [str(name) for name in names]
+
+
+def save_checkpoint(
+    loaded: LoadedModel, path: str | Path, *, provenance: Mapping[str, Any] | None = None
+) -> Path:
+    """Write ``model.safetensors`` and its sidecar ``model.json``.
+
+    Args:
+        loaded: a network with ``config``, its class names and preprocessing.
+        path: ends with ``.safetensors``.
+        provenance: more entries for the provenance.
+
+    Returns:
+        The path of the sidecar.
+
+    Raises:
+        CheckpointError: another suffix, no such folder, or no regular file.
+        OutputError: it can not be written there.
+    """
+    path = Path(path)
+    if path.suffix != ".safetensors":
+        raise CheckpointError(f"{path} must end with .safetensors")
+    if not path.parent.is_dir():
+        raise CheckpointError(f"the folder {path.parent} does not exist; make it first")
+    about = {
+        "format": "videonl",
+        "videonl_version": __version__,
+        "model": loaded.model.config,
+        "class_names": loaded.class_names,
+        "preprocessing": loaded.preprocessing,
+        "multi_label": loaded.multi_label,
+        "provenance": {**loaded.provenance, **(provenance or {})},
+    }
+    if is_stream(path):
+        raise CheckpointError(f"{path} is no regular file; weights are read back, give a file name")
+    compact = json_text(about, sort_keys=True)
+    beside = sidecar_path(path)
+    with whole_file(path) as part:  # both or none
+        write_safetensors(part, loaded.model.state_dict(), {"videonl": compact})
+        write_text(beside, json_text(about, indent=2) + "\n")
+    return beside
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file, in hex."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def convert(
+    source: str | Path,
+    target: str | Path,
+    *,
+    options: Mapping[str, Any] | None = None,
+    labels: str | Path | None = None,
+    num_classes: int | None = None,
+    network: str | None = None,
+) -> tuple[LoadReport, Path, str]:
+    """Write ``target`` and its sidecar, and read them back.
+
+    Args:
+        source: a checkpoint file, or the name of published weights.
+        target: a path that ends with ``.safetensors``.
+        options: see ``load_checkpoint``.
+        labels: a file of class names; by default those that the source has.
+        num_classes: see ``load_checkpoint``.
+        network: see ``load_checkpoint``.
+
+    Returns:
+        (report of the loading, path of the sidecar, licence of the weights).
+
+    Raises:
+        CheckpointError: the source can not be loaded, or the target not be written.
+    """
+    path, target = local_file(source), Path(target)
+    if target.exists() and target.samefile(path):
+        raise CheckpointError(f"{target} is the source itself; give another name")
+    names = None if labels is None else read_class_names(labels)
+    loaded = load_checkpoint(
+        path, options=options, num_classes=num_classes, class_names=names, network=network
+    )
+    published = next((entry for entry in PUBLISHED if entry.file == path.name), None)
+    provenance: dict[str, Any] = {"sha256": sha256(path)}
+    licence = loaded.provenance.get("licence", "not stated in the file")
+    if published is not None and published.family == loaded.provenance.get("family"):
+        licence = published.licence
+        provenance |= {"url": published.url, "published_as": published.name}
+    sidecar = save_checkpoint(loaded, target, provenance={**provenance, "licence": licence})
+    again = load_checkpoint(target, network=network)
+    first, second = loaded.model.state_dict(), again.model.state_dict()
+    if first.keys() != second.keys() or not all(torch.equal(first[k], second[k]) for k in first):
+        raise CheckpointError(f"{target} does not read back as it was written; is the disk full?")
+    return loaded.report, sidecar, licence

@@ -1,0 +1,248 @@
+"""Bounds for what a file says about its network, looked at before anything is made of it.
+
+A file is small and says what it likes: a width of a million, 10^9 frames per clip, a deviation of
+zero. What the tensors tell (width, classes, blocks) is compared with them in ``fitting``; what they
+do not tell, the clips above all, has bounds here.
+
+What a file may say of its network: the name of a registered one, and that network's options.
+
+A name such as ``package.module:function`` imports code. It is taken from a person's own words (the
+command line, a ``--config`` that it names, an argument in Python), never from a file: neither out
+of a checkpoint nor out of the configuration that a run's folder keeps. Everything that reads the
+name of a network in a file asks here.
+"""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, NoReturn
+
+from videonl.errors import CheckpointError
+from videonl.models.registry import is_import_path
+
+MAX_CLASSES = 1_000_000
+MAX_SIZE = 65_536  # of a width, a kernel, a count: anything that is a number in options
+MAX_BLOCKS = 128  # residual blocks of one stage
+MAX_PIXELS = 2**27  # frames × side²: one view as bytes is then 0.4 GB
+MAX_TEXT = 2000
+MAX_VALUES = 20_000  # of options and provenance
+CHANNELS = 3
+Rule = tuple[Callable[[Any], bool], str]  # (whether a value is right, what is wanted)
+
+
+def whole(low: int, high: int) -> Rule:
+    """An integer within bounds."""
+    return lambda v: type(v) is int and low <= v <= high, f"an integer from {low} to {high}"
+
+
+def number(value: Any, low: float, high: float) -> bool:
+    """Whether a value is a finite number within bounds; the lower one is outside."""
+    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
+    return plain and low < value <= high  # NaN is not
+
+
+def colours(low: float, high: float) -> Rule:
+    """A number per colour."""
+
+    def right(value: Any) -> bool:
+        listed = isinstance(value, (list, tuple)) and len(value) == CHANNELS
+        return listed and all(number(each, low, high) for each in value)
+
+    return right, f"{CHANNELS} numbers above {low:g}, at most {high:g}"
+
+
+def sizes(low: int, high: int) -> Rule:
+    """A few integers within bounds, such as a kernel."""
+
+    def right(value: Any) -> bool:
+        listed = isinstance(value, (list, tuple)) and 1 <= len(value) <= 4
+        return listed and all(type(each) is int and low <= each <= high for each in value)
+
+    return right, f"1 to 4 integers from {low} to {high}"
+
+
+SHARE: Rule = (lambda v: v == 0 or number(v, 0, 1), "a number from 0 to 1")
+# What the tensors do not tell, or tell only once a network was made. None is the preset's value.
+OPTIONS: dict[str, Rule] = {
+    "width": whole(1, MAX_SIZE),
+    "depth": whole(1, 1000),
+    "in_channels": whole(CHANNELS, CHANNELS),
+    "dropout": SHARE,
+    "norm_eps": SHARE,
+    **dict.fromkeys(("stem_kernel", "pool1_kernel", "pool2_kernel", "head_window"), sizes(1, 64)),
+    **dict.fromkeys(("strides", "stem_stride", "pool1_stride"), sizes(1, 64)),
+    "pool1_padding": sizes(0, 32),
+}
+CLIPS: dict[str, Rule] = {
+    "frames": whole(1, 4096),
+    "stride": whole(1, 4096),
+    "short_side": whole(1, 4096),
+    "crop": whole(1, 4096),
+    "mean": colours(-1000, 1000),
+    "std": colours(0, 1000),
+    "fps": (lambda v: v is None or number(v, 0, 1000), "a number above 0, at most 1000, or none"),
+}
+
+
+def check_preprocessing(values: Mapping[str, Any], source: str | Path) -> None:
+    """Refuse clips that nothing is trained for, or that no machine holds.
+
+    Args:
+        values: frames, stride, short_side, crop, mean, std and perhaps more.
+        source: the file, for the message.
+
+    Raises:
+        CheckpointError: names the file, the entry, its value and the bound.
+    """
+    check_rules(values, CLIPS, "preprocessing", source)
+    check_values(values, "preprocessing", source)
+    frames = values.get("frames", 1)
+    side = max(values.get("short_side", 1), values.get("crop", 1))
+    if frames * side**2 > MAX_PIXELS:
+        refuse(source, "preprocessing", f"{frames} frames of {side}²", f"{MAX_PIXELS} pixels")
+
+
+def check_rules(
+    values: Mapping[str, Any], rules: Mapping[str, Rule], where: str, source: str | Path
+) -> None:
+    """Refuse the first value that does not keep the rule of its name.
+
+    Raises:
+        CheckpointError: names the file, the entry, its value and the bound.
+    """
+    for key, value in values.items():
+        if key in rules and not rules[key][0](value):
+            refuse(source, f"{where}.{key}", value, rules[key][1])
+
+
+def check_options(options: Mapping[str, Any], *, tensors: int, source: str | Path) -> None:
+    """Refuse options of a network that would take long to make even without memory.
+
+    Args:
+        options: of the network, as the file says them.
+        tensors: in the file: a network has more of them than residual blocks.
+        source: the file, for the message.
+
+    Raises:
+        CheckpointError: names the file, the option, its value and the bound.
+    """
+    given = {key: value for key, value in options.items() if value is not None}
+    rules = {**OPTIONS, "layers": sizes(1, min(MAX_BLOCKS, tensors))}
+    check_rules(given, rules, "options", source)
+    check_values(options, "options", source)
+    if isinstance(options.get("preprocessing"), Mapping):
+        check_preprocessing(options["preprocessing"], source)
+
+
+def check_values(values: Any, key: str, source: str | Path, *, largest: float = MAX_SIZE) -> None:
+    """Refuse a table that holds anything but texts and numbers of sensible sizes, or too many.
+
+    Raises:
+        CheckpointError: names the file, the entry, its value and the bound.
+    """
+    if not isinstance(values, Mapping):
+        refuse(source, key, values, "a table")
+    waiting, count = [(key, values)], 0
+    while waiting:
+        where, value = waiting.pop()
+        count += 1
+        if count > MAX_VALUES:
+            refuse(source, key, f"a table of over {MAX_VALUES} values", f"{MAX_VALUES} values")
+        if isinstance(value, Mapping):
+            for name in value:
+                if not isinstance(name, str) or len(name) > MAX_TEXT:
+                    refuse(source, where, f"keyed by {shown(name)}", "keyed by names")
+            waiting += [(f"{where}.{name}"[:200], each) for name, each in value.items()]
+        elif isinstance(value, (list, tuple, range)):
+            waiting += [(where, each) for each in value]
+        elif isinstance(value, str):
+            if len(value) > MAX_TEXT:
+                refuse(source, where, value, f"a text of at most {MAX_TEXT} characters")
+        elif isinstance(value, (int, float)):
+            if not -largest <= value <= largest:  # NaN and infinity too
+                refuse(source, where, value, f"a number up to {largest:g}")
+        elif value is not None and not isinstance(value, type):  # an Affinity of the user's
+            refuse(source, where, f"a {type(value).__name__}", "a text, a number or a list")
+
+
+def check_names(names: Any, classes: int, source: str | Path) -> list[str] | None:
+    """The class names of a file; None where it has none.
+
+    Raises:
+        CheckpointError: no list of texts, or another number of them than of classes.
+    """
+    if names is None or (isinstance(names, (list, tuple)) and not names):
+        return None
+    if not isinstance(names, (list, tuple)):
+        refuse(source, "class_names", names, "a list of names")
+    if len(names) != classes:
+        refuse(source, "class_names", f"{len(names)} names", f"{classes}, one per class")
+    odd = next((n for n in names if not isinstance(n, str) or not 0 < len(n) <= MAX_TEXT), None)
+    if odd is not None:
+        refuse(source, "class_names", odd, f"names of 1 to {MAX_TEXT} characters")
+    return list(names)
+
+
+def refuse(source: str | Path, key: str, value: Any, wanted: str) -> NoReturn:
+    """Say which value of a file is out of its bounds.
+
+    Raises:
+        CheckpointError: always.
+    """
+    raise CheckpointError(f"{source}: {key} is {shown(value)}; it must be {wanted}")
+
+
+def shown(value: Any) -> str:
+    """A value in at most 80 characters, whatever its size."""
+    if isinstance(value, str):
+        return value[:77] + "..." if len(value) > 80 else value
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, (list, tuple)):
+        first = [shown(each)[:20] for each in value[:4] if not isinstance(each, (list, tuple))]
+        return f"[{', '.join(first)}{', ...' if len(first) < len(value) else ''}]"
+    if value is None or isinstance(value, (int, float)):
+        return str(value)
+    return f"a {type(value).__name__}"
+
+
+# Arguments of ``create_model`` that are no options of a network.
+OURS = frozenset({"name", "num_classes", "pretrained"})
+
+
+def name_in_file(name: object, *, source: str | Path, said: str | None = None) -> str:
+    """The name of a network as a file says it; one that imports code only where a person says it.
+
+    Args:
+        name: what the file holds.
+        source: the file, for the message.
+        said: the name in the person's own words; None: nothing was said.
+
+    Raises:
+        CheckpointError: no text; or a name that imports code and that nobody else has said.
+    """
+    if not isinstance(name, str):
+        raise CheckpointError(f"{source} does not name its network (name={name!r})")
+    if is_import_path(name) and said != name:
+        shown = name if len(name) <= 200 else f"{name[:200]}..."
+        raise CheckpointError(
+            f"{source} asks for the network {shown!r}, which is outside of videonl, and a file is "
+            f"never allowed to import code: if you trust that code, say --model.name {shown} "
+            "yourself (in Python: network=)"
+        )
+    return name
+
+
+def options_in_file(options: object, *, source: str | Path) -> dict[str, Any]:
+    """The options of a network as a file says them; none where it says nothing.
+
+    Raises:
+        CheckpointError: no table, or one that holds more than options: a file names no other file.
+    """
+    if options is None:
+        return {}
+    if not isinstance(options, Mapping):
+        raise CheckpointError(f"{source}: the options of its network are no table")
+    strange = sorted(key for key in map(str, options) if key in OURS)
+    if strange:
+        raise CheckpointError(f"{source}: {strange[0]!r} is no option of a network")
+    return {str(key): value for key, value in options.items()}

@@ -1,0 +1,117 @@
+"""A network and the tensors of a file: compared on the meta device, then made, then filled.
+
+The skeleton of a network has shapes and no memory. What a file says of its network (a width of
+20,000, 10^9 classes) costs nothing until its tensors have been found to be of that shape.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from videonl.errors import CheckpointError, VideoNLError
+from videonl.models.registry import is_import_path
+from videonl.weights.declared import check_options
+from videonl.weights.report import LoadReport, check_fit, fill
+
+FILLS = frozenset({"normal_", "uniform_", "trunc_normal_", "zero_", "fill_", "ones_"})
+# What a factory raises on values of odd types, such as a width that is a text.
+ODD_VALUES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError)
+
+
+class NoValues(TorchFunctionMode):
+    """Start values are left out: drawing them on the meta device takes torch's compiler along."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Call the function, unless it only writes values."""
+        named = kwargs or {}
+        target = args[0] if args else named.get("tensor")  # torch.nn.init names its argument
+        if getattr(function, "__name__", "") in FILLS and getattr(target, "is_meta", False):
+            return target
+        return function(*args, **named)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """A network as ``create_model`` takes it.
+
+    Attributes:
+        name: registered, or an import path of the user's.
+        num_classes: K.
+        options: of the network.
+    """
+
+    name: str
+    num_classes: int
+    options: Mapping[str, Any]
+
+    def make(self, report: LoadReport) -> nn.Module:
+        """The network.
+
+        Raises:
+            CheckpointError: it can not be made; names the file.
+        """
+        from videonl.models.registry import create_model
+
+        try:
+            return create_model(self.name, num_classes=self.num_classes, **self.options)
+        except CheckpointError:
+            raise
+        except VideoNLError as error:
+            raise CheckpointError(
+                f"{report.source} ({report.family}): its network can not be made: {error}"
+            ) from error
+
+    def skeleton(self, report: LoadReport, *, tensors: int) -> nn.Module:
+        """The network without memory; a network of the user's own code is made for good.
+
+        Args:
+            report: names the file.
+            tensors: their number in the file, which bounds the number of blocks.
+
+        Raises:
+            CheckpointError: it can not be made; names the file.
+        """
+        if is_import_path(self.name):
+            return self.make(report)
+        check_options(self.options, tensors=tensors, source=report.source)
+        try:
+            with torch.device("meta"), NoValues():
+                return self.make(report)
+        except ODD_VALUES as error:
+            if isinstance(error, CheckpointError):
+                raise
+            raise CheckpointError(
+                f"{report.source} ({report.family}): its network can not be made: {self.name} with "
+                f"{dict(self.options)} ({error})"[:500]
+            ) from None
+
+    def filled(
+        self, skeleton: nn.Module, tensors: Mapping[str, Tensor], report: LoadReport, **how: Any
+    ) -> nn.Module:
+        """The network with the tensors, once they fit its skeleton.
+
+        Args:
+            skeleton: of ``skeleton``.
+            tensors: by the network's keys.
+            report: of the loading.
+            how: ``fresh`` and ``about`` of ``fill``.
+
+        Raises:
+            CheckpointError: they do not fit.
+        """
+        check_fit(skeleton, tensors, report, **how)
+        is_real = not any(value.is_meta for value in skeleton.state_dict().values())
+        model = skeleton if is_real else self.make(report)
+        fill(model, tensors, report, **how)
+        return model
+
+
+def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> Sequence[str]:
+    """``name=value`` of the first's options that the second does not have so."""
+    return [f"{key}={value}" for key, value in first.items() if second.get(key) != value]

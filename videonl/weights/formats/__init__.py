@@ -1,0 +1,1 @@
+"""One publisher of checkpoints a file: its keys, its options."""

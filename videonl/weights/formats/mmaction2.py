@@ -1,0 +1,137 @@
+"""MMAction2's ``.pth`` files: ``backbone.layer1.0.conv1.conv.weight`` … under ``state_dict``.
+
+The non-local block is mmcv's: φ and g are convolved, then pooled; no bias before the norm. Whether
+a pair of θ and φ makes a dot product or an embedded Gaussian is not in the weights: the file's
+``meta`` says it, or the user.
+"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from videonl.models.placement import SLOW
+from videonl.weights.geometry import geometry
+from videonl.weights.translated import NORM, Question, Translated, need, rename
+
+FAMILY = "MMAction2"
+LICENCE = "Apache-2.0 (MMAction2)"
+NO_POOL = [1, 1, 1]
+BLOCK = r"backbone\.layer([1-4])\.(\d+)"
+STAGE = {"1": "res2", "2": "res3", "3": "res4", "4": "res5"}
+CONVS = {"1": "a", "2": "b", "3": "c"}
+RULES = [
+    (r"backbone\.conv1\.conv\.weight", "stem.conv.weight"),
+    (rf"backbone\.conv1\.bn\.{NORM}", r"stem.norm.\1"),
+    (r"cls_head\.fc_cls\.(weight|bias)", r"head.projection.\1"),
+]
+for _layer, _stage in STAGE.items():
+    _source, _place = rf"backbone\.layer{_layer}\.(\d+)", rf"{_stage}.\1"
+    RULES += [
+        (rf"{_source}\.downsample\.conv\.weight", f"{_place}.shortcut.conv.weight"),
+        (rf"{_source}\.downsample\.bn\.{NORM}", rf"{_place}.shortcut.norm.\2"),
+        *[
+            rule
+            for number, letter in CONVS.items()
+            for rule in (
+                (rf"{_source}\.conv{number}\.conv\.weight", f"{_place}.conv_{letter}.weight"),
+                (rf"{_source}\.conv{number}\.bn\.{NORM}", rf"{_place}.norm_{letter}.\2"),
+            )
+        ],
+        (
+            rf"{_source}\.non_local_block\.(theta|phi|g)(?:\.0)?\.conv\.(weight|bias)",
+            rf"{_place}.non_local.\2.\3",
+        ),
+        (
+            rf"{_source}\.non_local_block\.conv_out\.conv\.(weight|bias)",
+            rf"{_place}.non_local.out.\2",
+        ),
+        (rf"{_source}\.non_local_block\.conv_out\.bn\.{NORM}", rf"{_place}.non_local.norm.\2"),
+        (
+            rf"{_source}\.non_local_block\.concat_project\.conv\.weight",
+            f"{_place}.non_local.affinity.weight",
+        ),
+    ]
+HEAVY = dict.fromkeys(STAGE.values(), "3x1x1")  # every residual block is inflated
+AFFINITIES = {
+    name: {"non_local_options": {"affinity": name}} for name in ("embedded_gaussian", "dot_product")
+}
+
+
+def matches(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are MMAction2's keys of a ResNet."""
+    return "backbone.conv1.conv.weight" in tensors
+
+
+def read(tensors: Mapping[str, Tensor], meta: Any = None) -> Translated:
+    """Translate I3D and SlowOnly (with non-local blocks) and the 4-D weights of C2D.
+
+    Args:
+        tensors: the ``state_dict``.
+        meta: the file's ``meta``, in which the configuration is text.
+    """
+    renamed, skipped = rename(tensors, RULES, family=FAMILY)
+    flat = need(renamed, "stem.conv.weight", family=FAMILY).dim() == 4
+    for key, tensor in renamed.items():
+        if key.endswith("affinity.weight"):
+            renamed[key] = tensor.flatten()
+        elif flat and tensor.dim() == 4:
+            renamed[key] = tensor.unsqueeze(2)
+    options = geometry(renamed, family=FAMILY)
+    translated = Translated(
+        FAMILY, renamed, options, skipped=skipped, hints=text_of(meta), licence=LICENCE
+    )
+    if flat:
+        options["preset"] = "mmaction2_c2d"
+        read_flat(translated)
+    elif options["inflation"] == SLOW:
+        options |= {"preset": "mmaction2_slowonly", "pool2_kernel": NO_POOL}
+    else:
+        options["preset"] = "mmaction2"
+        if options["inflation"] == HEAVY:  # every frame is kept up to res2
+            options |= {"stem_stride": [1, 2, 2], "pool1_stride": [1, 2, 2]}
+    if "non_local" in options:
+        read_blocks(translated, tensors)
+    return translated
+
+
+def read_flat(translated: Translated) -> None:
+    """C2D with its temporal pools, or a 2-D network without any."""
+    if "nopool" in translated.hints:
+        translated.options |= {"pool1_padding": [0, 1, 1], "pool2_kernel": NO_POOL}
+        return
+    translated.notes.append(
+        "4-D weights are taken for C2D with temporal pools; for a network without them (nopool, "
+        "TSN) give pool1_padding=(0, 1, 1) and pool2_kernel=(1, 1, 1)"
+    )
+
+
+def read_blocks(translated: Translated, tensors: Mapping[str, Tensor]) -> None:
+    """The form of the non-local blocks: what their keys say, and what they do not."""
+    keys = [key for key in tensors if ".non_local_block." in key]
+    options = translated.options.setdefault("non_local_options", {})
+    pooled = any(re.search(r"\.(g|phi)\.0\.conv\.", key) for key in keys)
+    options["subsample"] = pooled
+    if not any(key.endswith("conv_out.bn.weight") for key in keys):
+        options |= {"norm": None, "out_bias": True}
+    if any("concat_project" in key for key in keys):
+        options["affinity"] = "concatenation"
+    elif not any(".theta." in key for key in keys):
+        options["affinity"] = "gaussian"
+    else:
+        scale = re.search(r"use_scale['\"]?\s*[=:]\s*(True|False)", translated.hints)
+        if scale:
+            options["use_scale"] = scale[1] == "True"
+        translated.question = Question(
+            "whether θ and φ make a dot product or an embedded Gaussian: both have these keys",
+            "non_local_options={'affinity': 'embedded_gaussian'|'dot_product'}",
+            lambda given: "affinity" in (given.get("non_local_options") or {}),
+            AFFINITIES,
+        )
+
+
+def text_of(meta: Any) -> str:
+    """The texts of ``meta`` that may tell the configuration."""
+    values = meta.values() if isinstance(meta, Mapping) else ()
+    return "\n".join(value[:200_000] for value in values if isinstance(value, str))

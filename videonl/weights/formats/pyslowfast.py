@@ -1,0 +1,164 @@
+"""PySlowFast's ``.pyth`` files: ``s1.pathway0_stem`` … in ``model_state``, settings in ``cfg``."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor
+
+from videonl.errors import CheckpointError
+from videonl.weights.geometry import geometry
+from videonl.weights.translated import NORM, Translated, merge_options, rename
+
+FAMILY = "PySlowFast"
+LICENCE = "Apache-2.0 (PySlowFast)"
+MAX_SETTINGS = 100_000  # characters of cfg, which has some 10,000
+NO_POOL = [1, 1, 1]
+# ARCH -> pool after res2. "2d" is the image network.
+TEMPORAL_POOLS = {"c2d": [2, 1, 1], "i3d": [2, 1, 1]}
+AFFINITIES = {"softmax": "embedded_gaussian", "dot_product": "dot_product"}
+NON_LOCAL = {"conv_theta": "theta", "conv_phi": "phi", "conv_g": "g", "conv_out": "out"}
+IMAGENET_CLASSES = 1000
+
+BLOCK = r"s([2-5])\.pathway0_res(\d+)"
+PLACE = r"s([2-5])\.pathway0_nonlocal(\d+)"
+RULES = [
+    (r"s1\.pathway0_stem\.conv\.weight", "stem.conv.weight"),
+    (rf"s1\.pathway0_stem\.bn\.{NORM}", r"stem.norm.\1"),
+    (rf"{BLOCK}\.branch1\.weight", r"res\1.\2.shortcut.conv.weight"),
+    (rf"{BLOCK}\.branch1_bn\.{NORM}", r"res\1.\2.shortcut.norm.\3"),
+    (rf"{BLOCK}\.branch2\.([abc])\.weight", r"res\1.\2.conv_\3.weight"),
+    (rf"{BLOCK}\.branch2\.([abc])_bn\.{NORM}", r"res\1.\2.norm_\3.\4"),
+    *[
+        (rf"{PLACE}\.{theirs}\.(weight|bias)", rf"res\1.\2.non_local.{ours}.\3")
+        for theirs, ours in NON_LOCAL.items()
+    ],
+    (rf"{PLACE}\.bn\.{NORM}", r"res\1.\2.non_local.norm.\3"),
+    (r"head\.projection\.(weight|bias)", r"head.projection.\1"),
+]
+
+
+def matches(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether these are PySlowFast's keys."""
+    return any(key.startswith("s1.pathway0_stem.") for key in tensors)
+
+
+def read(tensors: Mapping[str, Tensor], settings: Any = None) -> Translated:
+    """Translate C2D, I3D, Slow and their non-local variants.
+
+    Args:
+        tensors: the ``model_state``.
+        settings: the file's ``cfg``: the text of a YAML, or None; then the published settings
+            are taken for granted (softmax, keys pooled by (1, 2, 2), no groups).
+    """
+    if any("pathway1" in key for key in tensors):
+        raise CheckpointError(
+            "a PySlowFast checkpoint of two pathways (SlowFast); networks of one pathway are known"
+        )
+    renamed, skipped = rename(tensors, RULES, family=FAMILY)
+    shapes = geometry(renamed, family=FAMILY)
+    projection = renamed.get("head.projection.weight")
+    image = (
+        shapes["inflation"] == "none"
+        and shapes["stem_kernel"][0] == 1
+        and projection is not None
+        and projection.shape[0] == IMAGENET_CLASSES
+    )
+    options = {"preset": "pyslowfast", **shapes}
+    flat = shapes["stem_kernel"][0] == 1 and not isinstance(shapes["inflation"], str)
+    if flat or image:
+        options["pool2_kernel"] = NO_POOL
+    options, notes = apply_settings(options, parse(settings))
+    return Translated(
+        FAMILY, renamed, options, image=image, skipped=skipped, notes=notes, licence=LICENCE
+    )
+
+
+def parse(settings: Any) -> dict[str, Any]:
+    """The settings as a table; empty where there are none or they can not be read."""
+    if isinstance(settings, str) and len(settings) <= MAX_SETTINGS:
+        import yaml
+
+        try:
+            settings = yaml.safe_load(settings)
+        except (yaml.YAMLError, ValueError, RecursionError):
+            return {}
+    return dict(settings) if isinstance(settings, Mapping) else {}
+
+
+def apply_settings(
+    options: dict[str, Any], settings: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """(options, notes) after the file's own settings have spoken.
+
+    Raises:
+        CheckpointError: blocks that differ between stages in a way that options can not say.
+    """
+    places = options.get("non_local", {})
+    if not settings:
+        note = "no settings in the file: blocks as published (softmax, keys pooled by 1×2×2)"
+        pool = (
+            "no settings in the file: taken for C2D with its temporal pool after res2; for one "
+            "without (slow_c2d), give pool2_kernel=(1, 1, 1)"
+        )
+        pooled = options["inflation"] == "none" and "pool2_kernel" not in options
+        return options, [note] * bool(places) + [pool] * pooled
+    found: dict[str, Any] = {}
+    model, data = table(settings, "MODEL"), table(settings, "DATA")
+    arch = model.get("ARCH")
+    if isinstance(arch, str):
+        found["pool2_kernel"] = TEMPORAL_POOLS.get(arch, NO_POOL)
+    if model.get("HEAD_ACT") == "none":
+        found["head_average"] = "logits"
+    found["preprocessing"] = clips(data)
+    crop = data.get("TRAIN_CROP_SIZE")
+    if type(crop) is int and crop >= 32:
+        found["head_window"] = [crop // 32, crop // 32]
+    if places:
+        found |= non_local(table(settings, "NONLOCAL"), list(places))
+    return merge_options(options, found), ["settings were read from the file's cfg"]
+
+
+def table(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """A section of the settings, empty where there is none."""
+    found = settings.get(name)
+    return found if isinstance(found, Mapping) else {}
+
+
+def clips(data: Mapping[str, Any]) -> dict[str, Any]:
+    """Our preprocessing from the section DATA."""
+    names = {
+        "frames": "NUM_FRAMES",
+        "stride": "SAMPLING_RATE",
+        "crop": "TRAIN_CROP_SIZE",
+        "mean": "MEAN",
+        "std": "STD",
+    }
+    found = {ours: data[theirs] for ours, theirs in names.items() if theirs in data}
+    return {
+        key: value
+        for key, value in found.items()
+        if type(value) is int or (isinstance(value, list) and len(value) == 3)
+    }
+
+
+def non_local(settings: Mapping[str, Any], stages: list[str]) -> dict[str, Any]:
+    """Our options from the section NONLOCAL."""
+    found: dict[str, Any] = {}
+    instantiation = settings.get("INSTANTIATION", "dot_product")
+    if instantiation not in AFFINITIES:
+        raise CheckpointError(f"a {FAMILY} checkpoint with INSTANTIATION {instantiation!r}")
+    options: dict[str, Any] = {"affinity": AFFINITIES[instantiation]}
+    numbers = [int(stage.removeprefix("res")) - 2 for stage in stages]
+    try:
+        pools = {tuple(settings["POOL"][n][0]) for n in numbers if "POOL" in settings}
+        groups = {n: int(settings["GROUP"][n][0]) for n in numbers if "GROUP" in settings}
+    except (IndexError, KeyError, TypeError, ValueError):
+        raise CheckpointError(f"a {FAMILY} checkpoint with an odd NONLOCAL section") from None
+    if len(pools) > 1:
+        raise CheckpointError(f"a {FAMILY} checkpoint whose NONLOCAL.POOL differs by stage")
+    if pools:
+        pool = pools.pop()
+        options["subsample"] = list(pool) if any(size > 1 for size in pool) else False
+    found["non_local_options"] = options
+    grouped = {f"res{n + 2}": groups[n] for n in groups if groups[n] > 1}
+    return {**found, "non_local_groups": grouped} if grouped else found

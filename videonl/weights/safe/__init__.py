@@ -1,0 +1,1 @@
+"""Readers of untrusted files: nothing in a file is run."""

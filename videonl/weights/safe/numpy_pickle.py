@@ -1,0 +1,137 @@
+"""Arrays out of a Caffe2 ``.pkl`` (Python 2 or 3), through a reader that knows five names.
+
+The usual recipe, ``pickle.load(encoding="latin1")``, runs whatever program a mirror put into the
+file. Here an array is a shape, a dtype and bytes that must agree before anything is allocated.
+"""
+
+import math
+from typing import IO, Any
+
+import numpy as np
+
+from videonl.errors import CheckpointError
+from videonl.weights.safe.pickle_machine import Call, Name, read_pickle
+
+ARRAY_NAMES = frozenset(
+    f"{module}.{name}"
+    for package in ("numpy.core", "numpy._core")  # NumPy 1 and 2
+    for module, name in (
+        (f"{package}.multiarray", "_reconstruct"),
+        (f"{package}.multiarray", "scalar"),
+        ("numpy", "ndarray"),
+        ("numpy", "dtype"),
+        ("_codecs", "encode"),  # how Python 3 writes bytes into an old protocol
+    )
+)
+KINDS = "fiub"  # floats, integers, booleans; an object array could hold anything
+MAX_DIMENSIONS = 8
+
+
+def read_arrays(stream: IO[bytes], source: str, *, size: int = 0) -> Any:
+    """The content of a pickle of arrays, numbers, text and containers.
+
+    Args:
+        stream: bytes in memory or a mapped file, at the start of the pickle.
+        source: what to call the file in messages.
+        size: bytes of the file.
+
+    Raises:
+        CheckpointError: anything but that, or an array that claims other bytes than are there.
+    """
+    content = read_pickle(
+        stream, allow=lambda name: str(name) in ARRAY_NAMES, source=source, size=size
+    )
+    return _Resolver(source).resolve(content)
+
+
+class _Resolver:
+    """Turns the calls that make arrays into arrays; anything else is refused."""
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self.done: dict[int, Any] = {}
+
+    def resolve(self, value: Any) -> Any:
+        """Data of plain containers and arrays; what occurs twice is resolved once."""
+        if not isinstance(value, (dict, list, tuple, Call, Name)):
+            return value
+        if id(value) in self.done:
+            return self.done[id(value)]
+        if isinstance(value, dict):
+            result: Any = {k: self.resolve(v) for k, v in value.items()}
+        elif isinstance(value, (list, tuple)):
+            result = type(value)(self.resolve(v) for v in value)
+        else:
+            result = self.call(value)
+        self.done[id(value)] = result
+        return result
+
+    def call(self, value: Call | Name) -> Any:
+        """The array, number or bytes that a call makes."""
+        function = value.function if isinstance(value, Call) else value
+        if isinstance(value, Call):
+            if function.name == "_reconstruct" and value.state is not None:
+                return self.array(value)
+            if function.name == "scalar" and len(value.arguments) == 2:
+                dtype = self.dtype(value.arguments[0])
+                return self.filled(dtype, (), value.arguments[1]).item()
+            if function.name == "encode":
+                return self.data(value)
+        raise CheckpointError(f"{self.source}: the pickle uses {function} oddly; it is refused")
+
+    def array(self, call: Call) -> np.ndarray:
+        """An ndarray from numpy's state: (version, shape, dtype, Fortran order, bytes)."""
+        state = call.state
+        if not isinstance(state, tuple) or len(state) not in (4, 5):
+            raise CheckpointError(f"{self.source}: an array with an odd state; it is refused")
+        shape, dtype, fortran, data = state[-4:]
+        return self.filled(self.dtype(dtype), shape, data, order="F" if fortran else "C")
+
+    def filled(self, dtype: np.dtype, shape: Any, data: Any, *, order: Any = "C") -> np.ndarray:
+        """An array over bytes, after their number was checked against shape and dtype."""
+        plain = isinstance(shape, tuple) and len(shape) <= MAX_DIMENSIONS
+        if not plain or not all(type(size) is int and size >= 0 for size in shape):
+            raise CheckpointError(f"{self.source}: an array of shape {str(shape)[:80]}; refused")
+        content = self.data(data)
+        needed = math.prod(shape) * dtype.itemsize
+        if len(content) != needed:
+            raise CheckpointError(
+                f"{self.source}: an array of shape {shape} needs {needed} bytes, but the file "
+                f"holds {len(content)} for it; it is damaged or hostile"
+            )
+        return np.frombuffer(content, dtype=dtype).reshape(shape, order=order)
+
+    def dtype(self, value: Any) -> np.dtype:
+        """The dtype of a call such as ``numpy.dtype('f4', 0, 1)`` with a byte order as state."""
+        if not isinstance(value, Call) or str(value.function) != "numpy.dtype":
+            raise CheckpointError(f"{self.source}: an array without a proper dtype; refused")
+        code = value.arguments[0] if value.arguments else None
+        if isinstance(code, bytes):
+            code = code.decode("latin1")
+        order: Any = (
+            value.state[1] if isinstance(value.state, tuple) and len(value.state) > 1 else "|"
+        )
+        order = order.decode("latin1") if isinstance(order, bytes) else order
+        numeric = isinstance(code, str) and code[:1] in KINDS and code[1:] in ("1", "2", "4", "8")
+        if not numeric or order not in ("<", ">", "|", "="):
+            raise CheckpointError(
+                f"{self.source}: an array of dtype {code!r}; a checkpoint holds numbers only, so "
+                "the file is refused"
+            )
+        found = np.dtype(code)
+        return found if order in ("|", "=") else found.newbyteorder(order)
+
+    def data(self, value: Any) -> bytes:
+        """Bytes, as Python 2 (a str), Python 3 or ``_codecs.encode(text, "latin1")`` wrote them."""
+        if isinstance(value, Call) and str(value.function) == "_codecs.encode":
+            text, *codec = value.arguments
+            if codec in ([], ["latin1"], ["latin-1"]) and isinstance(text, str):
+                value = text
+        if isinstance(value, str):
+            try:
+                return value.encode("latin1")
+            except UnicodeEncodeError:
+                pass
+        if isinstance(value, bytes):
+            return value
+        raise CheckpointError(f"{self.source}: an array whose data are no bytes; it is refused")

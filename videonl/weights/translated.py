@@ -1,0 +1,128 @@
+"""What a reader makes of a published checkpoint: our keys, our options, and open questions."""
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from torch import Tensor
+
+from videonl.errors import CheckpointError
+from videonl.weights.report import SHOWN_OF_ERROR, shorten
+
+NORM = "(weight|bias|running_mean|running_var|num_batches_tracked)"
+Rules = Sequence[tuple[str, str]]  # (pattern of a whole key, our key)
+
+
+@dataclass(frozen=True)
+class Question:
+    """What a file does not say and its shapes do not tell.
+
+    Attributes:
+        about: what is open, in words.
+        option: the option that answers it, as a user writes it.
+        answered: whether the user's options answer it.
+        answers: answer -> the options that it means.
+    """
+
+    about: str
+    option: str
+    answered: Callable[[Mapping[str, Any]], bool]
+    answers: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass
+class Translated:
+    """A published checkpoint in our words.
+
+    Attributes:
+        family: the reader's name.
+        tensors: by the keys of the network that is meant.
+        options: options of that network which the file decides.
+        model_name: a registered network outside of the ResNet3D family; None for that family.
+        image: the weights of an image network: to be inflated, their classifier is ImageNet's.
+        skipped: source keys that are not used, each with the reason.
+        notes: decisions that a user should know of.
+        question: what the file does not say.
+        hints: text of the file's own metadata in which an answer may be found.
+        licence: of the published weights of this family, as far as known.
+        peer_keys: the tensors by the peer's keys, where its own network is registered here too.
+        class_names: of its classifier; None where nobody knows them.
+    """
+
+    family: str
+    tensors: dict[str, Tensor]
+    options: dict[str, Any] = field(default_factory=dict)
+    model_name: str | None = None
+    image: bool = False
+    skipped: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    question: Question | None = None
+    hints: str = ""
+    licence: str = "as stated where the weights are published"
+    peer_keys: Mapping[str, Tensor] = field(default_factory=dict)
+    class_names: list[str] | None = None
+
+
+def rename(
+    tensors: Mapping[str, Tensor],
+    rules: Rules,
+    *,
+    family: str,
+    ignored: Rules = (),
+) -> tuple[dict[str, Tensor], list[str]]:
+    """Our keys for the source's, strictly.
+
+    Args:
+        tensors: by source key.
+        rules: (pattern of the whole source key, template of ours).
+        family: for the message.
+        ignored: (pattern, reason) of keys that are left out.
+
+    Returns:
+        (tensors by our key, the ignored keys with their reasons).
+
+    Raises:
+        CheckpointError: lists the keys that no rule knows, or that mean the same.
+    """
+    compiled = [(re.compile(pattern), template) for pattern, template in rules]
+    passing = [(re.compile(pattern), reason) for pattern, reason in ignored]
+    renamed: dict[str, Tensor] = {}
+    skipped, unknown = [], []
+    for key, tensor in tensors.items():
+        reason = next((reason for pattern, reason in passing if pattern.fullmatch(key)), None)
+        if reason is not None:
+            skipped.append(f"{key} ({reason})")
+            continue
+        hits = ((pattern.fullmatch(key), template) for pattern, template in compiled)
+        ours = next((hit.expand(template) for hit, template in hits if hit), None)
+        if ours is None or ours in renamed:
+            unknown.append(key)
+        else:
+            renamed[ours] = tensor
+    if unknown:
+        raise CheckpointError(
+            f"a {family} checkpoint with {len(unknown)} keys that its reader does not know: "
+            f"{shorten(unknown, SHOWN_OF_ERROR)}"
+        )
+    return renamed, skipped
+
+
+def need(tensors: Mapping[str, Tensor], key: str, *, family: str) -> Tensor:
+    """A tensor that nothing can be said without.
+
+    Raises:
+        CheckpointError: it is missing.
+    """
+    if key not in tensors:
+        raise CheckpointError(f"a {family} checkpoint without {key}; the file is incomplete")
+    return tensors[key]
+
+
+def merge_options(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
+    """Both, the second wins; ``non_local_options`` and ``preprocessing`` are merged by entry."""
+    merged = {**first, **second}
+    for name in ("non_local_options", "preprocessing"):
+        if isinstance(first.get(name), Mapping) and isinstance(second.get(name), Mapping):
+            merged[name] = {**first[name], **second[name]}
+    return merged
