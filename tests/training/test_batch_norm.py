@@ -4,7 +4,7 @@ import torch
 
 from videonl.layers import NonLocalBlock
 from videonl.training import VideoClassifier
-from videonl.training.new_parameters import batch_norms
+from videonl.training.fine_tuning import batch_norms
 
 
 def classifier(mode: str) -> VideoClassifier:

@@ -11,7 +11,7 @@ from videonl.cli.main import main
 from videonl.layers import NonLocalBlock
 from videonl.models import create_model
 from videonl.training import VideoClassifier
-from videonl.training.new_parameters import batch_norms
+from videonl.training.fine_tuning import batch_norms
 from videonl.training.recipe import parameter_groups
 from videonl.weights.checkpoint import LoadedModel, save_checkpoint
 

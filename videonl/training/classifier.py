@@ -18,11 +18,10 @@ from videonl.errors import VideoNLError
 from videonl.models import create_model
 from videonl.models.finite import check_answers
 from videonl.models.view_ensembling import average_logits, over_views, probabilities_of
-from videonl.training import new_parameters as frozen
 from videonl.training.checkpoints import read_checkpoint
+from videonl.training.fine_tuning import batch_norms, freeze, fresh_parameters
 from videonl.training.finite import FiniteLoss, check_score, check_weights, weights_of
 from videonl.training.mixing import mix
-from videonl.training.new_parameters import fresh_parameters
 from videonl.training.recipe import Recipe, configure, make_recipe
 from videonl.training.recompute import recompute_stages
 from videonl.training.task import AnyScores, Batch, make_task
@@ -136,9 +135,9 @@ class VideoClassifier(LightningModule):
         self.clip_meter = self.task.meter()  # per view
         self.finite = FiniteLoss()
         self.mixing = np.random.default_rng(0)  # of mixup and cutmix; StepSeed seeds every step
-        norms = frozen.batch_norms(self.net, exclude=self.fresh)
+        norms = batch_norms(self.net, exclude=self.fresh)
         self._frozen_norms = norms if self.recipe.batch_norm == "frozen" else []
-        frozen.freeze(self._frozen_norms)
+        freeze(self._frozen_norms)
 
     @classmethod
     def from_checkpoint(
@@ -211,7 +210,7 @@ class VideoClassifier(LightningModule):
     def train(self, mode: bool = True) -> "VideoClassifier":
         """Switch the mode; frozen batch norms stay in theirs."""
         super().train(mode)
-        frozen.freeze(self._frozen_norms)
+        freeze(self._frozen_norms)
         return self
 
     def setup(self, stage: str) -> None:

@@ -1,10 +1,8 @@
-"""Which parameters of a network start afresh after pretrained weights were loaded.
+"""Fine-tuning: which parameters are new, and batch norms that keep their statistics.
 
-Frozen batch norm: neither its statistics nor its scale and shift change.
-
-The paper trains its long-clip networks so ("affine"), and fine-tuning on few videos per device
-needs it: the statistics of two clips are noise. ``requires_grad = False`` alone does not do it,
-nor does one ``eval()``, which Lightning's ``train()`` at every epoch undoes.
+The paper trains its long-clip networks with frozen batch norms ("affine"), and fine-tuning on few
+videos per device needs them: the statistics of two clips are noise. ``requires_grad = False`` alone
+does not freeze one, nor does one ``eval()``, which Lightning's ``train()`` at every epoch undoes.
 """
 
 from collections.abc import Collection
