@@ -1,1 +1,17 @@
-"""Data: records of a video set, exact frames out of files, sampling, transforms."""
+"""A folder or a list becomes batches."""
+
+from videonl.doors import doors
+
+__getattr__, __dir__, __all__ = doors(
+    __name__,
+    {
+        "augment": "Augmentation augment",
+        "catalogue": "Catalogue evaluation_set read_catalogue",
+        "datamodule": "VideoDataModule",
+        "dataset": "VideoDataset collate",
+        "lists": "read_list",
+        "records": "Record",
+        "samplers": "BalancedSampler EvaluationSampler TrainingSampler",
+        "skip_list": "read_skip_list write_skip_list",
+    },
+)

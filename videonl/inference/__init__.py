@@ -1,1 +1,15 @@
-"""From a video file and a checkpoint to class names with probabilities."""
+"""A checkpoint and a video become an answer."""
+
+from videonl.doors import doors
+
+__getattr__, __dir__, __all__ = doors(
+    __name__,
+    {
+        "predictor": "Predictor",
+        "prediction": "Clip Failure Prediction",
+        "features": "FeatureExtractor Features load_features save_features",
+        "timeline": "Timeline timeline_of",
+        "export": "export_model",
+        "shards": "Shard",
+    },
+)

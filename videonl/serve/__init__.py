@@ -1,1 +1,10 @@
 """The predictor over HTTP."""
+
+from videonl.doors import doors
+
+__getattr__, __dir__, __all__ = doors(
+    __name__,
+    {
+        "app": "Limits make_app",
+    },
+)
