@@ -3,9 +3,13 @@
 import ast
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 
 import pytest
+
+from tests.inner_imports import STILL_INSIDE
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "videonl"
@@ -28,6 +32,18 @@ GROUND = {"errors", "_version", "files", "class_names", "escapes", "json_text", 
 # The one arrow that goes up, inside a function: create_model(pretrained=...) asks the room of
 # weights, which makes the network with create_model once the file has spoken.
 UPWARD = {("videonl.models.registry", "weights")}
+TESTS = sorted((ROOT / "tests").rglob("*.py"))
+# What tests may import besides the doors of the rooms: where every command begins.
+DOORS = {"videonl", "videonl.cli.main", *(f"videonl.{name}" for name in (*FLOORS, *GROUND))}
+# (test, module): exceptions to it. The tiles are compiled for GPUs that are not here and run under
+# an interpreter, which needs the kernels themselves.
+INSIDE = {
+    ("tests/kernels/softmax_tiles_interpreted.py", "videonl.kernels.softmax_tiles"),
+    ("tests/kernels/softmax_tiles_interpreted.py", "videonl.kernels.softmax_tiles_triton"),
+    ("tests/kernels/test_softmax_tiles.py", "videonl.kernels.softmax_tiles"),
+    ("tests/kernels/test_softmax_tiles.py", "videonl.kernels.softmax_tiles_triton"),
+    *(tuple(line.split()) for line in STILL_INSIDE),
+}
 
 
 def module_name(path: Path) -> str:
@@ -120,6 +136,27 @@ def test_kernels_need_torch_alone() -> None:
             own = top in sys.stdlib_module_names or imported.startswith("videonl.kernels")
             assert own or top in ("torch", "videonl") or "tiles" in path.name, f"{path}: {imported}"
             assert top != "videonl" or imported.startswith("videonl.kernels"), f"{path}: {imported}"
+
+
+def test_tests_come_in_by_the_doors() -> None:
+    """Tests know public names only, so that what is behind them may move; no exception is idle."""
+    modules = {module_name(path) for path in SOURCES}
+    found = {
+        (str(path.relative_to(ROOT)), name)
+        for path in TESTS
+        for name in imports_of(path) & modules - DOORS
+    }
+    assert sorted(found - INSIDE) == [], "import these from the room (videonl.ROOM) instead"
+    assert sorted(INSIDE - found) == [], "these exceptions are not needed any more"
+
+
+@pytest.mark.parametrize("room", sorted(FLOORS.keys() - {"cli"}))
+def test_every_door_opens(room: str) -> None:
+    """A door called like a module of its room would lead to the name or to the module by chance."""
+    doors = import_module(f"videonl.{room}")
+    assert all(getattr(doors, name) is not None for name in doors.__all__)
+    modules = {module.name for module in iter_modules(doors.__path__)}
+    assert modules & set(doors.__all__) == set()
 
 
 def test_no_unfinished_words_in_the_sources() -> None:

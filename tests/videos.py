@@ -72,9 +72,12 @@ def write_video(
     return path
 
 
-def sequential_decode(path: Path) -> list[np.ndarray]:
-    """All frames of a file as PyAV gives them from the start, upright: the truth for reads."""
-    frames = []
+def sequential_decode(path: Path, frames: list[np.ndarray] | None = None) -> list[np.ndarray]:
+    """All frames of a file as PyAV gives them from the start, upright: the truth for reads.
+
+    They are put into ``frames``, which holds those before the damage where decoding stops.
+    """
+    frames = [] if frames is None else frames
     with av.open(str(path)) as container:
         stream = container.streams.best("video")
         stream.codec_context.thread_count = 1

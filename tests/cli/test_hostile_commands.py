@@ -10,8 +10,8 @@ import pytest
 
 from tests.cli.test_no_code_from_files import commands
 from tests.inference.networks import NAMES
-from tests.models.hostile_files import OTHERS, declared
 from tests.videos import write_video
+from tests.weights.hostile_files import OTHERS, declared
 
 ROOT = Path(__file__).resolve().parents[2]
 SECONDS, MEGABYTES = 1.0, 100

@@ -7,9 +7,7 @@ import pytest
 import torch
 
 from tests.small_data import DATA, write_small_data
-from videonl.data import dataset as dataset_module
-from videonl.data.datamodule import VideoDataModule
-from videonl.data.dataset import ClipMemory
+from videonl.data import Record, VideoDataModule, VideoDataset
 from videonl.errors import DatasetError
 
 
@@ -36,36 +34,43 @@ def test_the_batches_are_the_same(root: Path, jitter: tuple[int, int]) -> None:
     assert all(torch.equal(one, other) for one, other in zip(plain, kept, strict=True))
 
 
-def test_every_video_is_opened_once(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    opened: list[str] = []
-    real = dataset_module.open_video
+def test_what_is_in_memory_is_not_read_again(tmp_path: Path) -> None:
+    files = sorted(write_small_data(tmp_path, train=2, val=0).rglob("*.mp4"))
+    shape = {"frames": 4, "stride": 4, "short_side": 36, "crop": 36}
+    one_clip = 4 * 36 * 36 * 3
 
-    def counting(path: str, **options: object) -> object:
-        opened.append(path)
-        return real(path, **options)
+    def readable_after_loss(memory: int) -> int:
+        kept = VideoDataset(
+            [Record(str(path), 0) for path in files], preprocessing=shape, memory=memory
+        )
+        before = [item["video"] for item in kept]
+        for path in files:
+            path.rename(path.with_suffix(".away"))
+        after = list(kept)
+        for path in files:
+            path.with_suffix(".away").rename(path)
+        found = [i for i, item in enumerate(after) if "error" not in item]
+        assert all(torch.equal(before[i], after[i]["video"]) for i in found)
+        assert kept.memory.used <= memory
+        return len(found)
 
-    monkeypatch.setattr(dataset_module, "open_video", counting)
+    assert readable_after_loss(4 * one_clip) == 4
+    assert readable_after_loss(2 * one_clip + one_clip // 2) == 2
+    assert readable_after_loss(0) == 0
+
+
+def test_a_training_video_is_opened_once(tmp_path: Path) -> None:
+    root = write_small_data(tmp_path, train=3, val=1)
     # 12 frames, 4 of them 4 apart: one clip only; no jitter: one size only.
-    list(batches(root, jitter=(36, 36), memory_mb=50))
-    assert len(opened) == len(set(opened)) == 6 + 2
-    opened.clear()
-    list(batches(root, jitter=(36, 36)))
-    assert len(opened) == 3 * 8
-
-
-def test_the_limit_holds() -> None:
-    memory = ClipMemory(250)
-    made = []
-
-    def make() -> torch.Tensor:
-        made.append(1)
-        return torch.zeros(100, dtype=torch.uint8)
-
-    for _ in range(2):
-        for key in range(4):
-            memory.get(key, make)
-    assert memory.used == 200
-    assert len(made) == 4 + 2
+    options = {**DATA, "stride": 4, "jitter": (36, 36), "memory_mb": 50}
+    data = VideoDataModule(str(root), **options)
+    data.setup("fit")
+    loader = data.train_dataloader()
+    first = [batch["video"] for batch in loader]
+    for path in root.rglob("*.mp4"):
+        path.unlink()
+    assert not any(batch["replaced"] for batch in loader)
+    assert len(first) == 3
 
 
 def test_a_negative_size_is_refused(root: Path) -> None:

@@ -11,11 +11,15 @@ import torch
 
 from tests.odd_videos import sound_alone
 from tests.videos import read_number, write_video
-from videonl.data.datamodule import VideoDataModule
-from videonl.data.dataset import VideoDataset, collate
-from videonl.data.records import Record
-from videonl.data.samplers import EvaluationSampler, TrainingSampler
-from videonl.data.skip_list import write_skip_list
+from videonl.data import (
+    EvaluationSampler,
+    Record,
+    TrainingSampler,
+    VideoDataModule,
+    VideoDataset,
+    collate,
+    write_skip_list,
+)
 from videonl.errors import DatasetError
 
 SMALL = {"frames": 2, "stride": 2, "short_side": 64, "crop": 48}

@@ -6,11 +6,16 @@ from pathlib import Path
 import pytest
 
 from videonl.class_names import kinetics400, normalised, order_classes
-from videonl.data.catalogue import Catalogue, read_catalogue
-from videonl.data.census import as_primitives, describe
-from videonl.data.lists import read_list
-from videonl.data.skip_list import read_skip_list, write_skip_list
-from videonl.data.walk import FolderIndex
+from videonl.data import (
+    Catalogue,
+    FolderIndex,
+    census_text,
+    census_values,
+    read_catalogue,
+    read_list,
+    read_skip_list,
+    write_skip_list,
+)
 from videonl.errors import DatasetError
 
 
@@ -39,7 +44,7 @@ def test_class_folders(tmp_path: Path) -> None:
     assert pairs(catalogue, "train") == [("3.mkv", "run"), ("1.mp4", "walk"), ("2.AVI", "walk")]
     assert pairs(catalogue, "val") == [("4.webm", "run"), ("5.mov", "walk")]
     assert catalogue.census["train"].per_class == {"run": 1, "walk": 2}
-    assert as_primitives(catalogue.census)["val"]["found"] == 2
+    assert census_values(catalogue.census)["val"]["found"] == 2
 
 
 WRONG_LAYOUTS = {
@@ -156,7 +161,7 @@ def test_official_csv_and_flat_folder(tmp_path: Path) -> None:
     ]
     census = catalogue.census["train"]
     assert (census.listed, census.found, census.missing) == (3, 2, 1)
-    text = describe(catalogue.census, catalogue.class_names)
+    text = census_text(catalogue.census, catalogue.class_names)
     assert "train: found 2 of 3 videos, 1 missing (e.g. not_there___000001_000011)" in text
 
 

@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 
 from videonl.class_names import kinetics400, order_classes
-from videonl.data.catalogue import evaluation_set, read_catalogue
-from videonl.data.census import as_primitives
+from videonl.data import census_values, evaluation_set, read_catalogue
 from videonl.errors import DatasetError
 
 
@@ -61,7 +60,7 @@ def test_absent_splits(tmp_path: Path) -> None:
 
 def test_the_census_can_be_stored(tmp_path: Path) -> None:
     touch(tmp_path, "train/run/a.mp4", "train/walk/b.mp4", "val/run/c.mp4")
-    stored = as_primitives(read_catalogue(tmp_path).census)
+    stored = census_values(read_catalogue(tmp_path).census)
     assert json.loads(json.dumps(stored)) == stored
     assert stored["train"]["per_class"] == {"run": 1, "walk": 1}
     assert stored["val"]["found"] == 1

@@ -14,8 +14,7 @@ from tests.inference.networks import write_checkpoint
 from tests.small_data import FLAGS, write_small_data
 from tests.videos import write_video
 from videonl.cli.main import main
-from videonl.data.catalogue import read_catalogue
-from videonl.data.walk import FolderIndex
+from videonl.data import FolderIndex, read_catalogue
 from videonl.errors import DatasetError
 
 ROOT = Path(__file__).resolve().parents[2]

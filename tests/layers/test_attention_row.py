@@ -5,7 +5,6 @@ import torch
 from torch.nn import functional as F
 
 from videonl.layers import AFFINITIES, NonLocalBlock
-from videonl.layers.positions import split_groups, to_rows
 
 SPATIAL = (4, 6, 5)
 
@@ -29,11 +28,17 @@ def matrix(block, x):
         keys = keys(F.max_pool3d(x, block.pool_kernel))
     else:
         keys = F.max_pool3d(keys(x), block.pool_kernel)
-    rows = (
-        split_groups(to_rows(t), tuple(t.shape[2:]), block.temporal_groups, block.attend)
-        for t in (queries, keys)
-    )
-    return block.affinity.weights(*rows)
+    return block.affinity.weights(*(groups(t, block) for t in (queries, keys)))
+
+
+def groups(features, block):
+    """Rows (groups, n, C) of a map (1, C, T, H, W), group by group."""
+    _, channels, time, height, width = features.shape
+    rows = features[0].movedim(0, -1)  # (T, H, W, C)
+    if block.attend == "time":
+        return rows.reshape(time, height * width, channels).transpose(0, 1)
+    count = time if block.attend == "space" else block.temporal_groups
+    return rows.reshape(count, -1, channels)
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,6 @@ from torch import nn
 from torch.nn import functional as F
 
 from videonl.layers import NonLocalBlock
-from videonl.layers.positions import pool_rows, to_rows
 
 FORMATS = [torch.contiguous_format, torch.channels_last_3d]
 
@@ -61,25 +60,37 @@ def test_the_result_can_be_worked_on_in_place_and_hooks_on_the_norm_see_the_map(
     assert seen == [(x.shape, x.shape)]
 
 
+def pooled_twice(block, x):
+    """The output and the gradient of a block, and of its literal form (with torch's pooling)."""
+    literal = copy.deepcopy(block)
+    literal.implementation = "reference"
+    for one in (block, literal):
+        inputs = x.clone(memory_format=torch.preserve_format).requires_grad_()
+        y = one(inputs)
+        (y * torch.linspace(-1, 1, y.numel(), dtype=y.dtype).view(y.shape)).sum().backward()
+        yield y.detach(), inputs.grad
+
+
 @pytest.mark.parametrize("layout", FORMATS)
-@pytest.mark.parametrize("kernel", [(1, 2, 2), (2, 2, 2), (1, 3, 2), (2, 1, 1), None])
+@pytest.mark.parametrize("kernel", [(1, 2, 2), (2, 2, 2), (1, 3, 2), (2, 1, 1), False])
 def test_pooling_of_rows_is_that_of_the_map(kernel, layout):
+    """With ties, which share no gradient, and odd ends, which are dropped."""
     torch.manual_seed(0)
-    x = torch.randint(0, 3, (2, 3, 5, 7, 6)).double().contiguous(memory_format=layout)
-    mine, theirs = (x.clone().requires_grad_() for _ in range(2))
-    pooled = pool_rows(to_rows(mine), (5, 7, 6), kernel)
-    expected = to_rows(theirs if kernel is None else F.max_pool3d(theirs, kernel))
-    assert torch.equal(pooled, expected)
-    weights = torch.randn_like(pooled)
-    (pooled * weights).sum().backward()
-    (expected * weights).sum().backward()
-    torch.testing.assert_close(mine.grad, theirs.grad)
+    block = NonLocalBlock(4, subsample=kernel, zero_init=False, implementation="fast").double()
+    x = torch.randint(0, 3, (2, 4, 5, 7, 6)).double().contiguous(memory_format=layout)
+    fast, literal = pooled_twice(block.eval(), x)
+    for found, expected in zip(fast, literal, strict=True):
+        torch.testing.assert_close(found, expected, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.parametrize(("size", "kernel"), [((7,), (2,)), ((5, 6), (2, 3))])
 def test_pooling_of_sequences_and_images(size, kernel):
-    x = torch.randn(2, 3, *size)
+    torch.manual_seed(0)
+    block = NonLocalBlock(
+        4, dim=len(size), subsample=kernel, zero_init=False, implementation="fast"
+    )
+    x = torch.randn(2, 4, *size)
     x[0, 0, ..., 1] = float("nan")
-    pool = F.max_pool1d if len(size) == 1 else F.max_pool2d
-    found = pool_rows(to_rows(x), size, kernel)
-    torch.testing.assert_close(found, to_rows(pool(x, kernel)), equal_nan=True)
+    (fast, _), (literal, _) = pooled_twice(block.eval(), x)
+    torch.testing.assert_close(fast, literal, equal_nan=True)
+    assert fast[1].isfinite().all()

@@ -5,8 +5,8 @@ import torch
 from torch import Tensor, nn
 
 from videonl import create_model
-from videonl.kernels.convolution import ClipConv3d
-from videonl.models.norms import Affine3d, fuse_for_inference
+from videonl.kernels import ClipConv3d
+from videonl.models import Affine3d, fuse_for_inference
 
 LAST = torch.channels_last_3d
 KERNELS = [(1, 1, 1), (3, 1, 1), (5, 1, 1), (1, 3, 3), (1, 7, 7), (3, 3, 3), (5, 7, 7)]

@@ -7,8 +7,7 @@ import torch
 from torch import nn
 
 from videonl.layers import NonLocalBlock, remove_non_local
-from videonl.models import ResNet3D, create_model
-from videonl.models.norms import Affine3d, FrozenBatchNorm3d
+from videonl.models import Affine3d, FrozenBatchNorm3d, ResNet3D, create_model
 
 TINY = {"layers": (1, 1), "width": 4, "dropout": 0.0}
 

@@ -5,13 +5,15 @@ from videonl.doors import doors
 __getattr__, __dir__, __all__ = doors(
     __name__,
     {
-        "augment": "Augmentation augment",
+        "augmentation": "Augmentation augment",
         "catalogue": "Catalogue evaluation_set read_catalogue",
+        "census": "census_text census_values",
         "datamodule": "VideoDataModule",
         "dataset": "VideoDataset collate",
         "lists": "read_list",
         "records": "Record",
         "samplers": "BalancedSampler EvaluationSampler TrainingSampler",
         "skip_list": "read_skip_list write_skip_list",
+        "walk": "FolderIndex",
     },
 )

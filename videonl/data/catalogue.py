@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from videonl.class_names import normalised, order_classes, read_class_names
-from videonl.data.census import SplitCensus, as_primitives
+from videonl.data.census import SplitCensus, census_values
 from videonl.data.lists import Entry, read_list
 from videonl.data.records import (
     SPLITS,
@@ -292,7 +292,7 @@ def census_of(catalogue: Catalogue) -> dict[str, Any]:
     Returns:
         Per split: listed, found, missing, unreadable; and ``classes``: those three per class.
     """
-    content = as_primitives(catalogue.census)
+    content = census_values(catalogue.census)
     for split, part in content.items():
         classes = {
             name: {"found": part["per_class"].get(name, 0), "missing": 0, "unreadable": 0}

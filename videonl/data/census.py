@@ -30,12 +30,12 @@ class SplitCensus:
     examples: list[str] = field(default_factory=list)
 
 
-def as_primitives(census: Mapping[str, SplitCensus]) -> dict[str, Any]:
+def census_values(census: Mapping[str, SplitCensus]) -> dict[str, Any]:
     """The census as JSON-able values, to be stored with a run."""
     return {split: asdict(part) for split, part in census.items()}
 
 
-def describe(census: Mapping[str, SplitCensus], class_names: Sequence[str]) -> str:
+def census_text(census: Mapping[str, SplitCensus], class_names: Sequence[str]) -> str:
     """The census in a few lines: one per split, and what is empty."""
     lines = []
     for split, part in census.items():

@@ -11,9 +11,9 @@ from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
 from videonl.class_names import normalised
-from videonl.data.augment import Augmentation, augment
+from videonl.data.augmentation import Augmentation, augment
 from videonl.data.catalogue import Catalogue, read_catalogue
-from videonl.data.census import describe
+from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
@@ -191,7 +191,7 @@ class VideoDataModule(L.LightningDataModule):
             self.census[split] = {name: counts[i] for i, name in enumerate(self.class_names)}
         self.augmentation = replace(self.augmentation, flip_exceptions=self._keep_sides())
         if any(part.missing or part.unreadable for part in self.catalogue.census.values()):
-            rank_zero_info(describe(self.catalogue.census, self.class_names))
+            rank_zero_info(census_text(self.catalogue.census, self.class_names))
 
     def _keep_sides(self) -> frozenset[int]:
         number = {normalised(name): i for i, name in enumerate(self.class_names)}

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = doors(
     {
         "compare": "compare_models",
         "cost": "count_cost",
-        "receptive_field": "receptive_field",
+        "receptive": "receptive_field",
         "result": "Comparison Row Score",
         "statistics": "holm mcnemar_exact paired_bootstrap wilson_interval",
         "sweep": "Sweep read_sweep",

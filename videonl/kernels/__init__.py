@@ -11,6 +11,7 @@ from torch import Tensor
 
 from videonl.kernels.associate import associated_sum
 from videonl.kernels.blockwise import blockwise_sum
+from videonl.kernels.convolution import ClipConv3d
 from videonl.kernels.literal import literal_sum
 from videonl.kernels.operands import Form, Linear, Operands
 from videonl.kernels.softmax import block_sum, fused_sum, kept_sum, tiled_sum
@@ -183,4 +184,4 @@ def non_local_sum(op: Operands, implementation: str = "auto") -> Tensor:
     return form.compute(op)
 
 
-__all__ = ["TABLE", "Form", "Linear", "Operands", "choose", "non_local_sum"]
+__all__ = ["TABLE", "ClipConv3d", "Form", "Linear", "Operands", "choose", "non_local_sum"]

@@ -3,18 +3,18 @@
 A new network is a module in this folder with ``@register_model`` and one import line here.
 """
 
-from videonl.models import baselines, paper
-from videonl.models import paper as tiny
+from videonl.models import baselines, paper  # noqa: F401 - they register their networks
+from videonl.models.norms import Affine3d, FrozenBatchNorm3d, fuse_for_inference
 from videonl.models.registry import create_model, list_models, model_options, register_model
 from videonl.models.resnet3d import ResNet3D
 
 __all__ = [
+    "Affine3d",
+    "FrozenBatchNorm3d",
     "ResNet3D",
-    "baselines",
     "create_model",
+    "fuse_for_inference",
     "list_models",
     "model_options",
-    "paper",
     "register_model",
-    "tiny",
 ]

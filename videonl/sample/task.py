@@ -208,13 +208,3 @@ def draw_scene(parameters: SampleParameters, relation: str, *, split: str, index
         looks = _looks(rng, parameters.scale * parameters.size)
         bodies.append(Body(x=float(place[0]), y=float(place[1]), dx=dx, dy=dy, **looks))
     return Scene(relation, (bodies[0], bodies[1]), int(rng.integers(2**31)))
-
-
-def relation_of(tracks: np.ndarray) -> str:
-    """The oracle: the relation that two tracks, float (2, frames, 2), stand in."""
-    (ax, ay), (bx, by) = tracks[:, -1] - tracks[:, 0]
-    turn = math.degrees(math.atan2(ax * by - ay * bx, ax * bx + ay * by)) % 360
-    quarter = round(turn / 90)
-    if abs(turn - 90 * quarter) > 12.5:
-        return "mirror"
-    return ("same", "perpendicular", "opposite", "perpendicular")[quarter % 4]

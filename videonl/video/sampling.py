@@ -129,25 +129,6 @@ def uniform_clips(
     ]
 
 
-def dense_clips(
-    length: int,
-    shape: ClipShape,
-    hop: int,
-    *,
-    times: Sequence[float] | np.ndarray | None = None,
-    end: float | None = None,
-) -> list[list[int]]:
-    """Frame numbers of clips that start every ``hop`` frames or ticks; the last reaches the end."""
-    if hop < 1:
-        raise ValueError(f"hop must be at least 1, got {hop}")
-    frames = _timeline(length, shape, times, end)
-    free = max(0, len(frames) - shape.span)
-    starts = list(range(0, free + 1, hop))
-    if starts[-1] < free:
-        starts.append(free)
-    return [_clip(frames, shape, start) for start in starts]
-
-
 def sample_generator(seed: int, epoch: int, index: int, rank: int = 0) -> np.random.Generator:
     """The randomness of one sample, the same whichever worker draws it."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch, index, rank))))

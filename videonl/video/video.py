@@ -148,8 +148,14 @@ class Video:
 
     @property
     def exact_by(self) -> str:
-        """``"packets"`` or ``"sequential"``: how the frames are found (frame_table.py)."""
-        return "packets" if self._table is not None else "sequential"
+        """How the frames are found.
+
+        ``"header"`` (mp4_table.py), ``"packets"`` (frame_table.py), or ``"sequential"``: by
+        decoding from the start. What turns out not to be true makes way for the next.
+        """
+        if self._table is None:
+            return "sequential"
+        return "header" if self._by_header else "packets"
 
     @property
     def height(self) -> int:

@@ -8,12 +8,12 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.models import python2_pickle
 from tests.videos import write_video
+from tests.weights import python2_pickle
 from videonl.cli.main import main
 from videonl.errors import CheckpointError
 from videonl.models import create_model
-from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights import load_checkpoint
 
 GRAPHS = {  # stem stride, pool1 kernel and stride; pool1 has no padding; groups of res3
     "official_8x8": ((1, 2, 2), (1, 3, 3), (1, 2, 2), 1),

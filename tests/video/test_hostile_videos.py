@@ -9,10 +9,9 @@ import numpy as np
 import pytest
 
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
-from videonl.data.dataset import VideoDataset
-from videonl.data.records import Record
+from videonl.data import Record, VideoDataset
 from videonl.errors import VideoError
-from videonl.video.video import open_video
+from videonl.video import open_video
 
 
 @pytest.fixture

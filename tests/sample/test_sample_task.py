@@ -5,15 +5,15 @@ import math
 import numpy as np
 import pytest
 
+from tests.sample.oracle import relation_of
 from videonl.errors import DatasetError
-from videonl.sample.files import sample_clips
-from videonl.sample.task import (
+from videonl.sample import (
     RELATIONS,
     SHAPES,
     SPLITS,
     SampleParameters,
     draw_scene,
-    relation_of,
+    sample_clips,
 )
 
 ALL = tuple(RELATIONS)

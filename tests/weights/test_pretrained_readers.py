@@ -8,8 +8,7 @@ import torch
 
 from videonl.errors import CheckpointError
 from videonl.models import create_model
-from videonl.weights import load_pretrained
-from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights import load_checkpoint, load_pretrained
 
 CLIP = torch.randn(1, 3, 8, 64, 64, generator=torch.Generator().manual_seed(1)).double()
 NL = {"res3": (1, 3), "res4": (1, 3, 5)}

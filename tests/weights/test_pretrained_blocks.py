@@ -6,7 +6,7 @@ import torch
 from tests.layers.peer_blocks import cases
 from videonl.errors import CheckpointError
 from videonl.layers import NonLocalBlock
-from videonl.weights.blocks import load_block
+from videonl.weights import load_block
 
 
 def untold(case):

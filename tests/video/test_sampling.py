@@ -1,15 +1,12 @@
 """Properties of the index arithmetic."""
 
-import itertools
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from videonl.video.sampling import (
+from videonl.video import (
     ClipShape,
-    dense_clips,
     random_clip,
     sample_generator,
     timeline,
@@ -59,17 +56,6 @@ def test_uniform_clips(length: int, shape: ClipShape, clips: int) -> None:
             assert (starts[0], starts[-1]) == (0, free)
             gaps = np.diff(starts)
             assert gaps.max() - gaps.min() <= 1  # as even as whole numbers allow
-
-
-@given(lengths, shapes, st.integers(1, 50))
-def test_dense_clips_cover_the_video(length: int, shape: ClipShape, hop: int) -> None:
-    drawn = dense_clips(length, shape, hop)
-    for clip in drawn:
-        check(clip, length, shape)
-    if length >= shape.span:
-        assert drawn[0][0] == 0
-        assert drawn[-1][-1] == length - 1
-        assert all(b[0] - a[0] <= hop for a, b in itertools.pairwise(drawn))
 
 
 def test_random_starts_are_uniform() -> None:

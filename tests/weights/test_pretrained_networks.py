@@ -7,7 +7,7 @@ import torch
 
 from tests.models.peer_networks import PEERS, Forward, make_state
 from videonl.models import create_model
-from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights import load_checkpoint
 
 EMBEDDED = {"non_local_options": {"affinity": "embedded_gaussian"}}
 DOT = {"non_local_options": {"affinity": "dot_product"}}

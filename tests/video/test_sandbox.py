@@ -11,8 +11,7 @@ import pytest
 
 from tests.videos import read_number, write_video
 from videonl.errors import VideoError, VideoNLError
-from videonl.video.sandbox import DecoderPool, SandboxedVideo
-from videonl.video.video import open_video
+from videonl.video import DecoderPool, SandboxedVideo, open_video
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import torch
 
 from videonl.errors import CheckpointError
 from videonl.models import create_model
-from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
+from videonl.weights import LoadedModel, load_checkpoint, save_checkpoint
 
 CLIP = torch.randn(1, 3, 8, 48, 48, generator=torch.Generator().manual_seed(0))
 NAMES = ["run", "jump", "sit"]

@@ -10,7 +10,7 @@ import pytest
 
 from tests.videos import write_video
 from videonl.errors import VideoError
-from videonl.video.video import open_video
+from videonl.video import open_video
 
 pytestmark = pytest.mark.skipif(
     not sys.platform.startswith("linux"), reason="reads /proc, which only Linux has"

@@ -10,7 +10,7 @@ import pytest
 from tests.odd_videos import ODD, write_odd
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
 from videonl.errors import VideoError
-from videonl.video.video import Video, open_video
+from videonl.video import Video, open_video
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Kind:
     pixel_format: str = "yuv420p"
     options: dict[str, str] = field(default_factory=dict)
     container_options: dict[str, str] = field(default_factory=dict)
-    exact_by: str = "packets"
+    exact_by: str = "header"
     decord: bool = True
     count: int = 70
     size: tuple[int, int] = (64, 64)
@@ -37,14 +37,27 @@ KINDS = [
     Kind("h264_pyramid", options={**GOP, "bf": "7", "x264-params": "b-pyramid=normal:ref=5"}),
     Kind("h264_no_b_frames", options={**GOP, "bf": "0"}),
     Kind("h264_one_group", options={"g": "250"}),
-    Kind("h264_open_gop", options={"x264-params": "open-gop=1:keyint=12:bframes=3"}, decord=False),
-    Kind("h264_intra_refresh", options={"x264-params": "intra-refresh=1:keyint=12"}, decord=False),
-    Kind("h264_mkv", extension="mkv", options={**GOP, "bf": "2"}),
+    Kind(
+        "h264_open_gop",
+        options={"x264-params": "open-gop=1:keyint=12:bframes=3"},
+        decord=False,
+        exact_by="packets",
+    ),
+    Kind(
+        "h264_intra_refresh",
+        options={"x264-params": "intra-refresh=1:keyint=12"},
+        decord=False,
+        exact_by="packets",
+    ),
+    Kind("h264_mkv", extension="mkv", options={**GOP, "bf": "2"}, exact_by="packets"),
     Kind("h264_mov", extension="mov", options={**GOP, "bf": "2"}),
     Kind("h264_avi", extension="avi", options={**GOP, "bf": "0"}, exact_by="sequential"),
     Kind("h264_ts", extension="ts", options={**GOP, "bf": "2"}, exact_by="sequential"),
     Kind(
-        "h264_fragmented", options=GOP, container_options={"movflags": "frag_keyframe+empty_moov"}
+        "h264_fragmented",
+        exact_by="packets",
+        options=GOP,
+        container_options={"movflags": "frag_keyframe+empty_moov"},
     ),
     Kind("h264_variable_rate", options=GOP, variable=True),
     Kind("h264_odd_size", pixel_format="yuv444p", options=GOP, decord=False, size=(63, 71)),
@@ -54,11 +67,31 @@ KINDS = [
     Kind("h264_rotated_180", options=GOP, rotation=180, size=(48, 80)),
     Kind("h264_rotated_270", options=GOP, rotation=270, size=(64, 80)),
     Kind(
-        "hevc_closed", codec="libx265", options={"x265-params": "keyint=12:open-gop=0:log-level=0"}
+        "hevc_closed",
+        exact_by="packets",
+        codec="libx265",
+        options={"x265-params": "keyint=12:open-gop=0:log-level=0"},
     ),
-    Kind("hevc_open", codec="libx265", options={"x265-params": "keyint=12:open-gop=1:log-level=0"}),
-    Kind("vp8", extension="webm", codec="libvpx", options={"g": "12", "auto-alt-ref": "1"}),
-    Kind("vp9", extension="webm", codec="libvpx-vp9", options={"g": "12", "cpu-used": "8"}),
+    Kind(
+        "hevc_open",
+        codec="libx265",
+        options={"x265-params": "keyint=12:open-gop=1:log-level=0"},
+        exact_by="packets",
+    ),
+    Kind(
+        "vp8",
+        extension="webm",
+        codec="libvpx",
+        options={"g": "12", "auto-alt-ref": "1"},
+        exact_by="packets",
+    ),
+    Kind(
+        "vp9",
+        extension="webm",
+        codec="libvpx-vp9",
+        options={"g": "12", "cpu-used": "8"},
+        exact_by="packets",
+    ),
     Kind("mpeg4_avi", extension="avi", codec="mpeg4", options={"bf": "2"}, exact_by="sequential"),
     Kind("mpeg4_mp4", codec="mpeg4", options={"bf": "2"}, exact_by="sequential"),
     Kind("mpeg1", extension="mpg", codec="mpeg1video", exact_by="sequential"),
@@ -67,7 +100,7 @@ KINDS = [
     Kind(
         "mjpeg_avi", extension="avi", codec="mjpeg", pixel_format="yuvj420p", exact_by="sequential"
     ),
-    Kind("mjpeg_mov", extension="mov", codec="mjpeg", pixel_format="yuvj420p"),
+    Kind("mjpeg_mov", extension="mov", codec="mjpeg", pixel_format="yuvj420p", exact_by="packets"),
     Kind("flv", extension="flv", codec="flv1", exact_by="sequential"),
 ]
 
@@ -118,7 +151,7 @@ def test_read_equals_sequential_decode(kind: Kind, tmp_path: Path) -> None:
 def test_decord_is_exact_or_refuses(kind: Kind, tmp_path: Path) -> None:
     pytest.importorskip("decord")
     path = write(kind, tmp_path)
-    if kind.codec != "libx264" or kind.exact_by != "packets" or not kind.decord:
+    if kind.codec != "libx264" or kind.exact_by == "sequential" or not kind.decord:
         with pytest.raises(VideoError, match="decord does not read this file exactly"):
             open_video(path, decoder="decord")
         return
@@ -138,25 +171,6 @@ def test_decoders_agree_when_they_scale(rotation: int, tmp_path: Path) -> None:
     # decord scales with a bicubic filter, PyAV with a bilinear one: they differ at sharp edges.
     assert difference.mean() < 3
     assert np.percentile(difference, 90) <= 8
-
-
-def test_seeking_is_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reading one late frame decodes its group of pictures, not the file."""
-    from videonl.video.packet_decoder import PacketDecoder
-
-    starts = []
-    original = PacketDecoder._packets_from
-    monkeypatch.setattr(
-        PacketDecoder,
-        "_packets_from",
-        lambda self, start: starts.append(start) or original(self, start),
-    )
-    for extension in ("mp4", "mkv"):
-        path = write_video(tmp_path / f"a.{extension}", 100, options=GOP)
-        with open_video(path) as video:
-            video.read([95])
-            video.read([5, 90])
-    assert starts == [84, 0, 84] * 2
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -6,10 +6,16 @@ import av
 import numpy as np
 import pytest
 
+from tests.sample.oracle import relation_of
 from videonl.errors import DatasetError
-from videonl.sample.drawing import encode_scene
-from videonl.sample.files import read_sample, sample_clips, write_sample
-from videonl.sample.task import SampleParameters, draw_scene, relation_of
+from videonl.sample import (
+    SampleParameters,
+    draw_scene,
+    encode_scene,
+    read_sample,
+    sample_clips,
+    write_sample,
+)
 
 SMALL = SampleParameters(train=6, val=3, test=3, size=64, frames=8, distance=(16, 30))
 

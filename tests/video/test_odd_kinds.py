@@ -12,8 +12,7 @@ from av.stream import Disposition
 from tests.odd_videos import write_odd
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
 from videonl.errors import VideoError
-from videonl.video.encoding import Recipe, encode_file
-from videonl.video.video import open_video
+from videonl.video import Recipe, encode_file, open_video
 
 GOP = {"g": "8", "sc_threshold": "0"}
 

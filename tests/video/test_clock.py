@@ -8,10 +8,7 @@ import pytest
 
 from tests.videos import write_timed, write_video
 from videonl.cli.main import main
-from videonl.video.sampling import ClipShape, timeline, uniform_clips
-from videonl.video.sandbox import DecoderPool
-from videonl.video.video import open_video
-from videonl.video.views import read_views
+from videonl.video import ClipShape, DecoderPool, open_video, read_views, timeline, uniform_clips
 
 TENTHS = [i / 10 for i in range(41)]
 
@@ -88,4 +85,4 @@ def test_a_prepared_copy_keeps_the_last_picture_as_long(kind: str, tmp_path: Pat
     with open_video(copy) as video:
         assert video.times()[[0, -1]] == pytest.approx([2.0, 6.0], abs=2e-3)
         assert video.end == pytest.approx(16.0, abs=2e-3)
-        assert video._by_header, "opened without asking the packets"
+        assert video.exact_by == "header"

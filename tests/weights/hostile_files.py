@@ -14,7 +14,7 @@ import torch
 
 from tests.cli.checkpoints import write_ckpt
 from videonl.models import create_model
-from videonl.weights.checkpoint import load_checkpoint, save_checkpoint
+from videonl.weights import load_checkpoint, save_checkpoint
 
 Maker = Callable[[Path], Path]
 HUGE = 10**9

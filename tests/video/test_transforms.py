@@ -1,4 +1,4 @@
-"""Crops, normalisation, views and augmentation of uint8 clips."""
+"""Crops, normalisation and views of uint8 clips."""
 
 from pathlib import Path
 
@@ -7,18 +7,17 @@ import pytest
 import torch
 
 from tests.videos import numbered_frames, read_number, write_video
-from videonl.data.augment import OPERATIONS, Augmentation, augment, erase, rand_augment
 from videonl.errors import VideoNLError
-from videonl.video.transforms import (
+from videonl.video import (
     center_crop,
     crop,
+    open_video,
     random_resized_crop,
+    read_views,
     spatial_views,
     three_crops,
     to_clips,
 )
-from videonl.video.video import open_video
-from videonl.video.views import read_views
 
 MEAN, STD = [0.45, 0.4, 0.35], [0.225, 0.2, 0.25]
 
@@ -100,71 +99,3 @@ def test_short_video_loops_or_pads(tmp_path: Path) -> None:
         with open_video(path) as video:
             clip = read_views(video, {**shape, "short_video": how}, clips=1, crops=1).frames[0]
         assert [read_number(frame.numpy()) for frame in clip] == want
-
-
-ALL = Augmentation(flip=0.5, layers=2, magnitude=9, erasing=0.5)
-
-
-def test_augment_is_deterministic_per_sample() -> None:
-    video = noise(4, 1, 3, 16, 20, 3)
-    labels, seeds = torch.tensor([0, 1, 2, 3]), torch.tensor([5, 6, 7, 8])
-    before = video.clone()
-    together = augment(video, labels, seeds, ALL)
-    assert torch.equal(video, before)
-    assert together.shape == video.shape
-    assert together.dtype == torch.uint8
-    for i in range(4):  # whatever batch a sample is in
-        alone = augment(video[i : i + 1], labels[i : i + 1], seeds[i : i + 1], ALL)
-        assert torch.equal(alone[0], together[i])
-    assert not torch.equal(together, augment(video, labels, seeds + 1, ALL))
-
-
-def test_flip_and_its_exceptions() -> None:
-    video = noise(64, 1, 2, 4, 6, 3)
-    seeds = range(64)
-    flipped = augment(video, [0] * 64, seeds, Augmentation(flip=1))
-    assert torch.equal(flipped, video.flip(-2))
-    kept = augment(video, [7] * 64, seeds, Augmentation(flip=1, flip_exceptions={7}))
-    assert torch.equal(kept, video)
-    some = augment(video, [0] * 64, seeds, Augmentation(flip=0.5))
-    count = sum(not torch.equal(a, b) for a, b in zip(some, video, strict=True))
-    assert 18 < count < 46
-
-
-def test_erase_is_the_same_box_in_all_frames() -> None:
-    clip = torch.zeros(5, 30, 40, 3, dtype=torch.uint8)
-    erased = erase(clip, np.random.default_rng(3))
-    assert not clip.any()
-    changed = erased.ne(0).any(-1)  # (T, H, W)
-    assert changed.any()
-    assert (changed == changed[0]).all()
-    assert 0.01 < changed[0].float().mean() < 0.36
-
-
-@pytest.mark.parametrize("name", OPERATIONS)
-def test_operations_keep_the_form_and_do_not_flicker(name: str) -> None:
-    clip = noise(1, 24, 24, 3).expand(4, -1, -1, -1)  # four equal frames
-    frames = clip.permute(0, 3, 1, 2)
-    for strength in (-1.0, -0.3, 0.3, 1.0):
-        out = OPERATIONS[name](frames, strength)
-        assert out.shape == frames.shape
-        assert out.dtype == torch.uint8
-        assert (out == out[:1]).all(), "frames of a clip must be changed alike"
-    changed = not torch.equal(OPERATIONS[name](frames // 2 + 40, 1.0), frames // 2 + 40)
-    assert changed == (name != "identity")
-
-
-def test_rand_augment_draws_everything() -> None:
-    clip = noise(2, 16, 16, 3)
-    generator = np.random.default_rng(0)
-    results = [rand_augment(clip, generator, layers=3) for _ in range(30)]
-    assert all(r.shape == clip.shape and r.dtype == torch.uint8 for r in results)
-    assert len({r.numpy().tobytes() for r in results}) > 15
-
-
-@pytest.mark.parametrize(
-    "values", [{"flip": 2}, {"erasing": -1}, {"layers": -1}, {"magnitude": 11}]
-)
-def test_wrong_augmentation(values: dict) -> None:
-    with pytest.raises(ValueError, match="got"):
-        Augmentation(**values)

@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from tests.cli.checkpoints import write_ckpt
-from tests.models.hostile_files import PYSLOWFAST
-from tests.models.test_pretrained_readers import gluoncv_state, mmaction2_key, network
+from tests.weights.hostile_files import PYSLOWFAST
+from tests.weights.test_pretrained_readers import gluoncv_state, mmaction2_key, network
 from videonl.errors import CheckpointError
 from videonl.models import create_model
-from videonl.weights import load_pretrained
-from videonl.weights.checkpoint import load_checkpoint, save_checkpoint
+from videonl.weights import load_checkpoint, load_pretrained, save_checkpoint
 
 PREFIXES = ["_orig_mod.", "module._orig_mod.", "net.model.", "model.module.net._orig_mod."]
 State = dict[str, Tensor]

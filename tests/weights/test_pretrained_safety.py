@@ -18,7 +18,7 @@ import pytest
 import torch
 
 from videonl.errors import CheckpointError
-from videonl.weights.safe.container import read_content
+from videonl.weights import read_content
 
 
 class Payload:
