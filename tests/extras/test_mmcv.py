@@ -2,10 +2,9 @@
 
 import pytest
 import torch
-from videonl.layers.peer_keys import PEERS, rename_peer_keys
 
 from tests.layers.peer_blocks import cases
-from videonl.layers import NonLocalBlock
+from videonl.weights.blocks import load_block
 
 pytestmark = pytest.mark.extras
 
@@ -25,8 +24,8 @@ def test_every_case_is_that_of_the_library():
             conv_cfg={"type": f"Conv{dim}d"},
         )
         peer.load_state_dict(case.state)
-        ours = NonLocalBlock(case.input.shape[1], **{**PEERS["mmcv"].options, **told})
-        ours.load_state_dict(rename_peer_keys(peer.state_dict(), "mmcv"))
+        scaled = {"use_scale": told["use_scale"]} if told["affinity"] == "embedded_gaussian" else {}
+        ours = load_block(peer.state_dict(), affinity=told["affinity"], **scaled)
         with torch.no_grad():
             theirs = peer.double().eval()(case.input)
             assert (theirs - case.output).abs().max() < 1e-9, case
