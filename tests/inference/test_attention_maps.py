@@ -126,7 +126,7 @@ def test_blocks_by_name(video):
     [
         ({"clip": 10}, "0 to 9"),
         ({"clip": 1, "start": 1.0}, "give one of them"),
-        ({"start": 99.0}, "0 to 1.95 s"),
+        ({"start": 99.0}, "0 to 2.00 s"),
         ({"crop": "left"}, "use one of centre"),
     ],
 )

@@ -115,7 +115,7 @@ def test_a_kill_while_a_checkpoint_is_written_keeps_a_whole_one(
 
 def die_while_saving(path: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Save the next checkpoint and die on the way; never returns."""
-    save, rename = torch.save, Path.replace
+    save, rename = torch.save, os.replace
 
     def die() -> None:
         os.kill(os.getpid(), signal.SIGKILL)
@@ -126,16 +126,15 @@ def die_while_saving(path: Path, moment: str, monkeypatch: pytest.MonkeyPatch) -
         file.flush()
         die()
 
-    def never(self: Path, target: Path) -> Path:
+    def never(part: Path, target: Path) -> None:
         if moment == "after":
-            rename(self, target)
+            rename(part, target)
         die()
-        return self
 
     try:
         if moment in ("first byte", "middle"):
             monkeypatch.setattr(torch, "save", half)
-        monkeypatch.setattr(Path, "replace", never)
+        monkeypatch.setattr(os, "replace", never)
         AtomicCheckpointIO().save_checkpoint({"step": 2, "w": torch.zeros(10_000)}, path)
     finally:
         os._exit(1)

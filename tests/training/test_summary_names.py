@@ -13,7 +13,8 @@ COUNTS = [[2, 1, 0, 0], [0, 3, 0, 0], [1, 0, 2, 0], [0, 0, 3, 0]]
 
 def test_summary_and_confusion_show_them(tmp_path: Path) -> None:
     best = {"epoch": 1, "videos": 12, "loss": 1.0, "top1": 0.6, "top5": 1.0, "macro": 0.6,
-            "majority": 0.25, "per_class": [0.6, 1.0, 0.6, 0.0], "confusion": COUNTS}  # fmt: skip
+            "majority": 0.25, "per_class": [0.6, 1.0, 0.6, 0.0], "confusion": COUNTS,
+            "unread": 0, "unread_per_class": [0, 0, 0, 0]}  # fmt: skip
     (tmp_path / "metrics.csv").write_text("step\n")
     with warnings.catch_warnings():
         warnings.simplefilter("error")

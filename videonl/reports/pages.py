@@ -68,7 +68,7 @@ def _environment() -> Environment:
     )
     environment.globals["source"] = source
     environment.policies["json.dumps_function"] = json_text
-    environment.policies["json.dumps_kwargs"] = {}  # in the order in which it was measured
+    environment.policies["json.dumps_kwargs"] = {"ascii": True}  # in its order; nothing acts unseen
     return environment
 
 
