@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from videonl.evaluation.receptive_field import receptive_field
+from videonl.evaluation import receptive_field
 from videonl.evaluation.sweep import read_sweep
 from videonl.models import create_model
 from videonl.reports.chart import NON_LOCAL, PLAIN

@@ -12,7 +12,7 @@ import torch
 from tests.scheduling import real_time_threads
 from tests.videos import write_video
 from videonl.cli.main import main
-from videonl.video.encoding import encode_file
+from videonl.video import encode_file
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 from videonl.errors import VideoNLError
-from videonl.evaluation.receptive_field import receptive_field
+from videonl.evaluation import receptive_field
 from videonl.models import create_model
 
 
