@@ -9,7 +9,7 @@ import torch
 from tests.videos import write_video
 from videonl.cli.main import main
 from videonl.models import create_model
-from videonl.weights.checkpoint import LoadedModel, save_checkpoint
+from videonl.weights import LoadedModel, save_checkpoint
 
 PREPROCESSING = {
     "frames": 4,

@@ -13,7 +13,7 @@ import pytest
 
 from tests.videos import write_video
 from videonl.cli.check import JOURNAL, main
-from videonl.data.skip_list import read_skip_list
+from videonl.data import read_skip_list
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

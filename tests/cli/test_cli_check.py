@@ -11,7 +11,7 @@ from tests.odd_videos import ODD, write_odd
 from tests.videos import write_video
 from videonl.cli.check import main
 from videonl.cli.main import main as videonl
-from videonl.video.inspection import inspect_file
+from videonl.video import inspect_file
 from videonl.video.jobs import Journal, run_jobs, stamp
 
 

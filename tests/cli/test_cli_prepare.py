@@ -10,9 +10,8 @@ import pytest
 from tests.videos import numbered_frames, read_number, write_video
 from videonl.cli.main import main as videonl
 from videonl.cli.prepare import main
-from videonl.data.catalogue import read_catalogue
-from videonl.video.encoding import Recipe, encode_file
-from videonl.video.video import open_video
+from videonl.data import read_catalogue
+from videonl.video import Recipe, encode_file, open_video
 
 
 def smooth(count: int, height: int, width: int) -> np.ndarray:

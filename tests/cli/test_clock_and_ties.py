@@ -14,7 +14,7 @@ from tests.inference.networks import PREPROCESSING
 from tests.videos import write_timed, write_video
 from videonl.cli.main import main
 from videonl.models import create_model
-from videonl.weights.checkpoint import LoadedModel, save_checkpoint
+from videonl.weights import LoadedModel, save_checkpoint
 
 NAMES = [f"c{number}" for number in range(7)]
 

@@ -92,7 +92,7 @@ def test_a_training_stopped_by_a_signal_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from videonl.evaluation import compare
-    from videonl.training.stopping import TrainingStopped
+    from videonl.training import TrainingStopped
 
     def stopped(*args: object, **options: object) -> None:
         raise TrainingStopped("stopped; go on with the same command", signum=2)

@@ -9,7 +9,7 @@ import torch
 
 from videonl.cli.main import main
 from videonl.models import create_model
-from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights import load_checkpoint
 
 
 @pytest.fixture

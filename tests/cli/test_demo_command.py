@@ -7,7 +7,7 @@ import pytest
 
 from videonl.cli import demo
 from videonl.cli.main import main
-from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights import load_checkpoint
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from videonl.cli.main import main
-from videonl.inference.features import FeatureExtractor
+from videonl.inference import FeatureExtractor
 
 
 def extract(*arguments: str) -> int:

@@ -19,9 +19,8 @@ from videonl.cli.main import main
 from videonl.errors import CheckpointError
 from videonl.json_text import json_text
 from videonl.models import create_model
-from videonl.training import VideoClassifier
+from videonl.training import VideoClassifier, read_metrics
 from videonl.training.finite import weights_of
-from videonl.training.metrics_file import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 FIT = [

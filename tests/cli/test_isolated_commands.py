@@ -9,7 +9,7 @@ import pytest
 from tests.inference.networks import write_checkpoint
 from tests.videos import write_video
 from videonl.cli.main import main
-from videonl.video.sandbox import DecoderPool, SandboxedVideo
+from videonl.video import DecoderPool, SandboxedVideo
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ from tests.videos import write_video
 from videonl.cli.main import main
 from videonl.cli.train_parser import make_parser
 from videonl.errors import CheckpointError
-from videonl.evaluation.compare import compare_models
-from videonl.inference.predictor import Predictor
+from videonl.evaluation import compare_models
+from videonl.inference import Predictor
 from videonl.models import create_model
 from videonl.training import VideoClassifier
-from videonl.weights.checkpoint import load_checkpoint, save_checkpoint
+from videonl.weights import load_checkpoint, save_checkpoint
 
 STRANGE = "canary_of_strangers:net"
 MODULE = """\

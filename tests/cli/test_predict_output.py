@@ -88,7 +88,7 @@ def test_resume_refuses_another_run(
 def test_an_interrupted_run_leaves_a_valid_file_to_resume(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from videonl.inference.predictor import Predictor
+    from videonl.inference import Predictor
 
     output, original, calls = tmp_path / "out.json", Predictor.view_probabilities, []
 

@@ -9,10 +9,8 @@ import pytest
 
 from tests.videos import numbered_frames, write_video
 from videonl.cli.prepare import main
-from videonl.video import encoding
-from videonl.video.encoding import Recipe, encode_file
+from videonl.video import Recipe, encode_file, encoding, open_video
 from videonl.video.mp4_table import mp4_table
-from videonl.video.video import open_video
 
 
 def rewrite(path: Path, frames: np.ndarray, times: list[int]) -> None:

@@ -111,7 +111,7 @@ def test_what_can_not_be_written_is_no_error_of_a_video() -> None:
 def test_names_are_no_markup_and_stay_on_their_lines(capsys: pytest.CaptureFixture[str]) -> None:
     from rich.console import Console
 
-    from videonl.inference.prediction import Failure, Prediction
+    from videonl.inference import Failure, Prediction
 
     told = Prediction("p", (ODD, "[bold]b[/]\\"), (0.6, 0.4), (), {}, {})
     console = Console(file=io.StringIO(), force_terminal=True, width=100)

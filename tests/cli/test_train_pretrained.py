@@ -10,8 +10,7 @@ from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
 from videonl.cli.train_settings import FINE_TUNING, read_settings
 from videonl.models import create_model
-from videonl.weights import network_of
-from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
+from videonl.weights import LoadedModel, load_checkpoint, network_of, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,7 +12,7 @@ from tests.cli.checkpoints import write_ckpt
 from tests.small_data import FLAGS
 from tests.videos import write_video
 from videonl.cli.main import main
-from videonl.training.metrics_file import read_metrics
+from videonl.training import read_metrics
 
 DATA = [*FLAGS, "--data.short_side", "24", "--data.crop", "16"]
 CPU = ["--trainer.accelerator", "cpu"]

@@ -12,13 +12,22 @@ from tests.inference.networks import NAMES, PREPROCESSING, write_checkpoint
 from tests.videos import write_video
 from videonl import Predictor, count_cost
 from videonl.errors import DatasetError, VideoNLError
+from videonl.evaluation import (
+    Entry,
+    Row,
+    Subject,
+    compare_models,
+    csv_text,
+    differences,
+    markdown,
+    measure,
+    paired_tests,
+    parse_entry,
+    read_set,
+    row_names,
+)
 from videonl.evaluation import speed as compare_speed
-from videonl.evaluation.accuracy import differences, paired_tests, read_set
-from videonl.evaluation.compare import compare_models
-from videonl.evaluation.entry import Entry, parse_entry, row_names
-from videonl.evaluation.result import Row
-from videonl.evaluation.speed import Subject, measure
-from videonl.evaluation.table import csv_text, describe_difference, markdown
+from videonl.evaluation.table import describe_difference
 from videonl.reports import write_comparison
 
 SMALL = (4, 24)

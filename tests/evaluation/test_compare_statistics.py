@@ -3,13 +3,7 @@ from itertools import product
 
 import pytest
 
-from videonl.evaluation.statistics import (
-    holm,
-    mcnemar_exact,
-    paired_bootstrap,
-    quartiles,
-    wilson_interval,
-)
+from videonl.evaluation import holm, mcnemar_exact, paired_bootstrap, quartiles, wilson_interval
 
 
 def test_wilson_agrees_with_published_values() -> None:

@@ -4,9 +4,7 @@ import pytest
 
 from videonl.cli.compare import parser_of_compare, read_given
 from videonl.errors import VideoNLError
-from videonl.evaluation.entry import Entry
-from videonl.evaluation.sweep import read_sweep
-from videonl.evaluation.trained_rows import Budget
+from videonl.evaluation import Budget, Entry, read_sweep
 
 TEXT = """
 entries:

@@ -6,13 +6,10 @@ import torch
 from tests.videos import write_video
 from videonl import Predictor, VideoClassifier, VideoDataModule
 from videonl.errors import VideoNLError
-from videonl.evaluation.compare import compare_models
-from videonl.evaluation.entry import Entry
-from videonl.evaluation.result import Comparison, Row, merge_group
-from videonl.evaluation.table import csv_text, markdown
-from videonl.evaluation.trained_rows import Budget
+from videonl.evaluation import Budget, Comparison, Entry, Row, compare_models, csv_text, markdown
+from videonl.evaluation.result import merge_group
 from videonl.reports import comparison_page
-from videonl.weights.checkpoint import LoadedModel, save_checkpoint
+from videonl.weights import LoadedModel, save_checkpoint
 
 SMALL = {"width": 4}
 BUDGET = Budget(

@@ -9,7 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from videonl.errors import VideoNLError
-from videonl.evaluation.cost import count_cost
+from videonl.evaluation import count_cost
 from videonl.layers import Affinity, NonLocalBlock
 from videonl.models import create_model
 

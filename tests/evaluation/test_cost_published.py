@@ -7,7 +7,7 @@ exact; MACs agree to 0.1 %. The measured rows count the peers' own networks.
 
 import pytest
 
-from videonl.evaluation.cost import count_cost
+from videonl.evaluation import count_cost
 
 NO_POOL2 = {"pool2_kernel": (1, 1, 1)}
 GROUPED = {"preset": "pyslowfast", "non_local_groups": {"res3": 4}}

@@ -7,14 +7,11 @@ import torch
 import yaml
 
 from videonl.cli.main import main
-from videonl.data.datamodule import VideoDataModule
-from videonl.evaluation.cost import count_cost
-from videonl.evaluation.sweep import Sweep, read_sweep
-from videonl.evaluation.trained_rows import Budget
+from videonl.data import VideoDataModule
+from videonl.evaluation import Budget, Sweep, count_cost, read_sweep
 from videonl.models import create_model
-from videonl.sample.files import write_sample
-from videonl.sample.task import SampleParameters
-from videonl.training.recipe import make_recipe
+from videonl.sample import SampleParameters, write_sample
+from videonl.training import make_recipe
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs" / "sweeps"

@@ -5,7 +5,7 @@ from pathlib import Path
 import torch
 
 from videonl.models import create_model
-from videonl.weights.checkpoint import LoadedModel, save_checkpoint
+from videonl.weights import LoadedModel, save_checkpoint
 
 PREPROCESSING = {
     "frames": 4,

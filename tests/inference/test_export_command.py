@@ -12,7 +12,7 @@ from tests.videos import numbered_frames
 from videonl import Predictor
 from videonl.cli.main import main
 from videonl.models import create_model
-from videonl.weights.checkpoint import LoadedModel, save_checkpoint
+from videonl.weights import LoadedModel, save_checkpoint
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "export.md"
 

@@ -10,7 +10,7 @@ import torch
 from videonl import Predictor
 from videonl.errors import VideoNLError
 from videonl.inference import export as export_module
-from videonl.inference.export import export_model
+from videonl.inference import export_model
 from videonl.layers import NonLocalBlock
 from videonl.models import create_model
 

@@ -10,17 +10,9 @@ from tests.inference.networks import PREPROCESSING, write_checkpoint
 from tests.videos import write_video
 from videonl import Predictor
 from videonl.errors import VideoNLError
-from videonl.inference.features import (
-    FeatureExtractor,
-    Features,
-    is_done,
-    load_features,
-    output_paths,
-    save_features,
-)
-from videonl.inference.windows import Windows
-from videonl.video.transforms import center_crop, to_clips
-from videonl.video.video import open_video
+from videonl.inference import FeatureExtractor, Features, Windows, load_features, save_features
+from videonl.inference.features import is_done, output_paths
+from videonl.video import center_crop, open_video, to_clips
 
 WINDOWS = Windows(window=8, stride=4, frames=4)
 

@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 
 from tests.inference.networks import write_checkpoint
-from tests.inference.serving import serving
 from tests.odd_videos import ODD, write_odd
+from tests.serve.serving import serving
 from tests.videos import write_video
 from videonl.cli.main import main
 

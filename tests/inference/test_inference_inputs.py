@@ -2,7 +2,8 @@ from pathlib import Path
 
 import pytest
 
-from videonl.inference.inputs import find_videos, read_list
+from videonl.inference import find_videos
+from videonl.inference.inputs import read_list
 
 MP4 = (".mp4",)
 

@@ -8,11 +8,9 @@ from tests.inference.networks import NAMES, PREPROCESSING, write_checkpoint
 from tests.videos import write_video
 from videonl import Predictor
 from videonl.errors import CheckpointError, VideoError, VideoNLError
-from videonl.inference.prediction import Failure, Prediction
-from videonl.video.transforms import to_clips
-from videonl.video.video import Video, open_video
-from videonl.video.views import read_views
-from videonl.weights.checkpoint import load_checkpoint
+from videonl.inference import Failure, Prediction
+from videonl.video import Video, open_video, read_views, to_clips
+from videonl.weights import load_checkpoint
 
 
 @pytest.fixture(scope="module")

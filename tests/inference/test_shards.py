@@ -6,9 +6,8 @@ from pathlib import Path
 import pytest
 
 from videonl.errors import VideoNLError
-from videonl.inference.prediction import Clip, Failure, Prediction
+from videonl.inference import Clip, Failure, Prediction, Shard
 from videonl.inference.shards import (
-    Shard,
     about_set,
     done_by_others,
     merge,

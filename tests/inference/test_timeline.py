@@ -11,10 +11,10 @@ from tests.inference.networks import write_checkpoint
 from tests.videos import numbered_frames, write_timed, write_video
 from videonl import Predictor
 from videonl.errors import VideoError, VideoNLError
+from videonl.inference import timeline_of
 from videonl.inference import windows as timeline_frames
-from videonl.inference.timeline import merge, place_windows, timeline_of
-from videonl.video.sandbox import DecoderPool
-from videonl.video.video import open_video
+from videonl.inference.timeline import merge, place_windows
+from videonl.video import DecoderPool, open_video
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import torch
 
 from tests.videos import read_number, write_video
 from videonl.errors import VideoNLError
+from videonl.inference import Windows, stream_windows
 from videonl.inference import windows as module
-from videonl.inference.windows import Windows, stream_windows
-from videonl.video.video import Video, open_video
+from videonl.video import Video, open_video
 
 
 def test_starts_cover_the_whole_video() -> None:

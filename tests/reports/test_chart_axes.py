@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.evaluation.test_compare_plot import comparison
-from videonl.evaluation.result import Comparison
+from tests.reports.test_compare_plot import comparison
+from videonl.evaluation import Comparison
 from videonl.reports import comparison_page, draw_chart, write_comparison
 
 NASTY = "a|b <b> $x^2$ \"q\" 's' & \\ `c` _d_ \x1b[2J \udce9 \u202e跳"

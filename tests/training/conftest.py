@@ -8,9 +8,8 @@ import pytest
 from lightning.pytorch import seed_everything
 
 from tests.small_data import DATA, write_small_data
-from videonl.data.datamodule import VideoDataModule
-from videonl.training import VideoClassifier
-from videonl.training.fit import FitResult, fit
+from videonl.data import VideoDataModule
+from videonl.training import FitResult, VideoClassifier, fit
 
 RECIPE = {"optimizer": "adamw", "learning_rate": 0.003, "reference_batch": 2}
 OPTIONS = {"width": 8, "dropout": 0.2}

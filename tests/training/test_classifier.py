@@ -9,11 +9,15 @@ import torch
 import torch.nn.functional as F
 
 from videonl.errors import VideoNLError
-from videonl.training import VideoClassifier
-from videonl.training.ema import MovingAverage
-from videonl.training.finite import FiniteLoss, TrainingDiverged
-from videonl.training.mixing import mix, one_hot, paste, step_seed
-from videonl.training.task import classification_loss
+from videonl.training import (
+    MovingAverage,
+    TrainingDiverged,
+    VideoClassifier,
+    classification_loss,
+    mix,
+)
+from videonl.training.finite import FiniteLoss
+from videonl.training.mixing import one_hot, paste, step_seed
 
 PRIMITIVES = (str, int, float, bool, type(None))
 

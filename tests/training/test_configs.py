@@ -14,10 +14,9 @@ from videonl.cli.settings import read_yaml
 from videonl.cli.train_settings import FINE_TUNING, read_settings
 from videonl.errors import VideoNLError
 from videonl.models import create_model
-from videonl.training.metrics_file import read_metrics
-from videonl.training.recipe import make_recipe
+from videonl.training import make_recipe, read_metrics
 from videonl.training.run_header import check_clip
-from videonl.weights.checkpoint import LoadedModel, save_checkpoint
+from videonl.weights import LoadedModel, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = sorted((ROOT / "configs").glob("*.yaml"))

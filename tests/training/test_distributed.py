@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from tests.small_data import FLAGS, write_small_data
-from videonl.data.samplers import BalancedSampler
-from videonl.training.metrics_file import read_metrics
+from videonl.data import BalancedSampler
+from videonl.training import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 FIT = [

@@ -16,8 +16,7 @@ from lightning.pytorch import Trainer
 
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
-from videonl.training import VideoClassifier
-from videonl.training.checkpoints import Checkpoints
+from videonl.training import Checkpoints, VideoClassifier
 
 ROOT = Path(__file__).resolve().parents[2]
 FIT = [

@@ -10,10 +10,9 @@ from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
 from videonl.layers import NonLocalBlock
 from videonl.models import create_model
-from videonl.training import VideoClassifier
+from videonl.training import VideoClassifier, parameter_groups
 from videonl.training.fine_tuning import batch_norms
-from videonl.training.recipe import parameter_groups
-from videonl.weights.checkpoint import LoadedModel, save_checkpoint
+from videonl.weights import LoadedModel, save_checkpoint
 
 OPTIONS = {"width": 8}
 

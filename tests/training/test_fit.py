@@ -9,17 +9,21 @@ import torch
 import yaml
 
 from tests.small_data import DATA
-from videonl.data.datamodule import VideoDataModule
+from videonl.data import VideoDataModule
 from videonl.errors import CheckpointError
-from videonl.inference.predictor import Predictor
-from videonl.training import VideoClassifier
+from videonl.inference import Predictor
+from videonl.training import (
+    TrainingDiverged,
+    VideoClassifier,
+    classification_loss,
+    evaluate,
+    predict,
+    read_metrics,
+)
 from videonl.training import task as task_module
 from videonl.training.classes import align_classes
-from videonl.training.evaluation import describe, evaluate, predict, result
-from videonl.training.finite import TrainingDiverged
-from videonl.training.metrics_file import read_metrics
-from videonl.training.task import classification_loss
-from videonl.weights.checkpoint import load_checkpoint
+from videonl.training.evaluation import describe, result
+from videonl.weights import load_checkpoint
 
 CPU = {"accelerator": "cpu", "enable_progress_bar": False}
 Train = Callable[..., tuple[VideoClassifier, Any]]

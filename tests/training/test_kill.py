@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from tests.small_data import FLAGS, write_small_data
-from videonl.training.checkpoints import AtomicCheckpointIO
+from videonl.training import AtomicCheckpointIO
 
 ROOT = Path(__file__).resolve().parents[2]
 KILLS, EPOCHS, STEPS = 10, 25, 4

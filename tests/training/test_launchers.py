@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.small_data import FLAGS, write_small_data
-from videonl.training.metrics_file import read_metrics
+from videonl.training import read_metrics
 
 ROOT = Path(__file__).resolve().parents[2]
 FIT = [

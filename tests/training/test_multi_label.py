@@ -12,14 +12,18 @@ import torch.nn.functional as F
 from tests.small_data import FLAGS
 from tests.videos import write_video
 from videonl.cli.main import main
-from videonl.inference.predictor import Predictor
+from videonl.inference import Predictor
 from videonl.models import create_model
 from videonl.models.view_ensembling import average_logits, over_views, probabilities_of
-from videonl.training import VideoClassifier
-from videonl.training.metrics import MultiLabelMeter, average_precision
-from videonl.training.metrics_file import read_metrics
-from videonl.training.task import multi_hot, multi_label_loss
-from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
+from videonl.training import (
+    MultiLabelMeter,
+    VideoClassifier,
+    average_precision,
+    multi_label_loss,
+    read_metrics,
+)
+from videonl.training.task import multi_hot
+from videonl.weights import LoadedModel, load_checkpoint, save_checkpoint
 
 FIT = [
     *("--model.name", "tiny_i3d", "--model.options.width", "8", "--recipe.reference_batch", "2"),

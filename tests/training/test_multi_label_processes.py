@@ -14,7 +14,7 @@ from torch import Tensor
 from tests.small_data import FLAGS
 from tests.training.test_distributed import train_py
 from tests.training.test_multi_label import FIT, write_listed_data
-from videonl.training.metrics import MultiLabelMeter
+from videonl.training import MultiLabelMeter
 
 CLASSES, VIDEOS = 5, 41
 

@@ -6,7 +6,7 @@ import pytest
 from torch import nn
 
 from videonl.errors import VideoNLError
-from videonl.training.recipe import Recipe, make_recipe, parameter_groups, rate_factor, scaled_rate
+from videonl.training import Recipe, make_recipe, parameter_groups, rate_factor, scaled_rate
 
 
 def net() -> nn.Sequential:

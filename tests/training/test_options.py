@@ -10,11 +10,11 @@ import torch
 from torch import nn
 
 from tests.training.conftest import make_parts
-from videonl.training import VideoClassifier
+from videonl.training import VideoClassifier, make_trainer
 from videonl.training import trainer as trainer_module
 from videonl.training.recipe import configure
 from videonl.training.run_header import baseline_of, warnings_of
-from videonl.training.trainer import choose_precision, make_trainer
+from videonl.training.trainer import choose_precision
 from videonl.weights.run_folder import LAST
 
 Train = Callable[..., tuple[VideoClassifier, Any]]

@@ -10,7 +10,7 @@ import pytest
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
 from videonl.models import create_model
-from videonl.weights.checkpoint import LoadedModel, save_checkpoint
+from videonl.weights import LoadedModel, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 VIDEOS = 10

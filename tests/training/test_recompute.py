@@ -6,8 +6,7 @@ from torch import nn
 
 from videonl.errors import VideoNLError
 from videonl.models import create_model
-from videonl.training import VideoClassifier
-from videonl.training.recompute import recompute_stages
+from videonl.training import VideoClassifier, recompute_stages
 
 STAGES = ["res2", "res3"]
 

@@ -11,17 +11,18 @@ import torch
 
 from tests.cli.checkpoints import write_ckpt
 from videonl.errors import CheckpointError
-from videonl.training import checkpoints as module
-from videonl.training.checkpoints import AtomicCheckpointIO, Checkpoints, read_checkpoint
-from videonl.training.metrics_file import MetricsFile, read_metrics
-from videonl.training.runs import (
-    batches_done,
-    check_resumable,
-    latest_checkpoint,
+from videonl.training import (
+    AtomicCheckpointIO,
+    Checkpoints,
+    MetricsFile,
     new_run,
+    read_checkpoint,
+    read_metrics,
     resume_path,
 )
-from videonl.weights.run_folder import checkpoint_in
+from videonl.training import checkpoints as module
+from videonl.training.runs import batches_done, check_resumable, latest_checkpoint
+from videonl.weights import checkpoint_in
 
 Train = Callable[..., tuple[Any, Any]]
 EVERYTHING = {"recipe": {"ema": 0.9, "mixup": 0.3, "label_smoothing": 0.1, "warmup": 0.3}}

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.small_data import DATA
-from videonl.data.datamodule import VideoDataModule
-from videonl.inference.predictor import Predictor
+from videonl.data import VideoDataModule
+from videonl.inference import Predictor
 from videonl.training import VideoClassifier
 from videonl.training import classifier as module
 

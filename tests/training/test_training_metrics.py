@@ -3,7 +3,8 @@
 import pytest
 import torch
 
-from videonl.training.metrics import ClassificationMeter, negative_log
+from videonl.training import ClassificationMeter
+from videonl.training.metrics import negative_log
 
 
 def fill(meter: ClassificationMeter, predicted: list[int], labels: list[int]) -> None:

@@ -45,7 +45,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     from lightning.pytorch import seed_everything
 
     from videonl.cli.train_parser import trainer_options
-    from videonl.training.fit import fit
+    from videonl.training.fitting import fit
     from videonl.training.runs import new_run, resume_path, run_name
     from videonl.training.stopping import TrainingStopped
 

@@ -5,11 +5,16 @@ from videonl.doors import doors
 __getattr__, __dir__, __all__ = doors(
     __name__,
     {
+        "accuracy": "differences paired_tests read_set",
         "compare": "compare_models",
         "cost": "count_cost",
-        "receptive": "receptive_field",
+        "entry": "Entry parse_entry row_names",
+        "reach": "receptive_field",
         "result": "Comparison Row Score",
-        "statistics": "holm mcnemar_exact paired_bootstrap wilson_interval",
+        "speed": "Subject measure",
+        "statistics": "holm mcnemar_exact paired_bootstrap quartiles wilson_interval",
         "sweep": "Sweep read_sweep",
+        "table": "csv_text markdown",
+        "trained_rows": "Budget",
     },
 )

@@ -169,7 +169,7 @@ def _train(
     """One training; returns its checkpoint."""
     from videonl.data.datamodule import VideoDataModule
     from videonl.training import VideoClassifier
-    from videonl.training.fit import fit
+    from videonl.training.fitting import fit
 
     find_entry(entry.target)
     resume = _resumable(run_dir, entry, budget, clip)

@@ -10,6 +10,8 @@ __getattr__, __dir__, __all__ = doors(
         "features": "FeatureExtractor Features load_features save_features",
         "timeline": "Timeline timeline_of",
         "export": "export_model",
+        "inputs": "find_videos",
         "shards": "Shard",
+        "windows": "Windows stream_windows",
     },
 )

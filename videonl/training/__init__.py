@@ -1,6 +1,24 @@
 """Training with Lightning: the module, its metrics and recipes, checkpoints, the result files."""
 
-from videonl.training.checkpoints import read_checkpoint
-from videonl.training.classifier import VideoClassifier
+from videonl.doors import doors
 
-__all__ = ["VideoClassifier", "read_checkpoint"]
+__getattr__, __dir__, __all__ = doors(
+    __name__,
+    {
+        "classifier": "VideoClassifier",
+        "fitting": "FitResult fit",
+        "evaluation": "Evaluation evaluate predict",
+        "recipe": "Recipe make_recipe parameter_groups rate_factor scaled_rate",
+        "trainer": "make_trainer",
+        "task": "classification_loss multi_label_loss",
+        "mixing": "mix",
+        "ema": "MovingAverage",
+        "recompute": "recompute_stages",
+        "finite": "TrainingDiverged",
+        "stopping": "TrainingStopped",
+        "checkpoints": "AtomicCheckpointIO Checkpoints read_checkpoint",
+        "runs": "new_run resume_path",
+        "metrics": "ClassificationMeter MultiLabelMeter average_precision",
+        "metrics_file": "MetricsFile read_metrics",
+    },
+)

@@ -9,7 +9,7 @@ from tests.browser import open_browser
 from tests.inference.networks import write_checkpoint
 from tests.videos import write_video
 from videonl import Predictor
-from videonl.inference.timeline import timeline_of
+from videonl.inference import timeline_of
 from videonl.reports import video_page
 
 NAMES = ["<script>document.title='bad'</script>", "jump & run", "wave"]

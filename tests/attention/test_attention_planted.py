@@ -4,8 +4,8 @@ import math
 
 import pytest
 
-from tests.inference.attentive import SQUARE, bright_predictor, centroid, planted_video
-from videonl.attention.attention import attend
+from tests.attention.attentive import SQUARE, bright_predictor, centroid, planted_video
+from videonl.attention import attend
 
 WIDE, TALL = (96, 176), (192, 96)
 SHOWN = range(14, 26)  # frames of the file; the clip in the middle is frames 9, 12, ... 30

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 from matplotlib.text import Text
 
-from videonl.evaluation.result import Comparison, Row, Score
+from videonl.evaluation import Comparison, Row, Score
 from videonl.reports import draw_chart, save_chart
 from videonl.reports.chart import chart_of
 

@@ -8,12 +8,13 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from tests.inference.attentive import PREPROCESSING, bright_predictor, planted_video
+from tests.attention.attentive import PREPROCESSING, bright_predictor, planted_video
 from tests.videos import write_video
 from videonl import Predictor
+from videonl.attention import attend
 from videonl.attention import figure as attention_figure
 from videonl.attention import figure as attention_overlay
-from videonl.attention.attention import attend, most_certain
+from videonl.attention.attention import most_certain
 from videonl.errors import VideoError, VideoNLError
 from videonl.layers import NonLocalBlock
 from videonl.layers.attention_row import attention_rows
@@ -100,8 +101,8 @@ def test_the_query_of_the_lowest_entropy_is_taken():
     block = predictor.model.block
     x = torch.zeros(1, 4, 4, 6, 6)
     x[0, :, 2, 3, 3] = 3  # the only position that does not look at all alike
+    from videonl.attention import Lattice
     from videonl.attention.attention import Seen
-    from videonl.attention.geometry import Lattice
 
     index, rule = most_certain(Seen("block", block, x, Lattice((4, 6, 6), (1, 1, 1), (0, 0, 0))))
     assert index == (2, 3, 3)

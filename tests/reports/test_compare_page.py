@@ -7,9 +7,8 @@ from pathlib import Path
 import pytest
 
 from tests.browser import open_browser
-from tests.evaluation.test_compare_plot import NETWORKS, comparison
-from videonl.evaluation.accuracy import paired_tests
-from videonl.evaluation.result import Comparison, Row
+from tests.reports.test_compare_plot import NETWORKS, comparison
+from videonl.evaluation import Comparison, Row, paired_tests
 from videonl.reports import comparison_page
 from videonl.reports.chart import label_box, overlap, place_labels
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from videonl.attention.geometry import Lattice, trace_blocks
+from videonl.attention import Lattice, trace_blocks
 from videonl.errors import VideoNLError
 from videonl.layers import NonLocalBlock, insert_non_local
 from videonl.models import create_model

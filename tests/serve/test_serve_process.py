@@ -11,7 +11,7 @@ import pytest
 
 from tests.browser import open_browser
 from tests.inference.networks import NAMES, write_checkpoint
-from tests.inference.serving import served, serving
+from tests.serve.serving import served, serving
 from tests.videos import write_video
 from videonl.cli.main import main
 from videonl.serve.uploads import Spool

@@ -12,7 +12,7 @@ import pytest
 
 from tests.cli.checkpoints import write_ckpt
 from tests.inference.networks import NAMES, write_checkpoint
-from tests.inference.serving import BOUNDARY, Server, form, serving
+from tests.serve.serving import BOUNDARY, Server, form, serving
 from tests.videos import write_video
 
 SMALL = "/predict?views=1x1"

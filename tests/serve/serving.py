@@ -87,7 +87,7 @@ def serving(checkpoint: Path, *, hosts: Any = ("127.0.0.1",), **limits: Any) -> 
     pytest.importorskip("starlette", reason="needs videonl[serve]")
     uvicorn = pytest.importorskip("uvicorn", reason="needs videonl[serve]")
     from videonl import Predictor
-    from videonl.serve.app import Limits, make_app
+    from videonl.serve import Limits, make_app
 
     predictor = Predictor.from_checkpoint(checkpoint, device="cpu")
     listener = socket.create_server(("127.0.0.1", 0))
