@@ -4,6 +4,8 @@ They are all ``ValueError``, so that library users can catch what they know; the
 the sentence without a traceback and exit with 2.
 """
 
+from pathlib import Path
+
 
 class VideoNLError(ValueError):
     """Bad input: an argument, a file or a configuration that videonl can not use as it is."""
@@ -44,3 +46,15 @@ class Stopped(Exception):
         """Keep the sentence, and the exit code that shells expect of that signal."""
         super().__init__(message)
         self.exit_code = 128 + signum
+
+
+class Unforeseen(Exception):
+    """A fault that nobody foresaw; its cause is the error itself.
+
+    Args:
+        folder: of the run in which it happened: the trace is kept there.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        super().__init__(folder)
+        self.folder = folder

@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 
 from videonl._version import __version__
 from videonl.cli.terminal import OutputLost, give_up_output, shown_streams
+from videonl.cli.unforeseen import asked_for_trace, tell_unforeseen
 from videonl.errors import Stopped, VideoNLError
 from videonl.files import explain_full
 
@@ -46,21 +47,35 @@ def usage() -> str:
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
-        ["usage: videonl COMMAND [options]   (videonl COMMAND --help tells more)", "", *lines]
+        [
+            "usage: videonl COMMAND [options]   (videonl COMMAND --help tells more)",
+            "",
+            *lines,
+            "",
+            "  --debug (or VIDEONL_DEBUG=1) shows the trace of an error that nobody foresaw.",
+            "  Exit code: 0 done; 1 some input failed, or such an error; 2 bad usage or input.",
+        ]
     )
 
 
 def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) -> int:
-    """Call a command; turn bad input into one sentence on stderr and exit code 2.
+    """Call a command; every error is one sentence on stderr, with exit code 2 for bad input.
+
+    An error that nobody foresaw ends with 1; the sentence says where its trace lies. ``--debug``
+    among the arguments, or ``VIDEONL_DEBUG=1``, shows the trace instead.
 
     Args:
         main: the command, from its arguments to its exit code.
         argv: the arguments after the command's name.
         prog: what to call the program in the message.
     """
+    argv, debug = asked_for_trace(argv)
     try:
         with shown_streams():
-            return _told(main, argv, prog)
+            try:
+                return _told(main, argv, prog)
+            except Exception as error:
+                return tell_unforeseen(error, prog=prog, debug=debug)
     except OutputLost as lost:
         if not lost.quiet and sys.stderr is not None:
             print(f"{prog}: error: {lost.reason}", file=sys.stderr)

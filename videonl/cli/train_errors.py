@@ -8,7 +8,14 @@ from pathlib import Path
 from traceback import walk_tb
 from typing import Any, NoReturn
 
-from videonl.errors import DatasetError, OutputError, VideoError, VideoNLError
+from videonl.errors import (
+    DatasetError,
+    OutputError,
+    Stopped,
+    Unforeseen,
+    VideoError,
+    VideoNLError,
+)
 
 CAUGHT = re.compile(r"^Caught .* in DataLoader worker process")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -24,6 +31,7 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
 
     Raises:
         VideoNLError: that sentence.
+        Unforeseen: anything else, with the folder of the run.
     """
     import torch
 
@@ -32,6 +40,8 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
 
     try:
         yield
+    except Stopped:
+        raise
     except torch.cuda.OutOfMemoryError as error:
         batch = settings["data"]["batch_size"]
         raise VideoNLError(
@@ -67,7 +77,7 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
         ) from error
     except Exception as error:
         if not of_lightning(error):
-            raise
+            raise Unforeseen(run_dir) from error
         raise VideoNLError(f"--trainer: {first_sentence(error)}") from error
 
 
