@@ -245,6 +245,11 @@ class VideoDataModule(L.LightningDataModule):
             dataset, sampler, self.batch_size, drop_last=len(sampler) > self.batch_size
         )
 
+    def training_batches(self, world_size: int) -> int:
+        """Training batches of an epoch for each of so many processes; after ``setup``."""
+        videos = len(TrainingSampler(len(self._kept("train")), world_size=world_size))
+        return max(1, videos // self.batch_size)
+
     def val_dataloader(self) -> DataLoader[Item]:
         """Every validation video once, ``val_views``."""
         return self.evaluation_loader("val", self.val_views)
@@ -266,13 +271,14 @@ class VideoDataModule(L.LightningDataModule):
         batch = max(1, self.batch_size // (views[0] * views[1]))
         return self._loader(dataset, sampler, batch, drop_last=False)
 
+    def _kept(self, split: str) -> list[Record]:
+        """The videos that are not on the skip list; evaluation reports those, one by one."""
+        skipped = self.catalogue.skipped
+        return [r for r in self.records[split] if os.path.abspath(r.path) not in skipped]
+
     def _dataset(self, split: str, *, training: bool, views: tuple[int, ...]) -> VideoDataset:
-        records = self.records[split]
-        if training:  # in evaluation they are reported, one by one, as missing
-            skipped = self.catalogue.skipped
-            records = [r for r in records if os.path.abspath(r.path) not in skipped]
         return VideoDataset(
-            records,
+            self._kept(split) if training else self.records[split],
             skip=self.catalogue.skipped,
             resized_crop=self.resized_crop,
             preprocessing=self.preprocessing,

@@ -18,6 +18,7 @@ from videonl.errors import VideoNLError
 from videonl.models import create_model
 from videonl.models.finite import check_answers
 from videonl.models.view_ensembling import average_logits, over_views, probabilities_of
+from videonl.training.accumulation import loss_weight
 from videonl.training.checkpoints import read_checkpoint
 from videonl.training.fine_tuning import batch_norms, freeze, fresh_parameters
 from videonl.training.finite import FiniteLoss, check_score, check_weights, weights_of
@@ -252,7 +253,7 @@ class VideoClassifier(LightningModule):
         self.finite.check(loss, step=self.global_step)
         self.train_meter.update(logits.detach(), truth, losses.detach())
         self.log("train/loss", loss.detach(), prog_bar=True)
-        return loss
+        return loss if self._trainer is None else loss * loss_weight(self._trainer, batch_idx)
 
     def on_train_epoch_end(self) -> None:
         """Log the accuracy on the training clips, as they were seen (augmented, while training)."""
@@ -336,7 +337,9 @@ class VideoClassifier(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """SGD or AdamW over parameter groups, and the schedule per step."""
-        return configure(self.net, self.recipe, self.trainer, fresh=self.fresh)
+        made = configure(self.net, self.recipe, self.trainer, fresh=self.fresh)
+        self.rates: list[float] = [group["initial_lr"] for group in made["optimizer"].param_groups]
+        return made
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Never write one after a loss, or of weights, that are not finite; keep the accuracy."""

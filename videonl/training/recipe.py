@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from videonl.errors import VideoNLError
+from videonl.training.accumulation import batches_per_step
 
 OptimizerName = Literal["sgd", "adamw"]
 ScheduleName = Literal["cosine", "step", "constant"]
@@ -38,7 +39,7 @@ def global_batch(trainer: Trainer, data: Any) -> int:
         trainer: knows the devices.
         data: the data module, with the ``batch_size`` of one device.
     """
-    return int(data.batch_size) * trainer.world_size * trainer.accumulate_grad_batches
+    return int(data.batch_size) * trainer.world_size * batches_per_step(trainer, data)
 
 
 def parameter_groups(
@@ -176,6 +177,30 @@ def configure(
         milestones=recipe.milestones,
     )
     return {"optimizer": optimizer, "lr_scheduler": make_schedule(optimizer, factor)}
+
+
+def set_rates(trainer: Trainer, rates: Sequence[float], *, position: int | None) -> None:
+    """Give the optimiser of a training that goes on the rates that its recipe means now.
+
+    Its checkpoint brought those of another batch, number of processes or accumulation with it.
+    Where nothing has changed this changes nothing, to the bit.
+
+    Args:
+        trainer: whose optimiser and schedule were restored.
+        rates: the top rate of every group of parameters.
+        position: steps of the schedule that are done; None: as many as the checkpoint says.
+    """
+    for config in trainer.lr_scheduler_configs:
+        schedule: Any = config.scheduler
+        if position is not None:
+            schedule.last_epoch = position
+        schedule.base_lrs = list(rates)
+        factors = [factor(schedule.last_epoch) for factor in schedule.lr_lambdas]
+        for group, rate, factor in zip(
+            schedule.optimizer.param_groups, rates, factors, strict=True
+        ):
+            group["initial_lr"], group["lr"] = rate, rate * factor
+        schedule._last_lr = [group["lr"] for group in schedule.optimizer.param_groups]
 
 
 BatchNormMode = Literal["train", "frozen", "sync"]

@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 from torch import nn
 
 from videonl.errors import VideoNLError
+from videonl.training.accumulation import batches_per_step
 from videonl.training.classifier import VideoClassifier
 from videonl.training.recipe import global_batch, scaled_rate
 
@@ -35,7 +36,7 @@ def facts(
     """The lines, warnings last."""
     recipe, shape = classifier.recipe, classifier.preprocessing
     per_device = int(data.batch_size)
-    accumulated, devices = trainer.accumulate_grad_batches, trainer.world_size
+    accumulated, devices = batches_per_step(trainer, data), trainer.world_size
     batch = global_batch(trainer, data)
     rate = scaled_rate(recipe.learning_rate, batch=batch, reference_batch=recipe.reference_batch)
     scaling = f" = {recipe.learning_rate:g} × {batch}/{recipe.reference_batch}"
@@ -60,6 +61,12 @@ def facts(
         lines.append(f"baseline  {baseline}")
     if run_dir is not None:
         lines.append(f"run       {run_dir}")
+    if accumulated < trainer.accumulate_grad_batches:
+        lines.append(
+            f"warning: an epoch has {accumulated} batches per device, fewer than the "
+            f"{trainer.accumulate_grad_batches} of --trainer.accumulate_grad_batches: a step "
+            "takes those of one epoch"
+        )
     return lines + warnings_of(classifier, videos, census, parameters, trainer)
 
 

@@ -8,7 +8,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.errors import CheckpointError
 from videonl.home import expanded
+from videonl.training.accumulation import batches_per_epoch
 from videonl.training.checkpoints import read_checkpoint
+from videonl.training.recipe import set_rates
 from videonl.weights.loading import WEIGHTS
 from videonl.weights.run_folder import LAST, checkpoint_in, newest
 
@@ -68,10 +70,21 @@ def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
 
 DATA = "training_data"  # in a checkpoint: what an exact continuation needs to be the same
 KEPT_BY_OPTIMIZER = ("learning_rate", "momentum", "weight_decay", "norm_weight_decay")
+# What says which parameters learn, and in which groups of the optimiser.
+KEPT_BY_GROUPS = ("fresh_factor", "batch_norm")
 
 
 class ResumePosition(Callback):
-    """Tells the data module the epoch, and how many of its batches were trained on already."""
+    """Tells data module and optimiser where a training goes on, and at which rates.
+
+    Where batch, processes or accumulation are others than at the checkpoint, the place in the
+    epoch and in the schedule is counted anew in the batches and steps of now, and the rates are
+    those that the recipe gives now.
+    """
+
+    def __init__(self) -> None:
+        self._resumed = False
+        self._place: tuple[int, int] | None = None  # epochs and batches done, if counted anew
 
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
@@ -84,15 +97,56 @@ class ResumePosition(Callback):
     ) -> None:
         """Read the position out of the progress that Lightning saves."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        self._resumed = True
+        now = shape_of(trainer)
+        then = {**now, **checkpoint.get(DATA, {})}
+        for name in now:
+            if then[name] != now[name]:
+                pl_module.print(
+                    f"warning: {name} {then[name]} at the checkpoint, {now[name]} now: the "
+                    "training goes on, but not bit for bit"
+                )
+        if any(then[name] != now[name] for name in now):
+            count_anew(checkpoint, then=then, now=now, batches=batches_per_epoch(trainer, data))
+            self._place = epochs_done(checkpoint), batches_done(checkpoint)
         data.first_epoch = epochs_done(checkpoint)
         data.skip_batches = batches_done(checkpoint)
-        now = shape_of(trainer)
-        for name, then in checkpoint.get(DATA, now).items():
-            if then != now[name]:
-                pl_module.print(
-                    f"warning: {name} {then} at the checkpoint, {now[name]} now: the training goes "
-                    "on, but not bit for bit"
-                )
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Set the rates, once the optimiser is restored."""
+        if not self._resumed:
+            return
+        rates: Any = pl_module.rates
+        position, total = None, trainer.estimated_stepping_batches
+        if self._place is not None and total != trainer.max_steps:  # else steps are the measure
+            epochs, batches = self._place
+            window = trainer.accumulate_grad_batches
+            per_epoch = -(-int(trainer.num_training_batches) // window)
+            position = epochs * per_epoch + batches // window
+        set_rates(trainer, rates, position=position)
+
+
+def count_anew(
+    checkpoint: dict[str, Any], *, then: dict[str, int], now: dict[str, int], batches: int
+) -> None:
+    """Put the place inside an epoch into the batches of now: between two steps, none left out.
+
+    Args:
+        checkpoint: of a training; changed in place.
+        then: of ``shape_of``, when it was written.
+        now: likewise.
+        batches: that an epoch has now.
+    """
+    done, window = batches_done(checkpoint), now[ACCUMULATED]
+    if not done:
+        return
+    videos = done * then[CLIPS] * then[PROCESSES]
+    place = min(videos // (now[CLIPS] * now[PROCESSES]), batches - 1) // window * window
+    current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+    current.update(dict.fromkeys(current, place))
+
+
+CLIPS, PROCESSES, ACCUMULATED = "clips per batch:", "processes:", "accumulated batches:"
 
 
 def shape_of(trainer: Trainer) -> dict[str, int]:
@@ -100,9 +154,9 @@ def shape_of(trainer: Trainer) -> dict[str, int]:
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     return {
         "training videos:": len(data.records["train"]),
-        "clips per batch:": int(data.batch_size),
-        "processes:": trainer.world_size,
-        "accumulated batches:": trainer.accumulate_grad_batches,
+        CLIPS: int(data.batch_size),
+        PROCESSES: trainer.world_size,
+        ACCUMULATED: trainer.accumulate_grad_batches,
     }
 
 
@@ -178,7 +232,7 @@ def check_recipe(path: Path, saved: dict[str, Any], recipe: dict[str, Any]) -> N
     Raises:
         CheckpointError: says what differs.
     """
-    for key in ("optimizer", *KEPT_BY_OPTIMIZER):
+    for key in ("optimizer", *KEPT_BY_OPTIMIZER, *KEPT_BY_GROUPS):
         if key in saved and saved[key] != recipe[key]:
             raise CheckpointError(
                 f"{path} was trained with recipe.{key} {saved[key]}, this training has "
