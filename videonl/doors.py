@@ -6,11 +6,12 @@ no torch before a name is asked for that does.
 
 from collections.abc import Callable, Mapping
 from importlib import import_module
+from typing import Any
 
 
 def doors(
     room: str, names: Mapping[str, str]
-) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """``__getattr__``, ``__dir__`` and ``__all__`` of a room.
 
     Args:
@@ -24,7 +25,7 @@ def doors(
     """
     homes = {name: f"{room}.{module}" for module, text in names.items() for name in text.split()}
 
-    def find(name: str) -> object:
+    def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {room!r} has no attribute {name!r}")
         return getattr(import_module(homes[name]), name)

@@ -34,7 +34,7 @@ def test_one_sentence_and_a_file_with_the_trace(capsys: pytest.CaptureFixture[st
     assert "unforeseen: KeyError: 'nobody\\nforesaw'" in text
     found = re.search(r"the trace is in (\S+)\)", text)
     assert found
-    assert "in broken" in Path(found[1]).read_text()
+    assert "in broken" in Path(found[1]).read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("fault")

@@ -10,14 +10,19 @@ import torch
 from tests.small_data import FLAGS
 from tests.training.conftest import make_parts
 from videonl.cli.main import main
-from videonl.training import VideoClassifier
-from videonl.training.checkpoints import Checkpoints
+from videonl.training import Checkpoints, VideoClassifier
 
 Train = Callable[..., tuple[Any, Any]]
 RATE, STEADY = 0.05, {"width": 8, "dropout": 0.0}
 RECIPE: dict[str, Any] = {
-    "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "learning_rate": RATE,
-    "schedule": "constant", "warmup": 0.0, "reference_batch": 0, "batch_norm": "frozen",
+    "optimizer": "sgd",
+    "momentum": 0.0,
+    "weight_decay": 0.0,
+    "learning_rate": RATE,
+    "schedule": "constant",
+    "warmup": 0.0,
+    "reference_batch": 0,
+    "batch_norm": "frozen",
 }
 
 

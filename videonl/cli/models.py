@@ -10,7 +10,7 @@ from videonl.json_text import json_text
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from videonl.weights import Published
+    from videonl.weights.published import Published
 
 
 def main(argv: Sequence[str]) -> int:
@@ -24,8 +24,7 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
 
     from videonl.models import list_models
-    from videonl.weights import PUBLISHED
-    from videonl.weights.published import local_file
+    from videonl.weights.published import PUBLISHED, local_file
 
     if args.fetch:
         print(local_file(args.fetch))

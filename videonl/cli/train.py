@@ -15,7 +15,7 @@ from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
-    from videonl.training import VideoClassifier
+    from videonl.training.classifier import VideoClassifier
 
 
 def main(argv: Sequence[str]) -> int:
@@ -100,8 +100,8 @@ def build(
     from lightning.pytorch.utilities import rank_zero_only
 
     from videonl.data.datamodule import VideoDataModule
-    from videonl.training import VideoClassifier
     from videonl.training.classes import balanced_weights
+    from videonl.training.classifier import VideoClassifier
     from videonl.training.runs import network_settings
 
     data = VideoDataModule(**settings["data"], seed=settings["seed"])

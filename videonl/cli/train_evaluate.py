@@ -10,7 +10,7 @@ from videonl.errors import DatasetError, VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
-    from videonl.training import VideoClassifier
+    from videonl.training.classifier import VideoClassifier
 
 
 def test_command(command: str, argv: Sequence[str]) -> int:
@@ -97,8 +97,8 @@ def prepare(
     Raises:
         DatasetError: the split is missing, or has classes that the checkpoint does not know.
     """
-    from videonl.training import VideoClassifier
     from videonl.training.classes import align_classes
+    from videonl.training.classifier import VideoClassifier
 
     classifier = VideoClassifier.from_checkpoint(
         checkpoint,

@@ -11,7 +11,7 @@ from videonl.cli.settings import options_of
 from videonl.cli.values import parse_value
 from videonl.data.datamodule import VideoDataModule
 from videonl.errors import VideoNLError
-from videonl.training import VideoClassifier
+from videonl.training.classifier import VideoClassifier
 from videonl.training.recipe import Recipe
 from videonl.training.trainer import DEFAULTS
 

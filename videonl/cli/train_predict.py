@@ -10,7 +10,7 @@ from videonl.cli.train_settings import read_settings
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
-    from videonl.training import VideoClassifier
+    from videonl.training.classifier import VideoClassifier
     from videonl.training.evaluation import PredictionFile
 
 TOP_K = 5

@@ -111,7 +111,7 @@ def fine_tuning(given: Any) -> dict[str, Any]:
 
     The network is the file's own, unless --model.name says another.
     """
-    from videonl.weights import network_of
+    from videonl.weights.loading import network_of
 
     found: dict[str, Any] = dict(FINE_TUNING)
     network = None if "model.name" in given else network_of(given["model.pretrained"])

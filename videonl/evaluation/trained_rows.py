@@ -168,7 +168,7 @@ def _train(
 ) -> Path:
     """One training; returns its checkpoint."""
     from videonl.data.datamodule import VideoDataModule
-    from videonl.training import VideoClassifier
+    from videonl.training.classifier import VideoClassifier
     from videonl.training.fitting import fit
 
     find_entry(entry.target)

@@ -170,7 +170,7 @@ def create_model(
     """
     entry = find_entry(name)
     if pretrained is not None:  # makes the network with this function, once the file has spoken
-        from videonl.weights import load_pretrained
+        from videonl.weights.loading import load_pretrained
 
         return load_pretrained(name, pretrained, num_classes=num_classes, **options)
     check_options(name, options, entry.options)

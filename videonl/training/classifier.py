@@ -27,8 +27,8 @@ from videonl.training.recipe import Recipe, configure, make_recipe
 from videonl.training.recompute import recompute_stages
 from videonl.training.task import AnyScores, Batch, make_task
 from videonl.video.transforms import to_clips
-from videonl.weights import load_pretrained
 from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights.loading import load_pretrained
 
 NEVER_FROM_A_FILE = {"self", "pretrained", "network"}  # of the arguments of a classifier
 COUNTS, MIXING = "training_counts", "mixing_generator"  # in a checkpoint
