@@ -111,9 +111,10 @@ def test_the_optimiser_is_fused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
         trainer: Any = SimpleNamespace(
             precision_plugin=SimpleNamespace(scaler=scaler),
             strategy=SimpleNamespace(root_device=torch.device(device)),
-            datamodule=SimpleNamespace(batch_size=2),
+            datamodule=SimpleNamespace(batch_size=2, training_batches=lambda _: 8),
             world_size=4,
             accumulate_grad_batches=2,
+            limit_train_batches=None,
             estimated_stepping_batches=10,
         )
         optimizer = configure(model.net, model.recipe, trainer, fresh=())["optimizer"]
