@@ -61,11 +61,21 @@ def finite(path: Path) -> bool:
     ("name", "value", "more"),
     [
         ("head.projection.weight", float("nan"), []),
-        ("stem.conv.weight", float("inf"), []),
-        ("stem.norm.running_var", float("nan"), []),
+        pytest.param("stem.conv.weight", float("inf"), [], marks=pytest.mark.slow),
+        pytest.param("stem.norm.running_var", float("nan"), [], marks=pytest.mark.slow),
         ("stem.conv.weight", float("nan"), ["--recipe.ema", "0.9"]),
-        ("stem.conv.weight", float("nan"), ["--trainer.limit_val_batches", "0"]),
-        ("stem.conv.weight", float("-inf"), ["--trainer.check_val_every_n_epoch", "3"]),
+        pytest.param(
+            "stem.conv.weight",
+            float("nan"),
+            ["--trainer.limit_val_batches", "0"],
+            marks=pytest.mark.slow,
+        ),
+        pytest.param(
+            "stem.conv.weight",
+            -float("inf"),
+            ["--trainer.check_val_every_n_epoch", "3"],
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_weights_that_break_in_the_last_step_of_an_epoch(

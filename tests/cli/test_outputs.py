@@ -251,6 +251,7 @@ def test_standard_output_that_is_full_or_closed(tmp_path: Path) -> None:
         assert len(done.stderr.splitlines()) == 1
 
 
+@pytest.mark.slow
 def test_outputs_of_a_training(tmp_path: Path, capsys: Capture) -> None:
     data = write_small_data(tmp_path / "data", test=1)
     common = ["--data.root", str(data), *FLAGS, "--trainer.accelerator", "cpu"]

@@ -29,6 +29,7 @@ def test_help_is_quick_and_needs_no_torch() -> None:
         assert option in done.stdout
 
 
+@pytest.mark.slow
 def test_infer_is_the_same_command(folder: Path) -> None:
     done = subprocess.run(
         [

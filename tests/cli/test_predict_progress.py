@@ -10,7 +10,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-@pytest.mark.parametrize("redirected", [True, False])
+@pytest.mark.parametrize("redirected", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_progress_bar_and_output_do_not_mix(folder: Path, redirected: bool) -> None:
     control, terminal = os.openpty()
     command = [sys.executable, str(ROOT / "infer.py"), "in", "--checkpoint", "model.safetensors"]

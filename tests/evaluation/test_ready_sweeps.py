@@ -91,6 +91,7 @@ def test_the_large_ones_have_the_papers_ratios() -> None:
     assert counted["I3D 3x3x3"] / counted["C2D"] == pytest.approx(1.8, abs=0.05)
 
 
+@pytest.mark.slow
 def test_a_sweep_runs_from_the_command_line(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -31,9 +31,16 @@ def network(affinity, **options):
 
 
 @pytest.mark.parametrize("autocast", [False, True])
-@pytest.mark.parametrize("train", [True, False])
+@pytest.mark.parametrize("train", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("affinity", [*AFFINITIES, Nearness])
-@pytest.mark.parametrize("implementation", ["auto", "fast", "reference"])
+@pytest.mark.parametrize(
+    "implementation",
+    [
+        "auto",
+        pytest.param("fast", marks=pytest.mark.slow),
+        pytest.param("reference", marks=pytest.mark.slow),
+    ],
+)
 def test_one_graph_and_at_most_one_more_for_a_second_size(
     affinity, implementation, train, autocast
 ):

@@ -26,7 +26,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, 9])
+@pytest.mark.parametrize(
+    "number",
+    [
+        signal.SIGTERM,
+        pytest.param(signal.SIGINT, marks=pytest.mark.slow),
+        pytest.param(9, marks=pytest.mark.slow),
+    ],
+)
 def test_signals_end_it_and_leave_nothing(number: int, folder: Path, tmp_path: Path) -> None:
     with served(folder / "model.safetensors", temporary=tmp_path) as server:
         half = server.open()

@@ -79,7 +79,7 @@ def same_weights(one: Path, other: Path) -> bool:
     return all(torch.equal(value, second[key]) for key, value in first.items())
 
 
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize("workers", ["0", pytest.param("1", marks=pytest.mark.slow)])
 def test_vanished_data_end_with_a_sentence_and_lose_nothing(
     data: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, workers: str
 ) -> None:
@@ -182,7 +182,7 @@ def test_a_really_full_disk(data: Path, tmp_path: Path) -> None:
     assert last_of(kept)["global_step"] >= 1
 
 
-@pytest.mark.parametrize("accumulate", ["1", "2"])
+@pytest.mark.parametrize("accumulate", ["1", pytest.param("2", marks=pytest.mark.slow)])
 def test_ctrl_c_saves_and_says_130(
     data: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch, accumulate: str
 ) -> None:

@@ -49,6 +49,7 @@ def one_of_two(rank: int, port: int, out: str) -> None:
     Path(out, f"{rank}.json").write_text(json.dumps(asdict(scores)), encoding="utf-8")
 
 
+@pytest.mark.slow
 def test_two_processes_measure_the_same_map(tmp_path: Path) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -64,7 +64,9 @@ def test_small_networks(tmp_path, name):
     assert difference(loaded.model, clip, peer, Forward(peer, state)(clip)) < 1e-9
 
 
-@pytest.mark.parametrize("name", ["pyslowfast i3d nln", "pytorchvideo i3d"])
+@pytest.mark.parametrize(
+    "name", ["pyslowfast i3d nln", pytest.param("pytorchvideo i3d", marks=pytest.mark.slow)]
+)
 def test_large_frames_have_several_cells(tmp_path, name):
     """PySlowFast averages probabilities, PyTorchVideo logits; either may be asked for."""
     peer, (wrapper, options, _) = PEERS[name], FILES[name]
