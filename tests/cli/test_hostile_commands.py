@@ -14,7 +14,7 @@ from tests.videos import write_video
 from tests.weights.hostile_files import OTHERS, declared
 
 ROOT = Path(__file__).resolve().parents[2]
-SECONDS, MEGABYTES = 1.0, 100
+SECONDS, MEGABYTES = 3.0, 100  # a second on an idle machine
 FILES = {
     "width": declared("options.width=0"),
     "frames": declared("preprocessing.frames=0"),
