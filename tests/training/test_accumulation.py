@@ -117,7 +117,7 @@ def test_what_is_printed_is_what_is_trained_with(
         assert seen[-1] < seen[0]
 
 
-@pytest.mark.parametrize("change", [{"batch_size": 4}])
+@pytest.mark.parametrize("change", [{"batch_size": 4}, {"batch_size": 1}])
 def test_within_an_epoch_the_place_is_counted_anew(
     change: dict[str, int], train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -143,7 +143,8 @@ def count_anew(
     videos = done * then[CLIPS] * then[PROCESSES]
     place = min(videos // (now[CLIPS] * now[PROCESSES]), batches - 1) // window * window
     current = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
-    current.update(dict.fromkeys(current, place))
+    for stage in current:  # some count the batch only when the hooks that save have returned
+        current[stage] = max(0, current[stage] + place - done)
 
 
 CLIPS, PROCESSES, ACCUMULATED = "clips per batch:", "processes:", "accumulated batches:"
