@@ -179,7 +179,7 @@ def look(
             module.register_forward_pre_hook(
                 lambda _, args, name=name: inputs.__setitem__(name, args[0].detach())
             )
-    mean, std = predictor.preprocessing["mean"], predictor.preprocessing["std"]
+    mean, std = predictor.preprocessing.colours
     logits = twin(to_clips(clip.view[None].to(predictor.device), mean=mean, std=std))[0]
     missing = [name for name in names if name not in inputs or name not in by_name]
     if missing:

@@ -39,7 +39,7 @@ DEFAULTS: dict[str, Any] = {
     "data": None,
     "split": "test",
     "clip": None,
-    "views": "10x3",
+    "views": None,
     "num_classes": None,
     "device": "auto",
     "rounds": 5,
@@ -67,7 +67,7 @@ def parser_of_compare() -> argparse.ArgumentParser:
         "--views",
         metavar="CLIPSxCROPS",
         type=parse_views,
-        help="views per video (default: 10x3)",
+        help="views per video (default: as each network was validated or published)",
     )
     add("--num-classes", type=positive, metavar="K", help="of networks by name (default: 400)")
     add("--out", metavar="DIR", help="write compare.json, .csv, .md, .html, .png there")

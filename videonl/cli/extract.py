@@ -107,11 +107,11 @@ def make_extractor(arguments: argparse.Namespace) -> "FeatureExtractor":
         network=arguments.network,
     )
     shape = predictor.preprocessing
-    window = arguments.window or int(shape["frames"]) * int(shape["stride"])
+    window = arguments.window or shape.frames * shape.stride
     windows = Windows(
         window=window,
         stride=arguments.stride or max(1, window // 2),
-        frames=arguments.frames or min(int(shape["frames"]), window),
+        frames=arguments.frames or min(shape.frames, window),
     )
     return FeatureExtractor(predictor, layer=arguments.layer, windows=windows)
 

@@ -104,9 +104,9 @@ def parser_of_predict() -> argparse.ArgumentParser:
     parser.add_argument(
         "--views",
         type=parse_views,
-        default="10x3",
         metavar="CLIPSxCROPS",
-        help="clips along time x crops along the longer side; 1x1 is quickest (default: 10x3)",
+        help="clips along time x crops along the longer side; 1x1 is quickest (default: as the "
+        "network was validated; a published one: as published, 10x3)",
     )
     parser.add_argument(
         "--json",
@@ -260,10 +260,8 @@ def classify(
                 sink.fail(failure)
         done = set.intersection(*(writer.done for writer in writers)) if writers else set()
         todo = [video for video in videos if video not in done]
-        clips, crops = arguments.views
-        bar = stack.enter_context(
-            ProgressBar(files=len(todo), views=clips * crops, console=console)
-        )
+        views = predictor.preprocessing.with_views(arguments.views).num_views
+        bar = stack.enter_context(ProgressBar(files=len(todo), views=views, console=console))
         for outcome in predictor.predict_many(
             todo,
             top_k=arguments.top_k,
@@ -280,6 +278,18 @@ def classify(
                 failures.append(outcome)
             bar.file()
     return len(videos) - len(todo)
+
+
+def say_protocol(predictor: "Predictor", views: tuple[int, int] | None) -> None:
+    """Say by which views the network was validated, where others are asked for."""
+    own = predictor.preprocessing
+    asked = own.with_views(views)
+    if asked != own:
+        print(
+            f"views     {asked.shown_views}, as asked; the network's own figure is by "
+            f"{own.shown_views} (without --views)",
+            file=sys.stderr,
+        )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -307,6 +317,8 @@ def main(argv: Sequence[str]) -> int:
             network=arguments.network,
         )
         predictor.open_video = open_video
+        if not arguments.quiet:
+            say_protocol(predictor, arguments.views)
         if predictor.class_names[0] == "class 0":
             print("the checkpoint names no classes: give a file with --labels", file=sys.stderr)
         if over_time:

@@ -36,7 +36,11 @@ def parser_of_serve() -> argparse.ArgumentParser:
         "localhost on a loopback address, any name elsewhere",
     )
     parser.add_argument(
-        "--views", type=parse_views, default="10x3", metavar="CLIPSxCROPS", help="at most"
+        "--views",
+        type=parse_views,
+        metavar="CLIPSxCROPS",
+        help="of a request that does not say, and at most (default: as the network was validated "
+        "or published, and at most 10x3 or those)",
     )
     parser.add_argument("--max-upload", type=positive, default=256, metavar="MB", help="per video")
     parser.add_argument(

@@ -5,40 +5,52 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_settings import fitting_data, read_settings
+from videonl.cli.train_settings import asked_protocol, read_settings
 from videonl.errors import DatasetError, VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
     from videonl.training.classifier import VideoClassifier
+    from videonl.video.preprocessing import Preprocessing
 
 
 def test_command(command: str, argv: Sequence[str]) -> int:
-    """Measure the accuracy: validate with one view, test by the published protocol."""
+    """Measure the accuracy, by the network's own protocol or by the one that is asked for."""
     settings, given = read_settings(command, argv)
     from videonl.cli.train_parser import trainer_options
     from videonl.data.catalogue import census_of
     from videonl.evaluation.environment import describe_environment
-    from videonl.training.evaluation import describe, evaluate, result, write_json
+    from videonl.training.evaluation import describe, evaluate, measured, result, write_json
 
     checkpoint = checkpoint_of(settings)
-    data, classifier = prepare(settings, given, checkpoint)
+    views = "val_views" if command == "validate" else "views"
+    data, classifier, own = prepare(settings, given, checkpoint, views=views)
     census = census_of(data.catalogue)
+    how: Any = {
+        "split": settings["split"] or ("val" if command == "validate" else None),
+        "trainer_options": trainer_options(settings["trainer"]),
+    }
+    asked = classifier.preprocessing
+    others = []
     with clear_errors(settings):
-        evaluation = evaluate(
-            classifier,
-            data,
-            split=settings["split"] or ("val" if command == "validate" else None),
-            one_view=command == "validate",
-            trainer_options=trainer_options(settings["trainer"]),
-        )
+        evaluation = evaluate(classifier, data, views=asked.views, **how)
+        if asked != own and own.num_views <= asked.num_views:
+            data.preprocessing = own
+            classifier.set_preprocessing(own)
+            others.append(evaluate(classifier, data, views=own.views, **how))
+            classifier.set_preprocessing(asked)
     print(describe(evaluation))
+    for other in others:
+        print(f"by the network's own protocol, {own.shown_views}:\n{describe(other)}")
+    if asked != own and not others:
+        print(f"  the network's own protocol is {own.shown_views}: leave out --data.{views}")
     if command == "test" or settings["json"]:
         views = evaluation.protocol["views"]
         default = checkpoint.with_name(f"{checkpoint.stem}_{evaluation.split}_{views}.json")
         path = Path(settings["json"] or default)
-        cost = cost_of(classifier, evaluation.views)
+        cost = cost_of(classifier)
         about = {
+            "own_protocol": [measured(other, classifier) for other in others],
             "cost": cost,
             "checkpoint": checkpoint.name,
             "data": data.root,
@@ -53,23 +65,21 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     return 0
 
 
-def cost_of(classifier: "VideoClassifier", views: tuple[int, int]) -> dict[str, Any] | None:
+def cost_of(classifier: "VideoClassifier") -> dict[str, Any] | None:
     """Cost of a video: per view and over all views; None where it can not be counted."""
     from videonl.evaluation.cost import count_cost
 
-    shape, (clips, crops) = classifier.preprocessing, views
-    # Three crops are squares of the whole short side, one is the training size.
-    side = int(shape["short_side"] if crops == 3 else shape["crop"])
-    clip = (3, int(shape["frames"]), side, side)
+    shown = classifier.preprocessing
+    clip = (3, *shown.view_shape)
     try:
         cost = count_cost(classifier.net, clip_shape=clip)
     except (RuntimeError, NotImplementedError, ValueError):  # a network that meta can not run
         return None
     return {
         "clip_shape": list(clip),
-        "views": clips * crops,
+        "views": shown.num_views,
         "gmacs_per_view": cost.macs / 1e9,
-        "gmacs": cost.macs * clips * crops / 1e9,
+        "gmacs": cost.macs * shown.num_views / 1e9,
         "gflops_per_view": cost.flops / 1e9,
         "parameters": cost.params,
     }
@@ -90,13 +100,26 @@ def checkpoint_of(settings: dict[str, Any]) -> Path:
 
 
 def prepare(
-    settings: dict[str, Any], given: dict[str, Any], checkpoint: Path, *, labelled: bool = True
-) -> tuple["VideoDataModule", "VideoClassifier"]:
-    """The classifier of a checkpoint, and the videos as it wants them.
+    settings: dict[str, Any],
+    given: dict[str, Any],
+    checkpoint: Path,
+    *,
+    views: str = "views",
+    labelled: bool = True,
+) -> tuple["VideoDataModule", "VideoClassifier", "Preprocessing"]:
+    """The videos as they are to be looked at, the classifier of a checkpoint, its own protocol.
+
+    Args:
+        settings: of the command.
+        given: those that were given.
+        checkpoint: the file.
+        views: the option that says (clips, crops).
+        labelled: whether the classes must be those of the checkpoint.
 
     Raises:
         DatasetError: the split is missing, or has classes that the checkpoint does not know.
     """
+    from videonl.data.datamodule import VideoDataModule
     from videonl.training.classes import align_classes
     from videonl.training.classifier import VideoClassifier
 
@@ -105,8 +128,11 @@ def prepare(
         views_per_forward=settings["model"]["views_per_forward"],
         network=given.get("model.name"),
     )
-    data = fitting_data(settings, given, classifier.preprocessing, stage="predict")
-    classifier.set_preprocessing(data.preprocessing)
+    own = classifier.preprocessing
+    asked = asked_protocol(given, own, views=views)
+    classifier.set_preprocessing(asked)
+    data = VideoDataModule(**settings["data"], preprocessing=asked, seed=settings["seed"])
+    data.setup("predict")
     split = settings["split"]
     if split is not None and split not in data.records:
         raise DatasetError(f"{data.root} has no {split} folder (it has: {', '.join(data.records)})")
@@ -116,4 +142,4 @@ def prepare(
             print(
                 "note      videos have several labels, the checkpoint knows one: the first counts"
             )
-    return data, classifier
+    return data, classifier, own

@@ -118,7 +118,8 @@ def add_network_flags(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what a published file does not say, such as preset=official_32x2; may be repeated",
+        help="what a published file does not say, such as preset=official_32x2, or other clips and "
+        "views than its own, such as test_crop=256; may be repeated",
     )
 
 

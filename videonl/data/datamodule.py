@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
@@ -17,7 +17,8 @@ from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
-from videonl.errors import DatasetError
+from videonl.errors import DatasetError, VideoNLError
+from videonl.video.preprocessing import Preprocessing
 from videonl.video.video import Decoder
 
 EVALUATED = {"val", "test"}  # every video of theirs counts, whether it can be read or not
@@ -58,8 +59,9 @@ class VideoDataModule(L.LightningDataModule):
         short_video: str = "loop",
         batch_size: int = 8,
         num_workers: int | None = None,
-        views: tuple[int, int] = (10, 3),
+        views: tuple[int, int] | None = None,
         val_views: tuple[int, int] = (1, 1),
+        test_crop: int | Literal["crop", "short_side"] = "crop",
         seed: int = 0,
         decoder: Decoder = "auto",
         train_list: str | None = None,
@@ -76,6 +78,7 @@ class VideoDataModule(L.LightningDataModule):
         erasing: float = 0.0,
         balanced: bool = False,
         memory_mb: int = 0,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         """Nothing is read before ``setup``.
 
@@ -90,8 +93,11 @@ class VideoDataModule(L.LightningDataModule):
             short_video: ``"loop"`` or ``"pad"``, for videos shorter than a clip.
             batch_size: videos per batch and process in training; evaluation uses as many clips.
             num_workers: worker processes per loader; default one per core, at most 8; 0 = none.
-            views: clips and crops per video in testing.
-            val_views: the same in validation.
+            views: clips and crops per video in testing; default: as the network was validated or
+                published, here ``val_views``.
+            val_views: the same in validation; the checkpoint keeps them.
+            test_crop: side of the squares where a test takes three crops: as large as in training
+                (crop), the whole short side as the paper tests (short_side), or pixels.
             seed: of order and augmentation.
             decoder: see :func:`videonl.video.video.open_video`.
             train_list: list file of the training videos (lists.py tells the formats); default
@@ -112,23 +118,29 @@ class VideoDataModule(L.LightningDataModule):
             memory_mb: keep decoded pictures in memory, up to so many megabytes per loader and
                 process: a data set that fits is decoded once. Of use with ``num_workers=0`` and
                 without jitter.
+            preprocessing: the clips and views whole, in place of the arguments that say a part of
+                them.
         """
         super().__init__()
-        if crop > short_side:
-            raise DatasetError(f"crop={crop} is larger than short_side={short_side}")
         self.root = str(root)
-        self.preprocessing: dict[str, Any] = {
-            "frames": frames,
-            "stride": stride,
-            "short_side": short_side,
-            "crop": crop,
-            "fps": fps,
-            "short_video": short_video,
-        }
+        try:
+            self.preprocessing = preprocessing or Preprocessing(
+                frames=frames,
+                stride=stride,
+                short_side=short_side,
+                crop=crop,
+                fps=fps,
+                short_video=short_video,  # type: ignore[arg-type]
+                views=val_views,
+                test_crop={"crop": crop, "short_side": None}.get(test_crop, test_crop),  # type: ignore[call-overload]
+            )
+        except VideoNLError as error:
+            raise DatasetError(str(error)) from error
+        short_side = self.preprocessing.short_side
         self.jitter = tuple(jitter) if jitter else (short_side, round(short_side * 1.25))
         self.batch_size = batch_size
         self.num_workers = default_workers() if num_workers is None else num_workers
-        self.views, self.val_views = tuple(views), tuple(val_views)
+        self.views = views
         self.seed, self.balanced = seed, balanced
         if memory_mb < 0:
             raise DatasetError(f"memory_mb={memory_mb} is negative; 0 keeps nothing in memory")
@@ -232,7 +244,7 @@ class VideoDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Item]:
         """One random clip per video, in a new order every epoch."""
         rank, world = self._process()
-        dataset = self._dataset("train", training=True, views=(1, 1))
+        dataset = self._dataset("train", self.preprocessing, training=True)
         share = {"seed": self.seed, "rank": rank, "world_size": world}
         sampler = TrainingSampler(len(dataset), **share)
         if self.balanced:
@@ -252,7 +264,7 @@ class VideoDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Every validation video once, ``val_views``."""
-        return self.evaluation_loader("val", self.val_views)
+        return self.evaluation_loader("val")
 
     def test_dataloader(self) -> DataLoader[Item]:
         """Every test video once, ``views``."""
@@ -263,12 +275,15 @@ class VideoDataModule(L.LightningDataModule):
         split = next(s for s in ("test", "val", "train") if s in self.records)
         return self.evaluation_loader(split, self.views)
 
-    def evaluation_loader(self, split: str, views: tuple[int, ...]) -> DataLoader[Item]:
-        """Every video of any split once, with these (clips, crops)."""
+    def evaluation_loader(
+        self, split: str, views: tuple[int, int] | None = None
+    ) -> DataLoader[Item]:
+        """Every video of any split once, with these (clips, crops); None: those of validation."""
         rank, world = self._process()
-        dataset = self._dataset(split, training=False, views=views)
+        shown = self.preprocessing.with_views(views)
+        dataset = self._dataset(split, shown, training=False)
         sampler = EvaluationSampler(len(dataset), rank=rank, world_size=world)
-        batch = max(1, self.batch_size // (views[0] * views[1]))
+        batch = max(1, self.batch_size // shown.num_views)
         return self._loader(dataset, sampler, batch, drop_last=False)
 
     def _kept(self, split: str) -> list[Record]:
@@ -276,14 +291,13 @@ class VideoDataModule(L.LightningDataModule):
         skipped = self.catalogue.skipped
         return [r for r in self.records[split] if os.path.abspath(r.path) not in skipped]
 
-    def _dataset(self, split: str, *, training: bool, views: tuple[int, ...]) -> VideoDataset:
+    def _dataset(self, split: str, shown: Preprocessing, *, training: bool) -> VideoDataset:
         return VideoDataset(
             self._kept(split) if training else self.records[split],
             skip=self.catalogue.skipped,
             resized_crop=self.resized_crop,
-            preprocessing=self.preprocessing,
+            preprocessing=shown,
             training=training,
-            views=(views[0], views[1]),
             jitter=(self.jitter[0], self.jitter[1]),
             seed=self.seed,
             decoder=self.decoder,
@@ -302,7 +316,7 @@ class VideoDataModule(L.LightningDataModule):
                 collate,
                 labels=dataset.labels,
                 several=dataset.several,
-                views=dataset.views[0] * dataset.views[1],
+                views=1 if dataset.training else dataset.preprocessing.num_views,
             ),
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,

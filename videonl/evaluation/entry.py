@@ -14,6 +14,7 @@ from videonl.evaluation.cost import count_cost
 from videonl.inference.predictor import Predictor
 from videonl.models import create_model, list_models
 from videonl.models.registry import find_entry
+from videonl.video.preprocessing import Preprocessing
 
 WEIGHTS = (".ckpt", ".safetensors", ".pt", ".pth", ".pyth", ".pkl", ".params")
 
@@ -94,12 +95,14 @@ class Contestant:
         model: the network, on the CPU or the device.
         model_name: of ``create_model``.
         clip_shape: (3, T, H, W) of one view.
+        views: (clips, crops) per video.
         predictor: classifies files; None for random weights.
     """
 
     model: nn.Module
     model_name: str
     clip_shape: tuple[int, int, int, int]
+    views: tuple[int, int]
     predictor: Predictor | None
 
 
@@ -107,7 +110,7 @@ def make_contestant(
     entry: Entry,
     *,
     clip: tuple[int, int],
-    views: tuple[int, int],
+    views: tuple[int, int] | None,
     num_classes: int,
     device: torch.device,
 ) -> Contestant:
@@ -116,7 +119,7 @@ def make_contestant(
     Args:
         entry: what to make.
         clip: (frames, size) for a network by name; a checkpoint has its own.
-        views: (clips, crops); three crops are squares of the whole short side.
+        views: (clips, crops); None: those by which it was validated or published.
         num_classes: for a network by name.
         device: where to put it.
 
@@ -127,7 +130,8 @@ def make_contestant(
         find_entry(entry.target)  # refuses an unknown name before anything is built
         model = create_model(entry.target, num_classes=num_classes, **entry.options).to(device)
         frames, size = clip
-        return Contestant(model.eval(), entry.target, (3, frames, size, size), None)
+        shown = Preprocessing.from_dict(model.preprocessing).with_views(views)  # type: ignore[arg-type]
+        return Contestant(model.eval(), entry.target, (3, frames, size, size), shown.views, None)
     if entry.options:
         raise VideoNLError(f"{entry.target}: options belong to networks by name, not checkpoints")
     # One's own data set, not files from strangers: whichever decoder is faster.
@@ -135,10 +139,9 @@ def make_contestant(
     predictor = Predictor.from_checkpoint(
         entry.target, device=device, decoder="auto", network=entry.network, fuse=False
     )
-    about = predictor.preprocessing
-    size = int(about["short_side"] if views[1] == 3 else about["crop"])
+    shown = predictor.preprocessing.with_views(views)
     name = str(predictor.about["name"])
-    return Contestant(predictor.model, name, (3, int(about["frames"]), size, size), predictor)
+    return Contestant(predictor.model, name, (3, *shown.view_shape), shown.views, predictor)
 
 
 def count(contestant: Contestant) -> dict[str, int]:

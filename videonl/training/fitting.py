@@ -81,9 +81,7 @@ def fit(
         TrainingStopped: by Ctrl-C or SIGTERM; ``last.ckpt`` is saved.
     """
     options, shape = dict(trainer_options or {}), classifier.preprocessing
-    check_clip(
-        classifier.net, classifier.hparams["name"], frames=shape["frames"], size=shape["crop"]
-    )
+    check_clip(classifier.net, classifier.hparams["name"], frames=shape.frames, size=shape.crop)
     resumed = check_resumable(resume, dict(classifier.hparams)) if resume else None
     checkpoints = Checkpoints(
         run_dir,

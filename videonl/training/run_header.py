@@ -51,7 +51,7 @@ def facts(
     lines = [
         f"data      {classifier.num_classes} classes, videos: {counts} ({data.root})",
         f"network   {classifier.hparams['name']}, {parameters / 1e6:.3g} M parameters, clips of "
-        f"{shape['frames']} frames (stride {shape['stride']}) of {shape['crop']}×{shape['crop']}",
+        f"{shape.frames} frames (stride {shape.stride}) of {shape.crop}×{shape.crop}",
         f"device    {device}, {trainer.precision}",
         f"rate      {rate:g}{scaling if recipe.reference_batch else ''}: global batch {batch} = "
         f"{per_device} clips × {devices} device(s) × {accumulated} accumulated; "

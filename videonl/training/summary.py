@@ -186,7 +186,9 @@ class Summary(Callback):
             return
         key = (scores.headline, -loss_of(vars(scores)))
         if self.best is None or key > (self.best[scores.metric], -loss_of(self.best)):
-            self.best = {"epoch": trainer.current_epoch + 1, **vars(scores)}
+            shown: Any = pl_module.preprocessing
+            about = {"epoch": trainer.current_epoch + 1, "views": shown.shown_views}
+            self.best = {**about, **vars(scores)}
 
     def state_dict(self) -> dict[str, Any]:
         """The best scores, as primitives."""
@@ -289,7 +291,7 @@ def score_table(best: dict[str, Any]) -> list[str]:
     """The figures of the best epoch."""
     return [
         f"Best validation, after epoch {best['epoch']}, {best['videos']} videos "
-        "(one clip each; `test` runs the full protocol):",
+        f"({best.get('views', 'one clip each')}, as `test`, `compare` and `infer` look at videos):",
         "",
         "| | |",
         "|---|---|",
