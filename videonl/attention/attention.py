@@ -89,7 +89,8 @@ def attend(
     """
     name = find_block(predictor.model, block)
     with predictor.open_video(video, decoder=predictor.decoder) as opened:
-        read = read_attended(opened, predictor.preprocessing, clip=clip, start=start, crop=crop)
+        shown = predictor.shown(opened)
+        read = read_attended(opened, shown, clip=clip, start=start, crop=crop)
     problem = None if at is None else outside(read, at)
     if at is not None and problem:
         given = ",".join(f"{number:g}" for number in at)

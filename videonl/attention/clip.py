@@ -86,7 +86,7 @@ def read_attended(
 
     Args:
         video: an open video.
-        preprocessing: of the network.
+        preprocessing: what the network is shown of this video (``Predictor.shown``).
         clip: one of the ten clips that a test spreads over the video, 0 to 9.
         start: seconds from which the clip starts instead. Neither: the clip in the middle.
         crop: "centre" at the size of the training, or "first", "middle", "last": the squares along

@@ -11,7 +11,14 @@ from typing import TYPE_CHECKING
 from videonl.cli import predict_timeline
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_network_flags, parse_shard, parse_views, positive
+from videonl.cli.values import (
+    add_network_flags,
+    network_options,
+    note,
+    parse_shard,
+    parse_views,
+    positive,
+)
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -131,7 +138,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
         metavar="FILE",
         help="read more paths from FILE, one per line; - for standard input",
     )
-    add_network_flags(parser)
+    add_network_flags(parser, videos=True)
     parser.add_argument(
         "--labels", metavar="FILE", help="class names, one per line, for a checkpoint without"
     )
@@ -313,10 +320,10 @@ def main(argv: Sequence[str]) -> int:
             decoder=arguments.decoder,
             max_views_per_forward=arguments.max_views_per_forward,
             class_names=read_class_names(arguments.labels) if arguments.labels else None,
-            options=dict(arguments.option),
+            options=network_options(arguments),
             network=arguments.network,
         )
-        predictor.open_video = open_video
+        predictor.open_video, predictor.say = open_video, note
         if not arguments.quiet:
             say_protocol(predictor, arguments.views)
         if predictor.class_names[0] == "class 0":

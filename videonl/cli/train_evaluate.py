@@ -11,6 +11,7 @@ from videonl.errors import DatasetError, VideoNLError
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
     from videonl.training.classifier import VideoClassifier
+    from videonl.training.evaluation import Evaluation
     from videonl.video.preprocessing import Preprocessing
 
 
@@ -20,33 +21,27 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     from videonl.cli.train_parser import trainer_options
     from videonl.data.catalogue import census_of
     from videonl.evaluation.environment import describe_environment
-    from videonl.training.evaluation import describe, evaluate, measured, result, write_json
+    from videonl.training.evaluation import describe, measured, result, write_json
 
     checkpoint = checkpoint_of(settings)
     views = "val_views" if command == "validate" else "views"
     data, classifier, own = prepare(settings, given, checkpoint, views=views)
     census = census_of(data.catalogue)
-    how: Any = {
-        "split": settings["split"] or ("val" if command == "validate" else None),
-        "trainer_options": trainer_options(settings["trainer"]),
-    }
-    asked = classifier.preprocessing
-    others = []
+    fallback = "test" if "test" in data.records and command == "test" else "val"
+    split = settings["split"] or fallback
+    if text := data.rates_differ(split):
+        print(f"note      {text}")
+    how = {"split": split, "trainer_options": trainer_options(settings["trainer"])}
     with clear_errors(settings):
-        evaluation = evaluate(classifier, data, views=asked.views, **how)
-        if asked != own and own.num_views <= asked.num_views:
-            data.preprocessing = own
-            classifier.set_preprocessing(own)
-            others.append(evaluate(classifier, data, views=own.views, **how))
-            classifier.set_preprocessing(asked)
+        evaluation, *others = evaluations(classifier, data, own, **how)
     print(describe(evaluation))
     for other in others:
         print(f"by the network's own protocol, {own.shown_views}:\n{describe(other)}")
-    if asked != own and not others:
+    if classifier.preprocessing != own and not others:
         print(f"  the network's own protocol is {own.shown_views}: leave out --data.{views}")
     if command == "test" or settings["json"]:
-        views = evaluation.protocol["views"]
-        default = checkpoint.with_name(f"{checkpoint.stem}_{evaluation.split}_{views}.json")
+        shape = evaluation.protocol["views"]
+        default = checkpoint.with_name(f"{checkpoint.stem}_{evaluation.split}_{shape}.json")
         path = Path(settings["json"] or default)
         cost = cost_of(classifier)
         about = {
@@ -63,6 +58,25 @@ def test_command(command: str, argv: Sequence[str]) -> int:
         write_json(result(evaluation, classifier, **about), path)
         print(f"result    {path}")
     return 0
+
+
+def evaluations(
+    classifier: "VideoClassifier", data: "VideoDataModule", own: "Preprocessing", **how: Any
+) -> list["Evaluation"]:
+    """By the protocol that is asked for, then by the network's own where that is another.
+
+    The second is left out where it has more views: who asks for one view wants no thirty.
+    """
+    from videonl.training.evaluation import evaluate
+
+    asked = classifier.preprocessing
+    found = [evaluate(classifier, data, views=asked.views, **how)]
+    if asked != own and own.num_views <= asked.num_views:
+        data.preprocessing = own
+        classifier.set_preprocessing(own)
+        found.append(evaluate(classifier, data, views=own.views, **how))
+        classifier.set_preprocessing(asked)
+    return found
 
 
 def cost_of(classifier: "VideoClassifier") -> dict[str, Any] | None:

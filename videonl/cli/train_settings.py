@@ -225,6 +225,10 @@ def asked_protocol(
         views: the option that says (clips, crops).
     """
     said = {key: given[f"data.{key}"] for key in OF_TEST if f"data.{key}" in given} | sides(given)
+    if said.get("fps") in ("training", None):
+        said.pop("fps", None)
+    elif said["fps"] == "keep":
+        said |= {"fps": None, "rate": None}
     if given.get(f"data.{views}") is not None:
         said["views"] = given[f"data.{views}"]
     side = said.pop("test_crop", "crop" if own.test_crop == own.crop else own.test_crop)

@@ -15,6 +15,7 @@ from videonl.data.augmentation import Augmentation, augment
 from videonl.data.catalogue import Catalogue, read_catalogue
 from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
+from videonl.data.rates import look_at_rates
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
 from videonl.errors import DatasetError, VideoNLError
@@ -55,7 +56,7 @@ class VideoDataModule(L.LightningDataModule):
         short_side: int = 256,
         crop: int = 224,
         jitter: tuple[int, int] | None = None,
-        fps: float | None = None,
+        fps: float | Literal["training", "keep"] | None = "training",
         short_video: str = "loop",
         batch_size: int = 8,
         num_workers: int | None = None,
@@ -89,7 +90,9 @@ class VideoDataModule(L.LightningDataModule):
             short_side: short side of test frames, in pixels.
             crop: side of the training crop.
             jitter: range of the short side in training; default: it to 1.25 times it.
-            fps: None: count frames; a number: sample by time.
+            fps: how time is counted. ``training``: in frames, and files whose rate is noticeably
+                another than that of most training videos by time; ``keep``: in the frames of every
+                file; a number: by time at that rate.
             short_video: ``"loop"`` or ``"pad"``, for videos shorter than a clip.
             batch_size: videos per batch and process in training; evaluation uses as many clips.
             num_workers: worker processes per loader; default one per core, at most 8; 0 = none.
@@ -123,19 +126,22 @@ class VideoDataModule(L.LightningDataModule):
         """
         super().__init__()
         self.root = str(root)
+        sides: dict[int | str, int | None] = {"crop": crop, "short_side": None}
         try:
             self.preprocessing = preprocessing or Preprocessing(
                 frames=frames,
                 stride=stride,
                 short_side=short_side,
                 crop=crop,
-                fps=fps,
+                fps=None if isinstance(fps, str) else fps,
                 short_video=short_video,  # type: ignore[arg-type]
                 views=val_views,
-                test_crop={"crop": crop, "short_side": None}.get(test_crop, test_crop),  # type: ignore[call-overload]
+                test_crop=sides.get(test_crop, test_crop),  # type: ignore[arg-type]
             )
         except VideoNLError as error:
             raise DatasetError(str(error)) from error
+        self.find_rate = preprocessing is None and fps in ("training", None)
+        self.rate_text = ""  # after ``setup("fit")``: what was found
         short_side = self.preprocessing.short_side
         self.jitter = tuple(jitter) if jitter else (short_side, round(short_side * 1.25))
         self.batch_size = batch_size
@@ -184,6 +190,19 @@ class VideoDataModule(L.LightningDataModule):
                 raise DatasetError(
                     f"{self.root} has no {split} folder (it has: {', '.join(self.records)})"
                 )
+
+        if stage == "fit" and self.find_rate:
+            found = look_at_rates([os.fspath(r.path) for r in self._kept("train")])
+            self.preprocessing = self.preprocessing.changed(rate=found.usual)
+            self.rate_text, self.find_rate = found.text(found.usual), False
+
+    def rates_differ(self, split: str) -> str:
+        """What to say of a split whose videos have other rates than the training's, or ""."""
+        rate = self.preprocessing.rate
+        if rate is None or self.preprocessing.by_time:
+            return ""
+        found = look_at_rates([os.fspath(r.path) for r in self.records[split]])
+        return found.text(rate) if found.others(rate) else ""
 
     def _scan(self) -> None:
         self.catalogue = read_catalogue(

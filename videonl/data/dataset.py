@@ -17,7 +17,7 @@ from videonl.video.sampling import sample_generator
 from videonl.video.transforms import crop as cut
 from videonl.video.transforms import random_resized_crop
 from videonl.video.video import Decoder, Video, open_video
-from videonl.video.views import read_views
+from videonl.video.views import read_views, settled
 
 Batch = dict[str, Any]
 
@@ -55,8 +55,8 @@ class LabelMissing:
         return batch
 
 
-# Frames; and where clips are taken by time, when each appears and when the last disappears.
-Length = tuple[int, np.ndarray | None, float | None]
+# Frames; what to show of them; where clips are taken by time, `times` and `end` of the frames.
+Length = tuple[int, Preprocessing, dict[str, Any]]
 
 
 class ClipMemory:
@@ -220,11 +220,10 @@ class VideoDataset(Dataset[Item]):
                 return open_files.enter_context(open_video(path, decoder=self.decoder))
 
             def length_of() -> Length:
-                times = video().times() if self.preprocessing.by_time else None
-                return video().num_frames, times, None if times is None else video().end
+                return video().num_frames, *settled(video(), self.preprocessing)
 
-            length, times, end = self.memory.length(index, length_of)
-            indices = self.preprocessing.random_indices(length, generator, times=times, end=end)
+            length, shown, clock = self.memory.length(index, length_of)
+            indices = shown.random_indices(length, generator, **clock)
             frames = self.memory.get(
                 (index, short_side, *indices),
                 lambda: video().read(indices, short_side=short_side),  # (T, H, W, 3)

@@ -158,9 +158,10 @@ class FeatureExtractor:
 
     def _sampled(self, video: Video) -> tuple[np.ndarray, np.ndarray]:
         """(frame numbers, seconds at which each appears): all, or one per tick, as trained."""
+        shown = self.predictor.shown(video)
         times = video.times()
-        track = self.shown.track(len(times), times=times, end=video.end)
-        return track, self.shown.track_times(len(track), times)
+        track = shown.track(len(times), times=times, end=video.end)
+        return track, shown.track_times(len(track), times)
 
     @torch.inference_mode()
     def features(self, frames: Tensor) -> np.ndarray:

@@ -31,7 +31,7 @@ from videonl.models.view_ensembling import average_name, over_views, probabiliti
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.transforms import to_clips
 from videonl.video.video import Video, open_video
-from videonl.video.views import Views, read_views
+from videonl.video.views import Views, read_views, settled
 from videonl.weights.checkpoint import load_checkpoint
 from videonl.weights.run_folder import checkpoint_in
 
@@ -84,6 +84,8 @@ class Predictor:
         self.preprocessing = Preprocessing.from_dict(preprocessing)
         self.decoder, self.multi_label = decoder, multi_label
         self.open_video: Callable[..., Video] = open_video  # or DecoderPool.open
+        self.say: Callable[[str], None] = _silent  # takes what a person should know, once each
+        self._said: set[str] = set()
         self.max_views_per_forward = max_views_per_forward or views_that_fit(self.preprocessing)
         self.about: dict[str, object] = {
             "name": network_name(model),
@@ -157,9 +159,31 @@ class Predictor:
         Raises:
             VideoError: the file can not be read.
         """
-        shown = self.preprocessing.with_views(views)
         with self.open_video(video, decoder=self.decoder) as opened:
-            return read_views(opened, shown)
+            return read_views(opened, self.shown(opened, views))
+
+    def note(self, text: str, *, kind: str = "") -> None:
+        """Say something that holds for the run, once.
+
+        Args:
+            text: one sentence.
+            kind: what counts as the same; default: the text.
+        """
+        if (kind or text) not in self._said:
+            self._said.add(kind or text)
+            self.say(text)
+
+    def shown(self, video: Video, views: tuple[int, int] | None = None) -> Preprocessing:
+        """What to show of a file; says, once, that its rate is not that of the training."""
+        shown, _ = settled(video, self.preprocessing.with_views(views))
+        if shown.by_time and not self.preprocessing.by_time:
+            self.note(
+                f"{os.fspath(video.path)} has {video.fps:.4g} frames per second, the network was "
+                f"trained at {shown.fps:g}: clips of such files are taken by time (--fps keep "
+                "counts frames)",
+                kind="rate",
+            )
+        return shown
 
     @torch.inference_mode()
     def view_probabilities(
@@ -283,6 +307,10 @@ def clips_of(views: Views, *, crops: int) -> tuple[Clip, ...]:
         Clip(tuple(frames), tuple(seconds), crops)
         for frames, seconds in zip(views.indices, views.seconds, strict=True)
     )
+
+
+def _silent(_text: str) -> None:
+    """Who is not asked says nothing."""
 
 
 def short_reason(error: Exception, path: str) -> str:

@@ -30,7 +30,7 @@ import torch
 from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
 from videonl.inference.windows import blocks_in_order
-from videonl.video.preprocessing import Preprocessing
+from videonl.video.preprocessing import NOTICEABLE, Preprocessing
 from videonl.video.transforms import crop
 from videonl.video.video import Video
 
@@ -107,6 +107,8 @@ def merge(
     return sorted(segments, key=lambda segment: (segment.start, -segment.confidence))
 
 
+# What follows the last frame of a window that is shorter than a clip.
+HOW_ENDS = {"loop": "from the start again", "pad": "with the last one repeated"}
 CLOSE = 1e-3  # seconds: containers round the times of frames (Matroska: to milliseconds)
 
 
@@ -225,8 +227,8 @@ def timeline_of(
     predictor: Predictor,
     path: str | os.PathLike[str],
     *,
-    window: float = 2.0,
-    hop: float = 1.0,
+    window: float | None = None,
+    hop: float | None = None,
     on_windows: Callable[[int, int], None] | None = None,
 ) -> Timeline:
     """Classify every window of a video.
@@ -234,16 +236,25 @@ def timeline_of(
     Args:
         predictor: classifies.
         path: the file.
-        window: seconds that a window covers.
-        hop: seconds from the begin of one window to the next.
+        window: seconds that a window covers; None: as long as a clip of the network.
+        hop: seconds from the begin of one window to the next; None: half a window, at most 1.
         on_windows: called with (windows done, windows in all), for a progress bar.
 
     Raises:
         VideoError: the file can not be read.
         VideoNLError: window or hop are not above 0.
     """
-    preprocessing = predictor.preprocessing
     with predictor.open_video(path, decoder=predictor.decoder) as video:
+        preprocessing = predictor.shown(video)
+        span = preprocessing.seconds(video.fps)
+        if window is not None and window < (1 - NOTICEABLE) * span:
+            predictor.note(
+                f"a window of {window:g} s is shorter than a clip of the network, {span:.2f} s: "
+                f"its frames are shown {HOW_ENDS[preprocessing.short_video]} (without a window of "
+                "its own, a timeline takes that of the clip)"
+            )
+        window = span if window is None else window
+        hop = min(1.0, window / 2) if hop is None else hop
         times = video.times()
         duration = video.end
         windows = place_windows(times, duration, window=window, hop=hop)

@@ -61,8 +61,7 @@ class Job:
                 with self._pool.open(
                     self._upload.path, decoder=self._predictor.decoder, started=self._opened
                 ) as video:
-                    shown = self._predictor.preprocessing.with_views(self._views)
-                    read = read_views(video, shown)
+                    read = read_views(video, self._predictor.shown(video, self._views))
                 self._check()
                 with self._turn:
                     self._check()

@@ -57,6 +57,8 @@ def facts(
         f"{per_device} clips × {devices} device(s) × {accumulated} accumulated; "
         f"{recipe.optimizer}, {recipe.schedule}",
     ]
+    if data.rate_text:
+        lines.insert(1, f"videos    {data.rate_text}")
     if baseline is not None:
         lines.append(f"baseline  {baseline}")
     if run_dir is not None:

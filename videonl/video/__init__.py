@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = doors(
         "video": "Video open_video",
         "preprocessing": "Preprocessing check_entries",
         "sampling": "sample_generator timeline",
-        "views": "Views read_views",
+        "views": "Views read_views settled",
         "transforms": "crop random_resized_crop to_clips",
         "sandbox": "DecoderPool SandboxedVideo",
         "encoding": "Recipe encode_file",

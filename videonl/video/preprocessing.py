@@ -21,6 +21,8 @@ from videonl.bounds import Rule, number, numbers, one_of, optional, shown, whole
 from videonl.errors import VideoNLError
 from videonl.video.sampling import timeline
 
+NOTICEABLE = 0.05  # share by which rates differ before clips are taken by time
+SENSIBLE_RATES = (1.0, 1000.0)  # frames per second; others are damaged headers
 MAX_PIXELS = 2**27  # frames × side²: one view as bytes is then 0.4 GB
 CROPS = (1, 3)
 
@@ -38,6 +40,7 @@ RULES: dict[str, Rule] = {
     "mean": optional(numbers(3, -1000, 1000)),
     "std": optional(numbers(3, 0, 1000)),
     "fps": optional((lambda v: number(v, 0, 1000), "a number above 0, at most 1000")),
+    "rate": optional((lambda v: number(v, 0, 1000), "a number above 0, at most 1000")),
     "short_video": one_of("loop", "pad"),
     "views": (_are_views, "at least 1 clip and 1 or 3 crops, such as 10x3"),
     "test_crop": optional(whole(1, 4096)),
@@ -71,6 +74,11 @@ def check_entries(values: Mapping[str, Any]) -> None:
         )
 
 
+def rates_differ(rate: float, trained: float) -> bool:
+    """Whether a file's frames per second are noticeably others than those of the training."""
+    return abs(rate / trained - 1) > NOTICEABLE
+
+
 @dataclass(frozen=True)
 class Preprocessing:
     """The clips of a network and the views of its test.
@@ -85,6 +93,8 @@ class Preprocessing:
         mean: per colour, in units of 0 to 1; None: a data set does not say, its network does.
         std: likewise.
         fps: None: count the file's own frames. A number: sample by time at that rate.
+        rate: frames per second of the videos that the network was trained on, where that is known.
+            A file of noticeably another rate is sampled by time at this one; see ``for_rate``.
         short_video: what follows the end of a video shorter than the clip: ``"loop"`` starts again
             at its first frame, ``"pad"`` repeats its last one.
         views: (clips along time, crops) of a test. One crop is the centre; three are squares along
@@ -108,6 +118,7 @@ class Preprocessing:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     fps: float | None = None
+    rate: float | None = None
     short_video: Literal["loop", "pad"] = "loop"
     views: tuple[int, int] = (10, 3)
     test_crop: int | None = None
@@ -200,6 +211,22 @@ class Preprocessing:
     def by_time(self) -> bool:
         """Whether ``indices`` needs the times of the frames."""
         return self.fps is not None
+
+    def for_rate(self, rate: float) -> "Preprocessing":
+        """As it is for a file of so many frames per second, which a clip's stride counts.
+
+        Where they are noticeably others than those of the training videos, clips are taken by time:
+        the network sees things move as fast as it was trained on.
+        """
+        low, high = SENSIBLE_RATES
+        if self.rate is None or self.by_time or not low <= rate <= high:
+            return replace(self, rate=None)
+        other = rates_differ(rate, self.rate)
+        return replace(self, fps=self.rate if other else None, rate=None)
+
+    def seconds(self, rate: float) -> float:
+        """How long a clip is in a file of so many frames per second."""
+        return self.clip_length / (self.for_rate(rate).fps or rate)
 
     @property
     def clip_length(self) -> int:

@@ -1,6 +1,7 @@
 """Test-time views of one video: clips spread in time x crops in space, out of one decoding run."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -26,6 +27,18 @@ class Views:
     preprocessing: Preprocessing
 
 
+def settled(video: Video, preprocessing: Preprocessing) -> tuple[Preprocessing, dict[str, Any]]:
+    """(what to show of this video, the arguments ``times`` and ``end`` for its frame numbers).
+
+    Raises:
+        VideoError: clips are taken by time, and its times are beyond all measure.
+    """
+    shown = preprocessing
+    if preprocessing.rate is not None:
+        shown = preprocessing.for_rate(video.fps)
+    return shown, {"times": video.times(), "end": video.end} if shown.by_time else {}
+
+
 def read_views(video: Video, preprocessing: Preprocessing) -> Views:
     """Read the views of a video, for evaluation and for inference alike.
 
@@ -36,8 +49,8 @@ def read_views(video: Video, preprocessing: Preprocessing) -> Views:
     Raises:
         VideoError: a frame can not be read.
     """
-    times, end = (video.times(), video.end) if preprocessing.by_time else (None, None)
-    indices = preprocessing.indices(video.num_frames, times=times, end=end)
+    shown, clock = settled(video, preprocessing)
+    indices = shown.indices(video.num_frames, **clock)
     wanted = sorted({index for clip in indices for index in clip})
     place = {index: i for i, index in enumerate(wanted)}
     frames = video.read(wanted, short_side=preprocessing.short_side)  # (N, H, W, 3)
