@@ -68,7 +68,8 @@ def preprocessing_in_file(values: Mapping[str, Any], source: str | Path) -> Prep
     """
     check_preprocessing(values, source)
     try:
-        return Preprocessing.from_dict(values)
+        shown = Preprocessing.from_dict(values)
+        return shown.changed(**dict(zip(("mean", "std"), shown.colours, strict=True)))
     except VideoNLError as error:
         raise CheckpointError(f"{source}: {error}") from error
 
