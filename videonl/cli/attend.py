@@ -160,15 +160,14 @@ def write(found: "AttentionMap", folder: Path, *, gif: bool) -> list[Path]:
     Raises:
         OutputError: the folder can not be written to.
     """
-    from videonl.attention import figure as attention_figure
-    from videonl.attention import figure as attention_overlay
+    from videonl.attention import figure
 
     stem = f"{Path(found.path).stem}.{found.block}"
     files = {kind: folder / f"{stem}.{kind}" for kind in ("png", "mp4", "gif", "json")}
-    attention_figure.save(found, files["png"])
-    attention_overlay.write_mp4(found, files["mp4"])
+    figure.save(found, files["png"])
+    figure.write_mp4(found, files["mp4"])
     if gif:
-        attention_overlay.write_gif(found, files["gif"])
+        figure.write_gif(found, files["gif"])
     write_json(found.as_dict(), files["json"])
     return [path for kind, path in files.items() if kind != "gif" or gif]
 
