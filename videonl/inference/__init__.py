@@ -12,6 +12,7 @@ __getattr__, __dir__, __all__ = doors(
         "export": "export_model",
         "inputs": "find_videos",
         "shards": "Shard",
+        "show": "StepBar list_failures rich_table",
         "windows": "Windows stream_windows",
     },
 )
