@@ -58,7 +58,7 @@ def test_values(capsys):
         "--option",
         'non_local={"res2": [0]}',
         "--option",
-        'non_local_options={"norm": false}',
+        'non_local_options={"affinity": "gaussian"}',
     ]
     assert cost(*options)["params"] > cost()["params"]
 
