@@ -2,8 +2,6 @@
 
 STILL_INSIDE = (
     "tests/attention/test_attention_maps.py videonl.attention.attention",
-    "tests/attention/test_attention_maps.py videonl.attention.figure",
-    "tests/attention/test_attention_maps.py videonl.layers.attention_row",
     "tests/cli/test_no_code_from_files.py videonl.cli.train_parser",
     "tests/cli/test_terminal.py videonl.cli.terminal",
     "tests/cli/test_train_command.py videonl.cli.settings",
