@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videonl.claims import claimed
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags, positive
@@ -109,7 +110,11 @@ def main(argv: Sequence[str]) -> int:
     """Draw or summarise."""
     arguments = parser_of_attend().parse_args(argv)
     check_usage(arguments)
-    with decoding(arguments) as open_video:
+    output = arguments.json
+    if arguments.video:
+        stem = Path(arguments.video).stem
+        output = Path(arguments.out) / f"{stem}.{arguments.block or 'default'}.json"
+    with claimed(output), decoding(arguments) as open_video:
         from videonl.inference.predictor import Predictor
 
         predictor = Predictor.from_checkpoint(
