@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videonl.claims import claimed, is_first_process
 from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_settings import asked_protocol, read_settings
 from videonl.errors import DatasetError, VideoNLError
@@ -27,22 +28,22 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     views = "val_views" if command == "validate" else "views"
     data, classifier, own = prepare(settings, given, checkpoint, views=views)
     census = census_of(data.catalogue)
-    fallback = "test" if "test" in data.records and command == "test" else "val"
-    split = settings["split"] or fallback
+    quick = command == "validate"
+    split = settings["split"] or ("val" if quick or "test" not in data.records else "test")
+    shape = classifier.preprocessing.protocol()["views"]
+    default = checkpoint.with_name(f"{checkpoint.stem}_{split}_{shape}.json")
+    path = Path(settings["json"] or default) if settings["json"] or not quick else None
     if text := data.rates_differ(split):
         print(f"note      {text}")
     how = {"split": split, "trainer_options": trainer_options(settings["trainer"])}
-    with clear_errors(settings):
+    with claimed(path if is_first_process() else None), clear_errors(settings):
         evaluation, *others = evaluations(classifier, data, own, **how)
     print(describe(evaluation))
     for other in others:
         print(f"by the network's own protocol, {own.shown_views}:\n{describe(other)}")
     if classifier.preprocessing != own and not others:
         print(f"  the network's own protocol is {own.shown_views}: leave out --data.{views}")
-    if command == "test" or settings["json"]:
-        shape = evaluation.protocol["views"]
-        default = checkpoint.with_name(f"{checkpoint.stem}_{evaluation.split}_{shape}.json")
-        path = Path(settings["json"] or default)
+    if path is not None and is_first_process():
         cost = cost_of(classifier)
         about = {
             "own_protocol": [measured(other, classifier) for other in others],
