@@ -165,6 +165,16 @@ def test_it_is_written_as_it_was_read() -> None:
     assert Preprocessing.from_dict(old) == Preprocessing.from_dict(plain)
 
 
+def test_a_checkpoint_s_own_test_is_not_its_network_s() -> None:
+    """What is as usual is not written, and does not come back as another network's."""
+    published = {**BASE, "mean": [0.4] * 3, "std": [0.2] * 3, "places": "length", "rate": 30.0}
+    own = Preprocessing(4, 2, 36, 32, views=(1, 1), test_crop=32)
+    found = Preprocessing.completed(own.to_dict(), published)
+    assert found == own.with_colours(Preprocessing.from_dict(published))
+    assert found.places == "ends"
+    assert Preprocessing.completed({"frames": 4}, published).stride == 8
+
+
 def test_its_protocol_says_views_and_size() -> None:
     found = Preprocessing.from_dict(BASE).protocol()
     assert (found["views"], found["clips"], found["crops"]) == ("10x3", 10, 3)

@@ -61,8 +61,8 @@ def parser_of_compare() -> argparse.ArgumentParser:
         "--clip",
         metavar="FRAMESxSIZE",
         type=parse_clip,
-        help="clip of networks by name (default: 8x224; with --train what the first network was "
-        "made for); checkpoints have their own",
+        help="clip of networks by name (default: the views that each was made for; with --train "
+        "what the first network was made for); checkpoints have their own",
     )
     add(
         "--views",
@@ -156,7 +156,6 @@ def main(argv: Sequence[str]) -> int:
     settings = given.settings
     if arguments.no_speed:
         settings["rounds"] = 0
-    settings["clip"] = settings["clip"] or (8, 224)
     with claimed(folder=arguments.out), StepBar() as bar:
         table = compare_models(
             given.entries,

@@ -45,7 +45,7 @@ Reporter = Callable[[str, int, int], None]  # (what, done, total)
 def compare_models(
     entries: Sequence[str | Entry],
     *,
-    clip: tuple[int, int] = (8, 224),
+    clip: tuple[int, int] | None = None,
     views: tuple[int, int] | None = None,
     data: str | None = None,
     split: str = "test",
@@ -62,8 +62,8 @@ def compare_models(
 
     Args:
         entries: network names, checkpoints, ``"NAME=..."`` of either, or ``Entry`` values.
-        clip: (frames, size) of networks by name; a checkpoint is measured on the clips it was
-            trained for.
+        clip: (frames, size) of networks by name; None: the views that each was made for. A
+            checkpoint is measured on the views of its own protocol.
         views: (clips, crops) per video; None: those by which each network was validated or
             published. A checkpoint is counted and timed at the size of its views.
         data: a data set's folder, to test the checkpoints on.
@@ -133,7 +133,7 @@ def _make_all(
     rows: Sequence[Row],
     videos: VideoSet | None,
     *,
-    clip: tuple[int, int],
+    clip: tuple[int, int] | None,
     views: tuple[int, int] | None,
     num_classes: int,
     device: torch.device,

@@ -109,7 +109,7 @@ class Contestant:
 def make_contestant(
     entry: Entry,
     *,
-    clip: tuple[int, int],
+    clip: tuple[int, int] | None,
     views: tuple[int, int] | None,
     num_classes: int,
     device: torch.device,
@@ -118,7 +118,7 @@ def make_contestant(
 
     Args:
         entry: what to make.
-        clip: (frames, size) for a network by name; a checkpoint has its own.
+        clip: (frames, size) for a network by name; None, and for a checkpoint: its own.
         views: (clips, crops); None: those by which it was validated or published.
         num_classes: for a network by name.
         device: where to put it.
@@ -129,9 +129,9 @@ def make_contestant(
     if not entry.is_checkpoint:
         find_entry(entry.target)  # refuses an unknown name before anything is built
         model = create_model(entry.target, num_classes=num_classes, **entry.options).to(device)
-        frames, size = clip
         shown = Preprocessing.from_dict(model.preprocessing).with_views(views)  # type: ignore[arg-type]
-        return Contestant(model.eval(), entry.target, (3, frames, size, size), shown.views, None)
+        shape = shown.view_shape if clip is None else (clip[0], clip[1], clip[1])
+        return Contestant(model.eval(), entry.target, (3, *shape), shown.views, None)
     if entry.options:
         raise VideoNLError(f"{entry.target}: options belong to networks by name, not checkpoints")
     # One's own data set, not files from strangers: whichever decoder is faster.

@@ -99,7 +99,7 @@ class VideoClassifier(LightningModule):
         config: Any = self.net.config
         made_for: Any = self.net.preprocessing
         if not isinstance(preprocessing, Preprocessing):
-            preprocessing = Preprocessing.from_dict({**made_for, **(preprocessing or {})})
+            preprocessing = Preprocessing.completed(preprocessing or made_for, made_for)
         self.preprocessing = preprocessing.with_colours(Preprocessing.from_dict(made_for))
         self.class_names = list(class_names) if class_names is not None else None
         self.num_classes = num_classes

@@ -25,6 +25,7 @@ NOTICEABLE = 0.05  # share by which rates differ before clips are taken by time
 SENSIBLE_RATES = (1.0, 1000.0)  # frames per second; others are damaged headers
 MAX_PIXELS = 2**27  # frames × side²: one view as bytes is then 0.4 GB
 CROPS = (1, 3)
+CLIP = ("frames", "stride", "short_side", "crop", "mean", "std")  # what every network says
 
 
 def _are_views(value: Any) -> bool:
@@ -152,10 +153,21 @@ class Preprocessing:
         if isinstance(values, Preprocessing):
             return values
         check_entries(values)
-        for field in list(fields(cls))[:4]:
-            if field.name not in values:
-                raise VideoNLError(f"preprocessing does not say {field.name}")
+        for name in CLIP[:4]:
+            if name not in values:
+                raise VideoNLError(f"preprocessing does not say {name}")
         return cls(**values)
+
+    @classmethod
+    def completed(cls, values: Mapping[str, Any], made_for: Mapping[str, Any]) -> "Preprocessing":
+        """A table as a checkpoint holds it; the clip and colours it lacks are its network's.
+
+        How a test looks at videos is not the network's: what ``to_dict`` left out is as usual.
+
+        Raises:
+            VideoNLError: see ``from_dict``.
+        """
+        return cls.from_dict({**{k: made_for[k] for k in CLIP if k in made_for}, **values})
 
     def to_dict(self) -> dict[str, Any]:
         """Primitives for checkpoints and presets.

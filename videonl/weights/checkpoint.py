@@ -110,8 +110,8 @@ def load_own(
     model = wanted.filled(
         skeleton, tensors, report, fresh=fresh, about=own_difference(path, wanted)
     )
-    merged = {**model.preprocessing, **own.preprocessing}  # type: ignore[dict-item]
-    clips = preprocessing_in_file(merged, path).to_dict()
+    made_for: Any = model.preprocessing
+    clips = preprocessing_in_file(own.preprocessing, path, made_for=made_for).to_dict()
     model.preprocessing = clips  # type: ignore[assignment]
     return LoadedModel(
         model,

@@ -60,15 +60,22 @@ def check_preprocessing(values: Mapping[str, Any], source: str | Path) -> None:
         raise CheckpointError(f"{source}: {error}") from error
 
 
-def preprocessing_in_file(values: Mapping[str, Any], source: str | Path) -> Preprocessing:
-    """The preprocessing that a file and the preset of its network say together.
+def preprocessing_in_file(
+    values: Mapping[str, Any], source: str | Path, *, made_for: Mapping[str, Any] | None = None
+) -> Preprocessing:
+    """The preprocessing that a file says, with what its network says of its clips.
+
+    Args:
+        values: of the file.
+        source: the file, for the message.
+        made_for: of the network.
 
     Raises:
         CheckpointError: names the file and what is wrong.
     """
     check_preprocessing(values, source)
     try:
-        shown = Preprocessing.from_dict(values)
+        shown = Preprocessing.completed(values, made_for or {})
         return shown.changed(**dict(zip(("mean", "std"), shown.colours, strict=True)))
     except VideoNLError as error:
         raise CheckpointError(f"{source}: {error}") from error

@@ -11,6 +11,7 @@ from videonl.class_names import kinetics400
 from videonl.errors import CheckpointError
 from videonl.layers import NonLocalBlock
 from videonl.models.presets import PRESETS
+from videonl.video.preprocessing import CLIP
 from videonl.weights.declared import preprocessing_in_file
 from videonl.weights.families import translate
 from videonl.weights.fitting import Wanted, differing
@@ -114,14 +115,11 @@ def load_published(
     return model, report, names, about
 
 
-CLIP_SHAPE = ("frames", "stride", "short_side", "crop", "mean", "std")
-
-
 def from_own(own: OwnCheckpoint) -> Translated:
     """One of our files as a start for a network of any name."""
     options = {k: v for k, v in own.config["options"].items() if k not in SAID_BY_NAME}
     # Of a training: how it sampled (fps, short videos) is its data set's, not the network's.
-    shape = {k: v for k, v in own.preprocessing.items() if k in CLIP_SHAPE}
+    shape = {k: v for k, v in own.preprocessing.items() if k in CLIP}
     if shape:
         options["preprocessing"] = shape
     return Translated(
