@@ -36,7 +36,6 @@ STILL_INSIDE = (
     "tests/cli/test_train_stored.py videonl.cli.train_settings",
     "tests/cli/test_unforeseen.py videonl.cli.unforeseen",
     "tests/evaluation/test_compare_models.py videonl.evaluation.speed",
-    "tests/evaluation/test_compare_models.py videonl.evaluation.table",
     "tests/evaluation/test_compare_sweep.py videonl.cli.compare",
     "tests/evaluation/test_compare_training.py videonl.evaluation.result",
     "tests/inference/test_export_formats.py videonl.inference.export",

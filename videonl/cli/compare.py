@@ -38,6 +38,7 @@ def parse_clip(text: str) -> tuple[int, int]:
 DEFAULTS: dict[str, Any] = {
     "data": None,
     "split": "test",
+    "group": None,
     "clip": None,
     "views": "10x3",
     "num_classes": None,
@@ -56,6 +57,12 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add("entries", nargs="*", metavar="MODEL|CKPT", help="network, checkpoint, or NAME=either")
     add("--data", metavar="ROOT", help="data set to test the checkpoints on")
     add("--split", help="its part to test on (default: test)")
+    add(
+        "--group",
+        metavar="REGEX",
+        help="finds the group (camera, subject, sequence) of a test video in its path below ROOT; "
+        "videos of one group are alike, so intervals draw groups",
+    )
     add(
         "--clip",
         metavar="FRAMESxSIZE",

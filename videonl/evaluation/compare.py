@@ -14,7 +14,6 @@ from videonl.errors import VideoNLError
 from videonl.evaluation.accuracy import (
     VideoSet,
     classify_set,
-    differences,
     paired_tests,
     read_set,
 )
@@ -31,6 +30,7 @@ from videonl.evaluation.environment import describe_environment
 from videonl.evaluation.result import Comparison, Row
 from videonl.evaluation.speed import Subject, measure
 from videonl.evaluation.trained_rows import Budget, train_entries
+from videonl.evaluation.verdict import differences, video_groups
 from videonl.inference.network import choose_device
 from videonl.inference.predictor import checked_views
 
@@ -55,6 +55,7 @@ def compare_models(
     training_speed: bool = False,
     train: Budget | None = None,
     folder: str | Path | None = None,
+    group: str | None = None,
     on_progress: Reporter | None = None,
 ) -> Comparison:
     """Compare networks; an entry that fails has its reason in its row, the others go on.
@@ -74,6 +75,8 @@ def compare_models(
         training_speed: measure forward and backward too.
         train: train the networks by name first, once per seed, on ``data``.
         folder: where the trainings go.
+        group: a regular expression that finds the group (camera, subject, sequence) of a video in
+            its path: groups are drawn then, since the videos of one are alike.
         on_progress: called with (what, done, total).
 
     Returns:
@@ -87,6 +90,11 @@ def compare_models(
     views = checked_views(views)
     place = choose_device(device)
     videos = read_set(data, split) if data is not None else None
+    groups = None
+    if group is not None:
+        if videos is None:
+            raise VideoNLError("--group says which test videos are alike: give --data too")
+        groups = video_groups(videos.paths, root=videos.root, pattern=group)
     classes = num_classes or (len(videos.class_names) if videos else 400)
     wanted = [parse_entry(entry) if isinstance(entry, str) else entry for entry in entries]
     rows = [Row(name) for name in row_names(wanted)]
@@ -109,14 +117,18 @@ def compare_models(
     protocol["inputs"] = sorted({row.input for row in rows if row.input})
     if videos is not None:
         protocol["data"] = _test_all(rows, made, videos, report)
+        if groups:
+            count = len(set(groups.values()))
+            protocol["data"]["groups"] = {"pattern": group, "count": count}
     if rounds:
         _time_all(rows, made, place, rounds, batch_size, training_speed, report)
     return Comparison(
         rows,
         tests=paired_tests(rows),
-        differences=differences(rows),
+        differences=differences(rows, groups=groups),
         protocol=protocol,
         class_names=videos.class_names if videos else [],
+        video_groups=groups or {},
     )
 
 
