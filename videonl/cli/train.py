@@ -16,6 +16,7 @@ from videonl.errors import VideoNLError
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
     from videonl.training.classifier import VideoClassifier
+    from videonl.training.fitting import FitResult
 
 
 def main(argv: Sequence[str]) -> int:
@@ -81,11 +82,21 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     return 0
 
 
-def print_result(result: Any) -> None:
-    """Where everything lies."""
-    if result.best is not None:
+def print_result(result: "FitResult") -> None:
+    """How well it went, and where everything lies."""
+    from videonl.shares import accuracy, percent
+    from videonl.training.summary import optimistic
+
+    if result.signs:
+        print(f"learning  {result.signs}")
+    if result.best is not None and result.best_score is not None:
+        shown = accuracy if result.metric == "top1" else percent
         metric = {"top1": "top-1", "map": "mAP"}[result.metric]
-        print(f"best      val {metric} {100 * result.best_score:.1f} %: {result.best}")
+        chosen = optimistic(result.epochs, result.videos)
+        print(
+            f"best      val {metric} {shown(result.best_score, result.videos)}"
+            f"{f' ({chosen})' if chosen else ''}: {result.best}"
+        )
         print(f"next      python train.py test --checkpoint {result.run_dir} --data.root DIR")
 
 

@@ -65,6 +65,7 @@ class Row:
         answers: (path, truth, answer) of every test video; no answer where it was unreadable.
         group: the entry that the row is one training of, for rows that this run trained.
         seed: of that training.
+        learning: what that training looked like (``videonl.training.signs``).
         error: why the entry failed, or None.
     """
 
@@ -85,6 +86,7 @@ class Row:
     answers: list[tuple[str, str, str]] = field(default_factory=list)
     group: str = ""
     seed: int | None = None
+    learning: str | None = None
     error: str | None = None
 
     @property
@@ -123,6 +125,7 @@ class Row:
             "unread": self.unread,
             "group": self.group,
             "seed": self.seed,
+            "learning": self.learning,
             "error": self.error,
         }
 

@@ -231,11 +231,16 @@ def _not_learned(item: Difference, comparison: Comparison) -> str | None:
             return None
         total = top1.get("videos", top1["total"])
         texts.append(f"{name} ({percent(top1['value'], total)} {interval_text(low, high, total)})")
-    why = "more epochs (--epochs), another rate (--learning-rate) or published weights"
+    looks = [
+        f" {row.name}: {row.learning.partition('; try ')[0]}."
+        for row in comparison.rows
+        if row.learning and row.group in (item.first, item.second)
+    ]
     return (
         f"No verdict on {item.first} against {item.second}: neither {' nor '.join(texts)} beats "
-        f"the constant answer ({percent(constant, item.videos)}), and networks that have not learned "
-        f"tell nothing about each other. Try {why}."
+        f"the constant answer ({percent(constant, item.videos)}), and networks that have not "
+        "learned tell nothing about each other. Try more epochs (--epochs), another rate "
+        f"(--learning-rate) or published weights.{''.join(looks)}"
     )
 
 
