@@ -134,3 +134,27 @@ def test_compare_draws_groups(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "--group 'sequence' does not match" in capsys.readouterr().err
     assert main(["compare", "tiny_i3d", "--group", "a"]) == 2
     assert "give --data too" in capsys.readouterr().err
+
+
+def test_equal_cost_widens_the_plain_network(capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["compare", "plain=tiny_i3d", "tiny_i3d_nl2", "--clip", "4x32", "--no-speed"]
+    assert main([*argv, "--device", "cpu", "--equal-cost"]) == 0
+    out = capsys.readouterr().out
+    plain, block = re.findall(r"^(?:plain|tiny\S+) +4x32x32 +\S+ +(\S+)", out, re.MULTILINE)
+    assert float(plain) == pytest.approx(float(block), rel=0.12)
+    assert "plain to a width of " in out
+    for entries, words in (
+        (["tiny_i3d", "tiny_c2d"], "give one of either"),
+        (["x3d_m", "tiny_i3d_nl2"], "x3d_m has no option 'width'"),
+    ):
+        options = ["--clip", "16x160", "--no-speed", "--equal-cost"]
+        assert main(["compare", *entries, *options]) == 2
+        assert words in capsys.readouterr().err
+
+
+def test_input_says_how_frames_are_taken(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_checkpoint(tmp_path)
+    assert main(["compare", str(path), "--views", "1x1", "--no-speed", "--device", "cpu"]) == 0
+    assert re.search(r"4x16x16, stride \d", capsys.readouterr().out)

@@ -45,6 +45,7 @@ DEFAULTS: dict[str, Any] = {
     "device": "auto",
     "rounds": 5,
     "batch_size": 1,
+    "equal_cost": False,
 }
 
 
@@ -95,6 +96,12 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add("--seeds", type=positive, metavar="N", help="trainings of each network (default: 3)")
     add("--train-batch", type=positive, metavar="N", help="clips per step (default: 16)")
     add("--learning-rate", type=float, metavar="RATE", help="of every training")
+    add(
+        "--equal-cost",
+        action="store_const",
+        const=True,
+        help="widen the networks without non-local blocks until they cost what those with them do",
+    )
     add("--sweep", metavar="FILE", help="a YAML file with entries and settings; flags win over it")
     add("--scale", metavar="NAME", help="one of the scales of the sweep file")
     return parser

@@ -21,6 +21,7 @@ from videonl.evaluation.entry import (
     Contestant,
     Entry,
     count,
+    equally_dear,
     make_contestant,
     match_classes,
     parse_entry,
@@ -29,7 +30,7 @@ from videonl.evaluation.entry import (
 from videonl.evaluation.environment import describe_environment
 from videonl.evaluation.result import Comparison, Row
 from videonl.evaluation.speed import Subject, measure
-from videonl.evaluation.trained_rows import Budget, train_entries
+from videonl.evaluation.trained_rows import Budget, budget_clip, train_entries
 from videonl.evaluation.verdict import differences, video_groups
 from videonl.inference.network import choose_device
 from videonl.inference.predictor import checked_views
@@ -56,6 +57,7 @@ def compare_models(
     train: Budget | None = None,
     folder: str | Path | None = None,
     group: str | None = None,
+    equal_cost: bool = False,
     on_progress: Reporter | None = None,
 ) -> Comparison:
     """Compare networks; an entry that fails has its reason in its row, the others go on.
@@ -77,6 +79,8 @@ def compare_models(
         folder: where the trainings go.
         group: a regular expression that finds the group (camera, subject, sequence) of a video in
             its path: groups are drawn then, since the videos of one are alike.
+        equal_cost: widen the networks by name that have no non-local block until they cost what
+            the dearest one with blocks does.
         on_progress: called with (what, done, total).
 
     Returns:
@@ -97,9 +101,15 @@ def compare_models(
         groups = video_groups(videos.paths, root=videos.root, pattern=group)
     classes = num_classes or (len(videos.class_names) if videos else 400)
     wanted = [parse_entry(entry) if isinstance(entry, str) else entry for entry in entries]
+    widths: dict[str, int] = {}
+    if equal_cost:
+        shape = clip if train is None else budget_clip(wanted, train)
+        wanted, widths = equally_dear(wanted, clip=shape, num_classes=classes)
     rows = [Row(name) for name in row_names(wanted)]
     report = on_progress or _silent
     protocol = _protocol(place, views, rounds=rounds, batch_size=batch_size)
+    if widths:
+        protocol["equal_cost"] = widths
     if train is not None:
         if data is None or folder is None:
             raise VideoNLError("to train needs a data set (--data) and a folder (--out)")
@@ -159,6 +169,7 @@ def _make_all(
                 names = contestant.predictor.class_names
                 match_classes(names, videos.class_names, source=entry.target, data=videos.root)
             row.model, row.clip_shape = contestant.model_name, contestant.clip_shape
+            row.sampling = contestant.sampling
             for key, value in count(contestant).items():
                 setattr(row, key, value)
             made[row.name] = contestant

@@ -86,7 +86,9 @@ class Estimate:
         factor = _smallest(
             lambda x: self.detectable(trainings=math.ceil(x * seeds), factor=x) <= difference
         )
-        return factor and (math.ceil(factor * self.videos), math.ceil(factor * seeds))
+        if factor is None:
+            return None
+        return math.ceil(factor * self.videos), math.ceil(factor * seeds)
 
 
 def _smallest(enough: Callable[[float], bool]) -> float | None:

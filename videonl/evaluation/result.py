@@ -51,6 +51,7 @@ class Row:
         model: the network's name.
         checkpoint: the file of its weights, or None for random ones.
         clip_shape: (3, T, H, W) of one view, as counted, timed and tested.
+        sampling: how its frames are taken out of a video, for weights that were tested.
         views: (clips, crops) per video.
         params: parameters.
         macs: multiply-accumulates of one view.
@@ -73,6 +74,7 @@ class Row:
     model: str = ""
     checkpoint: str | None = None
     clip_shape: tuple[int, int, int, int] | None = None
+    sampling: str = ""
     views: tuple[int, int] = (1, 1)
     params: int | None = None
     macs: int | None = None
@@ -100,6 +102,11 @@ class Row:
         return "x".join(map(str, self.clip_shape[1:])) if self.clip_shape else ""
 
     @property
+    def shown_input(self) -> str:
+        """``"16x64x64, stride 5"``: with the sampling, where videos are looked at."""
+        return ", ".join(filter(None, (self.input, self.sampling)))
+
+    @property
     def total_views(self) -> int:
         """Clips × crops."""
         return self.views[0] * self.views[1]
@@ -111,6 +118,7 @@ class Row:
             "model": self.model,
             "checkpoint": self.checkpoint,
             "input": self.input,
+            "sampling": self.sampling,
             "views": list(self.views),
             "params": self.params,
             "macs_per_view": self.macs,

@@ -25,7 +25,7 @@ from videonl.files import read_yaml
 
 SETTINGS = (
     *("data", "split", "group", "views", "clip", "num_classes"),
-    *("rounds", "batch_size", "device"),
+    *("rounds", "batch_size", "device", "equal_cost"),
 )
 KEYS = ("entries", *SETTINGS, "train", "scales")
 ENTRY_KEYS = ("model", "checkpoint", "options")

@@ -61,7 +61,7 @@ def giga(value: int | None, factor: int = 1) -> str:
 
 COLUMNS = (
     Column("model", lambda row: row.name, number=False),
-    Column("input", lambda row: row.input, number=False),
+    Column("input", lambda row: row.shown_input, number=False),
     Column("params (M)", lambda row: "" if row.params is None else f"{row.params / 1e6:.2f}"),
     Column("GMACs/view", lambda row: giga(row.macs)),
     Column("GFLOPs/view", lambda row: giga(row.flops)),
@@ -106,7 +106,7 @@ def notes(comparison: Comparison) -> list[str]:
     """What a reader must know to read the table."""
     protocol = comparison.protocol
     lines = [f"{protocol['convention']}."]
-    shapes = {row.input for row in comparison.rows if row.input}
+    shapes = {row.shown_input for row in comparison.rows if row.input}
     if len(shapes) > 1:
         lines.append("The inputs differ between rows: compare their figures with care.")
     data = protocol.get("data")
@@ -129,6 +129,10 @@ def notes(comparison: Comparison) -> list[str]:
             f"seeds {', '.join(map(str, trained['seeds']))}"
             + ("; ± = standard deviation over seeds." if len(trained["seeds"]) > 1 else ".")
         )
+    widths = protocol.get("equal_cost")
+    if widths:
+        listed = ", ".join(f"{name} to a width of {width}" for name, width in widths.items())
+        lines.append(f"Widened until it costs what the blocks do: {listed}.")
     timed = [row.inference or row.training for row in comparison.rows]
     if any(timed):
         timing, machine = protocol["timing"], protocol["environment"]

@@ -158,6 +158,13 @@ def shared_clip(networks: Sequence[tuple[Entry, str]], budget: Budget) -> dict[s
     }
 
 
+def budget_clip(entries: Sequence[Entry], budget: Budget) -> tuple[int, int]:
+    """(frames, size) of the clip that all networks by name will be trained on."""
+    named = [(entry, entry.name) for entry in entries if not entry.is_checkpoint]
+    clip = shared_clip(named, budget)
+    return clip["frames"], clip["crop"]
+
+
 def _train(
     entry: Entry,
     seed: int,

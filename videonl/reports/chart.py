@@ -163,7 +163,7 @@ def chart_of(comparison: Comparison) -> Chart | None:
             points.append(Point(number, row.name, x, *values, bool(row.non_local_macs)))
     if not points:
         return None
-    shapes = sorted({row.input for row in comparison.rows if row.input})
+    shapes = sorted({row.shown_input for row in comparison.rows if row.input})
     shape = shapes[0] if len(shapes) == 1 else "inputs differ"
     return Chart(
         points,
