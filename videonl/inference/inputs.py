@@ -4,7 +4,6 @@ import fnmatch
 import glob
 import os
 from collections.abc import Iterable
-from pathlib import Path
 
 from videonl.data.walk import is_video, list_folder, reason, walk, why_lost
 from videonl.inference.prediction import Failure
@@ -103,13 +102,11 @@ def _named(path: str, place: str) -> str:
     return path if place else os.path.relpath(path) if path != os.curdir else ""
 
 
-def read_list(lines: Iterable[str], *, base: Path | None = None) -> list[str]:
+def read_list(lines: Iterable[str]) -> list[str]:
     """One path per line; empty lines and lines that start with ``#`` are skipped.
 
     Args:
         lines: the list, for instance standard input or an open file.
-        base: folder that relative paths start from; None: the current one.
     """
     texts = (line.rstrip("\r\n") for line in lines)
-    paths = [text for text in texts if text.strip() and not text.startswith("#")]
-    return paths if base is None else [str(base / path) for path in paths]
+    return [text for text in texts if text.strip() and not text.startswith("#")]
