@@ -5,7 +5,7 @@ This is the design of reader studies in radiology, where readers and cases are c
 variance of the mean comes out of the mean squares of the two-way table, its degrees of freedom
 from Satterthwaite (1946), as in Obuchowski & Rockette (1995) and Hillis (Statistics in Medicine 26,
 2007). A percentile bootstrap over few seeds is too narrow: three draws of three seeds say little.
-In simulations the 95 % interval covers 94 to 99 % with 3 to 10 seeds and 91 to 99 % with 2
+In simulations the 95 % interval covers 93 % or more with 3 to 10 seeds and 90 % or more with 2
 (tests/evaluation/test_compare_statistics.py). No interval knows of a kind of training that none of
 the seeds showed: where one in three learns and the others do not, take more of them.
 """
