@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from videonl.errors import VideoNLError
 from videonl.inference import find_videos
 from videonl.inference.inputs import read_list
 
@@ -45,5 +46,7 @@ def test_inputs_that_lead_nowhere(tree: Path) -> None:
 
 
 def test_list_of_paths() -> None:
-    assert read_list(["a b.mp4\r\n", "\n", "# c\n", "/d.mp4"]) == ["a b.mp4", "/d.mp4"]
-    assert read_list(["a.mp4"], base=Path("in")) == ["in/a.mp4"]
+    assert read_list("a b.mp4\n\n# c\n/d.mp4", source="list") == ["a b.mp4", "/d.mp4"]
+    assert read_list("label,path\n1,a b.mp4\n", source="list") == ["a b.mp4"]
+    with pytest.raises(VideoNLError, match="names no files"):
+        read_list("label,youtube_id,time_start,time_end\n", source="list")

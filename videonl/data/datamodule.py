@@ -10,13 +10,14 @@ import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from videonl.class_names import normalised
+from videonl.class_names import ClassNumbers
 from videonl.data.augmentation import Augmentation, augment
 from videonl.data.catalogue import Catalogue, read_catalogue
 from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
+from videonl.data.skip_list import is_skipped
 from videonl.errors import DatasetError
 from videonl.video.video import Decoder
 
@@ -66,6 +67,7 @@ class VideoDataModule(L.LightningDataModule):
         val_list: str | None = None,
         test_list: str | None = None,
         class_names_file: str | None = None,
+        first_label: int | None = None,
         skip_list: str | None = None,
         max_bad_share: float = 0.05,
         flip: float = 0.5,
@@ -99,6 +101,7 @@ class VideoDataModule(L.LightningDataModule):
             val_list: the same for validation.
             test_list: the same for testing.
             class_names_file: class names, one per line, in the order of the lists' numbers.
+            first_label: number of the first class in lists; default: 0, or 1 where that is certain.
             skip_list: written by ``videonl check``; default ``root/videonl_skip.tsv`` if it exists.
             max_bad_share: unreadable training videos above this share stop a training.
             flip: probability of a mirrored training clip.
@@ -136,6 +139,9 @@ class VideoDataModule(L.LightningDataModule):
         self.decoder = decoder
         self.lists = {"train": train_list, "val": val_list, "test": test_list}
         self.given_class_names = class_names_file
+        if first_label is not None and first_label not in (0, 1):
+            raise DatasetError(f"first_label={first_label}: lists count from 0 or from 1")
+        self.first_label = first_label
         self.skip_list = skip_list
         self.max_bad_share = max_bad_share
         self.flip_exceptions = list(flip_exceptions or ())
@@ -178,6 +184,7 @@ class VideoDataModule(L.LightningDataModule):
             self.root,
             lists=self.lists,
             class_names=self.given_class_names,
+            first_label=self.first_label,
             skip_list=self.skip_list,
         )
         self.class_names = self.catalogue.class_names
@@ -194,13 +201,14 @@ class VideoDataModule(L.LightningDataModule):
             rank_zero_info(census_text(self.catalogue.census, self.class_names))
 
     def _keep_sides(self) -> frozenset[int]:
-        number = {normalised(name): i for i, name in enumerate(self.class_names)}
-        unknown = [name for name in self.flip_exceptions if normalised(name) not in number]
+        number = ClassNumbers(self.class_names)
+        unknown = [name for name in self.flip_exceptions if name not in number]
         if unknown:
             raise DatasetError(
-                f"flip_exceptions names {unknown[0]!r}, which is none of the {len(number)} classes"
+                f"flip_exceptions names {unknown[0]!r}, which is none of the "
+                f"{self.num_classes} classes"
             )
-        return frozenset(number[normalised(name)] for name in self.flip_exceptions)
+        return frozenset(number[name] for name in self.flip_exceptions)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Keep a copy of the seeds on the host: asking a GPU for them would wait for it."""
@@ -274,7 +282,7 @@ class VideoDataModule(L.LightningDataModule):
     def _kept(self, split: str) -> list[Record]:
         """The videos that are not on the skip list; evaluation reports those, one by one."""
         skipped = self.catalogue.skipped
-        return [r for r in self.records[split] if os.path.abspath(r.path) not in skipped]
+        return [r for r in self.records[split] if not is_skipped(r.path, skipped)]
 
     def _dataset(self, split: str, *, training: bool, views: tuple[int, ...]) -> VideoDataset:
         return VideoDataset(

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from videonl.class_names import normalised
+from videonl.class_names import ClassNumbers
 from videonl.data.walk import VIDEO_EXTENSIONS, FolderIndex, is_video, listing, why_lost
 from videonl.errors import DatasetError
 
@@ -22,7 +22,7 @@ class Record:
     """A video file and what it shows.
 
     Attributes:
-        path: the file.
+        path: the file, or a part of it (``a.mp4#t=1.5,4``, see ``videonl.video``).
         label: class number, None if unknown.
         labels: all class numbers of a multi-label video (``label`` is the first).
     """
@@ -135,16 +135,17 @@ def folder_records(
     Raises:
         DatasetError: the split has a class that is not among ``class_names``.
     """
-    number = {normalised(name): i for i, name in enumerate(class_names)}
-    strange = [name for name in scan if scan[name] and normalised(name) not in number]
+    number = ClassNumbers(class_names)
+    strange = [name for name in scan if scan[name] and name not in number]
     if strange:
         raise DatasetError(
             f"{split}/ has classes that are not among the {len(class_names)} known ones: "
             f"{_few(strange)}; add them to train/ or remove them from {split}/"
         )
+    number.check_spellings(name for name in scan if scan[name])
     return [
-        Record(path, number[normalised(name)])
-        for name in sorted(scan, key=lambda n: number.get(normalised(n), -1))
+        Record(path, number[name])
+        for name in sorted(filter(number.__contains__, scan), key=number.__getitem__)
         for path in scan[name]
     ]
 

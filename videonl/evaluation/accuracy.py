@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from videonl.class_names import normalised
+from videonl.class_names import ClassNumbers
 from videonl.data.catalogue import evaluation_set
 from videonl.errors import DatasetError
 from videonl.evaluation.result import Difference, PairedTest, Row, Score
@@ -89,7 +89,7 @@ def classify_set(
     A file that can not be read counts as wrong, as in ``train.py test``, and is reported.
     """
     names = videos.class_names
-    number = {normalised(name): i for i, name in enumerate(names)}
+    number = ClassNumbers(names)
     confusion = [[0] * len(names) for _ in names]
     unread = [0] * len(names)
     answers, unreadable, among_five = [], [], 0
@@ -100,7 +100,7 @@ def classify_set(
             unread[label] += 1
             answers.append((outcome.path, names[label], ""))
         else:
-            ranks = [number[normalised(name)] for name in outcome.classes]
+            ranks = [number[name] for name in outcome.classes]
             confusion[label][ranks[0]] += 1
             among_five += label in ranks
             answers.append((outcome.path, names[label], names[ranks[0]]))
