@@ -120,6 +120,7 @@ def build(
         class_names=data.class_names,
         recipe=settings["recipe"],
         class_weights=weights,
+        data_split=data.catalogue.official,
     )
     report = getattr(classifier.net, "load_report", None)
     if report is not None:

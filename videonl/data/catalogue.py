@@ -3,25 +3,27 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import product
 from pathlib import Path
 from typing import Any
 
 from videonl.class_names import order_classes, read_class_names
 from videonl.data.census import SplitCensus, census_values
 from videonl.data.labels import Labels, ListFile
+from videonl.data.layouts import Official, recognise
 from videonl.data.lists import Entry, read_list
 from videonl.data.records import (
     SPLITS,
+    Finder,
     Record,
     check_root,
     class_folders,
     folder_records,
     scan_split,
+    split_finder,
     split_folder,
 )
 from videonl.data.skip_list import is_skipped, read_skip_list
-from videonl.data.walk import FolderIndex, is_video
+from videonl.data.walk import FolderIndex
 from videonl.errors import DatasetError
 from videonl.files import write_text
 from videonl.json_text import json_text
@@ -42,6 +44,9 @@ class Catalogue:
         skipped: absolute path -> reason, from the skip list.
         multi_label: some video has several labels.
         notes: how it was read, in words, where that is not obvious.
+        official: data set and split, where its official lists were read.
+        sides_matter: a mirrored clip may be of another class.
+        several: its videos may have any number of labels.
     """
 
     class_names: list[str] = field(default_factory=list)
@@ -50,11 +55,16 @@ class Catalogue:
     missing: dict[str, list[Record]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
+    official: str | None = None
+    sides_matter: bool = False
+    several: bool = False
 
     @property
     def multi_label(self) -> bool:
         """Whether some video has several labels."""
-        return any(len(r.labels) > 1 for records in self.records.values() for r in records)
+        return self.several or any(
+            len(r.labels) > 1 for records in self.records.values() for r in records
+        )
 
 
 @dataclass(frozen=True)
@@ -67,6 +77,7 @@ class EvaluationSet:
         missing: videos that the list names and that do not exist.
         skipped: absolute path -> reason, from the skip list.
         census: how many of what.
+        official: data set and split, where its official lists were read.
     """
 
     records: list[Record]
@@ -74,6 +85,7 @@ class EvaluationSet:
     missing: list[Record]
     skipped: dict[str, str]
     census: SplitCensus
+    official: str | None = None
 
 
 def read_catalogue(
@@ -82,6 +94,7 @@ def read_catalogue(
     lists: Mapping[str, str | None] | None = None,
     class_names: str | Sequence[str] | None = None,
     first_label: int | None = None,
+    official_split: int | None = None,
     skip_list: str | None = None,
     cache: Path | None = None,
 ) -> Catalogue:
@@ -93,6 +106,7 @@ def read_catalogue(
             ``root/annotations/<split>.csv`` where ``root/<split>`` has no class folders.
         class_names: names, or a file of names, one per line, in the order of their numbers.
         first_label: the number of the first class in lists; default 0, or 1 where that is certain.
+        official_split: of a data set that has several; default the first.
         skip_list: default ``root/videonl_skip.tsv`` if it exists.
         cache: folder of the index cache.
 
@@ -103,10 +117,16 @@ def read_catalogue(
     folder = Path(root)
     if not os.path.isdir(folder):
         check_root(folder)  # raises
-    chosen = {s: f for s, f in (lists or {}).items() if f} or _find_lists(folder)
     index = FolderIndex(folder, cache=cache)
+    chosen = {s: f for s, f in (lists or {}).items() if f}
+    known = None
+    if not chosen and (official_split is not None or not _has_splits(folder)):
+        known = recognise(folder, index, split=official_split)
+    chosen = chosen or _find_lists(folder)
     catalogue = Catalogue(skipped=read_skip_list(folder, skip_list))
-    if chosen:
+    if known is not None:
+        _from_official(catalogue, folder, *known)
+    elif chosen:
         _from_lists(catalogue, folder, chosen, index, list(names) if names else None, first_label)
     else:
         _from_folders(catalogue, check_root(folder), index, list(names) if names else None)
@@ -150,7 +170,25 @@ def evaluation_set(
         missing=catalogue.missing.get(split, []),
         skipped=catalogue.skipped,
         census=catalogue.census[split],
+        official=catalogue.official,
     )
+
+
+def _has_splits(root: Path) -> bool:
+    """Whether somebody has put the data set into folders or lists of splits already."""
+    folders = (split_folder(root, split) for split in SPLITS)
+    return bool(_find_lists(root)) or any(f is not None and class_folders(f) for f in folders)
+
+
+def _from_official(catalogue: Catalogue, root: Path, found: Official, finder: Finder) -> None:
+    catalogue.official, catalogue.several = found.title, found.several
+    catalogue.sides_matter, catalogue.notes = found.sides_matter, list(found.notes)
+    labels = Labels(
+        found.lists, names=found.names, first_label=found.first_label, several=found.several
+    )
+    labels.notes.clear()
+    places = {split: list(map(finder, part.entries)) for split, part in found.lists.items()}
+    fill(catalogue, root, found.lists, places, labels)
 
 
 def _find_lists(root: Path) -> dict[str, str]:
@@ -187,7 +225,7 @@ def _from_lists(
     first_label: int | None,
 ) -> None:
     found = {s: ListFile(lists[s], read_list(lists[s])) for s in SPLITS if s in lists}
-    finders = {split: _Finder(root, split, index) for split in found}
+    finders = {split: split_finder(root, split, index) for split in found}
     places = {split: [finders[split](e) for e in part.entries] for split, part in found.items()}
     for split, part in found.items():  # what only may be a comment is one unless there is a file
         kept = [pair for pair in zip(part.entries, places[split], strict=True)
@@ -289,44 +327,6 @@ def _overlap(one: Entry, two: Entry) -> bool:
     """Whether two entries of one file share a moment."""
     (a, b), (c, d) = (entry.span or (0.0, None) for entry in (one, two))
     return (d is None or a < d) and (b is None or c < b)
-
-
-class _Finder:
-    """Finds the file of a list's entry without a system call per file."""
-
-    def __init__(self, root: Path, split: str, index: FolderIndex) -> None:
-        self.index = index
-        folder = split_folder(root, split)
-        self.bases = [str(root)] + ([str(folder)] if folder else [])
-        self._names: dict[str, frozenset[str]] = {}
-        self._stems: dict[str, str] | None = None
-
-    def __call__(self, entry: Entry) -> str | None:
-        if entry.by_stem:
-            return self._by_stem().get(entry.path)
-        ways = [entry.path]
-        if "\\" in entry.path:  # a list that was written on Windows
-            ways.append(entry.path.replace("\\", "/"))
-        for base, way in product(self.bases, ways):
-            path = os.path.normpath(os.path.join(base, way))
-            parent, name = os.path.split(path)
-            if parent not in self._names:
-                self._names[parent] = frozenset(self.index.files(parent))
-            if name in self._names[parent]:
-                return path
-        return None
-
-    def _by_stem(self) -> dict[str, str]:
-        if self._stems is None:
-            self._stems = {}
-            for base in self.bases:
-                folders = [base]
-                if base != self.bases[0] or len(self.bases) == 1:
-                    folders += [os.path.join(base, name) for name in class_folders(Path(base))]
-                for folder in folders:
-                    for name in filter(is_video, self.index.files(folder)):
-                        self._stems[os.path.splitext(name)[0]] = os.path.join(folder, name)
-        return self._stems
 
 
 def _count(catalogue: Catalogue, split: str, records: list[Record]) -> None:

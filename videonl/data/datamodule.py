@@ -68,6 +68,7 @@ class VideoDataModule(L.LightningDataModule):
         test_list: str | None = None,
         class_names_file: str | None = None,
         first_label: int | None = None,
+        official_split: int | None = None,
         skip_list: str | None = None,
         max_bad_share: float = 0.05,
         flip: float = 0.5,
@@ -102,6 +103,7 @@ class VideoDataModule(L.LightningDataModule):
             test_list: the same for testing.
             class_names_file: class names, one per line, in the order of the lists' numbers.
             first_label: number of the first class in lists; default: 0, or 1 where that is certain.
+            official_split: of a data set that has several, such as UCF-101; default the first.
             skip_list: written by ``videonl check``; default ``root/videonl_skip.tsv`` if it exists.
             max_bad_share: unreadable training videos above this share stop a training.
             flip: probability of a mirrored training clip.
@@ -141,7 +143,7 @@ class VideoDataModule(L.LightningDataModule):
         self.given_class_names = class_names_file
         if first_label is not None and first_label not in (0, 1):
             raise DatasetError(f"first_label={first_label}: lists count from 0 or from 1")
-        self.first_label = first_label
+        self.first_label, self.official_split = first_label, official_split
         self.skip_list = skip_list
         self.max_bad_share = max_bad_share
         self.flip_exceptions = list(flip_exceptions or ())
@@ -185,6 +187,7 @@ class VideoDataModule(L.LightningDataModule):
             lists=self.lists,
             class_names=self.given_class_names,
             first_label=self.first_label,
+            official_split=self.official_split,
             skip_list=self.skip_list,
         )
         self.class_names = self.catalogue.class_names
@@ -201,6 +204,8 @@ class VideoDataModule(L.LightningDataModule):
             rank_zero_info(census_text(self.catalogue.census, self.class_names))
 
     def _keep_sides(self) -> frozenset[int]:
+        if self.catalogue.sides_matter:
+            return frozenset(range(self.num_classes))
         number = ClassNumbers(self.class_names)
         unknown = [name for name in self.flip_exceptions if name not in number]
         if unknown:

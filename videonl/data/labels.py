@@ -28,7 +28,7 @@ class ListFile:
 
     def place(self, entry: Entry) -> str:
         """Where a line stands, for messages."""
-        return f"{self.file}, line {entry.line}"
+        return f"{entry.file or self.file}, line {entry.line}"
 
 
 class Labels:

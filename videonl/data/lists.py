@@ -53,6 +53,8 @@ class Entry:
         line: its number, as an editor counts.
         span: seconds of the part that is meant; None: all of the video.
         doubtful: the line begins with ``#``: a comment unless there is such a file.
+        file: the list, where a split has several.
+        bare: the file may lie without its folder, too.
     """
 
     path: str
@@ -61,6 +63,8 @@ class Entry:
     line: int = 0
     span: Span | None = None
     doubtful: bool = False
+    file: str = ""
+    bare: bool = False
 
 
 Lines = list[tuple[int, str]]

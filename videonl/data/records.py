@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
 from videonl.class_names import ClassNumbers
+from videonl.data.lists import Entry
 from videonl.data.walk import VIDEO_EXTENSIONS, FolderIndex, is_video, listing, why_lost
 from videonl.errors import DatasetError
 
@@ -148,6 +150,57 @@ def folder_records(
         for name in sorted(filter(number.__contains__, scan), key=number.__getitem__)
         for path in scan[name]
     ]
+
+
+class Finder:
+    """Finds the file of a list's entry without a system call per file.
+
+    Args:
+        bases: folders that the paths may be relative to.
+        index: of the data set.
+        deeper: folders in which a name without folder and extension may lie, too.
+    """
+
+    def __init__(
+        self, bases: Sequence[str], index: FolderIndex, *, deeper: Sequence[str] = ()
+    ) -> None:
+        self.index, self.bases, self.deeper = index, list(bases), list(deeper)
+        self._names: dict[str, frozenset[str]] = {}
+        self._stems: dict[str, str] | None = None
+
+    def __call__(self, entry: Entry) -> str | None:
+        """The path of the file; None where it is not there."""
+        if entry.by_stem:
+            return self._by_stem().get(entry.path)
+        ways = [entry.path]
+        if "\\" in entry.path:  # a list that was written on Windows
+            ways.append(entry.path.replace("\\", "/"))
+        if entry.bare:
+            ways.append(os.path.basename(entry.path))
+        for base, way in product(self.bases, ways):
+            path = os.path.normpath(os.path.join(base, way))
+            parent, name = os.path.split(path)
+            if parent not in self._names:
+                self._names[parent] = frozenset(self.index.files(parent))
+            if name in self._names[parent]:
+                return path
+        return None
+
+    def _by_stem(self) -> dict[str, str]:
+        if self._stems is None:
+            self._stems = {}
+            for folder in (*self.bases, *self.deeper):
+                for name in filter(is_video, self.index.files(folder)):
+                    self._stems.setdefault(os.path.splitext(name)[0], os.path.join(folder, name))
+        return self._stems
+
+
+def split_finder(root: Path, split: str, index: FolderIndex) -> Finder:
+    """Finds the files of a list that lies beside ``root/<split>``."""
+    folder = split_folder(root, split)
+    bases = [str(root)] + ([str(folder)] if folder else [])
+    below = Path(bases[-1])
+    return Finder(bases, index, deeper=[str(below / name) for name in class_folders(below)])
 
 
 def _few(names: Iterable[str], most: int = 4) -> str:

@@ -24,6 +24,7 @@ class VideoSet:
         paths: the files.
         labels: class number of each.
         class_names: names in the order of the numbers.
+        official: data set and split, where its official lists were read.
     """
 
     root: str
@@ -31,6 +32,7 @@ class VideoSet:
     paths: list[str]
     labels: list[int]
     class_names: list[str]
+    official: str | None = None
 
     def census(self) -> dict[str, int]:
         """Videos per class."""
@@ -53,7 +55,7 @@ def read_set(root: str, split: str) -> VideoSet:
             raise DatasetError(f"{record.path}: compare needs exactly one label per video")
     labels = [record.label or 0 for record in records]
     paths = [os.fspath(record.path) for record in records]
-    return VideoSet(str(root), split, paths, labels, found.class_names)
+    return VideoSet(str(root), split, paths, labels, found.class_names, found.official)
 
 
 @dataclass(frozen=True)

@@ -57,6 +57,23 @@ def align_classes(
     module.class_names = list(class_names)
 
 
+def labelled_split(data: LightningDataModule, wanted: str | None) -> str | None:
+    """The split to measure: the wanted one, else val where the test list has no labels.
+
+    Raises:
+        DatasetError: the wanted one has none.
+    """
+    records: Any = data.records
+    split = wanted or ("test" if "test" in records else "val")
+    found = records.get(split, [])
+    if data.multi_label or not found or any(r.label is not None for r in found):  # type: ignore[attr-defined]
+        return wanted
+    if wanted is None and records.get("val"):
+        print("note      the test list has no labels: val is measured")
+        return "val"
+    raise DatasetError(f"the {split} list has no labels, so nothing can be measured; predict works")
+
+
 def balanced_weights(counts: Sequence[int]) -> list[float]:
     """Weights of the classes, so that all count the same, with a mean of 1 over the videos.
 
