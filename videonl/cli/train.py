@@ -10,7 +10,13 @@ from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_evaluate import test_command
 from videonl.cli.train_help import PAGES, USAGE
 from videonl.cli.train_predict import predict_command
-from videonl.cli.train_settings import config_text, fitting_data, read_settings
+from videonl.cli.train_settings import (
+    config_text,
+    fitting_data,
+    read_settings,
+    take_lists,
+    with_lists,
+)
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -58,6 +64,8 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     if wanted == "auto" and resume is None:
         print(f"no run of the name {name} in {out} yet: starting one")
     options = trainer_options(settings["trainer"])
+    if resume:
+        take_lists(settings, resume.parent)
     data, classifier = build(settings, given, resume)
     run_dir = resume.parent if resume else new_run(out, name)
     with clear_errors(settings, run_dir=run_dir):
@@ -70,7 +78,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
                 resume=resume,
                 save_every_minutes=settings["save_every_minutes"],
                 save_every_steps=settings["save_every_steps"],
-                config=config_text(settings, data),
+                config=config_text(with_lists(settings, run_dir, made=data.made_split), data),
                 trainer_options=options,
             )
         except TrainingStopped as stop:
@@ -87,6 +95,8 @@ def print_result(result: Any) -> None:
         metric = {"top1": "top-1", "map": "mAP"}[result.metric]
         print(f"best      val {metric} {100 * result.best_score:.1f} %: {result.best}")
         print(f"next      python train.py test --checkpoint {result.run_dir} --data.root DIR")
+    else:
+        print(f"last      {result.last} (no validation, so there is no best)")
 
 
 def build(

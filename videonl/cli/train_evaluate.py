@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_settings import fitting_data, read_settings
+from videonl.cli.train_settings import fitting_data, read_settings, take_lists
 from videonl.errors import DatasetError, VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -109,6 +109,8 @@ def prepare(
         network=given.get("model.name"),
     )
     data = fitting_data(settings, given, classifier.preprocessing, stage="predict")
+    if data.catalogue.unsplit and take_lists(settings, checkpoint.parent):
+        data = fitting_data(settings, given, classifier.preprocessing, stage="predict")
     trained = split_of(classifier.hparams["data_split"], data.catalogue.official)
     if trained is not None and settings["data"]["official_split"] is None:
         settings["data"]["official_split"] = trained

@@ -1,6 +1,7 @@
 """From a data set's folder (and lists) to records, class names and a census."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -18,12 +19,14 @@ from videonl.data.records import (
     check_root,
     class_folders,
     folder_records,
+    scan_classes,
     scan_split,
     split_finder,
     split_folder,
 )
 from videonl.data.skip_list import is_skipped, read_skip_list
-from videonl.data.walk import FolderIndex
+from videonl.data.splits import make_split
+from videonl.data.walk import FolderIndex, others, others_text
 from videonl.errors import DatasetError
 from videonl.files import write_text
 from videonl.json_text import json_text
@@ -47,6 +50,7 @@ class Catalogue:
         official: data set and split, where its official lists were read.
         sides_matter: a mirrored clip may be of another class.
         several: its videos may have any number of labels.
+        unsplit: class folders without train, val or test above them; all videos are in train.
     """
 
     class_names: list[str] = field(default_factory=list)
@@ -58,6 +62,7 @@ class Catalogue:
     official: str | None = None
     sides_matter: bool = False
     several: bool = False
+    unsplit: bool = False
 
     @property
     def multi_label(self) -> bool:
@@ -161,6 +166,9 @@ def evaluation_set(
     catalogue = read_catalogue(
         root, lists={split: list_file}, class_names=class_names, skip_list=skip_list
     )
+    if catalogue.unsplit and split == "test":  # all there is
+        for part in (catalogue.records, catalogue.census):
+            part["test"] = part.pop("train")  # type: ignore[attr-defined]
     if split not in catalogue.records:
         there = ", ".join(catalogue.records)
         raise DatasetError(f"{root} has no {split} folder or list (it has: {there})")
@@ -210,10 +218,41 @@ def _from_folders(
     catalogue: Catalogue, root: Path, index: FolderIndex, names: list[str] | None
 ) -> None:
     scans = {s: scan_split(root, s, index=index) for s in SPLITS if split_folder(root, s)}
+    places = {split: split_folder(root, split) or root for split in scans}
+    if not scans:
+        scans, places = {"train": scan_classes(root, index=index)}, {"train": root}
+        catalogue.unsplit = True
     first = next(iter(scans.values()))
     catalogue.class_names = names or order_classes(first)
     for split, scan in scans.items():
         catalogue.records[split] = folder_records(scan, catalogue.class_names, split=split)
+        direct = [places[split] / name for name in scan]
+        other = sum((others(index.files(folder)) for folder in direct), Counter[str]())
+        if other:
+            catalogue.notes.append(f"{split}: {others_text(other)}")
+        deep = sum(
+            os.path.dirname(p) not in set(map(str, direct)) for v in scan.values() for p in v
+        )
+        if deep:
+            catalogue.notes.append(f"{split}: {deep} videos lie in folders below their class")
+
+
+def split_off(
+    catalogue: Catalogue, root: str, *, share: float, seed: int, group: str | None
+) -> None:
+    """Keep a share of the training videos for validation; see :func:`make_split`."""
+    train, val, notes = make_split(
+        catalogue.records["train"],
+        catalogue.class_names,
+        root=root,
+        share=share,
+        seed=seed,
+        group=group,
+    )
+    catalogue.notes += notes
+    for split, records in (("train", train), ("val", val)):
+        catalogue.records[split] = records
+        _count(catalogue, split, records)
 
 
 def _from_lists(

@@ -49,10 +49,26 @@ def split_folder(root: Path, split: str) -> Path | None:
     return None
 
 
-def list_videos(folder: Path, *, index: FolderIndex | None = None) -> list[str]:
-    """Paths of the video files directly in a folder, sorted."""
-    names = (index or FolderIndex(folder)).files(folder)
-    return [os.path.join(folder, name) for name in names if is_video(name)]
+def list_videos(folder: Path, *, index: FolderIndex | None = None, deep: bool = False) -> list[str]:
+    """Paths of the video files in a folder, sorted.
+
+    Args:
+        folder: links are followed.
+        index: of the listings.
+        deep: those in folders below it, too; not a link to a folder around.
+    """
+    index = index or FolderIndex(folder)
+    found, stack = [], [str(folder)]
+    while stack:
+        place = stack.pop()
+        found += [os.path.join(place, name) for name in index.files(place) if is_video(name)]
+        for path in (
+            os.path.join(place, n) for n in reversed(index.folders(place) if deep else [])
+        ):
+            around = os.path.realpath(path)
+            if os.path.commonpath([around, os.path.realpath(place)]) != around:
+                stack.append(path)
+    return found
 
 
 def class_folders(split: Path) -> list[str]:
@@ -71,7 +87,7 @@ def class_folders(split: Path) -> list[str]:
 
 
 def check_root(root: str | os.PathLike[str]) -> Path:
-    """The data set's folder, if it has the layout ``root/{train,val,test}/<class>/<video>``.
+    """The data set's folder: ``root/{train,val,test}/<class>/<video>`` or ``root/<class>/<video>``.
 
     Raises:
         DatasetError: one sentence that says what is there instead and what to do.
@@ -89,13 +105,10 @@ def check_root(root: str | os.PathLike[str]) -> Path:
     if any(split_folder(folder, split) for split in SPLITS):
         return folder
     found = listing(folder)
-    classes = [name for name in found.folders if list_videos(folder / name)]
+    classes = [name for name in found.folders if list_videos(folder / name, deep=True)]
     want = f"videonl reads {folder.name}/{{train,val,test}}/<class>/<video file>"
     if classes:
-        raise DatasetError(
-            f"{folder} holds class folders ({_few(classes)}) but no train, val or test folder; "
-            f"{want}: move some videos of every class to train/ and the others to val/"
-        )
+        return folder
     if any(is_video(name) for name in found.files):
         raise DatasetError(f"{folder} holds video files without class folders or a list; {want}")
     if not found.files and not found.folders:
@@ -116,7 +129,17 @@ def scan_split(root: Path, split: str, *, index: FolderIndex | None = None) -> d
     if folder is None:
         there = [s for s in SPLITS if split_folder(root, s)]
         raise DatasetError(f"{root} has no {split} folder (it has: {', '.join(there)})")
-    found = {name: list_videos(folder / name, index=index) for name in class_folders(folder)}
+    return scan_classes(folder, index=index)
+
+
+def scan_classes(folder: Path, *, index: FolderIndex | None = None) -> dict[str, list[str]]:
+    """Class folder name -> the video files in it and below it.
+
+    Raises:
+        DatasetError: there are no class folders or no videos, or they lie one level deeper.
+    """
+    index = index or FolderIndex(folder)
+    found = {n: list_videos(folder / n, index=index, deep=True) for n in class_folders(folder)}
     if not found:
         loose = list_videos(folder)
         what = f"{len(loose)} videos without class folders" if loose else "nothing to read"
@@ -126,6 +149,14 @@ def scan_split(root: Path, split: str, *, index: FolderIndex | None = None) -> d
             f"the class folders of {folder} hold no video files "
             f"({', '.join(sorted(VIDEO_EXTENSIONS))})"
         )
+    if len(found) == 1:
+        (name,) = found
+        inner = [n for n in index.folders(folder / name) if list_videos(folder / name / n)]
+        if len(inner) > 1 and not list_videos(folder / name):
+            raise DatasetError(
+                f"the videos lie one level too deep, in {folder / name}/<class>/ ({_few(inner)}); "
+                f"move these folders to {folder}/"
+            )
     return found
 
 
