@@ -83,7 +83,7 @@ def whole_file(path: PathLike, *, ending: str | None = None) -> Iterator[Path]:
         part, handle = _claim(target, ending)
         mode = stat.S_IMODE(os.fstat(handle).st_mode)  # what the user's umask gives
     try:
-        with _removed_by_signals(part):
+        with ended_by_signals(part):
             with _disk_in_words(place, part):
                 yield part
             with _in_words(place):
@@ -299,7 +299,7 @@ def _open_new(part: Path) -> int | None:
                 return None
             part.unlink(missing_ok=True)  # a process that was killed left it
             continue
-        _lock(handle)
+        try_lock(handle)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(part)):
                 return handle
@@ -307,10 +307,10 @@ def _open_new(part: Path) -> int | None:
     return None
 
 
-def _lock(handle: int) -> bool | None:
-    """Whether an open file is now locked by us; None where there are no locks."""
+def try_lock(handle: int, *, shared: bool = False) -> bool | None:
+    """Whether an open file is now locked by us, as its only holder; None without locks there."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except (OSError, AttributeError):
@@ -330,7 +330,7 @@ def _in_use(part: Path) -> bool:
     except PermissionError:
         return True  # another user's
     try:
-        free = _lock(handle)
+        free = try_lock(handle)
     finally:
         os.close(handle)
     return time.time() - found.st_mtime < _STALE_SECONDS if free is None else not free
@@ -392,14 +392,19 @@ def _leave(signum: int, _: object) -> None:
 
 
 @contextmanager
-def _removed_by_signals(part: Path) -> Iterator[None]:
-    """Remove the part also when SIGTERM or SIGHUP ends this process, as they do by default."""
+def ended_by_signals(part: Path | None = None) -> Iterator[None]:
+    """SIGTERM and SIGHUP end this process as they do by default, and remove what is unfinished.
+
+    Args:
+        part: a file that is unfinished as long as the block runs.
+    """
     names = ("SIGTERM", "SIGHUP")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         numbers = []
     mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
-    _unfinished[part] = os.getpid()
+    if part is not None:
+        _unfinished[part] = os.getpid()
     for number in mine:
         signal.signal(number, _leave)
     try:
@@ -408,7 +413,8 @@ def _removed_by_signals(part: Path) -> Iterator[None]:
         for number in mine:
             if signal.getsignal(number) is _leave:
                 signal.signal(number, signal.SIG_DFL)
-        del _unfinished[part]
+        if part is not None:
+            del _unfinished[part]
 
 
 # --- what is no regular file ----------------------------------------------------------------------
@@ -447,7 +453,7 @@ def _spooled(place: Path, ending: str) -> Iterator[Path]:
         os.close(handle)
         part = Path(name)
     try:
-        with _removed_by_signals(part), _disk_in_words(part, part):
+        with ended_by_signals(part), _disk_in_words(part, part):
             yield part
         with _in_words(place):
             handle = _open_stream(place)

@@ -206,3 +206,16 @@ def test_from_list(
     assert [name in told for name in ("laß.mp4", "#1.mp4", "b c.mp4")] == [True] * 3
     assert "empty" in told
     assert "no such file" not in told
+
+
+def test_from_a_list_with_a_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(touch(tmp_path, "a b.mp4"))
+    words = ["--checkpoint", str(write_checkpoint(tmp_path)), "--no-isolate"]
+    (tmp_path / "list.csv").write_text("label,path\n1,a b.mp4\n")
+    assert main(["predict", "--from-list", "list.csv", *words]) == 1
+    assert "a b.mp4: the file is empty" in capsys.readouterr().err
+    (tmp_path / "list.csv").write_text("label,youtube_id,time_start,time_end\n")
+    assert main(["predict", "--from-list", "list.csv", *words]) == 2
+    assert "names no files; give the folder" in capsys.readouterr().err

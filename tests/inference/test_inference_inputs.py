@@ -2,9 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from videonl.errors import VideoNLError
 from videonl.inference import find_videos
-from videonl.inference.inputs import read_list
 
 MP4 = (".mp4",)
 
@@ -43,10 +41,3 @@ def test_inputs_that_lead_nowhere(tree: Path) -> None:
     words = ("no video in this folder", "pattern", "no such file", "download")
     for failure, word in zip(failures, words, strict=True):
         assert word in failure.error
-
-
-def test_list_of_paths() -> None:
-    assert read_list("a b.mp4\n\n# c\n/d.mp4", source="list") == ["a b.mp4", "/d.mp4"]
-    assert read_list("label,path\n1,a b.mp4\n", source="list") == ["a b.mp4"]
-    with pytest.raises(VideoNLError, match="names no files"):
-        read_list("label,youtube_id,time_start,time_end\n", source="list")

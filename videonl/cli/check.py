@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.errors import OutputError, VideoNLError
 from videonl.escapes import visible
@@ -46,11 +47,12 @@ def main(argv: Sequence[str]) -> int:
     root = os.path.abspath(options.folder)
     found = walk_data(root)
     out = Path(options.out or root)
-    findings = check(found.videos, options, out)
-    bad = {p: f"{f['status']}: {f['why']}" for p, f in findings.items() if f["status"] in BAD}
-    lost = {path: {"status": "lost", "why": why} for path, why in found.lost.items()}
-    write_report(out / REPORT, root, findings | lost)
-    write_skip_list(root, out / FILE_NAME, bad)
+    with claimed(out / JOURNAL):
+        findings = check(found.videos, options, out)
+        bad = {p: f"{f['status']}: {f['why']}" for p, f in findings.items() if f["status"] in BAD}
+        lost = {path: {"status": "lost", "why": why} for path, why in found.lost.items()}
+        write_report(out / REPORT, root, findings | lost)
+        write_skip_list(root, out / FILE_NAME, bad)
     print_summary(root, findings, bad)
     if found.other:
         print(f"  {others_text(found.other)}")

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import parse_views, positive
 from videonl.errors import VideoNLError
@@ -156,7 +157,7 @@ def main(argv: Sequence[str]) -> int:
     if arguments.no_speed:
         settings["rounds"] = 0
     settings["clip"] = settings["clip"] or (8, 224)
-    with StepBar() as bar:
+    with claimed(folder=arguments.out), StepBar() as bar:
         table = compare_models(
             given.entries,
             **settings,

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videonl.claims import claimed
 from videonl.cli import predict_timeline
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
@@ -298,6 +299,23 @@ def main(argv: Sequence[str]) -> int:
     videos, failures = gather(arguments)
     if over_time:
         predict_timeline.check(arguments, len(videos))
+    with claimed(*outputs_of(arguments)):
+        return predict(arguments, videos, failures)
+
+
+def outputs_of(arguments: argparse.Namespace) -> list[str | Path | None]:
+    """The files that this process writes."""
+    lines: str | Path | None = arguments.json
+    if arguments.shard and lines not in (None, "-"):
+        from videonl.inference.shards import shard_path
+
+        lines = shard_path(Path(arguments.json), arguments.shard.rank)
+    return [lines, arguments.csv, arguments.windows_csv, arguments.plot, arguments.report]
+
+
+def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Failure"]) -> int:
+    """Classify, write and show; ``failures`` grows."""
+    over_time = predict_timeline.wanted(arguments)
     videos, failures, about = part_of(videos, failures, arguments.shard)
     total = len(videos) + len(failures)
     with decoding(arguments, keep=max(1, arguments.workers or 1)) as open_video:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videonl.claims import claimed, is_first_process
 from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_settings import fitting_data, read_settings, take_lists
 from videonl.errors import DatasetError, VideoNLError
@@ -26,19 +27,21 @@ def test_command(command: str, argv: Sequence[str]) -> int:
         settings["split"] = settings["split"] or "val"
     data, classifier = prepare(settings, given, checkpoint)
     census = census_of(data.catalogue)
-    with clear_errors(settings):
+    quick = command == "validate"
+    split = settings["split"] or ("val" if quick or "test" not in data.records else "test")
+    clips, crops = data.val_views if quick else data.views
+    default = checkpoint.with_name(f"{checkpoint.stem}_{split}_{clips}x{crops}.json")
+    path = Path(settings["json"] or default) if settings["json"] or not quick else None
+    with claimed(path if is_first_process() else None), clear_errors(settings):
         evaluation = evaluate(
             classifier,
             data,
-            split=settings["split"],
-            one_view=command == "validate",
+            split=split,
+            one_view=quick,
             trainer_options=trainer_options(settings["trainer"]),
         )
     print(describe(evaluation))
-    if command == "test" or settings["json"]:
-        views = evaluation.protocol["views"]
-        default = checkpoint.with_name(f"{checkpoint.stem}_{evaluation.split}_{views}.json")
-        path = Path(settings["json"] or default)
+    if path is not None and is_first_process():
         cost = cost_of(classifier, evaluation.views)
         about = {
             "cost": cost,

@@ -337,10 +337,12 @@ class VideoDataModule(L.LightningDataModule):
     def _loader(
         self, dataset: VideoDataset, sampler: Any, batch_size: int, *, drop_last: bool
     ) -> DataLoader[Item]:
+        share: dict[str, Any] = {"batch_sampler": [[]]}  # fewer videos than processes: one of none
+        if len(sampler):
+            share = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
         return DataLoader(
             dataset,
-            batch_size=batch_size,
-            sampler=sampler,
+            **share,
             num_workers=self.num_workers,
             collate_fn=LabelMissing(
                 collate,
@@ -349,7 +351,6 @@ class VideoDataModule(L.LightningDataModule):
                 views=dataset.views[0] * dataset.views[1],
             ),
             pin_memory=torch.cuda.is_available(),
-            drop_last=drop_last,
             persistent_workers=self.num_workers > 0,
         )
 
