@@ -14,7 +14,13 @@ from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_evaluate import test_command
 from videonl.cli.train_help import PAGES, USAGE
 from videonl.cli.train_predict import predict_command
-from videonl.cli.train_settings import config_text, fitting_data, read_settings
+from videonl.cli.train_settings import (
+    config_text,
+    fitting_data,
+    read_settings,
+    take_lists,
+    with_lists,
+)
 from videonl.errors import VideoNLError
 from videonl.files import ended_by_signals
 
@@ -86,6 +92,8 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     with ExitStack() as stack:
         if resume and writes:
             stack.enter_context(claimed(folder=resume.parent))
+        if resume:
+            take_lists(settings, resume.parent)
         data, classifier = build(settings, given, resume)
         run_dir = resume.parent if resume else new_run(out, name, make=writes)
         stack.callback(remove_if_empty, run_dir)
@@ -99,7 +107,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
                 resume=resume,
                 save_every_minutes=settings["save_every_minutes"],
                 save_every_steps=settings["save_every_steps"],
-                config=config_text(settings, data),
+                config=config_text(with_lists(settings, run_dir, made=data.made_split), data),
                 trainer_options=options,
             )
         except TrainingStopped as stop:
@@ -134,6 +142,8 @@ def print_result(result: "FitResult") -> None:
             f"{f' ({chosen})' if chosen else ''}: {result.best}"
         )
         print(f"next      python train.py test --checkpoint {result.run_dir} --data.root DIR")
+    else:
+        print(f"last      {result.last} (no validation, so there is no best)")
 
 
 def build(
@@ -167,6 +177,7 @@ def build(
         class_names=data.class_names,
         recipe=settings["recipe"],
         class_weights=weights,
+        data_split=data.catalogue.official,
     )
     report = getattr(classifier.net, "load_report", None)
     if report is not None:

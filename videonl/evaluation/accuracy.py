@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from videonl.class_names import normalised
+from videonl.class_names import ClassNumbers
 from videonl.data.catalogue import evaluation_set
 from videonl.errors import DatasetError
 from videonl.evaluation.result import PairedTest, Row, Score
@@ -24,6 +24,7 @@ class VideoSet:
         paths: the files.
         labels: class number of each.
         class_names: names in the order of the numbers.
+        official: data set and split, where its official lists were read.
     """
 
     root: str
@@ -31,6 +32,7 @@ class VideoSet:
     paths: list[str]
     labels: list[int]
     class_names: list[str]
+    official: str | None = None
 
     def census(self) -> dict[str, int]:
         """Videos per class."""
@@ -53,7 +55,7 @@ def read_set(root: str, split: str) -> VideoSet:
             raise DatasetError(f"{record.path}: compare needs exactly one label per video")
     labels = [record.label or 0 for record in records]
     paths = [os.fspath(record.path) for record in records]
-    return VideoSet(str(root), split, paths, labels, found.class_names)
+    return VideoSet(str(root), split, paths, labels, found.class_names, found.official)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def classify_set(
     A file that can not be read counts as wrong, as in ``train.py test``, and is reported.
     """
     names = videos.class_names
-    number = {normalised(name): i for i, name in enumerate(names)}
+    number = ClassNumbers(names)
     confusion = [[0] * len(names) for _ in names]
     unread = [0] * len(names)
     answers, unreadable, among_five = [], [], 0
@@ -100,7 +102,7 @@ def classify_set(
             unread[label] += 1
             answers.append((outcome.path, names[label], ""))
         else:
-            ranks = [number[normalised(name)] for name in outcome.classes]
+            ranks = [number[name] for name in outcome.classes]
             confusion[label][ranks[0]] += 1
             among_five += label in ranks
             answers.append((outcome.path, names[label], names[ranks[0]]))

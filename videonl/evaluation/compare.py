@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from videonl.data.layouts import check_split
 from videonl.errors import VideoNLError
 from videonl.evaluation.accuracy import (
     VideoSet,
@@ -167,6 +168,8 @@ def _make_all(
             )
             if videos and contestant.predictor:
                 names = contestant.predictor.class_names
+                trained = contestant.predictor.about.get("data_split")
+                check_split(videos.official, trained, source=entry.target)
                 match_classes(names, videos.class_names, source=entry.target, data=videos.root)
             row.model, row.clip_shape = contestant.model_name, contestant.clip_shape
             row.sampling = contestant.sampling

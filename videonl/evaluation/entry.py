@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from videonl.class_names import normalised
+from videonl.class_names import ClassNumbers
 from videonl.errors import CheckpointError, VideoNLError
 from videonl.evaluation.cost import count_cost
 from videonl.inference.predictor import Predictor
@@ -221,10 +221,9 @@ def match_classes(own: Sequence[str], wanted: Sequence[str], *, source: str, dat
     Raises:
         CheckpointError: names both counts and the first classes that differ.
     """
-    ours = {normalised(name): name for name in own}
-    theirs = {normalised(name): name for name in wanted}
-    missing = [theirs[key] for key in theirs if key not in ours]
-    extra = [ours[key] for key in ours if key not in theirs]
+    ours, theirs = ClassNumbers(own), ClassNumbers(wanted)
+    missing = [name for name in wanted if name not in ours]
+    extra = [name for name in own if name not in theirs]
     if missing or extra:
         parts = [f"{source} knows {len(own)} classes, the data set {data} has {len(wanted)}"]
         parts += [f"only the checkpoint knows {_few(extra)}"] if extra else []

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from videonl.claims import claimed, is_first_process
 from videonl.data.catalogue import write_census
+from videonl.data.splits import TRAIN_LIST, VAL_LIST, write_lists
 from videonl.files import write_text
 from videonl.training.bad_files import BadFiles
 from videonl.training.checkpoints import Checkpoints
@@ -92,6 +93,8 @@ def fit(
     check_clip(
         classifier.net, classifier.hparams["name"], frames=shape["frames"], size=shape["crop"]
     )
+    if "val" not in data.records:  # type: ignore[attr-defined]
+        options["limit_val_batches"] = 0
     writing = not leaves_nothing(options)
     with ExitStack() as stack:
         if writing and is_first_process():
@@ -123,6 +126,8 @@ def fit(
         )
         if writing and trainer.is_global_zero:
             write_census(data.catalogue, run_dir)  # type: ignore[attr-defined]
+            if data.made_split:  # type: ignore[attr-defined]
+                write_split(data, run_dir)
             if config is not None:
                 write_text(run_dir / CONFIG, config)
         print_facts(classifier, data, trainer, run_dir=run_dir if writing else None)
@@ -140,6 +145,12 @@ def fit(
                 raise KeyboardInterrupt from error
             raise
         return result_of(trainer, checkpoints)
+
+
+def write_split(data: Any, run_dir: Path) -> None:
+    """Keep the lists of a split that was made here, for resuming and for testing."""
+    files = ((TRAIN_LIST, data.records["train"]), (VAL_LIST, data.records["val"]))
+    write_lists(run_dir, files, data.class_names, root=data.root)
 
 
 def make_callbacks(
