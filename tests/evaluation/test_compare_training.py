@@ -121,10 +121,9 @@ def test_testing_and_classifying_see_the_same_numbers(
     checkpoint = folder / "training" / "one" / "seed-0" / "last.ckpt"
     predictor = Predictor.from_checkpoint(checkpoint, device="cpu")
     classifier = VideoClassifier.load_from_checkpoint(checkpoint, weights_only=True).eval()
-    shape = {key: classifier.preprocessing[key] for key in ("frames", "stride", "crop")}
     module = VideoDataModule(
-        str(data), **shape, short_side=classifier.preprocessing["short_side"], num_workers=0,
-        batch_size=6, views=(2, 3),
+        str(data), preprocessing=classifier.preprocessing, num_workers=0, batch_size=6,
+        views=(2, 3),
     )  # fmt: skip
     module.setup("test")
     seen = 0

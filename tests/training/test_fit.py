@@ -113,7 +113,7 @@ def test_result_says_what_was_measured(train: Train, small_data: Path) -> None:
     assert content["protocol"]["views"] == "2x3"
     assert content["census"]["videos_per_class"] == {"dark": 2, "light": 2}
     assert set(content["per_class"]) == {"dark", "light"}
-    quick = evaluate(classifier, data, one_view=True, trainer_options=CPU)
+    quick = evaluate(classifier, data, split="val", views=(1, 1), trainer_options=CPU)
     assert (quick.split, quick.views) == ("val", (1, 1))
 
 

@@ -41,7 +41,7 @@ DEFAULTS: dict[str, Any] = {
     "split": "test",
     "group": None,
     "clip": None,
-    "views": "10x3",
+    "views": None,
     "num_classes": None,
     "device": "auto",
     "rounds": 5,
@@ -69,14 +69,14 @@ def parser_of_compare() -> argparse.ArgumentParser:
         "--clip",
         metavar="FRAMESxSIZE",
         type=parse_clip,
-        help="clip of networks by name (default: 8x224; with --train what the first network was "
-        "made for); checkpoints have their own",
+        help="clip of networks by name (default: the views that each was made for; with --train "
+        "what the first network was made for); checkpoints have their own",
     )
     add(
         "--views",
         metavar="CLIPSxCROPS",
         type=parse_views,
-        help="views per video (default: 10x3)",
+        help="views per video (default: as each network was validated or published)",
     )
     add("--num-classes", type=positive, metavar="K", help="of networks by name (default: 400)")
     add("--out", metavar="DIR", help="write compare.json, .csv, .md, .html, .png there")
@@ -170,7 +170,6 @@ def main(argv: Sequence[str]) -> int:
     settings = given.settings
     if arguments.no_speed:
         settings["rounds"] = 0
-    settings["clip"] = settings["clip"] or (8, 224)
     with claimed(folder=arguments.out), StepBar() as bar:
         table = compare_models(
             given.entries,

@@ -182,7 +182,7 @@ def build(
     report = getattr(classifier.net, "load_report", None)
     if report is not None:
         rank_zero_only(print)(report)
-    data = fitting_data(settings, given, classifier.preprocessing, stage="fit")
+    data = fitting_data(settings, given, classifier.preprocessing)
     classifier.set_preprocessing(data.preprocessing)
     return data, classifier
 

@@ -64,6 +64,11 @@ class Catalogue:
     several: bool = False
     unsplit: bool = False
 
+    def all_is_test(self) -> None:
+        """Nothing is divided and nothing is trained: every video is one to test."""
+        self.records["test"] = self.records.pop("train")
+        self.census["test"] = self.census.pop("train")
+
     @property
     def multi_label(self) -> bool:
         """Whether some video has several labels."""
@@ -167,8 +172,7 @@ def evaluation_set(
         root, lists={split: list_file}, class_names=class_names, skip_list=skip_list
     )
     if catalogue.unsplit and split == "test":  # all there is
-        for part in (catalogue.records, catalogue.census):
-            part["test"] = part.pop("train")  # type: ignore[attr-defined]
+        catalogue.all_is_test()
     if split not in catalogue.records:
         there = ", ".join(catalogue.records)
         raise DatasetError(f"{root} has no {split} folder or list (it has: {there})")

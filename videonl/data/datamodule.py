@@ -15,10 +15,12 @@ from videonl.data.augmentation import Augmentation, augment
 from videonl.data.catalogue import Catalogue, read_catalogue, split_off
 from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
+from videonl.data.rates import look_at_rates
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
 from videonl.data.skip_list import is_skipped
-from videonl.errors import DatasetError
+from videonl.errors import DatasetError, VideoNLError
+from videonl.video.preprocessing import Preprocessing
 from videonl.video.video import Decoder
 
 EVALUATED = {"val", "test"}  # every video of theirs counts, whether it can be read or not
@@ -55,12 +57,13 @@ class VideoDataModule(L.LightningDataModule):
         short_side: int = 256,
         crop: int = 224,
         jitter: tuple[int, int] | None = None,
-        fps: float | None = None,
+        fps: float | Literal["training", "keep"] | None = "training",
         short_video: str = "loop",
         batch_size: int = 8,
         num_workers: int | None = None,
-        views: tuple[int, int] = (10, 3),
+        views: tuple[int, int] | None = None,
         val_views: tuple[int, int] = (1, 1),
+        test_crop: int | Literal["crop", "short_side"] = "crop",
         seed: int = 0,
         decoder: Decoder = "auto",
         train_list: str | None = None,
@@ -82,6 +85,7 @@ class VideoDataModule(L.LightningDataModule):
         erasing: float = 0.0,
         balanced: bool = False,
         memory_mb: int = 0,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         """Nothing is read before ``setup``.
 
@@ -92,12 +96,17 @@ class VideoDataModule(L.LightningDataModule):
             short_side: short side of test frames, in pixels.
             crop: side of the training crop.
             jitter: range of the short side in training; default: it to 1.25 times it.
-            fps: None: count frames; a number: sample by time.
+            fps: how time is counted. ``training``: in frames, and files whose rate is noticeably
+                another than that of most training videos by time; ``keep``: in the frames of every
+                file; a number: by time at that rate.
             short_video: ``"loop"`` or ``"pad"``, for videos shorter than a clip.
             batch_size: videos per batch and process in training; evaluation uses as many clips.
             num_workers: worker processes per loader; default one per core, at most 8; 0 = none.
-            views: clips and crops per video in testing.
-            val_views: the same in validation.
+            views: clips and crops per video in testing; default: as the network was validated or
+                published, here ``val_views``.
+            val_views: the same in validation; the checkpoint keeps them.
+            test_crop: side of the squares where a test takes three crops: as large as in training
+                (crop), the whole short side as the paper tests (short_side), or pixels.
             seed: of order and augmentation.
             decoder: see :func:`videonl.video.video.open_video`.
             train_list: list file of the training videos (lists.py tells the formats); default
@@ -124,23 +133,32 @@ class VideoDataModule(L.LightningDataModule):
             memory_mb: keep decoded pictures in memory, up to so many megabytes per loader and
                 process: a data set that fits is decoded once. Of use with ``num_workers=0`` and
                 without jitter.
+            preprocessing: the clips and views whole, in place of the arguments that say a part of
+                them.
         """
         super().__init__()
-        if crop > short_side:
-            raise DatasetError(f"crop={crop} is larger than short_side={short_side}")
         self.root = str(root)
-        self.preprocessing: dict[str, Any] = {
-            "frames": frames,
-            "stride": stride,
-            "short_side": short_side,
-            "crop": crop,
-            "fps": fps,
-            "short_video": short_video,
-        }
+        sides: dict[int | str, int | None] = {"crop": crop, "short_side": None}
+        try:
+            self.preprocessing = preprocessing or Preprocessing(
+                frames=frames,
+                stride=stride,
+                short_side=short_side,
+                crop=crop,
+                fps=None if isinstance(fps, str) else fps,
+                short_video=short_video,  # type: ignore[arg-type]
+                views=val_views,
+                test_crop=sides.get(test_crop, test_crop),  # type: ignore[arg-type]
+            )
+        except VideoNLError as error:
+            raise DatasetError(str(error)) from error
+        self.find_rate = preprocessing is None and fps in ("training", None)
+        self.rate_text = ""  # after ``setup("fit")``: what was found
+        short_side = self.preprocessing.short_side
         self.jitter = tuple(jitter) if jitter else (short_side, round(short_side * 1.25))
         self.batch_size = batch_size
         self.num_workers = default_workers() if num_workers is None else num_workers
-        self.views, self.val_views = tuple(views), tuple(val_views)
+        self.views = views
         self.seed, self.balanced = seed, balanced
         if memory_mb < 0:
             raise DatasetError(f"memory_mb={memory_mb} is negative; 0 keeps nothing in memory")
@@ -189,6 +207,18 @@ class VideoDataModule(L.LightningDataModule):
                 raise DatasetError(
                     f"{self.root} has no {split} folder (it has: {', '.join(self.records)})"
                 )
+        if stage == "fit" and self.find_rate:
+            found = look_at_rates([os.fspath(r.path) for r in self._kept("train")])
+            self.preprocessing = self.preprocessing.changed(rate=found.usual)
+            self.rate_text, self.find_rate = found.text(found.usual), False
+
+    def rates_differ(self, split: str) -> str:
+        """What to say of a split whose videos have other rates than the training's, or ""."""
+        rate = self.preprocessing.rate
+        if rate is None or self.preprocessing.by_time:
+            return ""
+        found = look_at_rates([os.fspath(r.path) for r in self.records[split]])
+        return found.text(rate) if found.others(rate) else ""
 
     def _divide(self, stage: str | None) -> None:
         """A validation part for a training that has none; all is test where nothing is divided."""
@@ -208,8 +238,7 @@ class VideoDataModule(L.LightningDataModule):
                     "there is nothing to tell apart; add a folder for another class"
                 )
         elif catalogue.unsplit:
-            for part in (catalogue.records, catalogue.census):
-                part["test"] = part.pop("train")  # type: ignore[attr-defined]
+            catalogue.all_is_test()
 
     def _scan(self, stage: str | None = None) -> None:
         self.catalogue = read_catalogue(
@@ -276,7 +305,7 @@ class VideoDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Item]:
         """One random clip per video, in a new order every epoch."""
         rank, world = self._process()
-        dataset = self._dataset("train", training=True, views=(1, 1))
+        dataset = self._dataset("train", self.preprocessing, training=True)
         share = {"seed": self.seed, "rank": rank, "world_size": world}
         sampler = TrainingSampler(len(dataset), **share)
         if self.balanced:
@@ -296,7 +325,7 @@ class VideoDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Every validation video once, ``val_views``."""
-        return self.evaluation_loader("val", self.val_views)
+        return self.evaluation_loader("val")
 
     def test_dataloader(self) -> DataLoader[Item]:
         """Every test video once, ``views``."""
@@ -307,12 +336,15 @@ class VideoDataModule(L.LightningDataModule):
         split = next(s for s in ("test", "val", "train") if s in self.records)
         return self.evaluation_loader(split, self.views)
 
-    def evaluation_loader(self, split: str, views: tuple[int, ...]) -> DataLoader[Item]:
-        """Every video of any split once, with these (clips, crops)."""
+    def evaluation_loader(
+        self, split: str, views: tuple[int, int] | None = None
+    ) -> DataLoader[Item]:
+        """Every video of any split once, with these (clips, crops); None: those of validation."""
         rank, world = self._process()
-        dataset = self._dataset(split, training=False, views=views)
+        shown = self.preprocessing.with_views(views)
+        dataset = self._dataset(split, shown, training=False)
         sampler = EvaluationSampler(len(dataset), rank=rank, world_size=world)
-        batch = max(1, self.batch_size // (views[0] * views[1]))
+        batch = max(1, self.batch_size // shown.num_views)
         return self._loader(dataset, sampler, batch, drop_last=False)
 
     def _kept(self, split: str) -> list[Record]:
@@ -320,14 +352,13 @@ class VideoDataModule(L.LightningDataModule):
         skipped = self.catalogue.skipped
         return [r for r in self.records[split] if not is_skipped(r.path, skipped)]
 
-    def _dataset(self, split: str, *, training: bool, views: tuple[int, ...]) -> VideoDataset:
+    def _dataset(self, split: str, shown: Preprocessing, *, training: bool) -> VideoDataset:
         return VideoDataset(
             self._kept(split) if training else self.records[split],
             skip=self.catalogue.skipped,
             resized_crop=self.resized_crop,
-            preprocessing=self.preprocessing,
+            preprocessing=shown,
             training=training,
-            views=(views[0], views[1]),
             jitter=(self.jitter[0], self.jitter[1]),
             seed=self.seed,
             decoder=self.decoder,
@@ -348,7 +379,7 @@ class VideoDataModule(L.LightningDataModule):
                 collate,
                 labels=dataset.labels,
                 several=dataset.several,
-                views=dataset.views[0] * dataset.views[1],
+                views=1 if dataset.training else dataset.preprocessing.num_views,
             ),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,

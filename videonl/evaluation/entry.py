@@ -10,10 +10,11 @@ from torch import nn
 
 from videonl.class_names import ClassNumbers
 from videonl.errors import CheckpointError, VideoNLError
-from videonl.evaluation.cost import count_cost
+from videonl.evaluation.cost import count_cost, designed_clip
 from videonl.inference.predictor import Predictor
 from videonl.models import create_model, list_models
 from videonl.models.registry import find_entry
+from videonl.video.preprocessing import Preprocessing
 
 WEIGHTS = (".ckpt", ".safetensors", ".pt", ".pth", ".pyth", ".pkl", ".params")
 
@@ -94,12 +95,14 @@ class Contestant:
         model: the network, on the CPU or the device.
         model_name: of ``create_model``.
         clip_shape: (3, T, H, W) of one view.
+        views: (clips, crops) per video.
         predictor: classifies files; None for random weights.
     """
 
     model: nn.Module
     model_name: str
     clip_shape: tuple[int, int, int, int]
+    views: tuple[int, int]
     predictor: Predictor | None
 
     @property
@@ -107,16 +110,16 @@ class Contestant:
         """How frames are taken out of a video: ``"stride 5"``; "" of random weights."""
         if self.predictor is None:
             return ""
-        about = self.predictor.preprocessing
-        rate = f" at {about['fps']:g} fps" if about.get("fps") else ""
-        return f"stride {about['stride']}{rate}"
+        shown = self.predictor.preprocessing
+        fps = shown.fps or shown.rate
+        return f"stride {shown.stride}{f' at {fps:g} fps' if fps else ''}"
 
 
 def make_contestant(
     entry: Entry,
     *,
-    clip: tuple[int, int],
-    views: tuple[int, int],
+    clip: tuple[int, int] | None,
+    views: tuple[int, int] | None,
     num_classes: int,
     device: torch.device,
 ) -> Contestant:
@@ -124,8 +127,8 @@ def make_contestant(
 
     Args:
         entry: what to make.
-        clip: (frames, size) for a network by name; a checkpoint has its own.
-        views: (clips, crops); three crops are squares of the whole short side.
+        clip: (frames, size) for a network by name; None, and for a checkpoint: its own.
+        views: (clips, crops); None: those by which it was validated or published.
         num_classes: for a network by name.
         device: where to put it.
 
@@ -135,8 +138,9 @@ def make_contestant(
     if not entry.is_checkpoint:
         find_entry(entry.target)  # refuses an unknown name before anything is built
         model = create_model(entry.target, num_classes=num_classes, **entry.options).to(device)
-        frames, size = clip
-        return Contestant(model.eval(), entry.target, (3, frames, size, size), None)
+        shown = Preprocessing.from_dict(model.preprocessing).with_views(views)  # type: ignore[arg-type]
+        shape = shown.view_shape if clip is None else (clip[0], clip[1], clip[1])
+        return Contestant(model.eval(), entry.target, (3, *shape), shown.views, None)
     if entry.options:
         raise VideoNLError(f"{entry.target}: options belong to networks by name, not checkpoints")
     # One's own data set, not files from strangers: whichever decoder is faster.
@@ -144,14 +148,13 @@ def make_contestant(
     predictor = Predictor.from_checkpoint(
         entry.target, device=device, decoder="auto", network=entry.network, fuse=False
     )
-    about = predictor.preprocessing
-    size = int(about["short_side"] if views[1] == 3 else about["crop"])
+    shown = predictor.preprocessing.with_views(views)
     name = str(predictor.about["name"])
-    return Contestant(predictor.model, name, (3, int(about["frames"]), size, size), predictor)
+    return Contestant(predictor.model, name, (3, *shown.view_shape), shown.views, predictor)
 
 
 def equally_dear(
-    entries: Sequence[Entry], *, clip: tuple[int, int], num_classes: int
+    entries: Sequence[Entry], *, clip: tuple[int, int] | None, num_classes: int
 ) -> tuple[list[Entry], dict[str, int]]:
     """Make every network without non-local blocks as wide as the dearest one with them costs.
 
@@ -159,7 +162,7 @@ def equally_dear(
 
     Args:
         entries: of networks by name.
-        clip: (frames, size) that the cost is counted at.
+        clip: (frames, size) that the cost is counted at; None: the one each was made for.
         num_classes: of the classifiers.
 
     Returns:
@@ -168,10 +171,11 @@ def equally_dear(
     Raises:
         VideoNLError: no network with blocks or none without; one that knows no width.
     """
-    shape = (3, clip[0], clip[1], clip[1])
 
     def macs(entry: Entry, **more: int) -> tuple[int, bool]:
         options = {**entry.options, **more}
+        own = designed_clip(entry.target, options=options)
+        shape = own if clip is None else (3, clip[0], clip[1], clip[1])
         cost = count_cost(entry.target, shape, num_classes=num_classes, options=options)
         return cost.macs, bool(cost.blocks)
 

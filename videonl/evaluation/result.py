@@ -60,6 +60,8 @@ class Row:
         training: the same, forward and backward.
         top1: as ``Score.as_dict``.
         top5: the same; None with five classes or fewer.
+        own: where other views were asked for than those by which the network was validated or
+            published: those views, and its ``top1`` by them where they cost no more.
         confusion: [truth][answer] counts of the videos that were read, in the order of the class
             names.
         unread: counts of the others, by their class; they are wrong in every figure.
@@ -83,6 +85,7 @@ class Row:
     training: dict[str, Any] | None = None
     top1: dict[str, Any] | None = None
     top5: dict[str, Any] | None = None
+    own: dict[str, Any] | None = None
     confusion: list[list[int]] | None = None
     unread: list[int] = field(default_factory=list)
     answers: list[tuple[str, str, str]] = field(default_factory=list)
@@ -129,6 +132,7 @@ class Row:
             "training": self.training,
             "top1": self.top1,
             "top5": self.top5,
+            "own": self.own,
             "confusion": self.confusion,
             "unread": self.unread,
             "group": self.group,

@@ -122,6 +122,12 @@ def notes(comparison: Comparison) -> list[str]:
             f"Accuracy: {data['videos']} videos of {data['root']} ({data['split']}){missing}, "
             f"{protocol['views']} views, softmax averaged{interval}."
         )
+    for row in comparison.rows:
+        if row.own and row.own["top1"]:
+            score = f"{100 * row.own['top1']['value']:.1f} %"
+            lines.append(f"{row.name} by its own protocol, {row.own['views']}: top-1 {score}.")
+        elif row.own:
+            lines.append(f"{row.name}: its own protocol is {row.own['views']} (without --views).")
     trained = protocol.get("training")
     if trained:
         lines.append(

@@ -63,7 +63,7 @@ def labelled_split(data: LightningDataModule, wanted: str | None) -> str | None:
     Raises:
         DatasetError: the wanted one has none.
     """
-    records: Any = data.records
+    records: Any = data.records  # type: ignore[attr-defined]
     split = wanted or ("test" if "test" in records else "val")
     found = records.get(split, [])
     if data.multi_label or not found or any(r.label is not None for r in found):  # type: ignore[attr-defined]

@@ -209,7 +209,9 @@ class Summary(Callback):
             return
         key = (scores.headline, -loss_of(vars(scores)))
         if self.best is None or key > (self.best[scores.metric], -loss_of(self.best)):
-            self.best = {"epoch": trainer.current_epoch + 1, **vars(scores)}
+            shown: Any = pl_module.preprocessing
+            about = {"epoch": trainer.current_epoch + 1, "views": shown.shown_views}
+            self.best = {**about, **vars(scores)}
 
     def state_dict(self) -> dict[str, Any]:
         """The best scores, as primitives."""
@@ -352,8 +354,9 @@ def score_table(best: dict[str, Any], epochs: int) -> list[str]:
     """The figures of the best epoch."""
     chosen = optimistic(epochs, best["videos"])
     return [
-        f"Best validation, after epoch {best['epoch']}, {best['videos']} videos (one clip each"
-        f"{'; ' + chosen if chosen else ''}; `test` runs the full protocol). [] = {WILSON}:",
+        f"Best validation, after epoch {best['epoch']}, {best['videos']} videos "
+        f"({best.get('views', 'one clip each')}, as `test`, `compare` and `infer` look at videos"
+        f"{'; ' + chosen if chosen else ''}). [] = {WILSON}:",
         "",
         "| | |",
         "|---|---|",

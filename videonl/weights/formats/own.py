@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from videonl.bounds import shown
 from videonl.errors import CheckpointError
 from videonl.weights.declared import (
     MAX_CLASSES,
@@ -24,7 +25,6 @@ from videonl.weights.declared import (
     name_in_file,
     options_in_file,
     refuse,
-    shown,
 )
 from videonl.weights.safe.container import Content
 from videonl.weights.tables import check_claims, common_prefix, strip_wrappers
