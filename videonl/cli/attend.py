@@ -129,7 +129,7 @@ def main(argv: Sequence[str]) -> int:
 
 def show(arguments: argparse.Namespace, predictor: "Predictor") -> int:
     """One video: pictures and JSON, and what they say in a few lines."""
-    from videonl.attention.attention import attend
+    from videonl.attention import attend
 
     found = attend(
         predictor,
@@ -165,15 +165,14 @@ def write(found: "AttentionMap", folder: Path, *, gif: bool) -> list[Path]:
     Raises:
         OutputError: the folder can not be written to.
     """
-    from videonl.attention import figure as attention_figure
-    from videonl.attention import figure as attention_overlay
+    from videonl.attention import save_figure, write_gif, write_mp4
 
     stem = f"{Path(found.path).stem}.{found.block}"
     files = {kind: folder / f"{stem}.{kind}" for kind in ("png", "mp4", "gif", "json")}
-    attention_figure.save(found, files["png"])
-    attention_overlay.write_mp4(found, files["mp4"])
+    save_figure(found, files["png"])
+    write_mp4(found, files["mp4"])
     if gif:
-        attention_overlay.write_gif(found, files["gif"])
+        write_gif(found, files["gif"])
     write_json(found.as_dict(), files["json"])
     return [path for kind, path in files.items() if kind != "gif" or gif]
 

@@ -184,20 +184,27 @@ def check_usage(arguments: argparse.Namespace) -> None:
             raise VideoNLError(f"{option} {file} is a folder; give a file name")
 
 
+def standard_input() -> bytes:
+    """All of it."""
+    stream = getattr(sys.stdin, "buffer", None)
+    data = sys.stdin.read() if stream is None else stream.read()
+    return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data)
+
+
 def gather(arguments: argparse.Namespace) -> tuple[list[str], list["Failure"]]:
     """The files to classify, and the inputs that led to none."""
     from videonl.data.walk import VIDEO_EXTENSIONS
+    from videonl.files import text_of
     from videonl.inference.inputs import find_videos, read_list
 
     inputs = list(arguments.videos)
-    if arguments.from_list == "-":
-        inputs += read_list(sys.stdin)
-    elif arguments.from_list:
+    if arguments.from_list:
+        source = arguments.from_list
         try:
-            with open(arguments.from_list, encoding="utf-8") as file:
-                inputs += read_list(file)
-        except (OSError, UnicodeDecodeError) as error:
-            raise VideoNLError(f"--from-list {arguments.from_list}: {error}") from error
+            data = standard_input() if source == "-" else Path(source).read_bytes()
+        except OSError as error:
+            raise VideoNLError(f"--from-list {source}: {error.strerror}") from error
+        inputs += read_list(text_of(data), source=f"--from-list {source}")
     return find_videos(inputs, extensions=VIDEO_EXTENSIONS)
 
 

@@ -20,7 +20,7 @@ DEFAULT = re.compile(r"\s*\bDefault: (``[^`]*``|\S+?)\.(?=\s|$)")  # jsonargpars
 # Not settings of a person, but of the code that builds.
 INTERNAL_MODEL: set[str | int] = {
     *("num_classes", "class_names", "preprocessing", "recipe", "class_weights"),
-    *("network", "fresh", "provenance", "licence", "videonl_version"),
+    *("network", "fresh", "provenance", "licence", "data_split", "videonl_version"),
 }
 # What Lightning's own words do not say, or say of other defaults.
 OF_OURS = {
