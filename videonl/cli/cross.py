@@ -66,7 +66,8 @@ def read_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         VideoNLError: an option that this command decides itself.
     """
     known = parser()
-    own, flags = [], []
+    own: list[str] = []
+    flags: list[str] = []
     words = list(argv)
     while words:
         word = words.pop(0)

@@ -71,6 +71,11 @@ class Catalogue:
             len(r.labels) > 1 for records in self.records.values() for r in records
         )
 
+    def all_is_test(self) -> None:
+        """Of a data set without a split: every video is one to be measured."""
+        self.records["test"] = self.records.pop("train")
+        self.census["test"] = self.census.pop("train")
+
 
 @dataclass(frozen=True)
 class EvaluationSet:
@@ -167,8 +172,7 @@ def evaluation_set(
         root, lists={split: list_file}, class_names=class_names, skip_list=skip_list
     )
     if catalogue.unsplit and split == "test":  # all there is
-        for part in (catalogue.records, catalogue.census):
-            part["test"] = part.pop("train")  # type: ignore[attr-defined]
+        catalogue.all_is_test()
     if split not in catalogue.records:
         there = ", ".join(catalogue.records)
         raise DatasetError(f"{root} has no {split} folder or list (it has: {there})")

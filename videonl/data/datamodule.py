@@ -208,8 +208,7 @@ class VideoDataModule(L.LightningDataModule):
                     "there is nothing to tell apart; add a folder for another class"
                 )
         elif catalogue.unsplit:
-            for part in (catalogue.records, catalogue.census):
-                part["test"] = part.pop("train")  # type: ignore[attr-defined]
+            catalogue.all_is_test()
 
     def _scan(self, stage: str | None = None) -> None:
         self.catalogue = read_catalogue(

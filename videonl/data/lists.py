@@ -219,7 +219,7 @@ def _read_columns(
             ) from error
         if made.span is not None:
             _check_span(file, number, made.span)
-        labels = _labels(file, number, made.labels[0]) if made.labels else ()
+        labels = _labels(file, number, str(made.labels[0])) if made.labels else ()
         if made.by_stem:
             labels = tuple(map(str, made.labels))
         entries.append(Entry(made.path, labels, made.by_stem, number, made.span, doubtful))
