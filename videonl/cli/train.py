@@ -27,6 +27,7 @@ from videonl.files import ended_by_signals
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
     from videonl.training.classifier import VideoClassifier
+    from videonl.training.fitting import FitResult
 
 LAST_WORD = 3.0  # seconds that a process of several leaves the first one to say what is wrong
 
@@ -125,11 +126,21 @@ def remove_if_empty(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def print_result(result: Any) -> None:
-    """Where everything lies."""
-    if result.best is not None:
+def print_result(result: "FitResult") -> None:
+    """How well it went, and where everything lies."""
+    from videonl.shares import accuracy, percent
+    from videonl.training.summary import optimistic
+
+    if result.signs:
+        print(f"learning  {result.signs}")
+    if result.best is not None and result.best_score is not None:
+        shown = accuracy if result.metric == "top1" else percent
         metric = {"top1": "top-1", "map": "mAP"}[result.metric]
-        print(f"best      val {metric} {100 * result.best_score:.1f} %: {result.best}")
+        chosen = optimistic(result.epochs, result.videos)
+        print(
+            f"best      val {metric} {shown(result.best_score, result.videos)}"
+            f"{f' ({chosen})' if chosen else ''}: {result.best}"
+        )
         print(f"next      python train.py test --checkpoint {result.run_dir} --data.root DIR")
     else:
         print(f"last      {result.last} (no validation, so there is no best)")

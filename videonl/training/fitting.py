@@ -38,6 +38,9 @@ class FitResult:
         best_score: its accuracy, 0 to 1.
         epochs: epochs trained in all.
         metric: what the accuracy is: "top1", or "map" of several labels per video.
+        videos: validation videos of that accuracy.
+        signs: what the training looks like, with the flag to try (signs.py); None where nothing
+            was written.
         reports: whether this is the process that talks.
     """
 
@@ -48,6 +51,8 @@ class FitResult:
     epochs: int
     reports: bool = True
     metric: str = "top1"
+    videos: int = 0
+    signs: str | None = None
 
 
 def fit(
@@ -173,6 +178,7 @@ def make_callbacks(
 
 def result_of(trainer: Trainer, checkpoints: Checkpoints) -> FitResult:
     """What the callbacks know in the end."""
+    summary = next((c for c in trainer.callbacks if isinstance(c, Summary)), None)  # type: ignore[attr-defined]
     return FitResult(
         run_dir=checkpoints.folder,
         best=checkpoints.best if checkpoints.best_score is not None else None,
@@ -181,4 +187,6 @@ def result_of(trainer: Trainer, checkpoints: Checkpoints) -> FitResult:
         epochs=trainer.current_epoch,
         reports=trainer.is_global_zero,
         metric=checkpoints.monitor.rpartition("/")[2],
+        videos=summary.best["videos"] if summary and summary.best else 0,
+        signs=summary.signs if summary else None,
     )
