@@ -63,10 +63,11 @@ def labelled_split(data: LightningDataModule, wanted: str | None) -> str | None:
     Raises:
         DatasetError: the wanted one has none.
     """
-    records: Any = data.records  # type: ignore[attr-defined]
+    module: Any = data
+    records = module.records
     split = wanted or ("test" if "test" in records else "val")
     found = records.get(split, [])
-    if data.multi_label or not found or any(r.label is not None for r in found):  # type: ignore[attr-defined]
+    if module.multi_label or not found or any(r.label is not None for r in found):
         return wanted
     if wanted is None and records.get("val"):
         print("note      the test list has no labels: val is measured")
