@@ -28,7 +28,17 @@ FLOORS = {
     "cli": 8,
 }
 # Single modules that every room may know; they know each other at most.
-GROUND = {"errors", "_version", "files", "class_names", "escapes", "json_text", "home", "doors"}
+GROUND = {
+    "errors",
+    "_version",
+    "files",
+    "class_names",
+    "escapes",
+    "json_text",
+    "home",
+    "doors",
+    "limits",
+}
 # The one arrow that goes up, inside a function: create_model(pretrained=...) asks the room of
 # weights, which makes the network with create_model once the file has spoken.
 UPWARD = {("videonl.models.registry", "weights")}

@@ -7,10 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.errors import VideoNLError
 from videonl.files import parse_yaml
+from videonl.limits import whole
 
 if TYPE_CHECKING:
     from videonl.inference.shards import Shard
 
+positive = whole(1)  # the type of an option
+MOST_CLIPS = 1000
 VIEWS = re.compile(r"(\d+)[x×](\d+)")
 
 
@@ -53,23 +56,12 @@ def parse_views(text: str) -> tuple[int, int]:
         ArgumentTypeError: anything else, or other crops than 1 or 3.
     """
     sizes = numbers(text.strip().replace("×", "x"))
-    if sizes is None or len(sizes) not in (1, 2) or sizes[1:] not in ([], [1], [3]):
+    if not sizes or len(sizes) > 2 or sizes[0] > MOST_CLIPS or sizes[1:] not in ([], [1], [3]):
         raise ArgumentTypeError(
-            f"{text!r} are not views: write CLIPSxCROPS, such as 10x3 or 1x1 (crops are 1 or 3)"
+            f"{text!r} are not views: write CLIPSxCROPS, such as 10x3 or 1x1 (crops are 1 or 3, "
+            f"clips at most {MOST_CLIPS})"
         )
     return (sizes[0], sizes[1] if len(sizes) == 2 else 1)
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1.
-
-    Raises:
-        ArgumentTypeError: anything else.
-    """
-    sizes = numbers(text.strip())
-    if sizes is None or len(sizes) != 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return sizes[0]
 
 
 def parse_shard(text: str) -> "Shard":

@@ -15,9 +15,11 @@ from videonl.data.augmentation import Augmentation, augment
 from videonl.data.catalogue import Catalogue, read_catalogue
 from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
+from videonl.data.passing import workers_that_can_start
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
 from videonl.errors import DatasetError
+from videonl.limits import SEED, Limit, above, limited, number, one_of, whole
 from videonl.video.video import Decoder
 
 EVALUATED = {"val", "test"}  # every video of theirs counts, whether it can be read or not
@@ -45,6 +47,28 @@ class VideoDataModule(L.LightningDataModule):
         census: after ``setup``: per split, the number of videos found per class.
     """
 
+    @limited(
+        frames=whole(1, 100_000),
+        stride=whole(1, 100_000),
+        short_side=whole(1, 16_384),
+        crop=whole(1, 16_384),
+        jitter=Limit(1, 16_384, integral=True, length=2, rising=True),
+        fps=above(0, 1000),
+        short_video=one_of("loop", "pad"),
+        batch_size=whole(1, 1_000_000),
+        num_workers=whole(0, 1024),
+        views=Limit(1, 1000, integral=True, length=2),
+        val_views=Limit(1, 1000, integral=True, length=2),
+        seed=SEED,
+        decoder=one_of("auto", "pyav", "decord"),
+        max_bad_share=number(0, 1),
+        flip=number(0, 1),
+        resized_crop=Limit(0, 1, above=True, length=2, rising=True),
+        rand_augment=whole(0, 100),
+        magnitude=number(0, 10),
+        erasing=number(0, 1),
+        memory_mb=whole(0),
+    )
     def __init__(
         self,
         root: str,
@@ -116,6 +140,11 @@ class VideoDataModule(L.LightningDataModule):
         super().__init__()
         if crop > short_side:
             raise DatasetError(f"crop={crop} is larger than short_side={short_side}")
+        for name, given in (("views", views), ("val_views", val_views)):
+            if given[1] not in (1, 3):
+                raise DatasetError(f"{name}={tuple(given)}: crops are 1 or 3")
+        if jitter and resized_crop is None and jitter[0] < crop:
+            raise DatasetError(f"jitter={tuple(jitter)} begins below crop={crop}")
         self.root = str(root)
         self.preprocessing: dict[str, Any] = {
             "frames": frames,
@@ -130,8 +159,6 @@ class VideoDataModule(L.LightningDataModule):
         self.num_workers = default_workers() if num_workers is None else num_workers
         self.views, self.val_views = tuple(views), tuple(val_views)
         self.seed, self.balanced = seed, balanced
-        if memory_mb < 0:
-            raise DatasetError(f"memory_mb={memory_mb} is negative; 0 keeps nothing in memory")
         self.memory_mb = memory_mb
         self.decoder = decoder
         self.lists = {"train": train_list, "val": val_list, "test": test_list}
@@ -293,11 +320,12 @@ class VideoDataModule(L.LightningDataModule):
     def _loader(
         self, dataset: VideoDataset, sampler: Any, batch_size: int, *, drop_last: bool
     ) -> DataLoader[Item]:
+        workers = workers_that_can_start(self.num_workers)
         return DataLoader(
             dataset,
             batch_size=batch_size,
             sampler=sampler,
-            num_workers=self.num_workers,
+            num_workers=workers,
             collate_fn=LabelMissing(
                 collate,
                 labels=dataset.labels,
@@ -306,7 +334,7 @@ class VideoDataModule(L.LightningDataModule):
             ),
             pin_memory=torch.cuda.is_available(),
             drop_last=drop_last,
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=workers > 0,
         )
 
     def _process(self) -> tuple[int, int]:

@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
+from videonl.data.passing import Travelling
 from videonl.data.records import Record
 from videonl.errors import DatasetError, VideoError
 from videonl.video.sampling import random_clip, sample_generator
@@ -51,7 +52,7 @@ class LabelMissing:
             for index, _, _ in batch["missing"]
         ]
         batch["views"] = self.views
-        return batch
+        return batch if get_worker_info() is None else Travelling(batch)
 
 
 # Frames; and where clips are taken by time, when each appears and when the last disappears.

@@ -117,7 +117,7 @@ def make_trainer(
             values["log_every_n_steps"] = None
     try:
         return Trainer(**values)
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise VideoNLError(f"--trainer: {first_sentence(error)}") from error
 
 
