@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 positive = whole(1)  # the type of an option
 MOST_CLIPS = 1000
+MOST_PIXELS = 16_384  # of a side; as many frames
 VIEWS = re.compile(r"(\d+)[x×](\d+)")
 
 
@@ -44,7 +45,7 @@ def parse_clip(text: str) -> tuple[int, int, int, int]:
         ArgumentTypeError: anything else.
     """
     sizes = numbers(text)
-    if sizes is None or len(sizes) not in (2, 3):
+    if sizes is None or len(sizes) not in (2, 3) or max(sizes) > MOST_PIXELS:
         raise ArgumentTypeError(f"{text!r} is not a clip: write FRAMESxSIDE, such as 32x224")
     return (3, sizes[0], sizes[1], sizes[-1])
 
