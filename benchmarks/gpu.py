@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py                                  # stops after 240 s; again: goes on
     python benchmarks/gpu.py --only block/res3-32 --limit-s 600
-    python benchmarks/gpu.py --device cpu --quick --json /tmp/gpu.json     # tries the script
+    python benchmarks/gpu.py --device cpu --quick --json gpu.json     # tries the script
 
 The contenders of a case run in one process and in turns, round after round, so that whatever else
 the machine does meets all of them; a ratio is the median of the ratios within the rounds. The JSON

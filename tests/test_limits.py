@@ -13,8 +13,7 @@ from videonl.errors import VideoNLError
 from videonl.layers import insert_non_local
 from videonl.limits import above, number, whole
 from videonl.models import create_model
-from videonl.training import make_trainer
-from videonl.training.recipe import Recipe
+from videonl.training import Recipe, make_trainer
 
 FIT = ["batch_size=0", "batch_size=-1", "num_workers=-1", "fps=0", "fps=nan", "frames=0"]
 FIT += ["stride=0", "short_side=0", "crop=-4", "jitter=[40,33]", "jitter=[10,20]", "views=0x3"]

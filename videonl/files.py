@@ -1,4 +1,4 @@
-"""Files of the user: outputs that appear whole or not at all, and YAML that says what it means.
+"""Files of the user: outputs that appear whole or not at all, YAML and lists that are understood.
 
 Every output of the project goes through here. A reader sees the old content or the new one, never
 a part; a link is followed and stays; what exists and is no regular file (a pipe, a device,
@@ -40,6 +40,20 @@ _LONGEST_NAME = 200  # bytes; most file systems take 255, and the name of the pa
 _STALE_SECONDS = 3600.0  # where files can not be locked, an unfinished one of this age is nobody's
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|INF)|\.(nan|NAN)")
 
+# What stands for a file that a tool has not fetched, and how to fetch it.
+POINTERS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file; run git lfs pull"),
+    (b"/annex/objects/", "a git-annex pointer, not the file; run git annex get"),
+    (b"outs:\n", "a DVC pointer, not the file; run dvc pull"),
+)
+_MARKS = (  # the wide ones first: UTF-32's mark begins with that of UTF-16
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+)
+
 PathLike = str | os.PathLike[str]
 
 
@@ -69,7 +83,7 @@ def whole_file(path: PathLike, *, ending: str | None = None) -> Iterator[Path]:
         part, handle = _claim(target, ending)
         mode = stat.S_IMODE(os.fstat(handle).st_mode)  # what the user's umask gives
     try:
-        with _removed_by_signals(part):
+        with ended_by_signals(part):
             with _disk_in_words(place, part):
                 yield part
             with _in_words(place):
@@ -285,7 +299,7 @@ def _open_new(part: Path) -> int | None:
                 return None
             part.unlink(missing_ok=True)  # a process that was killed left it
             continue
-        _lock(handle)
+        try_lock(handle)
         with suppress(FileNotFoundError):
             if os.path.samestat(os.fstat(handle), os.stat(part)):
                 return handle
@@ -293,10 +307,10 @@ def _open_new(part: Path) -> int | None:
     return None
 
 
-def _lock(handle: int) -> bool | None:
-    """Whether an open file is now locked by us; None where there are no locks."""
+def try_lock(handle: int, *, shared: bool = False) -> bool | None:
+    """Whether an open file is now locked by us, as its only holder; None without locks there."""
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
     except (OSError, AttributeError):
@@ -316,7 +330,7 @@ def _in_use(part: Path) -> bool:
     except PermissionError:
         return True  # another user's
     try:
-        free = _lock(handle)
+        free = try_lock(handle)
     finally:
         os.close(handle)
     return time.time() - found.st_mtime < _STALE_SECONDS if free is None else not free
@@ -378,14 +392,19 @@ def _leave(signum: int, _: object) -> None:
 
 
 @contextmanager
-def _removed_by_signals(part: Path) -> Iterator[None]:
-    """Remove the part also when SIGTERM or SIGHUP ends this process, as they do by default."""
+def ended_by_signals(part: Path | None = None) -> Iterator[None]:
+    """SIGTERM and SIGHUP end this process as they do by default, and remove what is unfinished.
+
+    Args:
+        part: a file that is unfinished as long as the block runs.
+    """
     names = ("SIGTERM", "SIGHUP")
     numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         numbers = []
     mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
-    _unfinished[part] = os.getpid()
+    if part is not None:
+        _unfinished[part] = os.getpid()
     for number in mine:
         signal.signal(number, _leave)
     try:
@@ -394,7 +413,8 @@ def _removed_by_signals(part: Path) -> Iterator[None]:
         for number in mine:
             if signal.getsignal(number) is _leave:
                 signal.signal(number, signal.SIG_DFL)
-        del _unfinished[part]
+        if part is not None:
+            del _unfinished[part]
 
 
 # --- what is no regular file ----------------------------------------------------------------------
@@ -433,7 +453,7 @@ def _spooled(place: Path, ending: str) -> Iterator[Path]:
         os.close(handle)
         part = Path(name)
     try:
-        with _removed_by_signals(part), _disk_in_words(part, part):
+        with ended_by_signals(part), _disk_in_words(part, part):
             yield part
         with _in_words(place):
             handle = _open_stream(place)
@@ -489,6 +509,48 @@ def _output_error(path: PathLike, error: OSError) -> OutputError:
 
 
 # --- YAML -----------------------------------------------------------------------------------------
+
+
+def read_text(path: PathLike, *, strict: bool = False) -> str:
+    """The text of a list that a person or another tool wrote; its lines end as Unix has it.
+
+    Args:
+        path: of a file.
+        strict: an encoding that is no Unicode is an error; else its bytes come as Python writes
+            such file names.
+
+    Raises:
+        OSError: it can not be read.
+        UnicodeDecodeError: see ``strict``.
+    """
+    return text_of(Path(path).read_bytes(), strict=strict)
+
+
+def text_of(data: bytes, *, strict: bool = False) -> str:
+    """Text in UTF-8, UTF-16 or UTF-32, with or without a byte order mark; see :func:`read_text`.
+
+    Example:
+        >>> [text_of("ab".encode(name)) for name in ("utf-8-sig", "utf-16", "utf-16-be")]
+        ['ab', 'ab', 'ab']
+    """
+    text = data.decode(_encoding_of(data), "strict" if strict else "surrogateescape")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _encoding_of(data: bytes) -> str:
+    """Of text: by its mark, else by the zero bytes that letters of ASCII have in wide encodings."""
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return name
+    if b"\0" not in data:
+        return "utf-8"
+    found = {}
+    for name in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        with suppress(UnicodeDecodeError):
+            text = data.decode(name)
+            found[name] = sum("\0" < letter < "\x7f" for letter in text) / max(1, len(text))
+    best = max(found, key=found.__getitem__, default="utf-8")
+    return best if found.get(best) else "utf-8"
 
 
 class _Loader(yaml.SafeLoader):

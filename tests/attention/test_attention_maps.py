@@ -11,13 +11,20 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from tests.attention.attentive import PREPROCESSING, bright_predictor, planted_video
 from tests.videos import write_video
 from videonl import Predictor
-from videonl.attention import attend
-from videonl.attention import figure as attention_figure
-from videonl.attention import figure as attention_overlay
+from videonl.attention import (
+    arrows_of,
+    attend,
+    clip_frame,
+    frames_to_draw,
+    heat,
+    overlay,
+    save_figure,
+    write_gif,
+    write_mp4,
+)
 from videonl.attention.attention import most_certain
 from videonl.errors import VideoError, VideoNLError
-from videonl.layers import NonLocalBlock
-from videonl.layers.attention_row import attention_rows
+from videonl.layers import NonLocalBlock, attention_rows
 from videonl.models import create_model
 
 
@@ -165,13 +172,13 @@ def test_json_holds_everything_but_the_pictures(found):
 
 
 def test_the_overlay_is_hottest_on_the_square(found):
-    heat = attention_overlay.heat(found)
-    assert heat.shape == found.clip.pictures.shape[:3]
-    frame, row, column = np.unravel_index(heat.argmax(), heat.shape)
+    hot = heat(found)
+    assert hot.shape == found.clip.pictures.shape[:3]
+    frame, row, column = np.unravel_index(hot.argmax(), hot.shape)
     assert found.clip.indices[frame] in range(14, 26)
     assert abs(row - 40) <= 12
     assert abs(column - 90) <= 12
-    pictures = attention_overlay.overlay(found, mark_query=False)
+    pictures = overlay(found, mark_query=False)
     red, blue = pictures[frame, row, column, 0], pictures[frame, row, column, 2]
     assert red > 1.5 * blue
     outside = pictures[:, :, :40].reshape(-1, 3)
@@ -182,14 +189,14 @@ def test_negative_weights_are_blue(video):
     found = attend(bright_predictor(strength=-1.0), video)
     assert found.signed
     assert found.strongest[0].weight < 0
-    pictures = attention_overlay.overlay(found, mark_query=False)
+    pictures = overlay(found, mark_query=False)
     assert pictures[3, 40, 90, 2] > 1.2 * pictures[3, 40, 90, 0]
 
 
 def test_files_are_written_whole(found, tmp_path):
-    attention_figure.save(found, tmp_path / "a.png")
-    attention_overlay.write_mp4(found, tmp_path / "a.mp4")
-    attention_overlay.write_gif(found, tmp_path / "a.gif")
+    save_figure(found, tmp_path / "a.png")
+    write_mp4(found, tmp_path / "a.mp4")
+    write_gif(found, tmp_path / "a.gif")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gif", "a.mp4", "a.png"]
     for name in ("a.mp4", "a.gif"):
         with av.open(str(tmp_path / name)) as container:
@@ -203,6 +210,6 @@ def test_files_are_written_whole(found, tmp_path):
 
 
 def test_frames_of_all_arrows_are_drawn(found):
-    assert attention_figure.frames_to_draw(found) == list(range(8))
-    for place in attention_figure.arrows_of(found):
-        assert attention_figure.clip_frame(place) in range(8)
+    assert frames_to_draw(found) == list(range(8))
+    for place in arrows_of(found):
+        assert clip_frame(place) in range(8)

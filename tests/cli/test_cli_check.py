@@ -9,10 +9,9 @@ import pytest
 
 from tests.odd_videos import ODD, write_odd
 from tests.videos import write_video
-from videonl.cli.check import main
-from videonl.cli.main import main as videonl
+from videonl.cli.main import main
+from videonl.data import read_skip_list
 from videonl.video import inspect_file
-from videonl.video.jobs import Journal, run_jobs, stamp
 
 
 @pytest.fixture
@@ -37,7 +36,7 @@ def report(root: Path) -> dict[str, dict[str, str]]:
 def test_check_reports_and_writes_the_skip_list(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(folder), "--workers", "2"]) == 1
+    assert main(["check", str(folder), "--workers", "2"]) == 1
     rows = report(folder)
     assert {name: row["status"] for name, row in rows.items()} == {
         "good.mp4": "ok",
@@ -53,11 +52,11 @@ def test_check_reports_and_writes_the_skip_list(
     text = capsys.readouterr().out
     assert "checked 4 files" in text
 
-    assert main([str(folder)]) == 1
+    assert main(["check", str(folder)]) == 1
     assert "4 of 4 files were checked before" in capsys.readouterr().out
     write_video(folder / "train" / "a" / "zero.mp4", 5)  # mended: looked at again
     (folder / "train" / "a" / "text.mp4").unlink()
-    main([str(folder)])
+    main(["check", str(folder)])
     assert "2 of 3 files were checked before" in capsys.readouterr().out
     assert report(folder)["zero.mp4"]["status"] == "ok"
 
@@ -67,7 +66,7 @@ def test_a_link_that_leads_nowhere_is_one_line(tmp_path: Path) -> None:
     write_video(folder / "good.mp4", 5)
     (folder / "gone.mp4").symlink_to(tmp_path / "nowhere.mp4")
     for _ in range(2):
-        assert main([str(tmp_path)]) == 1
+        assert main(["check", str(tmp_path)]) == 1
         rows = report(tmp_path)
         assert rows["gone.mp4"]["status"] == "unreadable"
         assert rows["good.mp4"]["status"] == "ok"
@@ -76,13 +75,13 @@ def test_a_link_that_leads_nowhere_is_one_line(tmp_path: Path) -> None:
 def test_out_folder_and_wrong_arguments(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main([str(folder), "--out", str(tmp_path / "out"), "--quick"]) == 1
+    assert main(["check", str(folder), "--out", str(tmp_path / "out"), "--quick"]) == 1
     assert not (folder / "videonl_check.csv").exists()
     assert (tmp_path / "out" / "videonl_skip.tsv").is_file()
-    assert videonl(["check", str(tmp_path / "absent")]) == 2
-    assert videonl(["check", str(folder), "--timeout", "0"]) == 2
+    assert main(["check", str(tmp_path / "absent")]) == 2
+    assert main(["check", str(folder), "--timeout", "0"]) == 2
     (tmp_path / "none").mkdir()
-    assert videonl(["check", str(tmp_path / "none")]) == 2
+    assert main(["check", str(tmp_path / "none")]) == 2
     errors = capsys.readouterr().err
     assert "is no folder" in errors
     assert "holds no video files" in errors
@@ -92,12 +91,13 @@ WORKER = """
 import os, sys, time
 from videonl.video import sandbox_worker as worker
 def odd(job):
-    if job["path"] == "hang": time.sleep(60)
-    if job["path"] == "die": os._exit(3)
-    if job["path"] == "eat": x = bytearray(3 << 30)
+    what = os.path.basename(job["path"])
+    if what == "hang.mp4": time.sleep(60)
+    if what == "die.mp4": os._exit(3)
+    if what == "eat.mp4": x = bytearray(3 << 30)
     print("noise on stdout")
-    return {"pid": os.getpid()}
-worker._whole_file = odd
+    return whole_file(job)
+whole_file, worker._whole_file = worker._whole_file, odd
 worker.main(sys.argv[1:])
 """
 
@@ -108,38 +108,22 @@ def test_jobs_survive_hanging_dying_and_greedy_workers(
     (tmp_path / "odd_worker.py").write_text(WORKER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     monkeypatch.setattr("videonl.video.sandbox_process.MODULE", "odd_worker")
-    jobs = [{"path": what} for what in ("well", "hang", "well", "die", "eat", "well")]
-    answers = list(run_jobs("inspect", jobs, workers=2, timeout=2, memory_mb=2000))
-    assert len(answers) == 6
-    outcome = [(job["path"], answer.get("failed", "fine")) for job, answer in answers]
-    assert sorted(outcome) == [
-        ("die", "crash"),
-        ("eat", "memory"),
-        ("hang", "timeout"),
-        *[("well", "fine")] * 3,
-    ]
+    names = ("well.mp4", "hang.mp4", "fine.mp4", "die.mp4", "eat.mp4", "good.mp4")
+    for name in names:
+        write_video(tmp_path / name, 8)
+    limits = ["--workers", "2", "--timeout", "2", "--memory", "2000"]
+    assert main(["check", str(tmp_path), *limits]) == 1
+    found = {Path(path).name: reason for path, reason in read_skip_list(tmp_path).items()}
+    outcome = {name: reason.partition(":")[0] for name, reason in found.items()}
+    assert outcome == {"die.mp4": "crash", "eat.mp4": "memory", "hang.mp4": "timeout"}
 
 
 def test_a_worker_that_does_not_start_is_one_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("videonl.video.sandbox_process.MODULE", "videonl.nowhere")
-    assert videonl(["check", str(folder)]) == 2
+    assert main(["check", str(folder)]) == 2
     assert "the decoding process does not start" in capsys.readouterr().err
-
-
-def test_journal_ignores_damage_and_changes(tmp_path: Path) -> None:
-    video = tmp_path / "a.mp4"
-    video.write_bytes(b"1")
-    journal = Journal(tmp_path / "j.jsonl")
-    journal.add("a", stamp(video), 1, {"status": "ok"})
-    with journal.file.open("a") as handle:
-        handle.write('{"path": "half')
-    again = Journal(tmp_path / "j.jsonl")
-    assert again.current("a", stamp(video), 1) is not None
-    assert again.current("a", stamp(video), 2) is None
-    video.write_bytes(b"12")
-    assert again.current("a", stamp(video), 1) is None
 
 
 @pytest.mark.parametrize("name", ODD)

@@ -3,12 +3,10 @@
 import json
 import subprocess
 import sys
-from argparse import ArgumentTypeError
 
 import pytest
 
 from videonl.cli.main import main
-from videonl.cli.values import parse_clip, parse_option, parse_views
 
 
 def test_table(capsys):
@@ -48,19 +46,34 @@ def test_wrong_name_and_values(capsys):
     assert "write FRAMESxSIDE, such as 32x224" in capsys.readouterr().err
 
 
-def test_values():
-    assert parse_clip("32x224") == (3, 32, 224, 224)
-    assert parse_clip("8x256X320") == (3, 8, 256, 320)
-    assert parse_views("10x3") == (10, 3)
-    assert parse_views("4") == (4, 1)
-    assert parse_option('non_local={"res2": [1]}') == ("non_local", {"res2": [1]})
-    assert parse_option("preset=gluoncv") == ("preset", "gluoncv")
-    assert parse_option("norm=a=b") == ("norm", "a=b")
-    for parse, text in ((parse_clip, "3"), (parse_clip, "0x3"), (parse_views, "1x2x3")):
-        with pytest.raises(ArgumentTypeError, match=repr(text)):
-            parse(text)
-    with pytest.raises(ArgumentTypeError, match="NAME=VALUE"):
-        parse_option("preset")
+def test_values(capsys):
+    def cost(*words):
+        assert main(["cost", "tiny_i3d", "--json", *words]) == 0
+        return json.loads(capsys.readouterr().out)
+
+    assert cost("--clip", "8x32X40")["clip_shape"] == [3, 8, 32, 40]
+    assert cost("--views", "10x3")["total_macs"] == 30 * cost()["macs"]
+    assert cost("--views", "4")["total_macs"] == 4 * cost()["macs"]
+    options = [
+        "--option",
+        'non_local={"res2": [0]}',
+        "--option",
+        'non_local_options={"affinity": "gaussian"}',
+    ]
+    assert cost(*options)["params"] > cost()["params"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("--clip", "3"), ("--clip", "0x3"), ("--views", "1x2x3"), ("--option", "preset")],
+)
+def test_wrong_values(words, capsys):
+    with pytest.raises(SystemExit) as end:
+        main(["cost", "tiny_i3d", *words])
+    assert end.value.code == 2
+    shown = capsys.readouterr().err
+    assert repr(words[1]) in shown
+    assert shown.count("\n") == 1
 
 
 def test_help_imports_no_torch():

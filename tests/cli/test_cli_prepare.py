@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from tests.videos import numbered_frames, read_number, write_video
-from videonl.cli.main import main as videonl
-from videonl.cli.prepare import main
+from videonl.cli.main import main
 from videonl.data import read_catalogue
 from videonl.video import Recipe, encode_file, open_video
 
@@ -83,7 +82,7 @@ def test_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (source / "train.txt").write_text("1.avi 0\n2.mp4 1\n")
     (source / "train" / "bad.mp4").write_text("no video")
     arguments = [str(source), str(target), "--short-side", "64", "--workers", "2"]
-    assert main(arguments) == 1
+    assert main(["prepare", *arguments]) == 1
     text = capsys.readouterr().out
     assert "prepared 2 of 3 files, 30 frames" in text
     assert "failed  train/bad.mp4  not a readable video file" in text
@@ -97,10 +96,10 @@ def test_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (source / "train" / "bad.mp4").unlink()
     (target / "train" / "2.mp4").unlink()
     before = (target / "train" / "1.mp4").stat().st_mtime_ns
-    assert main(arguments) == 0
+    assert main(["prepare", *arguments]) == 0
     assert "1 of 2 files were prepared before" in capsys.readouterr().out
     assert (target / "train" / "1.mp4").stat().st_mtime_ns == before
-    assert main([*arguments, "--quality", "30"]) == 0  # other settings: all anew
+    assert main(["prepare", *arguments, "--quality", "30"]) == 0  # other settings: all anew
     assert (target / "train" / "1.mp4").stat().st_mtime_ns > before
 
 
@@ -113,7 +112,7 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([str(tmp_path / "src"), str(tmp_path / "out")], "would both become"),
         ([str(tmp_path / "src"), str(tmp_path / "out"), "--quality", "99"], "--quality 0 to 51"),
     ):
-        assert videonl(["prepare", *arguments]) == 2
+        assert main(["prepare", *arguments]) == 2
         assert words in capsys.readouterr().err
 
 
@@ -137,9 +136,9 @@ def test_files_on_the_skip_list_are_left_out(
     source, target = tmp_path / "src", tmp_path / "dst"
     write_video(source / "train" / "a.mp4", 5)
     (source / "train" / "bad.mp4").write_text("no video")
-    assert main([str(source), str(target), "--workers", "1"]) == 1
+    assert main(["prepare", str(source), str(target), "--workers", "1"]) == 1
     assert "failed  train/bad.mp4" in capsys.readouterr().out
     (source / "videonl_skip.tsv").write_text("train/bad.mp4\tunreadable\n")
-    assert main([str(source), str(target), "--workers", "1"]) == 0
+    assert main(["prepare", str(source), str(target), "--workers", "1"]) == 0
     assert "1 of 2 files are on the skip list: left out" in capsys.readouterr().out
     assert [p.name for p in (target / "train").iterdir()] == ["a.mp4"]

@@ -92,14 +92,15 @@ def test_features_are_sampled_by_time_as_the_network_was_trained(tmp_path: Path)
 def test_a_layer_whose_axes_are_not_known_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from videonl.models.resnet3d import Head
-
     video = write_video(tmp_path / "v.mp4", 12)
     words = ["extract", video, "--checkpoint", write_model(tmp_path), "--out", tmp_path / "f"]
     assert call(*words, "--layer", "head.projection") == 0
     with np.load(tmp_path / "f" / "v.mp4.npz") as content:
         assert content["features"].shape[1] == len(NAMES)
-    monkeypatch.setattr(Head, "forward", lambda _, x: x.mean((2, 3, 4))[:, None].expand(-1, 3, -1))
+    monkeypatch.setattr(
+        "videonl.models.resnet3d.Head.forward",
+        lambda _, x: x.mean((2, 3, 4))[:, None].expand(-1, 3, -1),
+    )
     assert call(*words, "--layer", "head", "--overwrite") == 2
     assert "does not tell which axis holds its channels" in capsys.readouterr().err
 

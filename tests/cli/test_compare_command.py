@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from videonl.cli.compare import parse_clip
 from videonl.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -75,7 +74,6 @@ def test_wrong_clip(capsys: pytest.CaptureFixture[str], clip: str) -> None:
         main(["compare", "tiny_i3d", "--clip", clip])
     assert stop.value.code == 2
     assert "FRAMESxSIZE" in capsys.readouterr().err
-    assert parse_clip("8x224") == (8, 224)
 
 
 def test_sweep_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -91,12 +89,11 @@ def test_sweep_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_training_stopped_by_a_signal_is_one_sentence(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from videonl.evaluation import compare
     from videonl.training import TrainingStopped
 
     def stopped(*args: object, **options: object) -> None:
         raise TrainingStopped("stopped; go on with the same command", signum=2)
 
-    monkeypatch.setattr(compare, "compare_models", stopped)
+    monkeypatch.setattr("videonl.evaluation.compare.compare_models", stopped)
     assert main(["compare", "tiny_i3d", "--no-speed"]) == 130
     assert capsys.readouterr().err == "videonl compare: stopped; go on with the same command\n"

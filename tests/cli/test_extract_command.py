@@ -68,6 +68,19 @@ def test_failures_are_listed_at_the_end(
     assert [path.name for path in out.iterdir()] == ["a.mp4.npz"]
 
 
+def test_places_keep_the_tree_and_clashes_are_named(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other/a.mp4"
+    other.parent.mkdir()
+    other.write_bytes(Path("in/a.mp4").read_bytes())
+    out = tmp_path / "out"
+    assert extract("in/sub", "in/a.mp4", str(other), "--out", str(out)) == 1
+    assert f"{other}: another video's features have this name" in capsys.readouterr().err
+    files = sorted(str(path.relative_to(out)) for path in out.rglob("*.npz"))
+    assert files == ["a.mp4.npz", "b.AVI.npz"]
+
+
 def test_shards_share_the_work(here: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert extract("in", "--out", str(out), "--shard", "0/2") == 0

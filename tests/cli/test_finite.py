@@ -20,7 +20,7 @@ from videonl.errors import CheckpointError
 from videonl.json_text import json_text
 from videonl.models import create_model
 from videonl.training import VideoClassifier, read_metrics
-from videonl.training.finite import weights_of
+from videonl.weights import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
 FIT = [
@@ -53,8 +53,7 @@ def poison_after(monkeypatch: pytest.MonkeyPatch, step: int, name: str, value: f
 
 
 def finite(path: Path) -> bool:
-    state = weights_of(torch.load(path, weights_only=True))
-    return all(bool(value.isfinite().all()) for value in state.values())
+    return all(bool(x.isfinite().all()) for x in load_checkpoint(path).model.state_dict().values())
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 
 from videonl import __version__
-from videonl.cli import doctor
 from videonl.cli.main import COMMANDS, main, make_parser, run
 from videonl.errors import VideoNLError
 
@@ -64,24 +63,24 @@ def test_interrupt_is_one_word_and_130(capsys: pytest.CaptureFixture[str]) -> No
 
 
 def test_doctor_is_content_here(capsys: pytest.CaptureFixture[str]) -> None:
-    assert doctor.main([]) == 0
+    assert main(["doctor"]) == 0
     assert "all is well" in capsys.readouterr().out
 
 
 def test_doctor_names_what_is_missing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(doctor, "REQUIRED", ("torch", "no-such-package"))
-    assert doctor.main([]) == 1
+    monkeypatch.setattr("videonl.cli.doctor.REQUIRED", ("torch", "no-such-package"))
+    assert main(["doctor"]) == 1
     assert "pip install no-such-package" in capsys.readouterr().out
 
 
-def test_doctor_warns_of_malicious_releases(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doctor, "version", lambda _: "2.6.2")
-    found, problem = doctor._state("lightning")
-    assert found == "2.6.2"
-    assert problem is not None
-    assert "malicious" in problem
+def test_doctor_warns_of_malicious_releases(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("videonl.cli.doctor.version", lambda _: "2.6.2")
+    assert main(["doctor"]) == 1
+    assert "malicious" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

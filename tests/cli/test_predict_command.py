@@ -96,7 +96,7 @@ def test_patterns_lists_and_names_with_a_dash(
 ) -> None:
     assert predict("--views", "1x1", "in/**/*") == 0
     assert capsys.readouterr().out.count("in/") == 3
-    monkeypatch.setattr(sys, "stdin", io.StringIO("in/a.mp4\n\n# no\nin/sub/b.AVI\n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("in/a.mp4\r\n\n# no\nin/sub/b.AVI\n"))
     assert predict("--views", "1x1", "--from-list", "-") == 0
     assert capsys.readouterr().out.count("in/") == 2
     monkeypatch.chdir(here / "in")

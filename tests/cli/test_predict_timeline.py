@@ -2,7 +2,6 @@
 
 import csv
 import json
-from argparse import ArgumentTypeError
 from pathlib import Path
 
 import pytest
@@ -10,13 +9,11 @@ from PIL import Image
 
 from tests.inference.networks import write_checkpoint
 from tests.videos import write_video
-from videonl.cli.main import run
-from videonl.cli.predict import main
-from videonl.cli.predict_timeline import parse_seconds
+from videonl.cli.main import main
 
 
 def predict(*words: object) -> int:
-    return run(main, [str(word) for word in (*words, "--no-isolate", "--device", "cpu")], "test")
+    return main(["predict", *map(str, words), "--no-isolate", "--device", "cpu"])
 
 
 def test_many_files_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -74,9 +71,16 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     assert drawn > 0.02 * 1320 * 504, "the segments' bars alone are more than that"
 
 
-def test_seconds() -> None:
-    assert [parse_seconds(text) for text in ("2s", "500ms", "1.5m", "3", "1h")] == [
-        2, 0.5, 90, 3, 3600,
-    ]  # fmt: skip
-    with pytest.raises(ArgumentTypeError, match="is not a time"):
-        parse_seconds("-1s")
+@pytest.mark.parametrize("said", ["2s", "2000ms", "2", "0.0333333333333m"])
+def test_seconds(said: str, tmp_path: Path) -> None:
+    words = [write_video(tmp_path / "a.mp4", 100), "--checkpoint", write_checkpoint(tmp_path)]
+    words += ["--timeline", "--quiet", "--window", said, "--windows-csv", tmp_path / "w.csv"]
+    assert predict(*words) == 0
+    first = next(csv.DictReader((tmp_path / "w.csv").open()))
+    assert float(first["end"]) == pytest.approx(2, abs=0.01)
+
+
+def test_what_is_no_time(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        predict("a.mp4", "--timeline", "--window=-1s")
+    assert "is not a time" in capsys.readouterr().err

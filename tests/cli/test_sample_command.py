@@ -1,11 +1,13 @@
 """``videonl sample`` and ``data/sample/prepare.py``."""
 
+import runpy
 import subprocess
 import sys
 from pathlib import Path
 
-from videonl.cli.main import main, run
-from videonl.cli.sample import main as sample_main
+import pytest
+
+from videonl.cli.main import main
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPLITS = ["--train", "3", "--val", "3", "--test", "3"]
@@ -20,11 +22,17 @@ def test_the_command_writes_and_goes_on(tmp_path, capsys):
     assert "0 clips written, 9 were there already" in capsys.readouterr().out
 
 
-def test_mixing_parameters_is_one_sentence_and_exit_code_2(tmp_path, capsys):
+def test_mixing_parameters_is_one_sentence_and_exit_code_2(tmp_path, capsys, monkeypatch):
+    def prepare(*argv: str) -> int:
+        monkeypatch.setattr(sys, "argv", ["prepare.py", *argv])
+        with pytest.raises(SystemExit) as end:
+            runpy.run_path(str(REPOSITORY / "data/sample/prepare.py"), run_name="__main__")
+        return end.value.code
+
     root = str(tmp_path / "set")
-    assert run(sample_main, ["--root", root, *SMALL], "prepare.py") == 0
+    assert prepare("--root", root, *SMALL) == 0
     capsys.readouterr()
-    assert run(sample_main, ["--root", root, *SMALL, "--seed", "7"], "prepare.py") == 2
+    assert prepare("--root", root, *SMALL, "--seed", "7") == 2
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     assert "seed=0 (asked: 7)" in error

@@ -16,10 +16,10 @@ from tests.videos import write_video
 from videonl import home
 from videonl.cli.main import main
 from videonl.cli.terminal import OutputLost, ShownStream
-from videonl.data.walk import FolderIndex
+from videonl.data import FolderIndex
 from videonl.errors import VideoNLError
-from videonl.inference.show import StepBar, list_failures, rich_table
-from videonl.weights.download import cache_folder
+from videonl.inference import StepBar, list_failures, rich_table
+from videonl.weights import cache_folder
 
 ROOT = Path(__file__).resolve().parents[2]
 ODD = "caf\udce9 \x1b[2J[red]\r\u4e2d"

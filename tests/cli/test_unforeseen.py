@@ -8,7 +8,6 @@ import pytest
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli import main as module
 from videonl.cli.main import main
-from videonl.cli.unforeseen import asked_for_trace
 
 
 def broken(argv: object) -> int:
@@ -70,9 +69,10 @@ def test_every_command_takes_debug(capsys: pytest.CaptureFixture[str]) -> None:
         assert "usage" in capsys.readouterr().out.lower(), name
 
 
-def test_a_file_of_that_name_is_no_flag() -> None:
-    words = ["predict", "--", "--debug"]
-    assert asked_for_trace(words) == (words, False)
+@pytest.mark.usefixtures("fault")
+def test_a_file_of_that_name_is_no_flag(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--", "--debug"]) == 1
+    assert "in broken" not in capsys.readouterr().err
 
 
 def test_a_training_keeps_the_trace_in_its_folder(

@@ -11,7 +11,6 @@ from tests.videos import write_video
 from videonl import Predictor
 from videonl.errors import VideoNLError
 from videonl.inference import FeatureExtractor, Features, Windows, load_features, save_features
-from videonl.inference.features import is_done, output_paths
 from videonl.video import center_crop, open_video, to_clips
 
 WINDOWS = Windows(window=8, stride=4, frames=4)
@@ -92,9 +91,6 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     loaded, about = load_features(path)
     assert about == {"layer": "pool"}
     np.testing.assert_array_equal(loaded.values, features.values)
-    assert is_done(path, {"layer": "pool"})
-    with pytest.raises(VideoNLError, match="another layer"):
-        is_done(path, {"layer": "res4"})
 
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
@@ -107,19 +103,4 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [file.name for file in path.parent.iterdir()] == ["v.mp4.npz"]
     path.write_text("text")
     with pytest.raises(VideoNLError, match="no file of videonl extract"):
-        is_done(path, {})
-
-
-def test_places_keep_the_tree_and_clashes_are_named(tmp_path: Path) -> None:
-    videos = [str(tmp_path / "x/a.mp4"), str(tmp_path / "x/a.avi")]
-    (tmp_path / "x").mkdir()
-    paths, clashes = output_paths(
-        [(str(tmp_path), videos), ("other/a.mp4", ["other/a.mp4"]), ("b/a.mp4", ["b/a.mp4"])],
-        Path("out"),
-    )
-    assert [str(path) for path in paths.values()] == [
-        "out/x/a.mp4.npz",
-        "out/x/a.avi.npz",
-        "out/a.mp4.npz",
-    ]
-    assert clashes == ["b/a.mp4"]
+        load_features(path)

@@ -3,7 +3,6 @@ from pathlib import Path
 import pytest
 
 from videonl.inference import find_videos
-from videonl.inference.inputs import read_list
 
 MP4 = (".mp4",)
 
@@ -42,8 +41,3 @@ def test_inputs_that_lead_nowhere(tree: Path) -> None:
     words = ("no video in this folder", "pattern", "no such file", "download")
     for failure, word in zip(failures, words, strict=True):
         assert word in failure.error
-
-
-def test_list_of_paths() -> None:
-    assert read_list(["a b.mp4\r\n", "\n", "# c\n", "/d.mp4"]) == ["a b.mp4", "/d.mp4"]
-    assert read_list(["a.mp4"], base=Path("in")) == ["in/a.mp4"]

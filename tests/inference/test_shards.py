@@ -1,50 +1,87 @@
 """Many processes: who does what, the merger, and what a killed process leaves behind."""
 
 import json
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from videonl.errors import VideoNLError
+from tests.inference.networks import write_checkpoint
+from videonl import Predictor
+from videonl.cli.main import main
 from videonl.inference import Clip, Failure, Prediction, Shard
-from videonl.inference.shards import (
-    about_set,
-    done_by_others,
-    merge,
-    remove_old,
-    shard_files,
-    shard_of_torchrun,
-    shard_path,
-)
-from videonl.inference.writers import JsonLinesWriter
 
-RUN: dict[str, object] = {"model": {"name": "tiny", "sha256": "0"}, "protocol": {"views": "1x1"}}
 FILES = [f"{number:03d}.mp4" for number in range(11)]
+Capture = pytest.CaptureFixture[str]
+
+
+class Part:
+    """Processes of ``videonl predict``, whose network takes no time.
+
+    Attributes:
+        done: files after which the process is stopped; None: it ends by itself.
+        fail: files that can not be read.
+    """
+
+    done: int | None = None
+    fail: tuple[str, ...] = ()
+
+    def predict_many(self, videos: Iterable[str], **_: Any) -> Iterator[Prediction | Failure]:
+        for number, path in enumerate(videos):
+            if number == self.done:
+                raise KeyboardInterrupt
+            yield Failure(path, "broken") if path in self.fail else prediction(path)
+
+    def write(
+        self,
+        shard: str,
+        *,
+        done: int | None = None,
+        fail: tuple[str, ...] = (),
+        resume: bool = True,
+        files: list[str] = FILES,
+        views: str = "1x1",
+    ) -> int:
+        """What a process writes that is stopped after ``done`` of its files; its exit code."""
+        self.done, self.fail = done, fail
+        words = ["predict", *files, "--checkpoint", "model.safetensors", "--no-isolate", "--quiet"]
+        words += ["--device", "cpu", "--views", views, "--json", "out.jsonl", "--shard", shard]
+        return main([*words, *["--resume"] * resume])
 
 
 def prediction(path: str) -> Prediction:
     return Prediction(path, ("a", "b"), (0.75, 0.25), (Clip((0,), (0.0,), 1),), {}, {})
 
 
-def write_part(
-    out: Path, shard: Shard, *, done: int | None = None, fail: tuple[str, ...] = ()
-) -> None:
-    """What a process writes that is killed after ``done`` of its files."""
-    about = about_set(shard, FILES, failed_inputs=0)
-    own = shard_path(out, shard.rank)
-    writer = JsonLinesWriter(own, run=RUN, resume=True, about=about)
-    writer.done |= done_by_others(out, shard.rank, run=RUN)
-    todo = [path for path in shard.of(FILES) if path not in writer.done]
-    for path in todo[:done]:
-        if path in fail:
-            writer.fail(Failure(path, "broken"))
-        else:
-            writer.add(prediction(path))
-    writer.close()
+def paths(file: str = "out.jsonl") -> list[str]:
+    lines = Path(file).read_text(encoding="utf-8").splitlines()
+    return [json.loads(line)["path"] for line in lines[1:]]
 
 
-def paths(file: Path) -> list[str]:
-    return [json.loads(line)["path"] for line in file.read_text(encoding="utf-8").splitlines()[1:]]
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_checkpoint(tmp_path_factory.mktemp("shards"))
+
+
+@pytest.fixture
+def part(checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Part:
+    """In a folder with eleven files."""
+    monkeypatch.chdir(tmp_path)
+    for file in (checkpoint, checkpoint.with_suffix(".json")):
+        (tmp_path / file.name).symlink_to(file)
+    for name in FILES:
+        (tmp_path / name).touch()
+    found = Part()
+    monkeypatch.setattr(Predictor, "predict_many", lambda _, *a, **k: found.predict_many(*a, **k))
+    return found
+
+
+def merged(capsys: Capture) -> tuple[int, str, str]:
+    """Exit code, standard output and errors of ``videonl merge``."""
+    capsys.readouterr()
+    code = main(["merge", "out.jsonl"])
+    return code, *capsys.readouterr()
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 20])
@@ -53,96 +90,91 @@ def test_every_file_belongs_to_exactly_one_part(size: int) -> None:
     assert sorted(path for part in parts for path in part) == FILES
 
 
-def test_a_part_by_torchruns_variables() -> None:
-    words = {"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}
-    assert shard_of_torchrun(words) == Shard(3, 4)
-    assert shard_of_torchrun({**words, "WORLD_SIZE": "1", "RANK": "0"}) is None
-    assert shard_of_torchrun({}) is None
-    with pytest.raises(VideoNLError, match="RANK/SIZE"):
-        Shard(2, 2)
+def test_one_process_of_torchrun_is_a_process_of_its_own(
+    part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in (("RANK", "0"), ("WORLD_SIZE", "1"), ("LOCAL_RANK", "0")):
+        monkeypatch.setenv(name, value)
+    words = ["predict", *FILES, "--checkpoint", "model.safetensors", "--no-isolate", "--quiet"]
+    assert main([*words, "--device", "cpu", "--json", "out.jsonl"]) == 0
+    assert paths() == FILES
 
 
-def test_a_kill_costs_at_most_the_half_written_line(tmp_path: Path) -> None:
-    out = tmp_path / "out.jsonl"
-    write_part(out, Shard(0, 2), done=4)
-    file = shard_path(out, 0)
+def test_a_kill_costs_at_most_the_half_written_line(part: Part, capsys: Capture) -> None:
+    assert part.write("0/2", done=4) == 130
+    file = Path("out.00000.jsonl")
     file.write_bytes(file.read_bytes()[:-7])  # killed within the fourth line
-    write_part(out, Shard(0, 2))
-    write_part(out, Shard(1, 2))
-    found = merge(out)
-    assert (found.predictions, found.missing, found.repeated) == (11, 0, 0)
-    assert paths(out) == FILES
+    assert part.write("0/2") == part.write("1/2") == 0
+    assert merged(capsys) == (0, "11 videos: out.jsonl\n", "")
+    assert paths() == FILES
 
 
 @pytest.mark.parametrize("sizes", [(2, 3), (3, 2), (4, 1)])
-def test_going_on_with_another_number_of_processes(tmp_path: Path, sizes: tuple[int, int]) -> None:
-    out = tmp_path / "out.jsonl"
+def test_going_on_with_another_number_of_processes(
+    part: Part, sizes: tuple[int, int], capsys: Capture
+) -> None:
     before, after = sizes
     for rank in range(before):
-        write_part(out, Shard(rank, before), done=2)
+        part.write(f"{rank}/{before}", done=2)
     for rank in range(after):
-        write_part(out, Shard(rank, after))
-    found = merge(out)
-    assert (found.predictions, found.missing, found.repeated) == (11, 0, 0)
-    assert paths(out) == FILES
+        assert part.write(f"{rank}/{after}") == 0
+    assert merged(capsys) == (0, "11 videos: out.jsonl\n", "")
+    assert paths() == FILES
 
 
-def test_merge_says_what_is_missing_and_what_failed(tmp_path: Path) -> None:
-    out = tmp_path / "out.jsonl"
-    write_part(out, Shard(0, 3), done=2, fail=("003.mp4",))
-    write_part(out, Shard(1, 3))
-    found = merge(out)
-    assert found.ranks_missing == [2]
-    assert found.failures == {"003.mp4": "broken"}
-    assert found.missing == 11 - found.predictions - 1
-    write_part(out, Shard(0, 3))  # tries the failure again, and goes on
-    write_part(out, Shard(2, 3))
-    found = merge(out)
-    assert (found.predictions, found.missing, found.failures) == (11, 0, {})
+def test_merge_says_what_is_missing_and_what_failed(part: Part, capsys: Capture) -> None:
+    part.write("0/3", done=2, fail=("003.mp4",))
+    part.write("1/3")
+    code, out, errors = merged(capsys)
+    assert (code, out) == (1, "5 videos: out.jsonl\n")
+    assert "process 2 wrote no result file" in errors
+    assert "5 videos have no result yet" in errors
+    assert "1 could not be classified:\n  003.mp4: broken\n" in errors
+    part.write("0/3")  # tries the failure again, and goes on
+    part.write("2/3")
+    assert merged(capsys) == (0, "11 videos: out.jsonl\n", "")
 
 
-def test_a_line_that_stands_twice_counts_once(tmp_path: Path) -> None:
-    out = tmp_path / "out.jsonl"
-    write_part(out, Shard(0, 2))
-    write_part(out, Shard(1, 2))
-    with shard_path(out, 1).open("a") as file:
+def test_a_line_that_stands_twice_counts_once(part: Part, capsys: Capture) -> None:
+    part.write("0/2")
+    part.write("1/2")
+    with Path("out.00001.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(prediction("000.mp4").result()) + "\n")
         file.write(json.dumps({"path": "002.mp4", "error": "an old failure"}) + "\n")
-    found = merge(out)
-    assert (found.predictions, found.repeated, found.failures) == (11, 1, {})
-    assert paths(out) == FILES
+    code, out, errors = merged(capsys)
+    assert (code, out) == (0, "11 videos: out.jsonl\n")
+    assert errors.startswith("1 lines named a video again")
+    assert paths() == FILES
 
 
-def test_results_of_another_run_are_refused(tmp_path: Path) -> None:
-    out = tmp_path / "out.jsonl"
-    with pytest.raises(VideoNLError, match="no result files"):
-        merge(out)
-    write_part(out, Shard(0, 2))
-    other = {**RUN, "protocol": {"views": "10x3"}}
-    with pytest.raises(VideoNLError, match="another checkpoint or protocol"):
-        done_by_others(out, 1, run=other)
-    about = about_set(Shard(1, 2), FILES[:-1], failed_inputs=0)
-    JsonLinesWriter(shard_path(out, 1), run=RUN, about=about).close()
-    with pytest.raises(VideoNLError, match="another set of files"):
-        merge(out)
-    shard_path(out, 1).write_text("notes\n")
-    with pytest.raises(VideoNLError, match="not a result file"):
-        merge(out)
+def test_results_of_another_run_are_refused(part: Part, capsys: Capture) -> None:
+    code, _, errors = merged(capsys)
+    assert code == 2
+    assert "no result files" in errors
+    part.write("0/2")
+    assert part.write("1/2", views="10x3") == 2
+    assert "another checkpoint or protocol" in capsys.readouterr().err
+    part.write("1/2", files=FILES[:-1], resume=False)
+    assert "another set of files" in merged(capsys)[2]
+    Path("out.00001.jsonl").write_text("notes\n", encoding="utf-8")
+    assert "not a result file" in merged(capsys)[2]
 
 
-def test_old_files_of_a_larger_set_are_removed_by_one_process_each(tmp_path: Path) -> None:
-    out = tmp_path / "out.jsonl"
+def test_old_files_of_a_larger_set_are_removed_by_one_process_each(part: Part) -> None:
+    def left() -> list[str]:
+        return sorted(path.name for path in Path().glob("out.*.jsonl"))
+
     for rank in range(5):
-        write_part(out, Shard(rank, 5), done=1)
-    remove_old(out, Shard(1, 2))
-    assert list(shard_files(out)) == [0, 1, 2, 4]
-    remove_old(out, Shard(0, 2))
-    assert list(shard_files(out)) == [0, 1]
+        part.write(f"{rank}/5", done=1)
+    part.write("1/2", resume=False)
+    assert left() == [f"out.{rank:05d}.jsonl" for rank in (0, 1, 2, 4)]
+    part.write("0/2", resume=False)
+    assert left() == ["out.00000.jsonl", "out.00001.jsonl"]
 
 
-def test_a_file_that_is_not_ours_is_not_overwritten(tmp_path: Path) -> None:
-    notes = tmp_path / "notes.jsonl"
-    notes.write_text("dear diary\n")
-    with pytest.raises(VideoNLError, match="not an output of videonl"):
-        JsonLinesWriter(notes, run=RUN, resume=True)
-    assert notes.read_text() == "dear diary\n"
+def test_a_file_that_is_not_ours_is_not_overwritten(part: Part, capsys: Capture) -> None:
+    notes = Path("out.00000.jsonl")
+    notes.write_text("dear diary\n", encoding="utf-8")
+    assert part.write("0/2") == 2
+    assert "not" in capsys.readouterr().err
+    assert notes.read_text(encoding="utf-8") == "dear diary\n"

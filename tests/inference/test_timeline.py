@@ -11,10 +11,8 @@ from tests.inference.networks import write_checkpoint
 from tests.videos import numbered_frames, write_timed, write_video
 from videonl import Predictor
 from videonl.errors import VideoError, VideoNLError
-from videonl.inference import timeline_of
-from videonl.inference import windows as timeline_frames
-from videonl.inference.timeline import merge, place_windows
-from videonl.video import DecoderPool, open_video
+from videonl.inference import Segment, Timeline, Window, timeline_of
+from videonl.video import DecoderPool, Video, open_video
 
 
 @pytest.fixture(scope="module")
@@ -23,20 +21,24 @@ def predictor(tmp_path_factory: pytest.TempPathFactory) -> Predictor:
     return Predictor.from_checkpoint(checkpoint, device="cpu", max_views_per_forward=3)
 
 
-def test_windows_cover_the_video_and_the_last_ends_with_it() -> None:
-    windows = place_windows(np.arange(45) / 10, 4.5, window=2.0, hop=1.0)
+def test_windows_cover_the_video_and_the_last_ends_with_it(
+    predictor: Predictor, tmp_path: Path
+) -> None:
+    path = write_video(tmp_path / "a.mp4", 45, fps=10)
+    windows = timeline_of(predictor, path, window=2.0, hop=1.0).windows
     assert [(w.start, w.end) for w in windows] == [(0, 2), (1, 3), (2, 4), (2.5, 4.5)]
     assert [(w.first, w.last) for w in windows] == [(0, 20), (10, 30), (20, 40), (25, 45)]
-    short = place_windows(np.arange(5) / 10, 0.5, window=2.0, hop=1.0)
-    assert [(w.start, w.end, w.first, w.last) for w in short] == [(0, 0.5, 0, 5)]
+    path = write_video(tmp_path / "short.mp4", 5, fps=10)
+    windows = timeline_of(predictor, path, window=2.0, hop=1.0).windows
+    assert [(w.start, w.end, w.first, w.last) for w in windows] == [(0, 0.5, 0, 5)]
 
 
-def test_a_gap_shows_the_frame_on_display() -> None:
-    times = np.array([0.0, 0.1, 9.0, 9.1])
-    windows = place_windows(times, 9.2, window=1.0, hop=2.0)
+def test_a_gap_shows_the_frame_on_display(predictor: Predictor, tmp_path: Path) -> None:
+    path = write_timed(tmp_path / "a.mp4", [0.0, 0.1, 9.0, 9.1], last=0.1)
+    windows = timeline_of(predictor, path, window=1.0, hop=2.0).windows
     assert [(w.first, w.last) for w in windows] == [(0, 2), *[(1, 2)] * 4, (2, 4)]
     with pytest.raises(VideoNLError, match="hop must be a positive"):
-        place_windows(times, 9.2, window=1.0, hop=0.0)
+        timeline_of(predictor, path, window=1.0, hop=0.0)
 
 
 VARIABLE = [i * 2 + (i % 3 == 0) for i in range(60)]
@@ -60,7 +62,7 @@ def test_each_window_equals_the_predictor_on_that_stretch(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(timeline_frames, "FRAMES_AT_ONCE", 5)
+    monkeypatch.setattr("videonl.inference.windows.FRAMES_AT_ONCE", 5)
     monkeypatch.setitem(predictor.preprocessing, "fps", fps)
     path = write_video(tmp_path / name, 60, fps=50 if times else 25, codec=codec, times=times)
     timeline = timeline_of(predictor, path, window=0.8, hop=0.5)
@@ -116,15 +118,23 @@ def test_a_bad_file_is_one_error(predictor: Predictor, tmp_path: Path) -> None:
         timeline_of(predictor, tmp_path / "bad.mp4")
 
 
+def segments(
+    spans: list[tuple[float, float]], scores: np.ndarray, *, multi_label=False, **rule: float
+) -> list[Segment]:
+    windows = [Window(start, end, 0, 1) for start, end in spans]
+    found = Timeline("v", ["a", "b"], windows, scores, spans[-1][1], multi_label, {})
+    return found.segments(**rule)
+
+
 def test_neighbours_of_one_class_become_a_segment() -> None:
     spans = [(float(s), s + 2.0) for s in range(5)]
     scores = np.array([[0.9, 0.1], [0.7, 0.3], [0.2, 0.8], [0.45, 0.55], [0.6, 0.4]])
-    found = [(s.start, s.end, s.name, s.windows) for s in merge(spans, scores, ["a", "b"])]
+    found = [(s.start, s.end, s.name, s.windows) for s in segments(spans, scores)]
     assert found == [(0, 2.5, "a", 2), (2.5, 4.5, "b", 2), (4.5, 6, "a", 1)]
-    assert merge(spans, scores, ["a", "b"])[0].confidence == pytest.approx(0.8)
-    sure = merge(spans, scores, ["a", "b"], threshold=0.58, min_length=1.2)
+    assert segments(spans, scores)[0].confidence == pytest.approx(0.8)
+    sure = segments(spans, scores, threshold=0.58, min_length=1.2)
     assert [(s.start, s.end, s.name) for s in sure] == [(0, 2.5, "a"), (4.5, 6, "a")]
-    both = merge(spans, scores, ["a", "b"], threshold=0.3, multi_label=True)
+    both = segments(spans, scores, threshold=0.3, multi_label=True)
     assert {(s.name, s.start, s.end) for s in both} == {
         ("a", 0, 2.5), ("a", 3.5, 6), ("b", 1.5, 6),
     }  # fmt: skip
@@ -147,15 +157,14 @@ def test_memory_does_not_grow_with_the_length(
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     asked: list[int] = []
-    original = timeline_frames.blocks_in_order
+    original = Video.read
 
-    def watched(video, needed, *, short_side):
-        for numbers, block in original(video, needed, short_side=short_side):
-            asked.extend(numbers)
-            assert len(numbers) <= timeline_frames.FRAMES_AT_ONCE
-            yield numbers, block
+    def watched(self: Video, indices: list[int], *, short_side: int | None = None) -> torch.Tensor:
+        asked.extend(indices)
+        assert len(indices) <= 256
+        return original(self, indices, short_side=short_side)
 
-    monkeypatch.setattr("videonl.inference.timeline.blocks_in_order", watched)
+    monkeypatch.setattr(Video, "read", watched)
     timeline = timeline_of(predictor, path, window=2.0, hop=1.0)
     assert len(timeline.windows) == minutes * 60 - 1
     assert asked == sorted(set(asked)), "every frame is decoded once, in order"
@@ -175,8 +184,8 @@ def test_windows_begin_with_the_first_picture_and_end_with_the_last(
 def test_no_segment_claims_the_seconds_between_windows() -> None:
     spans = [(0.0, 1.0), (3.0, 4.0), (6.0, 7.0), (6.5, 7.5)]
     scores = np.array([[0.9, 0.1]] * 4)
-    found = [(s.start, s.end, s.windows) for s in merge(spans, scores, ["a", "b"])]
+    found = [(s.start, s.end, s.windows) for s in segments(spans, scores)]
     assert found == [(0, 1, 1), (3, 4, 1), (6, 7.5, 2)]
     touching = [(float(s), s + 2.0) for s in (0, 2, 4)]
-    (only,) = merge(touching, scores[:3], ["a", "b"])
+    (only,) = segments(touching, scores[:3])
     assert (only.start, only.end, only.windows) == (0, 6, 3)

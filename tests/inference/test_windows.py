@@ -9,7 +9,6 @@ import torch
 from tests.videos import read_number, write_video
 from videonl.errors import VideoNLError
 from videonl.inference import Windows, stream_windows
-from videonl.inference import windows as module
 from videonl.video import Video, open_video
 
 
@@ -48,7 +47,7 @@ def test_a_stream_gives_the_frames_of_every_window(
 ) -> None:
     windows = Windows(*shape)
     path = write_video(tmp_path / "v.mp4", 50)
-    monkeypatch.setattr(module, "BLOCK", 7)
+    monkeypatch.setattr("videonl.inference.windows.BLOCK", 7)
     asked: list[int] = []
     original = Video.read
 

@@ -23,12 +23,13 @@ FIT = [
 ]
 
 
-def train_py(*argv: str, devices: int) -> None:
+def train_py(*argv: str, devices: int) -> str:
     strategy = "ddp" if devices > 1 else "auto"
     flags = ["--trainer.devices", str(devices), "--trainer.strategy", strategy]
     command = [sys.executable, "train.py", *argv, "--trainer.accelerator", "cpu", *flags]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
+    return done.stdout
 
 
 def column(folder: Path, key: str) -> list[float]:
@@ -61,12 +62,35 @@ def test_two_processes_train_and_test_as_one(tmp_path: Path) -> None:
     assert results[1]["scores"]["videos"] == results[2]["scores"]["videos"] == 6
     table = tmp_path / "all.csv"
     train_py("predict", *check, *FLAGS, "--csv", str(table), devices=2)
-    paths = [
-        row["path"]
-        for rank in (0, 1)
-        for row in csv.DictReader((tmp_path / f"all.{rank}.csv").open(newline=""))
-    ]
+    paths = [row["path"] for row in csv.DictReader(table.open(newline=""))]
     assert len(paths) == len(set(paths)) == 6
+    assert paths == sorted(paths, key=Path)
+    assert not list(tmp_path.glob("all.*.csv"))
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_fewer_videos_than_processes(tmp_path: Path) -> None:
+    data = write_small_data(tmp_path / "data", train=1, val=1, test=1)
+    out = tmp_path / "runs"
+    root = ["--data.root", str(data), *FLAGS]
+    said = train_py("fit", *root, *FIT, "--out", str(out), devices=3)
+    assert [said.count(word) for word in ("data  ", "best  ", "next  ")] == [1, 1, 1]
+    (run,) = out.glob("*/*")
+    assert len(column(run, "val/loss")) == 2
+    results: dict[int, Any] = {}
+    for devices in (1, 3):
+        file = tmp_path / f"result{devices}.json"
+        words = ["--checkpoint", str(run), *root, "--json", str(file)]
+        said = train_py("test", *words, devices=devices)
+        assert said.count("test: 2 videos") == said.count("result  ") == 1
+        results[devices] = json.loads(file.read_text())
+    assert results[3]["confusion"] == results[1]["confusion"]
+    assert results[3]["scores"]["loss"] == pytest.approx(results[1]["scores"]["loss"])
+    table = tmp_path / "p.csv"
+    said = train_py("predict", "--checkpoint", str(run), *root, "--csv", str(table), devices=3)
+    assert said == f"2 videos: {table}\n"
+    assert len(list(csv.DictReader(table.open(newline="")))) == 2
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])

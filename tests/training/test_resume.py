@@ -136,7 +136,6 @@ def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
 
 def test_run_folders(tmp_path: Path) -> None:
     first = new_run(tmp_path, "name")
-    first.mkdir(parents=True)
     second = new_run(tmp_path, "name")
     assert second != first
     assert resume_path("auto", out=tmp_path, name="name") is None

@@ -7,6 +7,8 @@ __getattr__, __dir__, __all__ = doors(
     {
         "attention": "attend",
         "map": "AttentionMap",
+        "figure": "arrows_of clip_frame draw_figure frames_to_draw heat overlay save_figure "
+        "write_gif write_mp4",
         "geometry": "Lattice trace_blocks",
         "summary": "summarise_attention",
     },

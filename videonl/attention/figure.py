@@ -160,7 +160,7 @@ FAINTEST = 0.02  # arrows to weights below this share of the largest are left ou
 INK, SOFT = "#1c2530", "#5b6673"
 
 
-def draw(found: AttentionMap) -> "Figure":
+def draw_figure(found: AttentionMap) -> "Figure":
     """The figure: lines of frames with the arrows, each with its heat map below."""
     title, lines = _words(found)
     with figure_text([title, *lines]) as drawable:
@@ -202,10 +202,10 @@ def _draw(found: AttentionMap, title: str, words: list[str]) -> "Figure":
     return figure
 
 
-def save(found: AttentionMap, path: str | Path) -> None:
+def save_figure(found: AttentionMap, path: str | Path) -> None:
     """Draw to a PNG file, which appears when it is whole."""
     with whole_stream(path) as stream:
-        draw(found).savefig(stream, format="png", dpi=140)
+        draw_figure(found).savefig(stream, format="png", dpi=140)
 
 
 def clip_frame(place: Place) -> int:

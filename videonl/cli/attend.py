@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videonl.claims import claimed
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags, positive
@@ -115,7 +116,11 @@ def main(argv: Sequence[str]) -> int:
     """Draw or summarise."""
     arguments = parser_of_attend().parse_args(argv)
     check_usage(arguments)
-    with decoding(arguments) as open_video:
+    output = arguments.json
+    if arguments.video:
+        stem = Path(arguments.video).stem
+        output = Path(arguments.out) / f"{stem}.{arguments.block or 'default'}.json"
+    with claimed(output), decoding(arguments) as open_video:
         from videonl.inference.predictor import Predictor
 
         predictor = Predictor.from_checkpoint(
@@ -130,7 +135,7 @@ def main(argv: Sequence[str]) -> int:
 
 def show(arguments: argparse.Namespace, predictor: "Predictor") -> int:
     """One video: pictures and JSON, and what they say in a few lines."""
-    from videonl.attention.attention import attend
+    from videonl.attention import attend
 
     found = attend(
         predictor,
@@ -166,15 +171,14 @@ def write(found: "AttentionMap", folder: Path, *, gif: bool) -> list[Path]:
     Raises:
         OutputError: the folder can not be written to.
     """
-    from videonl.attention import figure as attention_figure
-    from videonl.attention import figure as attention_overlay
+    from videonl.attention import save_figure, write_gif, write_mp4
 
     stem = f"{Path(found.path).stem}.{found.block}"
     files = {kind: folder / f"{stem}.{kind}" for kind in ("png", "mp4", "gif", "json")}
-    attention_figure.save(found, files["png"])
-    attention_overlay.write_mp4(found, files["mp4"])
+    save_figure(found, files["png"])
+    write_mp4(found, files["mp4"])
     if gif:
-        attention_overlay.write_gif(found, files["gif"])
+        write_gif(found, files["gif"])
     write_json(found.as_dict(), files["json"])
     return [path for kind, path in files.items() if kind != "gif" or gif]
 

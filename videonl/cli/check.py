@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.errors import OutputError, VideoNLError
 from videonl.escapes import visible
@@ -41,18 +42,21 @@ def main(argv: Sequence[str]) -> int:
     """Check a folder; exit code 1 if bad files were found."""
     options = parser().parse_args(argv)
     from videonl.data.skip_list import FILE_NAME, write_skip_list
-    from videonl.data.walk import walk_data
+    from videonl.data.walk import others_text, walk_data
     from videonl.video.inspection import BAD
 
     root = os.path.abspath(options.folder)
     found = walk_data(root)
     out = Path(options.out or root)
-    findings = check(found.videos, options, out)
-    bad = {p: f"{f['status']}: {f['why']}" for p, f in findings.items() if f["status"] in BAD}
-    lost = {path: {"status": "lost", "why": why} for path, why in found.lost.items()}
-    write_report(out / REPORT, root, findings | lost)
-    write_skip_list(root, out / FILE_NAME, bad)
+    with claimed(out / JOURNAL):
+        findings = check(found.videos, options, out)
+        bad = {p: f"{f['status']}: {f['why']}" for p, f in findings.items() if f["status"] in BAD}
+        lost = {path: {"status": "lost", "why": why} for path, why in found.lost.items()}
+        write_report(out / REPORT, root, findings | lost)
+        write_skip_list(root, out / FILE_NAME, bad)
     print_summary(root, findings, bad)
+    if found.other:
+        print(f"  {others_text(found.other)}")
     print(f"report: {out / REPORT}\nskip list: {out / FILE_NAME} ({len(bad)} files)")
     list_lost(found.lost, root)
     return 1 if bad or found.lost else 0

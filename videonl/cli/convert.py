@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags
 from videonl.limits import whole
@@ -23,16 +24,17 @@ def main(argv: Sequence[str]) -> int:
     )
     args = parser.parse_args(argv)
 
-    from videonl.weights.checkpoint import convert
+    with claimed(args.target):
+        from videonl.weights.checkpoint import convert
 
-    report, sidecar, licence = convert(
-        args.source,
-        args.target,
-        options=dict(args.option),
-        labels=args.labels,
-        num_classes=args.num_classes,
-        network=args.network,
-    )
+        report, sidecar, licence = convert(
+            args.source,
+            args.target,
+            options=dict(args.option),
+            labels=args.labels,
+            num_classes=args.num_classes,
+            network=args.network,
+        )
     print(report)
     print(f"licence of the weights: {licence}")
     print(f"wrote {args.target} and {sidecar}")

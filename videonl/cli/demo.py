@@ -3,6 +3,7 @@
 Every step is a command that a user could type; the demo prints it and calls it.
 """
 
+import argparse
 import json
 import shlex
 import time
@@ -11,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from videonl.claims import claimed
 from videonl.cli.main import COMMANDS, make_parser
 from videonl.errors import VideoNLError
 from videonl.files import write_text
@@ -118,6 +120,12 @@ def main(argv: Sequence[str]) -> int:
     given = parser.parse_args(argv)
     if not CONFIG.is_file():
         raise VideoNLError(f"{CONFIG} is not here: run the demo in a clone of the repository")
+    with claimed(folder=given.out):
+        return tell(given)
+
+
+def tell(given: argparse.Namespace) -> int:
+    """The five steps."""
     root = given.root or (QUICK_DATA if given.quick else DATA)
     out, report, story = given.out, given.out / "report", Story()
     clips = QUICK_CLIPS if given.quick else []

@@ -1,8 +1,10 @@
 """``videonl export``: a trained network as an ONNX file or an exported PyTorch program."""
 
+import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags, parse_clip
 from videonl.errors import VideoNLError
@@ -31,7 +33,13 @@ def main(argv: Sequence[str]) -> int:
     out = Path(arguments.out or f"{Path(arguments.checkpoint).stem}{ENDINGS[arguments.format]}")
     if out.is_dir():
         raise VideoNLError(f"--out {out} is a folder; give a file name")
+    with claimed(out):
+        return export(arguments, out)
 
+
+def export(arguments: argparse.Namespace, out: Path) -> int:
+    """Write the file."""
+    clip = arguments.clip
     from videonl.class_names import read_class_names
     from videonl.inference.export import export_model
     from videonl.inference.predictor import Predictor

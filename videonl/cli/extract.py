@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videonl.claims import claimed
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags, parse_shard, positive
@@ -81,7 +82,10 @@ def main(argv: Sequence[str]) -> int:
     if arguments.shard:
         paths = {video: paths[video] for video in arguments.shard.of(list(paths))}
     total = len(paths) + len(failures)
-    with decoding(arguments) as open_video:
+    out, shard = Path(arguments.out), arguments.shard
+    part = out / f"shard-{shard.rank}-of-{shard.size}" if shard else None
+    claims = claimed(part), claimed(folder=out, shared=shard is not None)
+    with claims[0], claims[1], decoding(arguments) as open_video:
         extractor = make_extractor(arguments)
         extractor.predictor.open_video = open_video
         written = extract_all(arguments, extractor, paths, failures)

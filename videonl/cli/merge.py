@@ -4,6 +4,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.escapes import visible
 
@@ -23,11 +24,12 @@ def main(argv: Sequence[str]) -> int:
     from videonl.inference.shards import merge
 
     path = Path(arguments.json)
-    found = merge(path)
-    if arguments.csv:
-        from videonl.inference.shards import write_csv
+    with claimed(path, arguments.csv):
+        found = merge(path)
+        if arguments.csv:
+            from videonl.inference.shards import write_csv
 
-        write_csv(path, Path(arguments.csv))
+            write_csv(path, Path(arguments.csv))
     print(f"{found.predictions} videos: {path}")
     for rank in found.ranks_missing:
         print(f"process {rank} wrote no result file", file=sys.stderr)

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videonl.claims import claimed
 from videonl.cli import predict_timeline
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
@@ -182,20 +183,27 @@ def check_usage(arguments: argparse.Namespace) -> None:
             raise VideoNLError(f"{option} {file} is a folder; give a file name")
 
 
+def standard_input() -> bytes:
+    """All of it."""
+    stream = getattr(sys.stdin, "buffer", None)
+    data = sys.stdin.read() if stream is None else stream.read()
+    return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data)
+
+
 def gather(arguments: argparse.Namespace) -> tuple[list[str], list["Failure"]]:
     """The files to classify, and the inputs that led to none."""
     from videonl.data.walk import VIDEO_EXTENSIONS
+    from videonl.files import text_of
     from videonl.inference.inputs import find_videos, read_list
 
     inputs = list(arguments.videos)
-    if arguments.from_list == "-":
-        inputs += read_list(sys.stdin)
-    elif arguments.from_list:
+    if arguments.from_list:
+        source = arguments.from_list
         try:
-            with open(arguments.from_list, encoding="utf-8") as file:
-                inputs += read_list(file)
-        except (OSError, UnicodeDecodeError) as error:
-            raise VideoNLError(f"--from-list {arguments.from_list}: {error}") from error
+            data = standard_input() if source == "-" else Path(source).read_bytes()
+        except OSError as error:
+            raise VideoNLError(f"--from-list {source}: {error.strerror}") from error
+        inputs += read_list(text_of(data), source=f"--from-list {source}")
     return find_videos(inputs, extensions=VIDEO_EXTENSIONS)
 
 
@@ -290,6 +298,23 @@ def main(argv: Sequence[str]) -> int:
     videos, failures = gather(arguments)
     if over_time:
         predict_timeline.check(arguments, len(videos))
+    with claimed(*outputs_of(arguments)):
+        return predict(arguments, videos, failures)
+
+
+def outputs_of(arguments: argparse.Namespace) -> list[str | Path | None]:
+    """The files that this process writes."""
+    lines: str | Path | None = arguments.json
+    if arguments.shard and lines not in (None, "-"):
+        from videonl.inference.shards import shard_path
+
+        lines = shard_path(Path(arguments.json), arguments.shard.rank)
+    return [lines, arguments.csv, arguments.windows_csv, arguments.plot, arguments.report]
+
+
+def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Failure"]) -> int:
+    """Classify, write and show; ``failures`` grows."""
+    over_time = predict_timeline.wanted(arguments)
     videos, failures, about = part_of(videos, failures, arguments.shard)
     total = len(videos) + len(failures)
     with decoding(arguments, keep=max(1, arguments.workers or 1)) as open_video:

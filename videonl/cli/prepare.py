@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from videonl.claims import claimed
 from videonl.cli.check import list_lost
 from videonl.cli.main import make_parser
 from videonl.errors import OutputError, VideoNLError
@@ -78,9 +79,10 @@ def main(argv: Sequence[str]) -> int:
     if left_out:
         print(f"{left_out} of {len(found.videos)} files are on the skip list: left out")
     targets = plan(paths, source, target)
-    results = encode(targets, options, Path(target))
-    copy_folders(found.folders, source, target)
-    copied = copy_lists(source, target)
+    with claimed(folder=target):
+        results = encode(targets, options, Path(target))
+        copy_folders(found.folders, source, target)
+        copied = copy_lists(source, target)
     failed = {path: entry["error"] for path, entry in results.items() if entry.get("error")}
     report(results, targets, failed, source)
     if copied:

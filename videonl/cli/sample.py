@@ -4,6 +4,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.limits import SEED, whole
 from videonl.sample.task import RELATIONS, SampleParameters
@@ -74,5 +75,7 @@ def main(argv: Sequence[str]) -> int:
     given = vars(parser.parse_args(argv))
     root, workers = given.pop("root"), given.pop("workers")
     given["distance"] = tuple(given["distance"])
-    write_with_progress(root, SampleParameters(**given), workers)
+    parameters = SampleParameters(**given)
+    with claimed(folder=root):
+        write_with_progress(root, parameters, workers)
     return 0

@@ -1,21 +1,35 @@
 """``videonl train`` = ``train.py``: fit, validate, test, predict."""
 
+import os
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videonl.claims import claimed, is_first_process
 from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_evaluate import test_command
 from videonl.cli.train_help import PAGES, USAGE
 from videonl.cli.train_predict import predict_command
-from videonl.cli.train_settings import config_text, fitting_data, read_settings
+from videonl.cli.train_settings import (
+    config_text,
+    fitting_data,
+    read_settings,
+    take_lists,
+    with_lists,
+)
 from videonl.errors import VideoNLError
+from videonl.files import ended_by_signals
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
     from videonl.training.classifier import VideoClassifier
+    from videonl.training.fitting import FitResult
+
+LAST_WORD = 3.0  # seconds that a process of several leaves the first one to say what is wrong
 
 
 def main(argv: Sequence[str]) -> int:
@@ -36,7 +50,22 @@ def main(argv: Sequence[str]) -> int:
 
         make_parser(command).print_help()
         return 0
-    return COMMANDS[command](command, rest)
+    with speaking_once(), ended_by_signals():
+        return COMMANDS[command](command, rest)
+
+
+@contextmanager
+def speaking_once() -> Iterator[None]:
+    """Of several processes the first prints; another's error comes late, if it is the only one."""
+    if is_first_process():
+        yield
+        return
+    try:
+        with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stdout(nowhere):
+            yield
+    except VideoNLError:
+        time.sleep(LAST_WORD)  # where the first says the same, the launcher ends this process now
+        raise
 
 
 def fit_command(command: str, argv: Sequence[str]) -> int:
@@ -48,6 +77,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     from videonl.training.fitting import fit
     from videonl.training.runs import new_run, resume_path, run_name
     from videonl.training.stopping import TrainingStopped
+    from videonl.training.trainer import leaves_nothing
 
     seed_everything(settings["seed"], verbose=False)
     name = settings["name"] or run_name(settings["model"]["name"], settings["data"]["root"])
@@ -58,9 +88,16 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     if wanted == "auto" and resume is None:
         print(f"no run of the name {name} in {out} yet: starting one")
     options = trainer_options(settings["trainer"])
-    data, classifier = build(settings, given, resume)
-    run_dir = resume.parent if resume else new_run(out, name)
-    with clear_errors(settings, run_dir=run_dir):
+    writes = is_first_process() and not leaves_nothing(options)
+    with ExitStack() as stack:
+        if resume and writes:
+            stack.enter_context(claimed(folder=resume.parent))
+        if resume:
+            take_lists(settings, resume.parent)
+        data, classifier = build(settings, given, resume)
+        run_dir = resume.parent if resume else new_run(out, name, make=writes)
+        stack.callback(remove_if_empty, run_dir)
+        stack.enter_context(clear_errors(settings, run_dir=run_dir))
         try:
             result = fit(
                 classifier,
@@ -70,23 +107,43 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
                 resume=resume,
                 save_every_minutes=settings["save_every_minutes"],
                 save_every_steps=settings["save_every_steps"],
-                config=config_text(settings, data),
+                config=config_text(with_lists(settings, run_dir, made=data.made_split), data),
                 trainer_options=options,
             )
         except TrainingStopped as stop:
-            print(f"train.py: {stop}", file=sys.stderr)
+            if is_first_process():
+                print(f"train.py: {stop}", file=sys.stderr)
             return stop.exit_code
     if result.reports:
         print_result(result)
     return 0
 
 
-def print_result(result: Any) -> None:
-    """Where everything lies."""
-    if result.best is not None:
+def remove_if_empty(folder: Path) -> None:
+    """A training that could not start leaves no folder."""
+    with suppress(OSError):
+        folder.rmdir()
+        folder.parent.rmdir()
+
+
+def print_result(result: "FitResult") -> None:
+    """How well it went, and where everything lies."""
+    from videonl.shares import accuracy, percent
+    from videonl.training.summary import optimistic
+
+    if result.signs:
+        print(f"learning  {result.signs}")
+    if result.best is not None and result.best_score is not None:
+        shown = accuracy if result.metric == "top1" else percent
         metric = {"top1": "top-1", "map": "mAP"}[result.metric]
-        print(f"best      val {metric} {100 * result.best_score:.1f} %: {result.best}")
+        chosen = optimistic(result.epochs, result.videos)
+        print(
+            f"best      val {metric} {shown(result.best_score, result.videos)}"
+            f"{f' ({chosen})' if chosen else ''}: {result.best}"
+        )
         print(f"next      python train.py test --checkpoint {result.run_dir} --data.root DIR")
+    else:
+        print(f"last      {result.last} (no validation, so there is no best)")
 
 
 def build(
@@ -120,6 +177,7 @@ def build(
         class_names=data.class_names,
         recipe=settings["recipe"],
         class_weights=weights,
+        data_split=data.catalogue.official,
     )
     report = getattr(classifier.net, "load_report", None)
     if report is not None:

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videonl.claims import claimed, is_first_process
 from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_settings import fitting_data, read_settings
+from videonl.cli.train_settings import fitting_data, read_settings, take_lists
 from videonl.errors import DatasetError, VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -22,21 +23,25 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     from videonl.training.evaluation import describe, evaluate, result, write_json
 
     checkpoint = checkpoint_of(settings)
+    if command == "validate":
+        settings["split"] = settings["split"] or "val"
     data, classifier = prepare(settings, given, checkpoint)
     census = census_of(data.catalogue)
-    with clear_errors(settings):
+    quick = command == "validate"
+    split = settings["split"] or ("val" if quick or "test" not in data.records else "test")
+    clips, crops = data.val_views if quick else data.views
+    default = checkpoint.with_name(f"{checkpoint.stem}_{split}_{clips}x{crops}.json")
+    path = Path(settings["json"] or default) if settings["json"] or not quick else None
+    with claimed(path if is_first_process() else None), clear_errors(settings):
         evaluation = evaluate(
             classifier,
             data,
-            split=settings["split"] or ("val" if command == "validate" else None),
-            one_view=command == "validate",
+            split=split,
+            one_view=quick,
             trainer_options=trainer_options(settings["trainer"]),
         )
     print(describe(evaluation))
-    if command == "test" or settings["json"]:
-        views = evaluation.protocol["views"]
-        default = checkpoint.with_name(f"{checkpoint.stem}_{evaluation.split}_{views}.json")
-        path = Path(settings["json"] or default)
+    if path is not None and is_first_process():
         cost = cost_of(classifier, evaluation.views)
         about = {
             "cost": cost,
@@ -97,7 +102,8 @@ def prepare(
     Raises:
         DatasetError: the split is missing, or has classes that the checkpoint does not know.
     """
-    from videonl.training.classes import align_classes
+    from videonl.data.layouts import check_split, split_of
+    from videonl.training.classes import align_classes, labelled_split
     from videonl.training.classifier import VideoClassifier
 
     classifier = VideoClassifier.from_checkpoint(
@@ -106,11 +112,21 @@ def prepare(
         network=given.get("model.name"),
     )
     data = fitting_data(settings, given, classifier.preprocessing, stage="predict")
+    if data.catalogue.unsplit and take_lists(settings, checkpoint.parent):
+        data = fitting_data(settings, given, classifier.preprocessing, stage="predict")
+    trained = split_of(classifier.hparams["data_split"], data.catalogue.official)
+    if trained is not None and settings["data"]["official_split"] is None:
+        settings["data"]["official_split"] = trained
+        data = fitting_data(settings, given, classifier.preprocessing, stage="predict")
     classifier.set_preprocessing(data.preprocessing)
     split = settings["split"]
     if split is not None and split not in data.records:
         raise DatasetError(f"{data.root} has no {split} folder (it has: {', '.join(data.records)})")
+    check_split(data.catalogue.official, classifier.hparams["data_split"], source=str(checkpoint))
+    for note in data.catalogue.notes:
+        print(f"note      {note}")
     if labelled:
+        settings["split"] = labelled_split(data, split)
         align_classes(data, classifier.class_names, num_classes=classifier.num_classes)
         if data.multi_label and not classifier.multi_label:
             print(

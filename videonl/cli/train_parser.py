@@ -21,7 +21,7 @@ DEFAULT = re.compile(r"\s*\bDefault: (``[^`]*``|\S+?)\.(?=\s|$)")  # jsonargpars
 # Not settings of a person, but of the code that builds.
 INTERNAL_MODEL: set[str | int] = {
     *("num_classes", "class_names", "preprocessing", "recipe", "class_weights"),
-    *("network", "fresh", "provenance", "licence", "videonl_version"),
+    *("network", "fresh", "provenance", "licence", "data_split", "videonl_version"),
 }
 # Of what belongs to no section; the others are checked by what they build.
 LIMITS = {"seed": SEED, "save_every_minutes": above(0), "save_every_steps": whole(1)}

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from videonl.claims import claimed, is_first_process
 from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_evaluate import checkpoint_of, prepare
 from videonl.cli.train_settings import read_settings
@@ -32,7 +33,7 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
     if lines:
         path = Path(lines)
         file = JsonLines(path, run=run_of(classifier, data, checkpoint), classifier=classifier)
-    with clear_errors(settings):
+    with claimed(path if is_first_process() else None), clear_errors(settings):
         count, unread = predict(
             classifier,
             data,
@@ -41,7 +42,10 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
             split=settings["split"],
             trainer_options=trainer_options(settings["trainer"]),
         )
-    print(f"{count} videos: {path}")
+    if file is not None and not path.exists():
+        print(f"{count} videos: {path.stem}.*{path.suffix}; videonl merge {path} makes them one")
+    else:
+        print(f"{count} videos: {path}")
     return 1 if unread else 0
 
 
@@ -115,3 +119,6 @@ class JsonLines:
     def close(self) -> None:
         """Close the file."""
         self._writer.close()
+
+    def finish(self, *, rank: int, size: int) -> None:
+        """The files stay: ``videonl merge`` knows which videos have none yet."""

@@ -235,6 +235,27 @@ def config_text(settings: dict[str, Any], data: "VideoDataModule") -> str:
     return yaml.safe_dump(plain(kept), sort_keys=False, allow_unicode=True)
 
 
+def with_lists(settings: dict[str, Any], folder: Path, *, made: bool) -> dict[str, Any]:
+    """The settings with the lists of a split that a run keeps in its folder."""
+    from videonl.data.splits import CLASSES, TRAIN_LIST, VAL_LIST
+
+    if not made:
+        return settings
+    lists = {"train_list": TRAIN_LIST, "val_list": VAL_LIST, "class_names_file": CLASSES}
+    paths = {key: str(folder / name) for key, name in lists.items()}
+    return {**settings, "data": {**settings["data"], **paths}}
+
+
+def take_lists(settings: dict[str, Any], run_dir: Path) -> bool:
+    """Take the split that a run has made for its data set, where nobody says another."""
+    data = settings["data"]
+    made = (run_dir / "train.csv").is_file() and (run_dir / "val.csv").is_file()
+    if not made or any(data[name] for name in ("train_list", "val_list", "test_list")):
+        return False
+    settings |= with_lists(settings, run_dir, made=True)
+    return True
+
+
 def absolute(path: str) -> str:
     """The same path from every folder."""
     return str(expanded(path).resolve())

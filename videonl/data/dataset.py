@@ -12,6 +12,7 @@ from torch.utils.data import Dataset, get_worker_info
 
 from videonl.data.passing import Travelling
 from videonl.data.records import Record
+from videonl.data.skip_list import is_skipped
 from videonl.errors import DatasetError, VideoError
 from videonl.video.sampling import random_clip, sample_generator
 from videonl.video.transforms import crop as cut
@@ -159,7 +160,7 @@ class VideoDataset(Dataset[Item]):
         self.skip = {
             i: reason
             for i, path in enumerate(self.paths)
-            if (reason := (skip or {}).get(os.path.abspath(path)))
+            if (reason := is_skipped(str(path), skip or {}))
         }
 
     def __len__(self) -> int:

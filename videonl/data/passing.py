@@ -8,13 +8,12 @@ bytes, which is somewhat slower and needs no shared memory at all.
 
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch.utilities import rank_zero_warn
 from torch.utils.data import get_worker_info
 
 SHARED_MEMORY = Path("/dev/shm")  # of Linux; elsewhere nobody limits it
@@ -52,10 +51,14 @@ def _as_array(value: Any) -> Any:
     return value.numpy() if isinstance(value, torch.Tensor) else value
 
 
-def workers_that_can_start(wanted: int) -> int:
-    """``wanted`` worker processes, or none (and one line) where no semaphore can be made.
+def workers_that_can_start(wanted: int, *, tell: Callable[[str], object]) -> int:
+    """``wanted`` worker processes, or none where no semaphore can be made.
 
     Even a queue between processes needs a page of shared memory for each of its locks.
+
+    Args:
+        wanted: worker processes.
+        tell: gets the sentence that says why there are none.
     """
     if not wanted or not SHARED_MEMORY.is_dir():
         return wanted
@@ -63,7 +66,7 @@ def workers_that_can_start(wanted: int) -> int:
         with tempfile.TemporaryFile(dir=SHARED_MEMORY) as file:
             file.write(bytes(4096 * 8 * (wanted + 1)))
     except OSError as error:
-        rank_zero_warn(
+        tell(
             f"{SHARED_MEMORY} has no room ({error.strerror}): decoding in this process; docker "
             "run --shm-size 1g gives more, --data.num_workers 0 says the same without this line"
         )

@@ -8,10 +8,11 @@ __getattr__, __dir__, __all__ = doors(
         "predictor": "Predictor",
         "prediction": "Clip Failure Prediction",
         "features": "FeatureExtractor Features load_features save_features",
-        "timeline": "Timeline timeline_of",
+        "timeline": "Segment Timeline Window timeline_of",
         "export": "export_model",
         "inputs": "find_videos",
         "shards": "Shard",
+        "show": "StepBar list_failures rich_table",
         "windows": "Windows stream_windows",
     },
 )

@@ -9,6 +9,7 @@ from videonl.layers.affinity import (
     Gaussian,
     affinity_name,
 )
+from videonl.layers.attention_row import attention_rows
 from videonl.layers.channel_attention import ChannelAttention
 from videonl.layers.insertion import insert_non_local, remove_non_local
 from videonl.layers.non_local import NonLocalBlock
@@ -25,6 +26,7 @@ __all__ = [
     "NonLocalBlock",
     "NonLocalOperation",
     "affinity_name",
+    "attention_rows",
     "insert_non_local",
     "remove_non_local",
 ]

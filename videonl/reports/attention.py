@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from videonl.attention import figure as attention_figure
+from videonl.attention import arrows_of, draw_figure
 from videonl.attention.attention import attend, block_names
 from videonl.inference.predictor import Predictor, short_reason
 from videonl.reports.pages import png_address, render
@@ -25,7 +25,7 @@ def attention_section(predictor: Predictor, path: str | Path) -> str:
         return ""
     try:
         found = attend(predictor, path)
-        picture = png_address(attention_figure.draw(found), dpi=DPI)
+        picture = png_address(draw_figure(found), dpi=DPI)
     except (ValueError, OSError) as error:  # the answers stand all the same
         return render("attention.html", reason=short_reason(error, str(path)))
     return render(
@@ -33,6 +33,6 @@ def attention_section(predictor: Predictor, path: str | Path) -> str:
         reason=None,
         found=found,
         name=Path(found.path).name,
-        arrows=attention_figure.arrows_of(found),
+        arrows=arrows_of(found),
         picture=picture,
     )

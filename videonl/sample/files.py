@@ -11,12 +11,14 @@ import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import nullcontext
 from dataclasses import asdict, dataclass, fields
 from functools import partial
 from itertools import chain, islice
 from pathlib import Path
 
+from videonl.claims import LOCK
 from videonl.errors import DatasetError
 from videonl.files import csv_line, write_text
 from videonl.json_text import json_text
@@ -69,7 +71,7 @@ def _claim(root: Path, parameters: SampleParameters) -> None:
                 f"{root} holds a sample data set with {', '.join(other)}: "
                 "give another folder, or delete this one"
             )
-    elif root.exists() and any(root.iterdir()):
+    elif root.exists() and any(place.name != LOCK for place in root.iterdir()):
         raise DatasetError(
             f"{root} is not empty and holds no sample data set (no {MANIFEST}): give another folder"
         )
@@ -168,7 +170,7 @@ def write_sample(
         progress: called with (clips there, clips in all) as the work goes on.
 
     Raises:
-        DatasetError: the folder holds other parameters or something else.
+        DatasetError: the folder holds other parameters or something else, or a process was killed.
     """
     root, parameters = Path(root), parameters or SampleParameters()
     _claim(root, parameters)
@@ -183,12 +185,17 @@ def write_sample(
         if workers > 0 and len(missing) > _BATCH
         else nullcontext()
     )
-    with pool as executor:
-        results = (executor.map if executor else map)(work, _batches(missing))
-        for count in results:
-            done += count
-            if progress:
-                progress(done, len(clips))
+    try:
+        with pool as executor:
+            for count in (executor.map if executor else map)(work, _batches(missing)):
+                done += count
+                if progress:
+                    progress(done, len(clips))
+    except BrokenProcessPool as error:
+        raise DatasetError(
+            f"a process that drew clips into {root} was killed, as the system does when memory "
+            "runs out: start it again, with fewer --workers, and it goes on"
+        ) from error
     if progress and not missing:
         progress(done, len(clips))
     _write_table(root, clips)

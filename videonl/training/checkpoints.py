@@ -142,10 +142,11 @@ class Checkpoints(Checkpoint):
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
         """Save where the videos failed, not the training: the epoch so far is not lost."""
-        if not isinstance(exception, (DatasetError, VideoError)) or trainer.world_size > 1:
+        of_videos = isinstance(exception, (DatasetError, VideoError)) or is_lost_worker(exception)
+        if not of_videos or trainer.world_size > 1 or not self._training:
             return
-        if not self._training:
-            return
+        if trainer.validating and not self.last.exists():
+            self.save_last(trainer)
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
         between = progress.ready == progress.processed and between_steps(trainer)
         if trainer.training and between and trainer.global_step != self._saved_step:
@@ -167,6 +168,11 @@ class Checkpoints(Checkpoint):
         self.best_score = state_dict["best_score"]
         self.best_loss = state_dict["best_loss"]
         self.best_epoch = state_dict["best_epoch"]
+
+
+def is_lost_worker(error: BaseException) -> bool:
+    """Whether an error is DataLoader's word that a process of its own was killed."""
+    return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
 
 
 def between_steps(trainer: Trainer) -> bool:

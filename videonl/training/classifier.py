@@ -57,6 +57,7 @@ class VideoClassifier(LightningModule):
         compile: ``torch.compile`` the network for the training.
         provenance: where the weights come from; this and the next are set by themselves.
         licence: of those weights.
+        data_split: data set and official split of the training.
         videonl_version: of the library.
     """
 
@@ -80,6 +81,7 @@ class VideoClassifier(LightningModule):
         fresh: Sequence[str] = (),
         provenance: str | None = None,
         licence: str | None = None,
+        data_split: str | None = None,
         videonl_version: str = __version__,
     ) -> None:
         super().__init__()
@@ -124,6 +126,7 @@ class VideoClassifier(LightningModule):
             "fresh": sorted(self.fresh),
             "provenance": provenance or (str(pretrained) if pretrained else None),
             "licence": licence or (self.net.load_report.licence if pretrained else None),  # type: ignore[union-attr]
+            "data_split": data_split,
             "videonl_version": videonl_version,
         }
         self.save_hyperparameters(hyper_parameters, logger=False)
@@ -169,6 +172,7 @@ class VideoClassifier(LightningModule):
             views_per_forward=views_per_forward,
             provenance=str(loaded.provenance.get("provenance") or path),
             licence=loaded.provenance.get("licence"),
+            data_split=loaded.provenance.get("data_split"),
         )
 
     @classmethod

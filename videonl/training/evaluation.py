@@ -1,20 +1,26 @@
 """Validate, test and predict: the published protocol, and a result file that says what it was."""
 
+import csv
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, zip_longest
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
+from videonl.errors import VideoNLError
 from videonl.files import GrowingFile, csv_line, write_text
 from videonl.json_text import json_text
 from videonl.models.view_ensembling import average_name
 from videonl.training.bad_files import BadFiles
 from videonl.training.classifier import VideoClassifier
 from videonl.training.progress import TerminalBar
+from videonl.training.stopping import raise_lost
 from videonl.training.summary import accuracy_lines, score_values
 from videonl.training.task import AnyScores
 from videonl.training.trainer import make_trainer
@@ -37,9 +43,12 @@ class PredictionFile(Protocol):
     def close(self) -> None:
         """Close."""
 
+    def finish(self, *, rank: int, size: int) -> None:
+        """All processes have closed theirs."""
+
 
 class CsvPredictions:
-    """path, class and the probability of every class; ``NAME.RANK.csv`` in several processes."""
+    """path, class and the probability of every class."""
 
     def __init__(self, path: Path, class_names: Sequence[str]) -> None:
         self._path = path
@@ -47,11 +56,12 @@ class CsvPredictions:
 
     def begin(self, paths: Sequence[str], *, rank: int, size: int) -> list[str]:
         """Every ``size``-th video; the file starts afresh."""
-        path = self._path
-        if size > 1:
-            path = path.with_name(f"{path.stem}.{rank}{path.suffix}")
+        path = self._part(rank) if size > 1 else self._path
         self._file = GrowingFile(path, start=[csv_line(["path", "class", *self._names])])
         return list(paths[rank::size])
+
+    def _part(self, rank: int) -> Path:
+        return self._path.with_name(f"{self._path.stem}.{rank}{self._path.suffix}")
 
     def add(self, path: str, probabilities: Sequence[float]) -> None:
         """One row."""
@@ -65,6 +75,44 @@ class CsvPredictions:
     def close(self) -> None:
         """Close the file."""
         self._file.close()
+
+    def finish(self, *, rank: int, size: int) -> None:
+        """Put the parts of all processes together, in the order of the videos.
+
+        Raises:
+            VideoNLError: a part is not there, such as on the disk of another machine.
+        """
+        if rank or size == 1:
+            return
+        parts = [self._part(number) for number in range(size)]
+        try:
+            with ExitStack() as stack:
+                files = [
+                    stack.enter_context(
+                        part.open(encoding="utf-8", errors="surrogateescape", newline="")
+                    )
+                    for part in parts
+                ]
+                heads = [next(csv.reader(file)) for file in files]
+                turns = zip_longest(*(csv.reader(file) for file in files))
+                rows = (row for turn in turns for row in turn if row is not None)
+                write_text(self._path, map(csv_line, chain(heads[:1], rows)))
+        except FileNotFoundError as error:
+            raise VideoNLError(
+                f"{self._path} can not be put together: {error.filename} is not on this machine; "
+                "name a file that all processes see"
+            ) from error
+        for part in parts:
+            part.unlink(missing_ok=True)
+
+
+def in_all(trainer: Trainer, *counts: int) -> tuple[int, ...]:
+    """The sums of counts over all processes, which have all come here."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return counts
+    total = torch.tensor(counts, device=trainer.strategy.root_device)
+    torch.distributed.all_reduce(total)
+    return tuple(total.tolist())
 
 
 class WritePredictions(Callback):
@@ -152,7 +200,10 @@ def evaluate(
     views = module.val_views if one_view else module.views
     split = split or ("val" if one_view or "test" not in module.records else "test")
     loader = module.evaluation_loader(split, views)
-    trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
+    try:
+        trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
+    except RuntimeError as error:
+        raise_lost(error)
     shape = (int(views[0]), int(views[1]))
     return Evaluation(
         split=split,
@@ -230,18 +281,18 @@ def predict(
 ) -> tuple[int, int]:
     """Write the class and the probabilities of every video of a split, as they come.
 
-    Every process takes its part of the videos and writes its own file; none waits for another.
+    Every process takes its part of the videos and writes its own file, until all are done.
 
     Args:
         classifier: with its weights.
         data: a ``VideoDataModule`` that was set up.
-        path: of a CSV; with several processes every one writes its own, ``NAME.RANK.csv``.
+        path: of a CSV; put together from ``NAME.RANK.csv`` where there are several processes.
         file: another kind of file instead.
         split: None: test where there is one, else val, else train.
         trainer_options: of Lightning's ``Trainer``.
 
     Returns:
-        (videos that this process wrote, videos that it could not read).
+        (videos written, videos that could not be read), of all processes.
     """
     module: Any = data
     names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
@@ -266,6 +317,10 @@ def predict(
             trainer.predict(
                 classifier, dataloaders=loader, weights_only=True, return_predictions=False
             )
+    except RuntimeError as error:
+        raise_lost(error)
     finally:
         file.close()
-    return writing.count, len(bad_files.missing)
+    counts = in_all(trainer, writing.count, len(bad_files.missing))
+    file.finish(rank=trainer.global_rank, size=trainer.world_size)
+    return counts

@@ -1,5 +1,6 @@
 """One training, from a classifier and a data module to checkpoints, metrics and a summary."""
 
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,9 @@ from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
+from videonl.claims import claimed, is_first_process
 from videonl.data.catalogue import write_census
+from videonl.data.splits import TRAIN_LIST, VAL_LIST, write_lists
 from videonl.files import write_text
 from videonl.training.bad_files import BadFiles
 from videonl.training.checkpoints import Checkpoints
@@ -19,7 +22,7 @@ from videonl.training.mixing import StepSeed
 from videonl.training.progress import EpochLines, SpeedMonitor, progress_bar
 from videonl.training.run_header import check_clip, print_facts
 from videonl.training.runs import CONFIG, ResumePosition, check_resumable
-from videonl.training.stopping import GracefulStop
+from videonl.training.stopping import GracefulStop, handlers_restored, raise_lost
 from videonl.training.summary import Summary
 from videonl.training.trainer import leaves_nothing, make_trainer
 
@@ -35,6 +38,9 @@ class FitResult:
         best_score: its accuracy, 0 to 1.
         epochs: epochs trained in all.
         metric: what the accuracy is: "top1", or "map" of several labels per video.
+        videos: validation videos of that accuracy.
+        signs: what the training looks like, with the flag to try (signs.py); None where nothing
+            was written.
         reports: whether this is the process that talks.
     """
 
@@ -45,6 +51,8 @@ class FitResult:
     epochs: int
     reports: bool = True
     metric: str = "top1"
+    videos: int = 0
+    signs: str | None = None
 
 
 def fit(
@@ -75,7 +83,8 @@ def fit(
             ``logger=False`` leaves the TensorBoard events out.
 
     Raises:
-        VideoNLError: the network does not take clips of this size.
+        VideoNLError: the network does not take clips of this size, another process trains in this
+            folder, or a process that decodes was killed.
         CheckpointError: ``resume`` is missing, unsafe, or of another network or data set.
         TrainingDiverged: the loss became NaN or infinite.
         TrainingStopped: by Ctrl-C or SIGTERM; ``last.ckpt`` is saved.
@@ -84,50 +93,64 @@ def fit(
     check_clip(
         classifier.net, classifier.hparams["name"], frames=shape["frames"], size=shape["crop"]
     )
-    resumed = check_resumable(resume, dict(classifier.hparams)) if resume else None
-    checkpoints = Checkpoints(
-        run_dir,
-        monitor=f"val/{classifier.task.metric}",
-        every_seconds=60 * save_every_minutes,
-        every_steps=save_every_steps,
-    )
+    if "val" not in data.records:  # type: ignore[attr-defined]
+        options["limit_val_batches"] = 0
     writing = not leaves_nothing(options)
-    step = None if resumed is None else int(resumed["global_step"])
-    loggers: list[Logger] = []
-    if writing:
-        loggers.append(MetricsFile(run_dir, resume_step=step))
-    if writing and options.get("logger") is not False:
-        loggers.append(
-            TensorBoardLogger(
-                run_dir, name="", version="", default_hp_metric=False, purge_step=step
-            )
+    with ExitStack() as stack:
+        if writing and is_first_process():
+            stack.enter_context(claimed(folder=run_dir))
+        stack.enter_context(handlers_restored())
+        resumed = check_resumable(resume, dict(classifier.hparams)) if resume else None
+        checkpoints = Checkpoints(
+            run_dir,
+            monitor=f"val/{classifier.task.metric}",
+            every_seconds=60 * save_every_minutes,
+            every_steps=save_every_steps,
         )
-    trainer = make_trainer(
-        options,
-        callbacks=make_callbacks(classifier, checkpoints, seed=seed, options=options),
-        loggers=loggers,
-        run_dir=str(run_dir),
-        sync_batchnorm=classifier.recipe.batch_norm == "sync",
-    )
-    if writing and trainer.is_global_zero:
-        write_census(data.catalogue, run_dir)  # type: ignore[attr-defined]
-        if config is not None:
-            write_text(run_dir / CONFIG, config)
-    print_facts(classifier, data, trainer, run_dir=run_dir if writing else None)
-    path = str(resume) if resume else None
-    try:
-        trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True)
-    except RuntimeError as error:
-        # A signal to the whole process group kills the decoding workers before the step has ended.
-        stop = next((c for c in trainer.callbacks if isinstance(c, GracefulStop)), None)  # type: ignore[attr-defined]
-        if stop is None or not stop.requested:
+        step = None if resumed is None else int(resumed["global_step"])
+        loggers: list[Logger] = []
+        if writing:
+            loggers.append(MetricsFile(run_dir, resume_step=step))
+        if writing and options.get("logger") is not False:
+            loggers.append(
+                TensorBoardLogger(
+                    run_dir, name="", version="", default_hp_metric=False, purge_step=step
+                )
+            )
+        trainer = make_trainer(
+            options,
+            callbacks=make_callbacks(classifier, checkpoints, seed=seed, options=options),
+            loggers=loggers,
+            run_dir=str(run_dir),
+            sync_batchnorm=classifier.recipe.batch_norm == "sync",
+        )
+        if writing and trainer.is_global_zero:
+            write_census(data.catalogue, run_dir)  # type: ignore[attr-defined]
+            if data.made_split:  # type: ignore[attr-defined]
+                write_split(data, run_dir)
+            if config is not None:
+                write_text(run_dir / CONFIG, config)
+        print_facts(classifier, data, trainer, run_dir=run_dir if writing else None)
+        path = str(resume) if resume else None
+        try:
+            trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True)
+        except RuntimeError as error:
+            # A signal to the process group kills the decoding workers before the step has ended.
+            stop = next((c for c in trainer.callbacks if isinstance(c, GracefulStop)), None)  # type: ignore[attr-defined]
+            if stop is None or not stop.requested:
+                raise_lost(error, last=checkpoints.last)
+            raise stop.stopped() from error
+        except SystemExit as error:  # Lightning's answer to a Ctrl-C before a step, or a second
+            if isinstance(error.__context__, KeyboardInterrupt):
+                raise KeyboardInterrupt from error
             raise
-        raise stop.stopped() from error
-    except SystemExit as error:  # Lightning's answer to a Ctrl-C before the first step, or a second
-        if isinstance(error.__context__, KeyboardInterrupt):
-            raise KeyboardInterrupt from error
-        raise
-    return result_of(trainer, checkpoints)
+        return result_of(trainer, checkpoints)
+
+
+def write_split(data: Any, run_dir: Path) -> None:
+    """Keep the lists of a split that was made here, for resuming and for testing."""
+    files = ((TRAIN_LIST, data.records["train"]), (VAL_LIST, data.records["val"]))
+    write_lists(run_dir, files, data.class_names, root=data.root)
 
 
 def make_callbacks(
@@ -155,6 +178,7 @@ def make_callbacks(
 
 def result_of(trainer: Trainer, checkpoints: Checkpoints) -> FitResult:
     """What the callbacks know in the end."""
+    summary = next((c for c in trainer.callbacks if isinstance(c, Summary)), None)  # type: ignore[attr-defined]
     return FitResult(
         run_dir=checkpoints.folder,
         best=checkpoints.best if checkpoints.best_score is not None else None,
@@ -163,4 +187,6 @@ def result_of(trainer: Trainer, checkpoints: Checkpoints) -> FitResult:
         epochs=trainer.current_epoch,
         reports=trainer.is_global_zero,
         metric=checkpoints.monitor.rpartition("/")[2],
+        videos=summary.best["videos"] if summary and summary.best else 0,
+        signs=summary.signs if summary else None,
     )

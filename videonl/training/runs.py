@@ -1,12 +1,14 @@
 """Where a run lies: ``runs/NAME/DATE_TIME/`` with config, checkpoints, metrics and summary."""
 
+import itertools
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from videonl.errors import CheckpointError
+from videonl.data.layouts import check_split
+from videonl.errors import CheckpointError, OutputError
 from videonl.home import expanded
 from videonl.training.accumulation import batches_per_epoch
 from videonl.training.checkpoints import read_checkpoint
@@ -23,19 +25,34 @@ def run_name(model: str, root: str) -> str:
     return f"{folder}_{model.rpartition(':')[2]}"
 
 
-def new_run(out: Path, name: str, *, now: datetime | None = None) -> Path:
-    """A folder that does not exist yet; not made here.
+def new_run(out: Path, name: str, *, now: datetime | None = None, make: bool = True) -> Path:
+    """A folder of its own, which no other training that starts in the same second has.
 
     Args:
         out: folder of all runs.
         name: of this experiment.
         now: for the folder's name.
+        make: make it; else only name one that is not there.
+
+    Raises:
+        OutputError: it can not be made.
     """
     stamp = (now or datetime.now()).strftime("%Y-%m-%d_%H-%M-%S")
-    folder, count = out / name / stamp, 1
-    while folder.exists():
-        count += 1
-        folder = out / name / f"{stamp}-{count}"
+    for count in itertools.count(1):
+        folder = out / name / (stamp if count == 1 else f"{stamp}-{count}")
+        if folder.exists():
+            continue
+        if not make:
+            break
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir()
+            break
+        except FileExistsError:
+            if not folder.exists():  # then a file stands where its parent should be
+                raise OutputError(folder, "what should be its folder is a file") from None
+        except OSError as error:
+            raise OutputError(folder, error.strerror or str(error)) from error
     return folder
 
 
@@ -201,6 +218,7 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
                 f"--model.pretrained {path}"
             )
     check_recipe(path, table_of(saved, "recipe"), hyper_parameters["recipe"])
+    check_split(hyper_parameters.get("data_split"), saved.get("data_split"), source=str(path))
     several = bool(saved.get("multi_label"))
     if several != bool(hyper_parameters.get("multi_label")):
         raise CheckpointError(

@@ -3,18 +3,74 @@
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
 import os
+import re
 import signal
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from videonl.errors import Stopped
-from videonl.training.checkpoints import Checkpoints, between_steps, is_last_batch
+from videonl.claims import is_first_process
+from videonl.errors import Stopped, VideoNLError
+from videonl.training.checkpoints import (
+    Checkpoints,
+    between_steps,
+    is_last_batch,
+    is_lost_worker,
+)
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# How gloo and NCCL say that a process is gone.
+LOST_PROCESS = re.compile(
+    r"closed by peer|reset by peer|socket closed|remote process exited|no longer connected", re.I
+)
+
+
+# DataLoader answers a killed worker in the middle of whatever runs; without this signal it finds
+# out when it waits for the next batch, between two steps, where the epoch so far can be saved.
+WORKERS = getattr(signal, "SIGCHLD", None)
+
+
+@contextmanager
+def handlers_restored() -> Iterator[None]:
+    """Signals mean in the end what they meant before; Lightning and we put back what we found."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.getsignal(number) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def raise_lost(error: RuntimeError, *, last: Path | None = None) -> NoReturn:
+    """Say in one sentence that a process was killed; any other error is raised as it is.
+
+    Args:
+        error: of a Trainer.
+        last: the checkpoint to go on from, where there may be one.
+
+    Raises:
+        VideoNLError: that sentence.
+    """
+    on = f"then go on with --resume {last}" if last and last.exists() else "then start again"
+    if is_lost_worker(error):
+        raise VideoNLError(
+            "a process that decodes videos was killed, as the system does when memory runs out: "
+            f"take fewer with --data.num_workers or smaller batches with --data.batch_size, {on}"
+        ) from error
+    if LOST_PROCESS.search(str(error)):
+        raise VideoNLError(
+            f"another process of this job has ended; see what it said, {on}"
+        ) from error
+    raise error
 
 
 class TrainingStopped(Stopped):
@@ -50,7 +106,16 @@ class GracefulStop(Callback):
             self._restore()
             raise KeyboardInterrupt
         self._signal = signum
+        if not is_first_process():
+            return
         print("\nstopping after this step ...", file=sys.stderr, flush=True)
+
+    def on_train_batch_start(
+        self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Hear of a killed worker between two steps; its loader has taken the signal by now."""
+        if self._previous and WORKERS and signal.getsignal(WORKERS) is not signal.SIG_DFL:
+            self._previous[WORKERS] = signal.signal(WORKERS, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = doors(
     {
         "blocks": "load_block",
         "checkpoint": "LoadedModel load_checkpoint save_checkpoint",
-        "download": "cached_path fetch",
+        "download": "cache_folder cached_path fetch",
         "loading": "load_pretrained network_of",
         "published": "PUBLISHED Published find_published",
         "report": "LoadReport",

@@ -1,0 +1,154 @@
+"""One writer for every output: a second process is refused at the start, before it costs anything.
+
+A claim is a lock on a hidden file beside the output, or in the folder: ``.out.csv.lock``,
+``runs/NAME/DATE/.videonl.lock``. The system frees it however its process ends, so what a killed
+process leaves blocks nobody. Where the file system knows no locks, the work goes on without one.
+"""
+
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
+from hashlib import sha256
+from pathlib import Path
+
+from videonl.errors import VideoNLError
+from videonl.files import PathLike, ended_by_signals, is_stream, try_lock
+
+LOCK = ".videonl.lock"  # in a folder that is written into
+_LONGEST_NAME = 200  # bytes; most file systems take 255
+_RANKS = ("RANK", "LOCAL_RANK", "SLURM_PROCID", "NODE_RANK", "GROUP_RANK")
+_held: dict[Path, int] = {}  # lock file -> its descriptor in this process
+
+
+@contextmanager
+def claimed(
+    *files: PathLike | None, folder: PathLike | None = None, shared: bool = False
+) -> Iterator[None]:
+    """Be the only process that writes these outputs, for as long as the block runs.
+
+    Args:
+        files: to be written, each by its name; None, ``-``, pipes and devices are nobody's.
+        folder: to be written into, with whatever names.
+        shared: others may claim the same outputs likewise, such as the shards of one set.
+
+    Raises:
+        VideoNLError: another process writes one of them.
+        OutputError: one of the files is a folder.
+
+    Example:
+        >>> import tempfile
+        >>> with claimed(Path(tempfile.mkdtemp()) / "out.csv"):
+        ...     pass  # write it
+    """
+    with ExitStack() as stack:
+        for file in files:
+            if file is not None and os.fspath(file) != "-" and not is_stream(file):
+                stack.enter_context(_claim(_lock_beside(file), shown=file, shared=shared))
+        if folder is not None:
+            lock = Path(os.path.realpath(folder)) / LOCK
+            stack.enter_context(_claim(lock, shown=folder, shared=shared))
+        yield
+
+
+def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether this process talks and writes for its job: torchrun's, SLURM's or Lightning's."""
+    return all(environment.get(name, "0") in ("", "0") for name in _RANKS)
+
+
+def _lock_beside(file: PathLike) -> Path:
+    target = Path(os.path.realpath(file))
+    name = target.name
+    if len(os.fsencode(name)) > _LONGEST_NAME:
+        name = sha256(os.fsencode(name)).hexdigest()[:16]
+    return target.with_name(f".{name}.lock")
+
+
+@contextmanager
+def _claim(lock: Path, *, shown: PathLike, shared: bool) -> Iterator[None]:
+    if lock in _held:  # a command inside of another one
+        yield
+        return
+    made = _make_folders(lock.parent)
+    try:
+        handle = _take(lock, shown=shown, shared=shared)
+        if handle is None:
+            yield
+            return
+        _held[lock] = handle
+        try:
+            with ExitStack() as stack:
+                if not shared:
+                    stack.enter_context(ended_by_signals(lock))
+                yield
+        finally:
+            _release(lock)
+    finally:
+        for folder in made:  # nothing came of it
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _make_folders(folder: Path) -> list[Path]:
+    """Make a folder; those that were not there, the innermost first."""
+    missing = []
+    while not folder.exists() and folder != folder.parent:
+        missing.append(folder)
+        folder = folder.parent
+    made: list[Path] = []
+    with suppress(OSError):  # the writer says why
+        for place in reversed(missing):
+            place.mkdir(exist_ok=True)
+            made.insert(0, place)
+    return made
+
+
+def _take(lock: Path, *, shown: PathLike, shared: bool) -> int | None:
+    """The descriptor of a lock file that is locked now; None where there are no locks."""
+    for _ in range(100):
+        try:
+            handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
+        except OSError:  # read-only, full: the writer says so, or needs no new file there
+            return None
+        free = try_lock(handle, shared=shared)
+        if free is None:
+            os.close(handle)
+            with suppress(OSError):
+                lock.unlink()
+            return None
+        if not free:
+            owner = os.read(handle, 20).decode("ascii", "replace").strip()
+            os.close(handle)
+            raise VideoNLError(
+                f"{shown} is being written by another process{f' ({owner})' if owner else ''}: "
+                "wait until it has ended, or give another name"
+            )
+        with suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), os.stat(lock)):
+                with suppress(OSError):  # a full disk
+                    os.ftruncate(handle, 0)
+                    os.write(handle, f"{os.getpid()}\n".encode())
+                return handle
+        os.close(handle)  # between opening and locking its process ended and removed it
+    return None
+
+
+def _release(lock: Path) -> None:
+    handle = _held.pop(lock, None)
+    if handle is None:  # a forked child
+        return
+    if try_lock(handle):  # and nobody else has a share of it
+        with suppress(OSError):
+            lock.unlink()
+    os.close(handle)
+
+
+def _leave_to_parent() -> None:
+    """A forked child, such as a decoding worker, may outlive its parent: it holds no claim."""
+    for handle in _held.values():
+        with suppress(OSError):
+            os.close(handle)
+    _held.clear()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_leave_to_parent)
