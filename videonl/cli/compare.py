@@ -11,6 +11,7 @@ from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import parse_views, positive
 from videonl.errors import VideoNLError
+from videonl.limits import above
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.evaluation.sweep import Sweep
@@ -39,12 +40,14 @@ def parse_clip(text: str) -> tuple[int, int]:
 DEFAULTS: dict[str, Any] = {
     "data": None,
     "split": "test",
+    "group": None,
     "clip": None,
     "views": None,
     "num_classes": None,
     "device": "auto",
     "rounds": 5,
     "batch_size": 1,
+    "equal_cost": False,
 }
 
 
@@ -57,6 +60,12 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add("entries", nargs="*", metavar="MODEL|CKPT", help="network, checkpoint, or NAME=either")
     add("--data", metavar="ROOT", help="data set to test the checkpoints on")
     add("--split", help="its part to test on (default: test)")
+    add(
+        "--group",
+        metavar="REGEX",
+        help="finds the group (camera, subject, sequence) of a test video in its path below ROOT; "
+        "videos of one group are alike, so intervals draw groups",
+    )
     add(
         "--clip",
         metavar="FRAMESxSIZE",
@@ -88,7 +97,13 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add("--epochs", type=positive, metavar="N", help="of every training (default: 10)")
     add("--seeds", type=positive, metavar="N", help="trainings of each network (default: 3)")
     add("--train-batch", type=positive, metavar="N", help="clips per step (default: 16)")
-    add("--learning-rate", type=float, metavar="RATE", help="of every training")
+    add("--learning-rate", type=above(0), metavar="RATE", help="of every training")
+    add(
+        "--equal-cost",
+        action="store_const",
+        const=True,
+        help="widen the networks without non-local blocks until they cost what those with them do",
+    )
     add("--sweep", metavar="FILE", help="a YAML file with entries and settings; flags win over it")
     add("--scale", metavar="NAME", help="one of the scales of the sweep file")
     return parser

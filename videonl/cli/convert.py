@@ -1,10 +1,12 @@
 """``videonl convert SRC DST.safetensors``: a published checkpoint as safetensors and JSON."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags
+from videonl.limits import whole
 
 
 def main(argv: Sequence[str]) -> int:
@@ -18,10 +20,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("target", help="the file to write; it ends with .safetensors")
     add_network_flags(parser)
     parser.add_argument("--labels", help="class names: one per line, or JSON")
-    parser.add_argument("--num-classes", type=int, help="start a fresh classifier of this size")
+    parser.add_argument(
+        "--num-classes", type=whole(1, 10_000_000), help="start a fresh classifier of this size"
+    )
     args = parser.parse_args(argv)
 
-    with claimed(args.target):
+    made = Path(args.target).parent.is_dir()  # else it is refused, and a claim would make it
+    with claimed(args.target if made else None):
         from videonl.weights.checkpoint import convert
 
         report, sidecar, licence = convert(

@@ -21,6 +21,7 @@ from videonl.cli.values import (
     positive,
 )
 from videonl.errors import VideoNLError
+from videonl.limits import whole
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.prediction import Failure
@@ -154,7 +155,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--workers",
-        type=int,
+        type=whole(0, 1024),
         metavar="N",
         help="files that are decoded ahead, in threads (default: 0 on a CPU, which the network "
         "keeps busy, else 1)",
@@ -184,27 +185,32 @@ def check_usage(arguments: argparse.Namespace) -> None:
         raise VideoNLError("a shard of the files needs --json FILE.jsonl, to be merged later")
     if arguments.shard and arguments.csv:
         raise VideoNLError("--csv is not written by shards; videonl merge --csv FILE writes it")
-    if arguments.workers is not None and arguments.workers < 0:
-        raise VideoNLError(f"--workers must not be negative, got {arguments.workers}")
     for option, file in (("--json", arguments.json), ("--csv", arguments.csv)):
         if file and file != "-" and Path(file).is_dir():
             raise VideoNLError(f"{option} {file} is a folder; give a file name")
 
 
+def standard_input() -> bytes:
+    """All of it."""
+    stream = getattr(sys.stdin, "buffer", None)
+    data = sys.stdin.read() if stream is None else stream.read()
+    return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data)
+
+
 def gather(arguments: argparse.Namespace) -> tuple[list[str], list["Failure"]]:
     """The files to classify, and the inputs that led to none."""
     from videonl.data.walk import VIDEO_EXTENSIONS
+    from videonl.files import text_of
     from videonl.inference.inputs import find_videos, read_list
 
     inputs = list(arguments.videos)
-    if arguments.from_list == "-":
-        inputs += read_list(sys.stdin)
-    elif arguments.from_list:
+    if arguments.from_list:
+        source = arguments.from_list
         try:
-            with open(arguments.from_list, encoding="utf-8") as file:
-                inputs += read_list(file)
-        except (OSError, UnicodeDecodeError) as error:
-            raise VideoNLError(f"--from-list {arguments.from_list}: {error}") from error
+            data = standard_input() if source == "-" else Path(source).read_bytes()
+        except OSError as error:
+            raise VideoNLError(f"--from-list {source}: {error.strerror}") from error
+        inputs += read_list(text_of(data), source=f"--from-list {source}")
     return find_videos(inputs, extensions=VIDEO_EXTENSIONS)
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
 from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_settings import asked_protocol, read_settings
+from videonl.cli.train_settings import asked_protocol, read_settings, take_lists
 from videonl.errors import DatasetError, VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -25,6 +25,8 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     from videonl.training.evaluation import describe, measured, result, write_json
 
     checkpoint = checkpoint_of(settings)
+    if command == "validate":
+        settings["split"] = settings["split"] or "val"
     views = "val_views" if command == "validate" else "views"
     data, classifier, own = prepare(settings, given, checkpoint, views=views)
     census = census_of(data.catalogue)
@@ -135,7 +137,8 @@ def prepare(
         DatasetError: the split is missing, or has classes that the checkpoint does not know.
     """
     from videonl.data.datamodule import VideoDataModule
-    from videonl.training.classes import align_classes
+    from videonl.data.layouts import check_split, split_of
+    from videonl.training.classes import align_classes, labelled_split
     from videonl.training.classifier import VideoClassifier
 
     classifier = VideoClassifier.from_checkpoint(
@@ -146,12 +149,27 @@ def prepare(
     own = classifier.preprocessing
     asked = asked_protocol(given, own, views=views)
     classifier.set_preprocessing(asked)
-    data = VideoDataModule(**settings["data"], preprocessing=asked, seed=settings["seed"])
-    data.setup("predict")
+
+    def read() -> VideoDataModule:
+        data = VideoDataModule(**settings["data"], preprocessing=asked, seed=settings["seed"])
+        data.setup("predict")
+        return data
+
+    data = read()
+    if data.catalogue.unsplit and take_lists(settings, checkpoint.parent):
+        data = read()
+    trained = split_of(classifier.hparams["data_split"], data.catalogue.official)
+    if trained is not None and settings["data"]["official_split"] is None:
+        settings["data"]["official_split"] = trained
+        data = read()
     split = settings["split"]
     if split is not None and split not in data.records:
         raise DatasetError(f"{data.root} has no {split} folder (it has: {', '.join(data.records)})")
+    check_split(data.catalogue.official, classifier.hparams["data_split"], source=str(checkpoint))
+    for note in data.catalogue.notes:
+        print(f"note      {note}")
     if labelled:
+        settings["split"] = labelled_split(data, split)
         align_classes(data, classifier.class_names, num_classes=classifier.num_classes)
         if data.multi_label and not classifier.multi_label:
             print(

@@ -17,6 +17,9 @@ train.py COMMAND --help shows the usual options, --help_all every one."""
 COMMON = """\
 data
   --data.root DIR              DIR/{train,val,test}/<class>/<video>; the folders are the classes
+                               or DIR/<class>/<video>: a fifth becomes val (--data.val_share,
+                               --data.group REGEX; --data.val none: no validation)
+  --data.official_split N      of UCF-101 or HMDB-51, whose own lists are read (1)
   --data.frames N              frames per clip (default: what the network was made for)
   --data.stride N              step between them
   --data.short_side N          size to which the short side of a video is scaled

@@ -23,6 +23,7 @@ from videonl.cli.settings import (
 from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
 from videonl.home import expanded
+from videonl.limits import check_limits
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from jsonargparse import ArgumentParser
@@ -58,7 +59,7 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     Raises:
         VideoNLError: an unknown option, a wrong type, a missing or broken file.
     """
-    from videonl.cli.train_parser import make_parser
+    from videonl.cli.train_parser import LIMITS, make_parser
     from videonl.weights.declared import options_in_file
 
     parser = make_parser(command)
@@ -80,6 +81,9 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     if command == "fit" and not contents and given.get("model.pretrained"):
         given = parse(parser, [fine_tuning(given), given_flat(given, parser)], [])
     settings = parser.parse_object(given).as_dict()
+    for key, limit in LIMITS.items():
+        if settings.get(key) is not None:
+            check_limits({f"--{key}": limit}, {f"--{key}": settings[key]})
     settings["trainer"] = plain(settings["trainer"])
     return settings, given_flat(given, parser)
 
@@ -259,6 +263,27 @@ def config_text(settings: dict[str, Any], data: "VideoDataModule") -> str:
         if value is not None or usual[key] is not None
     }
     return yaml.safe_dump(plain(kept), sort_keys=False, allow_unicode=True)
+
+
+def with_lists(settings: dict[str, Any], folder: Path, *, made: bool) -> dict[str, Any]:
+    """The settings with the lists of a split that a run keeps in its folder."""
+    from videonl.data.splits import CLASSES, TRAIN_LIST, VAL_LIST
+
+    if not made:
+        return settings
+    lists = {"train_list": TRAIN_LIST, "val_list": VAL_LIST, "class_names_file": CLASSES}
+    paths = {key: str(folder / name) for key, name in lists.items()}
+    return {**settings, "data": {**settings["data"], **paths}}
+
+
+def take_lists(settings: dict[str, Any], run_dir: Path) -> bool:
+    """Take the split that a run has made for its data set, where nobody says another."""
+    data = settings["data"]
+    made = (run_dir / "train.csv").is_file() and (run_dir / "val.csv").is_file()
+    if not made or any(data[name] for name in ("train_list", "val_list", "test_list")):
+        return False
+    settings |= with_lists(settings, run_dir, made=True)
+    return True
 
 
 def absolute(path: str) -> str:

@@ -7,18 +7,21 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
-from videonl.class_names import normalised
+from videonl.class_names import ClassNumbers
 from videonl.data.augmentation import Augmentation, augment
-from videonl.data.catalogue import Catalogue, read_catalogue
+from videonl.data.catalogue import Catalogue, read_catalogue, split_off
 from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
+from videonl.data.passing import workers_that_can_start
 from videonl.data.rates import look_at_rates
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
+from videonl.data.skip_list import is_skipped
 from videonl.errors import DatasetError, VideoNLError
+from videonl.limits import SEED, Limit, limited, number, one_of, whole
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.video import Decoder
 
@@ -47,6 +50,22 @@ class VideoDataModule(L.LightningDataModule):
         census: after ``setup``: per split, the number of videos found per class.
     """
 
+    @limited(
+        jitter=Limit(1, 16_384, integral=True, length=2, rising=True),
+        batch_size=whole(1, 1_000_000),
+        num_workers=whole(0, 1024),
+        views=Limit(1, 1000, integral=True, length=2),
+        seed=SEED,
+        decoder=one_of("auto", "pyav", "decord"),
+        val_share=number(0, 1),
+        max_bad_share=number(0, 1),
+        flip=number(0, 1),
+        resized_crop=Limit(0, 1, above=True, length=2, rising=True),
+        rand_augment=whole(0, 100),
+        magnitude=number(0, 10),
+        erasing=number(0, 1),
+        memory_mb=whole(0),
+    )
     def __init__(
         self,
         root: str,
@@ -69,6 +88,11 @@ class VideoDataModule(L.LightningDataModule):
         val_list: str | None = None,
         test_list: str | None = None,
         class_names_file: str | None = None,
+        first_label: int | None = None,
+        official_split: int | None = None,
+        val: Literal["auto", "none"] = "auto",
+        val_share: float = 0.2,
+        group: str | None = None,
         skip_list: str | None = None,
         max_bad_share: float = 0.05,
         flip: float = 0.5,
@@ -108,6 +132,12 @@ class VideoDataModule(L.LightningDataModule):
             val_list: the same for validation.
             test_list: the same for testing.
             class_names_file: class names, one per line, in the order of the lists' numbers.
+            first_label: number of the first class in lists; default: 0, or 1 where that is certain.
+            official_split: of a data set that has several, such as UCF-101; default the first.
+            val: "none" trains without validation; "auto" splits a part off where there is none.
+            val_share: of the training videos, the part that is split off.
+            group: regular expression that finds in a path what files that belong together share;
+                default: an obvious prefix, such as UCF's g01.
             skip_list: written by ``videonl check``; default ``root/videonl_skip.tsv`` if it exists.
             max_bad_share: unreadable training videos above this share stop a training.
             flip: probability of a mirrored training clip.
@@ -142,18 +172,25 @@ class VideoDataModule(L.LightningDataModule):
             raise DatasetError(str(error)) from error
         self.find_rate = preprocessing is None and fps in ("training", None)
         self.rate_text = ""  # after ``setup("fit")``: what was found
-        short_side = self.preprocessing.short_side
+        short_side, crop = self.preprocessing.short_side, self.preprocessing.crop
+        if jitter and resized_crop is None and jitter[0] < crop:
+            raise DatasetError(f"jitter={tuple(jitter)} begins below crop={crop}")
         self.jitter = tuple(jitter) if jitter else (short_side, round(short_side * 1.25))
         self.batch_size = batch_size
         self.num_workers = default_workers() if num_workers is None else num_workers
         self.views = views
         self.seed, self.balanced = seed, balanced
-        if memory_mb < 0:
-            raise DatasetError(f"memory_mb={memory_mb} is negative; 0 keeps nothing in memory")
         self.memory_mb = memory_mb
         self.decoder = decoder
         self.lists = {"train": train_list, "val": val_list, "test": test_list}
         self.given_class_names = class_names_file
+        if first_label is not None and first_label not in (0, 1):
+            raise DatasetError(f"first_label={first_label}: lists count from 0 or from 1")
+        if val not in ("auto", "none"):
+            raise DatasetError(f"val={val!r}: auto, or none to train without validation")
+        self.val, self.val_share, self.group = val, val_share, group
+        self.made_split = False
+        self.first_label, self.official_split = first_label, official_split
         self.skip_list = skip_list
         self.max_bad_share = max_bad_share
         self.flip_exceptions = list(flip_exceptions or ())
@@ -180,17 +217,14 @@ class VideoDataModule(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read the folder: class names, records, census."""
-        needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(
-            stage or "", ()
-        )
+        needed = {"fit": ("train",), "validate": ("val",), "test": ("test",)}.get(stage or "", ())
         if not self.class_names:
-            self._scan()
+            self._scan(stage)
         for split in needed:
             if split not in self.records:
                 raise DatasetError(
                     f"{self.root} has no {split} folder (it has: {', '.join(self.records)})"
                 )
-
         if stage == "fit" and self.find_rate:
             found = look_at_rates([os.fspath(r.path) for r in self._kept("train")])
             self.preprocessing = self.preprocessing.changed(rate=found.usual)
@@ -204,13 +238,36 @@ class VideoDataModule(L.LightningDataModule):
         found = look_at_rates([os.fspath(r.path) for r in self.records[split]])
         return found.text(rate) if found.others(rate) else ""
 
-    def _scan(self) -> None:
+    def _divide(self, stage: str | None) -> None:
+        """A validation part for a training that has none; all is test where nothing is divided."""
+        catalogue = self.catalogue
+        if stage == "fit" and "train" in catalogue.records:
+            if self.val == "none":
+                for part in (catalogue.records, catalogue.census, catalogue.missing):
+                    part.pop("val", None)  # type: ignore[attr-defined]
+            elif "val" not in catalogue.records:
+                split_off(
+                    catalogue, self.root, share=self.val_share, seed=self.seed, group=self.group
+                )
+                self.made_split = True
+            if len(self.catalogue.class_names) < 2 and not self.multi_label:
+                raise DatasetError(
+                    f"{self.root} has one class only ({', '.join(catalogue.class_names)}), so "
+                    "there is nothing to tell apart; add a folder for another class"
+                )
+        elif catalogue.unsplit:
+            catalogue.all_is_test()
+
+    def _scan(self, stage: str | None = None) -> None:
         self.catalogue = read_catalogue(
             self.root,
             lists=self.lists,
             class_names=self.given_class_names,
+            first_label=self.first_label,
+            official_split=self.official_split,
             skip_list=self.skip_list,
         )
+        self._divide(stage)
         self.class_names = self.catalogue.class_names
         self.records = dict(self.catalogue.records)  # of ours: labels may be renumbered
         self.census = {split: part.per_class for split, part in self.catalogue.census.items()}
@@ -225,13 +282,16 @@ class VideoDataModule(L.LightningDataModule):
             rank_zero_info(census_text(self.catalogue.census, self.class_names))
 
     def _keep_sides(self) -> frozenset[int]:
-        number = {normalised(name): i for i, name in enumerate(self.class_names)}
-        unknown = [name for name in self.flip_exceptions if normalised(name) not in number]
+        if self.catalogue.sides_matter:
+            return frozenset(range(self.num_classes))
+        number = ClassNumbers(self.class_names)
+        unknown = [name for name in self.flip_exceptions if name not in number]
         if unknown:
             raise DatasetError(
-                f"flip_exceptions names {unknown[0]!r}, which is none of the {len(number)} classes"
+                f"flip_exceptions names {unknown[0]!r}, which is none of the "
+                f"{self.num_classes} classes"
             )
-        return frozenset(number[normalised(name)] for name in self.flip_exceptions)
+        return frozenset(number[name] for name in self.flip_exceptions)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Keep a copy of the seeds on the host: asking a GPU for them would wait for it."""
@@ -308,7 +368,7 @@ class VideoDataModule(L.LightningDataModule):
     def _kept(self, split: str) -> list[Record]:
         """The videos that are not on the skip list; evaluation reports those, one by one."""
         skipped = self.catalogue.skipped
-        return [r for r in self.records[split] if os.path.abspath(r.path) not in skipped]
+        return [r for r in self.records[split] if not is_skipped(r.path, skipped)]
 
     def _dataset(self, split: str, shown: Preprocessing, *, training: bool) -> VideoDataset:
         return VideoDataset(
@@ -326,13 +386,14 @@ class VideoDataModule(L.LightningDataModule):
     def _loader(
         self, dataset: VideoDataset, sampler: Any, batch_size: int, *, drop_last: bool
     ) -> DataLoader[Item]:
+        workers = workers_that_can_start(self.num_workers, tell=rank_zero_warn)
         share: dict[str, Any] = {"batch_sampler": [[]]}  # fewer videos than processes: one of none
         if len(sampler):
             share = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
         return DataLoader(
             dataset,
             **share,
-            num_workers=self.num_workers,
+            num_workers=workers,
             collate_fn=LabelMissing(
                 collate,
                 labels=dataset.labels,
@@ -340,7 +401,7 @@ class VideoDataModule(L.LightningDataModule):
                 views=1 if dataset.training else dataset.preprocessing.num_views,
             ),
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=workers > 0,
         )
 
     def _process(self) -> tuple[int, int]:

@@ -10,11 +10,11 @@ from typing import Any
 
 import torch
 
+from videonl.data.layouts import check_split
 from videonl.errors import VideoNLError
 from videonl.evaluation.accuracy import (
     VideoSet,
     classify_set,
-    differences,
     paired_tests,
     read_set,
 )
@@ -22,6 +22,7 @@ from videonl.evaluation.entry import (
     Contestant,
     Entry,
     count,
+    equally_dear,
     make_contestant,
     match_classes,
     parse_entry,
@@ -30,7 +31,8 @@ from videonl.evaluation.entry import (
 from videonl.evaluation.environment import describe_environment
 from videonl.evaluation.result import Comparison, Row
 from videonl.evaluation.speed import Subject, measure
-from videonl.evaluation.trained_rows import Budget, train_entries
+from videonl.evaluation.trained_rows import Budget, budget_clip, train_entries
+from videonl.evaluation.verdict import differences, video_groups
 from videonl.inference.network import choose_device
 from videonl.inference.predictor import Predictor
 from videonl.video.preprocessing import check_entries
@@ -56,6 +58,8 @@ def compare_models(
     training_speed: bool = False,
     train: Budget | None = None,
     folder: str | Path | None = None,
+    group: str | None = None,
+    equal_cost: bool = False,
     on_progress: Reporter | None = None,
 ) -> Comparison:
     """Compare networks; an entry that fails has its reason in its row, the others go on.
@@ -75,6 +79,10 @@ def compare_models(
         training_speed: measure forward and backward too.
         train: train the networks by name first, once per seed, on ``data``.
         folder: where the trainings go.
+        group: a regular expression that finds the group (camera, subject, sequence) of a video in
+            its path: groups are drawn then, since the videos of one are alike.
+        equal_cost: widen the networks by name that have no non-local block until they cost what
+            the dearest one with blocks does.
         on_progress: called with (what, done, total).
 
     Returns:
@@ -89,11 +97,22 @@ def compare_models(
         check_entries({"views": views})
     place = choose_device(device)
     videos = read_set(data, split) if data is not None else None
+    groups = None
+    if group is not None:
+        if videos is None:
+            raise VideoNLError("--group says which test videos are alike: give --data too")
+        groups = video_groups(videos.paths, root=videos.root, pattern=group)
     classes = num_classes or (len(videos.class_names) if videos else 400)
     wanted = [parse_entry(entry) if isinstance(entry, str) else entry for entry in entries]
+    widths: dict[str, int] = {}
+    if equal_cost:
+        shape = clip if train is None else budget_clip(wanted, train)
+        wanted, widths = equally_dear(wanted, clip=shape, num_classes=classes)
     rows = [Row(name) for name in row_names(wanted)]
     report = on_progress or _silent
     protocol = _protocol(place, rounds=rounds, batch_size=batch_size)
+    if widths:
+        protocol["equal_cost"] = widths
     if train is not None:
         if data is None or folder is None:
             raise VideoNLError("to train needs a data set (--data) and a folder (--out)")
@@ -113,14 +132,18 @@ def compare_models(
     protocol["inputs"] = sorted({row.input for row in rows if row.input})
     if videos is not None:
         protocol["data"] = _test_all(rows, made, videos, report)
+        if groups:
+            count = len(set(groups.values()))
+            protocol["data"]["groups"] = {"pattern": group, "count": count}
     if rounds:
         _time_all(rows, made, place, rounds, batch_size, training_speed, report)
     return Comparison(
         rows,
         tests=paired_tests(rows),
-        differences=differences(rows),
+        differences=differences(rows, groups=groups),
         protocol=protocol,
         class_names=videos.class_names if videos else [],
+        video_groups=groups or {},
     )
 
 
@@ -150,8 +173,11 @@ def _make_all(
             )
             if videos and contestant.predictor:
                 names = contestant.predictor.class_names
+                trained = contestant.predictor.about.get("data_split")
+                check_split(videos.official, trained, source=entry.target)
                 match_classes(names, videos.class_names, source=entry.target, data=videos.root)
             row.model, row.clip_shape = contestant.model_name, contestant.clip_shape
+            row.sampling = contestant.sampling
             row.views = contestant.views
             for key, value in count(contestant).items():
                 setattr(row, key, value)

@@ -70,7 +70,11 @@ def origin_of(path: str | Path, provenance: Mapping[str, Any]) -> dict[str, obje
     """
     known = {
         name: provenance[key]
-        for key, name in (("provenance", "trained_from"), ("licence", "licence"))
+        for key, name in (
+            ("provenance", "trained_from"),
+            ("licence", "licence"),
+            ("data_split", "data_split"),
+        )
         if provenance.get(key)
     }
     if Path(path).is_file():

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from videonl._version import __version__
 from videonl.errors import VideoNLError
+from videonl.limits import limited, whole
 from videonl.models import create_model
 from videonl.models.finite import check_answers
 from videonl.models.view_ensembling import average_logits, over_views, probabilities_of
@@ -58,9 +59,11 @@ class VideoClassifier(LightningModule):
         compile: ``torch.compile`` the network for the training.
         provenance: where the weights come from; this and the next are set by themselves.
         licence: of those weights.
+        data_split: data set and official split of the training.
         videonl_version: of the library.
     """
 
+    @limited(num_classes=whole(1, 10_000_000), views_per_forward=whole(1, 1_000_000))
     def __init__(
         self,
         name: str = "i3d_r50_nl5",
@@ -80,6 +83,7 @@ class VideoClassifier(LightningModule):
         fresh: Sequence[str] = (),
         provenance: str | None = None,
         licence: str | None = None,
+        data_split: str | None = None,
         videonl_version: str = __version__,
     ) -> None:
         super().__init__()
@@ -127,6 +131,7 @@ class VideoClassifier(LightningModule):
             "fresh": sorted(self.fresh),
             "provenance": provenance or (str(pretrained) if pretrained else None),
             "licence": licence or (self.net.load_report.licence if pretrained else None),  # type: ignore[union-attr]
+            "data_split": data_split,
             "videonl_version": videonl_version,
         }
         self.save_hyperparameters(hyper_parameters, logger=False)
@@ -172,6 +177,7 @@ class VideoClassifier(LightningModule):
             views_per_forward=views_per_forward,
             provenance=str(loaded.provenance.get("provenance") or path),
             licence=loaded.provenance.get("licence"),
+            data_split=loaded.provenance.get("data_split"),
         )
 
     @classmethod
@@ -234,9 +240,13 @@ class VideoClassifier(LightningModule):
         return self.net(clips)
 
     def clips(self, batch: Batch) -> Tensor:
-        """The normalised views of a batch, (B, V, 3, T, H, W)."""
+        """The normalised views of a batch, (B, V, 3, T, H, W), of the network's own precision.
+
+        They are computed in float32, also where ``--trainer.precision`` keeps half of it.
+        """
         mean, std = self.preprocessing.colours
-        return to_clips(batch["video"], mean=mean, std=std)
+        clips = to_clips(batch["video"], mean=mean, std=std)
+        return clips.to(next(self.net.parameters()).dtype)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch; nothing in here waits for the device."""

@@ -50,6 +50,7 @@ def facts(
     device = f"{devices} × {trainer.strategy.root_device.type}"
     lines = [
         f"data      {classifier.num_classes} classes, videos: {counts} ({data.root})",
+        *(f"          {note}" for note in data.catalogue.notes),
         f"network   {classifier.hparams['name']}, {parameters / 1e6:.3g} M parameters, clips of "
         f"{shape.frames} frames (stride {shape.stride}) of {shape.crop}×{shape.crop}",
         f"device    {device}, {trainer.precision}",
