@@ -11,7 +11,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from videonl.errors import VideoNLError
-from videonl.limits import Limit, check_limits, number, one_of, whole
+from videonl.limits import Choice, Limit, check_limits, number, one_of, whole
 from videonl.training.accumulation import batches_per_step
 
 OptimizerName = Literal["sgd", "adamw"]
@@ -208,7 +208,7 @@ BatchNormMode = Literal["train", "frozen", "sync"]
 ClassWeights = Literal["none", "balanced"]
 
 
-LIMITS = {
+LIMITS: dict[str, Limit | Choice] = {
     "optimizer": one_of("sgd", "adamw"),
     "schedule": one_of("cosine", "step", "constant"),
     "batch_norm": one_of("train", "frozen", "sync"),
