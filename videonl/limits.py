@@ -74,7 +74,7 @@ class Limit:
                 return False
         except OverflowError:  # a whole number beyond every float
             return False
-        return value > self.low if self.above else self.low <= value <= self.high
+        return self.low <= value <= self.high and not (self.above and value == self.low)
 
     def __call__(self, text: str) -> Any:
         """The number that a command line says.
