@@ -104,6 +104,7 @@ def test_classes_of_python() -> None:
 def test_limits_say_what_they_allow() -> None:
     assert str(whole(1)) == "a whole number of at least 1"
     assert str(above(0)) == "a number above 0"
+    assert [above(0, 1).allows(value) for value in (0, 0.5, 1, 2)] == [False, True, True, False]
     assert str(number(0, 1)) == "a number from 0 to 1"
     wrong = (True, "1", None, float("nan"), float("inf"), 10**400, 0.5)
     assert not any(whole(0).allows(value) for value in wrong)

@@ -75,7 +75,7 @@ class Limit:
         except OverflowError:  # a whole number beyond every float
             return False
         exact: Any = value
-        return exact > self.low if self.above else self.low <= exact <= self.high
+        return self.low <= exact <= self.high and not (self.above and exact == self.low)
 
     def __call__(self, text: str) -> Any:
         """The number that a command line says.
