@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
@@ -51,8 +50,6 @@ class NonLocalBlock(nn.Module):
         out_bias: whether the output projection W_z has a bias.
         norm: after W_z: "batch", None, a module, or a function from channels to a module.
         zero_init: zero the scale and shift of the norm (or W_z, if there is no norm).
-        init_gain: None starts θ, φ, g and W_z at N(0, 0.01), as the authors; a number starts them
-            at N(0, init_gain / sqrt(inputs)), for training from scratch (docs/training.md).
         temporal_groups: cut time into this many groups; attention stays within a group.
         attend: "spacetime", "space" (within a frame) or "time" (within a place), Table 2d.
         channel_attention: add DANet's channel attention, zero-initialised
@@ -80,7 +77,6 @@ class NonLocalBlock(nn.Module):
         out_bias: bool = True,
         norm: str | nn.Module | Callable[[int], nn.Module | None] | None = "batch",
         zero_init: bool = True,
-        init_gain: float | None = None,
         temporal_groups: int = 1,
         attend: str = "spacetime",
         channel_attention: bool = False,
@@ -99,8 +95,6 @@ class NonLocalBlock(nn.Module):
             raise ValueError(f"temporal_groups and attend='time' need dim=3, got dim={dim}.")
         affinity_class = resolve_affinity(affinity)
         inner = max(1, in_channels // 2) if inner_channels is None else inner_channels
-        if init_gain is not None and not 0 < init_gain < math.inf:
-            raise ValueError(f"init_gain={init_gain!r} must be a number above 0, or None.")
         if min(in_channels, inner, temporal_groups) < 1:
             raise ValueError(
                 f"in_channels={in_channels}, inner_channels={inner} and "
@@ -123,17 +117,15 @@ class NonLocalBlock(nn.Module):
         self.out = convolution(inner, in_channels, 1, bias=out_bias)
         self.norm = make_norm(norm, in_channels, dim)
         self.channel = ChannelAttention() if channel_attention else None
-        self.reset_parameters(zero_init=zero_init, init_gain=init_gain)
+        self.reset_parameters(zero_init=zero_init)
 
     @torch.no_grad()
-    def reset_parameters(self, *, zero_init: bool = True, init_gain: float | None = None) -> None:
-        """Normal weights (of 0.01, as the authors, or by ``init_gain``), zero biases, zero end."""
+    def reset_parameters(self, *, zero_init: bool = True) -> None:
+        """Normal weights of 0.01 and zero biases, as the authors; then zero the last step."""
         for name in ("theta", "phi", "g", "out"):
             convolution = getattr(self, name, None)
             if convolution is not None:
-                inputs = convolution.in_channels
-                std = 0.01 if init_gain is None else init_gain / math.sqrt(inputs)
-                nn.init.normal_(convolution.weight, std=std)
+                nn.init.normal_(convolution.weight, std=0.01)
                 if convolution.bias is not None:
                     nn.init.zeros_(convolution.bias)
         if not zero_init:
