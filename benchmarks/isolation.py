@@ -17,18 +17,19 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from tests.videos import numbered_frames, write_video  # noqa: E402
+from videonl.video.preprocessing import Preprocessing  # noqa: E402
 from videonl.video.sandbox import DecoderPool  # noqa: E402
 from videonl.video.video import open_video  # noqa: E402
 from videonl.video.views import read_views  # noqa: E402
 
-PREPROCESSING = {"frames": 8, "stride": 8, "short_side": 256, "crop": 224}
+PREPROCESSING = Preprocessing(frames=8, stride=8, short_side=256, crop=224)
 
 
 def seconds_of(opener: Callable[..., Any], files: list[Path], views: tuple[int, int]) -> float:
     start = time.perf_counter()
     for file in files:
         with opener(file) as video:
-            read_views(video, PREPROCESSING, clips=views[0], crops=views[1])
+            read_views(video, PREPROCESSING.with_views(views))
     return (time.perf_counter() - start) / len(files)
 
 

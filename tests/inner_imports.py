@@ -13,7 +13,6 @@ STILL_INSIDE = (
     "tests/cli/test_train_stored.py videonl.cli.train_parser",
     "tests/cli/test_train_stored.py videonl.cli.train_settings",
     "tests/evaluation/test_compare_models.py videonl.evaluation.speed",
-    "tests/evaluation/test_compare_models.py videonl.evaluation.table",
     "tests/evaluation/test_compare_sweep.py videonl.cli.compare",
     "tests/evaluation/test_compare_training.py videonl.evaluation.result",
     "tests/reports/test_compare_page.py videonl.reports.chart",

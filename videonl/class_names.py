@@ -2,18 +2,20 @@
 
 Copies of Kinetics write a class ``"dancing gangnam style"``, ``dancing_gangnam_style`` or, with
 torchvision's script, ``skiing_slalom`` without the signs ``'()``, which swaps neighbours in a plain
-sort. So names are compared without case, spaces and signs, and numbered as the list has them.
+sort. So a name is looked up as it is first, then without case, spaces and signs, and numbered as
+the list has it. ``C`` and ``C++`` are two classes, ``push up`` and ``push_up`` are one.
 """
 
 import json
 import re
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cache
 from pathlib import Path
 
 from videonl.errors import DatasetError, VideoNLError
+from videonl.files import read_text
 
 MAX_FILE = 16 * 1024 * 1024  # bytes of a file of names
 
@@ -39,6 +41,65 @@ def normalised(name: str) -> str:
     return reduced or name
 
 
+def _without_light_signs(name: str) -> str:
+    """A name without case and without the signs that copies of one data set differ in."""
+    return re.sub(r"""[\s_\-.,'"()]+""", "", name.casefold()) or name
+
+
+class ClassNumbers:
+    """Finds the number of a class by its name, however a copy writes it.
+
+    Args:
+        names: of the classes, in the order of their numbers.
+
+    Example:
+        >>> numbers = ClassNumbers(["C", "C++", "push up"])
+        >>> [numbers.get(name) for name in ("C++", "c", "Push_Up", "D")]
+        [1, 0, 2, None]
+    """
+
+    def __init__(self, names: Iterable[str]) -> None:
+        self._ways: list[tuple[Callable[[str], str], dict[str, int | None]]] = []
+        listed = list(names)
+        for key in (str, _without_light_signs, normalised):
+            found: dict[str, int | None] = {}
+            for number, name in enumerate(listed):
+                found[key(name)] = None if key(name) in found else number  # None: of several
+            self._ways.append((key, found))
+
+    def get(self, name: str) -> int | None:
+        """The number of the class; None where no class, or more than one, may be meant."""
+        for key, found in self._ways:
+            if key(name) in found:
+                return found[key(name)]
+        return None
+
+    def check_spellings(self, names: Iterable[str]) -> None:
+        """Refuse names of a data set that would be taken for one class and are hardly one.
+
+        Raises:
+            DatasetError: two names that differ in more than case, spaces and quotes.
+        """
+        met: dict[int, str] = {}
+        for name in sorted(set(names)):
+            number = self.get(name)
+            other = name if number is None else met.setdefault(number, name)
+            if _without_light_signs(other) != _without_light_signs(name):
+                raise DatasetError(
+                    f"the classes {other!r} and {name!r} would both be one of the known classes; "
+                    "the class names need a line for each (--data.class_names_file)"
+                )
+
+    def __contains__(self, name: str) -> bool:
+        return self.get(name) is not None
+
+    def __getitem__(self, name: str) -> int:
+        number = self.get(name)
+        if number is None:
+            raise KeyError(name)
+        return number
+
+
 def order_classes(names: Iterable[str]) -> list[str]:
     """Class names in their canonical order.
 
@@ -50,16 +111,18 @@ def order_classes(names: Iterable[str]) -> list[str]:
     """
     given: dict[str, str] = {}
     for name in sorted(names):
-        if normalised(name) in given:
+        light = _without_light_signs(name)
+        if light in given:
             raise DatasetError(
-                f"the classes {given[normalised(name)]!r} and {name!r} differ in signs or case "
-                "only; merge or rename them"
+                f"the classes {given[light]!r} and {name!r} differ in signs or case only; merge or "
+                "rename them, or keep them apart by a file with both (--data.class_names_file)"
             )
-        given[normalised(name)] = name
+        given[light] = name
+    loose = {normalised(name): name for name in given.values()}
     canonical = {normalised(name): name for name in kinetics400()} if given else {}
-    if given and all(key in canonical for key in given):
-        return [name for key, name in canonical.items() if key in given]
-    _warn_of_lost_signs(given)
+    if given and len(loose) == len(given) and all(key in canonical for key in loose):
+        return [name for key, name in canonical.items() if key in loose]
+    _warn_of_lost_signs(loose)
     return sorted(given.values())
 
 
@@ -80,8 +143,9 @@ def read_class_names(path: str | Path) -> list[str]:
     """The names of a file, in the order of their numbers.
 
     Args:
-        path: one name per line, or JSON: a list of names, or a table from name to number (the
-            ``classids.json`` of video-nonlocal-net, whose names hold quotes that are removed).
+        path: one name per line, alone or behind its number (``1 ApplyEyeMakeup``, counted from 0
+            or 1), or JSON: a list of names, or a table from name to number (the ``classids.json``
+            of video-nonlocal-net, whose names hold quotes that are removed).
 
     Raises:
         VideoNLError: no such file, no text, no names, a name twice, or numbers with gaps.
@@ -90,12 +154,13 @@ def read_class_names(path: str | Path) -> list[str]:
     try:
         if file.stat().st_size > MAX_FILE:
             raise VideoNLError(f"the class names {path} are too large for a list of names")
-        text = file.read_text(encoding="utf-8-sig")
+        text = read_text(file, strict=True)
     except OSError as error:
         raise VideoNLError(f"the class names {path} can not be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise VideoNLError(f"the class names {path} can not be read (no UTF-8 text)") from error
-    names = _from_json(text, path) if text.lstrip()[:1] in ("[", "{") else text.splitlines()
+    json_like = text.lstrip()[:1] in ("[", "{")
+    names = _from_json(text, path) if json_like else _without_numbers(text.split("\n"))
     names = [name.strip().strip('"').strip() for name in names]
     names = [name for name in names if name]
     if not names:
@@ -104,6 +169,16 @@ def read_class_names(path: str | Path) -> list[str]:
     if twice:
         raise VideoNLError(f"{path} names a class twice: {', '.join(twice[:5])}")
     return names
+
+
+def _without_numbers(lines: Sequence[str]) -> list[str]:
+    """The lines, or what stands behind their numbers where they are numbered from 0 or 1."""
+    found = [re.fullmatch(r"(\d+)[\s,;]+(.*\S)", line.strip()) for line in lines if line.strip()]
+    numbers = [int(match[1]) for match in found if match]
+    for first in (0, 1):
+        if len(found) > 1 and numbers == list(range(first, first + len(found))):
+            return [match[2] for match in found if match]
+    return list(lines)
 
 
 def _from_json(text: str, path: str | Path) -> list[str]:

@@ -1,4 +1,4 @@
-"""Files of the user: outputs that appear whole or not at all, and YAML that says what it means.
+"""Files of the user: outputs that appear whole or not at all, YAML and lists that are understood.
 
 Every output of the project goes through here. A reader sees the old content or the new one, never
 a part; a link is followed and stays; what exists and is no regular file (a pipe, a device,
@@ -39,6 +39,20 @@ _DESCRIPTOR = re.compile(r"(?:/proc/(\d+)|/dev)/fd/(\d+)")
 _LONGEST_NAME = 200  # bytes; most file systems take 255, and the name of the part is longer
 _STALE_SECONDS = 3600.0  # where files can not be locked, an unfinished one of this age is nobody's
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|INF)|\.(nan|NAN)")
+
+# What stands for a file that a tool has not fetched, and how to fetch it.
+POINTERS = (
+    (b"version https://git-lfs", "a Git LFS pointer, not the file; run git lfs pull"),
+    (b"/annex/objects/", "a git-annex pointer, not the file; run git annex get"),
+    (b"outs:\n", "a DVC pointer, not the file; run dvc pull"),
+)
+_MARKS = (  # the wide ones first: UTF-32's mark begins with that of UTF-16
+    (b"\xff\xfe\0\0", "utf-32"),
+    (b"\0\0\xfe\xff", "utf-32"),
+    (b"\xff\xfe", "utf-16"),
+    (b"\xfe\xff", "utf-16"),
+    (b"\xef\xbb\xbf", "utf-8-sig"),
+)
 
 PathLike = str | os.PathLike[str]
 
@@ -495,6 +509,48 @@ def _output_error(path: PathLike, error: OSError) -> OutputError:
 
 
 # --- YAML -----------------------------------------------------------------------------------------
+
+
+def read_text(path: PathLike, *, strict: bool = False) -> str:
+    """The text of a list that a person or another tool wrote; its lines end as Unix has it.
+
+    Args:
+        path: of a file.
+        strict: an encoding that is no Unicode is an error; else its bytes come as Python writes
+            such file names.
+
+    Raises:
+        OSError: it can not be read.
+        UnicodeDecodeError: see ``strict``.
+    """
+    return text_of(Path(path).read_bytes(), strict=strict)
+
+
+def text_of(data: bytes, *, strict: bool = False) -> str:
+    """Text in UTF-8, UTF-16 or UTF-32, with or without a byte order mark; see :func:`read_text`.
+
+    Example:
+        >>> [text_of("ab".encode(name)) for name in ("utf-8-sig", "utf-16", "utf-16-be")]
+        ['ab', 'ab', 'ab']
+    """
+    text = data.decode(_encoding_of(data), "strict" if strict else "surrogateescape")
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _encoding_of(data: bytes) -> str:
+    """Of text: by its mark, else by the zero bytes that letters of ASCII have in wide encodings."""
+    for mark, name in _MARKS:
+        if data.startswith(mark):
+            return name
+    if b"\0" not in data:
+        return "utf-8"
+    found = {}
+    for name in ("utf-32-le", "utf-32-be", "utf-16-le", "utf-16-be"):
+        with suppress(UnicodeDecodeError):
+            text = data.decode(name)
+            found[name] = sum("\0" < letter < "\x7f" for letter in text) / max(1, len(text))
+    best = max(found, key=found.__getitem__, default="utf-8")
+    return best if found.get(best) else "utf-8"
 
 
 class _Loader(yaml.SafeLoader):

@@ -28,6 +28,18 @@ def test_its_own_clip_and_json(capsys):
     assert [row["name"] for row in json.loads(capsys.readouterr().out)] == ["tiny_c2d", "tiny_i3d"]
 
 
+def test_views_are_counted_as_they_are_made(capsys):
+    """A published network's three crops are squares of the short side, 256; one crop has 224."""
+    assert main(["cost", "i3d_r50_nl5", "--views", "10x3"]) == 0
+    out = capsys.readouterr().out
+    assert "one view of 8 × 256 × 256" in out
+    assert "30 views                 1467.518 GMACs" in out
+    assert main(["compare", "i3d_r50_nl5", "--no-speed"]) == 0
+    assert "8x256x256" in capsys.readouterr().out
+    assert main(["compare", "i3d_r50_nl5", "--no-speed", "--views", "1x1"]) == 0
+    assert "8x224x224" in capsys.readouterr().out
+
+
 def test_the_written_form_is_shown_beside_a_faster_one(capsys):
     option = 'non_local_options={"affinity": "dot_product"}'
     assert main(["cost", "i3d_r50_nl5", "--clip", "32x224", "--option", option]) == 0

@@ -22,6 +22,7 @@ def test_many_files_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     second = write_video(tmp_path / "b.avi", 30, codec="mpeg4")
     (tmp_path / "bad.mp4").write_bytes(b"no video")
     words = [first, second, tmp_path / "bad.mp4", "--checkpoint", model, "--timeline", "--quiet"]
+    words += ["--window", "2s", "--hop", "1s"]
     written = ["--csv", tmp_path / "s.csv", "--windows-csv", tmp_path / "w.csv"]
     assert predict(*words, *written, "--json", tmp_path / "o.json") == 1
     output = capsys.readouterr()

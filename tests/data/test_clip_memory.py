@@ -36,7 +36,7 @@ def test_the_batches_are_the_same(root: Path, jitter: tuple[int, int]) -> None:
 
 def test_what_is_in_memory_is_not_read_again(tmp_path: Path) -> None:
     files = sorted(write_small_data(tmp_path, train=2, val=0).rglob("*.mp4"))
-    shape = {"frames": 4, "stride": 4, "short_side": 36, "crop": 36}
+    shape = {"frames": 4, "stride": 4, "short_side": 36, "crop": 36, "views": (1, 1)}
     one_clip = 4 * 36 * 36 * 3
 
     def readable_after_loss(memory: int) -> int:

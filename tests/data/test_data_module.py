@@ -75,7 +75,7 @@ def test_batches(good: Path) -> None:
     assert batch["video"].shape == (2, 1, 2, 48, 48, 3)
     assert batch["video"].dtype == torch.uint8
     batch = next(iter(data.evaluation_loader("val", (2, 3))))
-    assert batch["video"].shape == (1, 6, 2, 64, 64, 3)
+    assert batch["video"].shape == (1, 6, 2, 48, 48, 3)  # as large as in training
     assert [label for b in data.val_dataloader() for label in b["label"].tolist()] == [0, 0, 1, 1]
     with pytest.raises(DatasetError, match=r"has no test folder .it has: train, val"):
         data.setup("test")

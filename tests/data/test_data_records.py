@@ -50,7 +50,11 @@ def test_class_folders(tmp_path: Path) -> None:
 WRONG_LAYOUTS = {
     "absent": ([], "does not exist"),
     "empty": (["x/"], "is empty"),
-    "flat classes": (["run/1.mp4", "walk/2.mp4"], "class folders .run, walk. but no train, val"),
+    "too deep": (
+        ["train/all/run/1.mp4", "train/all/walk/2.mp4"],
+        "too deep, in .*all/<class>/ .run",
+    ),
+    "deep root": (["data/run/1.mp4", "data/walk/2.mp4"], "too deep, in .*data/<class>/ .run, walk"),
     "loose videos": (["1.mp4"], "video files without class folders"),
     "other things": (["docs/readme.md"], "holds no train, val or test folder .it holds docs"),
     "no classes": (["train/1.mp4"], "1 videos without class folders"),

@@ -13,6 +13,7 @@ from tests.videos import write_video
 from videonl import Predictor, count_cost
 from videonl.errors import DatasetError, VideoNLError
 from videonl.evaluation import (
+    Comparison,
     Entry,
     Row,
     Subject,
@@ -25,9 +26,9 @@ from videonl.evaluation import (
     parse_entry,
     read_set,
     row_names,
+    verdict_words,
 )
 from videonl.evaluation import speed as compare_speed
-from videonl.evaluation.table import describe_difference
 from videonl.reports import write_comparison
 
 SMALL = (4, 24)
@@ -155,7 +156,9 @@ def test_rows_are_paired_over_the_videos_that_both_met_alike() -> None:
     ]
     (difference,) = differences(trained)
     assert (difference.videos, difference.value) == (5, 0.0)
-    assert "5 videos" in describe_difference(difference)
+    words = verdict_words(difference, Comparison(trained, protocol={}))
+    assert "5 test videos" in words
+    assert "3 videos that only some of the trainings could read are left out" in words
 
 
 def test_checkpoint_of_another_data_set_is_refused(data: Path, tmp_path: Path) -> None:

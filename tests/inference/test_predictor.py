@@ -9,7 +9,7 @@ from tests.videos import write_video
 from videonl import Predictor
 from videonl.errors import CheckpointError, VideoError, VideoNLError
 from videonl.inference import Failure, Prediction
-from videonl.video import Video, open_video, read_views, to_clips
+from videonl.video import Preprocessing, Video, open_video, read_views, to_clips
 from videonl.weights import load_checkpoint
 
 
@@ -59,7 +59,7 @@ def test_probability_is_the_mean_of_the_softmax_of_every_view(
 ) -> None:
     loaded = load_checkpoint(checkpoint)
     with open_video(videos[0]) as video:
-        views = read_views(video, loaded.preprocessing, clips=3, crops=3)
+        views = read_views(video, Preprocessing.from_dict(loaded.preprocessing).with_views((3, 3)))
     clips = to_clips(views.frames, mean=PREPROCESSING["mean"], std=PREPROCESSING["std"])
     with torch.no_grad():
         each = torch.stack([loaded.model(clip[None])[0].softmax(0) for clip in clips])

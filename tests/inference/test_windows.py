@@ -9,7 +9,7 @@ import torch
 from tests.videos import read_number, write_video
 from videonl.errors import VideoNLError
 from videonl.inference import Windows, stream_windows
-from videonl.video import Video, open_video
+from videonl.video import Preprocessing, Video, open_video
 
 
 def test_starts_cover_the_whole_video() -> None:
@@ -57,7 +57,9 @@ def test_a_stream_gives_the_frames_of_every_window(
 
     monkeypatch.setattr(Video, "read", read)
     with open_video(path) as video:
-        found = list(stream_windows(video, windows, shown=np.arange(50), short_side=64, crop=64))
+        shown = Preprocessing(windows.frames, 1, short_side=64, crop=64)
+        stream = stream_windows(video, windows, track=np.arange(50), preprocessing=shown)
+        found = list(stream)
     starts = windows.starts(50)
     assert len(found) == len(starts)
     for start, frames in zip(starts, found, strict=True):

@@ -54,7 +54,7 @@ def test_unknown_option_suggests_and_lists():
         ({"stem_stride": 2}, "stem_stride is 2; it must be three integers"),
         ({"head_pool": "max"}, "head_pool is 'max'"),
         ({"head_average": "max"}, "head_average is 'max'"),
-        ({"preprocessing": {"fps": 3}}, "preprocessing has no entry 'fps'"),
+        ({"preprocessing": {"fsp": 3}}, "preprocessing has no entry 'fsp'"),
         ({"strides": [1]}, "it must have one per stage"),
     ],
 )

@@ -1,5 +1,6 @@
 """A whole small training, and what it leaves behind."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,8 +49,13 @@ def test_a_training_learns_and_leaves_everything_behind(
     assert {"train/loss", "train/top1", "val/top1", "val/macro", "lr/base"} <= logged
     assert {"speed/data_wait", "speed/clips_per_second"} <= logged
     summary = (fitted.run_dir / "summary.md").read_text()
-    assert "| top-1 | 100.00 % |" in summary
-    assert "| dark | 2 | 100.0 % |" in summary
+    assert "| top-1 | 100 % [51, 100] |" in summary
+    assert "| dark | 2 | 100 % [34, 100] |" in summary
+    assert "the best of 4 epochs on the same 4 videos, so optimistic" in summary
+    assert f"The training, in one sentence: {(fitted.signs or '').split(':')[0]}" in summary
+    assert shown.count("val top-1 100 % [51, 100]") >= 1
+    losses = [f"{row['train/epoch_loss']:.3f}" for row in rows if "train/epoch_loss" in row]
+    assert re.findall(r"epoch \d/4  mean loss (\S+)  train top-1 \d+ %  val top-1", shown) == losses
     assert "top-5" not in summary  # of two classes
     assert yaml.safe_load((fitted.run_dir / "config.yaml").read_text()) == {"seed": 0}
 
@@ -107,7 +113,7 @@ def test_result_says_what_was_measured(train: Train, small_data: Path) -> None:
     assert content["protocol"]["views"] == "2x3"
     assert content["census"]["videos_per_class"] == {"dark": 2, "light": 2}
     assert set(content["per_class"]) == {"dark", "light"}
-    quick = evaluate(classifier, data, one_view=True, trainer_options=CPU)
+    quick = evaluate(classifier, data, split="val", views=(1, 1), trainer_options=CPU)
     assert (quick.split, quick.views) == ("val", (1, 1))
 
 

@@ -67,7 +67,7 @@ def test_tensorboard_and_csv_hold_the_same(run: Path) -> None:
 def test_the_summary_and_its_pictures(run: Path) -> None:
     text = (run / "summary.md").read_text()
     assert f"(licence of those weights: {LICENCE})" in text
-    assert "baseline: always the most frequent class | 50.00 %" in text
+    assert "baseline: always the most frequent class | 50 %" in text
     assert "| train | 5 | 4 | 0 | 1 |" in text
     assert "| empty | 0 | no videos |" in text
     for name in ("curves.png", "confusion.png"):

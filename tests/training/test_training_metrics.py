@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from videonl.training import ClassificationMeter
-from videonl.training.metrics import negative_log
+from videonl.training.metrics import mean_loss, negative_log
 
 
 def fill(meter: ClassificationMeter, predicted: list[int], labels: list[int]) -> None:
@@ -24,6 +24,14 @@ def test_hand_counted_scores() -> None:
     assert scores.majority == pytest.approx(3 / 5)
     assert scores.confusion == [[2, 0, 1], [1, 1, 0], [0, 0, 0]]
     assert scores.loss == pytest.approx((0 + 1 + 2 + 0 + 1) / 5)
+
+
+def test_the_mean_loss_so_far_is_that_of_all_batches() -> None:
+    meter = ClassificationMeter(3)
+    assert mean_loss(meter) is None
+    fill(meter, [0, 0, 1], [0, 1, 1])
+    fill(meter, [0], [-1])  # without a label: not counted
+    assert mean_loss(meter) == pytest.approx((0 + 1 + 2) / 3)
 
 
 def test_top5_of_few_classes_is_one_and_of_many_is_counted() -> None:

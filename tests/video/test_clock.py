@@ -8,7 +8,7 @@ import pytest
 
 from tests.videos import write_timed, write_video
 from videonl.cli.main import main
-from videonl.video import ClipShape, DecoderPool, open_video, read_views, timeline, uniform_clips
+from videonl.video import DecoderPool, Preprocessing, open_video, read_views, timeline
 
 TENTHS = [i / 10 for i in range(41)]
 
@@ -35,8 +35,7 @@ def test_pictures_that_begin_late(kind: str, sound: float, tmp_path: Path) -> No
         assert video.end == pytest.approx(6.1, abs=2e-3)
         assert video.fps == pytest.approx(10, rel=1e-3)
         # A clip begins with the first picture, not with the seconds that have none.
-        shape = {"frames": 4, "stride": 1, "fps": 10.0, "short_side": 32, "crop": 32}
-        views = read_views(video, shape, clips=2, crops=1)
+        views = read_views(video, Preprocessing(4, 1, 32, 32, fps=10.0, views=(2, 1)))
     assert views.indices[0] == [0, 1, 2, 3]
     assert views.indices[-1] == [37, 38, 39, 40]
     assert views.seconds[0][0] == pytest.approx(2.0, abs=2e-3)
@@ -68,8 +67,8 @@ def test_ordinary_files_begin_at_zero(name: str, codec: str, tmp_path: Path) -> 
 @pytest.mark.parametrize("start", [0.0, 2.0])
 def test_sampling_by_time_counts_from_the_first_frame(start: float) -> None:
     def clips(times: Sequence[float], end: float | None) -> list[list[int]]:
-        shape = ClipShape(frames=4, stride=2, fps=5.0)
-        return uniform_clips(len(times), shape, 3, times=times, end=end)
+        shape = Preprocessing(4, 2, 32, 32, fps=5.0, views=(3, 1))
+        return shape.indices(len(times), times=times, end=end)
 
     plain = [i / 10 for i in range(40)]
     assert clips([start + t for t in plain], None) == clips(plain, 4.0)

@@ -9,13 +9,11 @@ import torch
 from tests.videos import numbered_frames, read_number, write_video
 from videonl.errors import VideoNLError
 from videonl.video import (
-    center_crop,
+    Preprocessing,
     crop,
     open_video,
     random_resized_crop,
     read_views,
-    spatial_views,
-    three_crops,
     to_clips,
 )
 
@@ -43,22 +41,9 @@ def test_to_clips_refuses(video: torch.Tensor) -> None:
         to_clips(video, mean=MEAN, std=STD)
 
 
-def test_three_crops_cover_the_long_side() -> None:
-    for shape in ((2, 6, 11, 3), (2, 11, 6, 3)):
-        frames = noise(*shape)
-        one, two, three = three_crops(frames, 6)
-        assert one.shape == two.shape == three.shape == (2, 6, 6, 3)
-        long = 1 if shape[1] > shape[2] else 2
-        assert torch.equal(one, frames.narrow(long, 0, 6))
-        assert torch.equal(two, center_crop(frames, 6))
-        assert torch.equal(three, frames.narrow(long, 5, 6))
-
-
 def test_crops_outside_are_refused() -> None:
     with pytest.raises(VideoNLError, match="not inside frames of 4x4"):
         crop(noise(1, 4, 4, 3), 0, 1, 4, 4)
-    with pytest.raises(VideoNLError, match="crops must be 1 or 3, got 2"):
-        spatial_views(noise(1, 4, 4, 3), 2, crop_size=4)
 
 
 def test_random_resized_crop() -> None:
@@ -75,11 +60,11 @@ def test_random_resized_crop() -> None:
 
 def test_read_views(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", numbered_frames(60, 64, 96))
-    shape = {"frames": 4, "stride": 2, "short_side": 64, "crop": 32}
+    shape = Preprocessing(frames=4, stride=2, short_side=64, crop=32, views=(1, 1))
     with open_video(path) as video:
-        views = read_views(video, shape, clips=3, crops=3)
-        center = read_views(video, shape, clips=1, crops=1)
-        by_time = read_views(video, {**shape, "fps": 12.5}, clips=1, crops=1)
+        views = read_views(video, shape.with_views((3, 3)))
+        center = read_views(video, shape)
+        by_time = read_views(video, shape.changed(fps=12.5))
     assert views.frames.shape == (9, 4, 64, 64, 3)
     assert views.indices == [[0, 2, 4, 6], [27, 29, 31, 33], [53, 55, 57, 59]]
     assert views.seconds[1] == pytest.approx([i / 25 for i in views.indices[1]])
@@ -88,14 +73,12 @@ def test_read_views(tmp_path: Path) -> None:
     assert torch.equal(views.frames[8], frames[:, :, 32:])
     assert center.frames.shape == (1, 4, 32, 32, 3)
     assert by_time.indices[0][1] - by_time.indices[0][0] == 4  # 2 ticks of 1/12.5 s at 25 fps
-    with open_video(path) as video, pytest.raises(VideoNLError, match="crop=65 is larger"):
-        read_views(video, {**shape, "crop": 65}, clips=1, crops=1)
 
 
 def test_short_video_loops_or_pads(tmp_path: Path) -> None:
     path = write_video(tmp_path / "a.mp4", 5)
-    shape = {"frames": 8, "stride": 1, "short_side": 64, "crop": 64}
+    shape = Preprocessing(frames=8, stride=1, short_side=64, crop=64, views=(1, 1))
     for how, want in (("loop", [0, 1, 2, 3, 4, 0, 1, 2]), ("pad", [0, 1, 2, 3, 4, 4, 4, 4])):
         with open_video(path) as video:
-            clip = read_views(video, {**shape, "short_video": how}, clips=1, crops=1).frames[0]
+            clip = read_views(video, shape.changed(short_video=how)).frames[0]
         assert [read_number(frame.numpy()) for frame in clip] == want

@@ -89,7 +89,8 @@ def attend(
     """
     name = find_block(predictor.model, block)
     with predictor.open_video(video, decoder=predictor.decoder) as opened:
-        read = read_attended(opened, predictor.preprocessing, clip=clip, start=start, crop=crop)
+        shown = predictor.shown(opened)
+        read = read_attended(opened, shown, clip=clip, start=start, crop=crop)
     problem = None if at is None else outside(read, at)
     if at is not None and problem:
         given = ",".join(f"{number:g}" for number in at)
@@ -179,7 +180,7 @@ def look(
             module.register_forward_pre_hook(
                 lambda _, args, name=name: inputs.__setitem__(name, args[0].detach())
             )
-    mean, std = predictor.preprocessing["mean"], predictor.preprocessing["std"]
+    mean, std = predictor.preprocessing.colours
     logits = twin(to_clips(clip.view[None].to(predictor.device), mean=mean, std=std))[0]
     missing = [name for name in names if name not in inputs or name not in by_name]
     if missing:

@@ -1,18 +1,15 @@
 """The clip whose attention is looked at, and how its pixels lie in the pictures of the file."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from videonl.errors import VideoNLError
-from videonl.video.sampling import timeline, uniform_clips
-from videonl.video.transforms import spatial_views
+from videonl.video.preprocessing import Preprocessing
+from videonl.video.transforms import crop as cut
 from videonl.video.video import Video
-from videonl.video.views import clip_shape
 
 CROPS = ("centre", "first", "middle", "last")
 CLIPS = 10  # the clips that --clip counts, spread over the video as in a test
@@ -79,7 +76,7 @@ class AttendedClip:
 
 def read_attended(
     video: Video,
-    preprocessing: Mapping[str, Any],
+    preprocessing: Preprocessing,
     *,
     clip: int | None = None,
     start: float | None = None,
@@ -89,11 +86,11 @@ def read_attended(
 
     Args:
         video: an open video.
-        preprocessing: of the network.
+        preprocessing: what the network is shown of this video (``Predictor.shown``).
         clip: one of the ten clips that a test spreads over the video, 0 to 9.
         start: seconds from which the clip starts instead. Neither: the clip in the middle.
-        crop: "centre" at the size of the training, or "first", "middle", "last": the squares of
-            the whole short side along the longer side, as in a test with three crops.
+        crop: "centre" at the size of the training, or "first", "middle", "last": the squares along
+            the longer side of a test with three crops.
 
     Raises:
         VideoError: the file can not be read.
@@ -102,51 +99,37 @@ def read_attended(
     if crop not in CROPS:
         raise VideoNLError(f"crop {crop!r} is unknown; use one of {', '.join(CROPS)}")
     indices = clip_indices(video, preprocessing, clip=clip, start=start)
-    short_side, size = int(preprocessing["short_side"]), int(preprocessing["crop"])
-    frames = video.read(indices, short_side=short_side)  # (T, h, w, 3)
-    crops, number = (1, 0) if crop == "centre" else (3, CROPS.index(crop) - 1)
-    size = size if crops == 1 else short_side
+    frames = video.read(indices, short_side=preprocessing.short_side)  # (T, h, w, 3)
     scaled = int(frames.shape[1]), int(frames.shape[2])
-    places = torch.stack(
-        torch.meshgrid(torch.arange(scaled[0]), torch.arange(scaled[1]), indexing="ij"), dim=-1
-    )
-    top, left = spatial_views(places, crops, crop_size=size)[number][0, 0].tolist()
+    crops, number = (1, 0) if crop == "centre" else (3, CROPS.index(crop) - 1)
+    box = preprocessing.with_views((1, crops)).boxes(*scaled)[number]
     side = min(video.height, video.width, PICTURE_SIDE)
     return AttendedClip(
-        view=spatial_views(frames, crops, crop_size=size)[number],
+        view=cut(frames, *box),
         pictures=video.read(indices, short_side=side),
         indices=tuple(indices),
         seconds=tuple(float(s) for s in video.times(indices)),
         size=(video.height, video.width),
         scaled=scaled,
-        corner=(top, left),
+        corner=box[:2],
     )
 
 
 def clip_indices(
-    video: Video, preprocessing: Mapping[str, Any], *, clip: int | None, start: float | None
+    video: Video, preprocessing: Preprocessing, *, clip: int | None, start: float | None
 ) -> list[int]:
     """Frame numbers of the clip; see :func:`read_attended`."""
-    shape = clip_shape(preprocessing)
     times, end = video.times(), video.end
     if clip is not None and start is not None:
         raise VideoNLError("--clip and --start both choose the clip; give one of them")
     if clip is not None and not 0 <= clip < CLIPS:
         raise VideoNLError(f"--clip {clip}: the clips over the video are 0 to {CLIPS - 1}")
     if start is None:
-        count = 1 if clip is None else CLIPS
-        return uniform_clips(video.num_frames, shape, count, times=times, end=end)[clip or 0]
+        clips = preprocessing.with_views((1 if clip is None else CLIPS, 1))
+        return clips.indices(video.num_frames, times=times, end=end)[clip or 0]
     if not 0 <= start <= end:
         raise VideoNLError(f"--start {start:g}: {video.path} runs from 0 to {end:.2f} s")
-    if shape.fps is None:
-        frames = np.arange(len(times))
-        shown = int(np.searchsorted(times, start + 1e-6, side="right")) - 1
-    else:
-        frames = timeline(times, shape.fps, end=end)
-        shown = int((start - float(times[0])) * shape.fps + 1e-3)
-    # A clip that would run over the end is moved to the end.
-    first = min(max(shown, 0), max(0, len(frames) - shape.span))
-    return [int(i) for i in frames[shape.positions(first, len(frames))]]
+    return preprocessing.indices_from(start, times=times, end=end)
 
 
 def outside(clip: AttendedClip, at: Sequence[float]) -> str | None:

@@ -133,7 +133,7 @@ def _add(
 ) -> None:
     """Look at one video."""
     with predictor.open_video(path, decoder=predictor.decoder) as video:
-        clip = read_attended(video, predictor.preprocessing, crop=crop)
+        clip = read_attended(video, predictor.shown(video), crop=crop)
     seen, probabilities = look(predictor, clip, names)
     check_answers(probabilities)
     draw = np.random.Generator(np.random.PCG64(np.random.SeedSequence(seed)))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from videonl.claims import claimed
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_network_flags, positive
+from videonl.cli.values import add_network_flags, network_options, note, positive
 from videonl.errors import VideoNLError
 from videonl.escapes import visible
 from videonl.files import write_text
@@ -83,7 +83,7 @@ def parser_of_attend() -> argparse.ArgumentParser:
     add("--queries", type=positive, default=32, metavar="N", help="per video (default: 32)")
     add("--seed", type=int, default=0, help="of videos and queries (default: 0)")
     add("--json", metavar="FILE", help="write the numbers of --data there; - for standard output")
-    add_network_flags(parser)
+    add_network_flags(parser, videos=True)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add_isolation(parser)
     return parser
@@ -120,10 +120,10 @@ def main(argv: Sequence[str]) -> int:
         predictor = Predictor.from_checkpoint(
             arguments.checkpoint,
             device=arguments.device,
-            options=dict(arguments.option),
+            options=network_options(arguments),
             network=arguments.network,
         )
-        predictor.open_video = open_video
+        predictor.open_video, predictor.say = open_video, note
         return (show if arguments.video else summarise)(arguments, predictor)
 
 

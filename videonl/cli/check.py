@@ -41,7 +41,7 @@ def main(argv: Sequence[str]) -> int:
     if options.timeout <= 0 or options.memory < 0 or options.workers < 0:
         raise VideoNLError("--timeout must be above 0, --memory and --workers not below 0")
     from videonl.data.skip_list import FILE_NAME, write_skip_list
-    from videonl.data.walk import walk_data
+    from videonl.data.walk import others_text, walk_data
     from videonl.video.inspection import BAD
 
     root = os.path.abspath(options.folder)
@@ -54,6 +54,8 @@ def main(argv: Sequence[str]) -> int:
         write_report(out / REPORT, root, findings | lost)
         write_skip_list(root, out / FILE_NAME, bad)
     print_summary(root, findings, bad)
+    if found.other:
+        print(f"  {others_text(found.other)}")
     print(f"report: {out / REPORT}\nskip list: {out / FILE_NAME} ({len(bad)} files)")
     list_lost(found.lost, root)
     return 1 if bad or found.lost else 0

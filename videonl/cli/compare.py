@@ -39,12 +39,14 @@ def parse_clip(text: str) -> tuple[int, int]:
 DEFAULTS: dict[str, Any] = {
     "data": None,
     "split": "test",
+    "group": None,
     "clip": None,
-    "views": "10x3",
+    "views": None,
     "num_classes": None,
     "device": "auto",
     "rounds": 5,
     "batch_size": 1,
+    "equal_cost": False,
 }
 
 
@@ -58,17 +60,23 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add("--data", metavar="ROOT", help="data set to test the checkpoints on")
     add("--split", help="its part to test on (default: test)")
     add(
+        "--group",
+        metavar="REGEX",
+        help="finds the group (camera, subject, sequence) of a test video in its path below ROOT; "
+        "videos of one group are alike, so intervals draw groups",
+    )
+    add(
         "--clip",
         metavar="FRAMESxSIZE",
         type=parse_clip,
-        help="clip of networks by name (default: 8x224; with --train what the first network was "
-        "made for); checkpoints have their own",
+        help="clip of networks by name (default: the views that each was made for; with --train "
+        "what the first network was made for); checkpoints have their own",
     )
     add(
         "--views",
         metavar="CLIPSxCROPS",
         type=parse_views,
-        help="views per video (default: 10x3)",
+        help="views per video (default: as each network was validated or published)",
     )
     add("--num-classes", type=positive, metavar="K", help="of networks by name (default: 400)")
     add("--out", metavar="DIR", help="write compare.json, .csv, .md, .html, .png there")
@@ -89,6 +97,12 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add("--seeds", type=positive, metavar="N", help="trainings of each network (default: 3)")
     add("--train-batch", type=positive, metavar="N", help="clips per step (default: 16)")
     add("--learning-rate", type=float, metavar="RATE", help="of every training")
+    add(
+        "--equal-cost",
+        action="store_const",
+        const=True,
+        help="widen the networks without non-local blocks until they cost what those with them do",
+    )
     add("--sweep", metavar="FILE", help="a YAML file with entries and settings; flags win over it")
     add("--scale", metavar="NAME", help="one of the scales of the sweep file")
     return parser
@@ -156,7 +170,6 @@ def main(argv: Sequence[str]) -> int:
     settings = given.settings
     if arguments.no_speed:
         settings["rounds"] = 0
-    settings["clip"] = settings["clip"] or (8, 224)
     with claimed(folder=arguments.out), StepBar() as bar:
         table = compare_models(
             given.entries,

@@ -1,6 +1,7 @@
 """``videonl convert SRC DST.safetensors``: a published checkpoint as safetensors and JSON."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
@@ -21,7 +22,8 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--num-classes", type=int, help="start a fresh classifier of this size")
     args = parser.parse_args(argv)
 
-    with claimed(args.target):
+    made = Path(args.target).parent.is_dir()  # else it is refused, and a claim would make it
+    with claimed(args.target if made else None):
         from videonl.weights.checkpoint import convert
 
         report, sidecar, licence = convert(

@@ -19,7 +19,10 @@ def parser() -> argparse.ArgumentParser:
     made = make_parser("videonl cost", __doc__ or "")
     made.add_argument("names", nargs="+", metavar="NAME", help="network, see `videonl models`")
     made.add_argument(
-        "--clip", type=parse_clip, metavar="TxS", help="frames x side, or TxHxW (default: its own)"
+        "--clip",
+        type=parse_clip,
+        metavar="TxS",
+        help="frames x side, or TxHxW (default: its own, as its views are cut in a test)",
     )
     made.add_argument(
         "--views", type=parse_views, default=(1, 1), metavar="CLIPSxCROPS", help="per video"
@@ -46,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
     options = dict(arguments.option)
     costs = []
     for name in arguments.names:
-        shape = arguments.clip or designed_clip(name, options=options)
+        shape = arguments.clip or designed_clip(name, options=options, views=arguments.views)
         costs.append(
             count_cost(
                 name,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from videonl.claims import claimed
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_network_flags, parse_shard, positive
+from videonl.cli.values import add_network_flags, network_options, note, parse_shard, positive
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.features import FeatureExtractor
@@ -53,7 +53,7 @@ def parser_of_extract() -> argparse.ArgumentParser:
     )
     add("--overwrite", action="store_true", help="extract again what is there already")
     add("--shard", type=parse_shard, metavar="RANK/SIZE", help="as for videonl predict")
-    add_network_flags(parser)
+    add_network_flags(parser, videos=True)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
     add("--quiet", action="store_true", help="print nothing but failures")
@@ -87,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
     claims = claimed(part), claimed(folder=out, shared=shard is not None)
     with claims[0], claims[1], decoding(arguments) as open_video:
         extractor = make_extractor(arguments)
-        extractor.predictor.open_video = open_video
+        extractor.predictor.open_video, extractor.predictor.say = open_video, note
         written = extract_all(arguments, extractor, paths, failures)
     if not arguments.quiet:
         skipped = total - written - len(failures)
@@ -107,15 +107,15 @@ def make_extractor(arguments: argparse.Namespace) -> "FeatureExtractor":
         arguments.checkpoint,
         device=arguments.device,
         decoder=arguments.decoder,
-        options=dict(arguments.option),
+        options=network_options(arguments),
         network=arguments.network,
     )
     shape = predictor.preprocessing
-    window = arguments.window or int(shape["frames"]) * int(shape["stride"])
+    window = arguments.window or shape.frames * shape.stride
     windows = Windows(
         window=window,
         stride=arguments.stride or max(1, window // 2),
-        frames=arguments.frames or min(int(shape["frames"]), window),
+        frames=arguments.frames or min(shape.frames, window),
     )
     return FeatureExtractor(predictor, layer=arguments.layer, windows=windows)
 

@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "extract": ("videonl.cli.extract", "write the features of videos, one .npz each"),
     "serve": ("videonl.cli.serve", "a page and an HTTP endpoint that classify videos"),
     "compare": ("videonl.cli.compare", "compare networks: parameters, FLOPs, speed, accuracy"),
+    "cross": ("videonl.cli.cross", "train and test on every fold or official split, and the mean"),
     "attend": ("videonl.cli.attend", "draw what a non-local block looks at in a video"),
     "cost": ("videonl.cli.cost", "count parameters, MACs and FLOPs of a network, at once"),
     "models": ("videonl.cli.models", "list the networks and the published weights"),

@@ -12,7 +12,14 @@ from videonl.claims import claimed
 from videonl.cli import predict_timeline
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_network_flags, parse_shard, parse_views, positive
+from videonl.cli.values import (
+    add_network_flags,
+    network_options,
+    note,
+    parse_shard,
+    parse_views,
+    positive,
+)
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -105,9 +112,9 @@ def parser_of_predict() -> argparse.ArgumentParser:
     parser.add_argument(
         "--views",
         type=parse_views,
-        default="10x3",
         metavar="CLIPSxCROPS",
-        help="clips along time x crops along the longer side; 1x1 is quickest (default: 10x3)",
+        help="clips along time x crops along the longer side; 1x1 is quickest (default: as the "
+        "network was validated; a published one: as published, 10x3)",
     )
     parser.add_argument(
         "--json",
@@ -132,7 +139,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
         metavar="FILE",
         help="read more paths from FILE, one per line; - for standard input",
     )
-    add_network_flags(parser)
+    add_network_flags(parser, videos=True)
     parser.add_argument(
         "--labels", metavar="FILE", help="class names, one per line, for a checkpoint without"
     )
@@ -184,20 +191,27 @@ def check_usage(arguments: argparse.Namespace) -> None:
             raise VideoNLError(f"{option} {file} is a folder; give a file name")
 
 
+def standard_input() -> bytes:
+    """All of it."""
+    stream = getattr(sys.stdin, "buffer", None)
+    data = sys.stdin.read() if stream is None else stream.read()
+    return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data)
+
+
 def gather(arguments: argparse.Namespace) -> tuple[list[str], list["Failure"]]:
     """The files to classify, and the inputs that led to none."""
     from videonl.data.walk import VIDEO_EXTENSIONS
+    from videonl.files import text_of
     from videonl.inference.inputs import find_videos, read_list
 
     inputs = list(arguments.videos)
-    if arguments.from_list == "-":
-        inputs += read_list(sys.stdin)
-    elif arguments.from_list:
+    if arguments.from_list:
+        source = arguments.from_list
         try:
-            with open(arguments.from_list, encoding="utf-8") as file:
-                inputs += read_list(file)
-        except (OSError, UnicodeDecodeError) as error:
-            raise VideoNLError(f"--from-list {arguments.from_list}: {error}") from error
+            data = standard_input() if source == "-" else Path(source).read_bytes()
+        except OSError as error:
+            raise VideoNLError(f"--from-list {source}: {error.strerror}") from error
+        inputs += read_list(text_of(data), source=f"--from-list {source}")
     return find_videos(inputs, extensions=VIDEO_EXTENSIONS)
 
 
@@ -261,10 +275,8 @@ def classify(
                 sink.fail(failure)
         done = set.intersection(*(writer.done for writer in writers)) if writers else set()
         todo = [video for video in videos if video not in done]
-        clips, crops = arguments.views
-        bar = stack.enter_context(
-            ProgressBar(files=len(todo), views=clips * crops, console=console)
-        )
+        views = predictor.preprocessing.with_views(arguments.views).num_views
+        bar = stack.enter_context(ProgressBar(files=len(todo), views=views, console=console))
         for outcome in predictor.predict_many(
             todo,
             top_k=arguments.top_k,
@@ -281,6 +293,18 @@ def classify(
                 failures.append(outcome)
             bar.file()
     return len(videos) - len(todo)
+
+
+def say_protocol(predictor: "Predictor", views: tuple[int, int] | None) -> None:
+    """Say by which views the network was validated, where others are asked for."""
+    own = predictor.preprocessing
+    asked = own.with_views(views)
+    if asked != own:
+        print(
+            f"views     {asked.shown_views}, as asked; the network's own figure is by "
+            f"{own.shown_views} (without --views)",
+            file=sys.stderr,
+        )
 
 
 def main(argv: Sequence[str]) -> int:
@@ -321,10 +345,12 @@ def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Fa
             decoder=arguments.decoder,
             max_views_per_forward=arguments.max_views_per_forward,
             class_names=read_class_names(arguments.labels) if arguments.labels else None,
-            options=dict(arguments.option),
+            options=network_options(arguments),
             network=arguments.network,
         )
-        predictor.open_video = open_video
+        predictor.open_video, predictor.say = open_video, note
+        if not arguments.quiet:
+            say_protocol(predictor, arguments.views)
         if predictor.class_names[0] == "class 0":
             print("the checkpoint names no classes: give a file with --labels", file=sys.stderr)
         if over_time:

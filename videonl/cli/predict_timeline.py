@@ -46,8 +46,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument_group("long videos").add_argument
     add("--timeline", action="store_true", help="classify window by window: classes over time")
-    add("--window", type=parse_seconds, metavar="TIME", help="a window's length (default: 2s)")
-    add("--hop", type=parse_seconds, metavar="TIME", help="from window to window (default: 1s)")
+    add(
+        "--window", type=parse_seconds, metavar="TIME", help="a window's length (default: a clip's)"
+    )
+    add(
+        "--hop",
+        type=parse_seconds,
+        metavar="TIME",
+        help="from window to window (default: half of one, at most 1s)",
+    )
     add(
         "--threshold",
         type=parse_share,
@@ -82,7 +89,7 @@ def check(arguments: argparse.Namespace, videos: int) -> None:
     for name in ("window", "hop"):
         if getattr(arguments, name) == 0:
             raise VideoNLError(f"--{name} must be longer than 0 s")
-    if arguments.timeline and not arguments.report and arguments.views != (10, 3):
+    if arguments.timeline and not arguments.report and arguments.views is not None:
         raise VideoNLError("--views is for whole videos: a window is one clip with one crop")
     for name in ("resume", "shard"):
         if getattr(arguments, name):
@@ -141,8 +148,8 @@ def one(
         timeline = timeline_of(
             predictor,
             video,
-            window=arguments.window or 2.0,
-            hop=arguments.hop or 1.0,
+            window=arguments.window,
+            hop=arguments.hop,
             on_windows=lambda done, total: bar.report(name, done, total),
         )
         found = (timeline, timeline.segments(**rule(arguments, predictor)))

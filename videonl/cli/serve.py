@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_network_flags, parse_views, positive
+from videonl.cli.values import add_network_flags, network_options, note, parse_views, positive
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:
@@ -36,7 +36,11 @@ def parser_of_serve() -> argparse.ArgumentParser:
         "localhost on a loopback address, any name elsewhere",
     )
     parser.add_argument(
-        "--views", type=parse_views, default="10x3", metavar="CLIPSxCROPS", help="at most"
+        "--views",
+        type=parse_views,
+        metavar="CLIPSxCROPS",
+        help="of a request that does not say, and at most (default: as the network was validated "
+        "or published, and at most 10x3 or those)",
     )
     parser.add_argument("--max-upload", type=positive, default=256, metavar="MB", help="per video")
     parser.add_argument(
@@ -57,7 +61,7 @@ def parser_of_serve() -> argparse.ArgumentParser:
         help="uploads at a time, waiting ones included; more are told to come back later",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
-    add_network_flags(parser)
+    add_network_flags(parser, videos=True)
     parser.add_argument("--labels", metavar="FILE", help="class names, one per line")
     return parser
 
@@ -83,9 +87,10 @@ def main(argv: Sequence[str]) -> int:
             arguments.checkpoint,
             device=arguments.device,
             class_names=read_class_names(arguments.labels) if arguments.labels else None,
-            options=dict(arguments.option),
+            options=network_options(arguments),
             network=arguments.network,
         )
+        predictor.say = note
         limits = Limits(
             upload_bytes=arguments.max_upload * 10**6,
             seconds=float(arguments.time_limit),

@@ -14,13 +14,20 @@ from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_evaluate import test_command
 from videonl.cli.train_help import PAGES, USAGE
 from videonl.cli.train_predict import predict_command
-from videonl.cli.train_settings import config_text, fitting_data, read_settings
+from videonl.cli.train_settings import (
+    config_text,
+    fitting_data,
+    read_settings,
+    take_lists,
+    with_lists,
+)
 from videonl.errors import VideoNLError
 from videonl.files import ended_by_signals
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
     from videonl.training.classifier import VideoClassifier
+    from videonl.training.fitting import FitResult
 
 LAST_WORD = 3.0  # seconds that a process of several leaves the first one to say what is wrong
 
@@ -85,6 +92,8 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     with ExitStack() as stack:
         if resume and writes:
             stack.enter_context(claimed(folder=resume.parent))
+        if resume:
+            take_lists(settings, resume.parent)
         data, classifier = build(settings, given, resume)
         run_dir = resume.parent if resume else new_run(out, name, make=writes)
         stack.callback(remove_if_empty, run_dir)
@@ -98,7 +107,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
                 resume=resume,
                 save_every_minutes=settings["save_every_minutes"],
                 save_every_steps=settings["save_every_steps"],
-                config=config_text(settings, data),
+                config=config_text(with_lists(settings, run_dir, made=data.made_split), data),
                 trainer_options=options,
             )
         except TrainingStopped as stop:
@@ -117,12 +126,24 @@ def remove_if_empty(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def print_result(result: Any) -> None:
-    """Where everything lies."""
-    if result.best is not None:
+def print_result(result: "FitResult") -> None:
+    """How well it went, and where everything lies."""
+    from videonl.shares import accuracy, percent
+    from videonl.training.summary import optimistic
+
+    if result.signs:
+        print(f"learning  {result.signs}")
+    if result.best is not None and result.best_score is not None:
+        shown = accuracy if result.metric == "top1" else percent
         metric = {"top1": "top-1", "map": "mAP"}[result.metric]
-        print(f"best      val {metric} {100 * result.best_score:.1f} %: {result.best}")
+        chosen = optimistic(result.epochs, result.videos)
+        print(
+            f"best      val {metric} {shown(result.best_score, result.videos)}"
+            f"{f' ({chosen})' if chosen else ''}: {result.best}"
+        )
         print(f"next      python train.py test --checkpoint {result.run_dir} --data.root DIR")
+    else:
+        print(f"last      {result.last} (no validation, so there is no best)")
 
 
 def build(
@@ -156,11 +177,12 @@ def build(
         class_names=data.class_names,
         recipe=settings["recipe"],
         class_weights=weights,
+        data_split=data.catalogue.official,
     )
     report = getattr(classifier.net, "load_report", None)
     if report is not None:
         rank_zero_only(print)(report)
-    data = fitting_data(settings, given, classifier.preprocessing, stage="fit")
+    data = fitting_data(settings, given, classifier.preprocessing)
     classifier.set_preprocessing(data.preprocessing)
     return data, classifier
 

@@ -6,42 +6,49 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
 from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_settings import fitting_data, read_settings
+from videonl.cli.train_settings import asked_protocol, read_settings, take_lists
 from videonl.errors import DatasetError, VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
     from videonl.training.classifier import VideoClassifier
+    from videonl.training.evaluation import Evaluation
+    from videonl.video.preprocessing import Preprocessing
 
 
 def test_command(command: str, argv: Sequence[str]) -> int:
-    """Measure the accuracy: validate with one view, test by the published protocol."""
+    """Measure the accuracy, by the network's own protocol or by the one that is asked for."""
     settings, given = read_settings(command, argv)
     from videonl.cli.train_parser import trainer_options
     from videonl.data.catalogue import census_of
     from videonl.evaluation.environment import describe_environment
-    from videonl.training.evaluation import describe, evaluate, result, write_json
+    from videonl.training.evaluation import describe, measured, result, write_json
 
     checkpoint = checkpoint_of(settings)
-    data, classifier = prepare(settings, given, checkpoint)
+    if command == "validate":
+        settings["split"] = settings["split"] or "val"
+    views = "val_views" if command == "validate" else "views"
+    data, classifier, own = prepare(settings, given, checkpoint, views=views)
     census = census_of(data.catalogue)
     quick = command == "validate"
     split = settings["split"] or ("val" if quick or "test" not in data.records else "test")
-    clips, crops = data.val_views if quick else data.views
-    default = checkpoint.with_name(f"{checkpoint.stem}_{split}_{clips}x{crops}.json")
+    shape = classifier.preprocessing.protocol()["views"]
+    default = checkpoint.with_name(f"{checkpoint.stem}_{split}_{shape}.json")
     path = Path(settings["json"] or default) if settings["json"] or not quick else None
+    if text := data.rates_differ(split):
+        print(f"note      {text}")
+    how = {"split": split, "trainer_options": trainer_options(settings["trainer"])}
     with claimed(path if is_first_process() else None), clear_errors(settings):
-        evaluation = evaluate(
-            classifier,
-            data,
-            split=split,
-            one_view=quick,
-            trainer_options=trainer_options(settings["trainer"]),
-        )
+        evaluation, *others = evaluations(classifier, data, own, **how)
     print(describe(evaluation))
+    for other in others:
+        print(f"by the network's own protocol, {own.shown_views}:\n{describe(other)}")
+    if classifier.preprocessing != own and not others:
+        print(f"  the network's own protocol is {own.shown_views}: leave out --data.{views}")
     if path is not None and is_first_process():
-        cost = cost_of(classifier, evaluation.views)
+        cost = cost_of(classifier)
         about = {
+            "own_protocol": [measured(other, classifier) for other in others],
             "cost": cost,
             "checkpoint": checkpoint.name,
             "data": data.root,
@@ -56,23 +63,40 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     return 0
 
 
-def cost_of(classifier: "VideoClassifier", views: tuple[int, int]) -> dict[str, Any] | None:
+def evaluations(
+    classifier: "VideoClassifier", data: "VideoDataModule", own: "Preprocessing", **how: Any
+) -> list["Evaluation"]:
+    """By the protocol that is asked for, then by the network's own where that is another.
+
+    The second is left out where it has more views: who asks for one view wants no thirty.
+    """
+    from videonl.training.evaluation import evaluate
+
+    asked = classifier.preprocessing
+    found = [evaluate(classifier, data, views=asked.views, **how)]
+    if asked != own and own.num_views <= asked.num_views:
+        data.preprocessing = own
+        classifier.set_preprocessing(own)
+        found.append(evaluate(classifier, data, views=own.views, **how))
+        classifier.set_preprocessing(asked)
+    return found
+
+
+def cost_of(classifier: "VideoClassifier") -> dict[str, Any] | None:
     """Cost of a video: per view and over all views; None where it can not be counted."""
     from videonl.evaluation.cost import count_cost
 
-    shape, (clips, crops) = classifier.preprocessing, views
-    # Three crops are squares of the whole short side, one is the training size.
-    side = int(shape["short_side"] if crops == 3 else shape["crop"])
-    clip = (3, int(shape["frames"]), side, side)
+    shown = classifier.preprocessing
+    clip = (3, *shown.view_shape)
     try:
         cost = count_cost(classifier.net, clip_shape=clip)
     except (RuntimeError, NotImplementedError, ValueError):  # a network that meta can not run
         return None
     return {
         "clip_shape": list(clip),
-        "views": clips * crops,
+        "views": shown.num_views,
         "gmacs_per_view": cost.macs / 1e9,
-        "gmacs": cost.macs * clips * crops / 1e9,
+        "gmacs": cost.macs * shown.num_views / 1e9,
         "gflops_per_view": cost.flops / 1e9,
         "parameters": cost.params,
     }
@@ -93,14 +117,28 @@ def checkpoint_of(settings: dict[str, Any]) -> Path:
 
 
 def prepare(
-    settings: dict[str, Any], given: dict[str, Any], checkpoint: Path, *, labelled: bool = True
-) -> tuple["VideoDataModule", "VideoClassifier"]:
-    """The classifier of a checkpoint, and the videos as it wants them.
+    settings: dict[str, Any],
+    given: dict[str, Any],
+    checkpoint: Path,
+    *,
+    views: str = "views",
+    labelled: bool = True,
+) -> tuple["VideoDataModule", "VideoClassifier", "Preprocessing"]:
+    """The videos as they are to be looked at, the classifier of a checkpoint, its own protocol.
+
+    Args:
+        settings: of the command.
+        given: those that were given.
+        checkpoint: the file.
+        views: the option that says (clips, crops).
+        labelled: whether the classes must be those of the checkpoint.
 
     Raises:
         DatasetError: the split is missing, or has classes that the checkpoint does not know.
     """
-    from videonl.training.classes import align_classes
+    from videonl.data.datamodule import VideoDataModule
+    from videonl.data.layouts import check_split, split_of
+    from videonl.training.classes import align_classes, labelled_split
     from videonl.training.classifier import VideoClassifier
 
     classifier = VideoClassifier.from_checkpoint(
@@ -108,15 +146,33 @@ def prepare(
         views_per_forward=settings["model"]["views_per_forward"],
         network=given.get("model.name"),
     )
-    data = fitting_data(settings, given, classifier.preprocessing, stage="predict")
-    classifier.set_preprocessing(data.preprocessing)
+    own = classifier.preprocessing
+    asked = asked_protocol(given, own, views=views)
+    classifier.set_preprocessing(asked)
+
+    def read() -> VideoDataModule:
+        data = VideoDataModule(**settings["data"], preprocessing=asked, seed=settings["seed"])
+        data.setup("predict")
+        return data
+
+    data = read()
+    if data.catalogue.unsplit and take_lists(settings, checkpoint.parent):
+        data = read()
+    trained = split_of(classifier.hparams["data_split"], data.catalogue.official)
+    if trained is not None and settings["data"]["official_split"] is None:
+        settings["data"]["official_split"] = trained
+        data = read()
     split = settings["split"]
     if split is not None and split not in data.records:
         raise DatasetError(f"{data.root} has no {split} folder (it has: {', '.join(data.records)})")
+    check_split(data.catalogue.official, classifier.hparams["data_split"], source=str(checkpoint))
+    for note in data.catalogue.notes:
+        print(f"note      {note}")
     if labelled:
+        settings["split"] = labelled_split(data, split)
         align_classes(data, classifier.class_names, num_classes=classifier.num_classes)
         if data.multi_label and not classifier.multi_label:
             print(
                 "note      videos have several labels, the checkpoint knows one: the first counts"
             )
-    return data, classifier
+    return data, classifier, own

@@ -4,7 +4,7 @@ USAGE = """\
 usage: train.py COMMAND [--config FILE.yaml] [--section.option value ...]
 
   fit        train a network on a folder of videos
-  validate   accuracy on val/, one view per video: quick
+  validate   accuracy on val/, as the training validated
   test       accuracy on test/ (or val/), the published protocol: 10 clips x 3 crops
   predict    write class and probabilities of every video to a CSV file
 
@@ -17,6 +17,9 @@ train.py COMMAND --help shows the usual options, --help_all every one."""
 COMMON = """\
 data
   --data.root DIR              DIR/{train,val,test}/<class>/<video>; the folders are the classes
+                               or DIR/<class>/<video>: a fifth becomes val (--data.val_share,
+                               --data.group REGEX; --data.val none: no validation)
+  --data.official_split N      of UCF-101 or HMDB-51, whose own lists are read (1)
   --data.frames N              frames per clip (default: what the network was made for)
   --data.stride N              step between them
   --data.short_side N          size to which the short side of a video is scaled
@@ -66,14 +69,14 @@ training
 
 EVALUATION = f"""\
   --checkpoint PATH            a checkpoint, or the folder of a run (of which the best)
-  --data.views CLIPSxCROPS     views per video, softmax averaged (10x3)
+  --data.views CLIPSxCROPS     views per video; default: as the network was validated or published
   --split NAME                 train, val or test (test where there is one, else val)
 {COMMON}"""
 
 VALIDATE = f"""\
 usage: train.py validate --checkpoint PATH --data.root DIR [options]
 
-Measures the accuracy on val/ with one view per video (--data.val_views CLIPSxCROPS).
+Measures the accuracy on val/ as the training validated (--data.val_views CLIPSxCROPS: by others).
 
 {EVALUATION}
 --help_all lists every option."""
@@ -81,7 +84,7 @@ Measures the accuracy on val/ with one view per video (--data.val_views CLIPSxCR
 TEST = f"""\
 usage: train.py test --checkpoint PATH --data.root DIR [options]
 
-Measures clip@1 and video@1 by the published protocol and writes a result file.
+Measures clip@1 and video@1 as the network was validated or published, and writes a result file.
 
   --json FILE                  the result file (default: beside the checkpoint)
 {EVALUATION}

@@ -20,8 +20,9 @@ DEFAULT = re.compile(r"\s*\bDefault: (``[^`]*``|\S+?)\.(?=\s|$)")  # jsonargpars
 # Not settings of a person, but of the code that builds.
 INTERNAL_MODEL: set[str | int] = {
     *("num_classes", "class_names", "preprocessing", "recipe", "class_weights"),
-    *("network", "fresh", "provenance", "licence", "videonl_version"),
+    *("network", "fresh", "provenance", "licence", "data_split", "videonl_version"),
 }
+INTERNAL_DATA: set[str | int] = {"root", "seed", "preprocessing"}
 # What Lightning's own words do not say, or say of other defaults.
 OF_OURS = {
     "max_epochs": "passes over the training videos; -1: until max_steps or max_time",
@@ -79,7 +80,7 @@ def make_parser(command: str) -> Parser:
         parser.add_argument("--csv", type=str | None, help="result file of predict")
     parser.add_class_arguments(VideoClassifier, "model", skip=INTERNAL_MODEL, instantiate=False)
     parser.add_class_arguments(Recipe, "recipe", instantiate=False)
-    parser.add_class_arguments(VideoDataModule, "data", skip={"root", "seed"}, instantiate=False)
+    parser.add_class_arguments(VideoDataModule, "data", skip=INTERNAL_DATA, instantiate=False)
     root = "the data set's folder: DIR/{train,val,test}/<class>/<video>"
     group(parser, "data").add_argument("--data.root", type=str | None, metavar="DIR", help=root)
     add_trainer(parser)

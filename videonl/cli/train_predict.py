@@ -27,7 +27,7 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
     from videonl.training.evaluation import predict
 
     checkpoint = checkpoint_of(settings)
-    data, classifier = prepare(settings, given, checkpoint, labelled=False)
+    data, classifier, _ = prepare(settings, given, checkpoint, labelled=False)
     path = Path(settings["csv"] or checkpoint.with_name(f"{checkpoint.stem}_predictions.csv"))
     file: PredictionFile | None = None
     if lines:
@@ -54,18 +54,12 @@ def run_of(classifier: "VideoClassifier", data: Any, checkpoint: Path) -> dict[s
     from videonl.inference.network import origin_of
     from videonl.models.view_ensembling import average_name
 
-    clips, crops = (int(count) for count in data.views)
+    shown = classifier.preprocessing
+    average = average_name(multi_label=classifier.multi_label, average=shown.average)
     model = {"name": classifier.hparams["name"], "num_classes": classifier.num_classes}
     return {
         "model": {**model, **origin_of(checkpoint, {})},
-        "protocol": {
-            "views": f"{clips}x{crops}",
-            "clips": clips,
-            "crops": crops,
-            **classifier.preprocessing,
-            "decoder": data.decoder,
-            "average": average_name(multi_label=classifier.multi_label),
-        },
+        "protocol": {**shown.protocol(), "decoder": data.decoder, "average": average},
     }
 
 

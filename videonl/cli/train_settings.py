@@ -28,12 +28,14 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from jsonargparse import ArgumentParser
 
     from videonl.data.datamodule import VideoDataModule
+    from videonl.video.preprocessing import Preprocessing
 
 GENERAL = ("seed", "name", "out", "resume", "ckpt_path", "save_every_minutes", "save_every_steps")
 EVALUATION = ("checkpoint", "ckpt_path", "split", "json", "csv", "seed")
 LISTS = ("train_list", "val_list", "test_list", "class_names_file", "skip_list")
 PATHS = ("data.root", *(f"data.{name}" for name in LISTS))  # kept absolute in a run's config.yaml
 FROM_NETWORK = ("frames", "stride", "short_side", "crop")
+OF_TEST = (*FROM_NETWORK, "fps", "short_video", "test_crop")
 CROP_SHARE = 224 / 256  # of the short side, in every published protocol
 # Published weights without a --config: the recipe of configs/finetune.yaml. Small batches of few
 # videos have no statistics to speak of, and what is new has farther to go.
@@ -186,25 +188,53 @@ def folder_of_start(run_dir: Path, out: str) -> Path:
 
 
 def fitting_data(
-    settings: dict[str, Any], given: dict[str, Any], preprocessing: dict[str, Any], *, stage: str
+    settings: dict[str, Any], given: dict[str, Any], shown: "Preprocessing"
 ) -> "VideoDataModule":
-    """The data module, with the network's clips where nobody has said others.
+    """The data module of a training, with the network's clips where nobody has said others.
 
     The resolved values are noted in ``settings`` too.
     """
     from videonl.data.datamodule import VideoDataModule
 
     values = settings["data"]
-    for key in FROM_NETWORK:
-        if f"data.{key}" not in given and preprocessing.get(key) is not None:
-            values[key] = preprocessing[key]
-    if "data.crop" in given and "data.short_side" not in given:
-        values["short_side"] = round(values["crop"] / CROP_SHARE)
-    if "data.short_side" in given and "data.crop" not in given:
-        values["crop"] = round(values["short_side"] * CROP_SHARE)
+    own = {key: shown[key] for key in FROM_NETWORK if f"data.{key}" not in given}
+    values |= own | sides(given)
     data = VideoDataModule(**values, seed=settings["seed"])
-    data.setup(stage)
+    data.setup("fit")
     return data
+
+
+def sides(given: Mapping[str, Any]) -> dict[str, int]:
+    """The short side to a crop that was given alone, and the crop to a short side."""
+    crop, short_side = given.get("data.crop"), given.get("data.short_side")
+    if crop is not None and short_side is None:
+        return {"short_side": round(crop / CROP_SHARE)}
+    if short_side is not None and crop is None:
+        return {"crop": round(short_side * CROP_SHARE)}
+    return {}
+
+
+def asked_protocol(
+    given: Mapping[str, Any], own: "Preprocessing", *, views: str
+) -> "Preprocessing":
+    """What to show a network in a test: as it was validated or published, where nobody says else.
+
+    Args:
+        given: the options that were given.
+        own: of the network.
+        views: the option that says (clips, crops).
+    """
+    said = {key: given[f"data.{key}"] for key in OF_TEST if f"data.{key}" in given} | sides(given)
+    if said.get("fps") in ("training", None):
+        said.pop("fps", None)
+    elif said["fps"] == "keep":
+        said |= {"fps": None, "rate": None}
+    if given.get(f"data.{views}") is not None:
+        said["views"] = given[f"data.{views}"]
+    side = said.pop("test_crop", "crop" if own.test_crop == own.crop else own.test_crop)
+    crop = said.get("crop", own.crop)
+    said["test_crop"] = {"crop": crop, "short_side": None}.get(side, side)
+    return own.changed(**said)
 
 
 def config_text(settings: dict[str, Any], data: "VideoDataModule") -> str:
@@ -229,6 +259,27 @@ def config_text(settings: dict[str, Any], data: "VideoDataModule") -> str:
         if value is not None or usual[key] is not None
     }
     return yaml.safe_dump(plain(kept), sort_keys=False, allow_unicode=True)
+
+
+def with_lists(settings: dict[str, Any], folder: Path, *, made: bool) -> dict[str, Any]:
+    """The settings with the lists of a split that a run keeps in its folder."""
+    from videonl.data.splits import CLASSES, TRAIN_LIST, VAL_LIST
+
+    if not made:
+        return settings
+    lists = {"train_list": TRAIN_LIST, "val_list": VAL_LIST, "class_names_file": CLASSES}
+    paths = {key: str(folder / name) for key, name in lists.items()}
+    return {**settings, "data": {**settings["data"], **paths}}
+
+
+def take_lists(settings: dict[str, Any], run_dir: Path) -> bool:
+    """Take the split that a run has made for its data set, where nobody says another."""
+    data = settings["data"]
+    made = (run_dir / "train.csv").is_file() and (run_dir / "val.csv").is_file()
+    if not made or any(data[name] for name in ("train_list", "val_list", "test_list")):
+        return False
+    settings |= with_lists(settings, run_dir, made=True)
+    return True
 
 
 def absolute(path: str) -> str:

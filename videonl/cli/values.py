@@ -2,7 +2,8 @@
 
 import json
 import re
-from argparse import ArgumentParser, ArgumentTypeError
+import sys
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, Any
 
 from videonl.errors import VideoNLError
@@ -103,8 +104,21 @@ def parse_option(text: str) -> tuple[str, Any]:
         return name, value
 
 
-def add_network_flags(parser: ArgumentParser) -> None:
-    """``--option`` and ``--model.name`` of the commands that read a checkpoint."""
+def add_network_flags(parser: ArgumentParser, *, videos: bool = False) -> None:
+    """``--option`` and ``--model.name`` of the commands that read a checkpoint.
+
+    Args:
+        parser: of the command.
+        videos: also ``--fps``, for commands that show videos to its network.
+    """
+    if videos:
+        parser.add_argument(
+            "--fps",
+            type=parse_rate,
+            metavar="training|keep|RATE",
+            help="training (default): files of another frame rate than the training videos' are "
+            "sampled by time; keep: count the frames of every file; a number: by time at that rate",
+        )
     parser.add_argument(
         "--model.name",
         dest="network",
@@ -118,8 +132,35 @@ def add_network_flags(parser: ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what a published file does not say, such as preset=official_32x2; may be repeated",
+        help="what a published file does not say, such as preset=official_32x2, or other clips and "
+        "views than its own, such as test_crop=256; may be repeated",
     )
+
+
+def parse_rate(text: str) -> dict[str, Any]:
+    """``keep``, ``training`` or a number: the entries of a preprocessing that ``--fps`` changes.
+
+    Raises:
+        ArgumentTypeError: anything else.
+    """
+    if text == "training":
+        return {}
+    if text == "keep":
+        return {"fps": None, "rate": None}
+    try:
+        return {"fps": float(text)}
+    except ValueError:
+        raise ArgumentTypeError(f"{text!r} is not keep, training or a number") from None
+
+
+def network_options(arguments: Namespace) -> dict[str, Any]:
+    """What ``--option`` and ``--fps`` say, as ``load_checkpoint`` takes it."""
+    return {**dict(arguments.option), **(getattr(arguments, "fps", None) or {})}
+
+
+def note(text: str) -> None:
+    """Say on standard error what a person should know of a run."""
+    print(f"note      {text}", file=sys.stderr)
 
 
 def numbers(text: str) -> list[int] | None:

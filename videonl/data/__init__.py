@@ -14,6 +14,7 @@ __getattr__, __dir__, __all__ = doors(
         "records": "Record",
         "samplers": "BalancedSampler EvaluationSampler TrainingSampler",
         "skip_list": "read_skip_list write_skip_list",
+        "splits": "make_folds write_lists",
         "walk": "FolderIndex",
     },
 )

@@ -1,28 +1,36 @@
 """From a data set's folder (and lists) to records, class names and a census."""
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from videonl.class_names import normalised, order_classes, read_class_names
+from videonl.class_names import order_classes, read_class_names
 from videonl.data.census import SplitCensus, census_values
+from videonl.data.labels import Labels, ListFile
+from videonl.data.layouts import Official, recognise
 from videonl.data.lists import Entry, read_list
 from videonl.data.records import (
     SPLITS,
+    Finder,
     Record,
     check_root,
     class_folders,
     folder_records,
+    scan_classes,
     scan_split,
+    split_finder,
     split_folder,
 )
-from videonl.data.skip_list import read_skip_list
-from videonl.data.walk import FolderIndex, is_video
+from videonl.data.skip_list import is_skipped, read_skip_list
+from videonl.data.splits import make_split
+from videonl.data.walk import FolderIndex, others, others_text
 from videonl.errors import DatasetError
 from videonl.files import write_text
 from videonl.json_text import json_text
+from videonl.video.container import with_span
 
 _LIST_NAMES = ("{split}.csv", "{split}.txt", "{split}.tsv", "annotations/{split}.csv")
 
@@ -38,6 +46,11 @@ class Catalogue:
         missing: per split, the files that a list names and that do not exist, as records.
         skipped: absolute path -> reason, from the skip list.
         multi_label: some video has several labels.
+        notes: how it was read, in words, where that is not obvious.
+        official: data set and split, where its official lists were read.
+        sides_matter: a mirrored clip may be of another class.
+        several: its videos may have any number of labels.
+        unsplit: class folders without train, val or test above them; all videos are in train.
     """
 
     class_names: list[str] = field(default_factory=list)
@@ -45,11 +58,28 @@ class Catalogue:
     census: dict[str, SplitCensus] = field(default_factory=dict)
     missing: dict[str, list[Record]] = field(default_factory=dict)
     skipped: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    official: str | None = None
+    sides_matter: bool = False
+    several: bool = False
+    unsplit: bool = False
+
+    def all_is_test(self) -> None:
+        """Nothing is divided and nothing is trained: every video is one to test."""
+        self.records["test"] = self.records.pop("train")
+        self.census["test"] = self.census.pop("train")
 
     @property
     def multi_label(self) -> bool:
         """Whether some video has several labels."""
-        return any(len(r.labels) > 1 for records in self.records.values() for r in records)
+        return self.several or any(
+            len(r.labels) > 1 for records in self.records.values() for r in records
+        )
+
+    def all_is_test(self) -> None:
+        """Of a data set without a split: every video is one to be measured."""
+        self.records["test"] = self.records.pop("train")
+        self.census["test"] = self.census.pop("train")
 
 
 @dataclass(frozen=True)
@@ -62,6 +92,7 @@ class EvaluationSet:
         missing: videos that the list names and that do not exist.
         skipped: absolute path -> reason, from the skip list.
         census: how many of what.
+        official: data set and split, where its official lists were read.
     """
 
     records: list[Record]
@@ -69,6 +100,7 @@ class EvaluationSet:
     missing: list[Record]
     skipped: dict[str, str]
     census: SplitCensus
+    official: str | None = None
 
 
 def read_catalogue(
@@ -76,6 +108,8 @@ def read_catalogue(
     *,
     lists: Mapping[str, str | None] | None = None,
     class_names: str | Sequence[str] | None = None,
+    first_label: int | None = None,
+    official_split: int | None = None,
     skip_list: str | None = None,
     cache: Path | None = None,
 ) -> Catalogue:
@@ -86,6 +120,8 @@ def read_catalogue(
         lists: split -> list file. Default: ``root/<split>.csv``, ``.txt`` or ``.tsv``, or
             ``root/annotations/<split>.csv`` where ``root/<split>`` has no class folders.
         class_names: names, or a file of names, one per line, in the order of their numbers.
+        first_label: the number of the first class in lists; default 0, or 1 where that is certain.
+        official_split: of a data set that has several; default the first.
         skip_list: default ``root/videonl_skip.tsv`` if it exists.
         cache: folder of the index cache.
 
@@ -96,11 +132,17 @@ def read_catalogue(
     folder = Path(root)
     if not os.path.isdir(folder):
         check_root(folder)  # raises
-    chosen = {s: f for s, f in (lists or {}).items() if f} or _find_lists(folder)
     index = FolderIndex(folder, cache=cache)
+    chosen = {s: f for s, f in (lists or {}).items() if f}
+    known = None
+    if not chosen and (official_split is not None or not _has_splits(folder)):
+        known = recognise(folder, index, split=official_split)
+    chosen = chosen or _find_lists(folder)
     catalogue = Catalogue(skipped=read_skip_list(folder, skip_list))
-    if chosen:
-        _from_lists(catalogue, folder, chosen, index, list(names) if names else None)
+    if known is not None:
+        _from_official(catalogue, folder, *known)
+    elif chosen:
+        _from_lists(catalogue, folder, chosen, index, list(names) if names else None, first_label)
     else:
         _from_folders(catalogue, check_root(folder), index, list(names) if names else None)
     index.save()
@@ -134,6 +176,8 @@ def evaluation_set(
     catalogue = read_catalogue(
         root, lists={split: list_file}, class_names=class_names, skip_list=skip_list
     )
+    if catalogue.unsplit and split == "test":  # all there is
+        catalogue.all_is_test()
     if split not in catalogue.records:
         there = ", ".join(catalogue.records)
         raise DatasetError(f"{root} has no {split} folder or list (it has: {there})")
@@ -143,7 +187,25 @@ def evaluation_set(
         missing=catalogue.missing.get(split, []),
         skipped=catalogue.skipped,
         census=catalogue.census[split],
+        official=catalogue.official,
     )
+
+
+def _has_splits(root: Path) -> bool:
+    """Whether somebody has put the data set into folders or lists of splits already."""
+    folders = (split_folder(root, split) for split in SPLITS)
+    return bool(_find_lists(root)) or any(f is not None and class_folders(f) for f in folders)
+
+
+def _from_official(catalogue: Catalogue, root: Path, found: Official, finder: Finder) -> None:
+    catalogue.official, catalogue.several = found.title, found.several
+    catalogue.sides_matter, catalogue.notes = found.sides_matter, list(found.notes)
+    labels = Labels(
+        found.lists, names=found.names, first_label=found.first_label, several=found.several
+    )
+    labels.notes.clear()
+    places = {split: list(map(finder, part.entries)) for split, part in found.lists.items()}
+    fill(catalogue, root, found.lists, places, labels)
 
 
 def _find_lists(root: Path) -> dict[str, str]:
@@ -165,10 +227,41 @@ def _from_folders(
     catalogue: Catalogue, root: Path, index: FolderIndex, names: list[str] | None
 ) -> None:
     scans = {s: scan_split(root, s, index=index) for s in SPLITS if split_folder(root, s)}
+    places = {split: split_folder(root, split) or root for split in scans}
+    if not scans:
+        scans, places = {"train": scan_classes(root, index=index)}, {"train": root}
+        catalogue.unsplit = True
     first = next(iter(scans.values()))
     catalogue.class_names = names or order_classes(first)
     for split, scan in scans.items():
         catalogue.records[split] = folder_records(scan, catalogue.class_names, split=split)
+        direct = [places[split] / name for name in scan]
+        other = sum((others(index.files(folder)) for folder in direct), Counter[str]())
+        if other:
+            catalogue.notes.append(f"{split}: {others_text(other)}")
+        deep = sum(
+            os.path.dirname(p) not in set(map(str, direct)) for v in scan.values() for p in v
+        )
+        if deep:
+            catalogue.notes.append(f"{split}: {deep} videos lie in folders below their class")
+
+
+def split_off(
+    catalogue: Catalogue, root: str, *, share: float, seed: int, group: str | None
+) -> None:
+    """Keep a share of the training videos for validation; see :func:`make_split`."""
+    train, val, notes = make_split(
+        catalogue.records["train"],
+        catalogue.class_names,
+        root=root,
+        share=share,
+        seed=seed,
+        group=group,
+    )
+    catalogue.notes += notes
+    for split, records in (("train", train), ("val", val)):
+        catalogue.records[split] = records
+        _count(catalogue, split, records)
 
 
 def _from_lists(
@@ -177,91 +270,111 @@ def _from_lists(
     lists: Mapping[str, str],
     index: FolderIndex,
     names: list[str] | None,
+    first_label: int | None,
 ) -> None:
-    entries = {split: read_list(lists[split]) for split in SPLITS if split in lists}
-    catalogue.class_names = names or _list_classes(entries, lists)
-    number = {normalised(name): i for i, name in enumerate(catalogue.class_names)}
-    for split, lines in entries.items():
-        find = _Finder(root, split, index)
+    found = {s: ListFile(lists[s], read_list(lists[s])) for s in SPLITS if s in lists}
+    finders = {split: split_finder(root, split, index) for split in found}
+    places = {split: [finders[split](e) for e in part.entries] for split, part in found.items()}
+    for split, part in found.items():  # what only may be a comment is one unless there is a file
+        kept = [pair for pair in zip(part.entries, places[split], strict=True)
+                if pair[1] or not pair[0].doubtful]  # fmt: skip
+        found[split] = ListFile(part.file, [replace(e, doubtful=False) for e, _ in kept])
+        places[split] = [place for _, place in kept]
+    fill(catalogue, root, found, places, Labels(found, names=names, first_label=first_label))
+
+
+def fill(
+    catalogue: Catalogue,
+    root: Path,
+    lists: Mapping[str, ListFile],
+    places: Mapping[str, Sequence[str | None]],
+    labels: Labels,
+) -> None:
+    """Put the lines of lists into a catalogue.
+
+    Args:
+        catalogue: changed.
+        root: the data set's folder, for messages.
+        lists: split -> list.
+        places: split -> the file of each line; None where it is not there.
+        labels: of these lists.
+
+    Raises:
+        DatasetError: a video stands twice, or nothing of a list is there.
+    """
+    catalogue.class_names = labels.names
+    catalogue.notes += labels.notes
+    for split, part in lists.items():
         found: list[Record] = []
         missing: list[Record] = []
-        for entry in lines:
-            labels = tuple(_number(label, number, lists[split]) for label in entry.labels)
-            path = find(entry)
-            record = Record(path or entry.path, labels[0] if labels else None, labels)
-            (found if path else missing).append(record)
+        seen: dict[str, tuple[int, tuple[int, ...]]] = {}
+        for entry, place in zip(part.entries, places[split], strict=True):
+            numbers = labels.of(split, entry)
+            path = with_span(place or entry.path, entry.span)
+            line, before = seen.setdefault(path, (entry.line, numbers))
+            if line != entry.line:
+                _check_again(part, entry, line, labels, before, numbers)
+                continue
+            record = Record(path, numbers[0] if numbers else None, numbers)
+            (found if place else missing).append(record)
+        if len(seen) < len(part.entries):
+            more = len(part.entries) - len(seen)
+            catalogue.notes.append(f"{part.file}: {more} lines stand twice and count once")
         if not found:
             raise DatasetError(
-                f"none of the {len(lines)} videos of {lists[split]} is below {root} (the first: "
-                f"{lines[0].path}); the paths must be relative to the data folder"
+                f"none of the {len(part.entries)} videos of {part.file} is below {root} (the "
+                f"first: {part.entries[0].path}); the paths must be relative to the data folder"
+                if part.entries
+                else f"the list {part.file} is empty"
             )
         catalogue.records[split], catalogue.missing[split] = found, missing
+    _check_shared(lists, places)
 
 
-def _list_classes(entries: Mapping[str, list[Entry]], lists: Mapping[str, str]) -> list[str]:
-    """Class names of the first list (train): the names themselves, or the numbers as names."""
-    split, lines = next(iter(entries.items()))
-    labels = {label for line in lines for label in line.labels}
-    if not labels:
-        raise DatasetError(f"the list {lists[split]} has no labels")
-    if all(isinstance(label, int) for label in labels):
-        numbers = {x for part in entries.values() for e in part for x in e.labels}
-        return [str(i) for i in range(max(int(x) for x in numbers if isinstance(x, int)) + 1)]
-    if any(isinstance(label, int) for label in labels):
-        raise DatasetError(f"the list {lists[split]} mixes class numbers and class names")
-    return order_classes({str(label) for label in labels if normalised(str(label))})
-
-
-def _number(label: int | str, number: Mapping[str, int], file: str) -> int:
-    if isinstance(label, int):
-        if label >= len(number):
-            raise DatasetError(
-                f"{file} has the class number {label}, but there are {len(number)} classes "
-                "(numbered from 0)"
-            )
-        return label
-    found = number.get(normalised(label))
-    if found is None:
-        raise DatasetError(
-            f"{file} has the class {label!r}, which is not among the {len(number)} known ones "
-            "(those of the train list)"
+def _check_again(
+    part: ListFile,
+    entry: Entry,
+    line: int,
+    labels: Labels,
+    before: tuple[int, ...],
+    now: tuple[int, ...],
+) -> None:
+    if set(before) != set(now):
+        one, two = (
+            ", ".join(labels.names[n] for n in numbers) or "none" for numbers in (before, now)
         )
-    return found
+        raise DatasetError(
+            f"{part.place(entry)}: {entry.path} has the label {two}, in line {line} it has {one}; "
+            "keep one, or write several labels of a video in one line, as 'cook;eat'"
+        )
 
 
-class _Finder:
-    """Finds the file of a list's entry without a system call per file."""
+def _check_shared(
+    lists: Mapping[str, ListFile],
+    places: Mapping[str, Sequence[str | None]],
+) -> None:
+    """Refuse a video of training that another split measures."""
+    if "train" not in lists:
+        return
+    learnt: dict[str, list[Entry]] = {}
+    for entry, place in zip(lists["train"].entries, places["train"], strict=True):
+        if place:
+            learnt.setdefault(place, []).append(entry)
+    for split in lists.keys() - {"train"}:
+        for entry, place in zip(lists[split].entries, places[split], strict=True):
+            for other in learnt.get(place or "", ()):
+                if _overlap(entry, other):
+                    raise DatasetError(
+                        f"{lists[split].place(entry)}: {entry.path} is a training video, too "
+                        f"({lists['train'].place(other)}), so {split} would measure what was "
+                        "learnt by heart; take it out of one of the two lists"
+                    )
 
-    def __init__(self, root: Path, split: str, index: FolderIndex) -> None:
-        self.index = index
-        folder = split_folder(root, split)
-        self.bases = [str(root)] + ([str(folder)] if folder else [])
-        self._names: dict[str, frozenset[str]] = {}
-        self._stems: dict[str, str] | None = None
 
-    def __call__(self, entry: Entry) -> str | None:
-        if entry.by_stem:
-            return self._by_stem().get(entry.path)
-        for base in self.bases:
-            path = os.path.normpath(os.path.join(base, entry.path))
-            parent, name = os.path.split(path)
-            if parent not in self._names:
-                self._names[parent] = frozenset(self.index.files(parent))
-            if name in self._names[parent]:
-                return path
-        return None
-
-    def _by_stem(self) -> dict[str, str]:
-        if self._stems is None:
-            self._stems = {}
-            for base in self.bases:
-                folders = [base]
-                if base != self.bases[0] or len(self.bases) == 1:
-                    folders += [os.path.join(base, name) for name in class_folders(Path(base))]
-                for folder in folders:
-                    for name in filter(is_video, self.index.files(folder)):
-                        self._stems[os.path.splitext(name)[0]] = os.path.join(folder, name)
-        return self._stems
+def _overlap(one: Entry, two: Entry) -> bool:
+    """Whether two entries of one file share a moment."""
+    (a, b), (c, d) = (entry.span or (0.0, None) for entry in (one, two))
+    return (d is None or a < d) and (b is None or c < b)
 
 
 def _count(catalogue: Catalogue, split: str, records: list[Record]) -> None:
@@ -271,7 +384,7 @@ def _count(catalogue: Catalogue, split: str, records: list[Record]) -> None:
     census.missing = len(missing)
     census.examples = [record.path for record in missing[:5]]
     for record in records:
-        if os.path.abspath(record.path) in catalogue.skipped:
+        if is_skipped(record.path, catalogue.skipped):
             census.unreadable += 1
             continue
         census.found += 1
@@ -302,7 +415,7 @@ def census_of(catalogue: Catalogue) -> dict[str, Any]:
         bad += [
             (record, "unreadable")
             for record in catalogue.records.get(split, [])
-            if os.path.abspath(record.path) in catalogue.skipped
+            if is_skipped(record.path, catalogue.skipped)
         ]
         for record, kind in bad:
             numbers = record.labels or (() if record.label is None else (record.label,))

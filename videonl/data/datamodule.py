@@ -3,21 +3,24 @@
 import os
 from collections import Counter
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info
 from torch.utils.data import DataLoader
 
-from videonl.class_names import normalised
+from videonl.class_names import ClassNumbers
 from videonl.data.augmentation import Augmentation, augment
-from videonl.data.catalogue import Catalogue, read_catalogue
+from videonl.data.catalogue import Catalogue, read_catalogue, split_off
 from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
+from videonl.data.rates import look_at_rates
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
-from videonl.errors import DatasetError
+from videonl.data.skip_list import is_skipped
+from videonl.errors import DatasetError, VideoNLError
+from videonl.video.preprocessing import Preprocessing
 from videonl.video.video import Decoder
 
 EVALUATED = {"val", "test"}  # every video of theirs counts, whether it can be read or not
@@ -54,18 +57,24 @@ class VideoDataModule(L.LightningDataModule):
         short_side: int = 256,
         crop: int = 224,
         jitter: tuple[int, int] | None = None,
-        fps: float | None = None,
+        fps: float | Literal["training", "keep"] | None = "training",
         short_video: str = "loop",
         batch_size: int = 8,
         num_workers: int | None = None,
-        views: tuple[int, int] = (10, 3),
+        views: tuple[int, int] | None = None,
         val_views: tuple[int, int] = (1, 1),
+        test_crop: int | Literal["crop", "short_side"] = "crop",
         seed: int = 0,
         decoder: Decoder = "auto",
         train_list: str | None = None,
         val_list: str | None = None,
         test_list: str | None = None,
         class_names_file: str | None = None,
+        first_label: int | None = None,
+        official_split: int | None = None,
+        val: Literal["auto", "none"] = "auto",
+        val_share: float = 0.2,
+        group: str | None = None,
         skip_list: str | None = None,
         max_bad_share: float = 0.05,
         flip: float = 0.5,
@@ -76,6 +85,7 @@ class VideoDataModule(L.LightningDataModule):
         erasing: float = 0.0,
         balanced: bool = False,
         memory_mb: int = 0,
+        preprocessing: Preprocessing | None = None,
     ) -> None:
         """Nothing is read before ``setup``.
 
@@ -86,12 +96,17 @@ class VideoDataModule(L.LightningDataModule):
             short_side: short side of test frames, in pixels.
             crop: side of the training crop.
             jitter: range of the short side in training; default: it to 1.25 times it.
-            fps: None: count frames; a number: sample by time.
+            fps: how time is counted. ``training``: in frames, and files whose rate is noticeably
+                another than that of most training videos by time; ``keep``: in the frames of every
+                file; a number: by time at that rate.
             short_video: ``"loop"`` or ``"pad"``, for videos shorter than a clip.
             batch_size: videos per batch and process in training; evaluation uses as many clips.
             num_workers: worker processes per loader; default one per core, at most 8; 0 = none.
-            views: clips and crops per video in testing.
-            val_views: the same in validation.
+            views: clips and crops per video in testing; default: as the network was validated or
+                published, here ``val_views``.
+            val_views: the same in validation; the checkpoint keeps them.
+            test_crop: side of the squares where a test takes three crops: as large as in training
+                (crop), the whole short side as the paper tests (short_side), or pixels.
             seed: of order and augmentation.
             decoder: see :func:`videonl.video.video.open_video`.
             train_list: list file of the training videos (lists.py tells the formats); default
@@ -99,6 +114,12 @@ class VideoDataModule(L.LightningDataModule):
             val_list: the same for validation.
             test_list: the same for testing.
             class_names_file: class names, one per line, in the order of the lists' numbers.
+            first_label: number of the first class in lists; default: 0, or 1 where that is certain.
+            official_split: of a data set that has several, such as UCF-101; default the first.
+            val: "none" trains without validation; "auto" splits a part off where there is none.
+            val_share: of the training videos, the part that is split off.
+            group: regular expression that finds in a path what files that belong together share;
+                default: an obvious prefix, such as UCF's g01.
             skip_list: written by ``videonl check``; default ``root/videonl_skip.tsv`` if it exists.
             max_bad_share: unreadable training videos above this share stop a training.
             flip: probability of a mirrored training clip.
@@ -112,23 +133,32 @@ class VideoDataModule(L.LightningDataModule):
             memory_mb: keep decoded pictures in memory, up to so many megabytes per loader and
                 process: a data set that fits is decoded once. Of use with ``num_workers=0`` and
                 without jitter.
+            preprocessing: the clips and views whole, in place of the arguments that say a part of
+                them.
         """
         super().__init__()
-        if crop > short_side:
-            raise DatasetError(f"crop={crop} is larger than short_side={short_side}")
         self.root = str(root)
-        self.preprocessing: dict[str, Any] = {
-            "frames": frames,
-            "stride": stride,
-            "short_side": short_side,
-            "crop": crop,
-            "fps": fps,
-            "short_video": short_video,
-        }
+        sides: dict[int | str, int | None] = {"crop": crop, "short_side": None}
+        try:
+            self.preprocessing = preprocessing or Preprocessing(
+                frames=frames,
+                stride=stride,
+                short_side=short_side,
+                crop=crop,
+                fps=None if isinstance(fps, str) else fps,
+                short_video=short_video,  # type: ignore[arg-type]
+                views=val_views,
+                test_crop=sides.get(test_crop, test_crop),  # type: ignore[arg-type]
+            )
+        except VideoNLError as error:
+            raise DatasetError(str(error)) from error
+        self.find_rate = preprocessing is None and fps in ("training", None)
+        self.rate_text = ""  # after ``setup("fit")``: what was found
+        short_side = self.preprocessing.short_side
         self.jitter = tuple(jitter) if jitter else (short_side, round(short_side * 1.25))
         self.batch_size = batch_size
         self.num_workers = default_workers() if num_workers is None else num_workers
-        self.views, self.val_views = tuple(views), tuple(val_views)
+        self.views = views
         self.seed, self.balanced = seed, balanced
         if memory_mb < 0:
             raise DatasetError(f"memory_mb={memory_mb} is negative; 0 keeps nothing in memory")
@@ -136,6 +166,13 @@ class VideoDataModule(L.LightningDataModule):
         self.decoder = decoder
         self.lists = {"train": train_list, "val": val_list, "test": test_list}
         self.given_class_names = class_names_file
+        if first_label is not None and first_label not in (0, 1):
+            raise DatasetError(f"first_label={first_label}: lists count from 0 or from 1")
+        if val not in ("auto", "none"):
+            raise DatasetError(f"val={val!r}: auto, or none to train without validation")
+        self.val, self.val_share, self.group = val, val_share, group
+        self.made_split = False
+        self.first_label, self.official_split = first_label, official_split
         self.skip_list = skip_list
         self.max_bad_share = max_bad_share
         self.flip_exceptions = list(flip_exceptions or ())
@@ -162,24 +199,57 @@ class VideoDataModule(L.LightningDataModule):
 
     def setup(self, stage: str | None = None) -> None:
         """Read the folder: class names, records, census."""
-        needed = {"fit": ("train", "val"), "validate": ("val",), "test": ("test",)}.get(
-            stage or "", ()
-        )
+        needed = {"fit": ("train",), "validate": ("val",), "test": ("test",)}.get(stage or "", ())
         if not self.class_names:
-            self._scan()
+            self._scan(stage)
         for split in needed:
             if split not in self.records:
                 raise DatasetError(
                     f"{self.root} has no {split} folder (it has: {', '.join(self.records)})"
                 )
+        if stage == "fit" and self.find_rate:
+            found = look_at_rates([os.fspath(r.path) for r in self._kept("train")])
+            self.preprocessing = self.preprocessing.changed(rate=found.usual)
+            self.rate_text, self.find_rate = found.text(found.usual), False
 
-    def _scan(self) -> None:
+    def rates_differ(self, split: str) -> str:
+        """What to say of a split whose videos have other rates than the training's, or ""."""
+        rate = self.preprocessing.rate
+        if rate is None or self.preprocessing.by_time:
+            return ""
+        found = look_at_rates([os.fspath(r.path) for r in self.records[split]])
+        return found.text(rate) if found.others(rate) else ""
+
+    def _divide(self, stage: str | None) -> None:
+        """A validation part for a training that has none; all is test where nothing is divided."""
+        catalogue = self.catalogue
+        if stage == "fit" and "train" in catalogue.records:
+            if self.val == "none":
+                for part in (catalogue.records, catalogue.census, catalogue.missing):
+                    part.pop("val", None)  # type: ignore[attr-defined]
+            elif "val" not in catalogue.records:
+                split_off(
+                    catalogue, self.root, share=self.val_share, seed=self.seed, group=self.group
+                )
+                self.made_split = True
+            if len(self.catalogue.class_names) < 2 and not self.multi_label:
+                raise DatasetError(
+                    f"{self.root} has one class only ({', '.join(catalogue.class_names)}), so "
+                    "there is nothing to tell apart; add a folder for another class"
+                )
+        elif catalogue.unsplit:
+            catalogue.all_is_test()
+
+    def _scan(self, stage: str | None = None) -> None:
         self.catalogue = read_catalogue(
             self.root,
             lists=self.lists,
             class_names=self.given_class_names,
+            first_label=self.first_label,
+            official_split=self.official_split,
             skip_list=self.skip_list,
         )
+        self._divide(stage)
         self.class_names = self.catalogue.class_names
         self.records = dict(self.catalogue.records)  # of ours: labels may be renumbered
         self.census = {split: part.per_class for split, part in self.catalogue.census.items()}
@@ -194,13 +264,16 @@ class VideoDataModule(L.LightningDataModule):
             rank_zero_info(census_text(self.catalogue.census, self.class_names))
 
     def _keep_sides(self) -> frozenset[int]:
-        number = {normalised(name): i for i, name in enumerate(self.class_names)}
-        unknown = [name for name in self.flip_exceptions if normalised(name) not in number]
+        if self.catalogue.sides_matter:
+            return frozenset(range(self.num_classes))
+        number = ClassNumbers(self.class_names)
+        unknown = [name for name in self.flip_exceptions if name not in number]
         if unknown:
             raise DatasetError(
-                f"flip_exceptions names {unknown[0]!r}, which is none of the {len(number)} classes"
+                f"flip_exceptions names {unknown[0]!r}, which is none of the "
+                f"{self.num_classes} classes"
             )
-        return frozenset(number[normalised(name)] for name in self.flip_exceptions)
+        return frozenset(number[name] for name in self.flip_exceptions)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Keep a copy of the seeds on the host: asking a GPU for them would wait for it."""
@@ -232,7 +305,7 @@ class VideoDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Item]:
         """One random clip per video, in a new order every epoch."""
         rank, world = self._process()
-        dataset = self._dataset("train", training=True, views=(1, 1))
+        dataset = self._dataset("train", self.preprocessing, training=True)
         share = {"seed": self.seed, "rank": rank, "world_size": world}
         sampler = TrainingSampler(len(dataset), **share)
         if self.balanced:
@@ -252,7 +325,7 @@ class VideoDataModule(L.LightningDataModule):
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Every validation video once, ``val_views``."""
-        return self.evaluation_loader("val", self.val_views)
+        return self.evaluation_loader("val")
 
     def test_dataloader(self) -> DataLoader[Item]:
         """Every test video once, ``views``."""
@@ -263,27 +336,29 @@ class VideoDataModule(L.LightningDataModule):
         split = next(s for s in ("test", "val", "train") if s in self.records)
         return self.evaluation_loader(split, self.views)
 
-    def evaluation_loader(self, split: str, views: tuple[int, ...]) -> DataLoader[Item]:
-        """Every video of any split once, with these (clips, crops)."""
+    def evaluation_loader(
+        self, split: str, views: tuple[int, int] | None = None
+    ) -> DataLoader[Item]:
+        """Every video of any split once, with these (clips, crops); None: those of validation."""
         rank, world = self._process()
-        dataset = self._dataset(split, training=False, views=views)
+        shown = self.preprocessing.with_views(views)
+        dataset = self._dataset(split, shown, training=False)
         sampler = EvaluationSampler(len(dataset), rank=rank, world_size=world)
-        batch = max(1, self.batch_size // (views[0] * views[1]))
+        batch = max(1, self.batch_size // shown.num_views)
         return self._loader(dataset, sampler, batch, drop_last=False)
 
     def _kept(self, split: str) -> list[Record]:
         """The videos that are not on the skip list; evaluation reports those, one by one."""
         skipped = self.catalogue.skipped
-        return [r for r in self.records[split] if os.path.abspath(r.path) not in skipped]
+        return [r for r in self.records[split] if not is_skipped(r.path, skipped)]
 
-    def _dataset(self, split: str, *, training: bool, views: tuple[int, ...]) -> VideoDataset:
+    def _dataset(self, split: str, shown: Preprocessing, *, training: bool) -> VideoDataset:
         return VideoDataset(
             self._kept(split) if training else self.records[split],
             skip=self.catalogue.skipped,
             resized_crop=self.resized_crop,
-            preprocessing=self.preprocessing,
+            preprocessing=shown,
             training=training,
-            views=(views[0], views[1]),
             jitter=(self.jitter[0], self.jitter[1]),
             seed=self.seed,
             decoder=self.decoder,
@@ -304,7 +379,7 @@ class VideoDataModule(L.LightningDataModule):
                 collate,
                 labels=dataset.labels,
                 several=dataset.several,
-                views=dataset.views[0] * dataset.views[1],
+                views=1 if dataset.training else dataset.preprocessing.num_views,
             ),
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,

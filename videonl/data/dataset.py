@@ -11,12 +11,14 @@ import torch
 from torch.utils.data import Dataset
 
 from videonl.data.records import Record
+from videonl.data.skip_list import is_skipped
 from videonl.errors import DatasetError, VideoError
-from videonl.video.sampling import random_clip, sample_generator
+from videonl.video.preprocessing import Preprocessing
+from videonl.video.sampling import sample_generator
 from videonl.video.transforms import crop as cut
 from videonl.video.transforms import random_resized_crop
 from videonl.video.video import Decoder, Video, open_video
-from videonl.video.views import clip_shape, read_views
+from videonl.video.views import read_views, settled
 
 Batch = dict[str, Any]
 
@@ -54,8 +56,8 @@ class LabelMissing:
         return batch
 
 
-# Frames; and where clips are taken by time, when each appears and when the last disappears.
-Length = tuple[int, np.ndarray | None, float | None]
+# Frames; what to show of them; where clips are taken by time, `times` and `end` of the frames.
+Length = tuple[int, Preprocessing, dict[str, Any]]
 
 
 class ClipMemory:
@@ -99,7 +101,7 @@ class VideoDataset(Dataset[Item]):
 
     An item is ``{"video": uint8 (V, T, H, W, 3), "label": int, "index": int, "path": str}``. In
     training there is one view: a random clip, short side jittered, cropped at random. In evaluation
-    the views are ``clips x crops`` (views.py).
+    the views are those of its preprocessing (views.py).
 
     An index is an ``int`` or a pair ``(epoch, index)``: all randomness of a sample comes from
     ``(seed, epoch, index, rank)``, whichever worker draws it.
@@ -112,9 +114,8 @@ class VideoDataset(Dataset[Item]):
         self,
         records: Sequence[Record],
         *,
-        preprocessing: Mapping[str, Any],
+        preprocessing: Preprocessing | Mapping[str, Any],
         training: bool = False,
-        views: tuple[int, int] = (1, 1),
         jitter: tuple[int, int] | None = None,
         seed: int = 0,
         rank: int = 0,
@@ -128,9 +129,8 @@ class VideoDataset(Dataset[Item]):
 
         Args:
             records: the videos and their labels.
-            preprocessing: of the clips, see :func:`videonl.video.views.read_views`.
-            training: one random clip per video, else ``views``.
-            views: clips and crops per video in evaluation.
+            preprocessing: what the network is shown, also as a table of primitives.
+            training: one random clip per video, else the views of a test.
             jitter: range of the short side in training; default ``short_side``.
             seed: of order and augmentation.
             rank: of this process.
@@ -144,11 +144,9 @@ class VideoDataset(Dataset[Item]):
             raise DatasetError("a data set without videos: nothing to read")
         self.paths = np.array([os.fspath(r.path) for r in records], dtype=np.str_)
         self.labels = np.array([-1 if r.label is None else r.label for r in records], np.int64)
-        self.preprocessing = dict(preprocessing)
+        self.preprocessing = Preprocessing.from_dict(preprocessing)
         self.training = training
-        self.views = views
-        short = int(preprocessing["short_side"])
-        self.jitter = jitter or (short, short)
+        self.jitter = jitter or (self.preprocessing.short_side,) * 2
         self.seed, self.rank = seed, rank
         self.decoder = decoder
         self.attempts = attempts
@@ -158,7 +156,7 @@ class VideoDataset(Dataset[Item]):
         self.skip = {
             i: reason
             for i, path in enumerate(self.paths)
-            if (reason := (skip or {}).get(os.path.abspath(path)))
+            if (reason := is_skipped(str(path), skip or {}))
         }
 
     def __len__(self) -> int:
@@ -189,9 +187,8 @@ class VideoDataset(Dataset[Item]):
         return self._item(index, frames)
 
     def _views(self, index: int) -> torch.Tensor:
-        clips, crops = self.views
         with open_video(str(self.paths[index]), decoder=self.decoder) as video:
-            return read_views(video, self.preprocessing, clips=clips, crops=crops).frames
+            return read_views(video, self.preprocessing).frames
 
     def _training_item(self, epoch: int, index: int) -> Item:
         generator = sample_generator(self.seed, epoch, index, self.rank)
@@ -213,8 +210,7 @@ class VideoDataset(Dataset[Item]):
         )
 
     def _random_clip(self, index: int, generator: np.random.Generator) -> torch.Tensor:
-        shape = clip_shape(self.preprocessing)
-        size = int(self.preprocessing["crop"])
+        size = self.preprocessing.crop
         low, high = self.jitter
         short_side = int(generator.integers(low, high + 1))
         with ExitStack() as open_files:
@@ -225,11 +221,10 @@ class VideoDataset(Dataset[Item]):
                 return open_files.enter_context(open_video(path, decoder=self.decoder))
 
             def length_of() -> Length:
-                times = video().times() if shape.fps is not None else None
-                return video().num_frames, times, None if times is None else video().end
+                return video().num_frames, *settled(video(), self.preprocessing)
 
-            length, times, end = self.memory.length(index, length_of)
-            indices = random_clip(length, shape, generator, times=times, end=end)
+            length, shown, clock = self.memory.length(index, length_of)
+            indices = shown.random_indices(length, generator, **clock)
             frames = self.memory.get(
                 (index, short_side, *indices),
                 lambda: video().read(indices, short_side=short_side),  # (T, H, W, 3)

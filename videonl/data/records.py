@@ -3,9 +3,11 @@
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 
-from videonl.class_names import normalised
+from videonl.class_names import ClassNumbers
+from videonl.data.lists import Entry
 from videonl.data.walk import VIDEO_EXTENSIONS, FolderIndex, is_video, listing, why_lost
 from videonl.errors import DatasetError
 
@@ -22,7 +24,7 @@ class Record:
     """A video file and what it shows.
 
     Attributes:
-        path: the file.
+        path: the file, or a part of it (``a.mp4#t=1.5,4``, see ``videonl.video``).
         label: class number, None if unknown.
         labels: all class numbers of a multi-label video (``label`` is the first).
     """
@@ -47,10 +49,26 @@ def split_folder(root: Path, split: str) -> Path | None:
     return None
 
 
-def list_videos(folder: Path, *, index: FolderIndex | None = None) -> list[str]:
-    """Paths of the video files directly in a folder, sorted."""
-    names = (index or FolderIndex(folder)).files(folder)
-    return [os.path.join(folder, name) for name in names if is_video(name)]
+def list_videos(folder: Path, *, index: FolderIndex | None = None, deep: bool = False) -> list[str]:
+    """Paths of the video files in a folder, sorted.
+
+    Args:
+        folder: links are followed.
+        index: of the listings.
+        deep: those in folders below it, too; not a link to a folder around.
+    """
+    index = index or FolderIndex(folder)
+    found, stack = [], [str(folder)]
+    while stack:
+        place = stack.pop()
+        found += [os.path.join(place, name) for name in index.files(place) if is_video(name)]
+        for path in (
+            os.path.join(place, n) for n in reversed(index.folders(place) if deep else [])
+        ):
+            around = os.path.realpath(path)
+            if os.path.commonpath([around, os.path.realpath(place)]) != around:
+                stack.append(path)
+    return found
 
 
 def class_folders(split: Path) -> list[str]:
@@ -69,7 +87,7 @@ def class_folders(split: Path) -> list[str]:
 
 
 def check_root(root: str | os.PathLike[str]) -> Path:
-    """The data set's folder, if it has the layout ``root/{train,val,test}/<class>/<video>``.
+    """The data set's folder: ``root/{train,val,test}/<class>/<video>`` or ``root/<class>/<video>``.
 
     Raises:
         DatasetError: one sentence that says what is there instead and what to do.
@@ -87,13 +105,10 @@ def check_root(root: str | os.PathLike[str]) -> Path:
     if any(split_folder(folder, split) for split in SPLITS):
         return folder
     found = listing(folder)
-    classes = [name for name in found.folders if list_videos(folder / name)]
+    classes = [name for name in found.folders if list_videos(folder / name, deep=True)]
     want = f"videonl reads {folder.name}/{{train,val,test}}/<class>/<video file>"
     if classes:
-        raise DatasetError(
-            f"{folder} holds class folders ({_few(classes)}) but no train, val or test folder; "
-            f"{want}: move some videos of every class to train/ and the others to val/"
-        )
+        return folder
     if any(is_video(name) for name in found.files):
         raise DatasetError(f"{folder} holds video files without class folders or a list; {want}")
     if not found.files and not found.folders:
@@ -114,7 +129,17 @@ def scan_split(root: Path, split: str, *, index: FolderIndex | None = None) -> d
     if folder is None:
         there = [s for s in SPLITS if split_folder(root, s)]
         raise DatasetError(f"{root} has no {split} folder (it has: {', '.join(there)})")
-    found = {name: list_videos(folder / name, index=index) for name in class_folders(folder)}
+    return scan_classes(folder, index=index)
+
+
+def scan_classes(folder: Path, *, index: FolderIndex | None = None) -> dict[str, list[str]]:
+    """Class folder name -> the video files in it and below it.
+
+    Raises:
+        DatasetError: there are no class folders or no videos, or they lie one level deeper.
+    """
+    index = index or FolderIndex(folder)
+    found = {n: list_videos(folder / n, index=index, deep=True) for n in class_folders(folder)}
     if not found:
         loose = list_videos(folder)
         what = f"{len(loose)} videos without class folders" if loose else "nothing to read"
@@ -124,6 +149,14 @@ def scan_split(root: Path, split: str, *, index: FolderIndex | None = None) -> d
             f"the class folders of {folder} hold no video files "
             f"({', '.join(sorted(VIDEO_EXTENSIONS))})"
         )
+    if len(found) == 1:
+        (name,) = found
+        inner = [n for n in index.folders(folder / name) if list_videos(folder / name / n)]
+        if len(inner) > 1 and not list_videos(folder / name):
+            raise DatasetError(
+                f"the videos lie one level too deep, in {folder / name}/<class>/ ({_few(inner)}); "
+                f"move these folders to {folder}/"
+            )
     return found
 
 
@@ -135,18 +168,70 @@ def folder_records(
     Raises:
         DatasetError: the split has a class that is not among ``class_names``.
     """
-    number = {normalised(name): i for i, name in enumerate(class_names)}
-    strange = [name for name in scan if scan[name] and normalised(name) not in number]
+    number = ClassNumbers(class_names)
+    strange = [name for name in scan if scan[name] and name not in number]
     if strange:
         raise DatasetError(
             f"{split}/ has classes that are not among the {len(class_names)} known ones: "
             f"{_few(strange)}; add them to train/ or remove them from {split}/"
         )
+    number.check_spellings(name for name in scan if scan[name])
     return [
-        Record(path, number[normalised(name)])
-        for name in sorted(scan, key=lambda n: number.get(normalised(n), -1))
+        Record(path, number[name])
+        for name in sorted(filter(number.__contains__, scan), key=number.__getitem__)
         for path in scan[name]
     ]
+
+
+class Finder:
+    """Finds the file of a list's entry without a system call per file.
+
+    Args:
+        bases: folders that the paths may be relative to.
+        index: of the data set.
+        deeper: folders in which a name without folder and extension may lie, too.
+    """
+
+    def __init__(
+        self, bases: Sequence[str], index: FolderIndex, *, deeper: Sequence[str] = ()
+    ) -> None:
+        self.index, self.bases, self.deeper = index, list(bases), list(deeper)
+        self._names: dict[str, frozenset[str]] = {}
+        self._stems: dict[str, str] | None = None
+
+    def __call__(self, entry: Entry) -> str | None:
+        """The path of the file; None where it is not there."""
+        if entry.by_stem:
+            return self._by_stem().get(entry.path)
+        ways = [entry.path]
+        if "\\" in entry.path:  # a list that was written on Windows
+            ways.append(entry.path.replace("\\", "/"))
+        if entry.bare:
+            ways.append(os.path.basename(entry.path))
+        for base, way in product(self.bases, ways):
+            path = os.path.normpath(os.path.join(base, way))
+            parent, name = os.path.split(path)
+            if parent not in self._names:
+                self._names[parent] = frozenset(self.index.files(parent))
+            if name in self._names[parent]:
+                return path
+        return None
+
+    def _by_stem(self) -> dict[str, str]:
+        if self._stems is None:
+            self._stems = {}
+            for folder in (*self.bases, *self.deeper):
+                for name in filter(is_video, self.index.files(folder)):
+                    self._stems.setdefault(os.path.splitext(name)[0], os.path.join(folder, name))
+        return self._stems
+
+
+def split_finder(root: Path, split: str, index: FolderIndex) -> Finder:
+    """Finds the files of a list that lies beside ``root/<split>``."""
+    folder = split_folder(root, split)
+    bases = [str(root)] + ([str(folder)] if folder else [])
+    below = Path(bases[-1])
+    return Finder(bases, index, deeper=[str(below / name) for name in class_folders(below)])
 
 
 def _few(names: Iterable[str], most: int = 4) -> str:

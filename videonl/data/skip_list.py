@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from videonl.errors import DatasetError
-from videonl.files import write_text
+from videonl.files import read_text, write_text
+from videonl.video.container import split_span
 
 FILE_NAME = "videonl_skip.tsv"
 
@@ -27,15 +28,20 @@ def read_skip_list(root: str | os.PathLike[str], path: str | None = None) -> dic
     if not path and not os.path.lexists(file):
         return {}
     try:
-        lines = file.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = read_text(file).split("\n")
     except OSError as error:
         raise DatasetError(f"the skip list {file} can not be read ({error.strerror})") from error
     skipped = {}
     for line in lines:
-        name, _, reason = line.partition("\t")
-        if name and not name.startswith("#"):
+        name, tab, reason = line.partition("\t")
+        if name and (tab or not name.startswith("#")):  # a name may begin so; a comment has no tab
             skipped[os.path.join(os.path.abspath(root), name)] = reason or "on the skip list"
     return skipped
+
+
+def is_skipped(path: str, skipped: Mapping[str, str]) -> str | None:
+    """Why a video, or the file of which it is a part, is on the skip list; None if it is not."""
+    return skipped.get(os.path.abspath(split_span(path)[0]))
 
 
 def write_skip_list(root: str | os.PathLike[str], file: Path, bad: Mapping[str, str]) -> None:

@@ -17,6 +17,7 @@ import json
 import os
 import re
 import time
+from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -26,10 +27,13 @@ from videonl.errors import DatasetError, OutputError
 from videonl.files import write_text
 from videonl.home import user_cache
 
-VIDEO_EXTENSIONS = frozenset(
+VIDEO_EXTENSIONS = frozenset(  # of the containers in videonl/video/container.py, FORMATS
     {
-        *(".mp4", ".avi", ".mkv", ".webm", ".mov"),
-        *(".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv", ".gif"),
+        *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mj2"),
+        *(".mkv", ".mk3d", ".webm", ".avi", ".divx", ".flv", ".ogv", ".ogg", ".ogm"),
+        *(".ts", ".mts", ".m2ts", ".m2t", ".tp", ".trp", ".mpg", ".mpeg", ".mpe", ".vob"),
+        *(".m2p", ".m1v", ".m2v", ".mpv", ".asf", ".wmv", ".gif", ".ivf", ".mxf"),
+        *(".h264", ".264", ".avc", ".hevc", ".h265", ".265"),
     }
 )
 _EXTENSION = re.compile(r"\.\w{1,5}")  # of a file; the name of a class may hold a dot, too
@@ -94,11 +98,29 @@ class Walk:
         videos: paths of all files with a video's extension, folder by folder.
         folders: paths of all folders that could be listed, the first one is where it began.
         lost: path of a folder that could not be listed -> why.
+        other: extension -> files that are no videos.
     """
 
     videos: list[str] = field(default_factory=list)
     folders: list[str] = field(default_factory=list)
     lost: dict[str, str] = field(default_factory=dict)
+    other: Counter[str] = field(default_factory=Counter)
+
+
+def others(names: Iterable[str]) -> Counter[str]:
+    """Files that are neither videos, nor hidden, nor of our own making, by their extension."""
+    return Counter(
+        os.path.splitext(name)[1].lower() or "without extension"
+        for name in names
+        if not is_video(name) and not name.startswith((".", "videonl_"))
+    )
+
+
+def others_text(other: Counter[str]) -> str:
+    """For instance ``12 other files left out: .jpg (11), .txt (1)``."""
+    kinds = ", ".join(f"{kind} ({number})" for kind, number in other.most_common(5))
+    more = f" and {len(other) - 5} more kinds" if len(other) > 5 else ""
+    return f"{other.total()} other files left out: {kinds}{more}"
 
 
 def walk(root: str | os.PathLike[str], *, extensions: Iterable[str] = VIDEO_EXTENSIONS) -> Walk:
@@ -127,6 +149,7 @@ def walk(root: str | os.PathLike[str], *, extensions: Iterable[str] = VIDEO_EXTE
         found.videos.extend(
             os.path.join(folder, name) for name in listing.files if is_video(name, wanted)
         )
+        found.other.update(others(listing.files))
         for path in (os.path.join(folder, name) for name in listing.lost):
             found.lost[path] = why_lost(path)
         below = above | {here}
@@ -169,9 +192,7 @@ def walk_data(root: str | os.PathLike[str]) -> Walk:
     return found
 
 
-_VERSION = 2
-
-_VERSION = 1
+_VERSION = 3
 _WORTH_KEEPING = 2000  # files; below, listing is as fast as reading the cache
 _SETTLED_NS = 2_000_000_000  # a folder changed within 2 s may change again within one tick
 
@@ -213,16 +234,16 @@ class FolderIndex:
         key = hashlib.sha256(self.root.encode(errors="surrogateescape")).hexdigest()[:16]
         self.file = folder / f"index-{key}.json" if folder else None
         self._old = self._load()
-        self._new: dict[str, tuple[Stamp, list[str]]] = {}
+        self._new: dict[str, tuple[Stamp, list[str], list[str]]] = {}
         self.listed = 0  # folders that had to be listed anew
 
-    def _load(self) -> dict[str, tuple[Stamp, list[str]]]:
+    def _load(self) -> dict[str, tuple[Stamp, list[str], list[str]]]:
         if self.file is None:
             return {}
         try:
             data = json.loads(self.file.read_text("utf-8"))
             if data["version"] == _VERSION and data["root"] == self.root:
-                return {name: (entry[0], entry[1]) for name, entry in data["folders"].items()}
+                return {name: (e[0], e[1], e[2]) for name, e in data["folders"].items()}
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):
             pass  # no cache, or one that is damaged: list anew
         return {}
@@ -233,28 +254,36 @@ class FolderIndex:
         Raises:
             DatasetError: it is there and can not be listed.
         """
+        return self._listed(folder)[0]
+
+    def folders(self, folder: str | os.PathLike[str]) -> list[str]:
+        """Names of the folders directly in a folder, likewise."""
+        return self._listed(folder)[1]
+
+    def _listed(self, folder: str | os.PathLike[str]) -> tuple[list[str], list[str]]:
         name = os.path.abspath(folder)
         if name in self._new:
-            return self._new[name][1]
+            return self._new[name][1:]
         try:
             status = os.stat(name)
             stamp = [status.st_dev, status.st_ino, status.st_mtime_ns, status.st_ctime_ns]
             old = self._old.get(name)
             if old is not None and old[0] == stamp and os.access(name, os.R_OK | os.X_OK):
-                found = old[1]
+                found = old[1:]
             else:
-                found = list_folder(name).files
+                fresh = list_folder(name)
+                found = (fresh.files, fresh.folders)
                 self.listed += 1
         except (FileNotFoundError, NotADirectoryError):
-            return []
+            return [], []
         except OSError as error:
             raise _refusal(name, error) from error
-        self._new[name] = (stamp, found)
+        self._new[name] = (stamp, *found)
         return found
 
     def save(self) -> None:
         """Keep the listings for the next start; a cache that can not be written is no error."""
-        count = sum(len(names) for _, names in self._new.values())
+        count = sum(len(names) for _, names, _ in self._new.values())
         if self.file is None or not self.listed or count < _WORTH_KEEPING:
             return
         newest = time.time_ns() - _SETTLED_NS

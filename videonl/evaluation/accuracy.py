@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
-from videonl.class_names import normalised
+from videonl.class_names import ClassNumbers
 from videonl.data.catalogue import evaluation_set
 from videonl.errors import DatasetError
-from videonl.evaluation.result import Difference, PairedTest, Row, Score
-from videonl.evaluation.statistics import holm, mcnemar_exact, paired_bootstrap
+from videonl.evaluation.result import PairedTest, Row, Score
+from videonl.evaluation.statistics import holm, mcnemar_exact
 from videonl.inference.prediction import Failure
 from videonl.inference.predictor import Predictor
 
@@ -24,6 +24,7 @@ class VideoSet:
         paths: the files.
         labels: class number of each.
         class_names: names in the order of the numbers.
+        official: data set and split, where its official lists were read.
     """
 
     root: str
@@ -31,6 +32,7 @@ class VideoSet:
     paths: list[str]
     labels: list[int]
     class_names: list[str]
+    official: str | None = None
 
     def census(self) -> dict[str, int]:
         """Videos per class."""
@@ -53,7 +55,7 @@ def read_set(root: str, split: str) -> VideoSet:
             raise DatasetError(f"{record.path}: compare needs exactly one label per video")
     labels = [record.label or 0 for record in records]
     paths = [os.fspath(record.path) for record in records]
-    return VideoSet(str(root), split, paths, labels, found.class_names)
+    return VideoSet(str(root), split, paths, labels, found.class_names, found.official)
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,7 @@ def classify_set(
     A file that can not be read counts as wrong, as in ``train.py test``, and is reported.
     """
     names = videos.class_names
-    number = {normalised(name): i for i, name in enumerate(names)}
+    number = ClassNumbers(names)
     confusion = [[0] * len(names) for _ in names]
     unread = [0] * len(names)
     answers, unreadable, among_five = [], [], 0
@@ -100,7 +102,7 @@ def classify_set(
             unread[label] += 1
             answers.append((outcome.path, names[label], ""))
         else:
-            ranks = [number[normalised(name)] for name in outcome.classes]
+            ranks = [number[name] for name in outcome.classes]
             confusion[label][ranks[0]] += 1
             among_five += label in ranks
             answers.append((outcome.path, names[label], names[ranks[0]]))
@@ -120,12 +122,12 @@ def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
     Of rows that were trained here, only those of the same seed make a pair.
     """
     seeds = {row.name: row.seed for row in rows}
-    right = {row.name: _right(row) for row in rows if row.answers}
+    right = {row.name: right_answers(row) for row in rows if row.answers}
     counts = []
     for first, second in combinations(right, 2):
         if seeds[first] != seeds[second] and None not in (seeds[first], seeds[second]):
             continue
-        shared = _met_alike([right[first], right[second]])
+        shared = met_alike([right[first], right[second]])
         if not shared:
             continue
         pairs = [(bool(right[first][path]), bool(right[second][path])) for path in shared]
@@ -148,38 +150,12 @@ def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
     ]
 
 
-def _right(row: Row) -> dict[str, bool | None]:
+def right_answers(row: Row) -> dict[str, bool | None]:
     """Whether it was right, per video; None where it could not be read."""
     return {path: truth == answer if answer else None for path, truth, answer in row.answers}
 
 
-def _met_alike(answers: Sequence[dict[str, bool | None]]) -> list[str]:
+def met_alike(answers: Sequence[dict[str, bool | None]]) -> list[str]:
     """The videos that all of these rows were tested on and could read, or none of them could."""
     shared = set.intersection(*map(set, answers))
     return sorted(path for path in shared if len({row[path] is None for row in answers}) == 1)
-
-
-def differences(rows: Sequence[Row]) -> list[Difference]:
-    """Every pair of entries that were trained here, over the seeds that both have.
-
-    Videos that some of these trainings could read and others could not are left out.
-    """
-    trained: dict[str, dict[int, dict[str, bool | None]]] = {}
-    for row in rows:
-        if row.group and row.seed is not None and row.answers:
-            trained.setdefault(row.group, {})[row.seed] = _right(row)
-    found = []
-    for first, second in combinations(trained, 2):
-        one, two = trained[first], trained[second]
-        seeds = sorted(one.keys() & two.keys())
-        if not seeds:
-            continue
-        paths = _met_alike([answers[seed] for answers in (one, two) for seed in seeds])
-        if not paths:
-            continue
-        value, low, high = paired_bootstrap(
-            [[bool(one[seed][path]) for path in paths] for seed in seeds],
-            [[bool(two[seed][path]) for path in paths] for seed in seeds],
-        )
-        found.append(Difference(first, second, len(seeds), len(paths), value, low, high))
-    return found

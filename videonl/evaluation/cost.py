@@ -28,6 +28,7 @@ from videonl.evaluation.counting import (
     evaluation_mode,
 )
 from videonl.models import create_model
+from videonl.video.preprocessing import Preprocessing
 
 # fvcore's operations per element: x · scale + shift in evaluation; with the mean and the
 # variance in training.
@@ -170,16 +171,22 @@ def count_cost(
     )
 
 
-def designed_clip(name: str, *, options: Mapping[str, Any] | None = None) -> tuple[int, ...]:
-    """(3, T, H, W) of the clips that a network was made for.
+def designed_clip(
+    name: str,
+    *,
+    options: Mapping[str, Any] | None = None,
+    views: tuple[int, int] | None = (1, 1),
+) -> tuple[int, ...]:
+    """(3, T, H, W) of the views that a network was made for.
 
     Args:
         name: of ``create_model``.
         options: of the network.
+        views: (clips, crops): three crops may be larger than one; None: those of its test.
 
     Raises:
         VideoNLError: an unknown name or option.
     """
     with torch.device("meta"), SkipInitialisation():
         made: Any = create_model(name, **(options or {})).preprocessing
-    return (3, made["frames"], made["crop"], made["crop"])
+    return (3, *Preprocessing.from_dict(made).with_views(views).view_shape)

@@ -1,19 +1,20 @@
 """What stands behind a word on the command line: a network by name, or a checkpoint."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from videonl.class_names import normalised
+from videonl.class_names import ClassNumbers
 from videonl.errors import CheckpointError, VideoNLError
-from videonl.evaluation.cost import count_cost
+from videonl.evaluation.cost import count_cost, designed_clip
 from videonl.inference.predictor import Predictor
 from videonl.models import create_model, list_models
 from videonl.models.registry import find_entry
+from videonl.video.preprocessing import Preprocessing
 
 WEIGHTS = (".ckpt", ".safetensors", ".pt", ".pth", ".pyth", ".pkl", ".params")
 
@@ -94,20 +95,31 @@ class Contestant:
         model: the network, on the CPU or the device.
         model_name: of ``create_model``.
         clip_shape: (3, T, H, W) of one view.
+        views: (clips, crops) per video.
         predictor: classifies files; None for random weights.
     """
 
     model: nn.Module
     model_name: str
     clip_shape: tuple[int, int, int, int]
+    views: tuple[int, int]
     predictor: Predictor | None
+
+    @property
+    def sampling(self) -> str:
+        """How frames are taken out of a video: ``"stride 5"``; "" of random weights."""
+        if self.predictor is None:
+            return ""
+        shown = self.predictor.preprocessing
+        fps = shown.fps or shown.rate
+        return f"stride {shown.stride}{f' at {fps:g} fps' if fps else ''}"
 
 
 def make_contestant(
     entry: Entry,
     *,
-    clip: tuple[int, int],
-    views: tuple[int, int],
+    clip: tuple[int, int] | None,
+    views: tuple[int, int] | None,
     num_classes: int,
     device: torch.device,
 ) -> Contestant:
@@ -115,8 +127,8 @@ def make_contestant(
 
     Args:
         entry: what to make.
-        clip: (frames, size) for a network by name; a checkpoint has its own.
-        views: (clips, crops); three crops are squares of the whole short side.
+        clip: (frames, size) for a network by name; None, and for a checkpoint: its own.
+        views: (clips, crops); None: those by which it was validated or published.
         num_classes: for a network by name.
         device: where to put it.
 
@@ -126,8 +138,9 @@ def make_contestant(
     if not entry.is_checkpoint:
         find_entry(entry.target)  # refuses an unknown name before anything is built
         model = create_model(entry.target, num_classes=num_classes, **entry.options).to(device)
-        frames, size = clip
-        return Contestant(model.eval(), entry.target, (3, frames, size, size), None)
+        shown = Preprocessing.from_dict(model.preprocessing).with_views(views)  # type: ignore[arg-type]
+        shape = shown.view_shape if clip is None else (clip[0], clip[1], clip[1])
+        return Contestant(model.eval(), entry.target, (3, *shape), shown.views, None)
     if entry.options:
         raise VideoNLError(f"{entry.target}: options belong to networks by name, not checkpoints")
     # One's own data set, not files from strangers: whichever decoder is faster.
@@ -135,10 +148,65 @@ def make_contestant(
     predictor = Predictor.from_checkpoint(
         entry.target, device=device, decoder="auto", network=entry.network, fuse=False
     )
-    about = predictor.preprocessing
-    size = int(about["short_side"] if views[1] == 3 else about["crop"])
+    shown = predictor.preprocessing.with_views(views)
     name = str(predictor.about["name"])
-    return Contestant(predictor.model, name, (3, int(about["frames"]), size, size), predictor)
+    return Contestant(predictor.model, name, (3, *shown.view_shape), shown.views, predictor)
+
+
+def equally_dear(
+    entries: Sequence[Entry], *, clip: tuple[int, int] | None, num_classes: int
+) -> tuple[list[Entry], dict[str, int]]:
+    """Make every network without non-local blocks as wide as the dearest one with them costs.
+
+    A network that costs as much already stays as it is.
+
+    Args:
+        entries: of networks by name.
+        clip: (frames, size) that the cost is counted at; None: the one each was made for.
+        num_classes: of the classifiers.
+
+    Returns:
+        (the entries, the width of each that was widened by its row's name).
+
+    Raises:
+        VideoNLError: no network with blocks or none without; one that knows no width.
+    """
+
+    def macs(entry: Entry, **more: int) -> tuple[int, bool]:
+        options = {**entry.options, **more}
+        own = designed_clip(entry.target, options=options)
+        shape = own if clip is None else (3, clip[0], clip[1], clip[1])
+        cost = count_cost(entry.target, shape, num_classes=num_classes, options=options)
+        return cost.macs, bool(cost.blocks)
+
+    named = [(entry, *macs(entry)) for entry in entries if not entry.is_checkpoint]
+    dear = max((cost for _, cost, blocks in named if blocks), default=0)
+    plain = [(entry, cost) for entry, cost, blocks in named if not blocks]
+    if not dear or not plain:
+        raise VideoNLError(
+            "--equal-cost widens the networks by name that have no non-local block until they cost "
+            "what one with blocks does: give one of either"
+        )
+    names = dict(zip(map(id, entries), row_names(entries), strict=True))
+    wide: dict[int, Entry] = {}
+    widths: dict[str, int] = {}
+    for entry, cost in plain:
+        if cost >= dear:
+            continue
+        known = find_entry(entry.target).options
+        if known is not None and "width" not in known:
+            raise VideoNLError(f"--equal-cost: {entry.target} has no option 'width' to widen it by")
+        low, high = 1, 2
+        while macs(entry, width=high)[0] < dear:
+            low, high = high, 2 * high
+        while high - low > 1:
+            middle = (low + high) // 2
+            low, high = (middle, high) if macs(entry, width=middle)[0] < dear else (low, middle)
+        width = min((low, high), key=lambda w: abs(macs(entry, width=w)[0] - dear))
+        name = names[id(entry)]
+        wide[id(entry)] = replace(entry, name=name, options={**entry.options, "width": width})
+        widths[name] = width
+    return [wide.get(id(entry), entry) for entry in entries], widths
 
 
 def count(contestant: Contestant) -> dict[str, int]:
@@ -157,10 +225,9 @@ def match_classes(own: Sequence[str], wanted: Sequence[str], *, source: str, dat
     Raises:
         CheckpointError: names both counts and the first classes that differ.
     """
-    ours = {normalised(name): name for name in own}
-    theirs = {normalised(name): name for name in wanted}
-    missing = [theirs[key] for key in theirs if key not in ours]
-    extra = [ours[key] for key in ours if key not in theirs]
+    ours, theirs = ClassNumbers(own), ClassNumbers(wanted)
+    missing = [name for name in wanted if name not in ours]
+    extra = [name for name in own if name not in theirs]
     if missing or extra:
         parts = [f"{source} knows {len(own)} classes, the data set {data} has {len(wanted)}"]
         parts += [f"only the checkpoint knows {_few(extra)}"] if extra else []

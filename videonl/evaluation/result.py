@@ -1,10 +1,12 @@
 """What a comparison found: rows, paired tests, protocol; plain values, ready for JSON."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from statistics import mean, stdev
 from typing import Any
 
-from videonl.evaluation.statistics import wilson_interval
+from videonl.evaluation.crossed import accuracy_interval
+from videonl.shares import wilson_interval
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ class Row:
         model: the network's name.
         checkpoint: the file of its weights, or None for random ones.
         clip_shape: (3, T, H, W) of one view, as counted, timed and tested.
+        sampling: how its frames are taken out of a video, for weights that were tested.
         views: (clips, crops) per video.
         params: parameters.
         macs: multiply-accumulates of one view.
@@ -57,12 +60,15 @@ class Row:
         training: the same, forward and backward.
         top1: as ``Score.as_dict``.
         top5: the same; None with five classes or fewer.
+        own: where other views were asked for than those by which the network was validated or
+            published: those views, and its ``top1`` by them where they cost no more.
         confusion: [truth][answer] counts of the videos that were read, in the order of the class
             names.
         unread: counts of the others, by their class; they are wrong in every figure.
         answers: (path, truth, answer) of every test video; no answer where it was unreadable.
         group: the entry that the row is one training of, for rows that this run trained.
         seed: of that training.
+        learning: what that training looked like (``videonl.training.signs``).
         error: why the entry failed, or None.
     """
 
@@ -70,6 +76,7 @@ class Row:
     model: str = ""
     checkpoint: str | None = None
     clip_shape: tuple[int, int, int, int] | None = None
+    sampling: str = ""
     views: tuple[int, int] = (1, 1)
     params: int | None = None
     macs: int | None = None
@@ -78,11 +85,13 @@ class Row:
     training: dict[str, Any] | None = None
     top1: dict[str, Any] | None = None
     top5: dict[str, Any] | None = None
+    own: dict[str, Any] | None = None
     confusion: list[list[int]] | None = None
     unread: list[int] = field(default_factory=list)
     answers: list[tuple[str, str, str]] = field(default_factory=list)
     group: str = ""
     seed: int | None = None
+    learning: str | None = None
     error: str | None = None
 
     @property
@@ -96,6 +105,11 @@ class Row:
         return "x".join(map(str, self.clip_shape[1:])) if self.clip_shape else ""
 
     @property
+    def shown_input(self) -> str:
+        """``"16x64x64, stride 5"``: with the sampling, where videos are looked at."""
+        return ", ".join(filter(None, (self.input, self.sampling)))
+
+    @property
     def total_views(self) -> int:
         """Clips × crops."""
         return self.views[0] * self.views[1]
@@ -107,6 +121,7 @@ class Row:
             "model": self.model,
             "checkpoint": self.checkpoint,
             "input": self.input,
+            "sampling": self.sampling,
             "views": list(self.views),
             "params": self.params,
             "macs_per_view": self.macs,
@@ -117,10 +132,12 @@ class Row:
             "training": self.training,
             "top1": self.top1,
             "top5": self.top5,
+            "own": self.own,
             "confusion": self.confusion,
             "unread": self.unread,
             "group": self.group,
             "seed": self.seed,
+            "learning": self.learning,
             "error": self.error,
         }
 
@@ -154,42 +171,75 @@ class PairedTest:
         return {"test": "McNemar exact, two-sided", **self.__dict__}
 
 
-@dataclass(frozen=True)
+@dataclass
 class Difference:
     """By how much one entry is better than another, over all their trainings.
 
     Attributes:
-        first: name of a group of rows.
-        second: name of another.
+        first: name of an entry.
+        second: name of the one that it is held against.
         trainings: pairs of trainings with the same seed.
+        trained_here: whether trainings of seeds stand behind it; else two checkpoints.
         videos: how many all of these met alike (accuracy.py).
+        left_out: the others.
+        groups: of the videos, where groups were drawn; 0: videos were.
         value: accuracy of the first less that of the second.
-        low: of the 95 % interval.
+        low: of the 95 % interval (crossed.py).
         high: of the 95 % interval.
+        p_value: two-sided, of no difference.
+        p_holm: corrected for the number of pairs in the table (Holm).
+        block: whether the first has non-local blocks and the second none.
+        cost: MACs of the first over those of the second; None where they were not counted.
+        detectable: the difference that would have been seen with 80 % power.
+        target: about half of it.
+        videos_needed: test videos that would show ``target``; None: no number of videos would.
+        trainings_needed: trainings that would; None: no number would, or one does not tell.
+        both_needed: (videos, trainings) that would together.
     """
 
     first: str
     second: str
     trainings: int
+    trained_here: bool
     videos: int
+    left_out: int
+    groups: int
     value: float
     low: float
     high: float
+    p_value: float
+    p_holm: float
+    block: bool
+    cost: float | None
+    detectable: float
+    target: float
+    videos_needed: int | None
+    trainings_needed: int | None
+    both_needed: tuple[int, int] | None
 
     def as_dict(self) -> dict[str, Any]:
         """Primitives, for JSON."""
-        return {"test": "paired bootstrap over seeds and videos, 95 %", **self.__dict__}
+        test = "crossed random effects of seeds and videos, t interval (Satterthwaite), 95 %"
+        return {"test": test, **self.__dict__}
 
 
-def merge_group(name: str, rows: list[Row]) -> Row:
-    """Several trainings of one entry as one row: mean, standard deviation, range."""
+def merge_group(name: str, rows: list[Row], groups: Mapping[str, str] | None = None) -> Row:
+    """Several trainings of one entry as one row: mean, standard deviation, interval.
+
+    Args:
+        name: of the entry.
+        rows: its trainings.
+        groups: of the videos, by path, where groups were drawn.
+    """
     first = next((row for row in rows if not row.error), rows[0])
     good = [row for row in rows if row.top1]
     merged = replace(first, name=name, seed=None, answers=[], confusion=None, unread=[])
     merged.error = None if good else first.error
     for key in ("top1", "top5"):
         scores = [score for row in good if (score := getattr(row, key))]
-        setattr(merged, key, _spread([score["value"] for score in scores]) if scores else None)
+        setattr(merged, key, _spread(scores) if scores else None)
+    if merged.top1 and all(row.answers for row in good):
+        merged.top1["interval95"] = _interval(good, groups)
     if good:
         every = [row.confusion or [] for row in good]
         merged.confusion = [
@@ -199,15 +249,36 @@ def merge_group(name: str, rows: list[Row]) -> Row:
     return merged
 
 
-def _spread(values: list[float]) -> dict[str, Any]:
-    deviation = stdev(values) if len(values) > 1 else 0.0
+def _spread(scores: list[dict[str, Any]]) -> dict[str, Any]:
+    """Of several trainings; one alone keeps its own interval and has no spread."""
+    values = [score["value"] for score in scores]
+    videos = scores[0].get("total", 0)
+    if len(values) == 1:
+        return {**scores[0], "trainings": 1, "videos": videos}
     return {
         "value": mean(values),
-        "deviation": deviation,
+        "deviation": stdev(values),
         "range": [min(values), max(values)],
         "trainings": len(values),
         "total": len(values),
+        "videos": videos,
     }
+
+
+def _interval(rows: list[Row], groups: Mapping[str, str] | None) -> list[float]:
+    """The 95 % interval of the accuracy of one or several trainings."""
+    if len(rows) == 1 and not groups:
+        score = rows[0].top1 or {}
+        return list(wilson_interval(score["correct"], score["total"]))
+    paths = [path for path, *_ in rows[0].answers]
+    answers = [{path: truth == answer for path, truth, answer in row.answers} for row in rows]
+    shared = [path for path in paths if all(path in row for row in answers)]
+    return list(
+        accuracy_interval(
+            [[float(row[path]) for path in shared] for row in answers],
+            groups=[groups[path] for path in shared] if groups else None,
+        )
+    )
 
 
 @dataclass
@@ -217,9 +288,10 @@ class Comparison:
     Attributes:
         rows: one per entry, in the order given.
         tests: pairs of rows that were tested on the same videos (and had the same seed).
-        differences: pairs of entries that were trained here, over all seeds.
+        differences: pairs of entries, over all their seeds.
         protocol: convention, views, data census, machine, versions, threads.
         class_names: of the data set, or empty.
+        video_groups: of the videos, by path, where groups were drawn.
     """
 
     rows: list[Row]
@@ -227,6 +299,13 @@ class Comparison:
     differences: list[Difference] = field(default_factory=list)
     protocol: dict[str, Any] = field(default_factory=dict)
     class_names: list[str] = field(default_factory=list)
+    video_groups: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def constant(self) -> float | None:
+        """What always answering the most frequent class scores, where that is known."""
+        counts = (self.protocol.get("data") or {}).get("census", {}).values()
+        return max(counts) / sum(counts) if sum(counts) else None
 
     @property
     def failed(self) -> list[Row]:
@@ -240,8 +319,16 @@ class Comparison:
         for row in self.rows:
             groups.setdefault(row.group or row.name, []).append(row)
         return [
-            merge_group(name, rows) if rows[0].group else rows[0] for name, rows in groups.items()
+            merge_group(name, rows, self.video_groups) if rows[0].group else self._single(rows[0])
+            for name, rows in groups.items()
         ]
+
+    def _single(self, row: Row) -> Row:
+        """A row of one checkpoint, with the interval of its groups of videos where there are."""
+        if not self.video_groups or not row.top1 or not row.answers:
+            return row
+        interval = _interval([row], self.video_groups)
+        return replace(row, top1={**row.top1, "interval95": interval})
 
     def __str__(self) -> str:
         from videonl.evaluation.table import plain_text

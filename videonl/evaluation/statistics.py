@@ -1,48 +1,7 @@
-"""How sure a measured accuracy is, and whether two networks differ on the same videos."""
+"""Exact tests of two networks on the same videos, Student's distribution, quartiles."""
 
 import math
 from collections.abc import Sequence
-
-import numpy as np
-
-Z_95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
-
-
-def wilson_interval(correct: int, total: int, *, z: float = Z_95) -> tuple[float, float]:
-    """Wilson's score interval of a proportion (Wilson 1927), two-sided 95 % by default.
-
-    Unlike ``p ± z · sqrt(p (1 − p) / n)`` it stays within [0, 1] and is right near 0 and 1, where
-    small test sets end up:
-
-        (p + z²/2n ± z · sqrt(p (1 − p)/n + z²/4n²)) / (1 + z²/n)
-
-    Args:
-        correct: successes.
-        total: trials.
-        z: quantile of the normal distribution.
-
-    Returns:
-        (low, high); (0, 1) without trials.
-
-    Raises:
-        ValueError: not 0 <= correct <= total.
-
-    Example:
-        >>> low, high = wilson_interval(90, 100)
-        >>> f"{low:.4f} {high:.4f}"
-        '0.8256 0.9448'
-    """
-    if not 0 <= correct <= total:
-        raise ValueError(f"correct must lie between 0 and total={total}, got {correct}")
-    if total == 0:
-        return 0.0, 1.0
-    share, square = correct / total, z * z
-    middle = share + square / (2 * total)
-    spread = z * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
-    scale = 1 + square / total
-    low = (middle - spread) / scale if correct else 0.0  # exact, without the rounding
-    high = (middle + spread) / scale if correct < total else 1.0
-    return low, high
 
 
 def mcnemar_exact(only_first: int, only_second: int) -> float:
@@ -93,44 +52,59 @@ def holm(p_values: Sequence[float]) -> list[float]:
     return adjusted
 
 
-def paired_bootstrap(
-    first: Sequence[Sequence[bool]],
-    second: Sequence[Sequence[bool]],
-    *,
-    resamples: int = 10_000,
-    seed: int = 0,
-) -> tuple[float, float, float]:
-    """By how much one network's accuracy exceeds another's, over several trainings of each.
+def incomplete_beta(a: float, b: float, x: float) -> float:
+    """The regularised incomplete beta function I_x(a, b), by its continued fraction.
 
-    Training k of both had the same seed and data order, and both answered the same videos. Pairs
-    of trainings and videos are drawn anew, with replacement; the interval holds the middle 95 %
-    of the mean differences (percentile bootstrap over seeds and videos).
+    Lentz's method on the fraction of DLMF 8.17.22.
 
     Args:
-        first: [training][video], whether the first network was right.
-        second: the same of the second.
-        resamples: how many draws.
-        seed: of the draws.
-
-    Returns:
-        (difference, low, high).
-
-    Raises:
-        ValueError: the shapes differ, or there is nothing to draw from.
+        a: above 0.
+        b: above 0.
+        x: 0 to 1.
     """
-    one, two = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if one.shape != two.shape or one.ndim != 2 or one.size == 0:
-        raise ValueError(f"both must be [training][video], got {one.shape} and {two.shape}")
-    difference = one - two  # (S, V)
-    trainings, videos = difference.shape
-    generator = np.random.default_rng(seed)
-    means = np.empty(resamples)
-    for draw in range(resamples):
-        seeds = np.bincount(generator.integers(trainings, size=trainings), minlength=trainings)
-        chosen = np.bincount(generator.integers(videos, size=videos), minlength=videos)
-        means[draw] = seeds @ difference @ chosen / difference.size
-    low, high = np.quantile(means, (0.025, 0.975))
-    return float(difference.mean()), float(low), float(high)
+    if x <= 0 or x >= 1:
+        return float(x >= 1)
+    if x > (a + 1) / (a + b + 2):  # where the fraction of the other side converges quickly
+        return 1 - incomplete_beta(b, a, 1 - x)
+    logarithm = math.lgamma(a + b) - math.lgamma(a) - math.lgamma(b)
+    front = math.exp(logarithm + a * math.log(x) + b * math.log1p(-x)) / a
+    c, d = 1.0, 1 / (1 - (a + b) * x / (a + 1))
+    value = d
+    for m in range(1, 1000):
+        even = m * (b - m) * x / ((a + 2 * m - 1) * (a + 2 * m))
+        odd = -(a + m) * (a + b + m) * x / ((a + 2 * m) * (a + 2 * m + 1))
+        for term in (even, odd):
+            d, c = 1 / (1 + term * d), 1 + term / c
+            value *= d * c
+        if abs(d * c - 1) < 1e-15:
+            break
+    return front * value
+
+
+def t_probability(t: float, freedom: float) -> float:
+    """P(T <= t) of Student's distribution; the degrees of freedom need not be whole."""
+    upper = incomplete_beta(freedom / 2, 0.5, freedom / (freedom + t * t)) / 2
+    return 1 - upper if t > 0 else upper
+
+
+def t_quantile(probability: float, freedom: float) -> float:
+    """The t with P(T <= t) = ``probability``, by bisection.
+
+    Example:
+        >>> round(t_quantile(0.975, 2), 4)
+        4.3027
+    """
+    if probability < 0.5:
+        return -t_quantile(1 - probability, freedom)
+    low, high = 0.0, 1.0
+    while t_probability(high, freedom) < probability:
+        high *= 2
+    while high - low > 1e-12 * high:
+        middle = (low + high) / 2
+        low, high = (
+            (middle, high) if t_probability(middle, freedom) < probability else (low, middle)
+        )
+    return high
 
 
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:

@@ -23,7 +23,10 @@ from videonl.evaluation.entry import Entry
 from videonl.evaluation.trained_rows import Budget
 from videonl.files import read_yaml
 
-SETTINGS = ("data", "split", "views", "clip", "num_classes", "rounds", "batch_size", "device")
+SETTINGS = (
+    *("data", "split", "group", "views", "clip", "num_classes"),
+    *("rounds", "batch_size", "device", "equal_cost"),
+)
 KEYS = ("entries", *SETTINGS, "train", "scales")
 ENTRY_KEYS = ("model", "checkpoint", "options")
 

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from videonl.escapes import markdown_row, markdown_text
-from videonl.evaluation.result import Comparison, Difference, PairedTest, Row
+from videonl.evaluation.result import Comparison, PairedTest, Row
+from videonl.evaluation.verdict import interval_of, verdict_words
+from videonl.shares import decimals, interval_text
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,13 @@ class Column:
 def _share(score: dict[str, Any] | None) -> str:
     if score is None or not score["total"]:
         return ""
-    if "deviation" in score:
-        return f"{100 * score['value']:.1f} ± {100 * score['deviation']:.1f}"
-    low, high = score["wilson95"]
-    return f"{100 * score['value']:.1f} [{100 * low:.1f}, {100 * high:.1f}]"
+    videos = score.get("videos", score["total"])
+    digits = decimals(videos)
+    spread = f" ± {100 * score['deviation']:.{digits}f}" if "deviation" in score else ""
+    interval = ""
+    if not spread or "interval95" in score:
+        interval = " " + interval_text(*interval_of(score), videos)
+    return f"{100 * score['value']:.{digits}f}{spread}{interval}"
 
 
 def _rate(speed: dict[str, Any] | None) -> str:
@@ -56,7 +61,7 @@ def giga(value: int | None, factor: int = 1) -> str:
 
 COLUMNS = (
     Column("model", lambda row: row.name, number=False),
-    Column("input", lambda row: row.input, number=False),
+    Column("input", lambda row: row.shown_input, number=False),
     Column("params (M)", lambda row: "" if row.params is None else f"{row.params / 1e6:.2f}"),
     Column("GMACs/view", lambda row: giga(row.macs)),
     Column("GFLOPs/view", lambda row: giga(row.flops)),
@@ -82,7 +87,8 @@ CSV_FIELDS = [
 
 def columns_of(comparison: Comparison) -> list[Column]:
     """The columns that say something about any row."""
-    return [column for column in COLUMNS if any(column.cell(row) for row in counted(comparison))]
+    rows = counted(comparison)
+    return [column for column in COLUMNS if any(column.cell(row) for row in rows)]
 
 
 def counted(comparison: Comparison) -> list[Row]:
@@ -100,25 +106,39 @@ def notes(comparison: Comparison) -> list[str]:
     """What a reader must know to read the table."""
     protocol = comparison.protocol
     lines = [f"{protocol['convention']}."]
-    shapes = {row.input for row in comparison.rows if row.input}
+    shapes = {row.shown_input for row in comparison.rows if row.input}
     if len(shapes) > 1:
         lines.append("The inputs differ between rows: compare their figures with care.")
     data = protocol.get("data")
     if data:
         bad = len(data["unreadable"])
         missing = f" ({bad} can not be read and count as wrong)" if bad else ""
-        single = any(row.top1 and not row.group for row in comparison.rows)
-        interval = f"; [] = {data['interval']}" if single else ""
+        several = any("deviation" in (row.top1 or {}) for row in comparison.shown)
+        interval = "95 % over seeds and videos" if several else data["interval"]
+        if data.get("groups"):
+            interval = f"95 % over {data['groups']['count']} groups of videos, drawn as groups"
+        interval = f"; [] = {interval}" if any(row.top1 for row in comparison.rows) else ""
         lines.append(
             f"Accuracy: {data['videos']} videos of {data['root']} ({data['split']}){missing}, "
             f"{protocol['views']} views, softmax averaged{interval}."
         )
+    for row in comparison.rows:
+        if row.own and row.own["top1"]:
+            score = f"{100 * row.own['top1']['value']:.1f} %"
+            lines.append(f"{row.name} by its own protocol, {row.own['views']}: top-1 {score}.")
+        elif row.own:
+            lines.append(f"{row.name}: its own protocol is {row.own['views']} (without --views).")
     trained = protocol.get("training")
     if trained:
         lines.append(
             f"Trained here: {trained['epochs']} epochs, the same data order and clips for all, "
-            f"seeds {', '.join(map(str, trained['seeds']))}; ± = standard deviation over seeds."
+            f"seeds {', '.join(map(str, trained['seeds']))}"
+            + ("; ± = standard deviation over seeds." if len(trained["seeds"]) > 1 else ".")
         )
+    widths = protocol.get("equal_cost")
+    if widths:
+        listed = ", ".join(f"{name} to a width of {width}" for name, width in widths.items())
+        lines.append(f"Widened until it costs what the blocks do: {listed}.")
     timed = [row.inference or row.training for row in comparison.rows]
     if any(timed):
         timing, machine = protocol["timing"], protocol["environment"]
@@ -142,14 +162,15 @@ def describe_test(test: PairedTest) -> str:
     )
 
 
-def describe_difference(difference: Difference) -> str:
-    """One difference as a sentence."""
-    value, low, high = (100 * x for x in (difference.value, difference.low, difference.high))
-    return (
-        f"{difference.first} minus {difference.second}: {value:+.1f} points "
-        f"[{low:+.1f}, {high:+.1f}] over {difference.trainings} seeds, "
-        f"{difference.videos} videos"
-    )
+METHOD = (
+    "Crossed random effects of seeds and videos, t interval (Satterthwaite), 95 %; one training: "
+    "of its videos alone"
+)
+
+
+def verdicts(comparison: Comparison) -> list[str]:
+    """One sentence per pair of entries."""
+    return [verdict_words(item, comparison) for item in comparison.differences]
 
 
 def plain_text(comparison: Comparison) -> str:
@@ -167,12 +188,12 @@ def plain_text(comparison: Comparison) -> str:
             lines.append("  ".join(padded).rstrip())
         lines.insert(1, "  ".join("-" * width for width in widths))
         lines += ["", *notes(comparison)]
-    if comparison.differences:
-        lines += ["", "Difference in top-1 (paired bootstrap over seeds and videos, 95 %):"]
-        lines += [f"  {describe_difference(item)}" for item in comparison.differences]
     if comparison.tests:
         lines += ["", "McNemar's exact test, two-sided, on the same videos:"]
         lines += [f"  {describe_test(test)}" for test in comparison.tests]
+    if comparison.differences:
+        lines += ["", f"Verdict ({METHOD}):"]
+        lines += [f"  {words}" for words in verdicts(comparison)]
     if comparison.failed:
         lines += ["", f"{len(comparison.failed)} of {len(comparison.rows)} failed:"]
         lines += [f"  {row.name}: {row.error}" for row in comparison.failed]
@@ -189,10 +210,8 @@ def markdown(comparison: Comparison) -> str:
         lines += [markdown_row(line) for line in (titles, rules, *cells)]
         lines += ["", *(f"- {markdown_text(note)}" for note in notes(comparison))]
     if comparison.differences:
-        lines += ["", "## Difference in top-1 (paired bootstrap over seeds and videos, 95 %)", ""]
-        lines += [
-            f"- {markdown_text(describe_difference(item))}" for item in comparison.differences
-        ]
+        lines += ["", "## Verdict", "", f"{METHOD}.", ""]
+        lines += [f"- {markdown_text(words)}" for words in verdicts(comparison)]
     if comparison.tests:
         lines += ["", "## McNemar's exact test, two-sided, on the same videos", ""]
         head = ["pair", "videos", "only first right", "only second right", "p", "p (Holm)"]

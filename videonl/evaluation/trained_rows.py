@@ -114,7 +114,8 @@ def train_entries(
         checkpoint = ""
         try:
             with redirect_stdout(sys.stderr):  # what a training says is not the table
-                checkpoint = str(_train(entry, seed, data, budget, clip, run_dir, device))
+                path, row.learning = _train(entry, seed, data, budget, clip, run_dir, device)
+                checkpoint = str(path)
         except (ValueError, TypeError, RuntimeError) as error:
             row.error = f"training: {str(error).splitlines()[0]}"
         trained.append(Entry(checkpoint, row.name, network=entry.target))
@@ -157,6 +158,13 @@ def shared_clip(networks: Sequence[tuple[Entry, str]], budget: Budget) -> dict[s
     }
 
 
+def budget_clip(entries: Sequence[Entry], budget: Budget) -> tuple[int, int]:
+    """(frames, size) of the clip that all networks by name will be trained on."""
+    named = [(entry, entry.name) for entry in entries if not entry.is_checkpoint]
+    clip = shared_clip(named, budget)
+    return clip["frames"], clip["crop"]
+
+
 def _train(
     entry: Entry,
     seed: int,
@@ -165,8 +173,8 @@ def _train(
     clip: dict[str, Any],
     run_dir: Path,
     device: torch.device,
-) -> Path:
-    """One training; returns its checkpoint."""
+) -> tuple[Path, str | None]:
+    """One training; returns its checkpoint and what it looked like."""
     from videonl.data.datamodule import VideoDataModule
     from videonl.training.classifier import VideoClassifier
     from videonl.training.fitting import fit
@@ -203,7 +211,7 @@ def _train(
         },
     )
     selectable = result.best is not None and "test" in videos.records and "val" in videos.records
-    return result.best if selectable and result.best else result.last
+    return result.best if selectable and result.best else result.last, result.signs
 
 
 def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]) -> Path | None:

@@ -7,7 +7,6 @@ as metadata. It is run and compared with the network itself before it gets its n
 
 import copy
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -24,6 +23,7 @@ from videonl.inference.predictor import Predictor
 from videonl.json_text import json_text
 from videonl.layers import NonLocalBlock, affinity_name
 from videonl.models.finite import check_answers
+from videonl.video.preprocessing import Preprocessing
 
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}
 # Largest difference of a logit that is rounding: relative to the largest logit.
@@ -98,7 +98,7 @@ def export_model(
     if not path.parent.is_dir():
         raise VideoNLError(f"{path}: the folder {path.parent} does not exist")
     known = predictor.preprocessing
-    frames, size = clip or (int(known["frames"]), int(known["crop"]))
+    frames, size = clip or (known.frames, known.crop)
     net = copy.deepcopy(predictor.model).to("cpu").float().eval()
     forms, because = set_forms(net, format), ""
     for dynamic in (True, False):
@@ -199,11 +199,11 @@ def set_forms(net: nn.Module, format: str) -> dict[str, str]:
     return forms
 
 
-def example_clip(preprocessing: Mapping[str, Any], batch: int, frames: int, size: int) -> Tensor:
+def example_clip(preprocessing: Preprocessing, batch: int, frames: int, size: int) -> Tensor:
     """Seeded noise, normalised as pictures are: float32 (batch, 3, frames, size, size)."""
     generator = torch.Generator().manual_seed(frames + batch)
     clip = torch.rand(batch, 3, frames, size, size, generator=generator)
-    mean, std = (torch.tensor(preprocessing[key]).view(3, 1, 1, 1) for key in ("mean", "std"))
+    mean, std = (torch.tensor(each).view(3, 1, 1, 1) for each in preprocessing.colours)
     return (clip - mean) / std
 
 
@@ -247,7 +247,7 @@ def metadata(predictor: Predictor, *, clip: tuple[int, int], dynamic: bool) -> d
     return {
         "videonl_version": __version__,
         "class_names": json_text(predictor.class_names),
-        "preprocessing": json_text(predictor.preprocessing),
+        "preprocessing": json_text(predictor.preprocessing.to_dict()),
         "model": json_text(predictor.about, default=str),
         "input": json_text(
             {

@@ -19,10 +19,8 @@ from videonl.inference.predictor import Predictor
 from videonl.inference.windows import Windows, stream_windows
 from videonl.json_text import json_text
 from videonl.models.finite import check_answers
-from videonl.video.sampling import timeline
 from videonl.video.transforms import to_clips
 from videonl.video.video import Video
-from videonl.video.views import clip_shape
 
 _LAST = (nn.Linear, nn.LayerNorm, nn.RMSNorm, nn.Embedding)
 _FIRST = (
@@ -119,6 +117,7 @@ class FeatureExtractor:
         self.predictor = predictor
         self.layer = layer
         self.windows = windows
+        self.shown = predictor.preprocessing.changed(frames=windows.frames, views=(1, 1))
         self._module = None if layer == POOL else find_layer(predictor.model, layer)
         self._channels: int | None = None  # the axis of the layer's answer, once there was one
 
@@ -126,7 +125,7 @@ class FeatureExtractor:
         """What makes two features comparable; primitives."""
         return {
             "model": self.predictor.about,
-            "preprocessing": {**self.predictor.preprocessing, "frames": self.windows.frames},
+            "preprocessing": self.shown.to_dict(),
             "decoder": self.predictor.decoder,
             "layer": self.layer,
             "window": self.windows.window,
@@ -145,19 +144,12 @@ class FeatureExtractor:
         Raises:
             VideoError: the file can not be read.
         """
-        shape = self.predictor.preprocessing
         rows = []
         with self.predictor.open_video(path, decoder=self.predictor.decoder) as video:
-            shown, times = self._sampled(video)
-            starts = self.windows.starts(len(shown))
+            track, times = self._sampled(video)
+            starts = self.windows.starts(len(track))
             seconds = self.windows.seconds(starts, times, end=video.end)
-            stream = stream_windows(
-                video,
-                self.windows,
-                shown=shown,
-                short_side=int(shape["short_side"]),
-                crop=int(shape["crop"]),
-            )
+            stream = stream_windows(video, self.windows, track=track, preprocessing=self.shown)
             for clips in _batches(stream, self.predictor.max_views_per_forward):
                 rows.append(self.features(clips))
                 if on_window:
@@ -166,11 +158,10 @@ class FeatureExtractor:
 
     def _sampled(self, video: Video) -> tuple[np.ndarray, np.ndarray]:
         """(frame numbers, seconds at which each appears): all, or one per tick, as trained."""
-        times, fps = video.times(), clip_shape(self.predictor.preprocessing).fps
-        if fps is None:
-            return np.arange(len(times)), times
-        shown = timeline(times, fps, end=video.end)
-        return shown, times[0] + np.arange(len(shown)) / fps
+        shown = self.predictor.shown(video)
+        times = video.times()
+        track = shown.track(len(times), times=times, end=video.end)
+        return track, shown.track_times(len(track), times)
 
     @torch.inference_mode()
     def features(self, frames: Tensor) -> np.ndarray:
@@ -179,8 +170,8 @@ class FeatureExtractor:
         Raises:
             NotFiniteError: the network answers with NaN or infinity.
         """
-        shape = self.predictor.preprocessing
-        clips = to_clips(frames.to(self.predictor.device), mean=shape["mean"], std=shape["std"])
+        mean, std = self.shown.colours
+        clips = to_clips(frames.to(self.predictor.device), mean=mean, std=std)
         output = self._output(clips)
         if not isinstance(output, Tensor) or output.dim() < 2 or len(output) != len(frames):
             raise VideoNLError(

@@ -1,12 +1,16 @@
 """From what a person types (files, folders, patterns, a list) to the list of video files."""
 
+import csv
 import fnmatch
 import glob
 import os
 from collections.abc import Iterable
 
+from videonl.data.lists import PATH_COLUMNS, split_line
 from videonl.data.walk import is_video, list_folder, reason, walk, why_lost
+from videonl.errors import VideoNLError
 from videonl.inference.prediction import Failure
+from videonl.video.container import split_span
 
 
 def find_videos(
@@ -44,7 +48,7 @@ def _expand(text: str, extensions: frozenset[str]) -> tuple[list[str], dict[str,
         inside = walk(text, extensions=extensions)
         none = f"no video in this folder ({' '.join(sorted(extensions))})"
         return inside.videos, inside.lost, "" if inside.videos else none
-    if os.path.exists(text):
+    if os.path.exists(split_span(text)[0]):
         return [text], {}, ""
     if os.path.islink(text):
         return [], {}, why_lost(text)
@@ -102,11 +106,35 @@ def _named(path: str, place: str) -> str:
     return path if place else os.path.relpath(path) if path != os.curdir else ""
 
 
-def read_list(lines: Iterable[str]) -> list[str]:
-    """One path per line; empty lines and lines that start with ``#`` are skipped.
+def read_list(text: str, *, source: str) -> list[str]:
+    """The paths of a list: one per line; of a list that training reads too, without its labels.
+
+    A line that begins with ``#`` is a comment unless there is such a file.
 
     Args:
-        lines: the list, for instance standard input or an open file.
+        text: of the list.
+        source: its name, for the message.
+
+    Raises:
+        VideoNLError: the list names no files.
     """
-    texts = (line.rstrip("\r\n") for line in lines)
-    return [text for text in texts if text.strip() and not text.startswith("#")]
+    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    rows = [line for _, line in lines if not line.startswith("#")]
+    separator = "\t" if rows and "\t" in rows[0] else ","
+    header = [cell.strip().lower() for cell in next(csv.reader(rows, delimiter=separator), [])]
+    if "youtube_id" in header:
+        raise VideoNLError(f"{source} is a csv of Kinetics, which names no files; give the folder")
+    column = next((header.index(name) for name in PATH_COLUMNS if name in header), None)
+    if column is not None and not os.path.lexists(rows[0]):
+        cells = csv.reader(rows[1:], delimiter=separator)
+        return [row[column] for row in cells if len(row) > column]
+    paths = []
+    for number, line in lines:
+        if "\0" in line:
+            raise VideoNLError(f"{source}, line {number}: {line!r} is no path")
+        path, labels = split_line(line)
+        if os.path.lexists(line) or not labels or not os.path.lexists(path):
+            path = line
+        if not line.startswith("#") or os.path.lexists(path):
+            paths.append(path)
+    return paths

@@ -9,6 +9,7 @@ from torch import nn
 
 from videonl.errors import VideoNLError
 from videonl.models.norms import fuse_for_inference
+from videonl.video.preprocessing import Preprocessing
 from videonl.weights.checkpoint import sha256
 
 FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at
@@ -31,9 +32,9 @@ def prepare_network(model: nn.Module, *, device: torch.device, fuse: bool) -> nn
     return network
 
 
-def views_that_fit(preprocessing: Mapping[str, Any]) -> int:
+def views_that_fit(preprocessing: Preprocessing) -> int:
     """How many views of this size take about ``FORWARD_MEMORY`` in one forward pass."""
-    values = 3 * int(preprocessing["frames"]) * int(preprocessing["short_side"]) ** 2
+    values = 3 * preprocessing.frames * preprocessing.short_side**2
     return max(1, min(64, FORWARD_MEMORY // (values * BYTES_PER_INPUT)))
 
 
@@ -69,7 +70,11 @@ def origin_of(path: str | Path, provenance: Mapping[str, Any]) -> dict[str, obje
     """
     known = {
         name: provenance[key]
-        for key, name in (("provenance", "trained_from"), ("licence", "licence"))
+        for key, name in (
+            ("provenance", "trained_from"),
+            ("licence", "licence"),
+            ("data_split", "data_split"),
+        )
         if provenance.get(key)
     }
     if Path(path).is_file():

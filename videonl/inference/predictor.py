@@ -1,7 +1,7 @@
 """The road of a video: file -> frames -> views -> network -> mean of the softmax -> class names.
 
     predictor = Predictor.from_checkpoint("model.ckpt")
-    print(predictor.predict("clip.mp4", views=(10, 3)).label)
+    print(predictor.predict("clip.mp4").label)
 
 ``read_views`` and ``to_clips`` are the functions that testing uses: both see the same numbers.
 """
@@ -28,9 +28,10 @@ from videonl.inference.prefetch import Ahead
 from videonl.models.finite import check_answers
 from videonl.models.norms import fuse_for_inference
 from videonl.models.view_ensembling import average_name, over_views, probabilities_of
+from videonl.video.preprocessing import Preprocessing
 from videonl.video.transforms import to_clips
 from videonl.video.video import Video, open_video
-from videonl.video.views import Views, read_views
+from videonl.video.views import Views, read_views, settled
 from videonl.weights.checkpoint import load_checkpoint
 from videonl.weights.run_folder import checkpoint_in
 
@@ -45,7 +46,7 @@ class Predictor:
     Args:
         model: a network with the contract of ``create_model``.
         class_names: one per logit.
-        preprocessing: frames, stride, short_side, crop, mean, std.
+        preprocessing: what the network is shown of a video, also as a table of primitives.
         device: where to compute; ``"auto"`` takes a GPU where there is one.
         decoder: ``"pyav"`` (default): its FFmpeg is the maintained one, so it is the decoder for
             files from strangers; ``"decord"``, ``"auto"`` for one's own files.
@@ -65,7 +66,7 @@ class Predictor:
         model: nn.Module,
         *,
         class_names: Sequence[str],
-        preprocessing: Mapping[str, Any],
+        preprocessing: Preprocessing | Mapping[str, Any],
         device: str | torch.device = "auto",
         decoder: Literal["auto", "pyav", "decord"] = "pyav",
         max_views_per_forward: int | None = None,
@@ -80,9 +81,11 @@ class Predictor:
         self.device = choose_device(device)
         self.model = prepare_network(model, device=self.device, fuse=fuse)
         self.class_names = list(class_names)
-        self.preprocessing = dict(preprocessing)
+        self.preprocessing = Preprocessing.from_dict(preprocessing)
         self.decoder, self.multi_label = decoder, multi_label
         self.open_video: Callable[..., Video] = open_video  # or DecoderPool.open
+        self.say: Callable[[str], None] = _silent  # takes what a person should know, once each
+        self._said: set[str] = set()
         self.max_views_per_forward = max_views_per_forward or views_that_fit(self.preprocessing)
         self.about: dict[str, object] = {
             "name": network_name(model),
@@ -144,27 +147,43 @@ class Predictor:
             fuse=False,
         )
 
-    def protocol(self, views: tuple[int, int] = (10, 3)) -> dict[str, object]:
+    def protocol(self, views: tuple[int, int] | None = None) -> dict[str, object]:
         """How a video is looked at, as it stands in the result."""
-        clips, crops = checked_views(views)
-        return {
-            "views": f"{clips}x{crops}",
-            "clips": clips,
-            "crops": crops,
-            **self.preprocessing,
-            "decoder": self.decoder,
-            "average": average_name(multi_label=self.multi_label),
-        }
+        shown = self.preprocessing.with_views(views)
+        average = average_name(multi_label=self.multi_label, average=shown.average)
+        return {**shown.protocol(), "decoder": self.decoder, "average": average}
 
-    def read(self, video: str | os.PathLike[str], *, views: tuple[int, int] = (10, 3)) -> Views:
+    def read(self, video: str | os.PathLike[str], *, views: tuple[int, int] | None = None) -> Views:
         """Decode a video's views; each frame that is needed is decoded once for all of them.
 
         Raises:
             VideoError: the file can not be read.
         """
-        clips, crops = checked_views(views)
         with self.open_video(video, decoder=self.decoder) as opened:
-            return read_views(opened, self.preprocessing, clips=clips, crops=crops)
+            return read_views(opened, self.shown(opened, views))
+
+    def note(self, text: str, *, kind: str = "") -> None:
+        """Say something that holds for the run, once.
+
+        Args:
+            text: one sentence.
+            kind: what counts as the same; default: the text.
+        """
+        if (kind or text) not in self._said:
+            self._said.add(kind or text)
+            self.say(text)
+
+    def shown(self, video: Video, views: tuple[int, int] | None = None) -> Preprocessing:
+        """What to show of a file; says, once, that its rate is not that of the training."""
+        shown, _ = settled(video, self.preprocessing.with_views(views))
+        if shown.by_time and not self.preprocessing.by_time:
+            self.note(
+                f"{os.fspath(video.path)} has {video.fps:.4g} frames per second, the network was "
+                f"trained at {shown.fps:g}: clips of such files are taken by time (--fps keep "
+                "counts frames)",
+                kind="rate",
+            )
+        return shown
 
     @torch.inference_mode()
     def view_probabilities(
@@ -183,7 +202,7 @@ class Predictor:
             VideoNLError: the device has too little memory; names the remedy.
             NotFiniteError: the network answers with NaN or infinity.
         """
-        mean, std = self.preprocessing["mean"], self.preprocessing["std"]
+        mean, std = self.preprocessing.colours
         parts = []
         for chunk in frames.split(self.max_views_per_forward):
             clips = to_clips(chunk[None].to(self.device), mean=mean, std=std)[0]
@@ -204,7 +223,7 @@ class Predictor:
         video: str | os.PathLike[str],
         *,
         top_k: int = 5,
-        views: tuple[int, int] = (10, 3),
+        views: tuple[int, int] | None = None,
         on_views: Callable[[int], None] | None = None,
     ) -> Prediction:
         """Classify one video file.
@@ -212,21 +231,22 @@ class Predictor:
         Args:
             video: the file.
             top_k: how many classes to return; all, where there are fewer.
-            views: (clips along time, crops: 1 = the centre, 3 = along the longer side).
+            views: (clips along time, crops: 1 = the centre, 3 = along the longer side); None: those
+                by which the network was validated or published.
             on_views: called with the number of views just done, for a progress bar.
 
         Raises:
             VideoError: the file can not be read.
         """
         read = self.read(video, views=views)
-        return self.judge(os.fspath(video), read, top_k, views, on_views)
+        return self.judge(os.fspath(video), read, top_k, on_views)
 
     def predict_many(
         self,
         videos: Iterable[str | os.PathLike[str]],
         *,
         top_k: int = 5,
-        views: tuple[int, int] = (10, 3),
+        views: tuple[int, int] | None = None,
         workers: int | None = None,
         on_views: Callable[[int], None] | None = None,
     ) -> Iterator[Prediction | Failure]:
@@ -235,20 +255,20 @@ class Predictor:
         Args:
             videos: the files.
             top_k: how many classes to return.
-            views: (clips, crops).
+            views: as for ``predict``.
             workers: threads that decode ahead; by default 1, on a CPU 0: it holds the network up.
             on_views: called with the number of views just done.
 
         Yields:
             A prediction, or the failure of a file that can not be read.
         """
-        checked_views(views)
+        self.preprocessing.with_views(views)  # refuses wrong ones before the first file
         workers = int(self.device.type != "cpu") if workers is None else workers
         with Ahead(lambda video: self.read(video, views=views), workers) as ahead:
             for video, outcome in ahead.map(videos):
                 path = os.fspath(video)
                 try:
-                    yield self.judge(path, outcome(), top_k, views, on_views)
+                    yield self.judge(path, outcome(), top_k, on_views)
                 except (VideoError, OSError) as error:
                     yield Failure(path, short_reason(error, path))
 
@@ -257,14 +277,14 @@ class Predictor:
         path: str,
         views: Views,
         top_k: int,
-        shape: tuple[int, int],
         on_views: Callable[[int], None] | None,
     ) -> Prediction:
         """The prediction of views that were read."""
         if top_k < 1:
             raise VideoNLError(f"top_k must be at least 1, got {top_k}")
         per_view = self.view_probabilities(views.frames, on_views=on_views)  # (V, K)
-        mean = over_views(per_view, multi_label=self.multi_label)
+        shown = views.preprocessing
+        mean = over_views(per_view, multi_label=self.multi_label, average=shown.average)
         if len(mean) != len(self.class_names):
             raise VideoNLError(
                 f"the network has {len(mean)} classes, but there are {len(self.class_names)} names"
@@ -275,9 +295,9 @@ class Predictor:
             path=path,
             classes=tuple(self.class_names[int(top.indices[rank])] for rank in ranks),
             probabilities=tuple(float(top.values[rank]) for rank in ranks),
-            views=clips_of(views, crops=shape[1]),
+            views=clips_of(views, crops=shown.views[1]),
             model=self.about,
-            protocol=self.protocol(shape),
+            protocol=self.protocol(shown.views),
         )
 
 
@@ -289,18 +309,8 @@ def clips_of(views: Views, *, crops: int) -> tuple[Clip, ...]:
     )
 
 
-def checked_views(views: tuple[int, int]) -> tuple[int, int]:
-    """The same (clips, crops).
-
-    Raises:
-        VideoNLError: no clips, or another number of crops than 1 or 3.
-    """
-    clips, crops = views
-    if clips < 1 or crops not in (1, 3):
-        raise VideoNLError(
-            f"views must be at least 1 clip and 1 or 3 crops, such as 10x3, got {clips}x{crops}"
-        )
-    return clips, crops
+def _silent(_text: str) -> None:
+    """Who is not asked says nothing."""
 
 
 def short_reason(error: Exception, path: str) -> str:

@@ -30,10 +30,9 @@ import torch
 from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
 from videonl.inference.windows import blocks_in_order
-from videonl.video.sampling import uniform_clips
-from videonl.video.transforms import center_crop
+from videonl.video.preprocessing import NOTICEABLE, Preprocessing
+from videonl.video.transforms import crop
 from videonl.video.video import Video
-from videonl.video.views import clip_shape
 
 
 @dataclass(frozen=True)
@@ -108,6 +107,8 @@ def merge(
     return sorted(segments, key=lambda segment: (segment.start, -segment.confidence))
 
 
+# What follows the last frame of a window that is shorter than a clip.
+HOW_ENDS = {"loop": "from the start again", "pad": "with the last one repeated"}
 CLOSE = 1e-3  # seconds: containers round the times of frames (Matroska: to milliseconds)
 
 
@@ -125,10 +126,10 @@ class Window:
     first: int
     last: int
 
-    def indices(self, times: np.ndarray, preprocessing: dict[str, Any]) -> list[int]:
+    def indices(self, times: np.ndarray, preprocessing: Preprocessing) -> list[int]:
         """Frame numbers of its clip, as a file of these frames alone would be sampled."""
         own = times[self.first : self.last]
-        clip = uniform_clips(len(own), clip_shape(preprocessing), 1, times=own)[0]
+        clip = preprocessing.with_views((1, 1)).indices(len(own), times=own)[0]
         return [self.first + index for index in clip]
 
 
@@ -200,25 +201,23 @@ def place_windows(times: np.ndarray, duration: float, *, window: float, hop: flo
 
 
 def clips_of_windows(
-    video: Video, windows: list[Window], times: np.ndarray, preprocessing: dict[str, Any]
+    video: Video, windows: list[Window], times: np.ndarray, preprocessing: Preprocessing
 ) -> Iterator[torch.Tensor]:
     """The clip of each window, uint8 (T, crop, crop, 3); each frame is decoded once.
 
     Memory: a block of frames and one window, whatever the length of the video.
     """
-    shape = clip_shape(preprocessing)
-    wanted = np.array([w.indices(times, preprocessing) for w in windows]).reshape(-1, shape.frames)
+    shown = preprocessing.with_views((1, 1))
+    wanted = np.array([w.indices(times, shown) for w in windows]).reshape(-1, shown.frames)
     later = np.minimum.accumulate(wanted.min(axis=1)[::-1])[::-1]  # first frame still needed
-    blocks = blocks_in_order(
-        video, np.unique(wanted).tolist(), short_side=int(preprocessing["short_side"])
-    )
+    blocks = blocks_in_order(video, np.unique(wanted).tolist(), short_side=shown.short_side)
     held: dict[int, torch.Tensor] = {}
     for indices, needed_from in zip(wanted.tolist(), later.tolist(), strict=True):
         for index in [index for index in held if index < needed_from]:
             del held[index]
         while max(indices) not in held:
             numbers, frames = next(blocks)
-            cut = center_crop(frames, int(preprocessing["crop"]))
+            cut = crop(frames, *shown.boxes(frames.shape[1], frames.shape[2])[0])
             # Each frame a tensor of its own, or one of them would keep the whole block.
             held.update((n, frame.clone()) for n, frame in zip(numbers, cut, strict=True))
         yield torch.stack([held[index] for index in indices])
@@ -228,8 +227,8 @@ def timeline_of(
     predictor: Predictor,
     path: str | os.PathLike[str],
     *,
-    window: float = 2.0,
-    hop: float = 1.0,
+    window: float | None = None,
+    hop: float | None = None,
     on_windows: Callable[[int, int], None] | None = None,
 ) -> Timeline:
     """Classify every window of a video.
@@ -237,16 +236,25 @@ def timeline_of(
     Args:
         predictor: classifies.
         path: the file.
-        window: seconds that a window covers.
-        hop: seconds from the begin of one window to the next.
+        window: seconds that a window covers; None: as long as a clip of the network.
+        hop: seconds from the begin of one window to the next; None: half a window, at most 1.
         on_windows: called with (windows done, windows in all), for a progress bar.
 
     Raises:
         VideoError: the file can not be read.
         VideoNLError: window or hop are not above 0.
     """
-    preprocessing = predictor.preprocessing
     with predictor.open_video(path, decoder=predictor.decoder) as video:
+        preprocessing = predictor.shown(video)
+        span = preprocessing.seconds(video.fps)
+        if window is not None and window < (1 - NOTICEABLE) * span:
+            predictor.note(
+                f"a window of {window:g} s is shorter than a clip of the network, {span:.2f} s: "
+                f"its frames are shown {HOW_ENDS[preprocessing.short_video]} (without a window of "
+                "its own, a timeline takes that of the clip)"
+            )
+        window = span if window is None else window
+        hop = min(1.0, window / 2) if hop is None else hop
         times = video.times()
         duration = video.end
         windows = place_windows(times, duration, window=window, hop=hop)

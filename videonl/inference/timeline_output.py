@@ -24,6 +24,8 @@ def as_json(
         {
             "path": timeline.path,
             "duration": round(timeline.duration, 6),
+            "window_seconds": timeline.about["protocol"]["window_seconds"],
+            "hop_seconds": timeline.about["protocol"]["hop_seconds"],
             "segments": [segment.as_dict() for segment in segments],
             "windows": [
                 {

@@ -14,8 +14,9 @@ import torch
 from videonl.errors import VideoError, VideoNLError
 from videonl.video.container import open_source, reason
 from videonl.video.pictures import Pictures
+from videonl.video.preprocessing import Preprocessing
 from videonl.video.sandbox import SandboxedVideo
-from videonl.video.transforms import center_crop
+from videonl.video.transforms import crop
 from videonl.video.video import Video
 
 BLOCK = 256  # frames that are decoded at a time; also bounds the memory
@@ -74,32 +75,33 @@ class Windows:
 
 
 def stream_windows(
-    video: Video, windows: Windows, *, shown: np.ndarray, short_side: int, crop: int
+    video: Video, windows: Windows, *, track: np.ndarray, preprocessing: Preprocessing
 ) -> Iterator[torch.Tensor]:
-    """The frames of each window in turn, uint8 (frames, crop, crop, 3).
+    """The frames of each window in turn, uint8 (frames, H, W, 3).
 
     Memory: one block and one window, however long the video is.
 
     Args:
         video: an open one.
-        windows: where they lie among ``shown``.
-        shown: int64, frame numbers that never decrease: all of them, or one per tick.
-        short_side: pixels to scale to.
-        crop: pixels of the centre that are kept.
+        windows: where they lie on the track.
+        track: of ``Preprocessing.track``.
+        preprocessing: says the size, and the centre that is kept.
 
     Raises:
         VideoError: a frame can not be decoded.
     """
-    count = len(shown)
-    wanted = [shown[windows.indices(start, count)].tolist() for start in windows.starts(count)]
+    centre = preprocessing.with_views((1, 1))
+    count = len(track)
+    wanted = [track[windows.indices(start, count)].tolist() for start in windows.starts(count)]
     needed = sorted({index for indices in wanted for index in indices})
     blocks = _blocks(needed)
     held: dict[int, torch.Tensor] = {}
     for indices in wanted:
         while indices[-1] not in held:
             block = next(blocks)
-            frames = center_crop(video.read(block, short_side=short_side), crop)
-            held.update(zip(block, frames.clone(), strict=True))
+            frames = video.read(block, short_side=centre.short_side)
+            cut = crop(frames, *centre.boxes(frames.shape[1], frames.shape[2])[0])
+            held.update(zip(block, cut.clone(), strict=True))
         yield torch.stack([held[index] for index in indices])
         for index in [index for index in held if index < indices[0]]:
             del held[index]

@@ -8,8 +8,7 @@ smaller one.
 
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
+from collections.abc import Callable, Sequence
 from importlib import import_module
 from typing import Any
 
@@ -19,10 +18,17 @@ from torch import Tensor, nn
 from videonl.models.presets import HALF_GREY, clip
 from videonl.models.registry import register_model
 from videonl.models.resnet3d import MaxPool3d, initialise
+from videonl.video.preprocessing import Preprocessing
 
 # torchvision trained on 15 frames per second: every second frame of a 30-fps video.
-TORCHVISION_PIXELS = {"mean": [0.43216, 0.394666, 0.37645], "std": [0.22803, 0.22145, 0.216989]}
-SMALL_CLIP = {"frames": 16, "stride": 2, "short_side": 128, "crop": 112, **TORCHVISION_PIXELS}
+SMALL_CLIP = Preprocessing(
+    frames=16,
+    stride=2,
+    short_side=128,
+    crop=112,
+    mean=(0.43216, 0.394666, 0.37645),
+    std=(0.22803, 0.22145, 0.216989),
+)
 
 
 def library_factory(module: str, name: str) -> Callable[..., Any]:
@@ -66,10 +72,10 @@ class Baseline(nn.Module, ABC):
         preprocessing: the clips that the network was made for.
     """
 
-    def __init__(self, *, classifier: str, preprocessing: Mapping[str, Any]) -> None:
+    def __init__(self, *, classifier: str, preprocessing: Preprocessing) -> None:
         super().__init__()
         self.classifier_path = classifier
-        self.preprocessing = deepcopy(dict(preprocessing))
+        self.preprocessing = preprocessing.to_dict()
         self.config: dict[str, Any] = {}  # name, num_classes, options: filled in by create_model
 
     @abstractmethod
@@ -103,7 +109,7 @@ class PyTorchVideoBaseline(Baseline):
     """A network of PyTorchVideo's hub: a list of blocks, the last of which is the head."""
 
     def __init__(
-        self, name: str, *, num_classes: int, dropout: float, preprocessing: Mapping[str, Any]
+        self, name: str, *, num_classes: int, dropout: float, preprocessing: Preprocessing
     ) -> None:
         factory = library_factory("pytorchvideo.models.hub", name)
         blocks = factory(pretrained=False, model_num_class=num_classes).blocks
@@ -137,7 +143,7 @@ class TorchvisionBaseline(Baseline):
         *,
         num_classes: int,
         dropout: float,
-        preprocessing: Mapping[str, Any],
+        preprocessing: Preprocessing,
         classifier: str = "fc",
     ) -> None:
         factory = library_factory("torchvision.models.video", name)
@@ -231,6 +237,6 @@ def s3d(num_classes: int = 400, *, dropout: float = 0.2) -> nn.Module:
         "s3d",
         num_classes=num_classes,
         dropout=dropout,
-        preprocessing={**SMALL_CLIP, "short_side": 256, "crop": 224},
+        preprocessing=SMALL_CLIP.changed(short_side=256, crop=224),
         classifier="classifier.1",
     )

@@ -9,16 +9,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from videonl.video.preprocessing import Preprocessing
+
 Triple = tuple[int, int, int]
 TRIPLES = {"stem_stride", "pool1_kernel", "pool1_stride", "pool1_padding", "pool2_kernel"}
 
-HALF_GREY = {"mean": [0.45, 0.45, 0.45], "std": [0.225, 0.225, 0.225]}
-IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+Colours = tuple[tuple[float, ...], tuple[float, ...]]  # (mean, std)
+HALF_GREY: Colours = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
+IMAGENET: Colours = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def clip(frames: int, stride: int, pixels: Mapping[str, list[float]]) -> dict[str, Any]:
-    """A preprocessing of the paper's recipe: ``frames`` × ``stride``, short side 256, crop 224."""
-    return {"frames": frames, "stride": stride, "short_side": 256, "crop": 224, **pixels}
+def clip(frames: int, stride: int, colours: Colours) -> Preprocessing:
+    """The paper's recipe: ``frames`` × ``stride``, short side 256, crop 224, 10 × 3 views."""
+    mean, std = colours
+    return Preprocessing(frames, stride, short_side=256, crop=224, mean=mean, std=std)
 
 
 @dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Preset:
         head_average: what is averaged over the cells, ``"logits"`` or ``"probabilities"``.
         non_local_options: options of every ``NonLocalBlock``.
         non_local_groups: stage -> number of groups that time is cut into by its blocks.
-        preprocessing: the clips that the family was made for.
+        preprocessing: the clips that the family was made for, and the views of its test.
     """
 
     stem_stride: Triple = (1, 2, 2)
@@ -54,7 +58,7 @@ class Preset:
     head_average: str = "logits"
     non_local_options: Mapping[str, Any] = field(default_factory=dict)
     non_local_groups: Mapping[str, int] = field(default_factory=dict)
-    preprocessing: Mapping[str, Any] = field(default_factory=lambda: clip(8, 8, HALF_GREY))
+    preprocessing: Preprocessing = field(default_factory=lambda: clip(8, 8, HALF_GREY))
 
 
 PYTORCHVIDEO = Preset()
@@ -115,20 +119,15 @@ def resolve(
         preset: its name.
         given: field -> value; None keeps the preset's.
         non_local_options: added to the preset's, or in place of them.
-        preprocessing: likewise; only entries that a preprocessing has.
+        preprocessing: entries in place of the preset's.
 
     Raises:
-        ValueError: an unknown preset, an unknown preprocessing entry, a triple of other length.
+        ValueError: an unknown preset, an entry that no preprocessing has or can not have, a triple
+            of other length.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; it must be one of {', '.join(PRESETS)}")
     base = PRESETS[preset]
-    unknown = set(preprocessing or {}) - set(base.preprocessing)
-    if unknown:
-        raise ValueError(
-            f"preprocessing has no entry {sorted(unknown)[0]!r}; "
-            f"its entries are {', '.join(base.preprocessing)}"
-        )
     changes = {name: value for name, value in given.items() if value is not None}
     for name in changes.keys() & TRIPLES:
         changes[name] = triple(name, changes[name])
@@ -136,7 +135,7 @@ def resolve(
         base,
         **changes,
         non_local_options={**base.non_local_options, **(non_local_options or {})},
-        preprocessing={**base.preprocessing, **(preprocessing or {})},
+        preprocessing=base.preprocessing.changed(**(preprocessing or {})),
     )
 
 

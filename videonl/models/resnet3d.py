@@ -8,7 +8,6 @@ What distinguishes two networks is a value: ``inflation`` says where time is con
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from inspect import signature
 from typing import Any
 
@@ -230,7 +229,7 @@ class ResNet3D(nn.Module):
         blocks = stage_blocks(depth, layers)
         if stem_kernel is None:
             stem_kernel = (5, 7, 7) if inflation in ("3x1x1", "3x3x3") else (1, 7, 7)
-        self.preprocessing = deepcopy(dict(graph.preprocessing))
+        self.preprocessing = graph.preprocessing.to_dict()
         self.stem = Stem(in_channels, width, triple("stem_kernel", stem_kernel), graph)
         self.pool2 = MaxPool3d(graph.pool2_kernel, graph.pool2_kernel, (0, 0, 0))
         self.stages = STAGES[: len(blocks)]

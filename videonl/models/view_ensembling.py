@@ -19,18 +19,30 @@ def probabilities_of(logits: Tensor, *, multi_label: bool = False) -> Tensor:
     return wide.sigmoid() if multi_label else wide.softmax(-1)
 
 
-def over_views(probabilities: Tensor, *, multi_label: bool = False) -> Tensor:
+def over_views(
+    probabilities: Tensor, *, multi_label: bool = False, average: str | None = None
+) -> Tensor:
     """One answer out of those of the views: (..., V, K) -> (..., K).
 
-    The mean for one class per video (the paper, section 4.1); the maximum for several, since an
-    action fills only a part of its video (section 4.3 of the paper, on Charades).
+    Args:
+        probabilities: of every view.
+        multi_label: whether a video may have several classes.
+        average: ``"mean"`` or ``"max"``; None: the mean for one class per video (the paper, section
+            4.1), the maximum for several, since an action fills only a part of its video (section
+            4.3 of the paper, on Charades).
     """
-    return probabilities.amax(-2) if multi_label else probabilities.mean(-2)
+    largest = multi_label if average is None else average == "max"
+    return probabilities.amax(-2) if largest else probabilities.mean(-2)
 
 
-def average_name(*, multi_label: bool = False) -> str:
+def average_name(*, multi_label: bool = False, average: str | None = None) -> str:
     """What a protocol calls it."""
-    return "sigmoid, maximum over views" if multi_label else "softmax"
+    largest = multi_label if average is None else average == "max"
+    how = "maximum over views" if largest else "mean over views"
+    usual = largest == multi_label
+    if not multi_label:
+        return "softmax" if usual else f"softmax, {how}"
+    return f"sigmoid, {how}"
 
 
 def average_logits(net: nn.Module) -> None:

@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from videonl.escapes import figure_text, visible
 from videonl.evaluation.result import Comparison, Row
+from videonl.evaluation.verdict import interval_of
 from videonl.files import whole_stream
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top (or top, bottom: all the same)
@@ -162,12 +163,12 @@ def chart_of(comparison: Comparison) -> Chart | None:
             points.append(Point(number, row.name, x, *values, bool(row.non_local_macs)))
     if not points:
         return None
-    shapes = sorted({row.input for row in comparison.rows if row.input})
+    shapes = sorted({row.shown_input for row in comparison.rows if row.input})
     shape = shapes[0] if len(shapes) == 1 else "inputs differ"
     return Chart(
         points,
         accuracy,
-        _constant(comparison) if accuracy else None,
+        100 * comparison.constant if accuracy and comparison.constant else None,
         f"GFLOPs per view (2 x GMACs; input {shape})",
         _title(comparison, accuracy=accuracy),
     )
@@ -176,7 +177,7 @@ def chart_of(comparison: Comparison) -> Chart | None:
 def _accuracy(row: Row) -> tuple[float, float, float] | None:
     if not row.top1 or not row.top1["total"]:
         return None
-    low, high = row.top1.get("wilson95") or row.top1["range"]
+    low, high = interval_of(row.top1)
     return 100 * row.top1["value"], 100 * low, 100 * high
 
 
@@ -185,20 +186,19 @@ def _throughput(row: Row) -> tuple[float, float, float] | None:
     return (speed["clips_per_second"], speed["low"], speed["high"]) if speed else None
 
 
-def _constant(comparison: Comparison) -> float | None:
-    data = comparison.protocol.get("data") or {}
-    counts = list(data.get("census", {}).values())
-    return 100 * max(counts) / sum(counts) if sum(counts) else None
-
-
 def _title(comparison: Comparison, *, accuracy: bool) -> str:
     data = comparison.protocol.get("data")
     if data and accuracy:
         name = Path(data["root"]).name
-        bars = "range over seeds" if comparison.differences else "95 % Wilson interval"
+        scores = [row.top1 for row in comparison.shown if row.top1]
+        over = "95 % over seeds and videos"
+        if not any("deviation" in score for score in scores):
+            over = "95 % over groups of videos" if comparison.video_groups else "95 % (Wilson)"
+        elif not all("interval95" in score for score in scores if "deviation" in score):
+            over = "range over seeds"
         return (
             f"{name} ({data['split']}): {data['videos']} videos, "
-            f"{comparison.protocol['views']} views, bars: {bars}"
+            f"{comparison.protocol['views']} views, bars: {over}"
         )
     machine = comparison.protocol.get("environment", {})
     where = machine.get("accelerator") or machine.get("processor", "")

@@ -8,12 +8,13 @@ from typing import Any
 
 from videonl.evaluation.result import Comparison, Row
 from videonl.evaluation.table import (
+    METHOD,
     columns_of,
     counted,
     csv_text,
-    describe_difference,
     markdown,
     notes,
+    verdicts,
 )
 from videonl.files import write_text
 from videonl.json_text import json_text
@@ -66,7 +67,8 @@ def comparison_page(comparison: Comparison) -> str:
         notes=notes(comparison),
         chart_title="Accuracy against cost" if measured else "Throughput against cost",
         chart=chart_svg(comparison),
-        differences=[describe_difference(item) for item in comparison.differences],
+        method=METHOD,
+        verdicts=verdicts(comparison),
         tests=comparison.tests,
         class_names=comparison.class_names,
         confusions=[

@@ -10,6 +10,7 @@ import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from math import prod
 from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
@@ -25,6 +26,8 @@ from videonl.reports.server import server_page, server_policy
 from videonl.serve.queue import DECODERS, Desk, StoppedError
 from videonl.serve.uploads import Spool, SpoolFile, UploadError, receive_upload
 from videonl.video.sandbox import DecoderPool
+
+FULL_LOOK = (10, 3)  # what a visitor may ask for where nobody says less
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
@@ -119,14 +122,15 @@ class Limits:
         seconds: from the end of the upload to the answer.
         room: uploads at a time, the waiting ones included.
         memory_mb: for decoding one video.
-        views: (clips, crops) of a request that does not say; none may ask for more.
+        views: (clips, crops) of a request that does not say, and none may ask for more; None: the
+            network's own, and at most 10 x 3 or those, whichever is more.
     """
 
     upload_bytes: int = 256 * 10**6
     seconds: float = 60.0
     room: int = 16
     memory_mb: int = 2048
-    views: tuple[int, int] = (10, 3)
+    views: tuple[int, int] | None = None
 
 
 class Service:
@@ -140,6 +144,7 @@ class Service:
     def __init__(self, predictor: Predictor, limits: Limits) -> None:
         self.limits = limits
         self.predictor = predictor
+        self.usual_views = predictor.preprocessing.with_views(limits.views).views
         pool = DecoderPool(keep=DECODERS, time_limit=limits.seconds, memory_mb=limits.memory_mb)
         pool.start(DECODERS)
         self.desk = Desk(predictor, pool, room=limits.room)
@@ -154,7 +159,7 @@ class Service:
     async def home(self, _request: Request) -> Response:
         """The page."""
         return HTMLResponse(
-            server_page(self.predictor, limit=self.limits.upload_bytes, views=self.limits.views)
+            server_page(self.predictor, limit=self.limits.upload_bytes, views=self.usual_views)
         )
 
     async def health(self, _request: Request) -> Response:
@@ -169,7 +174,7 @@ class Service:
             {
                 "model": self.predictor.about,
                 "classes": self.predictor.class_names,
-                "protocol": self.predictor.protocol(limits.views),
+                "protocol": self.predictor.protocol(self.usual_views),
                 "limits": {
                     "upload_bytes": limits.upload_bytes,
                     "seconds": limits.seconds,
@@ -233,8 +238,8 @@ class Service:
         unknown = set(request.query_params) - {"views", "top_k"}
         if unknown:
             raise VideoNLError(f"{min(unknown)!r} is no option; there are views and top_k")
-        text, most = request.query_params.get("views"), self.limits.views
-        views = most
+        text, views = request.query_params.get("views"), self.usual_views
+        most = self.limits.views or max(views, FULL_LOOK, key=prod)
         if text is not None:
             clips, _, crops = text.partition("x")
             if not (clips.isdecimal() and len(clips) < 5 and int(clips) and crops in ("1", "3")):

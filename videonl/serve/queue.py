@@ -61,16 +61,11 @@ class Job:
                 with self._pool.open(
                     self._upload.path, decoder=self._predictor.decoder, started=self._opened
                 ) as video:
-                    clips, crops = self._views
-                    read = read_views(
-                        video, self._predictor.preprocessing, clips=clips, crops=crops
-                    )
+                    read = read_views(video, self._predictor.shown(video, self._views))
                 self._check()
                 with self._turn:
                     self._check()
-                    return self._predictor.judge(
-                        self._upload.path, read, self._top_k, self._views, self._check
-                    )
+                    return self._predictor.judge(self._upload.path, read, self._top_k, self._check)
             except VideoError:
                 self._check()  # the decoder ended because it was stopped
                 raise

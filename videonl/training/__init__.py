@@ -19,6 +19,7 @@ __getattr__, __dir__, __all__ = doors(
         "checkpoints": "AtomicCheckpointIO Checkpoints read_checkpoint",
         "runs": "new_run resume_path",
         "metrics": "ClassificationMeter MultiLabelMeter average_precision",
+        "signs": "Course constant_loss signs_of",
         "metrics_file": "MetricsFile read_metrics",
     },
 )

@@ -6,7 +6,7 @@ from typing import Any
 
 from lightning.pytorch import LightningDataModule
 
-from videonl.class_names import normalised
+from videonl.class_names import ClassNumbers
 from videonl.errors import DatasetError
 
 SHOWN = 4
@@ -36,15 +36,15 @@ def align_classes(
                 f"{module.num_classes}: they can not be matched"
             )
         return
-    number = {normalised(name): index for index, name in enumerate(class_names)}
-    strange = [name for name in module.class_names if normalised(name) not in number]
+    number = ClassNumbers(class_names)
+    strange = [name for name in module.class_names if name not in number]
     if strange:
         more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
         raise DatasetError(
             f"{module.root} has classes that the checkpoint does not know: "
             f"{', '.join(strange[:SHOWN])}{more} (it knows {', '.join(class_names[:SHOWN])}, ...)"
         )
-    new = [number[normalised(name)] for name in module.class_names]
+    new = [number[name] for name in module.class_names]
     for split, records in module.records.items():
         module.records[split] = [
             record
@@ -55,6 +55,24 @@ def align_classes(
             for record in records
         ]
     module.class_names = list(class_names)
+
+
+def labelled_split(data: LightningDataModule, wanted: str | None) -> str | None:
+    """The split to measure: the wanted one, else val where the test list has no labels.
+
+    Raises:
+        DatasetError: the wanted one has none.
+    """
+    module: Any = data
+    records = module.records
+    split = wanted or ("test" if "test" in records else "val")
+    found = records.get(split, [])
+    if module.multi_label or not found or any(r.label is not None for r in found):
+        return wanted
+    if wanted is None and records.get("val"):
+        print("note      the test list has no labels: val is measured")
+        return "val"
+    raise DatasetError(f"the {split} list has no labels, so nothing can be measured; predict works")
 
 
 def balanced_weights(counts: Sequence[int]) -> list[float]:

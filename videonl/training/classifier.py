@@ -26,6 +26,7 @@ from videonl.training.mixing import mix
 from videonl.training.recipe import Recipe, configure, make_recipe
 from videonl.training.recompute import recompute_stages
 from videonl.training.task import AnyScores, Batch, make_task
+from videonl.video.preprocessing import Preprocessing
 from videonl.video.transforms import to_clips
 from videonl.weights.checkpoint import load_checkpoint
 from videonl.weights.loading import load_pretrained
@@ -45,7 +46,8 @@ class VideoClassifier(LightningModule):
         class_names: K names, in the order of the labels; travel inside the checkpoint.
         options: options of the network, as ``create_model`` takes them.
         pretrained: published weights, by name or file, to start from.
-        preprocessing: of the data set's clips.
+        preprocessing: what the network is shown; what it does not say is as the network was made
+            for.
         recipe: how to optimise: a ``Recipe`` or its values by name.
         class_weights: K weights of the classes in the loss.
         network: a network that exists already (with ``config``), instead of making one.
@@ -56,6 +58,7 @@ class VideoClassifier(LightningModule):
         compile: ``torch.compile`` the network for the training.
         provenance: where the weights come from; this and the next are set by themselves.
         licence: of those weights.
+        data_split: data set and official split of the training.
         videonl_version: of the library.
     """
 
@@ -67,7 +70,7 @@ class VideoClassifier(LightningModule):
         class_names: Sequence[str] | None = None,
         options: dict[str, Any] | None = None,
         pretrained: str | None = None,
-        preprocessing: dict[str, Any] | None = None,
+        preprocessing: Preprocessing | Mapping[str, Any] | None = None,
         recipe: Recipe | Mapping[str, Any] | None = None,
         class_weights: Sequence[float] | None = None,
         multi_label: bool | None = None,
@@ -78,6 +81,7 @@ class VideoClassifier(LightningModule):
         fresh: Sequence[str] = (),
         provenance: str | None = None,
         licence: str | None = None,
+        data_split: str | None = None,
         videonl_version: str = __version__,
     ) -> None:
         super().__init__()
@@ -95,7 +99,10 @@ class VideoClassifier(LightningModule):
         self.net = network or create_model(name, num_classes=num_classes, **(options or {}))
         self.fresh = fresh_parameters(self.net) if pretrained else frozenset(fresh)
         config: Any = self.net.config
-        self.preprocessing = {**self.net.preprocessing, **(preprocessing or {})}  # type: ignore[dict-item]
+        made_for: Any = self.net.preprocessing
+        if not isinstance(preprocessing, Preprocessing):
+            preprocessing = Preprocessing.completed(preprocessing or made_for, made_for)
+        self.preprocessing = preprocessing.with_colours(Preprocessing.from_dict(made_for))
         self.class_names = list(class_names) if class_names is not None else None
         self.num_classes = num_classes
         self.views_per_forward = views_per_forward
@@ -113,7 +120,7 @@ class VideoClassifier(LightningModule):
             "num_classes": num_classes,
             "class_names": self.class_names,
             "options": config["options"],
-            "preprocessing": self.preprocessing,
+            "preprocessing": self.preprocessing.to_dict(),
             "recipe": self.recipe.as_primitives(),
             "class_weights": None if class_weights is None else [float(w) for w in class_weights],
             "multi_label": self.task.multi_label,
@@ -122,6 +129,7 @@ class VideoClassifier(LightningModule):
             "fresh": sorted(self.fresh),
             "provenance": provenance or (str(pretrained) if pretrained else None),
             "licence": licence or (self.net.load_report.licence if pretrained else None),  # type: ignore[union-attr]
+            "data_split": data_split,
             "videonl_version": videonl_version,
         }
         self.save_hyperparameters(hyper_parameters, logger=False)
@@ -167,6 +175,7 @@ class VideoClassifier(LightningModule):
             views_per_forward=views_per_forward,
             provenance=str(loaded.provenance.get("provenance") or path),
             licence=loaded.provenance.get("licence"),
+            data_split=loaded.provenance.get("data_split"),
         )
 
     @classmethod
@@ -203,10 +212,13 @@ class VideoClassifier(LightningModule):
         module.load_state_dict(content["state_dict"], strict=strict is not False)
         return module.to(map_location) if isinstance(map_location, (str, torch.device)) else module
 
-    def set_preprocessing(self, values: Mapping[str, Any]) -> None:
-        """Note how the data set makes its clips; the checkpoint will say so."""
-        self.preprocessing = {**self.preprocessing, **values}
-        self.hparams["preprocessing"] = self.preprocessing
+    def set_preprocessing(self, shown: Preprocessing) -> None:
+        """Note how the data set makes its clips and views; the checkpoint will say so.
+
+        Mean and deviation of the colours are the network's where the data set does not say them.
+        """
+        self.preprocessing = shown.with_colours(self.preprocessing)
+        self.hparams["preprocessing"] = self.preprocessing.to_dict()
 
     def train(self, mode: bool = True) -> "VideoClassifier":
         """Switch the mode; frozen batch norms stay in theirs."""
@@ -227,9 +239,8 @@ class VideoClassifier(LightningModule):
 
     def clips(self, batch: Batch) -> Tensor:
         """The normalised views of a batch, (B, V, 3, T, H, W)."""
-        return to_clips(
-            batch["video"], mean=self.preprocessing["mean"], std=self.preprocessing["std"]
-        )
+        mean, std = self.preprocessing.colours
+        return to_clips(batch["video"], mean=mean, std=std)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch; nothing in here waits for the device."""
@@ -276,6 +287,11 @@ class VideoClassifier(LightningModule):
         parts = [probabilities_of(each, multi_label=self.multi_label) for each in logits]
         return torch.cat(parts).unflatten(0, frames.shape[:2])
 
+    def over_views(self, probabilities: Tensor) -> Tensor:
+        """The answer about a video: (B, V, K) -> (B, K)."""
+        average = self.preprocessing.average
+        return over_views(probabilities, multi_label=self.multi_label, average=average)
+
     def evaluate(self, batch: Batch) -> None:
         """Count a batch, per view and per video (``over_views``)."""
         task = self.task
@@ -285,7 +301,7 @@ class VideoClassifier(LightningModule):
             return
         per_view = self.view_probabilities(batch["video"])
         truth = task.truth(batch)
-        video = over_views(per_view, multi_label=self.multi_label)
+        video = self.over_views(per_view)
         self.eval_meter.update(video, truth, task.loss_of(video, truth))
         clips, repeated = per_view.flatten(0, 1), truth.repeat_interleave(per_view.shape[1], 0)
         self.clip_meter.update(clips, repeated, task.loss_of(clips, repeated))
@@ -303,7 +319,7 @@ class VideoClassifier(LightningModule):
         video = torch.zeros(0, self.num_classes)
         if len(batch["index"]):  # else none of its files could be read
             per_view = self.view_probabilities(batch["video"])
-            video = check_answers(over_views(per_view, multi_label=self.multi_label))
+            video = check_answers(self.over_views(per_view))
         return {"index": batch["index"], "probabilities": video}
 
     @property

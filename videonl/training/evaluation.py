@@ -181,7 +181,7 @@ def evaluate(
     data: LightningDataModule,
     *,
     split: str | None = None,
-    one_view: bool = False,
+    views: tuple[int, int] | None = None,
     trainer_options: dict[str, Any] | None = None,
 ) -> Evaluation:
     """Measure the accuracy on a split.
@@ -190,35 +190,34 @@ def evaluate(
         classifier: with its weights.
         data: a ``VideoDataModule`` that was set up.
         split: None: test where there is one, else val.
-        one_view: validate with ``data.val_views``, quickly; else test with ``data.views``.
+        views: (clips, crops); None: ``data.views``, or those by which it validates.
         trainer_options: of Lightning's ``Trainer``.
     """
     module: Any = data
     bad_files = BadFiles()
     trainer = evaluation_trainer(dict(trainer_options or {}), bad_files)
     module.trainer = trainer  # its loaders split the videos among the Trainer's processes
-    views = module.val_views if one_view else module.views
-    split = split or ("val" if one_view or "test" not in module.records else "test")
-    loader = module.evaluation_loader(split, views)
+    shown = module.preprocessing.with_views(views or module.views).with_colours(
+        classifier.preprocessing
+    )
+    split = split or ("test" if "test" in module.records else "val")
+    loader = module.evaluation_loader(split, shown.views)
     try:
         trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
     except RuntimeError as error:
         raise_lost(error)
-    shape = (int(views[0]), int(views[1]))
+    average = average_name(multi_label=classifier.multi_label, average=shown.average)
     return Evaluation(
         split=split,
-        views=shape,
+        views=shown.views,
         video=classifier.video_scores,
         clip=classifier.clip_scores,
         missing=bad_files.missing,
         protocol={
             "split": split,
-            "views": f"{shape[0]}x{shape[1]}",
-            "clips": shape[0],
-            "crops": shape[1],
-            **classifier.preprocessing,
+            **shown.protocol(),
             "decoder": module.decoder,
-            "average": average_name(multi_label=classifier.multi_label),
+            "average": average,
             "precision": trainer.precision,
             "devices": trainer.world_size,
         },
@@ -263,6 +262,13 @@ def result(evaluation: Evaluation, classifier: VideoClassifier, **about: Any) ->
         "census": {"videos_per_class": evaluation.census, "unreadable": evaluation.missing},
         **about,
     }
+
+
+def measured(evaluation: Evaluation, classifier: VideoClassifier) -> dict[str, Any]:
+    """Protocol and figures of an evaluation beside the one that was asked for."""
+    names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
+    figures = score_values(evaluation.video, evaluation.clip, names)
+    return {"protocol": evaluation.protocol, **figures}
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:
@@ -321,6 +327,6 @@ def predict(
         raise_lost(error)
     finally:
         file.close()
-    counts = in_all(trainer, writing.count, len(bad_files.missing))
+    written, unread = in_all(trainer, writing.count, len(bad_files.missing))
     file.finish(rank=trainer.global_rank, size=trainer.world_size)
-    return counts
+    return written, unread

@@ -11,6 +11,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from videonl.claims import claimed, is_first_process
 from videonl.data.catalogue import write_census
+from videonl.data.splits import TRAIN_LIST, VAL_LIST, write_lists
 from videonl.files import write_text
 from videonl.training.bad_files import BadFiles
 from videonl.training.checkpoints import Checkpoints
@@ -37,6 +38,9 @@ class FitResult:
         best_score: its accuracy, 0 to 1.
         epochs: epochs trained in all.
         metric: what the accuracy is: "top1", or "map" of several labels per video.
+        videos: validation videos of that accuracy.
+        signs: what the training looks like, with the flag to try (signs.py); None where nothing
+            was written.
         reports: whether this is the process that talks.
     """
 
@@ -47,6 +51,8 @@ class FitResult:
     epochs: int
     reports: bool = True
     metric: str = "top1"
+    videos: int = 0
+    signs: str | None = None
 
 
 def fit(
@@ -84,9 +90,9 @@ def fit(
         TrainingStopped: by Ctrl-C or SIGTERM; ``last.ckpt`` is saved.
     """
     options, shape = dict(trainer_options or {}), classifier.preprocessing
-    check_clip(
-        classifier.net, classifier.hparams["name"], frames=shape["frames"], size=shape["crop"]
-    )
+    check_clip(classifier.net, classifier.hparams["name"], frames=shape.frames, size=shape.crop)
+    if "val" not in data.records:  # type: ignore[attr-defined]
+        options["limit_val_batches"] = 0
     writing = not leaves_nothing(options)
     with ExitStack() as stack:
         if writing and is_first_process():
@@ -118,6 +124,8 @@ def fit(
         )
         if writing and trainer.is_global_zero:
             write_census(data.catalogue, run_dir)  # type: ignore[attr-defined]
+            if data.made_split:  # type: ignore[attr-defined]
+                write_split(data, run_dir)
             if config is not None:
                 write_text(run_dir / CONFIG, config)
         print_facts(classifier, data, trainer, run_dir=run_dir if writing else None)
@@ -135,6 +143,12 @@ def fit(
                 raise KeyboardInterrupt from error
             raise
         return result_of(trainer, checkpoints)
+
+
+def write_split(data: Any, run_dir: Path) -> None:
+    """Keep the lists of a split that was made here, for resuming and for testing."""
+    files = ((TRAIN_LIST, data.records["train"]), (VAL_LIST, data.records["val"]))
+    write_lists(run_dir, files, data.class_names, root=data.root)
 
 
 def make_callbacks(
@@ -162,6 +176,7 @@ def make_callbacks(
 
 def result_of(trainer: Trainer, checkpoints: Checkpoints) -> FitResult:
     """What the callbacks know in the end."""
+    summary = next((c for c in trainer.callbacks if isinstance(c, Summary)), None)  # type: ignore[attr-defined]
     return FitResult(
         run_dir=checkpoints.folder,
         best=checkpoints.best if checkpoints.best_score is not None else None,
@@ -170,4 +185,6 @@ def result_of(trainer: Trainer, checkpoints: Checkpoints) -> FitResult:
         epochs=trainer.current_epoch,
         reports=trainer.is_global_zero,
         metric=checkpoints.monitor.rpartition("/")[2],
+        videos=summary.best["videos"] if summary and summary.best else 0,
+        signs=summary.signs if summary else None,
     )

@@ -329,6 +329,12 @@ class MultiLabelMeter:
         )
 
 
+def mean_loss(meter: ClassificationMeter | MultiLabelMeter) -> float | None:
+    """Mean loss of what a meter of this process has counted so far; None of nothing."""
+    read, loss = meter.sums[1:3].tolist()
+    return loss / read if read else None
+
+
 def gathered(rows: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> tuple[Tensor, Tensor]:
     """Scores and truth (N, K) of all processes, on the CPU."""
     scores = torch.cat([torch.zeros(0, num_classes), *(row.cpu() for row, _ in rows)])

@@ -8,15 +8,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import TQDMProgressBar
 
-from videonl.training.metrics import TOP_K
+from videonl.shares import accuracy, percent
+from videonl.training.metrics import TOP_K, MultiLabelScores, mean_loss
+from videonl.training.task import AnyScores
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
 
-ACCURACIES = (
-    *(("top1", "val top-1"), ("top5", "top-5"), ("macro", "macro")),
-    *(("map", "val mAP"), ("hit1", "hit@1")),
-)
 SECONDS = 30.0  # between two lines in a log
 
 
@@ -63,16 +61,22 @@ class ProgressLines(Callback):
         self._printed = now
         total = int(trainer.num_training_batches)
         left = (now - self._started) / (batch_idx + 1) * (total - batch_idx - 1)
-        loss = float(outputs["loss"]) if isinstance(outputs, dict) else float(outputs)
+        classifier: Any = pl_module
+        loss = mean_loss(classifier.train_meter)  # of the epoch so far, here
+        shown = "" if loss is None else f"mean loss {loss:.3f}  "
         print(
             f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  "
-            f"batch {batch_idx + 1}/{total}  loss {loss:.3f}  {left / 60:.1f} min to go",
+            f"batch {batch_idx + 1}/{total}  {shown}{left / 60:.1f} min to go in this epoch",
             flush=True,
         )
 
 
 class EpochLines(Callback):
-    """A line at the end of every epoch: losses, accuracies, clips per second, wait for data."""
+    """A line at the end of every epoch: its mean loss, accuracy in training and validation."""
+
+    def __init__(self) -> None:
+        self._started = 0.0
+        self._validated: AnyScores | None = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; resuming within an epoch does not start one."""
@@ -81,30 +85,45 @@ class EpochLines(Callback):
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
         self._started = time.monotonic()
+        self._validated = None
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Keep what the epoch's last validation found."""
+        classifier: Any = pl_module
+        self._validated = classifier.video_scores
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Print the line (Lightning calls this after the validation of the epoch)."""
+        classifier: Any = pl_module
+        # Every process takes part; the module logs and resets the meter after its callbacks.
+        training: AnyScores = classifier.train_meter.scores(pl_module.device)
         if not trainer.is_global_zero:
             return
-        metrics = trainer.callback_metrics
-        many = many_classes(pl_module)
         parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
-        if "train/loss" in metrics:
-            parts.append(f"loss {float(metrics['train/loss']):.3f}")
-        for key, text in ACCURACIES:
-            if f"val/{key}" in metrics and (key != "top5" or many):
-                parts.append(f"{text} {100 * float(metrics[f'val/{key}']):.1f} %")
+        if training.loss is not None:
+            parts += [f"mean loss {training.loss:.3f}", training_text(training)]
+        if self._validated is not None and self._validated.videos:
+            parts += validation_texts(self._validated)
         parts.append(f"{time.monotonic() - self._started:.1f} s")
         pl_module.print("  ".join(parts))
 
 
-def many_classes(pl_module: LightningModule) -> bool:
-    """Whether the five most probable classes are not simply all of them."""
-    scores: Any = getattr(pl_module, "video_scores", None)
-    return scores is not None and len(scores.per_class) > TOP_K
+def training_text(scores: AnyScores) -> str:
+    """Accuracy of the training clips, as they were seen."""
+    if isinstance(scores, MultiLabelScores):
+        return f"train hit@1 {percent(scores.hit1, scores.videos)}"
+    return f"train top-1 {percent(scores.top1, scores.videos)}"
 
 
-# ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
+def validation_texts(scores: AnyScores) -> list[str]:
+    """Accuracies of the validation videos; a share of right videos has Wilson's interval."""
+    videos = scores.videos
+    if isinstance(scores, MultiLabelScores):
+        return [f"val mAP {percent(scores.map, videos)}", f"hit@1 {accuracy(scores.hit1, videos)}"]
+    found = [f"val top-1 {accuracy(scores.top1, videos)}"]
+    if len(scores.per_class) > TOP_K:  # else the five most probable classes are all of them
+        found.append(f"top-5 {accuracy(scores.top5, videos)}")
+    return [*found, f"macro {percent(scores.macro, videos)}"]
 
 
 WAIT_HINT = 0.3  # share of the time that is worth a hint

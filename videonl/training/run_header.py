@@ -50,13 +50,16 @@ def facts(
     device = f"{devices} × {trainer.strategy.root_device.type}"
     lines = [
         f"data      {classifier.num_classes} classes, videos: {counts} ({data.root})",
+        *(f"          {note}" for note in data.catalogue.notes),
         f"network   {classifier.hparams['name']}, {parameters / 1e6:.3g} M parameters, clips of "
-        f"{shape['frames']} frames (stride {shape['stride']}) of {shape['crop']}×{shape['crop']}",
+        f"{shape.frames} frames (stride {shape.stride}) of {shape.crop}×{shape.crop}",
         f"device    {device}, {trainer.precision}",
         f"rate      {rate:g}{scaling if recipe.reference_batch else ''}: global batch {batch} = "
         f"{per_device} clips × {devices} device(s) × {accumulated} accumulated; "
         f"{recipe.optimizer}, {recipe.schedule}",
     ]
+    if data.rate_text:
+        lines.insert(1, f"videos    {data.rate_text}")
     if baseline is not None:
         lines.append(f"baseline  {baseline}")
     if run_dir is not None:

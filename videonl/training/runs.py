@@ -7,6 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from videonl.data.layouts import check_split
 from videonl.errors import CheckpointError, OutputError
 from videonl.home import expanded
 from videonl.training.accumulation import batches_per_epoch
@@ -217,6 +218,7 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
                 f"--model.pretrained {path}"
             )
     check_recipe(path, table_of(saved, "recipe"), hyper_parameters["recipe"])
+    check_split(hyper_parameters.get("data_split"), saved.get("data_split"), source=str(path))
     several = bool(saved.get("multi_label"))
     if several != bool(hyper_parameters.get("multi_label")):
         raise CheckpointError(

@@ -10,18 +10,21 @@ from matplotlib.figure import Figure
 
 from videonl.escapes import figure_text, markdown_row, markdown_text
 from videonl.files import whole_stream, write_text
+from videonl.shares import accuracy, percent, wilson_interval
 from videonl.training.checkpoints import Checkpoints
 from videonl.training.metrics import TOP_K, MultiLabelScores, Scores
 from videonl.training.metrics_file import METRICS_FILE, read_metrics
+from videonl.training.signs import Course, constant_loss, course_of, signs_of
 from videonl.training.task import AnyScores
 
 
-def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
+def plot_curves(rows: list[dict[str, float]], path: Path, *, videos: int) -> bool:
     """Draw loss and accuracy over the steps; False where there is nothing to draw.
 
     Args:
         rows: of ``metrics.csv``.
         path: of the PNG.
+        videos: of the validation; their uncertainty is a band around its accuracy.
     """
     several = any("val/map" in row for row in rows)
     accuracy = (("train/top1", "training clips"), ("val/top1", "validation"))
@@ -46,6 +49,16 @@ def plot_curves(rows: list[dict[str, float]], path: Path) -> bool:
                 markersize=3,
                 label=label,
             )
+            if key == "val/top1" and videos and points:
+                ends = [wilson_of(y, videos) for _, y in points]
+                axes.fill_between(
+                    [x for x, _ in points],
+                    [100 * low for low, _ in ends],
+                    [100 * high for _, high in ends],
+                    alpha=0.15,
+                    color=axes.lines[-1].get_color(),
+                    label="95 % (Wilson)",
+                )
         axes.set_xlabel("step")
         axes.set_ylabel(title)
         axes.grid(alpha=0.3)
@@ -79,6 +92,8 @@ def plot_confusion(
         axes.set_xticks(range(len(columns)), columns, rotation=90)
         axes.set_yticks(places, names)
     shares = [[n / max(sum(row), 1) for n in row] for row in confusion]
+    right, total = sum(row[i] for i, row in enumerate(confusion)), sum(map(sum, confusion))
+    axes.set_title(f"top-1 {accuracy(right / max(total, 1), total)}", fontsize=10)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -91,11 +106,6 @@ def plot_confusion(
         figure.savefig(stream, format="png", dpi=120)
 
 
-def percent(value: float) -> str:
-    """0.1234 -> "12.34 %"."""
-    return f"{100 * value:.2f} %"
-
-
 def loss_text(scores: AnyScores) -> str:
     """The loss, and of how many videos where that is not all of them."""
     if scores.loss is None:
@@ -106,19 +116,29 @@ def loss_text(scores: AnyScores) -> str:
 
 def accuracy_lines(video: AnyScores, clip: AnyScores) -> list[str]:
     """Accuracy per clip and per video, and beside it what a constant answer scores."""
+    total = video.videos  # the clips of one video are no further evidence
     if isinstance(video, MultiLabelScores):
         return [
-            f"  clip mAP {percent(clip.headline)}   video mAP {percent(video.map)}   "
-            f"hit@1 {percent(video.hit1)}",
-            f"  mAP of an answer that is the same for every video {percent(video.prior)}   "
-            f"{loss_text(video)}",
+            f"  clip mAP {percent(clip.headline, total)}   video mAP {percent(video.map, total)}   "
+            f"hit@1 {accuracy(video.hit1, total)}",
+            "  mAP of an answer that is the same for every video "
+            f"{percent(video.prior, total)}   {loss_text(video)}",
         ]
-    top5 = f"   video@5 {percent(video.top5)}" if len(video.per_class) > TOP_K else ""
+    top5 = f"   video@5 {accuracy(video.top5, total)}" if len(video.per_class) > TOP_K else ""
     return [
-        f"  clip@1 {percent(clip.headline)}   video@1 {percent(video.top1)}{top5}",
-        f"  mean per-class accuracy {percent(video.macro)}   most frequent class "
-        f"{percent(video.majority)}   {loss_text(video)}",
+        f"  clip@1 {percent(clip.headline, total)}   video@1 {accuracy(video.top1, total)}{top5}",
+        f"  mean per-class accuracy {percent(video.macro, total)}   most frequent class "
+        f"{percent(video.majority, total)}   {loss_text(video)}",
+        f"  [] = {WILSON}",
     ]
+
+
+WILSON = "Wilson's 95 % interval for other videos of the same kind"
+
+
+def wilson_of(share: float, total: int) -> tuple[float, float]:
+    """Wilson's interval of a share of ``total`` videos."""
+    return wilson_interval(round(share * total), total)
 
 
 def score_values(video: AnyScores, clip: AnyScores, names: Sequence[str]) -> dict[str, Any]:
@@ -135,6 +155,7 @@ def score_values(video: AnyScores, clip: AnyScores, names: Sequence[str]) -> dic
             "scores": {
                 "clip_top1": clip.headline,
                 "video_top1": video.top1,
+                "video_top1_wilson95": list(wilson_of(video.top1, video.videos)),
                 "video_top5": video.top5,
                 "mean_per_class": video.macro,
                 "majority_baseline": video.majority,
@@ -154,6 +175,7 @@ def score_values(video: AnyScores, clip: AnyScores, names: Sequence[str]) -> dic
             "clip_map": clip.headline,
             "video_map": video.map,
             "hit1": video.hit1,
+            "hit1_wilson95": list(wilson_of(video.hit1, video.videos)),
             "constant_baseline": video.prior,
             "loss": video.loss,
             "videos": video.videos,
@@ -178,6 +200,7 @@ class Summary(Callback):
     def __init__(self, checkpoints: Checkpoints) -> None:
         self.checkpoints = checkpoints
         self.best: dict[str, Any] | None = None
+        self.signs: str | None = None
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the scores if they are the best so far."""
@@ -186,7 +209,9 @@ class Summary(Callback):
             return
         key = (scores.headline, -loss_of(vars(scores)))
         if self.best is None or key > (self.best[scores.metric], -loss_of(self.best)):
-            self.best = {"epoch": trainer.current_epoch + 1, **vars(scores)}
+            shown: Any = pl_module.preprocessing
+            about = {"epoch": trainer.current_epoch + 1, "views": shown.shown_views}
+            self.best = {**about, **vars(scores)}
 
     def state_dict(self) -> dict[str, Any]:
         """The best scores, as primitives."""
@@ -203,12 +228,14 @@ class Summary(Callback):
                 logger.save()
             classifier: Any = pl_module
             names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
+            self.signs = signs_of_run(classifier, trainer, self.checkpoints.folder, self.best)
             write_summary(
                 self.checkpoints.folder,
                 title=str(pl_module.hparams["name"]),
                 class_names=names,
                 best=self.best,
                 epochs=trainer.current_epoch,
+                signs=self.signs,
                 about=origin_lines(pl_module.hparams, trainer),
             )
 
@@ -220,16 +247,19 @@ def write_summary(
     class_names: list[str],
     best: dict[str, Any] | None,
     epochs: int,
+    signs: str | None = None,
     about: Sequence[str] = (),
 ) -> Path:
     """Write ``summary.md`` and its pictures; returns its path."""
     rows = read_metrics(folder / METRICS_FILE)
     lines = [f"# {markdown_text(title)}: {epochs} epochs", "", *about]
+    if signs is not None:
+        lines += [f"The training, in one sentence: {markdown_text(signs)}.", ""]
     if best is None:
         lines += ["No validation was done.", ""]
     else:
-        lines += score_table(best)
-    if plot_curves(rows, folder / CURVES):
+        lines += score_table(best, epochs)
+    if plot_curves(rows, folder / CURVES, videos=best["videos"] if best else 0):
         lines += ["## Curves", "", f"![loss and accuracy]({CURVES})", ""]
     if best is not None:
         lines += class_table(best, class_names)
@@ -240,6 +270,33 @@ def write_summary(
     path = folder / SUMMARY
     write_text(path, "\n".join(lines))
     return path
+
+
+def signs_of_run(
+    classifier: Any, trainer: Trainer, folder: Path, best: Mapping[str, Any] | None
+) -> str | None:
+    """What the training looks like (signs.py), from ``metrics.csv`` and the data."""
+    data: Any = trainer.datamodule  # type: ignore[attr-defined]
+    counts = list(data.census["train"].values())
+    several, weights = classifier.multi_label, classifier.class_weights
+    train, val = len(data.records["train"]), data.census.get("val", {}).values()
+    videos = int(best["videos"]) if best else 0
+    kept = None if weights is None else weights.tolist()
+    course = Course(
+        **course_of(
+            read_metrics(folder / METRICS_FILE),
+            metric="hit1" if several else classifier.task.metric,
+        ),
+        clips=train,
+        videos=videos,
+        constant_loss=constant_loss(counts, train, multi_label=several, weights=kept),
+        constant=max(val, default=0) / max(videos, 1),
+        classes=classifier.num_classes,
+        optimizer=classifier.recipe.optimizer,
+        rate=classifier.recipe.learning_rate,
+        steps=trainer.global_step,
+    )
+    return signs_of(course)
 
 
 def origin_lines(hparams: Mapping[str, Any], trainer: Trainer) -> list[str]:
@@ -268,32 +325,42 @@ def loss_of(scores: Mapping[str, Any]) -> float:
     return float("inf") if scores["loss"] is None else float(scores["loss"])
 
 
-def figures_of(best: dict[str, Any]) -> list[tuple[str, float]]:
-    """The shares to show, with their names."""
+def figures_of(best: dict[str, Any]) -> list[tuple[str, str]]:
+    """The shares to show, with their names; a share of right videos has its interval."""
+    total = best["videos"]
     if "map" in best:
         return [
-            ("mean average precision", best["map"]),
-            ("hit@1", best["hit1"]),
-            ("baseline: the same answer for every video, mAP", best["prior"]),
+            ("mean average precision", percent(best["map"], total)),
+            ("hit@1", accuracy(best["hit1"], total)),
+            ("baseline: the same answer for every video, mAP", percent(best["prior"], total)),
         ]
     few = len(best["per_class"]) <= TOP_K  # then the top 5 are all
     return [
-        ("top-1", best["top1"]),
-        *([] if few else [("top-5", best["top5"])]),
-        ("mean per-class accuracy", best["macro"]),
-        ("baseline: always the most frequent class", best["majority"]),
+        ("top-1", accuracy(best["top1"], total)),
+        *([] if few else [("top-5", accuracy(best["top5"], total))]),
+        ("mean per-class accuracy", percent(best["macro"], total)),
+        ("baseline: always the most frequent class", percent(best["majority"], total)),
     ]
 
 
-def score_table(best: dict[str, Any]) -> list[str]:
+def optimistic(epochs: int, videos: int) -> str:
+    """That the best of several epochs is no estimate, in words; "" of one epoch."""
+    if epochs < 2:
+        return ""
+    return f"the best of {epochs} epochs on the same {videos} videos, so optimistic"
+
+
+def score_table(best: dict[str, Any], epochs: int) -> list[str]:
     """The figures of the best epoch."""
+    chosen = optimistic(epochs, best["videos"])
     return [
         f"Best validation, after epoch {best['epoch']}, {best['videos']} videos "
-        "(one clip each; `test` runs the full protocol):",
+        f"({best.get('views', 'one clip each')}, as `test`, `compare` and `infer` look at videos"
+        f"{'; ' + chosen if chosen else ''}). [] = {WILSON}:",
         "",
         "| | |",
         "|---|---|",
-        *[f"| {name} | {percent(value)} |" for name, value in figures_of(best)],
+        *[f"| {name} | {value} |" for name, value in figures_of(best)],
         f"| loss | {'' if best['loss'] is None else format(best['loss'], '.4f')} |",
         "",
         *unread_lines(best),
@@ -318,7 +385,7 @@ def class_table(best: dict[str, Any], class_names: list[str]) -> list[str]:
         for name, number, value in zip(
             class_names, best["positives"], best["per_class"], strict=True
         ):
-            shown = "" if value is None else percent(value)
+            shown = "" if value is None else percent(value, best["videos"])
             lines.append(markdown_row([name, str(number), shown]))
         return [*lines, ""]
     some = any(best["unread_per_class"])  # then a column of their own
@@ -329,9 +396,8 @@ def class_table(best: dict[str, Any], class_names: list[str]) -> list[str]:
         wrong = [count if other != index else 0 for other, count in enumerate(row)]
         worst = max(range(len(wrong)), key=wrong.__getitem__)
         taken = f"{class_names[worst]} ({wrong[worst]})" if wrong[worst] else ""
-        accuracy = best["per_class"][index]
-        shown = "no videos" if accuracy is None else f"{100 * accuracy:.1f} %"
-        unread = best["unread_per_class"][index]
+        share, unread = best["per_class"][index], best["unread_per_class"][index]
+        shown = "no videos" if share is None else accuracy(share, sum(row) + unread)
         cells = [name, str(sum(row) + unread), *([str(unread or "")] if some else []), shown, taken]
         lines.append(markdown_row(cells))
     return [*lines, ""]

@@ -6,15 +6,18 @@ path, and FFmpeg may use the ``file`` protocol and demuxers of video files alone
 """
 
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import av
+import numpy as np
 from av.stream import Discard, Disposition
 
 from videonl.errors import VideoError
+from videonl.files import POINTERS
 
 # Demuxers that read one file and nothing else. Not hls, dash, concat, image2, lavfi, sdp, imf...
 FORMATS = (
@@ -71,6 +74,30 @@ class Source:
         self.container.close()
 
 
+Span = tuple[float, float | None]
+_SPAN = re.compile(r"(.+)#t=(\d+(?:\.\d+)?)(?:,(\d+(?:\.\d+)?))?", re.DOTALL)
+
+
+def split_span(path: str | os.PathLike[str]) -> tuple[str, Span | None]:
+    """``a.mp4#t=1.5,4`` (W3C Media Fragments) -> the file, and the seconds of the part.
+
+    A file that has such a name itself is that file.
+    """
+    text = os.fspath(path)
+    match = _SPAN.fullmatch(text)
+    if match is None or os.path.lexists(text):
+        return text, None
+    return match[1], (float(match[2]), float(match[3]) if match[3] else None)
+
+
+def with_span(path: str, span: Span | None) -> str:
+    """The name of a part of a video; see :func:`split_span`."""
+    if span is None:
+        return path
+    start, end = (None if s is None else np.format_float_positional(s, trim="-") for s in span)
+    return f"{path}#t={start}" + (f",{end}" if end is not None else "")
+
+
 def regular_file(path: str | os.PathLike[str]) -> Path:
     """The path of a regular, non-empty file.
 
@@ -80,6 +107,7 @@ def regular_file(path: str | os.PathLike[str]) -> Path:
     text = os.fspath(path)
     if "\0" in text:
         raise VideoError(f"{text!r} is no file name: it holds a NUL character")
+    text = split_span(text)[0]
     try:
         status = os.stat(text)
     except OSError as error:
@@ -119,6 +147,10 @@ def open_source(path: str | os.PathLike[str], *, threads: int = 1, quick: bool =
             metadata_errors="replace",
         )
     except (av.FFmpegError, OSError, ValueError) as error:
+        for mark, words in POINTERS:
+            with open(file, "rb") as stream:
+                if stream.read(len(mark)) == mark:
+                    raise VideoError(f"{path}: {words}") from error
         why = _OTHER_FORMAT if isinstance(error, av.ArgumentError) else reason(error)
         raise VideoError(f"{path}: not a readable video file ({why})") from error
     try:

@@ -57,24 +57,6 @@ def crop(frames: torch.Tensor, top: int, left: int, height: int, width: int) -> 
     return frames[..., top : top + height, left : left + width, :]
 
 
-def center_crop(frames: torch.Tensor, size: int) -> torch.Tensor:
-    """The middle ``size`` x ``size`` of (…, H, W, C)."""
-    height, width = frames.shape[-3:-1]
-    return crop(frames, (height - size) // 2, (width - size) // 2, size, size)
-
-
-def three_crops(frames: torch.Tensor, size: int) -> list[torch.Tensor]:
-    """Three squares along the longer side: its begin, middle and end; centred on the other side."""
-    height, width = frames.shape[-3:-1]
-    places = []
-    for step in (0, 1, 2):
-        if width >= height:
-            places.append(((height - size) // 2, (width - size) * step // 2))
-        else:
-            places.append(((height - size) * step // 2, (width - size) // 2))
-    return [crop(frames, top, left, size, size) for top, left in places]
-
-
 def random_resized_crop(
     frames: torch.Tensor,
     size: int,
@@ -109,12 +91,3 @@ def random_resized_crop(
     box = crop(frames, top, left, box_h, box_w).permute(0, 3, 1, 2)  # (T, 3, box_h, box_w)
     scaled = F.interpolate(box, (size, size), mode="bilinear", antialias=True)
     return scaled.permute(0, 2, 3, 1).contiguous()
-
-
-def spatial_views(frames: torch.Tensor, crops: int, *, crop_size: int) -> list[torch.Tensor]:
-    """``crops`` square views of (…, H, W, C): 1 = the centre, 3 = along the longer side."""
-    if crops == 1:
-        return [center_crop(frames, crop_size)]
-    if crops == 3:
-        return three_crops(frames, crop_size)
-    raise VideoNLError(f"crops must be 1 or 3, got {crops} (views are CLIPSxCROPS, e.g. 10x3)")

@@ -18,7 +18,7 @@ import numpy as np
 
 from videonl.errors import VideoError
 from videonl.video.clock import MOST_SECONDS, Clock, nominal_rate, read_clock
-from videonl.video.container import Source, open_source, regular_file
+from videonl.video.container import Source, open_source, regular_file, split_span
 from videonl.video.decord_reader import decord_obstacle, read_with_decord
 from videonl.video.frame_table import FrameTable, PacketReader, build_table
 from videonl.video.mp4_table import mp4_table
@@ -30,6 +30,7 @@ if TYPE_CHECKING:  # a decoding process (sandbox_worker.py) does without torch's
     import torch
 
 Decoder = Literal["auto", "pyav", "decord"]
+ROUNDED = 1.1e-3  # seconds; Matroska and others round the times of frames to milliseconds
 DECODERS = ("auto", "pyav", "decord")
 
 
@@ -39,7 +40,8 @@ def open_video(
     """Open a video file; use it as a context manager.
 
     Args:
-        path: a regular file (never an address, a playlist or an FFmpeg protocol).
+        path: a regular file (never an address, a playlist or an FFmpeg protocol); with ``#t=1.5,4``
+            behind its name, the part between these seconds.
         decoder: ``"pyav"``, ``"decord"``, or ``"auto"``: the faster one that is exact for this
             file, which is PyAV (see benchmarks/decode.py). ``"decord"`` refuses the files that
             decord does not read exactly, instead of quietly using another decoder.
@@ -52,7 +54,15 @@ def open_video(
         raise VideoError(f"decoder={decoder!r} is unknown; use one of {', '.join(DECODERS)}")
     table = mp4_table(regular_file(path)) if decoder != "decord" else None
     source = open_source(path, threads=threads, quick=table is not None)
-    return Video(source, decoder=decoder, table=table)
+    video = Video(source, decoder=decoder, table=table)
+    span = split_span(path)[1]
+    if span is not None:
+        try:
+            video.limit(*span)
+        except BaseException:
+            video.close()
+            raise
+    return video
 
 
 class Video:
@@ -76,6 +86,7 @@ class Video:
         self.declared_frames = int(source.stream.frames)
         self._pictures = Pictures(str(source.path))
         self._size: tuple[int, int] | None = None
+        self._part: tuple[int, int] | None = None  # of limit: first frame, and the one behind
         try:
             self._sequential: SequentialDecoder | None = None
             self._table = table
@@ -139,9 +150,41 @@ class Video:
         self._sequential = SequentialDecoder(self._source, self._pictures)
         self.damage = self._sequential.damage
 
+    def limit(self, start: float, end: float | None = None) -> None:
+        """Be the part of the file whose frames appear from ``start`` on, and before ``end``.
+
+        Frame 0 is then the first of these; a part too short for a frame of its own is the frame on
+        display. ``times`` stay those of the file.
+
+        Args:
+            start: seconds, on the clock of :meth:`times`.
+            end: seconds; None, or behind the last frame: to the end.
+
+        Raises:
+            VideoError: nothing of the file lies there.
+        """
+        self._part = None
+        times, last = self.times(), self.end
+        if start >= last - ROUNDED or (end is not None and end <= times[0]):
+            shown = "its end" if end is None else f"{end:g} s"
+            raise VideoError(
+                f"{self.path}: the part from {start:g} s to {shown} lies outside of the video, "
+                f"which shows pictures from {times[0]:.6g} to {last:.6g} s"
+            )
+        first = int(np.searchsorted(times, start - ROUNDED, side="left"))
+        stop = len(times) if end is None else int(np.searchsorted(times, end - ROUNDED, "left"))
+        if stop <= first:  # between two frames
+            first, stop = max(0, first - 1), max(1, first)
+        self._part = (first, stop)
+
     @property
     def num_frames(self) -> int:
-        """Frames in the file."""
+        """Frames in the file, or in its part (:meth:`limit`)."""
+        if self._part is not None:
+            return self._part[1] - self._part[0]
+        return self._frames_in_file()
+
+    def _frames_in_file(self) -> int:
         if self._table is not None:
             return len(self._table)
         return len(self._sequential) if self._sequential is not None else 0
@@ -175,8 +218,10 @@ class Video:
 
     @property
     def fps(self) -> float:
-        """Mean frames per second over the whole file."""
+        """Mean frames per second over the whole file, or over its part."""
         times = self._clock().times
+        if self._part is not None and self.num_frames > 1:
+            times = times[slice(*self._part)]
         if len(times) > 1 and times[-1] > times[0]:
             return float((len(times) - 1) / (times[-1] - times[0]))
         return nominal_rate(self._source)
@@ -187,14 +232,18 @@ class Video:
             held, packets = self._table.held, len(self._table.pts)
         else:
             assert self._sequential is not None
-            pts, held, packets = self._sequential.pts, self._sequential.held, self.num_frames
+            pts, held = self._sequential.pts, self._sequential.held
+            packets = self._frames_in_file()
         whole = packets == self.declared_frames
-        return read_clock(self._source, pts, self.num_frames, held=held, whole=whole)
+        return read_clock(self._source, pts, self._frames_in_file(), held=held, whole=whole)
 
     @property
     def end(self) -> float:
         """Seconds at which the last frame disappears, on the clock of :meth:`times`."""
-        return self._clock().end
+        clock = self._clock()
+        if self._part is not None and self._part[1] < len(clock.times):
+            return float(clock.times[self._part[1]])
+        return clock.end
 
     def times(self, indices: Sequence[int] | None = None) -> np.ndarray:
         """Seconds at which frames appear, as a player shows them (clock.py).
@@ -212,6 +261,8 @@ class Video:
         seconds = self._clock().times
         if indices is not None:
             return seconds[self._checked(indices)]
+        if self._part is not None:
+            seconds = seconds[slice(*self._part)]
         if seconds[-1] > MOST_SECONDS:
             raise VideoError(
                 f"{self.path}: the times of its {len(seconds)} frames reach to {seconds[-1]:.3g} "
@@ -251,14 +302,17 @@ class Video:
         return frames
 
     def _checked(self, indices: Sequence[int]) -> list[int]:
+        """The frames by their numbers in the file."""
         wanted = [int(i) for i in indices]
+        self._within(wanted, self.num_frames)
+        first = self._part[0] if self._part else 0
+        return [first + index for index in wanted]
+
+    def _within(self, wanted: Sequence[int], count: int) -> None:
         for index in wanted:
-            if not 0 <= index < self.num_frames:
+            if not 0 <= index < count:
                 why = f"; {self.damage}" if self.damage else ""
-                raise VideoError(
-                    f"{self.path}: frame {index} is outside the {self.num_frames} frames{why}"
-                )
-        return wanted
+                raise VideoError(f"{self.path}: frame {index} is outside the {count} frames{why}")
 
     def _read(self, wanted: list[int], short_side: int | None) -> np.ndarray:
         if self.decoder == "decord":
@@ -266,7 +320,7 @@ class Video:
             # here.
             turned = self._pictures.rotation % 180 != 0
             size = self._pictures.scaled(*self._shape(), None if turned else short_side)
-            frames = read_with_decord(self.path, wanted, size, self.num_frames)
+            frames = read_with_decord(self.path, wanted, size, self._frames_in_file())
             return self._pictures.rescaled(frames, short_side) if turned else frames
         return self._read_pyav(wanted, short_side)
 
@@ -281,7 +335,7 @@ class Video:
                 else:  # the packets lied: from here on only decoding tells
                     self._table = None
                     self._count_frames()
-                self._checked(wanted)
+                self._within(wanted, self._frames_in_file())
         assert self._sequential is not None
         return self._sequential.read(wanted, short_side)
 

@@ -14,7 +14,8 @@ from videonl.class_names import read_class_names
 from videonl.errors import CheckpointError
 from videonl.files import is_stream, whole_file, write_text
 from videonl.json_text import json_text
-from videonl.weights.declared import check_preprocessing
+from videonl.video.preprocessing import RULES
+from videonl.weights.declared import preprocessing_in_file
 from videonl.weights.fitting import Wanted
 from videonl.weights.formats.own import OwnCheckpoint, read_own, sidecar_path
 from videonl.weights.loading import load_published
@@ -31,7 +32,7 @@ class LoadedModel:
     Attributes:
         model: the network.
         class_names: names in the order of its logits, or None where nobody knows them.
-        preprocessing: frames, stride, short_side, crop, mean and std of its clips.
+        preprocessing: the table of its ``videonl.video.Preprocessing``, primitives.
         provenance: file, SHA-256, family, licence and the like; primitives only.
         report: what was loaded, skipped and new.
         multi_label: a video may have several of the classes, each with a probability of its own.
@@ -63,7 +64,8 @@ def load_checkpoint(
         num_classes: None for those of the file; another number starts a fresh classifier.
         device: where to put the network.
         options: options of the network that win over what the file says. Some formats do not
-            say all: ``{"preset": "official_32x2"}`` tells an official file's strides.
+            say all: ``{"preset": "official_32x2"}`` tells an official file's strides. Entries of a
+            ``Preprocessing`` among them, such as ``test_crop``, win likewise.
         class_names: names for the logits, where the file has none or others are meant.
         network: the name of its network, where that is ``package.module:function``: such a name
             is imported only if the caller says it too.
@@ -72,6 +74,8 @@ def load_checkpoint(
         CheckpointError: an unknown, unsafe or incomplete file; the message lists the keys.
     """
     path = local_file(path)
+    said = {key: value for key, value in (options or {}).items() if key in RULES}
+    options = {key: value for key, value in (options or {}).items() if key not in said}
     content = read_content(path)
     own = read_own(content, network=network)
     if own is None:
@@ -81,6 +85,9 @@ def load_checkpoint(
         loaded = LoadedModel(model, names, dict(model.preprocessing), about, report)  # type: ignore[arg-type]
     else:
         loaded = load_own(path, own, num_classes=num_classes, options=options)
+    if said:
+        clips = preprocessing_in_file({**loaded.preprocessing, **said}, "--option").to_dict()
+        loaded.preprocessing = loaded.model.preprocessing = clips  # type: ignore[assignment]
     if class_names is not None:
         loaded.class_names = checked_names(class_names, loaded.model)
     loaded.model.load_report = loaded.report  # type: ignore[assignment]
@@ -103,8 +110,8 @@ def load_own(
     model = wanted.filled(
         skeleton, tensors, report, fresh=fresh, about=own_difference(path, wanted)
     )
-    clips: dict[str, Any] = {**model.preprocessing, **own.preprocessing}  # type: ignore[dict-item]
-    check_preprocessing(clips, path)
+    made_for: Any = model.preprocessing
+    clips = preprocessing_in_file(own.preprocessing, path, made_for=made_for).to_dict()
     model.preprocessing = clips  # type: ignore[assignment]
     return LoadedModel(
         model,

@@ -12,52 +12,21 @@ of a checkpoint nor out of the configuration that a run's folder keeps. Everythi
 name of a network in a file asks here.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from videonl.errors import CheckpointError
+from videonl.bounds import Rule, number, shown, sizes, whole
+from videonl.errors import CheckpointError, VideoNLError
 from videonl.models.registry import is_import_path
+from videonl.video.preprocessing import Preprocessing, check_entries
 
 MAX_CLASSES = 1_000_000
 MAX_SIZE = 65_536  # of a width, a kernel, a count: anything that is a number in options
 MAX_BLOCKS = 128  # residual blocks of one stage
-MAX_PIXELS = 2**27  # frames × side²: one view as bytes is then 0.4 GB
 MAX_TEXT = 2000
 MAX_VALUES = 20_000  # of options and provenance
 CHANNELS = 3
-Rule = tuple[Callable[[Any], bool], str]  # (whether a value is right, what is wanted)
-
-
-def whole(low: int, high: int) -> Rule:
-    """An integer within bounds."""
-    return lambda v: type(v) is int and low <= v <= high, f"an integer from {low} to {high}"
-
-
-def number(value: Any, low: float, high: float) -> bool:
-    """Whether a value is a finite number within bounds; the lower one is outside."""
-    plain = isinstance(value, (int, float)) and not isinstance(value, bool)
-    return plain and low < value <= high  # NaN is not
-
-
-def colours(low: float, high: float) -> Rule:
-    """A number per colour."""
-
-    def right(value: Any) -> bool:
-        listed = isinstance(value, (list, tuple)) and len(value) == CHANNELS
-        return listed and all(number(each, low, high) for each in value)
-
-    return right, f"{CHANNELS} numbers above {low:g}, at most {high:g}"
-
-
-def sizes(low: int, high: int) -> Rule:
-    """A few integers within bounds, such as a kernel."""
-
-    def right(value: Any) -> bool:
-        listed = isinstance(value, (list, tuple)) and 1 <= len(value) <= 4
-        return listed and all(type(each) is int and low <= each <= high for each in value)
-
-    return right, f"1 to 4 integers from {low} to {high}"
 
 
 SHARE: Rule = (lambda v: v == 0 or number(v, 0, 1), "a number from 0 to 1")
@@ -72,33 +41,44 @@ OPTIONS: dict[str, Rule] = {
     **dict.fromkeys(("strides", "stem_stride", "pool1_stride"), sizes(1, 64)),
     "pool1_padding": sizes(0, 32),
 }
-CLIPS: dict[str, Rule] = {
-    "frames": whole(1, 4096),
-    "stride": whole(1, 4096),
-    "short_side": whole(1, 4096),
-    "crop": whole(1, 4096),
-    "mean": colours(-1000, 1000),
-    "std": colours(0, 1000),
-    "fps": (lambda v: v is None or number(v, 0, 1000), "a number above 0, at most 1000, or none"),
-}
 
 
 def check_preprocessing(values: Mapping[str, Any], source: str | Path) -> None:
     """Refuse clips that nothing is trained for, or that no machine holds.
 
     Args:
-        values: frames, stride, short_side, crop, mean, std and perhaps more.
+        values: some of the entries of a ``Preprocessing``.
         source: the file, for the message.
 
     Raises:
         CheckpointError: names the file, the entry, its value and the bound.
     """
-    check_rules(values, CLIPS, "preprocessing", source)
     check_values(values, "preprocessing", source)
-    frames = values.get("frames", 1)
-    side = max(values.get("short_side", 1), values.get("crop", 1))
-    if frames * side**2 > MAX_PIXELS:
-        refuse(source, "preprocessing", f"{frames} frames of {side}²", f"{MAX_PIXELS} pixels")
+    try:
+        check_entries(values)
+    except VideoNLError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+
+
+def preprocessing_in_file(
+    values: Mapping[str, Any], source: str | Path, *, made_for: Mapping[str, Any] | None = None
+) -> Preprocessing:
+    """The preprocessing that a file says, with what its network says of its clips.
+
+    Args:
+        values: of the file.
+        source: the file, for the message.
+        made_for: of the network.
+
+    Raises:
+        CheckpointError: names the file and what is wrong.
+    """
+    check_preprocessing(values, source)
+    try:
+        shown = Preprocessing.completed(values, made_for or {})
+        return shown.changed(**dict(zip(("mean", "std"), shown.colours, strict=True)))
+    except VideoNLError as error:
+        raise CheckpointError(f"{source}: {error}") from error
 
 
 def check_rules(
@@ -189,20 +169,6 @@ def refuse(source: str | Path, key: str, value: Any, wanted: str) -> NoReturn:
         CheckpointError: always.
     """
     raise CheckpointError(f"{source}: {key} is {shown(value)}; it must be {wanted}")
-
-
-def shown(value: Any) -> str:
-    """A value in at most 80 characters, whatever its size."""
-    if isinstance(value, str):
-        return value[:77] + "..." if len(value) > 80 else value
-    if isinstance(value, int) and value.bit_length() > 256:
-        return f"an integer of {value.bit_length()} bits"
-    if isinstance(value, (list, tuple)):
-        first = [shown(each)[:20] for each in value[:4] if not isinstance(each, (list, tuple))]
-        return f"[{', '.join(first)}{', ...' if len(first) < len(value) else ''}]"
-    if value is None or isinstance(value, (int, float)):
-        return str(value)
-    return f"a {type(value).__name__}"
 
 
 # Arguments of ``create_model`` that are no options of a network.

@@ -11,7 +11,8 @@ from videonl.class_names import kinetics400
 from videonl.errors import CheckpointError
 from videonl.layers import NonLocalBlock
 from videonl.models.presets import PRESETS
-from videonl.weights.declared import check_preprocessing
+from videonl.video.preprocessing import CLIP
+from videonl.weights.declared import preprocessing_in_file
 from videonl.weights.families import translate
 from videonl.weights.fitting import Wanted, differing
 from videonl.weights.formats.own import OwnCheckpoint, read_own
@@ -114,14 +115,11 @@ def load_published(
     return model, report, names, about
 
 
-CLIP_SHAPE = ("frames", "stride", "short_side", "crop", "mean", "std")
-
-
 def from_own(own: OwnCheckpoint) -> Translated:
     """One of our files as a start for a network of any name."""
     options = {k: v for k, v in own.config["options"].items() if k not in SAID_BY_NAME}
     # Of a training: how it sampled (fps, short videos) is its data set's, not the network's.
-    shape = {k: v for k, v in own.preprocessing.items() if k in CLIP_SHAPE}
+    shape = {k: v for k, v in own.preprocessing.items() if k in CLIP}
     if shape:
         options["preprocessing"] = shape
     return Translated(
@@ -174,7 +172,7 @@ def apply_published(
         warnings.warn(f"{content.path}: {note}", stacklevel=2)
     preset = PRESETS.get({**translated.options, **found}.get("preset", ""))
     clip = clip_preprocessing(published.clip)
-    if preset is not None and not clip.items() <= preset.preprocessing.items():
+    if preset is not None and preset.preprocessing.changed(**clip) != preset.preprocessing:
         found = merge_options({"preprocessing": clip}, found)
         translated.notes.append(f"clips of {published.clip}, as {published.name} was trained with")
     translated.options = merge_options(translated.options, found)
@@ -247,7 +245,7 @@ def build(
             report.notes.append(f"{len(spread)} kernels of images inflated over time")
     about = difference(translated, wanted, report)
     model = wanted.filled(skeleton, tensors, report, fresh=fresh, about=about)
-    check_preprocessing(model.preprocessing, content.path)  # type: ignore[arg-type]
+    preprocessing_in_file(model.preprocessing, content.path)  # type: ignore[arg-type]
     return model.eval() if model_name is None else model, report
 
 

@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import Tensor
 
+from videonl.bounds import shown
 from videonl.errors import CheckpointError
 from videonl.weights.declared import (
     MAX_CLASSES,
@@ -24,7 +25,6 @@ from videonl.weights.declared import (
     name_in_file,
     options_in_file,
     refuse,
-    shown,
 )
 from videonl.weights.safe.container import Content
 from videonl.weights.tables import check_claims, common_prefix, strip_wrappers
@@ -128,7 +128,7 @@ def from_lightning(
         "global_step": data.get("global_step"),
         "averaged": "averaging_state" in data,
     }
-    for extra in ("pretrained", "provenance", "licence"):
+    for extra in ("pretrained", "provenance", "licence", "data_split"):
         if about.get(extra) is not None:
             provenance[extra] = about[extra]
     return OwnCheckpoint(

@@ -125,20 +125,27 @@ def table(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 
 
 def clips(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Our preprocessing from the section DATA."""
+    """Our preprocessing from the section DATA.
+
+    A test scales the short side to TEST_CROP_SIZE and takes squares of the whole of it.
+    """
     names = {
         "frames": "NUM_FRAMES",
         "stride": "SAMPLING_RATE",
         "crop": "TRAIN_CROP_SIZE",
+        "short_side": "TEST_CROP_SIZE",
         "mean": "MEAN",
         "std": "STD",
     }
     found = {ours: data[theirs] for ours, theirs in names.items() if theirs in data}
-    return {
+    found = {
         key: value
         for key, value in found.items()
         if type(value) is int or (isinstance(value, list) and len(value) == 3)
     }
+    if found.get("crop", 0) > found.get("short_side", 256):
+        found["short_side"] = found["crop"]
+    return found
 
 
 def non_local(settings: Mapping[str, Any], stages: list[str]) -> dict[str, Any]:

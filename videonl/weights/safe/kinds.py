@@ -3,6 +3,8 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+from videonl.files import POINTERS
+
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "a gzip archive; unpack it (tar -xzf or gunzip) and give a file from inside"),
     (b"BZh", "a bzip2 archive; unpack it and give a file from inside"),
@@ -18,9 +20,7 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x93NUMPY", "a NumPy array (.npy), not a table of weights"),
     (b"GGUF", "a GGUF file, which holds a language model"),
     (b"model_checkpoint_path:", "the index of a folder of TensorFlow checkpoints, not weights"),
-    (b"version https://git-lfs", "a Git LFS pointer, not the file; run git lfs pull"),
-    (b"/annex/objects/", "a git-annex pointer, not the file; run git annex get"),
-    (b"outs:\n", "a DVC pointer, not the file; run dvc pull"),
+    *POINTERS,
     (b"%PDF", "a PDF"),
     (b"\x89PNG", "a picture"),
     (b"\xff\xd8\xff", "a picture"),

@@ -1,0 +1,78 @@
+"""``videonl cross``: folds by groups or official splits, trained, tested and summed up."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.small_data import FLAGS, write_small_data
+from videonl.cli.main import main
+
+SMALL = [
+    *("--model.name", "tiny_i3d_nl1", "--model.options.width", "8"),
+    *("--recipe.optimizer", "adamw", "--recipe.reference_batch", "2"),
+    *("--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"),
+    *("--trainer.enable_progress_bar", "false", *FLAGS),
+]
+
+
+@pytest.fixture(scope="module")
+def classes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small_data(tmp_path_factory.mktemp("cross"), train=4, val=0) / "train"
+
+
+@pytest.mark.slow
+def test_folds(classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    words = ["cross", str(classes), "--folds", "2", "--out", str(out), *SMALL]
+    words += ["--data.group", r"(\d)\.mp4"]
+    assert main(words) == 0
+    told = capsys.readouterr().out
+    summary = json.loads((out / "cross.json").read_text())
+    scores = [part["scores"]["video_top1"] for part in summary["parts"]]
+    assert summary["mean"]["video_top1"] == pytest.approx(sum(scores) / 2)
+    assert "mean" in told.splitlines()[-2]
+    held = [(out / f"fold-{n}/val.csv").read_text().splitlines()[1:] for n in (1, 2)]
+    groups = [{line.split(",")[0].split("/")[1] for line in lines} for lines in held]
+    assert not groups[0] & groups[1]
+    assert sum(map(len, held)) == 8
+    assert main(words) == 0
+    assert capsys.readouterr().out.count("done before") == 2
+
+
+@pytest.mark.slow
+def test_official_splits(classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = tmp_path / "hmdb"
+    for name in ("dark", "light"):
+        (root / name).mkdir(parents=True)
+        for n in range(4):
+            (root / name / f"{n}.mp4").write_bytes((classes / name / f"{n}.mp4").read_bytes())
+        for split in (1, 2, 3):
+            lines = [f"{n}.mp4 {2 if n == split else 1}\n" for n in range(4)]
+            (root / f"{name}_test_split{split}.txt").write_text("".join(lines))
+    out = tmp_path / "out"
+    assert main(["cross", str(root), "--folds", "official", "--out", str(out), *SMALL]) == 0
+    summary = json.loads((out / "cross.json").read_text())
+    assert [part["part"] for part in summary["parts"]] == ["split-1", "split-2", "split-3"]
+    assert "split-3" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--folds", "99"], "has 8 groups of videos (single files"),
+        (["--folds", "2", "--data.group", r"(dark|light)"], "lies in one group only"),
+        (["--folds", "x"], "give a number, or official"),
+        (["--folds", "official"], "holds no official lists"),
+        (["--folds", "2", "--data.val_list", "a.txt"], "decided by videonl cross"),
+    ],
+)
+def test_refusals(
+    words: list[str],
+    sentence: str,
+    classes: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["cross", str(classes), "--out", str(tmp_path / "out"), *words, *SMALL]) == 2
+    assert sentence in capsys.readouterr().err

@@ -1,0 +1,221 @@
+"""Lists say what they are: the right reading, or one sentence with file, line and the way out."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.inference.networks import write_checkpoint
+from videonl.class_names import order_classes
+from videonl.cli.main import main
+from videonl.data import Catalogue, read_catalogue
+from videonl.errors import DatasetError
+
+ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def read(root: Path, *, names: str | None = None, first: int | None = None) -> Catalogue:
+    lists = {s: str(root / f"{s}.txt") for s in ("train", "val") if (root / f"{s}.txt").exists()}
+    return read_catalogue(root, lists=lists, class_names=names, first_label=first)
+
+
+def answers(catalogue: Catalogue, split: str = "train") -> dict[str, str]:
+    return {
+        Path(record.path).name: catalogue.class_names[record.label]
+        for record in catalogue.records[split]
+        if record.label is not None
+    }
+
+
+def write(root: Path, train: str, val: str | None = None) -> Path:
+    (root / "train.txt").write_text(train, encoding="utf-8")
+    if val is not None:
+        (root / "val.txt").write_text(val, encoding="utf-8")
+    return touch(root, *(f"{folder}/{n}.mp4" for folder in ("run", "walk") for n in range(4)))
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_any_unicode_and_any_line_end(tmp_path: Path, encoding: str, end: str) -> None:
+    touch(tmp_path, "laß.mp4", "走.mp4")
+    text = end.join(["# note", "laß.mp4 jouer à", "", "走.mp4\t走る", ""])
+    (tmp_path / "train.txt").write_bytes(text.encode(encoding))
+    assert answers(read(tmp_path)) == {"laß.mp4": "jouer à", "走.mp4": "走る"}
+
+
+REFUSED = {
+    "no label": (
+        "# x\nrun/0.mp4 a\n\nwalk/0.mp4\n",
+        None,
+        r"train.txt, line 4: walk/0.mp4 has no ",
+    ),
+    "from 1": ("run/0.mp4 1\nrun/1.mp4 2\n", None, r"train.txt, line 1.*--data.first_label 1"),
+    "kinds": ("run/0.mp4 a\nrun/1.mp4 b\n", "\nwalk/1.mp4 1\n", r"val.txt, line 2 has the label 1"),
+    "kinds turned": ("run/0.mp4 0\nrun/1.mp4 1\n", "walk/1.mp4 a\n", r"class_names_file"),
+    "outside": (
+        "run/0.mp4 0\nrun/1.mp4 1\n",
+        "walk/0.mp4 0\nwalk/1.mp4 2\n",
+        r"val.txt, line 2 has",
+    ),
+    "two labels": (
+        "run/0.mp4 a\nrun/1.mp4 b\n./run/0.mp4 b\n",
+        None,
+        r"line 3: ./run/0.mp4 has.*line 1",
+    ),
+    "shared": (
+        "run/0.mp4 a\nrun/1.mp4 b\n",
+        "# x\nrun/1.mp4 b\n",
+        r"val.txt, line 2: .*train.txt, line 2",
+    ),
+    "mixed": (
+        "run/0.mp4 0\nrun/1.mp4 b\n",
+        None,
+        r"mixes class numbers and class names .lines 1 and 2",
+    ),
+    "shifted": (
+        "run/0.mp4 0\nwalk/0.mp4 1\n",
+        "run/1.mp4 1\n",
+        r"val.txt, line 1: run/1.mp4 has the class number 1, but in .*train.txt, line 1",
+    ),
+    "no labels": ("0.mp4\n1.mp4\n", None, r"has no labels .line 1: 0.mp4."),
+    "span": ("run/0.mp4 a 3.0 2.0\n", None, r"train.txt, line 1: a part from 3 to 2 seconds"),
+    "nothing": ("# a\n#b\n", None, "is empty"),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_one_sentence_with_file_and_line(tmp_path: Path, kind: str) -> None:
+    train, val, words = REFUSED[kind]
+    write(tmp_path, train, val)
+    with pytest.raises(DatasetError, match=words) as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_lines_count_as_an_editor_counts(tmp_path: Path) -> None:
+    write(tmp_path, "run/0.mp4 a\x0bb\u2028c\nrun/1.mp4 d\nnonsense\n")
+    with pytest.raises(DatasetError, match="line 3: 'nonsense'"):
+        read(tmp_path)
+
+
+def test_numbers_from_one(tmp_path: Path) -> None:
+    """Said, or certain: a class file of as many names, or a folder for every number."""
+    names = tmp_path / "classInd.txt"
+    names.write_bytes(b"1 Run\r\n2 Walk\r\n")
+    write(tmp_path, "0.mp4 1\n1.mp4 2\n", "3.mp4 2\n")
+    touch(tmp_path, "0.mp4", "1.mp4", "2.mp4", "3.mp4")
+    said = read(tmp_path, first=1)
+    assert (answers(said), said.class_names) == ({"0.mp4": "1", "1.mp4": "2"}, ["1", "2"])
+    assert answers(read(tmp_path, first=0)) == {"0.mp4": "1", "1.mp4": "2"}
+    certain = read(tmp_path, names=str(names))
+    assert answers(certain) == {"0.mp4": "Run", "1.mp4": "Walk"}
+    assert answers(certain, "val") == {"3.mp4": "Walk"}
+    assert "from 1" in certain.notes[0]
+    write(tmp_path, "run/0.mp4 1\nwalk/1.mp4 2\n", "walk/2.mp4\nrun/3.mp4\n")
+    folders = read(tmp_path)
+    assert folders.class_names == ["run", "walk"]
+    assert answers(folders, "val") == {"2.mp4": "walk", "3.mp4": "run"}
+
+
+def test_labels_from_folders(tmp_path: Path) -> None:
+    write(tmp_path, "run/0.mp4\nwalk/1.mp4\n", "walk\\2.mp4\n")
+    found = read(tmp_path)
+    assert answers(found) == {"0.mp4": "run", "1.mp4": "walk"}
+    assert answers(found, "val") == {"2.mp4": "walk"}
+
+
+def test_a_line_twice_counts_once(tmp_path: Path) -> None:
+    write(tmp_path, "run/0.mp4 a\nwalk/0.mp4 b\nrun/0.mp4 a\n")
+    found = read(tmp_path)
+    assert len(found.records["train"]) == 2
+    assert "1 lines stand twice and count once" in found.notes[0]
+
+
+def test_names_that_differ_in_signs(tmp_path: Path) -> None:
+    assert order_classes(["C++", "C", "left->right", "left<-right"]) == [
+        "C", "C++", "left->right", "left<-right",
+    ]  # fmt: skip
+    names = tmp_path / "names.txt"
+    names.write_text("left<-right\nC++\nleft->right\nC\n")
+    write(tmp_path, "run/0.mp4 C\nrun/1.mp4 C++\nrun/2.mp4 left->right\nrun/3.mp4 left<-right\n")
+    for file in (None, str(names)):
+        assert list(answers(read(tmp_path, names=file)).values()) == [
+            "C", "C++", "left->right", "left<-right",
+        ]  # fmt: skip
+    names.write_text("C\nleft<-right\nleft->right\n")
+    with pytest.raises(DatasetError, match="'C' and 'C\\+\\+' would both be one"):
+        read(tmp_path, names=str(names))
+    root = touch(tmp_path / "folders", "train/C/1.mp4", "train/C++/2.mp4")
+    assert answers(read_catalogue(root)) == {"1.mp4": "C", "2.mp4": "C++"}
+    with pytest.raises(DatasetError, match="would both be one"):
+        read_catalogue(root, class_names=["C", "D"])
+
+
+def test_hash_in_a_name(tmp_path: Path) -> None:
+    touch(tmp_path, "#1 goal.mp4", "a #2.mp4", "#t.mp4")
+    (tmp_path / "train.txt").write_text("# list\n#1 goal.mp4 C#\na #2.mp4 D\n#gone.mp4 E\n")
+    assert answers(read(tmp_path)) == {"#1 goal.mp4": "C#", "a #2.mp4": "D"}
+    (tmp_path / "train.txt").write_text("path,label\n#t.mp4,C#\n# a remark\na #2.mp4,D\n")
+    assert answers(read(tmp_path)) == {"#t.mp4": "C#", "a #2.mp4": "D"}
+
+
+def test_parts_of_videos(tmp_path: Path) -> None:
+    lines = 'run/0.mp4 0.5 1.5 a\nrun/0.mp4 b 2.0 3.0\n"run/1.mp4",0,2,c d\n'
+    write(tmp_path, lines, "run/0.mp4 a 3.5 4.0\n")
+    found = read(tmp_path)
+    assert answers(found) == {
+        "0.mp4#t=0.5,1.5": "a", "0.mp4#t=2,3": "b", "1.mp4#t=0,2": "c d",
+    }  # fmt: skip
+    (tmp_path / "train.txt").write_text("path,start,end,label\nrun/0.mp4,1,,a\nrun/1.mp4,,,b\n")
+    (tmp_path / "val.txt").unlink()
+    assert answers(read(tmp_path)) == {"0.mp4#t=1": "a", "1.mp4": "b"}
+    (tmp_path / "val.txt").write_text("run/0.mp4 a 3.5 4.0\n")
+    with pytest.raises(DatasetError, match=r"val.txt, line 1: run/0.mp4 is a training video"):
+        read(tmp_path)
+
+
+def test_pointers_and_bytes(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_text("version https://git-lfs.github.com/spec/v1\noid x\n")
+    with pytest.raises(DatasetError, match="git lfs pull"):
+        read(tmp_path)
+    (tmp_path / "train.txt").write_bytes(b"a.mp4 caf\xe9\n")
+    with pytest.raises(DatasetError, match="line 1: the label is no Unicode text"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("encoding", ENCODINGS)
+def test_from_list(
+    tmp_path: Path,
+    encoding: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """The paths are found: what fails then is that they are no videos."""
+    monkeypatch.chdir(touch(tmp_path, "laß.mp4", "#1.mp4", "b c.mp4"))
+    text = "# list\r\nlaß.mp4\r\n#1.mp4\r\n\r\nb c.mp4 push up\r\n"
+    (tmp_path / "list.txt").write_bytes(text.encode(encoding))
+    words = ["--checkpoint", str(write_checkpoint(tmp_path)), "--no-isolate", "--views", "1x1"]
+    assert main(["predict", "--from-list", "list.txt", *words]) == 1
+    told = capsys.readouterr().err
+    assert [name in told for name in ("laß.mp4", "#1.mp4", "b c.mp4")] == [True] * 3
+    assert "empty" in told
+    assert "no such file" not in told
+
+
+def test_from_a_list_with_a_header(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(touch(tmp_path, "a b.mp4"))
+    words = ["--checkpoint", str(write_checkpoint(tmp_path)), "--no-isolate"]
+    (tmp_path / "list.csv").write_text("label,path\n1,a b.mp4\n")
+    assert main(["predict", "--from-list", "list.csv", *words]) == 1
+    assert "a b.mp4: the file is empty" in capsys.readouterr().err
+    (tmp_path / "list.csv").write_text("label,youtube_id,time_start,time_end\n")
+    assert main(["predict", "--from-list", "list.csv", *words]) == 2
+    assert "names no files; give the folder" in capsys.readouterr().err

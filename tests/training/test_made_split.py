@@ -1,0 +1,143 @@
+"""A folder of classes without a split trains: one is made, kept in the run, and never leaks."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from tests.small_data import FLAGS, write_small_data
+from videonl.cli.main import main
+from videonl.data import VideoDataModule, read_catalogue, write_lists
+from videonl.errors import DatasetError
+
+SMALL = [
+    *("--model.name", "tiny_i3d_nl1", "--model.options.width", "8"),
+    *("--recipe.optimizer", "adamw", "--recipe.reference_batch", "2"),
+    *("--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"),
+    *("--trainer.enable_progress_bar", "false"),
+]
+
+
+def touch(root: Path, *names: str) -> Path:
+    for name in names:
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).touch()
+    return root
+
+
+def split(root: Path, **options: object) -> tuple[set[str], set[str], list[str]]:
+    data = VideoDataModule(str(root), **options)  # type: ignore[arg-type]
+    data.setup("fit")
+    train, val = ({Path(r.path).name for r in data.records[s]} for s in ("train", "val"))
+    assert not train & val
+    return train, val, data.catalogue.notes
+
+
+def test_a_fifth_of_every_class(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{name}/{name}{n}.mp4" for name in "ab" for n in range(10)))
+    train, val, notes = split(tmp_path)
+    assert (len(train), sum(n[0] == "a" for n in val), sum(n[0] == "b" for n in val)) == (16, 2, 2)
+    assert "4 of 20 videos are kept for val, by single files (--data.group" in notes[0]
+    assert split(tmp_path)[1] == val
+    assert split(tmp_path, seed=1)[1] != val
+    assert len(split(tmp_path, val_share=0.5)[1]) == 10
+    assert len(split(tmp_path, val_share=0.99)[0]) == 2  # no class is emptied
+    with pytest.raises(DatasetError, match=r"val_share=0 must lie.*--data.val none"):
+        split(tmp_path, val_share=0)
+
+
+def test_files_that_belong_together(tmp_path: Path) -> None:
+    root = touch(
+        tmp_path / "ucf",
+        *(
+            f"{c}/v_{c}_g0{g}_c0{n}.avi"
+            for c in ("Run", "Walk")
+            for g in range(1, 6)
+            for n in (1, 2)
+        ),
+    )
+    train, val, notes = split(root)
+    assert "g01 in _g01_c01" in notes[0]
+    assert len(val) == 4
+    assert not {name[:-8] for name in train} & {name[:-8] for name in val}
+    root = touch(
+        tmp_path / "own", *(f"{c}/{c}{p}-{n}.mp4" for c in "ab" for p in range(5) for n in range(3))
+    )
+    train, val, notes = split(root, group=r"/.(\d)-")  # a person in both classes
+    assert not {name[1] for name in train} & {name[1] for name in val}
+    assert len(val) == 6
+    with pytest.raises(DatasetError, match=r"--data.group x\(\d: no regular|no regular expression"):
+        split(root, group="x(")
+    with pytest.raises(DatasetError, match=r"finds nothing in a/a0-0.mp4"):
+        split(root, group="zzz")
+    with pytest.raises(DatasetError, match=r"more than one group.*--data.val none"):
+        split(root, group="(.)mp4")
+    root = touch(
+        tmp_path / "deep",
+        *(f"{c}/day{d}/{c}{d}{n}.mp4" for c in "ab" for d in range(5) for n in range(2)),
+    )
+    train, val, notes = split(root)
+    assert not {name[:2] for name in train} & {name[:2] for name in val}
+    assert any("20 videos lie in folders below" in note for note in notes)
+
+
+def test_thin_classes(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"a/{n}.mp4" for n in range(5)), "b/9.mp4", "b/x.jpg", "b/y.JPG")
+    _, val, notes = split(tmp_path)
+    assert "9.mp4" not in val
+    assert "2 other files left out: .jpg (2)" in notes[0]
+    assert "1 classes of one group have no video in val: b" in notes[-1]
+    with pytest.raises(DatasetError, match=r"one class only .a., so"):
+        split(touch(tmp_path / "one", "a/1.mp4", "a/2.mp4"))
+
+
+def test_names_survive_the_lists(tmp_path: Path) -> None:
+    """Classes of digits, with signs, and file names that a csv has to quote."""
+    root = touch(
+        tmp_path / "data",
+        *(f'{c}/{c} "{n}", #.mp4' for c in ("7", "a;b", "C++", "C") for n in range(3)),
+    )
+    data = VideoDataModule(str(root))
+    data.setup("fit")
+    write_lists(tmp_path, [("t.csv", data.records["train"])], data.class_names, root=str(root))
+    again = read_catalogue(
+        root, lists={"train": str(tmp_path / "t.csv")}, class_names=str(tmp_path / "classes.txt")
+    )
+    assert again.class_names == data.class_names
+    assert again.records["train"] == [
+        type(r)(r.path, r.label, (r.label,)) for r in data.records["train"] if r.label is not None
+    ]
+
+
+def test_fit_resume_and_test(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_small_data(tmp_path / "made", train=5, val=0) / "train"
+    words = ["--data.root", str(root), *FLAGS]
+    assert main(["train", "fit", *words, "--out", str(tmp_path / "runs"), *SMALL]) == 0
+    assert "2 of 10 videos are kept for val" in capsys.readouterr().out
+    run = next((tmp_path / "runs").glob("*/*"))
+    config = yaml.safe_load((run / "config.yaml").read_text())["data"]
+    assert config["val_list"] == str(run / "val.csv")
+    held = (run / "val.csv").read_text()
+    assert len(held.splitlines()) == 3
+    (root / "dark/new.mp4").write_bytes((root / "dark/0.mp4").read_bytes())
+    assert main(["train", "fit", "--resume", str(run), "--trainer.max_epochs", "2"]) == 0
+    assert "8 in train, 2 in val" in capsys.readouterr().out
+    assert (run / "val.csv").read_text() == held
+    assert (
+        main(["train", "test", "--checkpoint", str(run), *words, "--trainer.accelerator", "cpu"])
+        == 0
+    )
+    assert "val: 2 videos" in capsys.readouterr().out
+
+
+def test_without_validation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = write_small_data(tmp_path / "made", train=2, val=0) / "train"
+    words = ["--data.root", str(root), "--data.val", "none", *FLAGS]
+    assert main(["train", "fit", *words, "--out", str(tmp_path / "runs"), *SMALL]) == 0
+    told = capsys.readouterr().out
+    run = next((tmp_path / "runs").glob("*/*"))
+    assert "4 in train (" in told
+    assert "no validation, so there is no best" in told
+    assert (run / "last.ckpt").is_file()
+    assert not (run / "best.ckpt").exists()
+    assert not (run / "val.csv").exists()

@@ -1,0 +1,65 @@
+"""What a finished training looks like, in one sentence."""
+
+import math
+from collections.abc import Sequence
+
+import pytest
+
+from videonl.training import Course, constant_loss, signs_of
+
+FLAT = [1.1] * 12
+FALLING = [1.1 * 0.9**epoch for epoch in range(12)]
+SETTLED = [1.0, 0.6, 0.4, 0.3] + [0.25] * 8
+
+
+def course(
+    losses: Sequence[float],
+    training: float,
+    validation: Sequence[float] | float | None = None,
+    **more: object,
+) -> Course:
+    values: dict[str, object] = {
+        "losses": losses,
+        "training": [training] * len(losses),
+        "validation": [] if validation is None else [validation] * len(losses)
+        if isinstance(validation, float) else validation,
+        "clips": 200, "videos": 24, "constant_loss": math.log(3), "constant": 1 / 3, "classes": 3,
+        "optimizer": "sgd", "rate": 0.0025, "steps": 50,
+    }  # fmt: skip
+    return Course(**(values | more))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("found", "begins", "flag"),
+    [
+        (course(FLAT, 0.34, 0.33), "not learned", "--recipe.optimizer adamw"),
+        (course(FLAT, 0.34), "not learned", "--trainer.max_epochs 24"),
+        (course(FLAT, 0.34, optimizer="adamw"), "not learned", "--recipe.learning_rate 0.0008"),
+        (course(FALLING, 0.7, 0.6), "still improving", "--trainer.max_epochs 24"),
+        (course([1.0], 0.5, 0.6), "still improving", "--trainer.max_epochs 10"),
+        (course(SETTLED, 0.97, 0.45), "overfitted", "--model.pretrained FILE"),
+        (course(FALLING, 0.97, [0.6] * 5 + [0.4] * 7), "overfitted", "--recipe.weight_decay"),
+        (course(SETTLED, 0.6, 0.58), "underfitted", "a larger --model.name"),
+        (course(SETTLED, 0.95, 0.92), "learned: training 95.0 %, validation 92 % [74, 98]", ""),
+        (course(FALLING, 0.99), "learned: training 99.0 %", ""),
+        (course(FLAT, 0.9, 0.9), "learned", ""),  # with mixup the loss stays high
+    ],
+)
+def test_one_sentence_with_the_flag_to_try(found: Course, begins: str, flag: str) -> None:
+    text = signs_of(found)
+    assert text is not None
+    assert text.startswith(begins)
+    assert flag in text
+
+
+def test_nothing_trained_has_no_signs() -> None:
+    assert signs_of(course([], 0.0)) is None
+
+
+def test_what_an_answer_without_looking_loses() -> None:
+    assert constant_loss([5, 5, 5], 15, multi_label=False, weights=None) == pytest.approx(
+        math.log(3)
+    )
+    uneven = constant_loss([9, 1], 10, multi_label=False, weights=None)
+    assert uneven == pytest.approx(-0.9 * math.log(0.9) - 0.1 * math.log(0.1))
+    assert constant_loss([5, 5], 10, multi_label=True, weights=None) == pytest.approx(math.log(2))

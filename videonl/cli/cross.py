@@ -1,0 +1,198 @@
+"""``videonl cross``: the same training on every fold or official split, and the mean."""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from videonl.cli.main import make_parser
+from videonl.errors import DatasetError, VideoNLError
+from videonl.files import write_text
+from videonl.json_text import json_text
+
+RESULT, SUMMARY = "result.json", "cross.json"
+FOR_TESTS = ("--config", "--data.", "--trainer.accelerator", "--trainer.devices", "--model.views")
+NOT_HERE = ("--data.train_list", "--data.val_list", "--data.test_list", "--data.official_split")
+
+
+def parser() -> Any:
+    """The command's arguments; all others are those of ``train.py fit``."""
+    result = make_parser(
+        "videonl cross",
+        "Train once per fold (or per official split), test each network on what it has not seen, "
+        "and print the mean. Options of train.py fit follow, such as --model.name NAME. What is "
+        "done already in --out is not done again.",
+    )
+    result.add_argument("folder", help="the data set")
+    result.add_argument("--folds", required=True, help="how many, or official: its own splits")
+    result.add_argument("--out", required=True, help="folder of the runs and of cross.json")
+    result.add_argument("--seed", type=int, default=0, help="of the folds and the trainings")
+    return result
+
+
+def main(argv: Sequence[str]) -> int:
+    """Train, test and sum up."""
+    options, flags = read_arguments(argv)
+    out = Path(options.out)
+    root = ["--data.root", options.folder]
+    if options.folds == "official":
+        parts = official_parts(options.folder)
+        words = ""
+    else:
+        parts, words = fold_parts(options, flags, out)
+    results = []
+    for name, choice in parts.items():
+        code = one(out / name, [*root, *choice, *flags], seed=options.seed)
+        if code:
+            return code
+        content = json.loads((out / name / RESULT).read_text(encoding="utf-8"))
+        results.append({"part": name, "scores": content["scores"]})
+    summary = summed(results)
+    write_text(
+        out / SUMMARY,
+        json_text({"data": options.folder, "groups": words, **summary}, indent=1) + "\n",
+    )
+    print(table(summary, words))
+    print(f"result    {out / SUMMARY}")
+    return 0
+
+
+def read_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options of this command, and those of the trainings.
+
+    Raises:
+        VideoNLError: an option that this command decides itself.
+    """
+    known = parser()
+    own: list[str] = []
+    flags: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        target = own
+        if word.startswith("--") and word.partition("=")[0] not in known._option_string_actions:
+            target = flags
+            if word.startswith(NOT_HERE):
+                raise VideoNLError(f"{word} is decided by videonl cross; leave it out")
+        target.append(word)
+        if word.startswith("--") and "=" not in word:
+            while words and not words[0].startswith("--"):
+                target.append(words.pop(0))
+                if target is own:
+                    break
+    return known.parse_args(own), flags
+
+
+def fold_parts(
+    options: argparse.Namespace, flags: Sequence[str], out: Path
+) -> tuple[dict[str, list[str]], str]:
+    """Name of a fold -> what makes its training, and what the groups are.
+
+    Raises:
+        VideoNLError: ``--folds`` is no number, or the folds can not be made.
+    """
+    from videonl.cli.train_settings import read_settings
+    from videonl.data.catalogue import read_catalogue
+    from videonl.data.splits import CLASSES, TRAIN_LIST, VAL_LIST, make_folds, write_lists
+
+    if not options.folds.isdigit():
+        raise VideoNLError(f"--folds {options.folds}: give a number, or official")
+    settings, _ = read_settings("fit", ["--data.root", options.folder, *flags])
+    data = settings["data"]
+    found = read_catalogue(
+        options.folder, class_names=data["class_names_file"], skip_list=data["skip_list"]
+    )
+    records = [r for split in ("train", "val") for r in found.records.get(split, [])]
+    folds, words = make_folds(
+        records,
+        found.class_names,
+        root=options.folder,
+        folds=int(options.folds),
+        seed=options.seed,
+        group=data["group"],
+    )
+    parts = {}
+    for number, held in enumerate(folds):
+        folder = out / f"fold-{number + 1}"
+        rest = [r for other, fold in enumerate(folds) if other != number for r in fold]
+        write_lists(
+            folder, [(TRAIN_LIST, rest), (VAL_LIST, held)], found.class_names, root=options.folder
+        )
+        files = {"train_list": TRAIN_LIST, "val_list": VAL_LIST, "class_names_file": CLASSES}
+        parts[folder.name] = [
+            word for key, name in files.items() for word in (f"--data.{key}", str(folder / name))
+        ]
+    return parts, words
+
+
+def official_parts(folder: str) -> dict[str, list[str]]:
+    """Name of an official split -> what makes its training.
+
+    Raises:
+        DatasetError: the data set has none.
+    """
+    from videonl.data.catalogue import read_catalogue
+
+    parts, problem = {}, None
+    for number in range(1, 10):
+        try:
+            read_catalogue(folder, official_split=number)
+        except DatasetError as error:
+            problem = problem or error
+        else:
+            parts[f"split-{number}"] = ["--data.official_split", str(number)]
+    if not parts and problem is not None:
+        raise problem
+    return parts
+
+
+def one(folder: Path, flags: Sequence[str], *, seed: int) -> int:
+    """Train and test one part, or go on with it; the exit code."""
+    from videonl.cli.train import main as train
+
+    if (folder / RESULT).is_file():
+        print(f"{folder.name}: done before")
+        return 0
+    print(f"{folder.name}:", flush=True)
+    run = ["--out", str(folder), "--name", "run", "--seed", str(seed)]
+    code = train(["fit", *flags, *run, "--resume", "auto"])
+    if code:
+        return code
+    kept: list[str] = []
+    keep = False
+    for word in flags:
+        keep = word.startswith(FOR_TESTS) if word.startswith("--") else keep
+        kept += [word] if keep else []
+    last = max((folder / "run").glob("*/last.ckpt"))
+    # Not the best one: that is chosen on the very videos that are tested.
+    checkpoint = ["--checkpoint", str(last), "--split", "val", "--json", str(folder / RESULT)]
+    return train(["test", *kept, *checkpoint])
+
+
+def summed(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """The scores of all parts, with their mean and standard deviation."""
+    names = [
+        key
+        for key, value in results[0]["scores"].items()
+        if isinstance(value, int | float) and all(r["scores"].get(key) is not None for r in results)
+    ]
+    columns = {key: [float(result["scores"][key]) for result in results] for key in names}
+    return {
+        "parts": list(results),
+        "mean": {key: fmean(values) for key, values in columns.items()},
+        "deviation": {k: stdev(v) if len(v) > 1 else 0.0 for k, v in columns.items()},
+    }
+
+
+def table(summary: dict[str, Any], words: str) -> str:
+    """One line a part, then the mean."""
+    key = "video_top1" if "video_top1" in summary["mean"] else next(iter(summary["mean"]))
+    lines = [f"{key} of the last checkpoint" + (f", {words}" if words else "")]
+    lines += [
+        f"  {part['part']:<8} {100 * part['scores'][key]:6.2f} %" for part in summary["parts"]
+    ]
+    mean, deviation = summary["mean"][key], summary["deviation"][key]
+    lines.append(f"  mean     {100 * mean:6.2f} % ± {100 * deviation:.2f} (standard deviation)")
+    return "\n".join(lines)

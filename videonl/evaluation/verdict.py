@@ -1,0 +1,251 @@
+"""Is the difference between two networks real? Over all trainings and videos, in words."""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from itertools import combinations
+from pathlib import Path
+
+from videonl.errors import VideoNLError
+from videonl.evaluation.accuracy import met_alike, right_answers
+from videonl.evaluation.crossed import Estimate, crossed_estimate
+from videonl.evaluation.result import Comparison, Difference, Row
+from videonl.evaluation.statistics import holm
+from videonl.shares import decimals, interval_text, percent
+
+SHOWN = 0.05
+Answers = dict[str, bool | None]
+
+
+def video_groups(paths: Sequence[str], *, root: str, pattern: str) -> dict[str, str]:
+    """The group of every video: what a regular expression finds in its path below the root.
+
+    Args:
+        paths: of the videos.
+        root: of the data set.
+        pattern: its first group, or else all that it matches, is the group's name.
+
+    Raises:
+        VideoNLError: no regular expression, a path that it does not match, or one group only.
+    """
+    try:
+        wanted = re.compile(pattern)
+    except re.error as error:
+        raise VideoNLError(f"--group {pattern!r} is no regular expression: {error}") from error
+    found = {}
+    for path in paths:
+        below = Path(path)
+        if below.is_relative_to(root):
+            below = below.relative_to(root)
+        match = wanted.search(below.as_posix())
+        if match is None:
+            raise VideoNLError(f"--group {pattern!r} does not match {below.as_posix()!r}")
+        found[path] = (match[1] or "") if wanted.groups else match[0]
+    if len(set(found.values())) < 2:
+        raise VideoNLError(
+            f"--group {pattern!r} puts all videos into one group; an interval needs several"
+        )
+    return found
+
+
+def differences(
+    rows: Sequence[Row], *, groups: Mapping[str, str] | None = None
+) -> list[Difference]:
+    """Every pair of entries, over the seeds that both have.
+
+    Videos that some of these trainings could read and others could not are left out. A checkpoint
+    that was not trained here is the same for every seed of the other.
+
+    Args:
+        rows: with their answers.
+        groups: of the videos, by path, where groups were drawn and not videos.
+    """
+    trained: dict[str, dict[int | None, Answers]] = {}
+    about: dict[str, Row] = {}
+    for row in rows:
+        if row.answers:
+            name = row.group or row.name
+            trained.setdefault(name, {})[row.seed if row.group else None] = right_answers(row)
+            about.setdefault(name, row)
+    found = []
+    for base, subject in combinations(trained, 2):
+        if about[base].non_local_macs and about[subject].non_local_macs == 0:
+            base, subject = subject, base  # the question is what the block adds
+        pair = _pairs(trained[subject], trained[base])
+        if not pair:
+            continue
+        paths = met_alike([answers for both in pair for answers in both])
+        if not paths:
+            continue
+        values = [[float(bool(a[p])) - float(bool(b[p])) for p in paths] for a, b in pair]
+        estimate = crossed_estimate(
+            values, groups=[groups[path] for path in paths] if groups else None
+        )
+        left_out = len(pair[0][0].keys() | pair[0][1].keys()) - len(paths)
+        names = [groups[path] for path in paths] if groups else []
+        found.append(_difference(about[subject], about[base], estimate, left_out, len(set(names))))
+    corrected = holm([item.p_value for item in found])
+    for item, p_holm in zip(found, corrected, strict=True):
+        item.p_holm = p_holm
+    return found
+
+
+def _pairs(
+    first: dict[int | None, Answers], second: dict[int | None, Answers]
+) -> list[tuple[Answers, Answers]]:
+    """The trainings of two entries with the same seed; a checkpoint goes with every seed."""
+    if None in first and None in second:
+        return [(first[None], second[None])]
+    if None in first:
+        return [(first[None], answers) for answers in second.values()]
+    if None in second:
+        return [(answers, second[None]) for answers in first.values()]
+    seeds = [seed for seed in first if seed in second]
+    return [(first[seed], second[seed]) for seed in seeds]
+
+
+def _difference(
+    subject: Row, base: Row, estimate: Estimate, left_out: int, groups: int
+) -> Difference:
+    """The difference with its power: what could have been seen, and what would show half of it."""
+    seen = estimate.detectable()
+    points = 50 * seen
+    target = max(1, round(points)) / 100 if points >= 2 else max(0.1, round(points, 1)) / 100
+    return Difference(
+        first=subject.group or subject.name,
+        second=base.group or base.name,
+        trainings=estimate.trainings,
+        trained_here=bool(subject.group or base.group),
+        videos=estimate.videos,
+        left_out=left_out,
+        groups=groups,
+        value=estimate.value,
+        low=estimate.low,
+        high=estimate.high,
+        p_value=estimate.p_value,
+        p_holm=estimate.p_value,
+        block=bool(subject.non_local_macs) and base.non_local_macs == 0,
+        cost=subject.macs / base.macs if subject.macs and base.macs else None,
+        detectable=seen,
+        target=target,
+        videos_needed=estimate.videos_for(target),
+        trainings_needed=estimate.trainings_for(target),
+        both_needed=estimate.both_for(target),
+    )
+
+
+def points(share: float, videos: int, *, sign: bool = True) -> str:
+    """A difference in points of per cent, with the digits that the videos carry; never ``-0``."""
+    digits = decimals(videos)
+    value = round(100 * share, digits) + 0.0
+    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+
+
+def verdict_words(item: Difference, comparison: Comparison) -> str:
+    """One sentence: what the first adds to the second, for which cost, and whether that is shown.
+
+    No verdict is given while neither beats the constant answer.
+    """
+    silent = _not_learned(item, comparison)
+    if silent:
+        return silent
+    one = item.trainings == 1
+    seeds = f"{item.trainings} seeds" if not one else "one training of each"
+    if not item.trained_here:
+        seeds = "these two checkpoints"
+    drawn = f" in {item.groups} groups" if item.groups else ""
+    who = (
+        f"the non-local block ({item.first} against {item.second}) "
+        if item.block
+        else f"{item.first}, against {item.second}, "
+    )
+    size = points(item.value, item.videos).lstrip("-") if item.value < 0 else points(
+        item.value, item.videos
+    )  # fmt: skip
+    verb = "loses" if item.value < 0 else "adds"
+    low, high = (points(end, item.videos) for end in (item.low, item.high))
+    cost = f" for {item.cost:.2f} x the cost" if item.cost else ""
+    shown = item.p_holm < SHOWN
+    end = "shown" if shown else "not shown; " + _power(item)
+    if shown and one:
+        end += " for these weights; another seed may differ (--train --seeds 5)"
+    return (
+        f"On these {item.videos} test videos{drawn} {who}{verb} {size} points "
+        f"[{low}, {high}] ({seeds}){cost}: {end}. p = {_p(item.p_value)}"
+        + ("" if item.p_holm == item.p_value else f" (Holm {_p(item.p_holm)})")
+        + (
+            f"; {item.left_out} videos that only some of the trainings could read are left out."
+            if item.left_out
+            else "."
+        )
+    )
+
+
+def _p(value: float) -> str:
+    return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}"
+
+
+def _power(item: Difference) -> str:
+    """What could have been seen, and what would show half as much."""
+    seen = (
+        f"a difference of {_rounded(item.detectable)} points could have been seen with 80 % power"
+    )
+    ways = []
+    if item.videos_needed:
+        ways.append(f"about {_about(item.videos_needed)} test videos")
+    if item.trainings_needed:
+        ways.append(f"{item.trainings_needed} seeds")
+    if not ways and item.both_needed:
+        videos, seeds = item.both_needed
+        ways = [f"about {_about(videos)} test videos and {seeds} seeds together"]
+    target = _rounded(item.target)
+    if not ways:
+        return f"{seen}; {target} points would need more seeds than these can tell"
+    return f"{seen}; {' or '.join(ways)} would show {target}"
+
+
+def _rounded(share: float) -> str:
+    """Points for a plan: whole ones from 2 on."""
+    return f"{100 * share:.0f}" if 100 * share >= 1.95 else f"{100 * share:.1f}"
+
+
+def _about(number: int) -> int:
+    """Two significant digits, upwards."""
+    scale = 10 ** max(0, len(str(number)) - 2)
+    return math.ceil(number / scale) * scale
+
+
+def _not_learned(item: Difference, comparison: Comparison) -> str | None:
+    """Why there is no verdict on a pair, or None where one of the two has learned something."""
+    constant = comparison.constant
+    if constant is None:
+        return None
+    shown = {row.name: row.top1 for row in comparison.shown if row.top1}
+    texts = []
+    for name in (item.second, item.first):
+        top1 = shown.get(name)
+        if top1 is None:
+            return None
+        low, high = interval_of(top1)
+        if low > constant:
+            return None
+        total = top1.get("videos", top1["total"])
+        texts.append(f"{name} ({percent(top1['value'], total)} {interval_text(low, high, total)})")
+    looks = [
+        f" {row.name}: {row.learning.partition('; try ')[0]}."
+        for row in comparison.rows
+        if row.learning and row.group in (item.first, item.second)
+    ]
+    return (
+        f"No verdict on {item.first} against {item.second}: neither {' nor '.join(texts)} beats "
+        f"the constant answer ({percent(constant, item.videos)}), and networks that have not "
+        "learned tell nothing about each other. Try more epochs (--epochs), another rate "
+        f"(--learning-rate) or published weights.{''.join(looks)}"
+    )
+
+
+def interval_of(score: Mapping[str, object]) -> tuple[float, float]:
+    """The interval of an accuracy: over trainings and videos, Wilson's, or the range over seeds."""
+    found = score.get("interval95") or score.get("wilson95") or score["range"]
+    assert isinstance(found, (list, tuple))
+    return float(found[0]), float(found[1])

@@ -1,0 +1,82 @@
+"""A share of right answers: how sure it is, and with how many digits it is written.
+
+A ground module, because a training, a test, a comparison and a page all say accuracies.
+"""
+
+import math
+
+Z_95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
+
+
+def wilson_interval(correct: int, total: int, *, z: float = Z_95) -> tuple[float, float]:
+    """Wilson's score interval of a proportion (Wilson 1927), two-sided 95 % by default.
+
+    Unlike ``p ± z · sqrt(p (1 − p) / n)`` it stays within [0, 1] and is right near 0 and 1, where
+    small test sets end up:
+
+        (p + z²/2n ± z · sqrt(p (1 − p)/n + z²/4n²)) / (1 + z²/n)
+
+    Args:
+        correct: successes.
+        total: trials.
+        z: quantile of the normal distribution.
+
+    Returns:
+        (low, high); (0, 1) without trials.
+
+    Raises:
+        ValueError: not 0 <= correct <= total.
+
+    Example:
+        >>> low, high = wilson_interval(90, 100)
+        >>> f"{low:.4f} {high:.4f}"
+        '0.8256 0.9448'
+    """
+    if not 0 <= correct <= total:
+        raise ValueError(f"correct must lie between 0 and total={total}, got {correct}")
+    if total == 0:
+        return 0.0, 1.0
+    share, square = correct / total, z * z
+    middle = share + square / (2 * total)
+    spread = z * math.sqrt(share * (1 - share) / total + square / (4 * total**2))
+    scale = 1 + square / total
+    low = (middle - spread) / scale if correct else 0.0  # exact, without the rounding
+    high = (middle + spread) / scale if correct < total else 1.0
+    return low, high
+
+
+def decimals(total: int) -> int:
+    """Decimals of a percentage that so many videos carry: one video moves it by ``100 / total``.
+
+    Example:
+        >>> [decimals(total) for total in (24, 100, 210, 20_000)]
+        [0, 0, 1, 2]
+    """
+    return min(2, max(0, math.ceil(math.log10(max(total, 1) / 100))))
+
+
+def percent(share: float, total: int) -> str:
+    """A share in per cent, with the digits that ``total`` videos carry.
+
+    Example:
+        >>> percent(0.625, 24), percent(0.625, 600)
+        ('62 %', '62.5 %')
+    """
+    return f"{100 * share:.{decimals(total)}f} %"
+
+
+def interval_text(low: float, high: float, total: int) -> str:
+    """An interval of shares in per cent: ``"[43, 79]"``."""
+    digits = decimals(total)
+    return f"[{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
+
+
+def accuracy(share: float, total: int) -> str:
+    """A share of ``total`` videos that were right, with Wilson's 95 % interval.
+
+    Example:
+        >>> accuracy(15 / 24, 24)
+        '62 % [43, 79]'
+    """
+    low, high = wilson_interval(round(share * total), total)
+    return f"{percent(share, total)} {interval_text(low, high, total)}"

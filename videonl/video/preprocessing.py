@@ -1,0 +1,392 @@
+"""What a network is shown of a video: one value, and the only place where it is worked out.
+
+A network was trained on clips of a certain kind, and its accuracy is true for certain views of a
+video. :class:`Preprocessing` holds all of that. It answers two questions, in pure integers:
+``indices`` (which frames?) and ``boxes`` (which part of them?). Presets and checkpoints hold it;
+training, validation, test and everything that answers with a network ask it.
+
+A clip is ``frames`` positions on the *track* of its video: the numbers of its frames, or, by time,
+one entry per tick of the wanted rate that says which frame is on display then. So sampling by time
+is right under variable frame rates, and drops or repeats frames where the rates differ.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from fractions import Fraction
+from typing import Any, Literal
+
+import numpy as np
+
+from videonl.bounds import Rule, number, numbers, one_of, optional, shown, whole
+from videonl.errors import VideoNLError
+from videonl.video.sampling import timeline
+
+NOTICEABLE = 0.05  # share by which rates differ before clips are taken by time
+SENSIBLE_RATES = (1.0, 1000.0)  # frames per second; others are damaged headers
+MAX_PIXELS = 2**27  # frames × side²: one view as bytes is then 0.4 GB
+CROPS = (1, 3)
+CLIP = ("frames", "stride", "short_side", "crop", "mean", "std")  # what every network says
+
+
+def _are_views(value: Any) -> bool:
+    listed = isinstance(value, (list, tuple)) and len(value) == 2
+    return listed and all(type(n) is int for n in value) and value[0] > 0 and value[1] in CROPS
+
+
+RULES: dict[str, Rule] = {
+    "frames": whole(1, 4096),
+    "stride": whole(1, 4096),
+    "short_side": whole(1, 4096),
+    "crop": whole(1, 4096),
+    "mean": optional(numbers(3, -1000, 1000)),
+    "std": optional(numbers(3, 0, 1000)),
+    "fps": optional((lambda v: number(v, 0, 1000), "a number above 0, at most 1000")),
+    "rate": optional((lambda v: number(v, 0, 1000), "a number above 0, at most 1000")),
+    "short_video": one_of("loop", "pad"),
+    "views": (_are_views, "at least 1 clip and 1 or 3 crops, such as 10x3"),
+    "test_crop": optional(whole(1, 4096)),
+    "places": one_of("ends", "free", "length"),
+    "span": one_of("steps", "even"),
+    "average": optional(one_of("mean", "max")),
+}
+
+
+def check_entries(values: Mapping[str, Any]) -> None:
+    """Refuse entries that no preprocessing has, or of values that it can not have.
+
+    Args:
+        values: some of the entries of a preprocessing, primitives.
+
+    Raises:
+        VideoNLError: names the entry, its value and the bound.
+    """
+    for key, value in values.items():
+        if key not in RULES:
+            raise VideoNLError(
+                f"preprocessing has no entry {shown(key)!r}; its entries are {', '.join(RULES)}"
+            )
+        if not RULES[key][0](value):
+            raise VideoNLError(f"preprocessing.{key} is {shown(value)}; it must be {RULES[key][1]}")
+    side = max(values.get("short_side", 1), values.get("crop", 1))
+    if (pixels := values.get("frames", 1) * side**2) > MAX_PIXELS:
+        raise VideoNLError(
+            f"preprocessing is {values.get('frames')} frames of {side}², {pixels} pixels; it must "
+            f"be {MAX_PIXELS} pixels at most"
+        )
+
+
+def rates_differ(rate: float, trained: float) -> bool:
+    """Whether a file's frames per second are noticeably others than those of the training."""
+    return abs(rate / trained - 1) > NOTICEABLE
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """The clips of a network and the views of its test.
+
+    Read as a table, it gives primitives: ``value["frames"]``, ``{**value}``.
+
+    Attributes:
+        frames: frames per clip, T.
+        stride: step between them, in frames of the file (in ticks of ``1 / fps`` seconds).
+        short_side: pixels that the shorter side of a picture is scaled to.
+        crop: side of the square that is cut out in training and of the centre in testing.
+        mean: per colour, in units of 0 to 1; None: a data set does not say, its network does.
+        std: likewise.
+        fps: None: count the file's own frames. A number: sample by time at that rate.
+        rate: frames per second of the videos that the network was trained on, where that is known.
+            A file of noticeably another rate is sampled by time at this one; see ``for_rate``.
+        short_video: what follows the end of a video shorter than the clip: ``"loop"`` starts again
+            at its first frame, ``"pad"`` repeats its last one.
+        views: (clips along time, crops) of a test. One crop is the centre; three are squares along
+            the longer side.
+        test_crop: side of those three; None: the whole short side, as the paper tests (section 4).
+        places: where the clips of a test begin: ``"ends"``: from the first to the last possible
+            place, and one alone in the middle; ``"free"``: clip i of n at i/n of what the clip
+            leaves free (PySlowFast, PyTorchVideo); ``"length"``: at i/n of the whole length (the
+            paper's released code).
+        span: ``"steps"``: T positions, ``stride`` apart; ``"even"``: spread evenly from the first
+            to the last of T × stride frames, and cut down to whole numbers (PySlowFast,
+            PyTorchVideo).
+        average: how the probabilities of the views become one answer: ``"mean"``, ``"max"``; None:
+            the mean for one class per video, the maximum for several.
+    """
+
+    frames: int
+    stride: int
+    short_side: int
+    crop: int
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    fps: float | None = None
+    rate: float | None = None
+    short_video: Literal["loop", "pad"] = "loop"
+    views: tuple[int, int] = (10, 3)
+    test_crop: int | None = None
+    places: Literal["ends", "free", "length"] = "ends"
+    span: Literal["steps", "even"] = "steps"
+    average: Literal["mean", "max"] | None = None
+
+    def __post_init__(self) -> None:
+        """Check every entry and how they go together.
+
+        Raises:
+            VideoNLError: names the entry, its value and the bound.
+        """
+        check_entries({field.name: getattr(self, field.name) for field in fields(self)})
+        for name in ("mean", "std", "views"):
+            value = getattr(self, name)
+            object.__setattr__(self, name, None if value is None else tuple(value))
+        for name in ("crop", "test_crop"):
+            if (getattr(self, name) or 0) > self.short_side:
+                raise VideoNLError(
+                    f"{name}={getattr(self, name)} is larger than short_side={self.short_side}"
+                )
+
+    @classmethod
+    def from_dict(cls, values: "Mapping[str, Any] | Preprocessing") -> "Preprocessing":
+        """The value of a table of primitives; one that is a value already is returned as it is.
+
+        Raises:
+            VideoNLError: an entry is missing, unknown or wrong; one sentence that names it.
+        """
+        if isinstance(values, Preprocessing):
+            return values
+        check_entries(values)
+        for name in CLIP[:4]:
+            if name not in values:
+                raise VideoNLError(f"preprocessing does not say {name}")
+        return cls(**values)
+
+    @classmethod
+    def completed(cls, values: Mapping[str, Any], made_for: Mapping[str, Any]) -> "Preprocessing":
+        """A table as a checkpoint holds it; the clip and colours it lacks are its network's.
+
+        How a test looks at videos is not the network's: what ``to_dict`` left out is as usual.
+
+        Raises:
+            VideoNLError: see ``from_dict``.
+        """
+        return cls.from_dict({**{k: made_for[k] for k in CLIP if k in made_for}, **values})
+
+    def to_dict(self) -> dict[str, Any]:
+        """Primitives for checkpoints and presets.
+
+        What is as usual is left out, so that files that do not need a newer entry stay readable.
+        """
+        found = {}
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                found[field.name] = list(value) if isinstance(value, tuple) else value
+        return found
+
+    def keys(self) -> Iterator[str]:
+        """The names of all entries."""
+        return (field.name for field in fields(self))
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in RULES:
+            raise KeyError(name)
+        value = getattr(self, name)
+        return list(value) if isinstance(value, tuple) else value
+
+    def changed(self, **entries: Any) -> "Preprocessing":
+        """The same with other entries.
+
+        Raises:
+            VideoNLError: a wrong one.
+        """
+        check_entries(entries)
+        return replace(self, **entries)
+
+    def with_views(self, views: tuple[int, int] | None) -> "Preprocessing":
+        """The same with other (clips, crops); None: its own."""
+        return self if views is None else self.changed(views=views)
+
+    def with_colours(self, other: "Preprocessing") -> "Preprocessing":
+        """The same with the mean and deviation of another, where it does not say them."""
+        return replace(self, mean=self.mean or other.mean, std=self.std or other.std)
+
+    @property
+    def colours(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(mean, std).
+
+        Raises:
+            VideoNLError: they are not said.
+        """
+        if self.mean is None or self.std is None:
+            raise VideoNLError("preprocessing does not say mean and std")
+        return self.mean, self.std
+
+    @property
+    def by_time(self) -> bool:
+        """Whether ``indices`` needs the times of the frames."""
+        return self.fps is not None
+
+    def for_rate(self, rate: float) -> "Preprocessing":
+        """As it is for a file of so many frames per second, which a clip's stride counts.
+
+        Where they are noticeably others than those of the training videos, clips are taken by time:
+        the network sees things move as fast as it was trained on.
+        """
+        low, high = SENSIBLE_RATES
+        if self.rate is None or self.by_time or not low <= rate <= high:
+            return replace(self, rate=None)
+        other = rates_differ(rate, self.rate)
+        return replace(self, fps=self.rate if other else None, rate=None)
+
+    def seconds(self, rate: float) -> float:
+        """How long a clip is in a file of so many frames per second."""
+        return self.clip_length / (self.for_rate(rate).fps or rate)
+
+    @property
+    def clip_length(self) -> int:
+        """Positions from the first to the last of a clip, both counted."""
+        even = self.span == "even"
+        return self.frames * self.stride if even else (self.frames - 1) * self.stride + 1
+
+    @property
+    def view_side(self) -> int:
+        """Side of the square views of a test, in pixels."""
+        return self.crop if self.views[1] == 1 else self.test_crop or self.short_side
+
+    @property
+    def view_shape(self) -> tuple[int, int, int]:
+        """(T, H, W) of a view of a test."""
+        return self.frames, self.view_side, self.view_side
+
+    @property
+    def num_views(self) -> int:
+        """Views per video, clips × crops."""
+        return self.views[0] * self.views[1]
+
+    @property
+    def shown_views(self) -> str:
+        """``10x3 of 8x256²``: the views of a test and their size."""
+        return f"{self.views[0]}x{self.views[1]} of {self.frames}x{self.view_side}²"
+
+    def protocol(self) -> dict[str, Any]:
+        """How a video is looked at, as it stands in results; primitives."""
+        entries = self.to_dict()
+        entries.pop("views", None)
+        clips, crops = self.views
+        about = {"views": f"{clips}x{crops}", "clips": clips, "crops": crops}
+        return {**about, "view_side": self.view_side, **entries}
+
+    def track(
+        self,
+        num_frames: int,
+        *,
+        times: Sequence[float] | np.ndarray | None = None,
+        end: float | None = None,
+    ) -> np.ndarray:
+        """int64: the frame of every position, counted in frames or in ticks.
+
+        Args:
+            num_frames: in the video.
+            times: seconds of all frames; needed where ``by_time``.
+            end: seconds at which the last one disappears; see :func:`timeline`.
+        """
+        if num_frames < 1:
+            raise ValueError(f"a video needs at least one frame, got num_frames={num_frames}")
+        if self.fps is None:
+            return np.arange(num_frames, dtype=np.int64)
+        if times is None:
+            raise ValueError("sampling by time (fps) needs the times of the frames")
+        if len(times) != num_frames:
+            raise ValueError(f"times of all {num_frames} frames are needed, got {len(times)}")
+        return timeline(times, self.fps, end=end)
+
+    def track_times(self, length: int, times: np.ndarray) -> np.ndarray:
+        """float64: seconds of every position of a track of that length; ``times`` as for it."""
+        return times if self.fps is None else times[0] + np.arange(length) / self.fps
+
+    def indices(
+        self,
+        num_frames: int,
+        *,
+        times: Sequence[float] | np.ndarray | None = None,
+        end: float | None = None,
+    ) -> list[list[int]]:
+        """Frame numbers of every clip of a test; the arguments are those of :meth:`track`."""
+        track = self.track(num_frames, times=times, end=end)
+        return [self._clip(track, start) for start in self._starts(len(track))]
+
+    def random_indices(
+        self,
+        num_frames: int,
+        generator: np.random.Generator,
+        *,
+        times: Sequence[float] | np.ndarray | None = None,
+        end: float | None = None,
+    ) -> list[int]:
+        """Frame numbers of a training clip, at a random place.
+
+        Args:
+            num_frames: see :meth:`track`.
+            generator: the source of randomness (:func:`sample_generator`).
+            times: see :meth:`track`.
+            end: see :meth:`track`.
+        """
+        track = self.track(num_frames, times=times, end=end)
+        return self._clip(track, Fraction(int(generator.integers(0, self._free(len(track)) + 1))))
+
+    def indices_from(
+        self, second: float, *, times: Sequence[float] | np.ndarray, end: float
+    ) -> list[int]:
+        """Frame numbers of a clip that starts at a second, or ends with the video.
+
+        Args:
+            second: as a player shows it.
+            times: see :meth:`track`.
+            end: see :meth:`track`.
+        """
+        track = self.track(len(times), times=times, end=end)
+        if self.fps is None:
+            first = int(np.searchsorted(times, second + 1e-6, side="right")) - 1
+        else:
+            first = int((second - float(times[0])) * self.fps + 1e-3)
+        return self._clip(track, Fraction(min(max(first, 0), self._free(len(track)))))
+
+    def boxes(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
+        """(top, left, height, width) of every crop of a test in scaled pictures of that size.
+
+        One is the centre; three lie at the begin, middle and end of the longer side, centred on
+        the other.
+        """
+        side = self.view_side
+        if side > min(height, width):
+            raise VideoNLError(
+                f"a view of {side}x{side} is not inside pictures of {height}x{width}; short_side "
+                f"is {self.short_side}"
+            )
+        steps = (1,) if self.views[1] == 1 else (0, 1, 2)  # halves of the longer side's rest
+        tall, wide = height - side, width - side
+        if width >= height:
+            return [(tall // 2, wide * step // 2, side, side) for step in steps]
+        return [(tall * step // 2, wide // 2, side, side) for step in steps]
+
+    def _free(self, length: int) -> int:
+        """Places of a clip on a track of that length, but for the first one."""
+        return max(0, length - self.clip_length)
+
+    def _starts(self, length: int) -> list[Fraction]:
+        clips, free = self.views[0], self._free(length)
+        if self.places == "length":
+            return [Fraction(i * length // clips) for i in range(clips)]
+        if self.places == "free":
+            return [Fraction(i * free, clips) for i in range(clips)]
+        if clips == 1:
+            return [Fraction(free // 2)]
+        return [Fraction((2 * i * free + clips - 1) // (2 * (clips - 1))) for i in range(clips)]
+
+    def _clip(self, track: np.ndarray, start: Fraction) -> list[int]:
+        """Frame numbers of the clip that begins at a position of the track."""
+        step = Fraction(self.stride)
+        if self.span == "even" and self.frames > 1:
+            step = Fraction(self.clip_length - 1, self.frames - 1)
+        places = np.array([int(start + k * step) for k in range(self.frames)], np.int64)
+        last = len(track) - 1
+        places = places % len(track) if self.short_video == "loop" else np.minimum(places, last)
+        return [int(frame) for frame in track[places]]
