@@ -10,9 +10,10 @@ import torch
 from torch import nn
 
 from tests.training.conftest import make_parts
-from videonl.training import VideoClassifier, make_trainer
+from videonl.errors import VideoNLError
+from videonl.training import Recipe, VideoClassifier, make_trainer
 from videonl.training import trainer as trainer_module
-from videonl.training.recipe import configure
+from videonl.training.recipe import configure, make_optimizer
 from videonl.training.run_header import baseline_of, warnings_of
 from videonl.training.trainer import choose_precision
 from videonl.weights.run_folder import LAST
@@ -123,6 +124,15 @@ def test_the_optimiser_is_fused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
             0.01 * 16 / 64
         )
     assert made == [True, False, False]
+
+
+@pytest.mark.parametrize("beta2", [0.999, 0.95])
+def test_the_memory_of_adamw_is_what_the_recipe_says(beta2: float) -> None:
+    groups = [{"params": [nn.Parameter(torch.zeros(2))], "lr": 0.1}]
+    optimizer = make_optimizer("adamw", groups, momentum=0.9, beta2=beta2, fused=False)
+    assert optimizer.param_groups[0]["betas"] == (0.9, beta2)
+    with pytest.raises(VideoNLError, match="beta2"):
+        Recipe(beta2=1.0)
 
 
 def test_warnings_before_the_start() -> None:

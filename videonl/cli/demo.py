@@ -21,7 +21,7 @@ from videonl.limits import SEED
 
 CONFIG = Path("configs/sample.yaml")
 # The baseline: the same trunk without the block, made wider until it costs as much.
-PLAIN = {"name": "tiny_i3d_333", "options.width": "14", "options.non_local": "{}"}
+PLAIN = {"name": "tiny_i3d_333", "options.width": "15", "options.non_local": "{}"}
 DATA, QUICK_DATA = Path("data/sample/videos"), Path("data/sample/quick")
 # Enough to walk every step in seconds, not to learn anything.
 QUICK_CLIPS = ["--train", "24", "--val", "6", "--test", "6"]

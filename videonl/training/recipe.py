@@ -90,7 +90,12 @@ def parameter_groups(
 
 
 def make_optimizer(
-    name: OptimizerName, groups: list[dict[str, Any]], *, momentum: float, fused: bool
+    name: OptimizerName,
+    groups: list[dict[str, Any]],
+    *,
+    momentum: float,
+    beta2: float,
+    fused: bool,
 ) -> torch.optim.Optimizer:
     """SGD with momentum, as the paper, or AdamW.
 
@@ -98,10 +103,11 @@ def make_optimizer(
         name: "sgd" or "adamw".
         groups: of ``parameter_groups``; each has its own rate and weight decay.
         momentum: of SGD.
+        beta2: of AdamW.
         fused: one kernel for all parameters (CUDA).
     """
     if name == "adamw":
-        return torch.optim.AdamW(groups, fused=fused)
+        return torch.optim.AdamW(groups, betas=(0.9, beta2), fused=fused)
     return torch.optim.SGD(groups, momentum=momentum, fused=fused)
 
 
@@ -169,7 +175,11 @@ def configure(
     scaler = getattr(trainer.precision_plugin, "scaler", None)  # fp16: unscales before clipping
     on_gpu = trainer.strategy.root_device.type == "cuda"
     optimizer = make_optimizer(
-        recipe.optimizer, groups, momentum=recipe.momentum, fused=on_gpu and scaler is None
+        recipe.optimizer,
+        groups,
+        momentum=recipe.momentum,
+        beta2=recipe.beta2,
+        fused=on_gpu and scaler is None,
     )
     factor = rate_factor(
         recipe.schedule,
@@ -216,6 +226,7 @@ LIMITS: dict[str, Limit | Choice] = {
     "learning_rate": number(0, 1e3),
     "reference_batch": whole(0, 1e9),
     "momentum": number(0, 1),
+    "beta2": number(0, 0.999999),
     "weight_decay": number(0, 10),
     "norm_weight_decay": number(0, 10),
     "warmup": number(0, 1),
@@ -237,6 +248,8 @@ class Recipe:
         reference_batch: the rate scales linearly from here; 0 takes the rate as it is.
         optimizer: "sgd" or "adamw".
         momentum: of SGD.
+        beta2: of AdamW: how much of the mean square of the gradients stays after a step. 0.999
+            remembers a thousand steps, longer than a short training's plateaus.
         weight_decay: of weights.
         norm_weight_decay: of biases and of norm scales.
         schedule: "cosine", "step" or "constant".
@@ -260,6 +273,7 @@ class Recipe:
     reference_batch: int = 64
     optimizer: OptimizerName = "sgd"
     momentum: float = 0.9
+    beta2: float = 0.999
     weight_decay: float = 1e-4
     norm_weight_decay: float = 0.0
     schedule: ScheduleName = "cosine"
