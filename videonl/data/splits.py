@@ -2,14 +2,14 @@
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import path as paths
 from pathlib import Path
 
 import numpy as np
 
 from videonl.data.lists import label_text
-from videonl.data.records import Record
+from videonl.data.records import SPLIT_FOLDERS, Record
 from videonl.errors import DatasetError
 from videonl.files import csv_line, write_text
 from videonl.video.container import split_span
@@ -19,6 +19,11 @@ TRAIN_LIST, VAL_LIST, CLASSES = "train.csv", "val.csv", "classes.txt"
 OBVIOUS = (
     ("g01 in _g01_c01, of one class", r"_(g\d+)_c\d+$", True),
     ("the id in <id>_<start>_<end>", r"^(.{11})_\d{6}_\d{6}$", False),
+    (
+        "the sequence at the start",
+        r"(?i)^(.*?(?<![a-z])(?:seq|sequence|scene|session|take)[_-]?\d+)(?!\d)",
+        False,
+    ),
     ("the person at the start", r"(?i)^((?:person|subject|actor|user)[_-]?\d+)", False),
     (
         "what stands before clip and number",
@@ -161,24 +166,49 @@ def grouped(records: Sequence[Record], root: str, *, group: str | None) -> tuple
     names = {id(r): paths.relpath(split_span(r.path)[0], root).replace("\\", "/") for r in records}
     if group is not None:
         return _by_pattern(records, names, group), f"--data.group {group}"
+    labels = {id(record): labels_of(record) for record in records}
     for words, pattern, within in OBVIOUS:
         stems = {k: paths.splitext(paths.basename(name))[0] for k, name in names.items()}
         found = {key: re.search(pattern, stem) for key, stem in stems.items()}
         if all(found.values()):
             keys = {
-                key: f"{paths.dirname(names[key]) if within else ''}/{match[1]}"
+                key: f"{labels[key] if within else ''}/{match[1]}"
                 for key, match in found.items()
                 if match
             }
             if len(set(keys.values())) < len({names[key] for key in keys}):
                 return _collect(records, keys), f"groups ({words})"
-    deep = {
-        k: n for k, n in names.items() if n.count("/") > 1 + n.startswith(("train/", "training/"))
-    }
+    below = {k: _below_split(n) for k, n in names.items()}
+    deep = {k: paths.dirname(n) for k, n in below.items() if n.count("/") > 1}
     if deep:
-        keys = {k: paths.dirname(n) if k in deep else n for k, n in names.items()}
+        keys = {k: deep.get(k, n) for k, n in names.items()}
         return _collect(records, keys), "folders below the classes"
     return _collect(records, names), "single files (--data.group REGEX keeps some together)"
+
+
+def _below_split(name: str) -> str:
+    """A path without the folder of its split: files of two splits may belong together."""
+    first, _, rest = name.partition("/")
+    return rest if first in SPLIT_FOLDERS else name
+
+
+def groups_in_both(
+    records: Mapping[str, Sequence[Record]], root: str, *, group: str | None
+) -> tuple[dict[str, tuple[str, ...]], str]:
+    """Groups of videos that lie in more than one split.
+
+    Args:
+        records: split -> its videos.
+        root: see :func:`make_split`.
+        group: see :func:`grouped`.
+
+    Returns:
+        (group -> its splits, what the groups are).
+    """
+    place = {id(r): split for split, members in records.items() for r in members}
+    groups, words = grouped([r for m in records.values() for r in m], root, group=group)
+    found = {name: tuple(sorted({place[id(r)] for r in rs})) for name, rs in groups.items()}
+    return {name: splits for name, splits in found.items() if len(splits) > 1}, words
 
 
 def _by_pattern(records: Sequence[Record], names: dict[int, str], group: str) -> Groups:
