@@ -2,9 +2,9 @@
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -79,6 +79,33 @@ def header_facts(path: str) -> Facts | None:
         if found.pixels and rate and seconds:
             break
     return found and replace(found, seconds=part_seconds(found.seconds, span))
+
+
+def found_facts(
+    findings: Mapping[str, Mapping[str, Any]], paths: Iterable[str]
+) -> dict[str, Facts]:
+    """What decoding files has told (``videonl.video.Finding`` as a table), of each video or part.
+
+    Args:
+        findings: file -> finding.
+        paths: of videos or parts.
+
+    Returns:
+        path -> facts, of those that decode.
+    """
+    known = {}
+    for path in paths:
+        file, span = split_span(path)
+        found = findings.get(file, {})
+        if not found.get("frames") or not os.path.exists(file):
+            continue
+        rate, shown = found.get("rate") or 0.0, found["seconds"]
+        if not rate and shown:
+            rate = (found["frames"] - 1) / shown
+        seconds = part_seconds(shown + (1 / rate if rate else 0.0), span)  # the last one is shown
+        size = os.path.getsize(file)
+        known[path] = Facts(found["width"], found["height"], rate, seconds, found["codec"], size)
+    return known
 
 
 def part_seconds(seconds: float, span: Span | None) -> float:

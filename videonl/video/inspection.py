@@ -31,6 +31,7 @@ class Finding:
         height: likewise.
         codec: FFmpeg's name.
         seconds: duration from the first to the last frame.
+        rate: frames per second, as the file says; 0 if it does not.
         pictures: what small copies of its frames look like, in hexadecimal digits: ``SAMPLES``
             pictures of ``SIDE`` rows of ``SIDE`` steps from one pixel to the next, each two bits
             (brighter, darker). Empty if only the first frame was decoded.
@@ -44,6 +45,7 @@ class Finding:
     height: int = 0
     codec: str = ""
     seconds: float = 0.0
+    rate: float = 0.0
     pictures: str = ""
 
 
@@ -60,6 +62,7 @@ def inspect_file(path: str, *, quick: bool = False) -> Finding:
         text = str(error).removeprefix(f"{path}: ")
         return Finding("no_video" if "no video stream" in text else "unreadable", text)
     finding = Finding(codec=source.codec, declared=int(source.stream.frames))
+    finding.rate = round(float(source.stream.average_rate or source.stream.guessed_rate or 0), 3)
     try:
         damaged = _count_packets(source, finding) if quick else _decode(source, finding)
     except (av.FFmpegError, OSError) as error:
@@ -89,8 +92,7 @@ def _decode(source: Any, finding: Finding) -> int:
         if not finding.frames:
             finding.width, finding.height = frame.width, frame.height
         if finding.frames % apart == 0:
-            grey = frame.reformat(SIDE + 1, SIDE, format="gray", interpolation="AREA")
-            small.append(grey.to_ndarray())
+            small += _small(frame)
             if len(small) == MOST_KEPT:
                 small, apart = small[::2], 2 * apart
         finding.frames += 1
@@ -102,6 +104,17 @@ def _decode(source: Any, finding: Finding) -> int:
     if small:
         finding.pictures = _hash(small, finding.frames / apart)
     return damaged
+
+
+def _small(frame: Any) -> list[np.ndarray]:
+    """The frame as uint8 (16, 17) grey; nothing of one that can not be scaled: it does decode."""
+    try:
+        grey = frame.reformat(SIDE + 1, SIDE, format="gray", interpolation="AREA")
+        return [grey.to_ndarray()]
+    except (av.FFmpegError, ValueError) as error:
+        if isinstance(error, MemoryError):
+            raise
+        return []
 
 
 def _hash(small: list[np.ndarray], length: float) -> str:
