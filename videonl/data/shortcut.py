@@ -56,7 +56,7 @@ class Shortcut:
             "value": self.share,
             "constant": self.constant,
             "alone": self.alone,
-            "words": self.words,
+            "text": self.text(),
         }
 
     def text(self) -> str:
@@ -101,7 +101,7 @@ def shortcut_of(
     both = [*records, *learnt]
     if any(len(labels_of(record)) != 1 for record in both):
         return "the shortcut is not measured: a video has several classes, or none"
-    look = look or look_at([record.path for record in both], most=MOST)
+    look = look or _look(records, learnt)
     asked = [r for r in records if r.path in look.facts][:MOST]
     known = [r for r in learnt if r.path in look.facts][:MOST]
     if learnt:
@@ -125,6 +125,13 @@ def shortcut_of(
         {name: count / len(asked) for name, count in right.items()},
         f"{look.how}; {NEIGHBOURS} {whose}",
     )
+
+
+def _look(records: Sequence[Record], learnt: Sequence[Record]) -> Look:
+    """Both in equal parts: a large training set leaves room for the few that are asked about."""
+    asked, known = (look_at([r.path for r in part], most=MOST // 2) for part in (records, learnt))
+    how = asked.how + (f" and of training's: {known.how}" if learnt else "")
+    return Look({**asked.facts, **known.facts}, asked.asked + known.asked, how)
 
 
 def _columns(facts: Sequence[Facts]) -> dict[str, np.ndarray]:

@@ -17,6 +17,7 @@ from videonl.evaluation.accuracy import (
     classify_set,
     paired_tests,
     read_set,
+    shortcut,
 )
 from videonl.evaluation.entry import (
     Contestant,
@@ -132,6 +133,8 @@ def compare_models(
     protocol["inputs"] = sorted({row.input for row in rows if row.input})
     if videos is not None:
         protocol["data"] = _test_all(rows, made, videos, report)
+        found = shortcut(videos, group=group)
+        protocol["data"]["shortcut"] = found if isinstance(found, str) else found.as_dict()
         if groups:
             count = len(set(groups.values()))
             protocol["data"]["groups"] = {"pattern": group, "count": count}
