@@ -289,8 +289,9 @@ def print_leaks(
               f"likeness {likeness:.2f}") for one, two, likeness in pairs[:FEW]]  # fmt: skip
     if plain:
         rows.append(("", f"{plain} videos are too plain to be compared"))
-    shared, words = groups_in_both(catalogue.records, root, group=group)
-    rows.append(("groups", f"{len(shared)} in more than one split; {words}"))
+    shared, count, words = groups_in_both(catalogue.records, root, group=group)
+    words = words.removeprefix("groups (").removesuffix(")")
+    rows.append(("groups", f"{len(shared)} of {count} groups lie in more than one split ({words})"))
     rows += [
         ("", f"{visible(name)}: {', '.join(places)}")
         for name, places in sorted(shared.items())[:FEW]

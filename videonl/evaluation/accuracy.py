@@ -2,13 +2,14 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from videonl.class_names import ClassNumbers
 from videonl.data.catalogue import evaluation_set
 from videonl.data.records import Record
 from videonl.data.shortcut import Shortcut, shortcut_of
+from videonl.data.splits import unseen
 from videonl.errors import DatasetError
 from videonl.evaluation.result import PairedTest, Row, Score
 from videonl.evaluation.statistics import holm, mcnemar_exact
@@ -38,6 +39,17 @@ class VideoSet:
     official: str | None = None
     learnt: list[Record] = field(default_factory=list)
 
+    def unseen(self, trained: object, *, source: str) -> tuple["VideoSet", str]:
+        """Without the videos that a network was trained on; see ``videonl.data.splits.unseen``."""
+        left, said = unseen(self.records(), self.root, trained, source=source)
+        paths, labels = [r.path for r in left], [r.label or 0 for r in left]
+        return replace(self, paths=paths, labels=labels), said
+
+    def records(self) -> list[Record]:
+        """The videos as records of the data set."""
+        pairs = zip(self.paths, self.labels, strict=True)
+        return [Record(path, label, (label,)) for path, label in pairs]
+
     def census(self) -> dict[str, int]:
         """Videos per class."""
         return {name: self.labels.count(i) for i, name in enumerate(self.class_names)}
@@ -65,9 +77,7 @@ def read_set(root: str, split: str) -> VideoSet:
 
 def shortcut(videos: VideoSet, *, group: str | None) -> Shortcut | str:
     """What facts about the files alone tell of these videos; see ``videonl.data.shortcut_of``."""
-    pairs = zip(videos.paths, videos.labels, strict=True)
-    asked = [Record(path, label, (label,)) for path, label in pairs]
-    return shortcut_of(videos.root, asked, learnt=videos.learnt, group=group)
+    return shortcut_of(videos.root, videos.records(), learnt=videos.learnt, group=group)
 
 
 @dataclass(frozen=True)

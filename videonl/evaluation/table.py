@@ -127,6 +127,7 @@ def notes(comparison: Comparison) -> list[str]:
             f"Accuracy: {data['videos']} videos of {data['root']} ({data['split']}){missing}, "
             f"{protocol['views']} views, softmax averaged{interval}."
         )
+        lines += [f"{said}." for said in data.get("left_out", [])]
         if data.get("shortcut"):
             lines.append(f"Shortcut: {_shortcut_words(data['shortcut'])}.")
     for row in comparison.rows:
