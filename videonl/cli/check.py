@@ -101,13 +101,17 @@ def catalogue_of(root: str, options: Any) -> "Catalogue | None":
         VideoNLError: ``--leaks`` of such a folder, or with what it can not go with.
     """
     from videonl.data.catalogue import read_catalogue
+    from videonl.data.splits import groups_in_both
 
     if options.group and not options.leaks:
         raise VideoNLError("--group belongs to --leaks; give that, too")
     if options.leaks and options.quick:
         raise VideoNLError("--leaks compares pictures of whole videos; leave --quick out")
     try:
-        return read_catalogue(root)
+        catalogue = read_catalogue(root)
+        if options.leaks:  # a pattern that finds nothing is refused before hours of decoding
+            groups_in_both(catalogue.records, root, group=options.group)
+        return catalogue
     except DatasetError:
         if options.leaks:
             raise
