@@ -8,7 +8,7 @@ import torch
 
 from tests.small_data import DATA, write_small_data
 from videonl.data import Record, VideoDataModule, VideoDataset
-from videonl.errors import DatasetError
+from videonl.errors import VideoNLError
 
 
 @pytest.fixture(scope="module")
@@ -74,5 +74,5 @@ def test_a_training_video_is_opened_once(tmp_path: Path) -> None:
 
 
 def test_a_negative_size_is_refused(root: Path) -> None:
-    with pytest.raises(DatasetError, match="memory_mb=-1"):
+    with pytest.raises(VideoNLError, match="memory_mb=-1"):
         VideoDataModule(str(root), memory_mb=-1)

@@ -67,9 +67,9 @@ def test_schedules() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"learning_rate": -1.0}, "learning_rate is -1.0"),
+        ({"learning_rate": -1.0}, "learning_rate=-1.0"),
         ({"schedule": "linear"}, "cosine, step, constant"),
-        ({"milestones": [150, 300]}, "share of the training"),
+        ({"milestones": [150, 300]}, "milestones=.*from 0 to 1"),
         ({"learning_rat": 1.0}, "no learning_rat"),
         ({"label_smoothing": 1.5}, "label_smoothing"),
     ],

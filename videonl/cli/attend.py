@@ -14,6 +14,7 @@ from videonl.errors import VideoNLError
 from videonl.escapes import visible
 from videonl.files import write_text
 from videonl.json_text import json_text
+from videonl.limits import SEED, number, whole
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.attention.map import AttentionMap
@@ -66,8 +67,13 @@ def parser_of_attend() -> argparse.ArgumentParser:
         help="the query: frame of the clip from 0, row and column of the file's picture as shown "
         "(default: the query of the lowest entropy among a fixed grid)",
     )
-    add("--clip", type=int, metavar="K", help="0 to 9, spread over the video (default: the middle)")
-    add("--start", type=float, metavar="SECONDS", help="where the clip starts instead")
+    add(
+        "--clip",
+        type=whole(0, 9),
+        metavar="K",
+        help="0 to 9, spread over the video (default: the middle)",
+    )
+    add("--start", type=number(0), metavar="SECONDS", help="where the clip starts instead")
     add(
         "--crop",
         default="centre",
@@ -81,7 +87,7 @@ def parser_of_attend() -> argparse.ArgumentParser:
     add("--split", default="val", choices=("train", "val", "test"), help="its part (default: val)")
     add("--videos", type=positive, default=100, metavar="N", help="of it, at most (default: 100)")
     add("--queries", type=positive, default=32, metavar="N", help="per video (default: 32)")
-    add("--seed", type=int, default=0, help="of videos and queries (default: 0)")
+    add("--seed", type=SEED, default=0, help="of videos and queries (default: 0)")
     add("--json", metavar="FILE", help="write the numbers of --data there; - for standard output")
     add_network_flags(parser, videos=True)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")

@@ -12,6 +12,7 @@ from videonl.cli.main import make_parser
 from videonl.errors import OutputError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import csv_line, write_text
+from videonl.limits import above, whole
 
 JOURNAL, REPORT = "videonl_check.jsonl", "videonl_check.csv"
 COLUMNS = ("path", "status", "why", "frames", "declared", "width", "height", "codec", "seconds")
@@ -27,9 +28,11 @@ def parser() -> Any:
     )
     result.add_argument("folder", help="the data set")
     result.add_argument("--out", help="folder for the report and the skip list (default: FOLDER)")
-    result.add_argument("--workers", type=int, default=0, help="processes; 0 = one per core")
-    result.add_argument("--timeout", type=float, default=120.0, help="seconds per file")
-    result.add_argument("--memory", type=int, default=4096, help="MB per process")
+    result.add_argument(
+        "--workers", type=whole(0, 1024), default=0, help="processes; 0 = one per core"
+    )
+    result.add_argument("--timeout", type=above(0), default=120.0, help="seconds per file")
+    result.add_argument("--memory", type=whole(0, 1e9), default=4096, help="MB per process")
     result.add_argument("--quick", action="store_true", help="decode the first frame only")
     result.add_argument("--again", action="store_true", help="forget what was checked before")
     return result
@@ -38,8 +41,6 @@ def parser() -> Any:
 def main(argv: Sequence[str]) -> int:
     """Check a folder; exit code 1 if bad files were found."""
     options = parser().parse_args(argv)
-    if options.timeout <= 0 or options.memory < 0 or options.workers < 0:
-        raise VideoNLError("--timeout must be above 0, --memory and --workers not below 0")
     from videonl.data.skip_list import FILE_NAME, write_skip_list
     from videonl.data.walk import others_text, walk_data
     from videonl.video.inspection import BAD

@@ -11,6 +11,7 @@ from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import parse_views, positive
 from videonl.errors import VideoNLError
+from videonl.limits import above
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.evaluation.sweep import Sweep
@@ -96,7 +97,7 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add("--epochs", type=positive, metavar="N", help="of every training (default: 10)")
     add("--seeds", type=positive, metavar="N", help="trainings of each network (default: 3)")
     add("--train-batch", type=positive, metavar="N", help="clips per step (default: 16)")
-    add("--learning-rate", type=float, metavar="RATE", help="of every training")
+    add("--learning-rate", type=above(0), metavar="RATE", help="of every training")
     add(
         "--equal-cost",
         action="store_const",

@@ -6,6 +6,7 @@ from pathlib import Path
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags
+from videonl.limits import whole
 
 
 def main(argv: Sequence[str]) -> int:
@@ -19,7 +20,9 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("target", help="the file to write; it ends with .safetensors")
     add_network_flags(parser)
     parser.add_argument("--labels", help="class names: one per line, or JSON")
-    parser.add_argument("--num-classes", type=int, help="start a fresh classifier of this size")
+    parser.add_argument(
+        "--num-classes", type=whole(1, 10_000_000), help="start a fresh classifier of this size"
+    )
     args = parser.parse_args(argv)
 
     made = Path(args.target).parent.is_dir()  # else it is refused, and a claim would make it

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from videonl.cli.main import make_parser
 from videonl.cli.values import parse_clip, parse_option, parse_views
 from videonl.json_text import json_text
+from videonl.limits import whole
 
 if TYPE_CHECKING:  # torch is imported only once there is something to count
     from videonl.evaluation.cost import Cost
@@ -27,7 +28,9 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--views", type=parse_views, default=(1, 1), metavar="CLIPSxCROPS", help="per video"
     )
-    made.add_argument("--num-classes", type=int, default=400, help="of the classifier")
+    made.add_argument(
+        "--num-classes", type=whole(1, 10_000_000), default=400, help="of the classifier"
+    )
     made.add_argument(
         "--option",
         type=parse_option,

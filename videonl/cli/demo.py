@@ -17,6 +17,7 @@ from videonl.cli.main import COMMANDS, make_parser
 from videonl.errors import VideoNLError
 from videonl.files import write_text
 from videonl.json_text import json_text
+from videonl.limits import SEED
 
 CONFIG = Path("configs/sample.yaml")
 # The baseline: the same trunk without the block, made wider until it costs as much.
@@ -114,7 +115,7 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--root", type=Path, help=f"folder of the sample data (default {DATA})")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results")
-    parser.add_argument("--seed", type=int, default=0, help="of the trainings, not of the data")
+    parser.add_argument("--seed", type=SEED, default=0, help="of the trainings, not of the data")
     parser.add_argument("--quick", action="store_true", help="walk the steps with a few clips")
     given = parser.parse_args(argv)
     if not CONFIG.is_file():

@@ -1,10 +1,11 @@
 """The options of commands that decode files of strangers: where, and for how long."""
 
 import argparse
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from videonl.limits import number, whole
 
 
 def add_isolation(parser: argparse.ArgumentParser) -> None:
@@ -18,14 +19,14 @@ def add_isolation(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--time-limit",
-        type=_seconds,
+        type=number(0),
         default=300.0,
         metavar="SECONDS",
         help="of decoding per file, with --isolate; 0: no limit (default: 300)",
     )
     parser.add_argument(
         "--memory-limit",
-        type=_megabytes,
+        type=whole(0, 1e9),
         default=4096,
         metavar="MB",
         help="for decoding a file, with --isolate, on Linux; 0: no limit (default: 4096)",
@@ -54,21 +55,3 @@ def decoding(arguments: argparse.Namespace, *, keep: int = 1) -> Iterator[Callab
     ) as pool:
         pool.start(keep)
         yield pool.open
-
-
-def _seconds(text: str) -> float:
-    return _number(text, float, "seconds")
-
-
-def _megabytes(text: str) -> int:
-    return int(_number(text, int, "MB"))
-
-
-def _number(text: str, kind: type, unit: str) -> Any:
-    try:
-        value = kind(text)
-    except ValueError:
-        value = -1
-    if not math.isfinite(value) or value < 0:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of {unit}, 0 or more")
-    return value

@@ -21,6 +21,7 @@ from videonl.cli.values import (
     positive,
 )
 from videonl.errors import VideoNLError
+from videonl.limits import whole
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.prediction import Failure
@@ -154,7 +155,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--workers",
-        type=int,
+        type=whole(0, 1024),
         metavar="N",
         help="files that are decoded ahead, in threads (default: 0 on a CPU, which the network "
         "keeps busy, else 1)",
@@ -184,8 +185,6 @@ def check_usage(arguments: argparse.Namespace) -> None:
         raise VideoNLError("a shard of the files needs --json FILE.jsonl, to be merged later")
     if arguments.shard and arguments.csv:
         raise VideoNLError("--csv is not written by shards; videonl merge --csv FILE writes it")
-    if arguments.workers is not None and arguments.workers < 0:
-        raise VideoNLError(f"--workers must not be negative, got {arguments.workers}")
     for option, file in (("--json", arguments.json), ("--csv", arguments.csv)):
         if file and file != "-" and Path(file).is_dir():
             raise VideoNLError(f"{option} {file} is a folder; give a file name")

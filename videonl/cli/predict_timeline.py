@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from videonl.errors import VideoError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import write_text
+from videonl.limits import number
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.prediction import Failure
@@ -31,17 +32,6 @@ def parse_seconds(text: str) -> float:
     return float(found[1]) * _UNITS[found[2] or "s"]
 
 
-def parse_share(text: str) -> float:
-    """A probability from 0 to 1."""
-    try:
-        value = float(text)
-    except ValueError:
-        value = -1.0
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a probability from 0 to 1")
-    return value
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument_group("long videos").add_argument
@@ -57,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add(
         "--threshold",
-        type=parse_share,
+        type=number(0, 1),
         metavar="P",
         help="a window counts if its class has this probability (default: 0; several labels: 0.5)",
     )

@@ -14,6 +14,7 @@ from videonl.cli.main import make_parser
 from videonl.errors import OutputError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import remove_part, whole_stream
+from videonl.limits import above, whole
 
 JOURNAL = "videonl_prepare.jsonl"
 
@@ -29,21 +30,31 @@ def parser() -> Any:
     )
     result.add_argument("source", help="the data set")
     result.add_argument("target", help="the folder to write")
-    result.add_argument("--short-side", type=int, default=256, help="pixels")
+    result.add_argument("--short-side", type=whole(2, 16_384), default=256, help="pixels")
     result.add_argument("--enlarge", action="store_true", help="scale smaller videos up, too")
     result.add_argument(
-        "--key-frames", "--keyint", type=int, default=8, help="a key frame every so many"
+        "--key-frames",
+        "--keyint",
+        type=whole(1, 100_000),
+        default=8,
+        help="a key frame every so many",
     )
     result.add_argument(
-        "--quality", "--crf", type=int, default=23, help="H.264 CRF, lower is better and larger"
+        "--quality",
+        "--crf",
+        type=whole(0, 51),
+        default=23,
+        help="H.264 CRF, lower is better and larger",
     )
     result.add_argument("--preset", default="fast", help="x264 speed: ultrafast to veryslow")
     result.add_argument(
         "--skip-list", help="files to leave out (default: SOURCE/videonl_skip.tsv if it exists)"
     )
-    result.add_argument("--workers", type=int, default=0, help="processes; 0 = one per core")
-    result.add_argument("--timeout", type=float, default=1800.0, help="seconds per file")
-    result.add_argument("--memory", type=int, default=4096, help="MB per process")
+    result.add_argument(
+        "--workers", type=whole(0, 1024), default=0, help="processes; 0 = one per core"
+    )
+    result.add_argument("--timeout", type=above(0), default=1800.0, help="seconds per file")
+    result.add_argument("--memory", type=whole(0, 1e9), default=4096, help="MB per process")
     return result
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
+from videonl.limits import SEED, whole
 from videonl.sample.task import RELATIONS, SampleParameters
 
 
@@ -64,9 +65,12 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--scale", type=float, default=default.scale, help="size and travel of the bodies, 0.2 to 1"
     )
-    parser.add_argument("--seed", type=int, default=default.seed, help="random seed")
+    parser.add_argument("--seed", type=SEED, default=default.seed, help="random seed")
     parser.add_argument(
-        "--workers", type=int, default=os.cpu_count() or 1, help="processes; 0 works in this one"
+        "--workers",
+        type=whole(0, 1024),
+        default=os.cpu_count() or 1,
+        help="processes; 0 works in this one",
     )
     given = vars(parser.parse_args(argv))
     root, workers = given.pop("root"), given.pop("workers")

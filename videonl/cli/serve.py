@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags, network_options, note, parse_views, positive
 from videonl.errors import VideoNLError
+from videonl.limits import whole
 
 if TYPE_CHECKING:
     from videonl.inference.predictor import Predictor
@@ -27,7 +28,7 @@ def parser_of_serve() -> argparse.ArgumentParser:
     )
     parser.add_argument("--checkpoint", metavar="CKPT", required=True, help="as of videonl predict")
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=int, default=8000, help="0: any that is free")
+    parser.add_argument("--port", type=whole(0, 65_535), default=8000, help="0: any that is free")
     parser.add_argument(
         "--allow-host",
         action="append",

@@ -11,6 +11,7 @@ from videonl.cli.settings import options_of
 from videonl.cli.values import parse_value
 from videonl.data.datamodule import VideoDataModule
 from videonl.errors import VideoNLError
+from videonl.limits import SEED, above, whole
 from videonl.training.classifier import VideoClassifier
 from videonl.training.recipe import Recipe
 from videonl.training.trainer import DEFAULTS
@@ -23,6 +24,8 @@ INTERNAL_MODEL: set[str | int] = {
     *("network", "fresh", "provenance", "licence", "data_split", "videonl_version"),
 }
 INTERNAL_DATA: set[str | int] = {"root", "seed", "preprocessing"}
+# Of what belongs to no section; the others are checked by what they build.
+LIMITS = {"seed": SEED, "save_every_minutes": above(0), "save_every_steps": whole(1)}
 # What Lightning's own words do not say, or say of other defaults.
 OF_OURS = {
     "max_epochs": "passes over the training videos; -1: until max_steps or max_time",

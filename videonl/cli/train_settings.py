@@ -23,6 +23,7 @@ from videonl.cli.settings import (
 from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
 from videonl.home import expanded
+from videonl.limits import check_limits
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from jsonargparse import ArgumentParser
@@ -58,7 +59,7 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     Raises:
         VideoNLError: an unknown option, a wrong type, a missing or broken file.
     """
-    from videonl.cli.train_parser import make_parser
+    from videonl.cli.train_parser import LIMITS, make_parser
     from videonl.weights.declared import options_in_file
 
     parser = make_parser(command)
@@ -80,6 +81,9 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     if command == "fit" and not contents and given.get("model.pretrained"):
         given = parse(parser, [fine_tuning(given), given_flat(given, parser)], [])
     settings = parser.parse_object(given).as_dict()
+    for key, limit in LIMITS.items():
+        if settings.get(key) is not None:
+            check_limits({f"--{key}": limit}, {f"--{key}": settings[key]})
     settings["trainer"] = plain(settings["trainer"])
     return settings, given_flat(given, parser)
 

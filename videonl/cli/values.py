@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.errors import VideoNLError
 from videonl.files import parse_yaml
+from videonl.limits import whole
 
 if TYPE_CHECKING:
     from videonl.inference.shards import Shard
 
+positive = whole(1)  # the type of an option
+MOST_CLIPS = 1000
+MOST_PIXELS = 16_384  # of a side; as many frames
 VIEWS = re.compile(r"(\d+)[x×](\d+)")
 
 
@@ -42,7 +46,7 @@ def parse_clip(text: str) -> tuple[int, int, int, int]:
         ArgumentTypeError: anything else.
     """
     sizes = numbers(text)
-    if sizes is None or len(sizes) not in (2, 3):
+    if sizes is None or len(sizes) not in (2, 3) or max(sizes) > MOST_PIXELS:
         raise ArgumentTypeError(f"{text!r} is not a clip: write FRAMESxSIDE, such as 32x224")
     return (3, sizes[0], sizes[1], sizes[-1])
 
@@ -54,23 +58,12 @@ def parse_views(text: str) -> tuple[int, int]:
         ArgumentTypeError: anything else, or other crops than 1 or 3.
     """
     sizes = numbers(text.strip().replace("×", "x"))
-    if sizes is None or len(sizes) not in (1, 2) or sizes[1:] not in ([], [1], [3]):
+    if not sizes or len(sizes) > 2 or sizes[0] > MOST_CLIPS or sizes[1:] not in ([], [1], [3]):
         raise ArgumentTypeError(
-            f"{text!r} are not views: write CLIPSxCROPS, such as 10x3 or 1x1 (crops are 1 or 3)"
+            f"{text!r} are not views: write CLIPSxCROPS, such as 10x3 or 1x1 (crops are 1 or 3, "
+            f"clips at most {MOST_CLIPS})"
         )
     return (sizes[0], sizes[1] if len(sizes) == 2 else 1)
-
-
-def positive(text: str) -> int:
-    """A whole number of at least 1.
-
-    Raises:
-        ArgumentTypeError: anything else.
-    """
-    sizes = numbers(text.strip())
-    if sizes is None or len(sizes) != 1:
-        raise ArgumentTypeError(f"{text!r} is not a whole number of at least 1")
-    return sizes[0]
 
 
 def parse_shard(text: str) -> "Shard":

@@ -64,11 +64,6 @@ class Catalogue:
     several: bool = False
     unsplit: bool = False
 
-    def all_is_test(self) -> None:
-        """Nothing is divided and nothing is trained: every video is one to test."""
-        self.records["test"] = self.records.pop("train")
-        self.census["test"] = self.census.pop("train")
-
     @property
     def multi_label(self) -> bool:
         """Whether some video has several labels."""

@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import lightning as L
 import torch
-from lightning.pytorch.utilities import rank_zero_info
+from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
 from torch.utils.data import DataLoader
 
 from videonl.class_names import ClassNumbers
@@ -15,11 +15,13 @@ from videonl.data.augmentation import Augmentation, augment
 from videonl.data.catalogue import Catalogue, read_catalogue, split_off
 from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
+from videonl.data.passing import workers_that_can_start
 from videonl.data.rates import look_at_rates
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
 from videonl.data.skip_list import is_skipped
 from videonl.errors import DatasetError, VideoNLError
+from videonl.limits import SEED, Limit, limited, number, one_of, whole
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.video import Decoder
 
@@ -48,6 +50,22 @@ class VideoDataModule(L.LightningDataModule):
         census: after ``setup``: per split, the number of videos found per class.
     """
 
+    @limited(
+        jitter=Limit(1, 16_384, integral=True, length=2, rising=True),
+        batch_size=whole(1, 1_000_000),
+        num_workers=whole(0, 1024),
+        views=Limit(1, 1000, integral=True, length=2),
+        seed=SEED,
+        decoder=one_of("auto", "pyav", "decord"),
+        val_share=number(0, 1),
+        max_bad_share=number(0, 1),
+        flip=number(0, 1),
+        resized_crop=Limit(0, 1, above=True, length=2, rising=True),
+        rand_augment=whole(0, 100),
+        magnitude=number(0, 10),
+        erasing=number(0, 1),
+        memory_mb=whole(0),
+    )
     def __init__(
         self,
         root: str,
@@ -154,14 +172,14 @@ class VideoDataModule(L.LightningDataModule):
             raise DatasetError(str(error)) from error
         self.find_rate = preprocessing is None and fps in ("training", None)
         self.rate_text = ""  # after ``setup("fit")``: what was found
-        short_side = self.preprocessing.short_side
+        short_side, crop = self.preprocessing.short_side, self.preprocessing.crop
+        if jitter and resized_crop is None and jitter[0] < crop:
+            raise DatasetError(f"jitter={tuple(jitter)} begins below crop={crop}")
         self.jitter = tuple(jitter) if jitter else (short_side, round(short_side * 1.25))
         self.batch_size = batch_size
         self.num_workers = default_workers() if num_workers is None else num_workers
         self.views = views
         self.seed, self.balanced = seed, balanced
-        if memory_mb < 0:
-            raise DatasetError(f"memory_mb={memory_mb} is negative; 0 keeps nothing in memory")
         self.memory_mb = memory_mb
         self.decoder = decoder
         self.lists = {"train": train_list, "val": val_list, "test": test_list}
@@ -368,13 +386,14 @@ class VideoDataModule(L.LightningDataModule):
     def _loader(
         self, dataset: VideoDataset, sampler: Any, batch_size: int, *, drop_last: bool
     ) -> DataLoader[Item]:
+        workers = workers_that_can_start(self.num_workers, tell=rank_zero_warn)
         share: dict[str, Any] = {"batch_sampler": [[]]}  # fewer videos than processes: one of none
         if len(sampler):
             share = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
         return DataLoader(
             dataset,
             **share,
-            num_workers=self.num_workers,
+            num_workers=workers,
             collate_fn=LabelMissing(
                 collate,
                 labels=dataset.labels,
@@ -382,7 +401,7 @@ class VideoDataModule(L.LightningDataModule):
                 views=1 if dataset.training else dataset.preprocessing.num_views,
             ),
             pin_memory=torch.cuda.is_available(),
-            persistent_workers=self.num_workers > 0,
+            persistent_workers=workers > 0,
         )
 
     def _process(self) -> tuple[int, int]:

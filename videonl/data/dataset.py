@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, get_worker_info
 
+from videonl.data.passing import Travelling
 from videonl.data.records import Record
 from videonl.data.skip_list import is_skipped
 from videonl.errors import DatasetError, VideoError
@@ -53,7 +54,7 @@ class LabelMissing:
             for index, _, _ in batch["missing"]
         ]
         batch["views"] = self.views
-        return batch
+        return batch if get_worker_info() is None else Travelling(batch)
 
 
 # Frames; what to show of them; where clips are taken by time, `times` and `end` of the frames.

@@ -39,6 +39,11 @@ def insert_non_local(
     Raises:
         ValueError: an unknown name, a place that is taken, or channels that can not be found.
     """
+    if not isinstance(blocks, Mapping):
+        raise ValueError(
+            f"blocks={blocks!r}: it must be a table of submodule names and options, such as "
+            '{"layer3": {}}'
+        )
     made = {name: _make(model, name, options) for name, options in blocks.items()}
     for name, block in made.items():
         target = model.get_submodule(name)

@@ -18,9 +18,12 @@ from typing import Any, TypeVar
 from torch import nn
 
 from videonl.errors import VideoNLError
+from videonl.limits import check_limits, number, whole
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 DEFAULT_CLASSES = 400  # Kinetics-400
+# Of what networks with that option mean by it.
+LIMITS = {"num_classes": whole(1, 1e9), "width": whole(1, 1e6), "dropout": number(0, 1)}
 METHODS = ("forward_features", "forward_head", "reset_classifier")
 
 
@@ -173,8 +176,10 @@ def create_model(
         from videonl.weights.loading import load_pretrained
 
         return load_pretrained(name, pretrained, num_classes=num_classes, **options)
+    check_limits(LIMITS, options)
     check_options(name, options, entry.options)
     num_classes = DEFAULT_CLASSES if num_classes is None else num_classes
+    check_limits(LIMITS, {"num_classes": num_classes})
     try:
         model = entry.factory(num_classes=num_classes, **options)
     except (ValueError, TypeError) as error:  # an option of the wrong type, out of a file

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from videonl._version import __version__
 from videonl.errors import VideoNLError
+from videonl.limits import limited, whole
 from videonl.models import create_model
 from videonl.models.finite import check_answers
 from videonl.models.view_ensembling import average_logits, over_views, probabilities_of
@@ -62,6 +63,7 @@ class VideoClassifier(LightningModule):
         videonl_version: of the library.
     """
 
+    @limited(num_classes=whole(1, 10_000_000), views_per_forward=whole(1, 1_000_000))
     def __init__(
         self,
         name: str = "i3d_r50_nl5",
@@ -238,9 +240,13 @@ class VideoClassifier(LightningModule):
         return self.net(clips)
 
     def clips(self, batch: Batch) -> Tensor:
-        """The normalised views of a batch, (B, V, 3, T, H, W)."""
+        """The normalised views of a batch, (B, V, 3, T, H, W), of the network's own precision.
+
+        They are computed in float32, also where ``--trainer.precision`` keeps half of it.
+        """
         mean, std = self.preprocessing.colours
-        return to_clips(batch["video"], mean=mean, std=std)
+        clips = to_clips(batch["video"], mean=mean, std=std)
+        return clips.to(next(self.net.parameters()).dtype)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Loss of a batch; nothing in here waits for the device."""

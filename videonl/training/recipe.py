@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from videonl.errors import VideoNLError
+from videonl.limits import Choice, Limit, check_limits, number, one_of, whole
 from videonl.training.accumulation import batches_per_step
 
 OptimizerName = Literal["sgd", "adamw"]
@@ -217,6 +218,27 @@ BatchNormMode = Literal["train", "frozen", "sync"]
 ClassWeights = Literal["none", "balanced"]
 
 
+LIMITS: dict[str, Limit | Choice] = {
+    "optimizer": one_of("sgd", "adamw"),
+    "schedule": one_of("cosine", "step", "constant"),
+    "batch_norm": one_of("train", "frozen", "sync"),
+    "class_weights": one_of("none", "balanced"),
+    "learning_rate": number(0, 1e3),
+    "reference_batch": whole(0, 1e9),
+    "momentum": number(0, 1),
+    "beta2": number(0, 0.999999),
+    "weight_decay": number(0, 10),
+    "norm_weight_decay": number(0, 10),
+    "warmup": number(0, 1),
+    "milestones": Limit(0, 1, length=-1),
+    "fresh_factor": number(0, 1e4),
+    "label_smoothing": number(0, 0.999),
+    "mixup": number(0, 100),
+    "cutmix": number(0, 100),
+    "ema": number(0, 0.999999),
+}
+
+
 @dataclass(frozen=True)
 class Recipe:
     """How to optimise; every value has a command-line flag: ``--recipe.learning_rate 0.02``.
@@ -272,43 +294,10 @@ class Recipe:
         Raises:
             VideoNLError: names the value and its range.
         """
-        allowed: dict[str, tuple[str, ...]] = {
-            "optimizer": ("sgd", "adamw"),
-            "schedule": ("cosine", "step", "constant"),
-            "batch_norm": ("train", "frozen", "sync"),
-            "class_weights": ("none", "balanced"),
-        }
-        for name, values in allowed.items():
-            if getattr(self, name) not in values:
-                raise VideoNLError(
-                    f"{name} is {getattr(self, name)!r}; it must be one of {', '.join(values)}"
-                )
-        ranges: dict[str, tuple[float, float]] = {
-            "learning_rate": (0.0, 1e3),
-            "reference_batch": (0, 1e9),
-            "momentum": (0.0, 1.0),
-            "beta2": (0.0, 0.999999),
-            "weight_decay": (0.0, 10.0),
-            "norm_weight_decay": (0.0, 10.0),
-            "warmup": (0.0, 1.0),
-            "fresh_factor": (0.0, 1e4),
-            "label_smoothing": (0.0, 0.999),
-            "mixup": (0.0, 100.0),
-            "cutmix": (0.0, 100.0),
-            "ema": (0.0, 0.999999),
-        }
-        for name, (low, high) in ranges.items():
-            value = getattr(self, name)
-            if not low <= value <= high:
-                raise VideoNLError(f"{name} is {value}; it must lie between {low:g} and {high:g}")
+        check_limits(LIMITS, vars(self))
         if isinstance(self.checkpoint_stages, str):
             raise VideoNLError(
                 f"checkpoint_stages is {self.checkpoint_stages!r}; write a list, such as [res2]"
-            )
-        if any(not 0 <= at <= 1 for at in self.milestones):
-            raise VideoNLError(
-                f"milestones is {list(self.milestones)}; every one is a share of the training, "
-                "between 0 and 1"
             )
 
     def as_primitives(self) -> dict[str, Any]:

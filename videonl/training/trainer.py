@@ -14,6 +14,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from videonl.errors import VideoNLError
+from videonl.limits import check_limits, number, whole
 from videonl.training.checkpoints import AtomicCheckpointIO
 
 # Where ours differ from those of Lightning's Trainer; also what `train.py --help_all` shows.
@@ -25,6 +26,15 @@ DEFAULTS: dict[str, Any] = {
     "enable_progress_bar": True,
     "enable_model_summary": False,
     "use_distributed_sampler": False,
+}
+
+# What Lightning divides by, or takes without a word.
+LIMITS = {
+    "accumulate_grad_batches": whole(1),
+    "check_val_every_n_epoch": whole(1),
+    "gradient_clip_val": number(0),
+    "log_every_n_steps": whole(0),
+    "num_sanity_val_steps": whole(-1),
 }
 
 # What Lightning and torch say that no user of videonl can act on.
@@ -83,6 +93,9 @@ def make_trainer(
     """
     silence()
     values = {**DEFAULTS, **(options or {})}
+    for name, limit in LIMITS.items():
+        if values.get(name) is not None:
+            check_limits({f"--trainer.{name}": limit}, {f"--trainer.{name}": values[name]})
     if values["use_distributed_sampler"]:
         raise VideoNLError(
             "--trainer.use_distributed_sampler true: the loaders split the videos among the "
@@ -117,7 +130,7 @@ def make_trainer(
             values["log_every_n_steps"] = None
     try:
         return Trainer(**values)
-    except (ValueError, TypeError, RuntimeError, MisconfigurationException) as error:
+    except (ValueError, TypeError, RuntimeError, ImportError, MisconfigurationException) as error:
         raise VideoNLError(f"--trainer: {first_sentence(error)}") from error
 
 

@@ -19,7 +19,7 @@ from typing import Any, NoReturn
 from videonl.bounds import Rule, number, shown, sizes, whole
 from videonl.errors import CheckpointError, VideoNLError
 from videonl.models.registry import is_import_path
-from videonl.video.preprocessing import Preprocessing, check_entries
+from videonl.video.preprocessing import RULES, Preprocessing, check_entries
 
 MAX_CLASSES = 1_000_000
 MAX_SIZE = 65_536  # of a width, a kernel, a count: anything that is a number in options
@@ -54,6 +54,9 @@ def check_preprocessing(values: Mapping[str, Any], source: str | Path) -> None:
         CheckpointError: names the file, the entry, its value and the bound.
     """
     check_values(values, "preprocessing", source)
+    for name in ("mean", "std"):  # a data set may leave them to its network, a file may not
+        if name in values and values[name] is None:
+            refuse(source, f"preprocessing.{name}", None, RULES[name][1].removesuffix(", or none"))
     try:
         check_entries(values)
     except VideoNLError as error:

@@ -1,0 +1,177 @@
+"""What a value may be, said once where it is declared; every wrong one is one sentence.
+
+A function or class lists its limits above its signature, and an option of a command line takes one
+as its type::
+
+    @limited(batch_size=whole(1), flip=number(0, 1))
+    def __init__(self, root: str, *, batch_size: int = 8, flip: float = 0.5) -> None: ...
+
+    parser.add_argument("--port", type=whole(0, 65535))
+"""
+
+import argparse
+import functools
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Integral, Real
+from typing import Any, TypeVar
+
+from videonl.errors import VideoNLError
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True)
+class Limit:
+    """One number, or ``length`` of them, within a range.
+
+    Args:
+        low: the smallest; ``above``: it is itself too small.
+        high: the largest.
+        integral: no fractions.
+        above: whether ``low`` is excluded.
+        length: how many numbers; None: one alone; -1: any number of them.
+        rising: whether they must not fall.
+    """
+
+    low: float
+    high: float = math.inf
+    integral: bool = False
+    above: bool = False
+    length: int | None = None
+    rising: bool = False
+
+    def __str__(self) -> str:
+        one = "a whole number" if self.integral else "a number"
+        low, high = f"{self.low:.12g}", f"{self.high:.12g}"
+        reach = f"above {low}" if self.above else f"of at least {low}"
+        if math.isfinite(self.high):
+            reach = f"{reach} and at most {high}" if self.above else f"from {low} to {high}"
+        if self.length is None:
+            return f"{one} {reach}"
+        many = "rising numbers" if self.rising else "numbers"
+        many = many.replace("numbers", "whole numbers") if self.integral else many
+        return f"a list of {f'{self.length} ' if self.length > 0 else ''}{many}, each {reach}"
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value is of that kind, finite and in range."""
+        if self.length is not None:
+            if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
+                return False
+            fits = self.length < 0 or len(value) == self.length
+            fits = fits and all(map(self._allows_one, value))
+            return fits and (not self.rising or list(value) == sorted(value))
+        return self._allows_one(value)
+
+    def _allows_one(self, value: Any) -> bool:
+        kind = Integral if self.integral else Real
+        if isinstance(value, bool) or not isinstance(value, kind):
+            return False
+        try:
+            if not math.isfinite(value):
+                return False
+        except OverflowError:  # a whole number beyond every float
+            return False
+        exact: Any = value
+        return self.low <= exact <= self.high and not (self.above and exact == self.low)
+
+    def __call__(self, text: str) -> Any:
+        """The number that a command line says.
+
+        Raises:
+            ArgumentTypeError: no such number, or out of range.
+        """
+        try:
+            value: float = int(text) if self.integral else float(text)
+        except ValueError:
+            value = math.nan
+        if not self.allows(value):
+            raise argparse.ArgumentTypeError(f"{text!r}: it must be {self}")
+        return value
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of some words."""
+
+    words: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"one of {', '.join(self.words)}"
+
+    def allows(self, value: Any) -> bool:
+        """Whether it is one of them."""
+        return isinstance(value, str) and value in self.words
+
+
+def one_of(*words: str) -> Choice:
+    """One of these words."""
+    return Choice(words)
+
+
+def whole(low: int, high: float = math.inf) -> Limit:
+    """A whole number.
+
+    Example:
+        >>> print(whole(1)); print(whole(0, 65535))
+        a whole number of at least 1
+        a whole number from 0 to 65535
+    """
+    return Limit(low, high, integral=True)
+
+
+def number(low: float, high: float = math.inf) -> Limit:
+    """A finite number."""
+    return Limit(low, high)
+
+
+def above(low: float, high: float = math.inf) -> Limit:
+    """A finite number that is larger than ``low``."""
+    return Limit(low, high, above=True)
+
+
+SEED = whole(0, 2**32 - 1)  # what numpy takes
+
+
+def limited(**limits: Limit | Choice) -> Callable[[Function], Function]:
+    """Check the arguments of a function; what is None by default may be None.
+
+    Args:
+        limits: by the name of the argument.
+
+    Raises:
+        VideoNLError: from the function: names the argument, what came, what is allowed.
+    """
+
+    def decorate(function: Function) -> Function:
+        signature = inspect.signature(function)
+        optional = {name for name, p in signature.parameters.items() if p.default is None}
+        missing = set(limits) - set(signature.parameters)
+        assert not missing, f"{function.__qualname__} has no {missing}"
+
+        @functools.wraps(function)
+        def checked(*args: Any, **kwargs: Any) -> Any:
+            given = signature.bind_partial(*args, **kwargs).arguments
+            check_limits(
+                limits, {k: v for k, v in given.items() if not (v is None and k in optional)}
+            )
+            return function(*args, **kwargs)
+
+        return checked  # type: ignore[return-value]
+
+    return decorate
+
+
+def check_limits(limits: Mapping[str, Limit | Choice], values: Mapping[str, Any]) -> None:
+    """Check the values that have a limit.
+
+    Raises:
+        VideoNLError: names the argument, what came and what is allowed.
+    """
+    for name, limit in limits.items():
+        if name in values and not limit.allows(values[name]):
+            shown = repr(values[name])
+            shown = shown if len(shown) <= 80 else shown[:80] + "..."
+            raise VideoNLError(f"{name}={shown}: it must be {limit}")
