@@ -113,7 +113,12 @@ def test_fit_resume_and_test(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     root = write_small_data(tmp_path / "made", train=5, val=0) / "train"
     words = ["--data.root", str(root), *FLAGS]
     assert main(["train", "fit", *words, "--out", str(tmp_path / "runs"), *SMALL]) == 0
-    assert "2 of 10 videos are kept for val" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "2 of 10 videos are kept for val" in told
+    assert "looked at headers of all 10 videos" in told
+    assert "class (quartiles)" in told
+    assert "clip      a clip of 4 frames, 2 apart (0.28 s), covers 58 % of a video" in told
+    assert "shortcut  size, rate, length, codec and file size alone tell" in told
     run = next((tmp_path / "runs").glob("*/*"))
     config = yaml.safe_load((run / "config.yaml").read_text())["data"]
     assert config["val_list"] == str(run / "val.csv")
@@ -164,6 +169,7 @@ def test_a_moved_checkpoint_knows_its_training_videos(
     told = capsys.readouterr().out
     assert "8 of 10 videos are left out" in told
     assert "Accuracy: 2 videos" in told
+    assert "Shortcut: the shortcut is not measured" in told or "Shortcut: size, rate" in told
     all_of_it = ["--data.val", "none", "--out", str(tmp_path / "all"), *SMALL]
     assert main(["train", "fit", *words, *all_of_it]) == 0
     run = next((tmp_path / "all").glob("*/*"))
