@@ -45,7 +45,7 @@ def global_batch(trainer: Trainer, data: Any) -> int:
 
 
 def _kind(module: nn.Module, name: str, parameter: nn.Parameter) -> str:
-    """ "weight", "bias" or "norm": by which decay a module's own parameter is held."""
+    """By which decay a module's own parameter is held: "weight", "bias" or "norm"."""
     own = module.parameters(recurse=False)
     if isinstance(module, Affinity):  # w_f is a weight, though it is a vector
         return "bias" if name == "bias" else "weight"
