@@ -179,3 +179,117 @@ def test_one_command_shows_it(family: str, videos: dict[int, Path], tmp_path: Pa
     assert protocol["view_side"] == 256
     facebook = family in ("pyslowfast", "pytorchvideo")
     assert protocol.get("fps") == (30.0 if facebook else None)
+
+
+CFG = """
+MODEL: {ARCH: i3d, DROPOUT_RATE: 0.3}
+DATA:
+  NUM_FRAMES: 16
+  SAMPLING_RATE: 4
+  TRAIN_CROP_SIZE: 64
+  TEST_CROP_SIZE: 72
+  TRAIN_JITTER_SCALES: [80, 100]
+  TARGET_FPS: 25
+  REVERSE_INPUT_CHANNEL: true
+  MEAN: [0.4, 0.5, 0.6]
+  STD: [0.2, 0.25, 0.3]
+TEST: {NUM_ENSEMBLE_VIEWS: 4, NUM_SPATIAL_CROPS: 3}
+"""
+
+
+def pyslowfast_file(folder: Path, cfg: str) -> Path:
+    state = make_state(PEERS["pyslowfast i3d"], width=2)
+    torch.save({"model_state": state, "cfg": cfg}, folder / "own.pyth")
+    return folder / "own.pyth"
+
+
+def test_ones_own_pyslowfast_training_keeps_its_settings(tmp_path: Path) -> None:
+    loaded = load_checkpoint(pyslowfast_file(tmp_path, CFG))
+    shown = Preprocessing.from_dict(loaded.preprocessing)
+    assert (shown.frames, shown.stride, shown.crop, shown.short_side) == (16, 4, 64, 72)
+    assert (shown.fps, shown.views, shown.view_side) == (25.0, (4, 3), 72)
+    assert shown.colours == ((0.4, 0.5, 0.6), (0.2, 0.25, 0.3))
+    assert loaded.model.config["options"]["dropout"] == 0.3
+    (note,) = [note for note in loaded.report.notes if "read from the file's cfg" in note]
+    for name in ("TARGET_FPS", "REVERSE_INPUT_CHANNEL", "DROPOUT_RATE", "NUM_SPATIAL_CROPS"):
+        assert name in note
+    plain = load_checkpoint(
+        pyslowfast_file(tmp_path, CFG.replace("CHANNEL: true", "CHANNEL: false"))
+    )
+    clip = torch.randn(1, 3, 16, 72, 72)
+    with torch.no_grad():  # it was shown blue, green, red
+        wanted = plain.model.eval()(clip.flip(1))
+        torch.testing.assert_close(loaded.model.eval()(clip), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_one_crop_of_pyslowfast_and_what_is_not_understood(tmp_path: Path) -> None:
+    one = CFG.replace("CROPS: 3", "CROPS: 1").replace("TARGET_FPS: 25", "TARGET_FPS: fast")
+    loaded = load_checkpoint(pyslowfast_file(tmp_path, one))
+    shown = Preprocessing.from_dict(loaded.preprocessing)
+    assert (shown.views, shown.short_side, shown.view_side) == ((4, 1), 80, 72)
+    assert shown.fps == 30.0
+    notes = " ".join(loaded.report.notes)
+    assert "not read from the file's cfg: TARGET_FPS (fast; --option fps=...)" in notes
+
+
+PIPELINE = """
+test_pipeline = [
+    dict(type='DecordInit'),
+    dict(type='SampleFrames', clip_len=16, frame_interval=3, num_clips=5, test_mode=True),
+    dict(type='DecordDecode'),
+    dict(type='Resize', scale=(-1, 80)),
+    dict(type='{crop}', crop_size={size}),
+    dict(type='FormatShape', input_format='NCTHW'),
+]
+model = dict(
+    cls_head=dict(type='I3DHead', dropout_ratio=0.2),
+    data_preprocessor=dict(
+        mean=[102, 127.5, 153], std=[51, 63.75, 76.5], to_rgb={turned}, format_shape='NCTHW'))
+work_dir = __import__('os').system('touch {mark}')
+"""
+
+
+def mmaction2_file(folder: Path, cfg: Any) -> Path:
+    state = make_state(PEERS["mmaction2 i3d"], width=2)
+    torch.save({"state_dict": state, "meta": {"cfg": cfg}}, folder / "own.pth")
+    return folder / "own.pth"
+
+
+@pytest.mark.parametrize("as_table", [False, True])
+def test_ones_own_mmaction2_training_keeps_its_settings(tmp_path: Path, as_table: bool) -> None:
+    mark = tmp_path / "executed"
+    cfg: Any = PIPELINE.format(crop="ThreeCrop", size=72, turned=False, mark=mark)
+    if as_table:
+        scope: dict[str, Any] = {}
+        exec(cfg.rpartition("work_dir")[0], scope)  # the test's own text
+        cfg = {name: scope[name] for name in ("test_pipeline", "model")}
+    loaded = load_checkpoint(mmaction2_file(tmp_path, cfg))
+    shown = Preprocessing.from_dict(loaded.preprocessing)
+    assert (shown.frames, shown.stride, shown.views) == (16, 3, (5, 3))
+    assert (shown.short_side, shown.view_side) == (80, 72)
+    assert shown.colours[0] == pytest.approx((0.4, 0.5, 0.6))
+    assert shown.colours[1] == pytest.approx((0.2, 0.25, 0.3))
+    assert loaded.model.config["options"]["dropout"] == 0.2
+    (note,) = [note for note in loaded.report.notes if "read from the file's meta" in note]
+    for name in ("clip_len", "frame_interval", "num_clips", "scale", "crop_size", "to_rgb"):
+        assert name in note
+    assert not mark.exists()
+
+
+def test_turned_colours_and_what_is_not_understood_of_mmaction2(tmp_path: Path) -> None:
+    words = {"size": 72, "mark": tmp_path / "executed"}
+    plain, turned = (
+        load_checkpoint(
+            mmaction2_file(tmp_path, PIPELINE.format(crop="TenCrop", turned=flag, **words))
+        )
+        for flag in (False, True)
+    )
+    assert turned.preprocessing["mean"] == pytest.approx([0.6, 0.5, 0.4])
+    clip = torch.randn(1, 3, 16, 64, 64)
+    with torch.no_grad():
+        wanted = plain.model.eval()(clip.flip(1))
+        torch.testing.assert_close(turned.model.eval()(clip), wanted, rtol=1e-4, atol=1e-5)
+    notes = " ".join(turned.report.notes)
+    assert "not read from the file's meta: TenCrop (72; --option views=...)" in notes
+    broken = load_checkpoint(mmaction2_file(tmp_path, "(" * 100_000))
+    assert broken.preprocessing["frames"] == 32
