@@ -255,7 +255,7 @@ ODD = {
     "turned_180.mov": Odd(turned(180), 3),
     "turned_270.mov": Odd(turned(270), 3),
     "one_picture.gif": Odd(one_picture, 1, "extreme_size"),
-    "lfs_pointer.mp4": Odd(lfs_pointer, "not a readable video", "unreadable"),
+    "lfs_pointer.mp4": Odd(lfs_pointer, "a Git LFS pointer", "unreadable"),
     "ordinary.mp4": Odd(ordinary, 70),
     "mpeg4.avi": Odd(mpeg4, 60),
     "packed_b_frames.avi": Odd(packed_b_frames, 60, "frame_count"),

@@ -340,4 +340,4 @@ def test_what_is_no_yaml_is_one_sentence(text: str) -> None:
     start = time.monotonic()
     with pytest.raises(VideoNLError, match=r"^here is not YAML"):
         parse_yaml(text, source="here")
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 20  # a busy machine; it was minutes

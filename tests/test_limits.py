@@ -89,7 +89,7 @@ def test_other_commands(
 def test_classes_of_python() -> None:
     with pytest.raises(VideoNLError, match="batch_size=0: it must be a whole number from 1"):
         VideoDataModule("nowhere", batch_size=0)
-    with pytest.raises(VideoNLError, match="frames='x'"):
+    with pytest.raises(VideoNLError, match="frames is x; it must be"):
         VideoDataModule("nowhere", frames="x")  # type: ignore[arg-type]
     with pytest.raises(VideoNLError, match="warmup=nan"):
         Recipe(warmup=float("nan"))

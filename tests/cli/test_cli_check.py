@@ -79,7 +79,8 @@ def test_out_folder_and_wrong_arguments(
     assert not (folder / "videonl_check.csv").exists()
     assert (tmp_path / "out" / "videonl_skip.tsv").is_file()
     assert main(["check", str(tmp_path / "absent")]) == 2
-    assert main(["check", str(folder), "--timeout", "0"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["check", str(folder), "--timeout", "0"])
     (tmp_path / "none").mkdir()
     assert main(["check", str(tmp_path / "none")]) == 2
     errors = capsys.readouterr().err

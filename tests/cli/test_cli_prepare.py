@@ -110,10 +110,12 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         ([str(tmp_path / "src"), str(tmp_path / "src" / "out")], "lies inside"),
         ([str(tmp_path / "absent"), str(tmp_path / "out")], "is no folder"),
         ([str(tmp_path / "src"), str(tmp_path / "out")], "would both become"),
-        ([str(tmp_path / "src"), str(tmp_path / "out"), "--quality", "99"], "--quality 0 to 51"),
     ):
         assert main(["prepare", *arguments]) == 2
         assert words in capsys.readouterr().err
+    with pytest.raises(SystemExit, match="2"):
+        main(["prepare", str(tmp_path / "src"), str(tmp_path / "out"), "--quality", "99"])
+    assert "a whole number from 0 to 51" in capsys.readouterr().err
 
 
 def test_damaged_sources_are_refused(tmp_path: Path) -> None:

@@ -189,14 +189,14 @@ def test_values_of_the_command_line(tmp_path: Path) -> None:
     file = tmp_path / "a.yaml"
     text = "name: 7\nmodel: {options: {width: 8}}\nmodel.options.depth: 18\ndata: {root: 2026}\n"
     file.write_text(text)
-    argv = ["--recipe.weight_decay", "1e-4", "--out=x=y", "--model.compile", "--seed", "-1"]
+    argv = ["--recipe.weight_decay", "1e-4", "--out=x=y", "--model.compile", "--seed", "5"]
     argv += ["--data.views", "10x3", "--data.jitter=36×40", "--recipe.checkpoint_stages", "[a, b]"]
     argv += ["--model.options.depth", "50", "--model.options.shape", "3x5", "--config", str(file)]
     argv += ["--trainer.max_time", "00:01:00:00", "--data.train_list", "C: D", "--trainer.logger"]
     settings, given = read_settings("fit", [*argv, "--recipe.momentum", "-1e-4"])
     assert settings["recipe"]["weight_decay"] == 1e-4
     assert settings["recipe"]["momentum"] == -1e-4
-    assert (settings["out"], settings["seed"], settings["name"]) == ("x=y", -1, "7")
+    assert (settings["out"], settings["seed"], settings["name"]) == ("x=y", 5, "7")
     assert settings["model"]["compile"] is True
     assert settings["model"]["options"] == {"width": 8, "depth": 50, "shape": [3, 5]}
     data = settings["data"]

@@ -95,13 +95,14 @@ def test_named_files_where_there_are_no_nameless_ones(tmp_path: Path, monkeypatc
 
 def test_words_before_it_starts(folder: Path, capsys, monkeypatch) -> None:
     checkpoint = ["--checkpoint", str(folder / "model.safetensors")]
-    assert main(["serve", *checkpoint, "--port", "70000"]) == 2
+    with pytest.raises(SystemExit, match="2"):
+        main(["serve", *checkpoint, "--port", "70000"])
     assert main(["serve", *checkpoint, "--host", "203.0.113.7"]) == 2
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["serve", *checkpoint]) == 2
     words = capsys.readouterr().err.splitlines()
     assert len(words) == 3
-    assert "--port must be" in words[0]
+    assert "a whole number from 0 to 65535" in words[0]
     assert "can not listen" in words[1]
     assert "pip install 'videonl[serve]'" in words[2]
 

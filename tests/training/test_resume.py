@@ -148,7 +148,6 @@ def test_run_folders(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="does not exist"):
         resume_path(str(tmp_path / "nowhere.ckpt"), out=tmp_path, name="name")
     assert checkpoint_in(tmp_path / "name") == first / "best.ckpt"  # the runs of a name
-    second.mkdir()
     (second / "best.ckpt").touch()
     os.utime(first / "best.ckpt", (1, 1))
     with pytest.warns(UserWarning, match=f"2 runs with a best.ckpt; the newest .*{second.name}"):

@@ -7,7 +7,7 @@ import pytest
 
 from tests.videos import numbered_frames, sequential_decode, write_timed, write_video
 from videonl.errors import VideoError
-from videonl.video import open_video, read_views
+from videonl.video import Preprocessing, open_video, read_views
 
 
 @pytest.mark.parametrize("decoder", ["pyav", "auto"])
@@ -37,8 +37,8 @@ def test_short_and_wrong_parts(tmp_path: Path) -> None:
     path = write_timed(tmp_path / "a.mp4", [0.0, 1.0, 2.0], last=1.0)
     with open_video(f"{path}#t=1.2,1.4") as part:
         assert (part.num_frames, part.times().tolist(), part.end) == (1, [1.0], 2.0)
-        shape = {"frames": 2, "stride": 1, "short_side": 32, "crop": 32}
-        assert read_views(part, shape, clips=1, crops=1).seconds == [[1.0, 1.0]]
+        shown = Preprocessing(frames=2, stride=1, short_side=32, crop=32, views=(1, 1))
+        assert read_views(part, shown).seconds == [[1.0, 1.0]]
     with pytest.raises(
         VideoError, match="lies outside of the video, which shows pictures from 0 to 3"
     ):

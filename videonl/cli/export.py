@@ -33,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     out = Path(arguments.out or f"{Path(arguments.checkpoint).stem}{ENDINGS[arguments.format]}")
     if out.is_dir():
         raise VideoNLError(f"--out {out} is a folder; give a file name")
-    with claimed(out):
+    with claimed(out if out.parent.is_dir() else None):  # a claim would make it
         return export(arguments, out)
 
 

@@ -53,7 +53,7 @@ training
   --trainer.accumulate_grad_batches N
   --trainer.gradient_clip_val X
   --recipe.learning_rate X     at a batch of --recipe.reference_batch 64; scales with the batch
-  --recipe.optimizer NAME      sgd, adamw
+  --recipe.optimizer NAME      sgd, adamw (--recipe.beta2 0.95 forgets sooner than 0.999)
   --recipe.schedule NAME       cosine, step, constant
   --recipe.warmup X            share of the training in which the rate rises (0.05)
   --recipe.weight_decay X      (1e-4)

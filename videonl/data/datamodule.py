@@ -55,6 +55,7 @@ class VideoDataModule(L.LightningDataModule):
         batch_size=whole(1, 1_000_000),
         num_workers=whole(0, 1024),
         views=Limit(1, 1000, integral=True, length=2),
+        val_views=Limit(1, 1000, integral=True, length=2),
         seed=SEED,
         decoder=one_of("auto", "pyav", "decord"),
         val_share=number(0, 1),
@@ -155,6 +156,9 @@ class VideoDataModule(L.LightningDataModule):
                 them.
         """
         super().__init__()
+        for option, asked in (("views", views), ("val_views", val_views)):
+            if asked is not None and asked[1] not in (1, 3):
+                raise DatasetError(f"{option}={tuple(asked)}: crops are 1 or 3")
         self.root = str(root)
         sides: dict[int | str, int | None] = {"crop": crop, "short_side": None}
         try:
@@ -172,9 +176,7 @@ class VideoDataModule(L.LightningDataModule):
             raise DatasetError(str(error)) from error
         self.find_rate = preprocessing is None and fps in ("training", None)
         self.rate_text = ""  # after ``setup("fit")``: what was found
-        short_side, crop = self.preprocessing.short_side, self.preprocessing.crop
-        if jitter and resized_crop is None and jitter[0] < crop:
-            raise DatasetError(f"jitter={tuple(jitter)} begins below crop={crop}")
+        short_side = self.preprocessing.short_side
         self.jitter = tuple(jitter) if jitter else (short_side, round(short_side * 1.25))
         self.batch_size = batch_size
         self.num_workers = default_workers() if num_workers is None else num_workers
@@ -371,6 +373,9 @@ class VideoDataModule(L.LightningDataModule):
         return [r for r in self.records[split] if not is_skipped(r.path, skipped)]
 
     def _dataset(self, split: str, shown: Preprocessing, *, training: bool) -> VideoDataset:
+        crop = shown.crop
+        if training and not self.resized_crop and self.jitter[0] < crop:
+            raise DatasetError(f"jitter={self.jitter} begins below crop={crop}")
         return VideoDataset(
             self._kept(split) if training else self.records[split],
             skip=self.catalogue.skipped,
