@@ -3,6 +3,7 @@
 entries:                       # row name: network, checkpoint, or a network with options
   plain: tiny_i3d
   non-local: {model: tiny_i3d_nl1, options: {non_local_options: {affinity: dot_product}}}
+  long: {model: i3d_r50, pretrained: official/i3d_32x2}  # what its training starts from
 data: data/sample/videos
 views: 1x1
 train: {epochs: 14, seeds: 3, batch_size: 16, recipe: {learning_rate: 0.01}}
@@ -28,7 +29,7 @@ SETTINGS = (
     *("rounds", "batch_size", "device", "equal_cost"),
 )
 KEYS = ("entries", *SETTINGS, "train", "scales")
-ENTRY_KEYS = ("model", "checkpoint", "options")
+ENTRY_KEYS = ("model", "checkpoint", "options", "pretrained")
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,13 @@ def _entry(name: str, value: object, *, source: str) -> Entry:
         raise VideoNLError(f"{source}: {name} needs a model or a checkpoint")
     options = _table(table.get("options") or {}, source=f"{source}: {name}")
     network = table.get("model") if table.get("checkpoint") else None
-    return Entry(target, name, options, network=network)
+    pretrained = table.get("pretrained")
+    if pretrained is not None and (not isinstance(pretrained, str) or table.get("checkpoint")):
+        raise VideoNLError(
+            f"{source}: {name}: pretrained names the weights that the training of a model starts "
+            f"from, got {pretrained!r}"
+        )
+    return Entry(target, name, options, network=network, pretrained=pretrained)
 
 
 def _table(value: object, *, source: str) -> dict[str, Any]:

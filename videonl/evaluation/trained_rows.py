@@ -36,6 +36,7 @@ class Budget:
         num_workers: processes that decode; None: one per core.
         pretrained: weights that every network starts from, such as torchvision's ResNet-50 of
             ImageNet, which is inflated; what the weights lack starts afresh. None: from scratch.
+            An entry may name its own.
         recipe: values of ``videonl.training.recipe.Recipe`` by name.
         data: more arguments of ``VideoDataModule``, such as ``jitter``.
     """
@@ -193,7 +194,7 @@ def _train(
         num_classes=videos.num_classes,
         class_names=videos.class_names,
         options=dict(entry.options),
-        pretrained=budget.pretrained,
+        pretrained=entry.pretrained or budget.pretrained,
         preprocessing=videos.preprocessing,
         recipe=dict(budget.recipe),
     )
@@ -222,6 +223,7 @@ def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]
         VideoNLError: the folder holds another training.
     """
     about = {"entry": entry.target, "options": dict(entry.options), **asdict(budget), **clip}
+    about["pretrained"] = entry.pretrained or budget.pretrained
     text = json_text(
         {key: about[key] for key in about if key not in ("seeds", "num_workers")}, ascii=True
     )

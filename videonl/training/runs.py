@@ -86,9 +86,16 @@ def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
 
 
 DATA = "training_data"  # in a checkpoint: what an exact continuation needs to be the same
-KEPT_BY_OPTIMIZER = ("learning_rate", "momentum", "beta2", "weight_decay", "norm_weight_decay")
+KEPT_BY_OPTIMIZER = (
+    "learning_rate",
+    "momentum",
+    "nesterov",
+    "beta2",
+    "weight_decay",
+    "norm_weight_decay",
+)
 # What says which parameters learn, and in which groups of the optimiser.
-KEPT_BY_GROUPS = ("fresh_factor", "batch_norm")
+KEPT_BY_GROUPS = ("fresh_factor", "batch_norm", "bias_weight_decay")
 
 
 class ResumePosition(Callback):
