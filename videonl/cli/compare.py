@@ -181,6 +181,8 @@ def main(argv: Sequence[str]) -> int:
             on_progress=bar.report,
         )
     print(table)
+    for row in table.failed:
+        print(f"videonl compare: {row.name} failed: {row.error}", file=sys.stderr)
     if arguments.out:
         files = write_comparison(table, Path(arguments.out))
         print(f"\nwritten: {', '.join(map(str, files))}", file=sys.stderr)

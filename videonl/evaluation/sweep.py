@@ -22,6 +22,7 @@ from videonl.errors import VideoNLError
 from videonl.evaluation.entry import Entry
 from videonl.evaluation.trained_rows import Budget
 from videonl.files import read_yaml
+from videonl.weights.declared import options_in_file
 
 SETTINGS = (
     *("data", "split", "group", "views", "clip", "num_classes"),
@@ -91,7 +92,7 @@ def _entry(name: str, value: object, *, source: str) -> Entry:
     target = table.get("checkpoint") or table.get("model")
     if not isinstance(target, str):
         raise VideoNLError(f"{source}: {name} needs a model or a checkpoint")
-    options = _table(table.get("options") or {}, source=f"{source}: {name}")
+    options = options_in_file(table.get("options"), source=f"{source}: {name}")
     network = table.get("model") if table.get("checkpoint") else None
     return Entry(target, name, options, network=network)
 
