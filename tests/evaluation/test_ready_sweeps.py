@@ -54,7 +54,8 @@ def test_every_sweep_builds_at_every_scale(name: str, scale: str | None) -> None
     budget = Budget(**one.train)
     recipe = make_recipe(dict(budget.recipe))
     assert recipe.weight_decay < 0.1  # 1e-4 is a number
-    VideoDataModule("videos", batch_size=budget.batch_size, **budget.data)
+    size = budget.size or 32  # else the network's own
+    VideoDataModule("videos", batch_size=budget.batch_size, crop=size, **budget.data)
     # A small sweep must never train on the sample data by mistake for another set.
     assert (one.settings["data"] is None) == (scale is not None)
     assert (budget.pretrained is not None) == (scale == "kinetics400")
