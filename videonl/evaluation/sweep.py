@@ -104,7 +104,7 @@ def _check_settings(content: Mapping[str, Any], *, source: str) -> None:
     for key, value in content.items():
         if value is None or (key in TEXTS and isinstance(value, str)):
             continue  # the command reads a text as it reads its own option
-        elif key in LIMITS:
+        if key in LIMITS:
             check_limits({f"{source}: {key}": LIMITS[key]}, {f"{source}: {key}": value})
         elif not isinstance(value, bool) or key in TEXTS:
             wanted = "text" if key in TEXTS else "true or false"
