@@ -11,12 +11,14 @@ from videonl.data import VideoDataModule
 from videonl.evaluation import Budget, Sweep, count_cost, read_sweep
 from videonl.models import create_model
 from videonl.sample import SampleParameters, write_sample
-from videonl.training import make_recipe
+from videonl.training import Recipe, make_recipe
+from videonl.weights import find_published
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs" / "sweeps"
 # One per table of the paper: 2a to 2g.
 TABLES = ("affinity", "stage", "depth", "space_time", "conv3d", "non_local_3d", "length")
+KINETICS = 234_640  # training videos, as many as 14,665 iterations of 16 clips
 SCALES = (None, "ut", "kinetics400")
 
 
@@ -45,6 +47,22 @@ def test_the_networks_of_the_distance_curve_cost_the_same(scale: str | None) -> 
     assert len(budget.seeds) == 3
 
 
+def check_published_recipe(
+    name: str, starts: list[str | None], budget: Budget, recipe: Recipe
+) -> None:
+    """The paper's: everything decays, no warm-up; long clips start from those of 32 frames."""
+    assert (recipe.norm_weight_decay, recipe.bias_weight_decay, recipe.warmup) == (1e-4, 1e-4, 0)
+    long = name == "length"
+    if long:
+        assert starts == ["official/c2d_32x2", "official/i3d_32x2", "official/i3d_nl_32x2"]
+        assert all(find_published(str(start)) for start in starts)
+    assert recipe.batch_norm == ("frozen" if long else "train")
+    steps = budget.epochs * KINETICS / (16 if long else 64)
+    assert steps == pytest.approx(400_000, rel=0.02)
+    drops = [round(at * 400) for at in recipe.milestones]
+    assert (drops, recipe.learning_rate) == ([150, 300], 0.0025 if long else 0.01)
+
+
 @pytest.mark.parametrize("scale", SCALES)
 @pytest.mark.parametrize("name", TABLES)
 def test_every_sweep_builds_at_every_scale(name: str, scale: str | None) -> None:
@@ -57,7 +75,10 @@ def test_every_sweep_builds_at_every_scale(name: str, scale: str | None) -> None
     VideoDataModule("videos", batch_size=budget.batch_size, **budget.data)
     # A small sweep must never train on the sample data by mistake for another set.
     assert (one.settings["data"] is None) == (scale is not None)
-    assert (budget.pretrained is not None) == (scale == "kinetics400")
+    starts = [entry.pretrained or budget.pretrained for entry in one.entries]
+    assert all(starts) if scale == "kinetics400" else not any(starts)
+    if scale == "kinetics400":
+        check_published_recipe(name, starts, budget, recipe)
     assert len(budget.seeds) >= (1 if scale == "kinetics400" else 3)
     counted = macs(one, budget.frames or 0, budget.size or 0)
     assert len(set(counted.values())) > 1

@@ -1,5 +1,6 @@
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -76,9 +77,9 @@ def test_each_needed_frame_is_decoded_once(
     asked: list[list[int]] = []
     original = Video.read
 
-    def read(self: Video, indices: list[int], *, short_side: int | None = None) -> torch.Tensor:
+    def read(self: Video, indices: list[int], **size: Any) -> torch.Tensor:
         asked.append(list(indices))
-        return original(self, indices, short_side=short_side)
+        return original(self, indices, **size)
 
     monkeypatch.setattr(Video, "read", read)
     prediction = predictor.predict(videos[0], views=(10, 3))

@@ -1,6 +1,7 @@
 """Windows over time: where they lie, that they equal the predictor, and how they are merged."""
 
 from pathlib import Path
+from typing import Any
 
 import av
 import numpy as np
@@ -159,10 +160,10 @@ def test_memory_does_not_grow_with_the_length(
     asked: list[int] = []
     original = Video.read
 
-    def watched(self: Video, indices: list[int], *, short_side: int | None = None) -> torch.Tensor:
+    def watched(self: Video, indices: list[int], **size: Any) -> torch.Tensor:
         asked.extend(indices)
         assert len(indices) <= 256
-        return original(self, indices, short_side=short_side)
+        return original(self, indices, **size)
 
     monkeypatch.setattr(Video, "read", watched)
     timeline = timeline_of(predictor, path, window=2.0, hop=1.0)

@@ -1,6 +1,7 @@
 """Windows over a video: where they lie, and that streaming gives the frames it says."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,9 +52,9 @@ def test_a_stream_gives_the_frames_of_every_window(
     asked: list[int] = []
     original = Video.read
 
-    def read(self: Video, indices: list[int], *, short_side: int | None = None) -> torch.Tensor:
+    def read(self: Video, indices: list[int], **size: Any) -> torch.Tensor:
         asked.extend(indices)
-        return original(self, indices, short_side=short_side)
+        return original(self, indices, **size)
 
     monkeypatch.setattr(Video, "read", read)
     with open_video(path) as video:

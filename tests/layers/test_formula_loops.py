@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from videonl.layers import NonLocalBlock
+from videonl.models import create_model
 
 
 def by_loops(block, x, *, scale):
@@ -71,6 +72,70 @@ def test_block_equals_the_loops(affinity, use_scale, implementation):
     with torch.no_grad():
         loops = by_loops(block, x[0].flatten(1), scale=3**-0.5 if use_scale else 1.0)
         torch.testing.assert_close(block(x)[0].flatten(1), loops, rtol=1e-9, atol=1e-9)
+
+
+def by_pooled_loops(block, x):
+    """The paper's embedded Gaussian: exp(θᵀφ), φ and g pooled by 1×2×2 after they are computed."""
+
+    def linear(convolution, column):
+        return convolution.weight.flatten(1) @ column + convolution.bias
+
+    _, time, high, wide = x.shape
+
+    def pooled(convolution):
+        cells = []
+        for t in range(time):
+            for row in range(high // 2):
+                for column in range(wide // 2):
+                    four = [
+                        linear(convolution, x[:, t, 2 * row + a, 2 * column + b])
+                        for a in (0, 1)
+                        for b in (0, 1)
+                    ]
+                    cells.append(torch.stack(four).max(0).values)
+        return cells
+
+    phi, g = pooled(block.phi), pooled(block.g)
+    z = torch.empty_like(x)
+    for t in range(time):
+        for row in range(high):
+            for column in range(wide):
+                theta = linear(block.theta, x[:, t, row, column])
+                f = [math.exp(float(theta @ key)) for key in phi]
+                y = sum(one * value for one, value in zip(f, g, strict=True)) / sum(f)
+                z[:, t, row, column] = linear(block.out, y) + x[:, t, row, column]
+    return z
+
+
+@pytest.mark.parametrize("implementation", ["auto", "fast", "reference"])
+def test_the_papers_form_equals_the_loops(implementation):
+    """No scale, the pool after φ and g, He's initialisation."""
+    torch.manual_seed(1)
+    options = {"form": "paper", "norm": None, "zero_init": False}
+    block = NonLocalBlock(6, implementation=implementation, **options).double()
+    x = torch.randn(1, 6, 2, 4, 6, dtype=torch.float64)
+    with torch.no_grad():
+        torch.testing.assert_close(block(x)[0], by_pooled_loops(block, x[0]), rtol=1e-9, atol=1e-9)
+    wide = NonLocalBlock(512, **options)
+    for name, inside in (("theta", 512), ("phi", 512), ("g", 512), ("out", 256)):
+        convolution = getattr(wide, name)
+        assert convolution.weight.std().item() == pytest.approx((2 / inside) ** 0.5, rel=0.02)
+        assert not convolution.bias.any()
+    released = NonLocalBlock(512, zero_init=False)
+    assert released.theta.weight.std().item() == pytest.approx(0.01, rel=0.02)
+    assert (released.affinity.use_scale, released.subsample_position) == (True, "before")
+    own = NonLocalBlock(6, form="paper", use_scale=True)
+    assert (own.affinity.use_scale, own.subsample_position) == (True, "after")
+    with pytest.raises(ValueError, match="form='papers' must be one of"):
+        NonLocalBlock(6, form="papers")
+
+
+def test_the_papers_form_in_a_network():
+    net = create_model("tiny_i3d_nl1", non_local_options={"form": "paper"})
+    (block,) = [module for module in net.modules() if isinstance(module, NonLocalBlock)]
+    assert (block.form, block.affinity.use_scale) == ("paper", False)
+    assert block.subsample_position == "after"
+    assert not block.norm.weight.any()  # the block starts as the identity all the same
 
 
 def test_subsampling_before_and_after_the_projections():

@@ -1,6 +1,7 @@
 """Every YAML in configs/ is a whole experiment: short, and its network builds."""
 
 import math
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from videonl.errors import VideoNLError
 from videonl.models import create_model
 from videonl.training import make_recipe, read_metrics
 from videonl.training.run_header import check_clip
+from videonl.weights import PUBLISHED as PUBLISHED_FILES
 from videonl.weights import LoadedModel, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -60,6 +62,70 @@ def test_every_config_parses_builds_and_is_short(config: Path) -> None:
 @pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
 def test_the_command_in_the_first_lines_names_this_file(config: Path) -> None:
     assert f"configs/{config.name}" in config.read_text(encoding="utf-8")
+
+
+def commands(config: Path) -> list[list[str]]:
+    """The commands in a config's comments, word by word; added options belong to the first."""
+    found: list[list[str]] = []
+    for line in config.read_text(encoding="utf-8").splitlines():
+        if line.startswith("#   --"):
+            found[0] += line[4:].split()
+        elif line.startswith("#   "):
+            found += [part.split() for part in line[4:].split(" && ")]
+    return found
+
+
+PUBLISHED = sorted((ROOT / "configs").glob("kinetics400_*.yaml"))
+
+
+@pytest.mark.parametrize("config", CONFIGS, ids=lambda path: path.stem)
+def test_the_commented_commands_start(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Each is read as it stands, and refused for nothing but the data or file that is not there."""
+    for words in commands(config):
+        if words[:2] == ["videonl", "sample"]:
+            continue
+        assert words[:2] == ["python", "train.py"]
+        argv = ["train", *words[2:]]
+        if "--data.root" not in argv:
+            argv += ["--data.root", "NOWHERE"]
+        assert main(argv) == 2
+        error = capsys.readouterr().err
+        missing = [argv[argv.index("--data.root") + 1]]
+        for option in ("--model.pretrained", "--checkpoint"):
+            missing += [argv[argv.index(option) + 1]] if option in argv else []
+        assert any(name in error for name in missing), error
+        assert "Traceback" not in error
+
+
+@pytest.mark.parametrize("config", PUBLISHED, ids=lambda path: path.stem)
+def test_the_start_of_a_published_config_fits_its_network(config: Path) -> None:
+    """The file that its comment names has the network's depth, the run its name."""
+    settings, _ = settings_of(config)
+    first, test = commands(config)
+    start = first[first.index("--model.pretrained") + 1]
+    depth = re.search(r"r(50|101)", settings["model"]["name"])
+    assert depth is not None
+    if "128x1" in config.stem:
+        assert start.split("/")[1] in {path.stem for path in PUBLISHED}
+        assert start.split("/")[1] == config.stem.replace("128x1", "32x2")
+    else:
+        published = [entry for entry in PUBLISHED_FILES if entry.file == start]
+        assert [entry.model for entry in published] == [f"c2d_{depth[0]}"]
+    assert test[test.index("--checkpoint") + 1] == f"runs/{config.stem}/DATE"
+
+
+@pytest.mark.parametrize("config", PUBLISHED, ids=lambda path: path.stem)
+def test_a_published_config_follows_the_recipe_of_its_accuracy(config: Path) -> None:
+    recipe = make_recipe(settings_of(config)[0]["recipe"])
+    text = " ".join(line[2:] for line in config.read_text("utf-8").splitlines() if line[:1] == "#")
+    paper = "and so is the recipe: plain momentum" in text
+    assert paper != ("the release's" in text)
+    assert (recipe.nesterov, recipe.norm_weight_decay) == ((False, 1e-4) if paper else (True, 0.0))
+    assert (recipe.bias_weight_decay, recipe.warmup, recipe.weight_decay) == (1e-4, 0.0, 1e-4)
+    figures = {entry.top1 for entry in PUBLISHED_FILES if entry.name.startswith("official/")}
+    said = re.search(r"Top-1 ([\d.]+) is the (paper|release)", text)
+    if said and not paper:
+        assert float(said[1]) in figures
 
 
 @pytest.mark.slow

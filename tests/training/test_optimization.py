@@ -3,10 +3,19 @@
 import math
 
 import pytest
+import torch
 from torch import nn
 
 from videonl.errors import VideoNLError
-from videonl.training import Recipe, make_recipe, parameter_groups, rate_factor, scaled_rate
+from videonl.layers import NonLocalBlock
+from videonl.training import (
+    Recipe,
+    make_optimizer,
+    make_recipe,
+    parameter_groups,
+    rate_factor,
+    scaled_rate,
+)
 
 
 def net() -> nn.Sequential:
@@ -83,3 +92,47 @@ def test_recipe_survives_as_primitives() -> None:
     recipe = Recipe(milestones=(0.5,), ema=0.9)
     assert make_recipe(recipe.as_primitives()).as_primitives() == recipe.as_primitives()
     assert recipe.as_primitives()["milestones"] == [0.5]
+
+
+def test_what_decays() -> None:
+    """w_f is a weight; the biases of convolutions may decay otherwise than norms."""
+    block = NonLocalBlock(8, affinity="concatenation")
+    block.affinity.add_bias()
+    model = nn.Sequential(nn.Conv3d(3, 8, 1), nn.BatchNorm3d(8), block, nn.Linear(8, 2))
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    values = {"rate": 0.1, "weight_decay": 1e-4, "norm_weight_decay": 0.0}
+
+    def decays(**more: float) -> dict[str, float]:
+        groups = parameter_groups(model, **values, **more)
+        return {names[id(p)]: group["weight_decay"] for group in groups for p in group["params"]}
+
+    apart = decays(bias_weight_decay=3e-4)
+    assert apart.keys() == set(names.values())
+    norms = {"1.weight", "1.bias", "2.norm.weight", "2.norm.bias"}
+    assert {name for name, decay in apart.items() if decay == 0.0} == norms
+    biases = {name for name in apart if name.endswith("bias")} - norms
+    assert {name for name, decay in apart.items() if decay == 3e-4} == biases
+    assert "2.affinity.bias" in biases
+    assert apart["2.affinity.weight"] == 1e-4
+    alike = decays()
+    assert all(alike[name] == 0.0 for name in biases)
+    assert len(parameter_groups(model, **values)) == 2
+
+
+def test_nesterov() -> None:
+    """The step of Nesterov's momentum: g + m·(m·v + g) with v from the steps before."""
+    weight = nn.Parameter(torch.tensor([1.0], dtype=torch.float64))
+    sgd = make_optimizer("sgd", [{"params": [weight], "lr": 0.1, "weight_decay": 0.0}],
+                         momentum=0.9, nesterov=True, beta2=0.999, fused=False)  # fmt: skip
+    place, speed = 1.0, 0.0
+    for gradient in (0.5, -0.2, 0.3):
+        weight.grad = torch.tensor([gradient], dtype=torch.float64)
+        sgd.step()
+        speed = 0.9 * speed + gradient
+        place -= 0.1 * (gradient + 0.9 * speed)
+        assert weight.item() == pytest.approx(place, abs=1e-12)
+    for wrong in ({"momentum": 0.0}, {"optimizer": "adamw"}):
+        with pytest.raises(VideoNLError, match="nesterov needs sgd with momentum"):
+            make_recipe({"nesterov": True, **wrong})
+    with pytest.raises(VideoNLError, match="bias_weight_decay=-1"):
+        make_recipe({"bias_weight_decay": -1.0})

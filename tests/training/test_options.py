@@ -102,9 +102,9 @@ def test_the_optimiser_is_fused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
     made: list[bool] = []
 
     class Optimizer(torch.optim.SGD):
-        def __init__(self, groups: Any, *, momentum: float, fused: bool) -> None:
+        def __init__(self, groups: Any, *, fused: bool, **values: Any) -> None:
             made.append(fused)
-            super().__init__(groups, momentum=momentum)
+            super().__init__(groups, **values)
 
     monkeypatch.setattr(torch.optim, "SGD", Optimizer)
     model = VideoClassifier("tiny_i3d", num_classes=2, options={"width": 8})

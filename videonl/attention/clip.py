@@ -99,7 +99,7 @@ def read_attended(
     if crop not in CROPS:
         raise VideoNLError(f"crop {crop!r} is unknown; use one of {', '.join(CROPS)}")
     indices = clip_indices(video, preprocessing, clip=clip, start=start)
-    frames = video.read(indices, short_side=preprocessing.short_side)  # (T, h, w, 3)
+    frames = video.read(indices, **preprocessing.scaling)  # (T, h, w, 3)
     scaled = int(frames.shape[1]), int(frames.shape[2])
     crops, number = (1, 0) if crop == "centre" else (3, CROPS.index(crop) - 1)
     box = preprocessing.with_views((1, crops)).boxes(*scaled)[number]

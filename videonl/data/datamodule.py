@@ -183,7 +183,7 @@ class VideoDataModule(L.LightningDataModule):
         self.jitter = tuple(jitter) if jitter else (short_side, round(short_side * 1.25))
         self.batch_size = batch_size
         self.num_workers = default_workers() if num_workers is None else num_workers
-        self.views = views
+        self.views = views if views is None else self.preprocessing.with_views(views).views
         self.seed, self.balanced = seed, balanced
         self.memory_mb = memory_mb
         self.decoder = decoder

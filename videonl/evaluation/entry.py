@@ -27,6 +27,7 @@ class Entry:
         target: a network's name, or a checkpoint.
         name: what its row is called; "" to choose one.
         options: of the network, where ``target`` is a name.
+        pretrained: the weights that its training starts from; None: those of the budget.
         network: of a checkpoint whose network is outside of videonl: its name in the user's own
             words (``Predictor.from_checkpoint``).
     """
@@ -35,6 +36,7 @@ class Entry:
     name: str = ""
     options: Mapping[str, Any] = field(default_factory=dict)
     network: str | None = None
+    pretrained: str | None = None
 
     @property
     def is_checkpoint(self) -> bool:

@@ -14,10 +14,18 @@ from videonl.evaluation.entry import Entry, row_names
 from videonl.evaluation.result import Row
 from videonl.files import write_text
 from videonl.json_text import json_text
+from videonl.limits import SEED, Limit, check_limits, whole
 from videonl.models import create_model
 from videonl.models.registry import find_entry
 
 BUDGET = "budget.json"
+
+
+LIMITS = {
+    **dict.fromkeys(("epochs", "batch_size", "frames", "size", "short_side", "stride"), whole(1)),
+    "num_workers": whole(0),
+    "seeds": Limit(SEED.low, SEED.high, integral=True, length=-1),
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class Budget:
         num_workers: processes that decode; None: one per core.
         pretrained: weights that every network starts from, such as torchvision's ResNet-50 of
             ImageNet, which is inflated; what the weights lack starts afresh. None: from scratch.
+            An entry may name its own.
         recipe: values of ``videonl.training.recipe.Recipe`` by name.
         data: more arguments of ``VideoDataModule``, such as ``jitter``.
     """
@@ -58,9 +67,13 @@ class Budget:
         Raises:
             VideoNLError: names the value.
         """
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise VideoNLError(f"{name} must be at least 1, got {getattr(self, name)}")
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        check_limits(LIMITS, {**given, "seeds": list(self.seeds)})
+        for name in ("recipe", "data"):
+            if not isinstance(given.get(name), Mapping):
+                raise VideoNLError(f"{name} must be a table, got {str(given.get(name))[:80]!r}")
+        if not isinstance(given.get("pretrained", ""), str):
+            raise VideoNLError(f"pretrained must be text, got {str(self.pretrained)[:80]!r}")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise VideoNLError(f"seeds must be different numbers, got {list(self.seeds)}")
 
@@ -193,7 +206,7 @@ def _train(
         num_classes=videos.num_classes,
         class_names=videos.class_names,
         options=dict(entry.options),
-        pretrained=budget.pretrained,
+        pretrained=entry.pretrained or budget.pretrained,
         preprocessing=videos.preprocessing,
         recipe=dict(budget.recipe),
     )
@@ -222,6 +235,7 @@ def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]
         VideoNLError: the folder holds another training.
     """
     about = {"entry": entry.target, "options": dict(entry.options), **asdict(budget), **clip}
+    about["pretrained"] = entry.pretrained or budget.pretrained
     text = json_text(
         {key: about[key] for key in about if key not in ("seeds", "num_workers")}, ascii=True
     )

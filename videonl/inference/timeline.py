@@ -210,7 +210,7 @@ def clips_of_windows(
     shown = preprocessing.with_views((1, 1))
     wanted = np.array([w.indices(times, shown) for w in windows]).reshape(-1, shown.frames)
     later = np.minimum.accumulate(wanted.min(axis=1)[::-1])[::-1]  # first frame still needed
-    blocks = blocks_in_order(video, np.unique(wanted).tolist(), short_side=shown.short_side)
+    blocks = blocks_in_order(video, np.unique(wanted).tolist(), preprocessing=shown)
     held: dict[int, torch.Tensor] = {}
     for indices, needed_from in zip(wanted.tolist(), later.tolist(), strict=True):
         for index in [index for index in held if index < needed_from]:

@@ -99,7 +99,7 @@ def stream_windows(
     for indices in wanted:
         while indices[-1] not in held:
             block = next(blocks)
-            frames = video.read(block, short_side=centre.short_side)
+            frames = video.read(block, **centre.scaling)
             cut = crop(frames, *centre.boxes(frames.shape[1], frames.shape[2])[0])
             held.update(zip(block, cut.clone(), strict=True))
         yield torch.stack([held[index] for index in indices])
@@ -117,14 +117,14 @@ FRAMES_AT_ONCE = 256  # frames decoded at a time
 
 
 def blocks_in_order(
-    video: Video, needed: list[int], *, short_side: int
+    video: Video, needed: list[int], *, preprocessing: Preprocessing
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """(frame numbers, uint8 (n, H, W, 3)) of at most ``FRAMES_AT_ONCE`` frames each.
 
     Args:
         video: an open video.
         needed: frame numbers, increasing.
-        short_side: pixels to scale to.
+        preprocessing: says the size to scale to.
 
     Raises:
         VideoError: a frame can not be decoded.
@@ -132,16 +132,16 @@ def blocks_in_order(
     starts = range(0, len(needed), FRAMES_AT_ONCE)
     blocks = [needed[first : first + FRAMES_AT_ONCE] for first in starts]
     if video.exact_by == "sequential" and len(blocks) > 1:
-        yield from _one_pass(video, blocks, short_side)
+        yield from _one_pass(video, blocks, preprocessing)
         return
     for block in blocks:
         if isinstance(video, SandboxedVideo):
             video.restart_clock()  # the limit is against files that hang, not against long ones
-        yield block, video.read(block, short_side=short_side)
+        yield block, video.read(block, **preprocessing.scaling)
 
 
 def _one_pass(
-    video: Video, blocks: list[list[int]], short_side: int
+    video: Video, blocks: list[list[int]], preprocessing: Preprocessing
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """One decode from the start, for files in which nothing else finds a frame.
 
@@ -151,6 +151,7 @@ def _one_pass(
     """
     source = open_source(video.path)
     pictures = Pictures(str(video.path))
+    pictures.rounding = preprocessing.rounding
     try:
         frames = enumerate(source.container.decode(source.stream))
         for block in blocks:
@@ -161,7 +162,7 @@ def _one_pass(
                 if index in wanted:
                     if frame.is_corrupt:
                         raise VideoError(f"{video.path}: frame {index} is damaged")
-                    found.append(pictures.array(frame, short_side))
+                    found.append(pictures.array(frame, preprocessing.short_side))
             yield block, torch.from_numpy(np.stack(found))
     except StopIteration:
         raise VideoError(f"{video.path}: the file changed while it was read") from None

@@ -31,6 +31,14 @@ _POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
 _BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
 
 
+# Where the paper and its released code differ. The paper: no factor on the logits (eq. 3), the pool
+# after φ and g (section 3.3), weights as He et al. (section 4.1); the code: N(0, 0.01).
+FORMS: dict[str, dict[str, Any]] = {
+    "released": {"use_scale": True, "subsample_position": "before"},
+    "paper": {"use_scale": False, "subsample_position": "after"},
+}
+
+
 class NonLocalBlock(nn.Module):
     """Every position looks at every position: z_i = W_z y_i + x_i, y_i = 1/C Σ_j f(x_i, x_j) g_j.
 
@@ -44,9 +52,11 @@ class NonLocalBlock(nn.Module):
         inner_channels: width of θ, φ and g; half of ``in_channels`` by default (section 3.3).
         subsample: max-pool the keys by 2 in space, as in the paper; False for none; or the pool
             sizes per dimension.
-        subsample_position: "before" φ and g (authors' released code) or "after" (paper).
-        use_scale: embedded Gaussian only: multiply the logits by 1/sqrt(inner_channels), as the
-            authors' released code does; the paper's formula has no such factor.
+        form: "released", as in the authors' code: the scale, the pool before φ and g, weights from
+            N(0, 0.01); or "paper", as they write it: no scale, the pool after, He's
+            initialisation. Each of the two options below wins over it.
+        subsample_position: "before" φ and g or "after".
+        use_scale: embedded Gaussian only: multiply the logits by 1/sqrt(inner_channels).
         out_bias: whether the output projection W_z has a bias.
         norm: after W_z: "batch", None, a module, or a function from channels to a module.
         zero_init: zero the scale and shift of the norm (or W_z, if there is no norm).
@@ -72,8 +82,9 @@ class NonLocalBlock(nn.Module):
         affinity: str | type[Affinity] = "embedded_gaussian",
         inner_channels: int | None = None,
         subsample: bool | int | tuple[int, ...] = True,
-        subsample_position: str = "before",
-        use_scale: bool = True,
+        form: str = "released",
+        subsample_position: str | None = None,
+        use_scale: bool | None = None,
         out_bias: bool = True,
         norm: str | nn.Module | Callable[[int], nn.Module | None] | None = "batch",
         zero_init: bool = True,
@@ -83,6 +94,11 @@ class NonLocalBlock(nn.Module):
         implementation: str = "auto",
     ) -> None:
         super().__init__()
+        if form not in FORMS:
+            raise ValueError(f"form={form!r} must be one of {tuple(FORMS)}.")
+        meant = FORMS[form]
+        use_scale = meant["use_scale"] if use_scale is None else use_scale
+        subsample_position = subsample_position or str(meant["subsample_position"])
         for name, value, allowed in (
             ("dim", dim, tuple(_CONVOLUTIONS)),
             ("subsample_position", subsample_position, ("before", "after")),
@@ -108,6 +124,7 @@ class NonLocalBlock(nn.Module):
         self.temporal_groups = temporal_groups
         self.attend = attend
         self.implementation = implementation
+        self.form = form
         convolution = _CONVOLUTIONS[dim]
         if affinity_class.embedded:
             self.theta = convolution(in_channels, inner, 1)
@@ -121,11 +138,14 @@ class NonLocalBlock(nn.Module):
 
     @torch.no_grad()
     def reset_parameters(self, *, zero_init: bool = True) -> None:
-        """Normal weights of 0.01 and zero biases, as the authors; then zero the last step."""
+        """Weights as in the block's form and zero biases; then zero the last step."""
         for name in ("theta", "phi", "g", "out"):
             convolution = getattr(self, name, None)
             if convolution is not None:
-                nn.init.normal_(convolution.weight, std=0.01)
+                if self.form == "paper":
+                    nn.init.kaiming_normal_(convolution.weight, nonlinearity="relu")
+                else:
+                    nn.init.normal_(convolution.weight, std=0.01)
                 if convolution.bias is not None:
                     nn.init.zeros_(convolution.bias)
         if not zero_init:

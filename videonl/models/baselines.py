@@ -15,7 +15,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from videonl.models.presets import HALF_GREY, clip
+from videonl.models.presets import FACEBOOK, HALF_GREY, clip
 from videonl.models.registry import register_model
 from videonl.models.resnet3d import MaxPool3d, initialise
 from videonl.video.preprocessing import Preprocessing
@@ -175,7 +175,10 @@ class TorchvisionBaseline(Baseline):
 def slow_r50(num_classes: int = 400, *, dropout: float = 0.5) -> nn.Module:
     """Slow ResNet-50, 8×8 (SlowFast's slow pathway), PyTorchVideo; 74.58 % on Kinetics-400."""
     return PyTorchVideoBaseline(
-        "slow_r50", num_classes=num_classes, dropout=dropout, preprocessing=clip(8, 8, HALF_GREY)
+        "slow_r50",
+        num_classes=num_classes,
+        dropout=dropout,
+        preprocessing=clip(8, 8, HALF_GREY, **FACEBOOK),
     )
 
 
@@ -186,7 +189,7 @@ def r2plus1d_r50(num_classes: int = 400, *, dropout: float = 0.5) -> nn.Module:
         "r2plus1d_r50",
         num_classes=num_classes,
         dropout=dropout,
-        preprocessing=clip(16, 4, HALF_GREY),
+        preprocessing=clip(16, 4, HALF_GREY, **FACEBOOK),
     )
 
 
@@ -194,7 +197,10 @@ def r2plus1d_r50(num_classes: int = 400, *, dropout: float = 0.5) -> nn.Module:
 def csn_r101(num_classes: int = 400, *, dropout: float = 0.0) -> nn.Module:
     """Channel-separated ResNet-101, 32×2, PyTorchVideo; 77.00 % on Kinetics-400."""
     return PyTorchVideoBaseline(
-        "csn_r101", num_classes=num_classes, dropout=dropout, preprocessing=clip(32, 2, HALF_GREY)
+        "csn_r101",
+        num_classes=num_classes,
+        dropout=dropout,
+        preprocessing=clip(32, 2, HALF_GREY, **FACEBOOK),
     )
 
 
@@ -202,7 +208,10 @@ def csn_r101(num_classes: int = 400, *, dropout: float = 0.0) -> nn.Module:
 def x3d_m(num_classes: int = 400, *, dropout: float = 0.5) -> nn.Module:
     """X3D-M, 16×5, PyTorchVideo; 75.94 % on Kinetics-400."""
     return PyTorchVideoBaseline(
-        "x3d_m", num_classes=num_classes, dropout=dropout, preprocessing=clip(16, 5, HALF_GREY)
+        "x3d_m",
+        num_classes=num_classes,
+        dropout=dropout,
+        preprocessing=clip(16, 5, HALF_GREY, **FACEBOOK),
     )
 
 

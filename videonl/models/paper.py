@@ -97,6 +97,7 @@ def slowonly_r50(num_classes: int = 400, **options: Any) -> nn.Module:
 
 # Made for clips of 8 frames at 48×48; res4 sees 8 × 6 × 6 positions.
 TINY: dict[str, Any] = {
+    "preset": "plain",
     "layers": (1, 1, 2),
     "width": 12,
     "stem_stride": (1, 2, 2),

@@ -19,10 +19,24 @@ HALF_GREY: Colours = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 IMAGENET: Colours = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
-def clip(frames: int, stride: int, colours: Colours) -> Preprocessing:
+# How the publishers' own tests look at a video: the paper's released code; PySlowFast, which
+# tested PyTorchVideo's networks too and counts in DATA.TARGET_FPS, 30; MMAction2.
+RELEASED: dict[str, Any] = {"places": "length", "rounding": "down", "crop_places": "steps"}
+FACEBOOK: dict[str, Any] = {
+    "places": "free",
+    "span": "even",
+    "short_video": "pad",
+    "fps": 30.0,
+    "rounding": "down",
+    "crop_places": "up",
+}
+OPENMMLAB: dict[str, Any] = {"crop_places": "steps"}
+
+
+def clip(frames: int, stride: int, colours: Colours, **test: Any) -> Preprocessing:
     """The paper's recipe: ``frames`` × ``stride``, short side 256, crop 224, 10 × 3 views."""
     mean, std = colours
-    return Preprocessing(frames, stride, short_side=256, crop=224, mean=mean, std=std)
+    return Preprocessing(frames, stride, short_side=256, crop=224, mean=mean, std=std, **test)
 
 
 @dataclass(frozen=True)
@@ -58,11 +72,15 @@ class Preset:
     head_average: str = "logits"
     non_local_options: Mapping[str, Any] = field(default_factory=dict)
     non_local_groups: Mapping[str, int] = field(default_factory=dict)
-    preprocessing: Preprocessing = field(default_factory=lambda: clip(8, 8, HALF_GREY))
+    preprocessing: Preprocessing = field(default_factory=lambda: clip(8, 8, HALF_GREY, **FACEBOOK))
 
 
 PYTORCHVIDEO = Preset()
-OFFICIAL = Preset(pool1_padding=(0, 0, 0), head_average="probabilities")
+OFFICIAL = Preset(
+    pool1_padding=(0, 0, 0),
+    head_average="probabilities",
+    preprocessing=clip(8, 8, HALF_GREY, **RELEASED),
+)
 # "org" in the released code: the strides of the paper's Table 1.
 OFFICIAL_LONG = replace(
     OFFICIAL, stem_stride=(2, 2, 2), pool1_kernel=(2, 3, 3), pool1_stride=(2, 2, 2)
@@ -78,31 +96,37 @@ MMCV = {"subsample_position": "after", "out_bias": False}
 MMACTION2 = Preset(
     head_pool="global",
     non_local_options={**MMCV, "use_scale": False},
-    preprocessing=clip(32, 2, IMAGENET),
+    preprocessing=clip(32, 2, IMAGENET, **OPENMMLAB),
 )
 
 PRESETS: dict[str, Preset] = {
     "pytorchvideo": PYTORCHVIDEO,
+    # Nobody published it: how a video is looked at is this library's own.
+    "plain": replace(PYTORCHVIDEO, preprocessing=clip(8, 8, HALF_GREY)),
     "pyslowfast": replace(PYTORCHVIDEO, head_average="probabilities"),
     "official_8x8": OFFICIAL,
-    "official_32x2": replace(OFFICIAL_LONG, preprocessing=clip(32, 2, HALF_GREY)),
-    "official_32x4": replace(OFFICIAL, preprocessing=clip(32, 4, HALF_GREY), **AFFINE),
-    "official_128x1": replace(OFFICIAL_LONG, preprocessing=clip(128, 1, HALF_GREY), **AFFINE),
+    "official_32x2": replace(OFFICIAL_LONG, preprocessing=clip(32, 2, HALF_GREY, **RELEASED)),
+    "official_32x4": replace(OFFICIAL, preprocessing=clip(32, 4, HALF_GREY, **RELEASED), **AFFINE),
+    "official_128x1": replace(
+        OFFICIAL_LONG, preprocessing=clip(128, 1, HALF_GREY, **RELEASED), **AFFINE
+    ),
     "mmaction2": replace(MMACTION2, stem_stride=(2, 2, 2), pool1_stride=(2, 2, 2)),
     "mmaction2_c2d": replace(
-        MMACTION2, pool1_padding=(0, 0, 0), preprocessing=clip(8, 8, IMAGENET)
+        MMACTION2,
+        pool1_padding=(0, 0, 0),
+        preprocessing=clip(8, 8, IMAGENET, **OPENMMLAB),
     ),
     "mmaction2_slowonly": replace(
         MMACTION2,
         non_local_options={**MMCV, "use_scale": True},
-        preprocessing=clip(8, 8, IMAGENET),
+        preprocessing=clip(8, 8, IMAGENET, **OPENMMLAB),
     ),
     "gluoncv": Preset(
         stem_stride=(2, 2, 2),
         pool1_stride=(2, 2, 2),
         head_pool="global",
         non_local_options={"subsample": False},
-        preprocessing=clip(32, 2, IMAGENET),
+        preprocessing=clip(32, 2, IMAGENET, rounding="down"),
     ),
 }
 

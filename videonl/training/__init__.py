@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = doors(
         "classifier": "VideoClassifier",
         "fitting": "FitResult fit",
         "evaluation": "Evaluation evaluate predict",
-        "recipe": "Recipe make_recipe parameter_groups rate_factor scaled_rate",
+        "recipe": "Recipe make_optimizer make_recipe parameter_groups rate_factor scaled_rate",
         "trainer": "make_trainer",
         "task": "classification_loss multi_label_loss",
         "mixing": "mix",

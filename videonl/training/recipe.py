@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim.lr_scheduler import LambdaLR
 
 from videonl.errors import VideoNLError
+from videonl.layers import Affinity
 from videonl.limits import Choice, Limit, check_limits, number, one_of, whole
 from videonl.training.accumulation import batches_per_step
 
@@ -43,12 +44,23 @@ def global_batch(trainer: Trainer, data: Any) -> int:
     return int(data.batch_size) * trainer.world_size * batches_per_step(trainer, data)
 
 
+def _kind(module: nn.Module, name: str, parameter: nn.Parameter) -> str:
+    """By which decay a module's own parameter is held: "weight", "bias" or "norm"."""
+    own = module.parameters(recurse=False)
+    if isinstance(module, Affinity):  # w_f is a weight, though it is a vector
+        return "bias" if name == "bias" else "weight"
+    if parameter.ndim >= 2:
+        return "weight"
+    return "bias" if name.endswith("bias") and any(p.ndim >= 2 for p in own) else "norm"
+
+
 def parameter_groups(
     net: nn.Module,
     *,
     rate: float,
     weight_decay: float,
     norm_weight_decay: float,
+    bias_weight_decay: float | None = None,
     fresh: Collection[str] = (),
     fresh_factor: float = 1.0,
 ) -> list[dict[str, Any]]:
@@ -58,28 +70,37 @@ def parameter_groups(
         net: the network.
         rate: learning rate of the loaded parameters.
         weight_decay: of weights.
-        norm_weight_decay: of biases and of norms (every parameter with fewer than two dimensions).
+        norm_weight_decay: of scale and shift of norms, and of other single numbers per channel.
+        bias_weight_decay: of the biases of convolutions and linear layers; None: as of norms.
         fresh: names of the parameters that start afresh (new head, new non-local blocks).
         fresh_factor: their rate is ``rate * fresh_factor``.
 
     Returns:
-        Groups named base, base/norm, new, new/norm; empty ones are left out.
+        Groups named base, base/bias, base/norm, new, new/bias, new/norm; empty ones are left out,
+        and biases are in the group of norms where both decay alike.
 
     Raises:
         VideoNLError: nothing is trainable.
     """
+    decays = {"weight": weight_decay, "norm": norm_weight_decay, "bias": norm_weight_decay}
+    if bias_weight_decay is not None:
+        decays["bias"] = bias_weight_decay
     groups: dict[str, dict[str, Any]] = {}
     for name, parameter in net.named_parameters():
         if not parameter.requires_grad:
             continue
-        new, norm = name in fresh and fresh_factor != 1.0, parameter.ndim < 2
-        key = ("new" if new else "base") + ("/norm" if norm else "")
+        path, _, last = name.rpartition(".")
+        kind = _kind(net.get_submodule(path), last, parameter)
+        if kind == "bias" and decays["bias"] == decays["norm"]:
+            kind = "norm"
+        new = name in fresh and fresh_factor != 1.0
+        key = ("new" if new else "base") + ("" if kind == "weight" else f"/{kind}")
         group = groups.setdefault(
             key,
             {
                 "params": [],
                 "lr": rate * (fresh_factor if new else 1.0),
-                "weight_decay": norm_weight_decay if norm else weight_decay,
+                "weight_decay": decays[kind],
                 "name": key,
             },
         )
@@ -94,6 +115,7 @@ def make_optimizer(
     groups: list[dict[str, Any]],
     *,
     momentum: float,
+    nesterov: bool = False,
     beta2: float,
     fused: bool,
 ) -> torch.optim.Optimizer:
@@ -103,12 +125,13 @@ def make_optimizer(
         name: "sgd" or "adamw".
         groups: of ``parameter_groups``; each has its own rate and weight decay.
         momentum: of SGD.
+        nesterov: whether it is Nesterov's.
         beta2: of AdamW.
         fused: one kernel for all parameters (CUDA).
     """
     if name == "adamw":
         return torch.optim.AdamW(groups, betas=(0.9, beta2), fused=fused)
-    return torch.optim.SGD(groups, momentum=momentum, fused=fused)
+    return torch.optim.SGD(groups, momentum=momentum, nesterov=nesterov, fused=fused)
 
 
 def rate_factor(
@@ -169,6 +192,7 @@ def configure(
         rate=rate,
         weight_decay=recipe.weight_decay,
         norm_weight_decay=recipe.norm_weight_decay,
+        bias_weight_decay=recipe.bias_weight_decay,
         fresh=fresh,
         fresh_factor=recipe.fresh_factor,
     )
@@ -178,6 +202,7 @@ def configure(
         recipe.optimizer,
         groups,
         momentum=recipe.momentum,
+        nesterov=recipe.nesterov,
         beta2=recipe.beta2,
         fused=on_gpu and scaler is None,
     )
@@ -229,6 +254,7 @@ LIMITS: dict[str, Limit | Choice] = {
     "beta2": number(0, 0.999999),
     "weight_decay": number(0, 10),
     "norm_weight_decay": number(0, 10),
+    "bias_weight_decay": number(0, 10),
     "warmup": number(0, 1),
     "milestones": Limit(0, 1, length=-1),
     "fresh_factor": number(0, 1e4),
@@ -248,10 +274,12 @@ class Recipe:
         reference_batch: the rate scales linearly from here; 0 takes the rate as it is.
         optimizer: "sgd" or "adamw".
         momentum: of SGD.
+        nesterov: Nesterov's momentum, with which the paper's released networks were trained.
         beta2: of AdamW: how much of the mean square of the gradients stays after a step. 0.999
             remembers a thousand steps, longer than a short training's plateaus.
         weight_decay: of weights.
-        norm_weight_decay: of biases and of norm scales.
+        norm_weight_decay: of the scale and shift of norms.
+        bias_weight_decay: of the biases of convolutions and of the classifier; none: as of norms.
         schedule: "cosine", "step" or "constant".
         warmup: share of the training, 0 to 1, in which the rate rises.
         milestones: shares of the training at which "step" divides by 10.
@@ -273,9 +301,11 @@ class Recipe:
     reference_batch: int = 64
     optimizer: OptimizerName = "sgd"
     momentum: float = 0.9
+    nesterov: bool = False
     beta2: float = 0.999
     weight_decay: float = 1e-4
     norm_weight_decay: float = 0.0
+    bias_weight_decay: float | None = None
     schedule: ScheduleName = "cosine"
     warmup: float = 0.05
     milestones: Sequence[float] = (0.375, 0.75)
@@ -294,7 +324,13 @@ class Recipe:
         Raises:
             VideoNLError: names the value and its range.
         """
-        check_limits(LIMITS, vars(self))
+        check_limits(LIMITS, {name: v for name, v in vars(self).items() if v is not None})
+        if not isinstance(self.nesterov, bool):
+            raise VideoNLError(f"nesterov is {self.nesterov!r}; it must be true or false")
+        if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
+            raise VideoNLError(
+                f"nesterov needs sgd with momentum, not {self.optimizer} with {self.momentum}"
+            )
         if isinstance(self.checkpoint_stages, str):
             raise VideoNLError(
                 f"checkpoint_stages is {self.checkpoint_stages!r}; write a list, such as [res2]"

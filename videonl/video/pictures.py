@@ -22,6 +22,7 @@ class Pictures:
         self.name = name
         self._reformatter = VideoReformatter()
         self._base: tuple[int, int] | None = None  # (height, width) before rotation
+        self.rounding = "nearest"  # of the longer side of scaled pictures, or "down"
         self.rotation = 0  # of the last frame, counter-clockwise degrees
         self.trait: str | None = None  # of the last frame: why only PyAV reads it exactly
 
@@ -34,9 +35,10 @@ class Pictures:
         if short_side is None:
             return height, width
         short = min(height, width)
+        more = short // 2 if self.rounding == "nearest" else 0
         size = (
-            max(1, (height * short_side + short // 2) // short),
-            max(1, (width * short_side + short // 2) // short),
+            max(1, (height * short_side + more) // short),
+            max(1, (width * short_side + more) // short),
         )
         if size[0] * size[1] > MAX_PIXELS:
             raise VideoError(

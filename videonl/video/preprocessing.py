@@ -33,9 +33,14 @@ def _are_views(value: Any) -> bool:
     return listed and all(type(n) is int for n in value) and value[0] > 0 and value[1] in CROPS
 
 
+def _is_stride(value: Any) -> bool:
+    # A fraction is never said, only worked out for a file (``for_rate``).
+    return isinstance(value, Fraction) or (type(value) is int and 1 <= value <= 4096)
+
+
 RULES: dict[str, Rule] = {
     "frames": whole(1, 4096),
-    "stride": whole(1, 4096),
+    "stride": (_is_stride, whole(1, 4096)[1]),
     "short_side": whole(1, 4096),
     "crop": whole(1, 4096),
     "mean": optional(numbers(3, -1000, 1000)),
@@ -47,6 +52,8 @@ RULES: dict[str, Rule] = {
     "test_crop": optional(whole(1, 4096)),
     "places": one_of("ends", "free", "length"),
     "span": one_of("steps", "even"),
+    "rounding": one_of("nearest", "down"),
+    "crop_places": one_of("ends", "up", "steps"),
     "average": optional(one_of("mean", "max")),
 }
 
@@ -107,7 +114,13 @@ class Preprocessing:
             paper's released code).
         span: ``"steps"``: T positions, ``stride`` apart; ``"even"``: spread evenly from the first
             to the last of T × stride frames, and cut down to whole numbers (PySlowFast,
-            PyTorchVideo).
+            PyTorchVideo). With ``fps`` these are so many frames of that rate, counted in the file's
+            own (``for_rate``).
+        rounding: of the longer side of a scaled picture: to the ``"nearest"`` pixel, or ``"down"``
+            (PySlowFast, PyTorchVideo, GluonCV, the paper's released code).
+        crop_places: where three crops lie that leave an odd rest: ``"ends"``: the middle is cut
+            down; ``"up"``: it is rounded up (PySlowFast, PyTorchVideo); ``"steps"``: it is cut down
+            and the last lies twice as far (MMAction2, the paper's released code).
         average: how the probabilities of the views become one answer: ``"mean"``, ``"max"``; None:
             the mean for one class per video, the maximum for several.
     """
@@ -125,6 +138,8 @@ class Preprocessing:
     test_crop: int | None = None
     places: Literal["ends", "free", "length"] = "ends"
     span: Literal["steps", "even"] = "steps"
+    rounding: Literal["nearest", "down"] = "nearest"
+    crop_places: Literal["ends", "up", "steps"] = "ends"
     average: Literal["mean", "max"] | None = None
 
     def __post_init__(self) -> None:
@@ -220,6 +235,11 @@ class Preprocessing:
         return self.mean, self.std
 
     @property
+    def scaling(self) -> dict[str, Any]:
+        """The size of pictures as arguments of ``Video.read``."""
+        return {"short_side": self.short_side, "rounding": self.rounding}
+
+    @property
     def by_time(self) -> bool:
         """Whether ``indices`` needs the times of the frames."""
         return self.fps is not None
@@ -228,9 +248,13 @@ class Preprocessing:
         """As it is for a file of so many frames per second, which a clip's stride counts.
 
         Where they are noticeably others than those of the training videos, clips are taken by time:
-        the network sees things move as fast as it was trained on.
+        the network sees things move as fast as it was trained on. An even span with ``fps`` is as
+        many frames of the file as last as long, as its publishers count; they need not be whole.
         """
         low, high = SENSIBLE_RATES
+        if self.fps is not None and self.span == "even" and low <= rate <= high:
+            covered = Fraction(self.stride) * Fraction(rate) / Fraction(self.fps)
+            return replace(self, stride=covered, fps=None, rate=None)  # type: ignore[arg-type]
         if self.rate is None or self.by_time or not low <= rate <= high:
             return replace(self, rate=None)
         other = rates_differ(rate, self.rate)
@@ -238,10 +262,11 @@ class Preprocessing:
 
     def seconds(self, rate: float) -> float:
         """How long a clip is in a file of so many frames per second."""
-        return self.clip_length / (self.for_rate(rate).fps or rate)
+        shown = self.for_rate(rate)
+        return float(shown.clip_length) / (shown.fps or rate)
 
     @property
-    def clip_length(self) -> int:
+    def clip_length(self) -> int | Fraction:
         """Positions from the first to the last of a clip, both counted."""
         even = self.span == "even"
         return self.frames * self.stride if even else (self.frames - 1) * self.stride + 1
@@ -330,7 +355,9 @@ class Preprocessing:
             end: see :meth:`track`.
         """
         track = self.track(num_frames, times=times, end=end)
-        return self._clip(track, Fraction(int(generator.integers(0, self._free(len(track)) + 1))))
+        return self._clip(
+            track, Fraction(int(generator.integers(0, int(self._free(len(track))) + 1)))
+        )
 
     def indices_from(
         self, second: float, *, times: Sequence[float] | np.ndarray, end: float
@@ -361,13 +388,18 @@ class Preprocessing:
                 f"a view of {side}x{side} is not inside pictures of {height}x{width}; short_side "
                 f"is {self.short_side}"
             )
-        steps = (1,) if self.views[1] == 1 else (0, 1, 2)  # halves of the longer side's rest
+        up = self.crop_places == "up"
         tall, wide = height - side, width - side
+        top, left = (tall + up) // 2, (wide + up) // 2
+        if self.views[1] == 1:
+            return [(top, left, side, side)]
         if width >= height:
-            return [(tall // 2, wide * step // 2, side, side) for step in steps]
-        return [(tall * step // 2, wide // 2, side, side) for step in steps]
+            last = 2 * left if self.crop_places == "steps" else wide
+            return [(top, x, side, side) for x in (0, left, last)]
+        last = 2 * top if self.crop_places == "steps" else tall
+        return [(y, left, side, side) for y in (0, top, last)]
 
-    def _free(self, length: int) -> int:
+    def _free(self, length: int) -> int | Fraction:
         """Places of a clip on a track of that length, but for the first one."""
         return max(0, length - self.clip_length)
 
@@ -376,16 +408,17 @@ class Preprocessing:
         if self.places == "length":
             return [Fraction(i * length // clips) for i in range(clips)]
         if self.places == "free":
-            return [Fraction(i * free, clips) for i in range(clips)]
+            return [i * Fraction(free) / clips for i in range(clips)]
         if clips == 1:
             return [Fraction(free // 2)]
-        return [Fraction((2 * i * free + clips - 1) // (2 * (clips - 1))) for i in range(clips)]
+        # Halves go to the even place, as numpy rounds and so MMAction2.
+        return [Fraction(round(i * Fraction(free) / (clips - 1))) for i in range(clips)]
 
     def _clip(self, track: np.ndarray, start: Fraction) -> list[int]:
         """Frame numbers of the clip that begins at a position of the track."""
         step = Fraction(self.stride)
         if self.span == "even" and self.frames > 1:
-            step = Fraction(self.clip_length - 1, self.frames - 1)
+            step = Fraction(self.clip_length - 1) / (self.frames - 1)
         places = np.array([int(start + k * step) for k in range(self.frames)], np.int64)
         last = len(track) - 1
         places = places % len(track) if self.short_video == "loop" else np.minimum(places, last)

@@ -245,16 +245,29 @@ class SandboxedVideo(Video):
         assert array is not None
         return array
 
-    def read(self, indices: Sequence[int], *, short_side: int | None = None) -> "torch.Tensor":
+    def read(
+        self,
+        indices: Sequence[int],
+        *,
+        short_side: int | None = None,
+        rounding: str = "nearest",
+    ) -> "torch.Tensor":
         """Decode frames; see :meth:`Video.read`."""
         import torch
 
-        return torch.from_numpy(self.read_array(indices, short_side=short_side))
+        return torch.from_numpy(self.read_array(indices, short_side=short_side, rounding=rounding))
 
-    def read_array(self, indices: Sequence[int], *, short_side: int | None = None) -> np.ndarray:
+    def read_array(
+        self,
+        indices: Sequence[int],
+        *,
+        short_side: int | None = None,
+        rounding: str = "nearest",
+    ) -> np.ndarray:
         """The frames that :meth:`read` gives, as an array."""
         wanted = [int(index) for index in indices]
-        job = {"do": "read", "indices": wanted, "short_side": short_side}
+        size = {"short_side": short_side, "rounding": rounding}
+        job = {"do": "read", "indices": wanted, **size}
         array = self._ask(job, rows=len(wanted))[1]
         assert array is not None
         self._left = self._pool.time_limit  # pictures came: hours of video may go on like this

@@ -55,7 +55,8 @@ class OpenFile:
         if action == "times":
             return _with_array(self.video.times(job["indices"]).astype(np.float64))
         if action == "read":
-            return _with_array(self.video.read_array(job["indices"], short_side=job["short_side"]))
+            size = {name: job[name] for name in ("short_side", "rounding")}
+            return _with_array(self.video.read_array(job["indices"], **size))
         raise VideoError(f"unknown job {action!r}")
 
     def close(self) -> None:

@@ -270,13 +270,20 @@ class Video:
             )
         return seconds
 
-    def read(self, indices: Sequence[int], *, short_side: int | None = None) -> "torch.Tensor":
+    def read(
+        self,
+        indices: Sequence[int],
+        *,
+        short_side: int | None = None,
+        rounding: str = "nearest",
+    ) -> "torch.Tensor":
         """Decode frames.
 
         Args:
             indices: frame numbers in any order, repeats allowed.
             short_side: scale while decoding so that the shorter side has this many pixels; the
                 longer side is rounded. None: the frames as they are.
+            rounding: of the longer side, "nearest" or "down".
 
         Returns:
             uint8 (len(indices), H, W, 3), RGB.
@@ -286,11 +293,18 @@ class Video:
         """
         import torch
 
-        return torch.from_numpy(self.read_array(indices, short_side=short_side))
+        return torch.from_numpy(self.read_array(indices, short_side=short_side, rounding=rounding))
 
-    def read_array(self, indices: Sequence[int], *, short_side: int | None = None) -> np.ndarray:
+    def read_array(
+        self,
+        indices: Sequence[int],
+        *,
+        short_side: int | None = None,
+        rounding: str = "nearest",
+    ) -> np.ndarray:
         """The frames that :meth:`read` gives, as an array, without torch."""
         wanted = self._checked(indices)
+        self._pictures.rounding = rounding
         if short_side is not None and short_side < 1:
             raise VideoError(f"short_side must be at least 1, got {short_side}")
         if not wanted:

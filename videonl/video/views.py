@@ -34,7 +34,7 @@ def settled(video: Video, preprocessing: Preprocessing) -> tuple[Preprocessing, 
         VideoError: clips are taken by time, and its times are beyond all measure.
     """
     shown = preprocessing
-    if preprocessing.rate is not None:
+    if preprocessing.rate is not None or preprocessing.span == "even":
         shown = preprocessing.for_rate(video.fps)
     return shown, {"times": video.times(), "end": video.end} if shown.by_time else {}
 
@@ -53,7 +53,7 @@ def read_views(video: Video, preprocessing: Preprocessing) -> Views:
     indices = shown.indices(video.num_frames, **clock)
     wanted = sorted({index for clip in indices for index in clip})
     place = {index: i for i, index in enumerate(wanted)}
-    frames = video.read(wanted, short_side=preprocessing.short_side)  # (N, H, W, 3)
+    frames = video.read(wanted, **preprocessing.scaling)  # (N, H, W, 3)
     boxes = preprocessing.boxes(frames.shape[1], frames.shape[2])
     views: list[torch.Tensor] = []
     for clip in indices:

@@ -12,8 +12,16 @@ from typing import Any
 from torch import Tensor
 
 from videonl.models.placement import SLOW
+from videonl.weights.foreign_settings import (
+    Account,
+    is_colour,
+    is_flag,
+    is_share,
+    is_whole,
+    python_settings,
+)
 from videonl.weights.geometry import geometry
-from videonl.weights.translated import NORM, Question, Translated, need, rename
+from videonl.weights.translated import NORM, Question, Translated, merge_options, need, rename
 
 FAMILY = "MMAction2"
 LICENCE = "Apache-2.0 (MMAction2)"
@@ -93,7 +101,93 @@ def read(tensors: Mapping[str, Tensor], meta: Any = None) -> Translated:
             options |= {"stem_stride": [1, 2, 2], "pool1_stride": [1, 2, 2]}
     if "non_local" in options:
         read_blocks(translated, tensors)
+    apply_settings(translated, meta)
     return translated
+
+
+def apply_settings(translated: Translated, meta: Any) -> None:
+    """What the file's own configuration says of clips, pictures and colours, and a note of it."""
+    cfg = meta.get("cfg") if isinstance(meta, Mapping) else None
+    settings = python_settings(cfg) if isinstance(cfg, str) else cfg
+    if not isinstance(settings, Mapping):
+        return
+    steps = steps_of_test(settings)
+    if not steps and not isinstance(settings.get("model"), Mapping):
+        return
+    account = Account()
+    model = part(settings, "model")
+    colours = part(model, "data_preprocessor") or steps.get("Normalize", {})
+    found = {**clips(steps, account)}
+    for name in ("mean", "std"):
+        values = account.take(colours, name, is_colour, option=name)
+        if values is not None:
+            found[name] = [value / 255 for value in values]
+    turned = [account.take(colours, name, is_flag, option="mean") for name in ("to_rgb", "to_bgr")]
+    if True in turned:  # frames are decoded red first, and were turned before they were scaled
+        stem = translated.tensors["stem.conv.weight"]
+        translated.tensors["stem.conv.weight"] = stem.flip(1)
+        found |= {name: found[name][::-1] for name in ("mean", "std") if name in found}
+    options: dict[str, Any] = {"preprocessing": found}
+    head = part(model, "cls_head")
+    dropout = account.take(head, "dropout_ratio", is_share, option="dropout")
+    if dropout is not None:
+        options["dropout"] = dropout
+    translated.options = merge_options(translated.options, options)
+    translated.notes += account.notes("meta")
+
+
+def part(table: Any, name: str) -> Mapping[str, Any]:
+    """A table in a table; empty where there is none."""
+    found = table.get(name) if isinstance(table, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
+def steps_of_test(settings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+    """The steps of the test's pipeline by their types."""
+    pipelines = (
+        settings.get("test_pipeline"),
+        part(part(settings, "test_dataloader"), "dataset").get("pipeline"),
+        part(part(settings, "data"), "test").get("pipeline"),
+    )
+    steps = next((found for found in pipelines if isinstance(found, (list, tuple))), [])
+    return {str(step.get("type")): step for step in steps if isinstance(step, Mapping)}
+
+
+def clips(steps: Mapping[str, Mapping[str, Any]], account: Account) -> dict[str, Any]:
+    """Our preprocessing from the steps of a test."""
+    found: dict[str, Any] = {}
+    sampling = steps.get("SampleFrames", {})
+    for ours, theirs in (("frames", "clip_len"), ("stride", "frame_interval")):
+        found[ours] = account.take(sampling, theirs, is_whole, option=ours)
+    count = account.take(sampling, "num_clips", is_whole, option="views")
+    for name in ("target_fps", "twice_sample", "out_of_bound_opt"):
+        if sampling.get(name) not in (None, False, "loop"):
+            account.leave(name, sampling[name], option="fps" if name == "target_fps" else "views")
+    scale = account.take(steps.get("Resize"), "scale", _is_short_side, option="short_side")
+    if scale is not None:
+        found["short_side"] = scale if is_whole(scale) else scale[1]
+    crops = None
+    for kind, number in (("CenterCrop", 1), ("ThreeCrop", 3)):
+        if kind in steps:
+            side = account.take(steps[kind], "crop_size", is_whole, option="crop")
+            crops, entry = number, "crop" if number == 1 else "test_crop"
+            found[entry] = side if side != found.get("short_side", 256) or number == 1 else None
+    for kind in steps:
+        if kind.endswith("Crop") and kind not in ("CenterCrop", "ThreeCrop"):
+            account.leave(kind, steps[kind].get("crop_size"), option="views")
+        if kind.startswith(("Uniform", "Dense")):
+            account.leave(kind, steps[kind].get("clip_len"), option="views")
+    if found.get("short_side", 256) < 224:  # the crop of the family's preset
+        found.setdefault("crop", found["short_side"])
+    if count is not None and crops is not None:
+        found["views"] = [count, crops]
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _is_short_side(value: Any) -> bool:
+    """A size, or (-1, size): the other side follows."""
+    listed = isinstance(value, (list, tuple)) and len(value) == 2
+    return is_whole(value) or (listed and value[0] in (-1, None) and is_whole(value[1]))
 
 
 def read_flat(translated: Translated) -> None:

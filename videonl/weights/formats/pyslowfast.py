@@ -6,6 +6,14 @@ from typing import Any
 from torch import Tensor
 
 from videonl.errors import CheckpointError
+from videonl.weights.foreign_settings import (
+    Account,
+    is_colour,
+    is_flag,
+    is_number,
+    is_share,
+    is_whole,
+)
 from videonl.weights.geometry import geometry
 from videonl.weights.translated import NORM, Translated, merge_options, rename
 
@@ -67,7 +75,10 @@ def read(tensors: Mapping[str, Tensor], settings: Any = None) -> Translated:
     flat = shapes["stem_kernel"][0] == 1 and not isinstance(shapes["inflation"], str)
     if flat or image:
         options["pool2_kernel"] = NO_POOL
-    options, notes = apply_settings(options, parse(settings))
+    known = parse(settings)
+    options, notes = apply_settings(options, known)
+    if table(known, "DATA").get("REVERSE_INPUT_CHANNEL") is True:  # it was shown blue first
+        renamed["stem.conv.weight"] = renamed["stem.conv.weight"].flip(1)
     return Translated(
         FAMILY, renamed, options, image=image, skipped=skipped, notes=notes, licence=LICENCE
     )
@@ -103,19 +114,24 @@ def apply_settings(
         pooled = options["inflation"] == "none" and "pool2_kernel" not in options
         return options, [note] * bool(places) + [pool] * pooled
     found: dict[str, Any] = {}
-    model, data = table(settings, "MODEL"), table(settings, "DATA")
+    model, account = table(settings, "MODEL"), Account()
     arch = model.get("ARCH")
     if isinstance(arch, str):
         found["pool2_kernel"] = TEMPORAL_POOLS.get(arch, NO_POOL)
+        account.read.append("ARCH")
+    dropout = account.take(model, "DROPOUT_RATE", is_share, option="dropout")
+    if dropout is not None:
+        found["dropout"] = dropout
     if model.get("HEAD_ACT") == "none":
         found["head_average"] = "logits"
-    found["preprocessing"] = clips(data)
-    crop = data.get("TRAIN_CROP_SIZE")
+    found["preprocessing"] = clips(settings, account)
+    crop = table(settings, "DATA").get("TRAIN_CROP_SIZE")
     if type(crop) is int and crop >= 32:
         found["head_window"] = [crop // 32, crop // 32]
     if places:
         found |= non_local(table(settings, "NONLOCAL"), list(places))
-    return merge_options(options, found), ["settings were read from the file's cfg"]
+        account.read.append("NONLOCAL")
+    return merge_options(options, found), account.notes("cfg")
 
 
 def table(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -124,28 +140,44 @@ def table(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def clips(data: Mapping[str, Any]) -> dict[str, Any]:
-    """Our preprocessing from the section DATA.
+def clips(settings: Mapping[str, Any], account: Account) -> dict[str, Any]:
+    """Our preprocessing from the sections DATA and TEST.
 
-    A test scales the short side to TEST_CROP_SIZE and takes squares of the whole of it.
+    A test of several crops scales the short side to TEST_CROP_SIZE and takes squares of the whole
+    of it; a test of one scales it to the smaller TRAIN_JITTER_SCALES and cuts TEST_CROP_SIZE out.
     """
-    names = {
-        "frames": "NUM_FRAMES",
-        "stride": "SAMPLING_RATE",
-        "crop": "TRAIN_CROP_SIZE",
-        "short_side": "TEST_CROP_SIZE",
-        "mean": "MEAN",
-        "std": "STD",
-    }
-    found = {ours: data[theirs] for ours, theirs in names.items() if theirs in data}
+    data, test = table(settings, "DATA"), table(settings, "TEST")
+
+    def take(section: Any, name: str, kind: Any, option: str) -> Any:
+        return account.take(section, name, kind, option=option)
+
     found = {
-        key: value
-        for key, value in found.items()
-        if type(value) is int or (isinstance(value, list) and len(value) == 3)
+        "frames": take(data, "NUM_FRAMES", is_whole, "frames"),
+        "stride": take(data, "SAMPLING_RATE", is_whole, "stride"),
+        "crop": take(data, "TRAIN_CROP_SIZE", is_whole, "crop"),
+        "short_side": take(data, "TEST_CROP_SIZE", is_whole, "short_side"),
+        "mean": take(data, "MEAN", is_colour, "mean"),
+        "std": take(data, "STD", is_colour, "std"),
+        "fps": take(data, "TARGET_FPS", is_number, "fps"),
     }
+    take(data, "REVERSE_INPUT_CHANNEL", is_flag, "mean")
+    views = [
+        take(test, "NUM_ENSEMBLE_VIEWS", is_whole, "views"),
+        take(test, "NUM_SPATIAL_CROPS", lambda value: value in (1, 3), "views"),
+    ]
+    if None not in views:
+        found["views"] = views
+    jitter = take(data, "TRAIN_JITTER_SCALES", _are_scales, "short_side")
+    if views[1] == 1 and jitter and found["short_side"] is not None:
+        found |= {"crop": found["short_side"], "short_side": jitter[0]}
+    found = {key: value for key, value in found.items() if value is not None}
     if found.get("crop", 0) > found.get("short_side", 256):
         found["short_side"] = found["crop"]
     return found
+
+
+def _are_scales(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(is_whole, value))
 
 
 def non_local(settings: Mapping[str, Any], stages: list[str]) -> dict[str, Any]:

@@ -1,0 +1,119 @@
+"""Settings that another tool wrote into its checkpoint: parsed, never executed, accounted for."""
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from videonl.bounds import shown
+
+MAX_TEXT = 400_000  # characters of a configuration; the largest published has some 10,000
+
+Kind = Callable[[Any], bool]
+
+
+def is_whole(value: Any) -> bool:
+    """Whether it is an integer."""
+    return type(value) is int
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is a number."""
+    return type(value) in (int, float)
+
+
+def is_share(value: Any) -> bool:
+    """Whether it is a number from 0 to 1."""
+    return is_number(value) and 0 <= value <= 1
+
+
+def is_flag(value: Any) -> bool:
+    """Whether it is true or false."""
+    return type(value) is bool
+
+
+def is_colour(value: Any) -> bool:
+    """Whether these are three numbers."""
+    return isinstance(value, (list, tuple)) and len(value) == 3 and all(map(is_number, value))
+
+
+@dataclass
+class Account:
+    """What was read of some settings, and what was not.
+
+    Attributes:
+        read: names of settings.
+        left: names of settings that were not understood, each with the option that says it.
+    """
+
+    read: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+    def take(self, table: Any, name: str, kind: Kind, *, option: str) -> Any:
+        """A setting; None where it is not there, or not understood.
+
+        Args:
+            table: the section that it stands in; anything else has no settings.
+            name: of the setting.
+            kind: whether a value can be understood; its bounds are looked at later.
+            option: that says the same.
+        """
+        if not isinstance(table, Mapping) or table.get(name) is None:
+            return None
+        if not kind(table[name]):
+            self.leave(name, table[name], option=option)
+            return None
+        self.read.append(name)
+        return table[name]
+
+    def leave(self, name: str, value: Any, *, option: str) -> None:
+        """Note a setting that is not understood."""
+        self.left.append(f"{name} ({shown(value)}; --option {option}=...)")
+
+    def notes(self, where: str) -> list[str]:
+        """What to say of it.
+
+        Args:
+            where: they stood.
+        """
+        found = [f"read from the file's {where}: {', '.join(self.read) or 'nothing'}"]
+        if self.left:
+            found.append(f"not read from the file's {where}: {', '.join(self.left)}")
+        return found
+
+
+def python_settings(text: str) -> dict[str, Any]:
+    """The assignments of a configuration in Python's words, as far as they are plain values.
+
+    Numbers, texts, lists, tables and ``dict(...)``; anything else is None. Nothing is executed.
+    """
+    if len(text) > MAX_TEXT:
+        return {}
+    try:
+        lines = ast.parse(text).body
+        return {
+            target.id: _value(line.value)
+            for line in lines
+            if isinstance(line, ast.Assign)
+            for target in line.targets
+            if isinstance(target, ast.Name)
+        }
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {}
+
+
+def _value(node: ast.expr) -> Any:
+    if isinstance(node, ast.Constant):
+        return node.value
+    if isinstance(node, (ast.List, ast.Tuple)):
+        return [_value(item) for item in node.elts]
+    if isinstance(node, ast.Dict):
+        keys = [key.value if isinstance(key, ast.Constant) else None for key in node.keys]
+        values = zip(keys, node.values, strict=True)
+        return {key: _value(value) for key, value in values if isinstance(key, str)}
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "dict":
+        return {word.arg: _value(word.value) for word in node.keywords if word.arg}
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        value = _value(node.operand)
+        return -value if is_number(value) else None
+    return None
