@@ -24,6 +24,9 @@ FIT += ["--seed=-1", "--save_every_steps=0", "--save_every_minutes=nan", "--reci
 FIT += ["--recipe.milestones=[2]", "--recipe.learning_rate=inf", "--model.views_per_forward=0"]
 FIT += ["--model.options={width: -1}", "--model.options={dropout: 2}"]
 FIT += [f"--trainer.{name}=0" for name in ("accumulate_grad_batches", "check_val_every_n_epoch")]
+FIT += [f"--trainer.{name}=0" for name in ("val_check_interval", "limit_train_batches")]
+FIT += ["--trainer.val_check_interval=99", "--name=", "--name=a/b"]
+FIT += ["--name=..", f"--trainer.default_root_dir={__file__}", "--model.options={preset: [1]}"]
 FIT += ["--trainer.gradient_clip_val=-1", "--trainer.precision=transformer-engine"]
 OTHERS = [
     "serve --checkpoint x --port 99999",
@@ -41,6 +44,12 @@ OTHERS = [
     "cost tiny_i3d --option width=-8",
     "cost tiny_i3d --option width=0",
     "cost tiny_i3d_nl1 --option non_local_options={affinity:dot_product}",
+    "cost tiny_i3d_nl1 --option non_local_options=dot_product",
+    "cost tiny_i3d --option preprocessing=x",
+    "cost tiny_i3d --option preset=[1]",
+    "cost tiny_i3d --option num_classes=4",
+    "cost tiny_i3d --option name=4",
+    "predict a.mp4 --checkpoint x --option pretrained=y",
     "compare tiny_i3d --learning-rate nan",
     "convert a b --num-classes 0",
     "sample --seed -1",
@@ -74,7 +83,8 @@ def test_training(
     argv = ["train", "fit", "--data.root", str(data), "--out", str(tmp_path), *small, *FLAGS, flag]
     message = refused(argv, capsys)
     name = flag.partition("=")[0].rpartition(".")[2].lstrip("-")
-    assert any(word in message for word in (name, "width", "dropout", "transformer"))
+    words = (name, name.removeprefix("val_"), "width", "dropout", "preset", "transformer")
+    assert any(word in message for word in words)
 
 
 @pytest.mark.parametrize("line", OTHERS)

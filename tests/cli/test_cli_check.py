@@ -5,10 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.odd_videos import ODD, write_odd
-from tests.videos import write_video
+from tests.videos import sequential_decode, write_video
 from videonl.cli.main import main
 from videonl.data import read_skip_list
 from videonl.video import inspect_file
@@ -141,3 +142,56 @@ def test_worker_imports_neither_torch_nor_lightning() -> None:
     code = "import sys, videonl.video.inspection; print('torch' in sys.modules)"
     out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert out.stdout.strip() == "False"
+
+
+def leaky(root: Path) -> Path:
+    """Two classes told by the size of their pictures; a copy at half the size in another split."""
+    random = np.random.default_rng(0)
+    for split, take in (("train", range(1, 7)), ("val", range(5, 9))):
+        for place, name in enumerate("ab"):
+            for number in take:
+                frames = random.integers(0, 255, (6, 48 + 16 * place, 64, 3), np.uint8)
+                shown = frames.repeat(4, 1).repeat(4, 2)
+                write_video(root / split / name / f"x_seq{number:02}_c.mp4", shown)
+    source = next(root.glob("train/a/x_seq01*"))
+    decoded = np.stack(sequential_decode(source))[:, ::2, ::2]
+    write_video(root / "val" / "a" / "x_seq09_c.mp4", np.ascontiguousarray(decoded))
+    return root
+
+
+def test_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root = leaky(tmp_path / "data")
+    assert main(["check", str(root), "--quick"]) == 0
+    assert main(["check", str(root), "--leaks"]) == 0
+    told = capsys.readouterr().out
+    assert "class (quartiles)" in told
+    assert "are shorter and loop" in told
+    assert "size alone" in told
+    assert "a network may score that without seeing what happens" in told
+    assert "1 pairs of videos in different splits" in told
+    assert "train/a/x_seq01_c.mp4 ~ val/a/x_seq09_c.mp4" in told
+    assert "2 of 9 groups lie in more than one split (the sequence at the start)" in told
+    copies = (root / "videonl_copies.csv").read_text().splitlines()
+    assert len(copies) == 2
+    assert main(["check", str(root), "--leaks", "--group", r"/(a|b)/"]) == 0
+    told = capsys.readouterr().out
+    assert "checked before" in told
+    assert "2 of 2 groups lie in more than one split" in told
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--leaks", "--quick"], "leave --quick out"),
+        (["--group", "x"], "--group belongs to --leaks"),
+        (["--leaks", "--group", "x("], "no regular expression"),
+        (["--leaks", "--group", "zzz"], "finds nothing in"),
+    ],
+)
+def test_leaks_that_can_not_be_looked_for(
+    words: list[str], sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in "ab":
+        write_video(tmp_path / "data" / name / "1.mp4", 5)
+    assert main(["check", str(tmp_path / "data"), *words]) == 2
+    assert sentence in capsys.readouterr().err

@@ -145,7 +145,7 @@ def test_what_can_not_be_trained(data: Path, tmp_path: Path) -> None:
         compare_models(["tiny_c2d"], train=BUDGET, folder=tmp_path)
     with pytest.raises(VideoNLError, match="every entry is a checkpoint"):
         compare_models(["a.ckpt"], data=str(data), train=BUDGET, folder=tmp_path)
-    with pytest.raises(VideoNLError, match="epochs must be at least 1"):
+    with pytest.raises(VideoNLError, match="epochs=0: it must be a whole number"):
         Budget(epochs=0)
     with pytest.raises(VideoNLError, match="seeds must be different"):
         Budget(seeds=(1, 1))

@@ -72,8 +72,7 @@ def test_every_sweep_builds_at_every_scale(name: str, scale: str | None) -> None
     budget = Budget(**one.train)
     recipe = make_recipe(dict(budget.recipe))
     assert recipe.weight_decay < 0.1  # 1e-4 is a number
-    sides = {"crop": budget.size, "short_side": budget.short_side}
-    VideoDataModule("videos", batch_size=budget.batch_size, **sides, **budget.data)
+    VideoDataModule("videos", batch_size=budget.batch_size, **budget.data)
     # A small sweep must never train on the sample data by mistake for another set.
     assert (one.settings["data"] is None) == (scale is not None)
     starts = [entry.pretrained or budget.pretrained for entry in one.entries]

@@ -53,6 +53,20 @@ def test_the_constant_answer_is_a_line(census: dict[str, int], seen: bool | None
         assert lines[0].get_label() in [t.get_text() for t in axes.get_legend().get_texts()]
 
 
+@pytest.mark.parametrize("found", [{"value": 0.85}, {"value": 0.05}, "not measured: too few", None])
+def test_the_shortcut_is_a_line_beside_it(found: object) -> None:
+    table = two(a=400, b=100)
+    table.protocol["data"]["shortcut"] = found
+    figure = draw_chart(table)
+    assert figure is not None
+    labels = [str(line.get_label()) for line in figure.axes[0].lines]
+    drawn = [label for label in labels if label.startswith("from size, rate")]
+    assert len(drawn) == isinstance(found, dict)
+    if isinstance(found, dict):
+        assert f"{100 * found['value']:.1f} %" in drawn[0]
+        assert ("below this axis" in drawn[0]) is (found["value"] < 0.5)
+
+
 def test_the_page_holds_the_same_chart() -> None:
     table = two(a=400, b=100)
     figure = draw_chart(table)

@@ -113,7 +113,12 @@ def test_fit_resume_and_test(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     root = write_small_data(tmp_path / "made", train=5, val=0) / "train"
     words = ["--data.root", str(root), *FLAGS]
     assert main(["train", "fit", *words, "--out", str(tmp_path / "runs"), *SMALL]) == 0
-    assert "2 of 10 videos are kept for val" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "2 of 10 videos are kept for val" in told
+    assert "looked at headers of all 10 videos" in told
+    assert "class (quartiles)" in told
+    assert "clip      a clip of 4 frames, 2 apart (0.28 s), covers 58 % of a video" in told
+    assert "shortcut  size, rate, length, codec and file size alone tell" in told
     run = next((tmp_path / "runs").glob("*/*"))
     config = yaml.safe_load((run / "config.yaml").read_text())["data"]
     assert config["val_list"] == str(run / "val.csv")
@@ -141,3 +146,54 @@ def test_without_validation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert (run / "last.ckpt").is_file()
     assert not (run / "best.ckpt").exists()
     assert not (run / "val.csv").exists()
+
+
+def test_a_moved_checkpoint_knows_its_training_videos(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_small_data(tmp_path / "made", train=5, val=0) / "train"
+    words = ["--data.root", str(root), *FLAGS]
+    assert main(["train", "fit", *words, "--out", str(tmp_path / "runs"), *SMALL]) == 0
+    moved = tmp_path / "moved.ckpt"
+    next((tmp_path / "runs").glob("*/*/best.ckpt")).rename(moved)
+    again = root.rename(tmp_path / "elsewhere")
+    words[1] = str(again)
+    test = ["train", "test", "--checkpoint", str(moved), *words, "--trainer.accelerator", "cpu"]
+    capsys.readouterr()
+    assert main(test) == 0
+    told = capsys.readouterr().out
+    assert "8 of 10 videos are left out" in told
+    assert "test: 2 videos" in told
+    compare = ["compare", str(moved), "--data", str(again), "--device", "cpu", "--no-speed"]
+    assert main(compare) == 0
+    told = capsys.readouterr().out
+    assert "8 of 10 videos are left out" in told
+    assert "Accuracy: 2 videos" in told
+    assert "Shortcut: the shortcut is not measured" in told or "Shortcut: size, rate" in told
+    all_of_it = ["--data.val", "none", "--out", str(tmp_path / "all"), *SMALL]
+    assert main(["train", "fit", *words, *all_of_it]) == 0
+    run = next((tmp_path / "all").glob("*/*"))
+    test[3] = str(run)
+    assert main(test) == 2
+    assert "was trained on all 10 videos" in capsys.readouterr().err
+    compare[1] = str(run)
+    assert main(compare) == 1
+    assert "was trained on all 10 videos" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("flag", "value", "sentence"),
+    [
+        ("--data.val_share", "0", "--data.val none trains without any"),
+        ("--data.group", "x(", "no regular expression"),
+    ],
+)
+def test_a_choice_that_makes_no_split(
+    flag: str, value: str, sentence: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    root = write_small_data(tmp_path / "split", train=1, val=1)  # has a split: refused all the same
+    words = ["--data.root", str(root), *FLAGS, "--out", str(tmp_path / "runs"), *SMALL]
+    assert main(["train", "fit", *words, flag, value]) == 2
+    error = capsys.readouterr().err
+    assert sentence in error
+    assert error.count("\n") == 1

@@ -5,17 +5,33 @@ import sys
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
-from videonl.errors import OutputError, VideoNLError
+from videonl.errors import DatasetError, OutputError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import csv_line, write_text
 from videonl.limits import above, whole
 
+if TYPE_CHECKING:
+    from videonl.data.catalogue import Catalogue
+
 JOURNAL, REPORT = "videonl_check.jsonl", "videonl_check.csv"
-COLUMNS = ("path", "status", "why", "frames", "declared", "width", "height", "codec", "seconds")
+COPIES = "videonl_copies.csv"
+FEW = 5  # pairs and groups that are listed
+COLUMNS = (
+    "path",
+    "status",
+    "why",
+    "frames",
+    "declared",
+    "width",
+    "height",
+    "codec",
+    "seconds",
+    "rate",
+)
 
 
 def parser() -> Any:
@@ -34,6 +50,18 @@ def parser() -> Any:
     result.add_argument("--timeout", type=above(0), default=120.0, help="seconds per file")
     result.add_argument("--memory", type=whole(0, 1e9), default=4096, help="MB per process")
     result.add_argument("--quick", action="store_true", help="decode the first frame only")
+    result.add_argument(
+        "--leaks",
+        action="store_true",
+        help="say how well the files' size, rate, length and codec alone predict the class, which "
+        f"videos of two splits are nearly the same (all in {COPIES}), and which groups are in both",
+    )
+    result.add_argument(
+        "--group",
+        metavar="REGEX",
+        help="finds the group (camera, subject, sequence) of a video in its path below FOLDER, for "
+        "--leaks (default: an obvious prefix)",
+    )
     result.add_argument("--again", action="store_true", help="forget what was checked before")
     return result
 
@@ -46,6 +74,7 @@ def main(argv: Sequence[str]) -> int:
     from videonl.video.inspection import BAD
 
     root = os.path.abspath(options.folder)
+    catalogue = catalogue_of(root, options)
     found = walk_data(root)
     out = Path(options.out or root)
     with claimed(out / JOURNAL):
@@ -57,9 +86,36 @@ def main(argv: Sequence[str]) -> int:
     print_summary(root, findings, bad)
     if found.other:
         print(f"  {others_text(found.other)}")
+    print_classes(findings, catalogue)
+    if options.leaks and catalogue is not None:
+        print_leaks(root, findings, catalogue, options.group, out)
     print(f"report: {out / REPORT}\nskip list: {out / FILE_NAME} ({len(bad)} files)")
     list_lost(found.lost, root)
     return 1 if bad or found.lost else 0
+
+
+def catalogue_of(root: str, options: Any) -> "Catalogue | None":
+    """The classes and splits of the data set; None of a folder that is none, if nobody asks.
+
+    Raises:
+        VideoNLError: ``--leaks`` of such a folder, or with what it can not go with.
+    """
+    from videonl.data.catalogue import read_catalogue
+    from videonl.data.splits import groups_in_both
+
+    if options.group and not options.leaks:
+        raise VideoNLError("--group belongs to --leaks; give that, too")
+    if options.leaks and options.quick:
+        raise VideoNLError("--leaks compares pictures of whole videos; leave --quick out")
+    try:
+        catalogue = read_catalogue(root)
+        if options.leaks:  # a pattern that finds nothing is refused before hours of decoding
+            groups_in_both(catalogue.records, root, group=options.group)
+        return catalogue
+    except DatasetError:
+        if options.leaks:
+            raise
+        return None
 
 
 def check(paths: Sequence[str], options: Any, out: Path) -> dict[str, dict[str, Any]]:
@@ -103,7 +159,9 @@ def check(paths: Sequence[str], options: Any, out: Path) -> dict[str, dict[str, 
 
 
 def deserves_more(known: dict[str, Any], options: Any) -> bool:
-    """Whether a file that ran into a limit may use more this time."""
+    """Whether a file that ran into a limit may use more, or lacks its pictures, this time."""
+    if options.leaks and known.get("frames") and "pictures" not in known:
+        return True
     limits = {"timeout": options.timeout, "memory": options.memory or float("inf")}
     status = known["status"]
     return status in limits and limits[status] > known.get("limit", 0)
@@ -121,11 +179,11 @@ def failure(kind: str, options: Any) -> dict[str, Any]:
 
 
 def write_report(file: Path, root: str, findings: dict[str, dict[str, Any]]) -> None:
-    """One row per file, sorted by path."""
+    """One row per file, sorted by path; for people, so that no name acts in it."""
     lines = [csv_line(COLUMNS)]
     for path, finding in sorted(findings.items()):
         values = [finding.get(column, "") for column in COLUMNS[1:]]
-        lines.append(csv_line([os.path.relpath(path, root), *values]))
+        lines.append(csv_line([visible(os.path.relpath(path, root)), *values]))
     write_text(file, lines)
 
 
@@ -170,3 +228,78 @@ def print_census(findings: Sequence[dict[str, Any]]) -> None:
         parts = [f"{kind} ({number})" for kind, number in counts.most_common(5)]
         rest = len(counts) - len(parts)
         print(f"  {name}: {', '.join(parts)}{f' and {rest} more' if rest else ''}")
+
+
+def print_classes(findings: dict[str, dict[str, Any]], catalogue: "Catalogue | None") -> None:
+    """Lengths, rates and sizes per class, and how much of a video a clip covers."""
+    from videonl.data.facts import class_lines, cover_line, found_facts
+    from videonl.data.splits import labels_of
+    from videonl.video.preprocessing import Preprocessing
+
+    classes = dict.fromkeys(findings, "all videos")
+    if catalogue is not None:
+        classes = {
+            record.path: ", ".join(catalogue.class_names[n] for n in labels_of(record))
+            for records in catalogue.records.values()
+            for record in records
+        }
+    facts = found_facts(findings, classes)
+    if facts:
+        print("\n".join(f"  {line}" for line in class_lines(facts, classes)))
+        usual = Preprocessing(frames=8, stride=8, short_side=256, crop=224)
+        print(f"  {cover_line(facts, usual)} (the default of train.py fit)")
+
+
+def print_leaks(
+    root: str,
+    findings: dict[str, dict[str, Any]],
+    catalogue: "Catalogue",
+    group: str | None,
+    out: Path,
+) -> None:
+    """One table: the shortcut, near-copies and groups in two splits."""
+    from videonl.data.copies import near_copies
+    from videonl.data.facts import Look, found_facts
+    from videonl.data.shortcut import shortcut_of
+    from videonl.data.splits import groups_in_both
+    from videonl.shares import percent
+    from videonl.video.container import split_span
+
+    records = [record for part in catalogue.records.values() for record in part]
+    facts = found_facts(findings, (record.path for record in records))
+    look = Look(facts, len(records), f"{len(facts)} of {len(records)} videos, decoded")
+    rows = []
+    found = shortcut_of(root, records, group=group, look=look)
+    if isinstance(found, str):
+        rows.append(("shortcut", found))
+    else:
+        rows += [(f"{k} alone", percent(v, found.videos)) for k, v in found.alone.items()]
+        rows.append(("all together", found.text()))
+    splits = {
+        split_span(record.path)[0]: split
+        for split, part in catalogue.records.items()
+        for record in part
+    }
+    pictures = {path: known.get("pictures", "") for path, known in findings.items()}
+    pairs, plain = near_copies(pictures, splits)
+    lines = [csv_line(("path", "other", "likeness"))]
+    lines += [csv_line([*(os.path.relpath(p, root) for p in pair[:2]), f"{pair[2]:.3f}"])
+              for pair in pairs]  # fmt: skip
+    write_text(out / COPIES, lines)
+    several = len(set(splits.values())) > 1
+    where = "in different splits" if several else "(there is one split only)"
+    rows.append(("near-copies", f"{len(pairs)} pairs of videos {where} show nearly the same"))
+    rows += [("", f"{visible(os.path.relpath(one, root))} ~ {visible(os.path.relpath(two, root))}, "
+              f"likeness {likeness:.2f}") for one, two, likeness in pairs[:FEW]]  # fmt: skip
+    if plain:
+        rows.append(("", f"{plain} videos are too plain to be compared"))
+    shared, count, words = groups_in_both(catalogue.records, root, group=group)
+    words = words.removeprefix("groups (").removesuffix(")")
+    rows.append(("groups", f"{len(shared)} of {count} groups lie in more than one split ({words})"))
+    rows += [
+        ("", f"{visible(name)}: {', '.join(places)}")
+        for name, places in sorted(shared.items())[:FEW]
+    ]
+    print("leaks: what may make a score look better than it is")
+    print("\n".join(f"  {name:<15} {text}" for name, text in rows))
+    print(f"near-copies: {out / COPIES}")

@@ -132,7 +132,7 @@ def read_given(arguments: argparse.Namespace) -> "Sweep":
     if arguments.sweep:
         sweep = read_sweep(arguments.sweep, scale=arguments.scale)
     given = {key: getattr(arguments, key) for key in DEFAULTS}
-    settings = {**DEFAULTS, **sweep.settings}
+    settings = DEFAULTS | {k: v for k, v in sweep.settings.items() if v is not None}
     settings |= {key: value for key, value in given.items() if value is not None}
     for key, parse in (("clip", parse_clip), ("views", parse_views)):
         try:
@@ -181,6 +181,8 @@ def main(argv: Sequence[str]) -> int:
             on_progress=bar.report,
         )
     print(table)
+    for row in table.failed:
+        print(f"videonl compare: {row.name} failed: {row.error}", file=sys.stderr)
     if arguments.out:
         files = write_comparison(table, Path(arguments.out))
         print(f"\nwritten: {', '.join(map(str, files))}", file=sys.stderr)

@@ -26,7 +26,14 @@ def parser() -> Any:
         "done already in --out is not done again.",
     )
     result.add_argument("folder", help="the data set")
-    result.add_argument("--folds", required=True, help="how many, or official: its own splits")
+    result.add_argument("--folds", help="how many, or official: its own splits")
+    result.add_argument(
+        "--runs",
+        nargs="+",
+        metavar="RUN",
+        help="in place of --folds: folders of runs that were trained elsewhere, to be tested on "
+        "what they have not seen, and summed up",
+    )
     result.add_argument("--out", required=True, help="folder of the runs and of cross.json")
     result.add_argument("--seed", type=int, default=0, help="of the folds and the trainings")
     return result
@@ -37,14 +44,21 @@ def main(argv: Sequence[str]) -> int:
     options, flags = read_arguments(argv)
     out = Path(options.out)
     root = ["--data.root", options.folder]
-    if options.folds == "official":
+    if bool(options.folds) == bool(options.runs):
+        raise VideoNLError("give --folds K, --folds official or --runs RUN RUN ...; one of them")
+    if options.runs:
+        parts, words = given_runs(options.runs), ""
+    elif options.folds == "official":
         parts = official_parts(options.folder)
         words = ""
     else:
         parts, words = fold_parts(options, flags, out)
     results = []
     for name, choice in parts.items():
-        code = one(out / name, [*root, *choice, *flags], seed=options.seed)
+        if options.runs:
+            code = test(out / name, [*root, *flags], Path(choice[0]), split=None)
+        else:
+            code = one(out / name, [*root, *choice, *flags], seed=options.seed)
         if code:
             return code
         content = json.loads((out / name / RESULT).read_text(encoding="utf-8"))
@@ -80,7 +94,7 @@ def read_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         if word.startswith("--") and "=" not in word:
             while words and not words[0].startswith("--"):
                 target.append(words.pop(0))
-                if target is own:
+                if target is own and word != "--runs":
                     break
     return known.parse_args(own), flags
 
@@ -160,15 +174,38 @@ def one(folder: Path, flags: Sequence[str], *, seed: int) -> int:
     code = train(["fit", *flags, *run, "--resume", "auto"])
     if code:
         return code
+    # Not the best one: that is chosen on the very videos that are tested.
+    return test(folder, flags, max((folder / "run").glob("*/last.ckpt")), split="val")
+
+
+def test(folder: Path, flags: Sequence[str], checkpoint: Path, *, split: str | None) -> int:
+    """Test one part, with those of the flags that a test knows; the exit code."""
+    from videonl.cli.train import main as train
+
     kept: list[str] = []
     keep = False
     for word in flags:
         keep = word.startswith(FOR_TESTS) if word.startswith("--") else keep
         kept += [word] if keep else []
-    last = max((folder / "run").glob("*/last.ckpt"))
-    # Not the best one: that is chosen on the very videos that are tested.
-    checkpoint = ["--checkpoint", str(last), "--split", "val", "--json", str(folder / RESULT)]
-    return train(["test", *kept, *checkpoint])
+    kept += ["--split", split] if split else []
+    return train(["test", *kept, "--checkpoint", str(checkpoint), "--json", str(folder / RESULT)])
+
+
+def given_runs(runs: Sequence[str]) -> dict[str, list[str]]:
+    """Name of a part -> its last checkpoint.
+
+    Raises:
+        VideoNLError: no folder of a run, or one twice.
+    """
+    found: dict[str, list[str]] = {}
+    for number, run in enumerate(runs, 1):
+        last = Path(run) / "last.ckpt"
+        if not last.is_file():
+            raise VideoNLError(f"--runs {run}: no folder of a run, it holds no last.ckpt")
+        if [str(last.resolve())] in found.values():
+            raise VideoNLError(f"--runs {run} stands twice; each run counts once")
+        found[f"run-{number}"] = [str(last.resolve())]
+    return found
 
 
 def summed(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

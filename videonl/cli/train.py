@@ -75,13 +75,15 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
 
     from videonl.cli.train_parser import trainer_options
     from videonl.training.fitting import fit
-    from videonl.training.runs import new_run, resume_path, run_name
+    from videonl.training.runs import check_name, new_run, resume_path, run_name
     from videonl.training.stopping import TrainingStopped
     from videonl.training.trainer import leaves_nothing
 
     seed_everything(settings["seed"], verbose=False)
-    name = settings["name"] or run_name(settings["model"]["name"], settings["data"]["root"])
-    settings["name"] = name
+    name = settings["name"]
+    if name is None:
+        name = run_name(settings["model"]["name"], settings["data"]["root"])
+    settings["name"] = check_name(name)
     out = Path(settings["out"])
     wanted = settings["resume"] or settings["ckpt_path"]
     resume = resume_path(wanted, out=out, name=name) if wanted else None

@@ -87,6 +87,8 @@ def of_lightning(error: Exception) -> bool:
         return True
     *_, (frame, _) = walk_tb(error.__traceback__)
     module = str(frame.f_globals.get("__name__"))
+    if module == "lightning.pytorch.loops.fit_loop":  # more batches than there are, and the like
+        return isinstance(error, ValueError)
     return re.match(r"lightning\.pytorch\.(callbacks|loggers|profilers)\b", module) is not None
 
 

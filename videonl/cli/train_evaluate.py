@@ -138,6 +138,7 @@ def prepare(
     """
     from videonl.data.datamodule import VideoDataModule
     from videonl.data.layouts import check_split, split_of
+    from videonl.data.splits import unseen
     from videonl.training.classes import align_classes, labelled_split
     from videonl.training.classifier import VideoClassifier
 
@@ -166,6 +167,15 @@ def prepare(
     if split is not None and split not in data.records:
         raise DatasetError(f"{data.root} has no {split} folder (it has: {', '.join(data.records)})")
     check_split(data.catalogue.official, classifier.hparams["data_split"], source=str(checkpoint))
+    tested = split or ("test" if "test" in data.records else "val")
+    if tested in data.records and tested != "train":
+        data.records[tested], said = unseen(
+            data.records[tested],
+            data.root,
+            classifier.hparams["trained_videos"],
+            source=str(checkpoint),
+        )
+        data.catalogue.notes += [said] if said else []
     for note in data.catalogue.notes:
         print(f"note      {note}")
     if labelled:

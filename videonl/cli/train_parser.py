@@ -21,9 +21,10 @@ DEFAULT = re.compile(r"\s*\bDefault: (``[^`]*``|\S+?)\.(?=\s|$)")  # jsonargpars
 # Not settings of a person, but of the code that builds.
 INTERNAL_MODEL: set[str | int] = {
     *("num_classes", "class_names", "preprocessing", "recipe", "class_weights"),
-    *("network", "fresh", "provenance", "licence", "data_split", "videonl_version"),
+    "videonl_version",
+    *("network", "fresh", "provenance", "licence", "data_split", "trained_videos"),
 }
-INTERNAL_DATA: set[str | int] = {"root", "seed", "preprocessing"}
+INTERNAL_DATA: set[str | int] = {"root", "seed", "split_seed", "preprocessing"}
 # Of what belongs to no section; the others are checked by what they build.
 LIMITS = {"seed": SEED, "save_every_minutes": above(0), "save_every_steps": whole(1)}
 # What Lightning's own words do not say, or say of other defaults.

@@ -83,18 +83,20 @@ def parse_shard(text: str) -> "Shard":
 
 
 def parse_option(text: str) -> tuple[str, Any]:
-    """``name=value``, the value as JSON or else as text.
+    """``name=value``, the value as JSON, a list or table in YAML, or else as text.
 
     Raises:
-        ArgumentTypeError: no ``=``.
+        ArgumentTypeError: no ``=``; an argument of ours that is no option of a network.
     """
     name, equals, value = text.partition("=")
     if not equals or not name:
         raise ArgumentTypeError(f"{text!r} is not an option: write NAME=VALUE, such as width=32")
+    if name in ("name", "num_classes", "pretrained"):
+        raise ArgumentTypeError(f"{name} is no option of a network, but an argument beside them")
     try:
         return name, json.loads(value)
-    except json.JSONDecodeError:
-        return name, value
+    except (ValueError, RecursionError):
+        return name, parse_value(value) if value.lstrip().startswith(("{", "[")) else value
 
 
 def add_network_flags(parser: ArgumentParser, *, videos: bool = False) -> None:

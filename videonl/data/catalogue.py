@@ -88,6 +88,7 @@ class EvaluationSet:
         skipped: absolute path -> reason, from the skip list.
         census: how many of what.
         official: data set and split, where its official lists were read.
+        learnt: the training videos beside them.
     """
 
     records: list[Record]
@@ -96,6 +97,7 @@ class EvaluationSet:
     skipped: dict[str, str]
     census: SplitCensus
     official: str | None = None
+    learnt: list[Record] = field(default_factory=list)
 
 
 def read_catalogue(
@@ -183,6 +185,7 @@ def evaluation_set(
         skipped=catalogue.skipped,
         census=catalogue.census[split],
         official=catalogue.official,
+        learnt=catalogue.records.get("train", []) if split != "train" else [],
     )
 
 

@@ -20,6 +20,7 @@ from videonl.data.rates import look_at_rates
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
 from videonl.data.skip_list import is_skipped
+from videonl.data.splits import check_choice, identities
 from videonl.errors import DatasetError, VideoNLError
 from videonl.limits import SEED, Limit, limited, number, one_of, whole
 from videonl.video.preprocessing import Preprocessing
@@ -105,6 +106,7 @@ class VideoDataModule(L.LightningDataModule):
         balanced: bool = False,
         memory_mb: int = 0,
         preprocessing: Preprocessing | None = None,
+        split_seed: int | None = None,
     ) -> None:
         """Nothing is read before ``setup``.
 
@@ -154,6 +156,7 @@ class VideoDataModule(L.LightningDataModule):
                 without jitter.
             preprocessing: the clips and views whole, in place of the arguments that say a part of
                 them.
+            split_seed: of a split that is made here; default ``seed``.
         """
         super().__init__()
         for option, asked in (("views", views), ("val_views", val_views)):
@@ -180,7 +183,7 @@ class VideoDataModule(L.LightningDataModule):
         self.jitter = tuple(jitter) if jitter else (short_side, round(short_side * 1.25))
         self.batch_size = batch_size
         self.num_workers = default_workers() if num_workers is None else num_workers
-        self.views = views
+        self.views = views if views is None else self.preprocessing.with_views(views).views
         self.seed, self.balanced = seed, balanced
         self.memory_mb = memory_mb
         self.decoder = decoder
@@ -191,6 +194,9 @@ class VideoDataModule(L.LightningDataModule):
         if val not in ("auto", "none"):
             raise DatasetError(f"val={val!r}: auto, or none to train without validation")
         self.val, self.val_share, self.group = val, val_share, group
+        if val == "auto" or group is not None:
+            check_choice(val_share if val == "auto" else 0.5, group)
+        self.split_seed = seed if split_seed is None else split_seed
         self.made_split = False
         self.first_label, self.official_split = first_label, official_split
         self.skip_list = skip_list
@@ -232,6 +238,15 @@ class VideoDataModule(L.LightningDataModule):
             self.preprocessing = self.preprocessing.changed(rate=found.usual)
             self.rate_text, self.find_rate = found.text(found.usual), False
 
+    def trained_videos(self) -> str | None:
+        """Which videos are trained on, for the checkpoint, where the folder itself does not say so.
+
+        That is: the split was made here or comes from lists that somebody gave.
+        """
+        if not (self.catalogue.unsplit or self.lists["train"]):
+            return None
+        return "".join(identities(self.records["train"], self.root))
+
     def rates_differ(self, split: str) -> str:
         """What to say of a split whose videos have other rates than the training's, or ""."""
         rate = self.preprocessing.rate
@@ -249,7 +264,11 @@ class VideoDataModule(L.LightningDataModule):
                     part.pop("val", None)  # type: ignore[attr-defined]
             elif "val" not in catalogue.records:
                 split_off(
-                    catalogue, self.root, share=self.val_share, seed=self.seed, group=self.group
+                    catalogue,
+                    self.root,
+                    share=self.val_share,
+                    seed=self.split_seed,
+                    group=self.group,
                 )
                 self.made_split = True
             if len(self.catalogue.class_names) < 2 and not self.multi_label:

@@ -17,6 +17,7 @@ _SPLIT_NAMES = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
+SPLIT_FOLDERS = frozenset(name for names in _SPLIT_NAMES.values() for name in names)
 
 
 @dataclass(frozen=True)

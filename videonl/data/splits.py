@@ -1,15 +1,16 @@
 """A split where a data set has none: seeded, by class, never between files that belong together."""
 
+import hashlib
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from os import path as paths
 from pathlib import Path
 
 import numpy as np
 
 from videonl.data.lists import label_text
-from videonl.data.records import Record
+from videonl.data.records import SPLIT_FOLDERS, Record
 from videonl.errors import DatasetError
 from videonl.files import csv_line, write_text
 from videonl.video.container import split_span
@@ -19,6 +20,11 @@ TRAIN_LIST, VAL_LIST, CLASSES = "train.csv", "val.csv", "classes.txt"
 OBVIOUS = (
     ("g01 in _g01_c01, of one class", r"_(g\d+)_c\d+$", True),
     ("the id in <id>_<start>_<end>", r"^(.{11})_\d{6}_\d{6}$", False),
+    (
+        "the sequence at the start",
+        r"(?i)^(.*?(?<![a-z])(?:seq|sequence|scene|session|take)[_-]?\d+)(?!\d)",
+        False,
+    ),
     ("the person at the start", r"(?i)^((?:person|subject|actor|user)[_-]?\d+)", False),
     (
         "what stands before clip and number",
@@ -55,10 +61,7 @@ def make_split(
     Raises:
         DatasetError: no class has a group to spare, or a wrong share or pattern.
     """
-    if not 0 < share < 1:
-        raise DatasetError(
-            f"val_share={share:g} must lie between 0 and 1; --data.val none trains without any"
-        )
+    check_choice(share, group)
     groups, words = grouped(records, root, group=group)
     total = Counter(label for record in records for label in labels_of(record))
     left, taken = dict(total), Counter[int]()
@@ -87,6 +90,22 @@ def make_split(
     if alone:
         notes.append(f"{len(alone)} classes of one group have no video in val: {_few(alone)}")
     return train, val, notes
+
+
+def check_choice(share: float, group: str | None) -> None:
+    """Refuse a share or a pattern that can make no split, wherever they are given.
+
+    Raises:
+        DatasetError: names the way out.
+    """
+    if not 0 < share < 1:
+        raise DatasetError(
+            f"val_share={share:g} must lie between 0 and 1; --data.val none trains without any"
+        )
+    try:
+        re.compile(group or "")
+    except re.error as error:
+        raise DatasetError(f"--data.group {group}: no regular expression ({error})") from error
 
 
 def make_folds(
@@ -161,31 +180,54 @@ def grouped(records: Sequence[Record], root: str, *, group: str | None) -> tuple
     names = {id(r): paths.relpath(split_span(r.path)[0], root).replace("\\", "/") for r in records}
     if group is not None:
         return _by_pattern(records, names, group), f"--data.group {group}"
+    labels = {id(record): labels_of(record) for record in records}
     for words, pattern, within in OBVIOUS:
         stems = {k: paths.splitext(paths.basename(name))[0] for k, name in names.items()}
         found = {key: re.search(pattern, stem) for key, stem in stems.items()}
         if all(found.values()):
             keys = {
-                key: f"{paths.dirname(names[key]) if within else ''}/{match[1]}"
+                key: f"{labels[key] if within else ''}/{match[1]}"
                 for key, match in found.items()
                 if match
             }
             if len(set(keys.values())) < len({names[key] for key in keys}):
                 return _collect(records, keys), f"groups ({words})"
-    deep = {
-        k: n for k, n in names.items() if n.count("/") > 1 + n.startswith(("train/", "training/"))
-    }
+    below = {k: _below_split(n) for k, n in names.items()}
+    deep = {k: paths.dirname(n) for k, n in below.items() if n.count("/") > 1}
     if deep:
-        keys = {k: paths.dirname(n) if k in deep else n for k, n in names.items()}
+        keys = {k: deep.get(k, n) for k, n in names.items()}
         return _collect(records, keys), "folders below the classes"
     return _collect(records, names), "single files (--data.group REGEX keeps some together)"
 
 
+def _below_split(name: str) -> str:
+    """A path without the folder of its split: files of two splits may belong together."""
+    first, _, rest = name.partition("/")
+    return rest if first in SPLIT_FOLDERS else name
+
+
+def groups_in_both(
+    records: Mapping[str, Sequence[Record]], root: str, *, group: str | None
+) -> tuple[dict[str, tuple[str, ...]], int, str]:
+    """Groups of videos that lie in more than one split.
+
+    Args:
+        records: split -> its videos.
+        root: see :func:`make_split`.
+        group: see :func:`grouped`.
+
+    Returns:
+        (group -> its splits, groups in all, what the groups are).
+    """
+    place = {id(r): split for split, members in records.items() for r in members}
+    groups, words = grouped([r for m in records.values() for r in m], root, group=group)
+    found = {name: tuple(sorted({place[id(r)] for r in rs})) for name, rs in groups.items()}
+    return {name: splits for name, splits in found.items() if len(splits) > 1}, len(found), words
+
+
 def _by_pattern(records: Sequence[Record], names: dict[int, str], group: str) -> Groups:
-    try:
-        pattern = re.compile(group)
-    except re.error as error:
-        raise DatasetError(f"--data.group {group}: no regular expression ({error})") from error
+    check_choice(0.5, group)
+    pattern = re.compile(group)
     keys = {}
     for key, name in names.items():
         match = pattern.search(name)
@@ -210,6 +252,53 @@ def _shuffled(groups: Groups, seed: int) -> list[str]:
     names = sorted(groups)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(names))
     return sorted((names[i] for i in order), key=lambda name: -len(groups[name]))
+
+
+def identities(records: Iterable[Record], root: str) -> list[str]:
+    """A short name for every video: its path below the data set's folder and its size.
+
+    A checkpoint keeps those of its training videos, and knows them again wherever both lie.
+    """
+    found = []
+    for record in records:
+        file, _ = split_span(record.path)
+        size = paths.getsize(file) if paths.exists(file) else 0
+        name = paths.relpath(record.path, root).replace("\\", "/")
+        digest = hashlib.blake2b(f"{name}\0{size}".encode(errors="surrogateescape"), digest_size=8)
+        found.append(digest.hexdigest())
+    return found
+
+
+def unseen(
+    records: Sequence[Record], root: str, trained: object, *, source: str
+) -> tuple[list[Record], str]:
+    """Leave out the videos that a network was trained on.
+
+    Args:
+        records: of a split.
+        root: the data set's folder.
+        trained: what the checkpoint keeps: :func:`identities`, one after another; None: nothing.
+        source: the checkpoint, for messages.
+
+    Returns:
+        (the others, what to say of it or "").
+
+    Raises:
+        DatasetError: nothing is left.
+    """
+    if not isinstance(trained, str):
+        return list(records), ""
+    known = {trained[i : i + 16] for i in range(0, len(trained), 16)}
+    names = identities(records, root)
+    left = [r for r, name in zip(records, names, strict=True) if name not in known]
+    gone = len(records) - len(left)
+    if gone and not left:
+        raise DatasetError(
+            f"{source} was trained on all {gone} videos of {root} that would be tested (the same "
+            "path and size); a test on them measures what was learnt by heart: give other videos"
+        )
+    said = f"{gone} of {len(records)} videos are left out: {source} was trained on them"
+    return left, said if gone else ""
 
 
 def labels_of(record: Record) -> tuple[int, ...]:

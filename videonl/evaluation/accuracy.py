@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 
 from videonl.class_names import ClassNumbers
 from videonl.data.catalogue import evaluation_set
+from videonl.data.records import Record
+from videonl.data.shortcut import Shortcut, shortcut_of
+from videonl.data.splits import unseen
 from videonl.errors import DatasetError
 from videonl.evaluation.result import PairedTest, Row, Score
 from videonl.evaluation.statistics import holm, mcnemar_exact
@@ -25,6 +28,7 @@ class VideoSet:
         labels: class number of each.
         class_names: names in the order of the numbers.
         official: data set and split, where its official lists were read.
+        learnt: the training videos of the same data set, if it has them.
     """
 
     root: str
@@ -33,6 +37,18 @@ class VideoSet:
     labels: list[int]
     class_names: list[str]
     official: str | None = None
+    learnt: list[Record] = field(default_factory=list)
+
+    def unseen(self, trained: object, *, source: str) -> tuple["VideoSet", str]:
+        """Without the videos that a network was trained on; see ``videonl.data.splits.unseen``."""
+        left, said = unseen(self.records(), self.root, trained, source=source)
+        paths, labels = [r.path for r in left], [r.label or 0 for r in left]
+        return replace(self, paths=paths, labels=labels), said
+
+    def records(self) -> list[Record]:
+        """The videos as records of the data set."""
+        pairs = zip(self.paths, self.labels, strict=True)
+        return [Record(path, label, (label,)) for path, label in pairs]
 
     def census(self) -> dict[str, int]:
         """Videos per class."""
@@ -55,7 +71,13 @@ def read_set(root: str, split: str) -> VideoSet:
             raise DatasetError(f"{record.path}: compare needs exactly one label per video")
     labels = [record.label or 0 for record in records]
     paths = [os.fspath(record.path) for record in records]
-    return VideoSet(str(root), split, paths, labels, found.class_names, found.official)
+    names, learnt = found.class_names, found.learnt
+    return VideoSet(str(root), split, paths, labels, names, found.official, learnt)
+
+
+def shortcut(videos: VideoSet, *, group: str | None) -> Shortcut | str:
+    """What facts about the files alone tell of these videos; see ``videonl.data.shortcut_of``."""
+    return shortcut_of(videos.root, videos.records(), learnt=videos.learnt, group=group)
 
 
 @dataclass(frozen=True)

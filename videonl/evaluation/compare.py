@@ -17,6 +17,7 @@ from videonl.evaluation.accuracy import (
     classify_set,
     paired_tests,
     read_set,
+    shortcut,
 )
 from videonl.evaluation.entry import (
     Contestant,
@@ -127,11 +128,16 @@ def compare_models(
     made = _make_all(
         wanted, rows, videos, clip=clip, views=views, num_classes=classes, device=place
     )
+    if videos is not None:
+        videos, left_out = _unseen(rows, made, videos)
     used = sorted({f"{row.views[0]}x{row.views[1]}" for row in rows if row.name in made})
     protocol["views"] = used[0] if len(used) == 1 else "each network's own"
     protocol["inputs"] = sorted({row.input for row in rows if row.input})
     if videos is not None:
         protocol["data"] = _test_all(rows, made, videos, report)
+        protocol["data"]["left_out"] = left_out
+        found = shortcut(videos, group=group)
+        protocol["data"]["shortcut"] = found if isinstance(found, str) else found.as_dict()
         if groups:
             count = len(set(groups.values()))
             protocol["data"]["groups"] = {"pattern": group, "count": count}
@@ -185,6 +191,25 @@ def _make_all(
         except (ValueError, TypeError, RuntimeError) as error:  # also of networks from outside
             row.error = str(error).splitlines()[0]
     return made
+
+
+def _unseen(
+    rows: Sequence[Row], made: dict[str, Contestant], videos: VideoSet
+) -> tuple[VideoSet, list[str]]:
+    """The videos that no network was trained on, and what to say of the others."""
+    left, said = videos, []
+    for row in rows if videos.split != "train" else ():
+        predictor = made[row.name].predictor if row.name in made else None
+        if predictor is None:
+            continue
+        try:
+            left, words = left.unseen(predictor.trained_videos, source=row.name)
+        except VideoNLError as error:
+            row.error = str(error)
+            del made[row.name]
+        else:
+            said += [words] if words else []
+    return left, said
 
 
 def _test_all(

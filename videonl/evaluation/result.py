@@ -308,6 +308,12 @@ class Comparison:
         return max(counts) / sum(counts) if sum(counts) else None
 
     @property
+    def shortcut(self) -> float | None:
+        """What size, rate, length, codec and bytes of the files tell, where that was measured."""
+        found = (self.protocol.get("data") or {}).get("shortcut")
+        return float(found["value"]) if isinstance(found, dict) else None
+
+    @property
     def failed(self) -> list[Row]:
         """The entries that failed."""
         return [row for row in self.rows if row.error]

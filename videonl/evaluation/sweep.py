@@ -23,6 +23,8 @@ from videonl.errors import VideoNLError
 from videonl.evaluation.entry import Entry
 from videonl.evaluation.trained_rows import Budget
 from videonl.files import read_yaml
+from videonl.limits import Limit, check_limits, whole
+from videonl.weights.declared import options_in_file
 
 SETTINGS = (
     *("data", "split", "group", "views", "clip", "num_classes"),
@@ -30,6 +32,14 @@ SETTINGS = (
 )
 KEYS = ("entries", *SETTINGS, "train", "scales")
 ENTRY_KEYS = ("model", "checkpoint", "options", "pretrained")
+TEXTS = ("data", "split", "group", "device", "clip", "views")
+LIMITS = {
+    "num_classes": whole(1, 10_000_000),
+    "rounds": whole(0),
+    "batch_size": whole(1),
+    "clip": Limit(1, 9999, integral=True, length=2),
+    "views": Limit(1, 1000, integral=True, length=2),
+}
 
 
 @dataclass(frozen=True)
@@ -72,15 +82,34 @@ def read_sweep(path: str | Path, *, scale: str | None = None) -> Sweep:
     if train is not None:
         train = _table(train, source=f"{path}: train")
         _check(train, [item.name for item in fields(Budget)], source=f"{path}: train")
-        if isinstance(train.get("seeds"), int):
-            train["seeds"] = range(train["seeds"])
+        train = {key: value for key, value in train.items() if value is not None}
         if "seeds" in train:
-            train["seeds"] = tuple(train["seeds"])
+            train["seeds"] = _seeds(train["seeds"], source=f"{path}: train: seeds")
+    _check_settings(content, source=str(path))
     return Sweep(
         [_entry(str(name), value, source=str(path)) for name, value in entries.items()],
         content,
         train,
     )
+
+
+def _seeds(given: Any, *, source: str) -> tuple[Any, ...]:
+    """So many, from 0 on, or those of a list."""
+    if not whole(1, 1000).allows(given) and not isinstance(given, list):
+        raise VideoNLError(f"{source}: it must be a number of seeds, or a list of them")
+    return tuple(given if isinstance(given, list) else range(given))
+
+
+def _check_settings(content: Mapping[str, Any], *, source: str) -> None:
+    """Refuse values of another kind than the option of the command line takes."""
+    for key, value in content.items():
+        if value is None or (key in TEXTS and isinstance(value, str)):
+            continue  # the command reads a text as it reads its own option
+        if key in LIMITS:
+            check_limits({f"{source}: {key}": LIMITS[key]}, {f"{source}: {key}": value})
+        elif not isinstance(value, bool) or key in TEXTS:
+            wanted = "text" if key in TEXTS else "true or false"
+            raise VideoNLError(f"{source}: {key} must be {wanted}, got {str(value)[:80]!r}")
 
 
 def _entry(name: str, value: object, *, source: str) -> Entry:
@@ -90,9 +119,9 @@ def _entry(name: str, value: object, *, source: str) -> Entry:
     table = _table(value, source=f"{source}: {name}")
     _check(table, ENTRY_KEYS, source=f"{source}: {name}")
     target = table.get("checkpoint") or table.get("model")
-    if not isinstance(target, str):
+    if not isinstance(target, str) or not isinstance(table.get("model", ""), str):
         raise VideoNLError(f"{source}: {name} needs a model or a checkpoint")
-    options = _table(table.get("options") or {}, source=f"{source}: {name}")
+    options = options_in_file(table.get("options"), source=f"{source}: {name}")
     network = table.get("model") if table.get("checkpoint") else None
     pretrained = table.get("pretrained")
     if pretrained is not None and (not isinstance(pretrained, str) or table.get("checkpoint")):

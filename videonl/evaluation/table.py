@@ -102,6 +102,11 @@ def table_cells(comparison: Comparison) -> tuple[list[Column], list[list[str]]]:
     return columns, [[column.cell(row) for column in columns] for row in counted(comparison)]
 
 
+def _shortcut_words(found: dict[str, Any] | str) -> str:
+    """What facts about the files alone tell, in words."""
+    return found if isinstance(found, str) else str(found["text"])
+
+
 def notes(comparison: Comparison) -> list[str]:
     """What a reader must know to read the table."""
     protocol = comparison.protocol
@@ -122,6 +127,9 @@ def notes(comparison: Comparison) -> list[str]:
             f"Accuracy: {data['videos']} videos of {data['root']} ({data['split']}){missing}, "
             f"{protocol['views']} views, softmax averaged{interval}."
         )
+        lines += [f"{said}." for said in data.get("left_out", [])]
+        if data.get("shortcut"):
+            lines.append(f"Shortcut: {_shortcut_words(data['shortcut'])}.")
     for row in comparison.rows:
         if row.own and row.own["top1"]:
             score = f"{100 * row.own['top1']['value']:.1f} %"

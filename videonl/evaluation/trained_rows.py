@@ -14,10 +14,18 @@ from videonl.evaluation.entry import Entry, row_names
 from videonl.evaluation.result import Row
 from videonl.files import write_text
 from videonl.json_text import json_text
+from videonl.limits import SEED, Limit, check_limits, whole
 from videonl.models import create_model
 from videonl.models.registry import find_entry
 
 BUDGET = "budget.json"
+
+
+LIMITS = {
+    **dict.fromkeys(("epochs", "batch_size", "frames", "size", "short_side", "stride"), whole(1)),
+    "num_workers": whole(0),
+    "seeds": Limit(SEED.low, SEED.high, integral=True, length=-1),
+}
 
 
 @dataclass(frozen=True)
@@ -59,9 +67,13 @@ class Budget:
         Raises:
             VideoNLError: names the value.
         """
-        for name in ("epochs", "batch_size"):
-            if getattr(self, name) < 1:
-                raise VideoNLError(f"{name} must be at least 1, got {getattr(self, name)}")
+        given = {name: value for name, value in vars(self).items() if value is not None}
+        check_limits(LIMITS, {**given, "seeds": list(self.seeds)})
+        for name in ("recipe", "data"):
+            if not isinstance(given.get(name), Mapping):
+                raise VideoNLError(f"{name} must be a table, got {str(given.get(name))[:80]!r}")
+        if not isinstance(given.get("pretrained", ""), str):
+            raise VideoNLError(f"pretrained must be text, got {str(self.pretrained)[:80]!r}")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise VideoNLError(f"seeds must be different numbers, got {list(self.seeds)}")
 
@@ -183,6 +195,7 @@ def _train(
     find_entry(entry.target)
     resume = _resumable(run_dir, entry, budget, clip)
     more = {**clip, **budget.data, "batch_size": budget.batch_size, "seed": seed}
+    more["split_seed"] = budget.seeds[0]  # all are tested on the same videos
     if budget.num_workers is not None:
         more["num_workers"] = budget.num_workers
     videos = VideoDataModule(data, **more)

@@ -1,5 +1,6 @@
 """Features of a video: what a layer of the network answers to windows that slide over it."""
 
+import hashlib
 import json
 import os
 import zipfile
@@ -236,6 +237,8 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 
 
 SUFFIX = ".npz"
+LONGEST = 255  # bytes of a file's name, on usual disks
+HALVES = "".join(map(chr, range(0xDC80, 0xDD00)))  # what a letter that was cut in two leaves
 
 
 def output_paths(
@@ -256,12 +259,22 @@ def output_paths(
     for text, videos in inputs:
         for video in videos:
             name = os.path.relpath(video, text) if os.path.isdir(text) else os.path.basename(video)
-            path = folder / (name + SUFFIX)
+            path = folder / _file_name(name)
             if taken.setdefault(path, video) == video:
                 paths[video] = path
             else:
                 clashes.append(video)
     return paths, clashes
+
+
+def _file_name(name: str) -> str:
+    """The name with our suffix; one that is too long for a file is cut and told apart by a hash."""
+    folder, base = os.path.split(name)
+    data = os.fsencode(base)
+    if len(data) + len(SUFFIX) > LONGEST:
+        digest = hashlib.sha256(data).hexdigest()[:12]
+        base = f"{os.fsdecode(data[: LONGEST - len(SUFFIX) - 13]).rstrip(HALVES)}~{digest}"
+    return os.path.join(folder, base + SUFFIX)
 
 
 def save_features(

@@ -85,6 +85,7 @@ class Predictor:
         self.decoder, self.multi_label = decoder, multi_label
         self.open_video: Callable[..., Video] = open_video  # or DecoderPool.open
         self.say: Callable[[str], None] = _silent  # takes what a person should know, once each
+        self.trained_videos: str | None = None  # see VideoDataModule.trained_videos
         self._said: set[str] = set()
         self.max_views_per_forward = max_views_per_forward or views_that_fit(self.preprocessing)
         self.about: dict[str, object] = {
@@ -135,7 +136,7 @@ class Predictor:
             count=int(getattr(loaded.model, "config", {}).get("num_classes", 0)) or None,
             source=str(path),
         )
-        return cls(
+        made = cls(
             fuse_for_inference(loaded.model, in_place=True) if fuse else loaded.model,
             class_names=names,
             preprocessing=loaded.preprocessing,
@@ -146,6 +147,8 @@ class Predictor:
             multi_label=loaded.multi_label,
             fuse=False,
         )
+        made.trained_videos = loaded.provenance.get("trained_videos")
+        return made
 
     def protocol(self, views: tuple[int, int] | None = None) -> dict[str, object]:
         """How a video is looked at, as it stands in the result."""

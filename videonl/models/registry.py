@@ -13,7 +13,8 @@ from difflib import get_close_matches
 from fnmatch import fnmatchcase
 from importlib import import_module
 from inspect import Parameter, signature
-from typing import Any, TypeVar
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from torch import nn
 
@@ -34,10 +35,12 @@ class Entry:
     Attributes:
         factory: makes it.
         options: names of its options; None where they can not be known.
+        hints: what their values may be, where annotations say it.
     """
 
     factory: Callable[..., nn.Module]
     options: tuple[str, ...] | None
+    hints: Mapping[str, Any]
 
 
 _REGISTER: dict[str, Entry] = {}
@@ -78,7 +81,8 @@ def register_name(
     """Register a factory under any name, see ``register_model``."""
     if name in _REGISTER:
         raise ValueError(f"a network named {name!r} is registered already")
-    _REGISTER[name] = Entry(factory, option_names(factory, options_of))
+    hints = {**option_hints(options_of), **option_hints(factory)}
+    _REGISTER[name] = Entry(factory, option_names(factory, options_of), hints)
 
 
 def option_names(
@@ -96,6 +100,15 @@ def option_names(
             return None
         names += option_names(options_of) or ()
     return tuple(dict.fromkeys(name for name in names if name != "num_classes"))
+
+
+def option_hints(factory: Callable[..., Any] | None) -> dict[str, Any]:
+    """The annotated types of the arguments of a factory, which may be a class, by name."""
+    function: Any = factory.__init__ if isinstance(factory, type) else factory  # type: ignore[misc]
+    try:
+        return get_type_hints(function)
+    except (NameError, TypeError):  # a type of the user's that is only there for a checker
+        return {}
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -147,7 +160,7 @@ def import_entry(path: str) -> Entry:
     factory = getattr(module, function_name, None)
     if not callable(factory):
         raise VideoNLError(f"network {path!r}: {module_name} has no function {function_name!r}")
-    return Entry(factory, option_names(factory))
+    return Entry(factory, option_names(factory), option_hints(factory))
 
 
 def create_model(
@@ -178,6 +191,7 @@ def create_model(
         return load_pretrained(name, pretrained, num_classes=num_classes, **options)
     check_limits(LIMITS, options)
     check_options(name, options, entry.options)
+    check_kinds(name, options, entry.hints)
     num_classes = DEFAULT_CLASSES if num_classes is None else num_classes
     check_limits(LIMITS, {"num_classes": num_classes})
     try:
@@ -207,6 +221,29 @@ def check_options(name: str, options: Mapping[str, Any], allowed: tuple[str, ...
             hint = f"did you mean {near[0]}? " if near else ""
             known = f"its options are {', '.join(allowed)}" if allowed else "it has no options"
             raise VideoNLError(f"network {name} has no option {option!r}; {hint}{known}")
+
+
+KINDS = {str: "text", int: "a whole number", float: "a number", bool: "true or false"}
+KINDS |= {Mapping: "a table"}
+
+
+def check_kinds(name: str, options: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
+    """Refuse a value of another kind than the option's annotation, such as a text for a table.
+
+    Raises:
+        VideoNLError: names the option, what came and what it may be.
+    """
+    for option, value in options.items():
+        hint = hints.get(option, Any)
+        parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
+        kinds = [get_origin(part) or part for part in parts]
+        if not all(kind in KINDS or kind is NoneType for kind in kinds):
+            continue  # a list, or a class of the user's: the network knows
+        if not isinstance(value, (*kinds, int) if float in kinds else tuple(kinds)):
+            wanted = " or ".join(KINDS[kind] for kind in kinds if kind is not NoneType)
+            shown = repr(value)
+            shown = shown if len(shown) <= 80 else shown[:80] + "..."
+            raise VideoNLError(f"{name}: {option}={shown}: it must be {wanted}")
 
 
 def plain(value: Any) -> Any:

@@ -135,14 +135,14 @@ class Chart:
     Attributes:
         points: at least one.
         accuracy: whether y is the top-1 accuracy in per cent; else clips per second.
-        constant: the accuracy of always answering the most frequent class, where it is known.
+        floors: what answers score that see no picture, in per cent: (in words, value, dashes).
         x_label: what the x axis says.
         title: of the picture.
     """
 
     points: list[Point]
     accuracy: bool
-    constant: float | None
+    floors: list[tuple[str, float, str]]
     x_label: str
     title: str
 
@@ -168,10 +168,18 @@ def chart_of(comparison: Comparison) -> Chart | None:
     return Chart(
         points,
         accuracy,
-        100 * comparison.constant if accuracy and comparison.constant else None,
+        _floors(comparison) if accuracy else [],
         f"GFLOPs per view (2 x GMACs; input {shape})",
         _title(comparison, accuracy=accuracy),
     )
+
+
+def _floors(comparison: Comparison) -> list[tuple[str, float, str]]:
+    found = (
+        ("always the most frequent class", comparison.constant, "--"),
+        ("from size, rate, length, codec and bytes", comparison.shortcut, ":"),
+    )
+    return [(words, 100 * value, dashes) for words, value, dashes in found if value]
 
 
 def _accuracy(row: Row) -> tuple[float, float, float] | None:
@@ -250,15 +258,16 @@ def _set_cost_axis(axes: "Axes", costs: list[float]) -> None:
 
 
 def _set_result_axis(axes: "Axes", chart: Chart) -> None:
-    """All points with their intervals, and the constant answer if it is not far below them."""
+    """All points with their intervals, and the answers without a picture if not far below them."""
     bottom, top = min(p.low for p in chart.points), max(p.high for p in chart.points)
-    if chart.constant is not None:
-        text = f"always the most frequent class: {chart.constant:.1f} %"
-        if bottom - chart.constant <= DEEPEST * (top - bottom):
-            bottom, top = min(bottom, chart.constant), max(top, chart.constant)
+    span = top - bottom
+    for words, value, dashes in chart.floors:
+        text = f"{words}: {value:.1f} %"
+        if bottom - value <= DEEPEST * span:
+            bottom, top = min(bottom, value), max(top, value)
         else:
             text += ", below this axis"
-        axes.axhline(chart.constant, color=SOFT, linestyle="--", linewidth=1, label=text, zorder=2)
+        axes.axhline(value, color=SOFT, linestyle=dashes, linewidth=1, label=text, zorder=2)
     margin = 0.18 * (top - bottom) or 0.2 * top or 1
     highest = min(105, top + margin) if chart.accuracy else top + margin
     axes.set_ylim(max(0, bottom - margin), highest)
@@ -285,9 +294,9 @@ def _draw_points(axes: "Axes", chart: Chart) -> None:
                 zorder=3,
             )
             drawn.lines[0].set_gid(f"point-{point.number}")
-    if chart.constant is not None or any(p.non_local for p in chart.points):
+    if chart.floors or any(p.non_local for p in chart.points):
         axes.legend(
-            loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=3, frameon=False, fontsize=9
+            loc="upper center", bbox_to_anchor=(0.5, -0.13), ncols=2, frameon=False, fontsize=9
         )
 
 

@@ -60,6 +60,7 @@ class VideoClassifier(LightningModule):
         provenance: where the weights come from; this and the next are set by themselves.
         licence: of those weights.
         data_split: data set and official split of the training.
+        trained_videos: see ``VideoDataModule.trained_videos``; fit sets it.
         videonl_version: of the library.
     """
 
@@ -84,6 +85,7 @@ class VideoClassifier(LightningModule):
         provenance: str | None = None,
         licence: str | None = None,
         data_split: str | None = None,
+        trained_videos: str | None = None,
         videonl_version: str = __version__,
     ) -> None:
         super().__init__()
@@ -132,6 +134,7 @@ class VideoClassifier(LightningModule):
             "provenance": provenance or (str(pretrained) if pretrained else None),
             "licence": licence or (self.net.load_report.licence if pretrained else None),  # type: ignore[union-attr]
             "data_split": data_split,
+            "trained_videos": trained_videos,
             "videonl_version": videonl_version,
         }
         self.save_hyperparameters(hyper_parameters, logger=False)
@@ -178,6 +181,7 @@ class VideoClassifier(LightningModule):
             provenance=str(loaded.provenance.get("provenance") or path),
             licence=loaded.provenance.get("licence"),
             data_split=loaded.provenance.get("data_split"),
+            trained_videos=loaded.provenance.get("trained_videos"),
         )
 
     @classmethod

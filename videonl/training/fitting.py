@@ -122,6 +122,7 @@ def fit(
             run_dir=str(run_dir),
             sync_batchnorm=classifier.recipe.batch_norm == "sync",
         )
+        classifier.hparams["trained_videos"] = data.trained_videos()  # type: ignore[attr-defined]
         if writing and trainer.is_global_zero:
             write_census(data.catalogue, run_dir)  # type: ignore[attr-defined]
             if data.made_split:  # type: ignore[attr-defined]

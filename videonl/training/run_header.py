@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import nn
 
+from videonl.data import class_lines, cover_line, labels_of, look_at, shortcut_of
 from videonl.errors import VideoNLError
 from videonl.training.accumulation import batches_per_step
 from videonl.training.classifier import VideoClassifier
@@ -58,6 +59,8 @@ def facts(
         f"{per_device} clips × {devices} device(s) × {accumulated} accumulated; "
         f"{recipe.optimizer}, {recipe.schedule}",
     ]
+    if data.catalogue.records.get("train"):
+        lines[1:1] = looks_of(data)
     if data.rate_text:
         lines.insert(1, f"videos    {data.rate_text}")
     if baseline is not None:
@@ -71,6 +74,31 @@ def facts(
             "takes those of one epoch"
         )
     return lines + warnings_of(classifier, videos, census, parameters, trainer)
+
+
+def looks_of(data: Any) -> list[str]:
+    """What the headers of the videos tell: per class, of a clip, and whether it is a shortcut."""
+    val = data.records.get("val", [])
+    records = [*data.records["train"], *val]
+    look = look_at([record.path for record in records])
+    if not look.facts:
+        return [f"videos    nothing is known of them ({look.how})"]
+    names = data.class_names
+    classes = {r.path: ", ".join(names[n] for n in labels_of(r)) for r in records}
+    found = shortcut_of(
+        data.root,
+        val or records,
+        learnt=data.records["train"] if val else (),
+        group=data.group,
+        look=look,
+    )
+    table = class_lines(look.facts, classes)
+    return [
+        f"looked at {look.how}",
+        *(f"          {line}" for line in table),
+        f"clip      {cover_line(look.facts, data.preprocessing)}",
+        f"shortcut  {found if isinstance(found, str) else found.text()}",
+    ]
 
 
 def warnings_of(

@@ -8,7 +8,7 @@ from typing import Any
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.data.layouts import check_split
-from videonl.errors import CheckpointError, OutputError
+from videonl.errors import CheckpointError, OutputError, VideoNLError
 from videonl.home import expanded
 from videonl.training.accumulation import batches_per_epoch
 from videonl.training.checkpoints import read_checkpoint
@@ -23,6 +23,20 @@ def run_name(model: str, root: str) -> str:
     """The default name of a run: of its data folder and its network."""
     folder = expanded(root).resolve().name or "data"
     return f"{folder}_{model.rpartition(':')[2]}"
+
+
+def check_name(name: str) -> str:
+    """The name of a run, which is one folder below that of all runs.
+
+    Raises:
+        VideoNLError: it is no name of a folder, or of several.
+    """
+    if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
+        raise VideoNLError(
+            f"--name {name!r}: it must be the name of one folder, such as i3d_lr3; "
+            "--out says where it lies"
+        )
+    return name
 
 
 def new_run(out: Path, name: str, *, now: datetime | None = None, make: bool = True) -> Path:

@@ -4,6 +4,7 @@ import logging
 import os
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,7 +15,7 @@ from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
 
 from videonl.errors import VideoNLError
-from videonl.limits import check_limits, number, whole
+from videonl.limits import above, check_limits, number, whole
 from videonl.training.checkpoints import AtomicCheckpointIO
 
 # Where ours differ from those of Lightning's Trainer; also what `train.py --help_all` shows.
@@ -36,6 +37,8 @@ LIMITS = {
     "log_every_n_steps": whole(0),
     "num_sanity_val_steps": whole(-1),
 }
+# Only of a number: they may be a time, too. Nothing at all would be trained, or validated between.
+NOT_ZERO = ("limit_train_batches", "val_check_interval")
 
 # What Lightning and torch say that no user of videonl can act on.
 QUIET = (
@@ -96,6 +99,13 @@ def make_trainer(
     for name, limit in LIMITS.items():
         if values.get(name) is not None:
             check_limits({f"--trainer.{name}": limit}, {f"--trainer.{name}": values[name]})
+    for name in NOT_ZERO if training else ():
+        if isinstance(values.get(name), int | float):
+            check_limits({f"--trainer.{name}": above(0)}, {f"--trainer.{name}": values[name]})
+    if values.get("default_root_dir") and Path(values["default_root_dir"]).is_file():
+        raise VideoNLError(
+            f"--trainer.default_root_dir {values['default_root_dir']} is a file; give a folder"
+        )
     if values["use_distributed_sampler"]:
         raise VideoNLError(
             "--trainer.use_distributed_sampler true: the loaders split the videos among the "

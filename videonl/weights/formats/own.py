@@ -128,7 +128,7 @@ def from_lightning(
         "global_step": data.get("global_step"),
         "averaged": "averaging_state" in data,
     }
-    for extra in ("pretrained", "provenance", "licence", "data_split"):
+    for extra in ("pretrained", "provenance", "licence", "data_split", "trained_videos"):
         if about.get(extra) is not None:
             provenance[extra] = about[extra]
     return OwnCheckpoint(

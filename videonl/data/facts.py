@@ -1,0 +1,200 @@
+"""What is known of videos without their pictures: size, rate, length, codec, bytes; per class."""
+
+import os
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, TypeVar
+
+import numpy as np
+
+from videonl.errors import VideoError
+from videonl.escapes import visible
+from videonl.video.container import Span, open_source, split_span
+from videonl.video.preprocessing import Preprocessing
+
+MOST, SECONDS = 1000, 3.0  # videos whose headers are read before a training, and for how long
+CLASSES_SHOWN = 12
+MICROSECONDS = 1e6  # in which FFmpeg gives the length of a container
+
+
+@dataclass(frozen=True)
+class Facts:
+    """One video, or a part of one.
+
+    Attributes:
+        width: of its pictures, in pixels.
+        height: likewise.
+        rate: frames per second; 0 if the file does not tell.
+        seconds: length; 0 if the file does not tell.
+        codec: FFmpeg's name.
+        size: of the file, in bytes.
+    """
+
+    width: int
+    height: int
+    rate: float
+    seconds: float
+    codec: str
+    size: int
+
+    @property
+    def pixels(self) -> int:
+        """Pixels of a picture."""
+        return self.width * self.height
+
+
+@dataclass(frozen=True)
+class Look:
+    """Videos that were looked at.
+
+    Attributes:
+        facts: path -> what is known; of those that can be read.
+        asked: videos that there are.
+        how: in words, which of them were read and what of them.
+    """
+
+    facts: dict[str, Facts]
+    asked: int
+    how: str
+
+
+def header_facts(path: str) -> Facts | None:
+    """What the header of a file says; None if it can not be opened."""
+    file, span = split_span(path)
+    found = None
+    for quick in (True, False):  # some containers tell little until frames were decoded
+        try:
+            source = open_source(file, quick=quick)
+        except VideoError:
+            continue
+        stream = source.stream
+        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        seconds = float((stream.duration or 0) * (stream.time_base or 0))
+        seconds = seconds or (source.container.duration or 0) / MICROSECONDS
+        found = Facts(
+            stream.width, stream.height, rate, seconds, source.codec, os.path.getsize(file)
+        )
+        source.close()
+        if found.pixels and rate and seconds:
+            break
+    return found and replace(found, seconds=part_seconds(found.seconds, span))
+
+
+def found_facts(
+    findings: Mapping[str, Mapping[str, Any]], paths: Iterable[str]
+) -> dict[str, Facts]:
+    """What decoding files has told (``videonl.video.Finding`` as a table), of each video or part.
+
+    Args:
+        findings: file -> finding.
+        paths: of videos or parts.
+
+    Returns:
+        path -> facts, of those that decode.
+    """
+    known = {}
+    for path in paths:
+        file, span = split_span(path)
+        found = findings.get(file, {})
+        if not found.get("frames") or not os.path.exists(file):
+            continue
+        rate, shown = found.get("rate") or 0.0, found["seconds"]
+        if not rate and shown:
+            rate = (found["frames"] - 1) / shown
+        seconds = part_seconds(shown + (1 / rate if rate else 0.0), span)  # the last one is shown
+        size = os.path.getsize(file)
+        known[path] = Facts(found["width"], found["height"], rate, seconds, found["codec"], size)
+    return known
+
+
+def part_seconds(seconds: float, span: Span | None) -> float:
+    """How long a part of a video of so many seconds is."""
+    start, end = span or (0.0, None)
+    return max(0.0, (seconds if end is None else min(end, seconds or end)) - start)
+
+
+def look_at(paths: Sequence[str], *, most: int = MOST, limit: float = SECONDS) -> Look:
+    """Read the headers of some of these videos, drawn evenly, the same ones every time.
+
+    Args:
+        paths: of the videos.
+        most: videos that are read.
+        limit: seconds after which no other is begun.
+    """
+    order = np.random.Generator(np.random.PCG64(0)).permutation(len(paths))[:most]
+    facts, done, end = {}, 0, time.monotonic() + limit
+    for number in order:
+        if time.monotonic() > end and done:
+            break
+        known = header_facts(os.fspath(paths[number]))
+        done += 1
+        if known is not None:
+            facts[os.fspath(paths[number])] = known
+    which = "all" if done == len(paths) else f"{done} of"
+    lost = f", {done - len(facts)} of them can not be read" if done > len(facts) else ""
+    return Look(facts, len(paths), f"headers of {which} {len(paths)} videos{lost}")
+
+
+def class_lines(facts: Mapping[str, Facts], classes: Mapping[str, str]) -> list[str]:
+    """Lengths, rates and sizes of every class, as quartiles.
+
+    Args:
+        facts: path -> what is known.
+        classes: path -> name of its class.
+
+    Returns:
+        A head, one line for each of the first classes, and how many there are besides.
+    """
+    of_class: dict[str, list[Facts]] = {}
+    for path, known in facts.items():
+        if path in classes:
+            of_class.setdefault(classes[path], []).append(known)
+    names = sorted(of_class)
+    rows = [("class (quartiles)", "videos", "seconds", "frames/s", "width x height")]
+    for name in names[:CLASSES_SHOWN]:
+        videos = of_class[name]
+        seconds = " ".join(f"{v:.1f}" for v in quarters([v.seconds for v in videos]))
+        rates = " ".join(f"{v:.4g}" for v in quarters([v.rate for v in videos]))
+        boxes = sorted(videos, key=lambda v: (v.pixels, v.width))
+        sizes = " ".join(f"{v.width}x{v.height}" for v in quarters(boxes))
+        rows.append((visible(name), str(len(videos)), seconds, rates, sizes))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    lines = [
+        "  ".join([*(cell.ljust(w) for cell, w in zip(row, widths, strict=False)), row[-1]])
+        for row in rows
+    ]
+    left = len(names) - CLASSES_SHOWN
+    return [*lines, f"and {left} classes more"] if left > 0 else lines
+
+
+T = TypeVar("T")
+
+
+def quarters(values: Sequence[T]) -> tuple[T, T, T]:
+    """Those that stand at the quartiles: values that occur, not means of two.
+
+    Sizes come sorted, numbers in any order.
+    """
+    ordered = sorted(values) if isinstance(values[0], int | float) else list(values)  # type: ignore[type-var]
+    last = len(ordered) - 1
+    first, second, third = (ordered[round(last * part)] for part in (0.25, 0.5, 0.75))
+    return first, second, third
+
+
+def cover_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
+    """How much of a video a clip covers, and how many videos are shorter; one sentence."""
+    timed = [known for known in facts.values() if known.rate and known.seconds]
+    if not timed:
+        return "no video tells how long it is"
+    spans = [shown.seconds(known.rate) for known in timed]
+    shares = [min(1.0, span / v.seconds) for span, v in zip(spans, timed, strict=True)]
+    # A header may count the last frame or not: half a frame is no difference.
+    short = sum(span > v.seconds + 0.5 / v.rate for span, v in zip(spans, timed, strict=True))
+    low, middle, high = (f"{100 * share:.0f}" for share in quarters(shares))
+    loops = "loop" if shown.short_video == "loop" else "repeat their last frame"
+    return (
+        f"a clip of {shown.frames} frames, {shown.stride} apart ({quarters(spans)[1]:.2g} s), "
+        f"covers {middle} % of a video (quartiles {low} to {high}); {short} of {len(timed)} are "
+        f"shorter{f' and {loops}' if short else ''}"
+    )
