@@ -97,3 +97,12 @@ def test_missing_file_and_scale(sweep: Path, tmp_path: Path) -> None:
         read_sweep(tmp_path / "none.yaml")
     with pytest.raises(VideoNLError, match=r"no scale 'huge'; it has large"):
         read_sweep(sweep, scale="huge")
+
+
+def test_an_entry_names_the_weights_that_it_starts_from(tmp_path: Path) -> None:
+    file = tmp_path / "sweep.yaml"
+    file.write_text("entries: {a: {model: tiny_i3d, pretrained: a.ckpt}, b: tiny_c2d}\ntrain: {}\n")
+    assert [entry.pretrained for entry in read_sweep(file).entries] == ["a.ckpt", None]
+    file.write_text("entries: {a: {checkpoint: b.ckpt, pretrained: a.ckpt}}\n")
+    with pytest.raises(VideoNLError, match="a: pretrained names the weights that the training"):
+        read_sweep(file)

@@ -8,7 +8,6 @@ from torch import Tensor
 from videonl.errors import CheckpointError
 from videonl.weights.foreign_settings import (
     Account,
-    is_colour,
     is_flag,
     is_number,
     is_share,
@@ -156,8 +155,8 @@ def clips(settings: Mapping[str, Any], account: Account) -> dict[str, Any]:
         "stride": take(data, "SAMPLING_RATE", is_whole, "stride"),
         "crop": take(data, "TRAIN_CROP_SIZE", is_whole, "crop"),
         "short_side": take(data, "TEST_CROP_SIZE", is_whole, "short_side"),
-        "mean": take(data, "MEAN", is_colour, "mean"),
-        "std": take(data, "STD", is_colour, "std"),
+        "mean": take(data, "MEAN", _are_three, "mean"),
+        "std": take(data, "STD", _are_three, "std"),
         "fps": take(data, "TARGET_FPS", is_number, "fps"),
     }
     take(data, "REVERSE_INPUT_CHANNEL", is_flag, "mean")
@@ -174,6 +173,10 @@ def clips(settings: Mapping[str, Any], account: Account) -> dict[str, Any]:
     if found.get("crop", 0) > found.get("short_side", 256):
         found["short_side"] = found["crop"]
     return found
+
+
+def _are_three(value: Any) -> bool:  # anything but numbers is refused with all other bounds
+    return isinstance(value, list) and len(value) == 3
 
 
 def _are_scales(value: Any) -> bool:
