@@ -22,6 +22,9 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     from videonl.cli.train_parser import trainer_options
     from videonl.data.catalogue import census_of
     from videonl.evaluation.environment import describe_environment
+
+    if settings["csv"]:
+        raise VideoNLError(f"--csv belongs to predict; {command} writes --json")
     from videonl.training.evaluation import describe, measured, result, write_json
 
     checkpoint = checkpoint_of(settings)

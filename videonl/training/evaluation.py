@@ -57,7 +57,9 @@ class CsvPredictions:
     def begin(self, paths: Sequence[str], *, rank: int, size: int) -> list[str]:
         """Every ``size``-th video; the file starts afresh."""
         path = self._part(rank) if size > 1 else self._path
-        self._file = GrowingFile(path, start=[csv_line(["path", "class", *self._names])])
+        own = ("path", "class")
+        scores = [f"{name} (score)" if name in own else name for name in self._names]
+        self._file = GrowingFile(path, start=[csv_line([*own, *scores])])
         return list(paths[rank::size])
 
     def _part(self, rank: int) -> Path:
