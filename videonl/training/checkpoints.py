@@ -5,6 +5,7 @@
 import os
 import time
 from pathlib import Path
+from traceback import walk_tb
 from typing import Any
 
 import torch
@@ -170,9 +171,21 @@ class Checkpoints(Checkpoint):
         self.best_epoch = state_dict["best_epoch"]
 
 
+BROKEN_PIPE = (EOFError, ConnectionError, FileNotFoundError)
+
+
 def is_lost_worker(error: BaseException) -> bool:
-    """Whether an error is DataLoader's word that a process of its own was killed."""
-    return isinstance(error, RuntimeError) and "DataLoader worker (pid" in str(error)
+    """Whether an error says that a process of a DataLoader was killed: its own word, or its pipe.
+
+    A batch in shared memory is fetched from the worker that made it; one that is gone by then is a
+    connection that is refused, closed or at its end.
+    """
+    if isinstance(error, RuntimeError):
+        return "DataLoader worker (pid" in str(error)
+    if not isinstance(error, BROKEN_PIPE):
+        return False
+    places = {str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)}
+    return any(place.startswith("torch.multiprocessing.") for place in places)
 
 
 def between_steps(trainer: Trainer) -> bool:

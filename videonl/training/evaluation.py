@@ -18,6 +18,7 @@ from videonl.files import GrowingFile, csv_line, write_text
 from videonl.json_text import json_text
 from videonl.models.view_ensembling import average_name
 from videonl.training.bad_files import BadFiles
+from videonl.training.checkpoints import BROKEN_PIPE
 from videonl.training.classifier import VideoClassifier
 from videonl.training.progress import TerminalBar
 from videonl.training.stopping import raise_lost
@@ -206,7 +207,7 @@ def evaluate(
     loader = module.evaluation_loader(split, shown.views)
     try:
         trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
-    except RuntimeError as error:
+    except (RuntimeError, *BROKEN_PIPE) as error:
         raise_lost(error)
     average = average_name(multi_label=classifier.multi_label, average=shown.average)
     return Evaluation(
@@ -325,7 +326,7 @@ def predict(
             trainer.predict(
                 classifier, dataloaders=loader, weights_only=True, return_predictions=False
             )
-    except RuntimeError as error:
+    except (RuntimeError, *BROKEN_PIPE) as error:
         raise_lost(error)
     finally:
         file.close()

@@ -14,7 +14,7 @@ from videonl.data.catalogue import write_census
 from videonl.data.splits import TRAIN_LIST, VAL_LIST, write_lists
 from videonl.files import write_text
 from videonl.training.bad_files import BadFiles
-from videonl.training.checkpoints import Checkpoints
+from videonl.training.checkpoints import BROKEN_PIPE, Checkpoints, is_lost_worker
 from videonl.training.classifier import VideoClassifier
 from videonl.training.ema import MovingAverage
 from videonl.training.metrics_file import MetricsFile
@@ -133,10 +133,11 @@ def fit(
         path = str(resume) if resume else None
         try:
             trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True)
-        except RuntimeError as error:
+        except (RuntimeError, *BROKEN_PIPE) as error:
             # A signal to the process group kills the decoding workers before the step has ended.
             stop = next((c for c in trainer.callbacks if isinstance(c, GracefulStop)), None)  # type: ignore[attr-defined]
-            if stop is None or not stop.requested:
+            ended = isinstance(error, RuntimeError) or is_lost_worker(error)
+            if stop is None or not (stop.requested and ended):
                 raise_lost(error, last=checkpoints.last)
             raise stop.stopped() from error
         except SystemExit as error:  # Lightning's answer to a Ctrl-C before a step, or a second

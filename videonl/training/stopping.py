@@ -50,7 +50,7 @@ def handlers_restored() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def raise_lost(error: RuntimeError, *, last: Path | None = None) -> NoReturn:
+def raise_lost(error: Exception, *, last: Path | None = None) -> NoReturn:
     """Say in one sentence that a process was killed; any other error is raised as it is.
 
     Args:
@@ -66,7 +66,7 @@ def raise_lost(error: RuntimeError, *, last: Path | None = None) -> NoReturn:
             "a process that decodes videos was killed, as the system does when memory runs out: "
             f"take fewer with --data.num_workers or smaller batches with --data.batch_size, {on}"
         ) from error
-    if LOST_PROCESS.search(str(error)):
+    if isinstance(error, RuntimeError) and LOST_PROCESS.search(str(error)):
         raise VideoNLError(
             f"another process of this job has ended; see what it said, {on}"
         ) from error
