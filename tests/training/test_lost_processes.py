@@ -24,7 +24,7 @@ def kill_a_worker(when: Path | None = None) -> threading.Thread:
 
     def watch() -> None:
         while not (children := multiprocessing.active_children()) or (
-            when and len([line for f in when.glob("*/*.csv") for line in f.open()]) < 4
+            when and len([line for f in when.glob("*/*.csv") for line in f.open()]) < 12
         ):
             time.sleep(0.02)
         os.kill(children[0].pid or 0, signal.SIGKILL)
