@@ -168,8 +168,8 @@ def test_a_closed_pool_leaves_no_process(clips: dict[str, Path]) -> None:
 
 
 def test_an_answer_of_nonsense_is_not_trusted(clips: dict[str, Path], pool: DecoderPool) -> None:
+    request = {"do": "read", "indices": [0, 1], "short_side": 8, "rounding": "nearest"}
     with pool.open(clips["mp4"]) as video, pytest.raises(VideoError, match="nonsense"):
-        request = {"do": "read", "indices": [0, 1], "short_side": 8, "rounding": "nearest"}
         video._ask(request, rows=5)
 
 
