@@ -309,5 +309,5 @@ def test_the_rectangle_of_a_data_set() -> None:
     found = {aspect: rectangle_of(aspect, 112) for aspect in (16 / 9, 4 / 3, 1, 9 / 16)}
     assert list(found.values()) == [(80, 144), (96, 128), (112, 112), (144, 80)]
     assert rectangle_of(16 / 9, 64) == (48, 88)
-    assert rectangle_of(1000.0, 112) == (48, 320)
+    assert rectangle_of(1000.0, 112) == (32, 320)
     assert rectangle_of(1.0, 3) == (8, 8)
