@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.serve.serving import serving
 from tests.videos import write_video
 from videonl import Predictor, VideoDataModule, count_cost
 from videonl.attention import attend
@@ -203,6 +204,18 @@ def test_exported_files_say_the_rectangle(predictor: Predictor, tmp_path: Path) 
     shown = Preprocessing.from_dict(json.loads(about["preprocessing"]))
     assert shown == predictor.preprocessing
     assert (json.loads(about["input"])["height"], json.loads(about["input"])["width"]) == (24, 48)
+
+
+@pytest.mark.slow
+def test_the_server_shows_the_same(run: Path, root: Path) -> None:
+    path = root / "val" / "light" / "1.mp4"
+    expected = Predictor.from_checkpoint(run / "best.ckpt", device="cpu").predict(path).as_dict()
+    with serving(run / "best.ckpt") as server:
+        assert server.ask("GET", "/model")[1]["protocol"] == expected["protocol"]
+        for wish in ("", "?views=2x3"):
+            status, answer, _ = server.post(f"/predict{wish}", path.read_bytes())
+            assert status == 200
+            assert (answer["classes"], answer["views"]) == (expected["classes"], expected["views"])
 
 
 @pytest.mark.slow
