@@ -12,6 +12,7 @@ from tests.videos import write_video
 from videonl import Predictor, VideoDataModule, count_cost
 from videonl.attention import attend
 from videonl.cli.main import main
+from videonl.errors import DatasetError
 from videonl.inference import export_model, load_features, timeline_of
 from videonl.video import Preprocessing, open_video, to_clips
 
@@ -126,6 +127,13 @@ def test_padding_is_the_mean_in_training_and_test(predictor: Predictor, root: Pa
     data.setup("fit")
     assert data.preprocessing.rectangle == (24, 48)
     assert data.preprocessing.mean is None
+    for entries, said in (
+        ({"sampling": "sparse"}, "sampling is sparse; it must be 'dense' or 'segments'"),
+        ({"sampling": "segments", "stride": 2}, "stride=2 does not go with sampling=segments"),
+        ({"picture": "whole", "resized_crop": (0.1, 1.0)}, "leave one of them out"),
+    ):
+        with pytest.raises(DatasetError, match=said):
+            VideoDataModule(str(root), **entries)
     with pytest.raises(ValueError, match="does not say mean"):
         next(iter(data.train_dataloader()))
     data.preprocessing = data.preprocessing.with_colours(predictor.preprocessing)
