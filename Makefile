@@ -14,7 +14,7 @@ PLATFORM := $(shell uname -s)-$(shell uname -m)
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow test-extras lint format lock clean
+.PHONY: help venv demo test test-slow test-extras test-lowest docs lint format lock clean
 
 help:  ## list the targets
 	@echo "videonl: two commands do all the set-up: make demo, make test"; echo
@@ -51,6 +51,9 @@ test-slow: $(STAMP)  ## run all tests, the slow ones too
 
 test-extras: $(EXTRAS_STAMP)  ## run the tests that need more packages (EXTRAS=DIR holds them)
 	$(EXTRAS_PY) -m pytest --durations=10 -m extras
+
+docs: $(EXTRAS_STAMP)  ## build the docs site into site/ (open site/index.html; no server needed)
+	NO_MKDOCS_2_WARNING=1 $(EXTRAS_PY) -m mkdocs build --strict
 
 # A second, small environment that sees the first one; what both have is taken from the second.
 $(EXTRAS_STAMP): $(STAMP)
