@@ -78,6 +78,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     from videonl.training.runs import check_name, new_run, resume_path, run_name
     from videonl.training.stopping import TrainingStopped
     from videonl.training.trainer import leaves_nothing
+    from videonl.weights.run_folder import run_of
 
     seed_everything(settings["seed"], verbose=False)
     name = settings["name"]
@@ -87,17 +88,18 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     out = Path(settings["out"])
     wanted = settings["resume"] or settings["ckpt_path"]
     resume = resume_path(wanted, out=out, name=name) if wanted else None
+    resumed = run_of(resume) if resume else None
     if wanted == "auto" and resume is None:
         print(f"no run of the name {name} in {out} yet: starting one")
     options = trainer_options(settings["trainer"])
     writes = is_first_process() and not leaves_nothing(options)
     with ExitStack() as stack:
-        if resume and writes:
-            stack.enter_context(claimed(folder=resume.parent))
-        if resume:
-            take_lists(settings, resume.parent)
+        if resumed and writes:
+            stack.enter_context(claimed(folder=resumed))
+        if resumed:
+            take_lists(settings, resumed)
         data, classifier = build(settings, given, resume)
-        run_dir = resume.parent if resume else new_run(out, name, make=writes)
+        run_dir = resumed or new_run(out, name, make=writes)
         stack.callback(remove_if_empty, run_dir)
         stack.enter_context(clear_errors(settings, run_dir=run_dir))
         try:

@@ -12,6 +12,7 @@ from videonl.errors import DatasetError, VideoNLError
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
     from videonl.training.classifier import VideoClassifier
+    from videonl.weights.run_folder import run_of
     from videonl.training.evaluation import Evaluation
     from videonl.video.preprocessing import Preprocessing
 
@@ -144,6 +145,7 @@ def prepare(
     from videonl.data.splits import unseen
     from videonl.training.classes import align_classes, labelled_split
     from videonl.training.classifier import VideoClassifier
+    from videonl.weights.run_folder import run_of
 
     classifier = VideoClassifier.from_checkpoint(
         checkpoint,
@@ -160,7 +162,7 @@ def prepare(
         return data
 
     data = read()
-    if data.catalogue.unsplit and take_lists(settings, checkpoint.parent):
+    if data.catalogue.unsplit and take_lists(settings, run_of(checkpoint)):
         data = read()
     trained = split_of(classifier.hparams["data_split"], data.catalogue.official)
     if trained is not None and settings["data"]["official_split"] is None:

@@ -2,10 +2,14 @@
 
 import re
 from argparse import SUPPRESS
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, set_loader, set_parsing_settings
 from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import Accelerator
+from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import Strategy
 
 from videonl.cli.settings import options_of
 from videonl.cli.values import parse_value
@@ -116,6 +120,7 @@ def trainer_options(values: dict[str, Any]) -> dict[str, Any]:
     """
     parser = Parser(prog="train.py")
     add_trainer(parser)
+    values = {key: spelled_out(key, value) for key, value in values.items()}
     try:
         made = parser.instantiate(parser.parse_object({"trainer": values}))
     except Exception as error:  # a class of anybody's
@@ -123,6 +128,25 @@ def trainer_options(values: dict[str, Any]) -> dict[str, Any]:
         reason = " ".join((reasons or [str(error)])[0].split()).replace("`", "")
         raise VideoNLError(f"--trainer: {reason or type(error).__name__}") from error
     return dict(vars(made["trainer"]))
+
+
+def spelled_out(key: str, value: Any) -> Any:
+    """The path of a class of Lightning where its bare name could also be a word of the Trainer's.
+
+    Nothing is imported for it, so that a stored configuration may say it, too.
+    """
+    kinds: dict[str, Any] = {"strategy": Strategy, "accelerator": Accelerator, "profiler": Profiler}
+    for kind in subclasses_of(kinds[key]) if key in kinds and isinstance(value, str) else ():
+        if kind.__name__ == value and kind.__module__.startswith("lightning."):
+            return {"class_path": f"{kind.__module__}.{value}"}
+    return value
+
+
+def subclasses_of(kind: type) -> Iterator[type]:
+    """The classes that are derived from one, directly or not."""
+    for child in kind.__subclasses__():
+        yield child
+        yield from subclasses_of(child)
 
 
 def plain_text(docstring: str) -> str:

@@ -24,6 +24,7 @@ from videonl.training.progress import TerminalBar
 from videonl.training.stopping import raise_lost
 from videonl.training.summary import accuracy_lines, score_values
 from videonl.training.task import AnyScores
+from videonl.training.theirs import explained
 from videonl.training.trainer import make_trainer
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
@@ -205,10 +206,11 @@ def evaluate(
     )
     split = split or ("test" if "test" in module.records else "val")
     loader = module.evaluation_loader(split, shown.views)
-    try:
-        trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
-    except (RuntimeError, *BROKEN_PIPE) as error:
-        raise_lost(error)
+    with explained(trainer_options or {}):
+        try:
+            trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
+        except (RuntimeError, *BROKEN_PIPE) as error:
+            raise_lost(error)
     average = average_name(multi_label=classifier.multi_label, average=shown.average)
     return Evaluation(
         split=split,
@@ -319,17 +321,19 @@ def predict(
     module.records = {**module.records, split: [records[path] for path in paths]}
     # A process that has nothing left to do still takes part: the others would wait for it.
     classifier.allow_zero_length_dataloader_with_multiple_devices = True
-    try:
-        if paths or trainer.world_size > 1:
-            nothing: Any = []
-            loader = module.evaluation_loader(split, module.views) if paths else DataLoader(nothing)
-            trainer.predict(
-                classifier, dataloaders=loader, weights_only=True, return_predictions=False
-            )
-    except (RuntimeError, *BROKEN_PIPE) as error:
-        raise_lost(error)
-    finally:
-        file.close()
+    loader: Any = DataLoader([])  # type: ignore[arg-type]
+    with explained(trainer_options or {}):
+        try:
+            if paths:
+                loader = module.evaluation_loader(split, module.views)
+            if paths or trainer.world_size > 1:
+                trainer.predict(
+                    classifier, dataloaders=loader, weights_only=True, return_predictions=False
+                )
+        except (RuntimeError, *BROKEN_PIPE) as error:
+            raise_lost(error)
+        finally:
+            file.close()
     written, unread = in_all(trainer, writing.count, len(bad_files.missing))
     file.finish(rank=trainer.global_rank, size=trainer.world_size)
     return written, unread

@@ -21,10 +21,12 @@ from videonl.training.metrics_file import MetricsFile
 from videonl.training.mixing import StepSeed
 from videonl.training.progress import EpochLines, SpeedMonitor, progress_bar
 from videonl.training.run_header import check_clip, print_facts
-from videonl.training.runs import CONFIG, ResumePosition, check_resumable
+from videonl.training.runs import ResumePosition, check_resumable
 from videonl.training.stopping import GracefulStop, handlers_restored, raise_lost
 from videonl.training.summary import Summary
+from videonl.training.theirs import explained
 from videonl.training.trainer import leaves_nothing, make_trainer
+from videonl.weights.run_folder import CONFIG
 
 
 @dataclass(frozen=True)
@@ -104,7 +106,9 @@ def fit(
             monitor=f"val/{classifier.task.metric}",
             every_seconds=60 * save_every_minutes,
             every_steps=save_every_steps,
+            options=options,
         )
+        stack.enter_context(explained(options, last=checkpoints.last))
         step = None if resumed is None else int(resumed["global_step"])
         loggers: list[Logger] = []
         if writing:

@@ -16,8 +16,6 @@ from videonl.training.recipe import set_rates
 from videonl.weights.loading import WEIGHTS
 from videonl.weights.run_folder import LAST, checkpoint_in, newest
 
-CONFIG = "config.yaml"
-
 
 def run_name(model: str, root: str) -> str:
     """The default name of a run: of its data folder and its network."""
