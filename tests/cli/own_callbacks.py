@@ -15,7 +15,7 @@ class Failing(Callback):
         self.epoch, self.trainer = epoch, None
         setattr(self, hook, self._fail)
 
-    def _fail(self, *hook: Any, **more: Any) -> dict[str, Any]:
+    def _fail(self, *hook: Any, **_: Any) -> dict[str, Any]:
         trainer = next((value for value in hook if isinstance(value, Trainer)), None)
         if trainer is None or trainer.current_epoch >= self.epoch:
             raise KeyError("of my own\ncallback")
@@ -41,6 +41,6 @@ class Unreachable(Logger):
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         pass
 
-    def log_metrics(self, metrics: Any, step: int | None = None) -> None:
+    def log_metrics(self, *_: Any, step: int | None = None) -> None:
         if (step or 0) >= self.step:
             raise ConnectionError("http://127.0.0.1:9: connection refused")

@@ -12,7 +12,6 @@ from videonl.errors import DatasetError, VideoNLError
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
     from videonl.training.classifier import VideoClassifier
-    from videonl.weights.run_folder import run_of
     from videonl.training.evaluation import Evaluation
     from videonl.video.preprocessing import Preprocessing
 

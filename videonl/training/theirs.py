@@ -1,4 +1,4 @@
-"""What a user puts into Lightning's Trainer beside ours: who of them failed, what of them is kept."""
+"""What a user puts into Lightning's Trainer beside ours: who has failed, whose state is kept."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
