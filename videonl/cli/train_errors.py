@@ -16,6 +16,7 @@ from videonl.errors import (
     VideoError,
     VideoNLError,
 )
+from videonl.escapes import as_word
 
 CAUGHT = re.compile(r"^Caught .* in DataLoader worker process")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -92,4 +93,4 @@ def raise_cause(error: VideoNLError) -> NoReturn:
 def going_on(run_dir: Path | None) -> str:
     """How to go on."""
     last = run_dir / "last.ckpt" if run_dir else None
-    return f"go on with --resume {last}" if last and last.is_file() else "start again"
+    return f"go on with --resume {as_word(last)}" if last and last.is_file() else "start again"

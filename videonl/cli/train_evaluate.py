@@ -25,7 +25,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
 
     if settings["csv"]:
         raise VideoNLError(f"--csv belongs to predict; {command} writes --json")
-    from videonl.training.evaluation import describe, measured, result, write_json
+    from videonl.training.evaluation import describe, draw_confusion, measured, result, write_json
 
     checkpoint = checkpoint_of(settings)
     if command == "validate":
@@ -63,6 +63,9 @@ def test_command(command: str, argv: Sequence[str]) -> int:
             print(f"  cost {cost['gmacs_per_view']:.4g} GMACs per view, {cost['gmacs']:.4g} in all")
         write_json(result(evaluation, classifier, **about), path)
         print(f"result    {path}")
+        picture = path.with_name(f"{path.stem}_confusion.png")
+        if path.is_file() and draw_confusion(evaluation, classifier, picture):
+            print(f"picture   {picture}")
     return 0
 
 

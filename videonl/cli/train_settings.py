@@ -23,6 +23,7 @@ from videonl.cli.settings import (
 )
 from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
+from videonl.escapes import as_word
 from videonl.home import expanded
 from videonl.limits import check_limits
 
@@ -155,7 +156,7 @@ def stored_settings(
         if names_code(key, value, parser):
             raise VideoNLError(
                 f"{file}: {key} names code, which is not imported from a stored configuration; "
-                f"say {text} again, or --config {file} if you trust that file{without}"
+                f"say {text} again, or --config {as_word(file)} if you trust that file{without}"
             )
     folder = folder_of_start(file.parent.resolve(), str(found.get("out") or "runs"))
     for key in PATHS:

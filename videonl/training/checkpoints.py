@@ -16,6 +16,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from videonl.errors import CheckpointError, DatasetError, OutputError, VideoError
+from videonl.escapes import as_word
 from videonl.files import whole_stream
 from videonl.models.finite import check_finite
 from videonl.training.finite import weights_of
@@ -249,7 +250,9 @@ def read_checkpoint(path: Path, *, network: str | None = None) -> dict[str, Any]
         best = path.with_name(BEST)
         if path.name != LAST or not is_whole(best, network=network):
             raise
-        raise CheckpointError(f"{error}; {best} is whole: go on with --resume {best}") from error
+        raise CheckpointError(
+            f"{error}; {best} is whole: go on with --resume {as_word(best)}"
+        ) from error
 
 
 def checked_checkpoint(path: Path, *, network: str | None) -> dict[str, Any]:

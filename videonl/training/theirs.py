@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from videonl.errors import OfTheirs, Stopped, VideoNLError
+from videonl.escapes import as_word
 
 # Arguments of the Trainer that may be objects of anybody's, and how their users call them.
 KINDS = ("callbacks", "logger", "profiler", "plugins", "strategy", "accelerator")
@@ -48,7 +49,7 @@ def explained(options: Mapping[str, Any], *, last: Path | None = None) -> Iterat
         culprit = blamed(error, options)
         if culprit is None:
             raise
-        kept = f"; the training so far is kept: go on with --resume {last}"
+        kept = f"; the training so far is kept: go on with --resume {as_word(last)}"
         words = " ".join(f"{type(error).__name__}: {error}".split()).rstrip(" .:")
         raise OfTheirs(culprit + words + (kept if last and last.is_file() else "")) from error
 
