@@ -45,6 +45,9 @@ OF_OURS = {
     "benchmark": "let cuDNN try its algorithms; default: on a GPU, unless deterministic",
 }
 
+NEEDS = re.compile(r"Requirement '([\w-]+)[^']*' not met")
+EXTRAS = {name: f"videonl[{name}]" for name in ("wandb", "mlflow")}
+
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 set_loader("videonl", parse_value, exceptions=(VideoNLError,))
 
@@ -125,9 +128,22 @@ def trainer_options(values: dict[str, Any]) -> dict[str, Any]:
         made = parser.instantiate(parser.parse_object({"trainer": values}))
     except Exception as error:  # a class of anybody's
         reasons = re.findall(r"^ *- (?!Expected|Not a valid)(.+)", str(error), re.MULTILINE)
-        reason = " ".join((reasons or [str(error)])[0].split()).replace("`", "")
+        reason = (reasons or [str(error)])[0]
+        if reason.endswith(":"):  # the class itself says why
+            reason = f"{reason[:-1]}: {root_of(error)}"
+        if needed := NEEDS.search(reason):
+            wanted = EXTRAS.get(needed[1], needed[0].split("'")[1])
+            reason = f"{needed[1]} is not installed: pip install '{wanted}'"
+        reason = " ".join(reason.split()).replace("`", "")
         raise VideoNLError(f"--trainer: {reason or type(error).__name__}") from error
     return dict(vars(made["trainer"]))
+
+
+def root_of(error: BaseException) -> BaseException:
+    """The first of the errors that led to one."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return error
 
 
 def spelled_out(key: str, value: Any) -> Any:
