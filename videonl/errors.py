@@ -48,6 +48,14 @@ class Stopped(Exception):
         self.exit_code = 128 + signum
 
 
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came: whatever stops in good order for Ctrl-C does so for them."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.exit_code = 128 + signum
+
+
 class Unforeseen(Exception):
     """A fault that nobody foresaw; its cause is the error itself.
 

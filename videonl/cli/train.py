@@ -22,7 +22,6 @@ from videonl.cli.train_settings import (
     with_lists,
 )
 from videonl.errors import VideoNLError
-from videonl.files import ended_by_signals
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
@@ -50,7 +49,7 @@ def main(argv: Sequence[str]) -> int:
 
         make_parser(command).print_help()
         return 0
-    with speaking_once(), ended_by_signals():
+    with speaking_once():
         return COMMANDS[command](command, rest)
 
 

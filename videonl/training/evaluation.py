@@ -21,7 +21,7 @@ from videonl.training.bad_files import BadFiles
 from videonl.training.checkpoints import BROKEN_PIPE
 from videonl.training.classifier import VideoClassifier
 from videonl.training.progress import TerminalBar
-from videonl.training.stopping import raise_lost
+from videonl.training.stopping import plain_signals, raise_lost
 from videonl.training.summary import accuracy_lines, score_values
 from videonl.training.task import AnyScores
 from videonl.training.trainer import make_trainer
@@ -206,7 +206,8 @@ def evaluate(
     split = split or ("test" if "test" in module.records else "val")
     loader = module.evaluation_loader(split, shown.views)
     try:
-        trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
+        with plain_signals():
+            trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
     except (RuntimeError, *BROKEN_PIPE) as error:
         raise_lost(error)
     average = average_name(multi_label=classifier.multi_label, average=shown.average)
@@ -323,9 +324,10 @@ def predict(
         if paths or trainer.world_size > 1:
             nothing: Any = []
             loader = module.evaluation_loader(split, module.views) if paths else DataLoader(nothing)
-            trainer.predict(
-                classifier, dataloaders=loader, weights_only=True, return_predictions=False
-            )
+            with plain_signals():
+                trainer.predict(
+                    classifier, dataloaders=loader, weights_only=True, return_predictions=False
+                )
     except (RuntimeError, *BROKEN_PIPE) as error:
         raise_lost(error)
     finally:
