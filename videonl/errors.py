@@ -45,7 +45,7 @@ class Stopped(Exception):
     def __init__(self, message: str, *, signum: int) -> None:
         """Keep the sentence, and the exit code that shells expect of that signal."""
         super().__init__(message)
-        self.exit_code = 128 + signum
+        self.signum, self.exit_code = signum, 128 + signum
 
 
 class Ended(KeyboardInterrupt):
