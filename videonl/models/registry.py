@@ -30,8 +30,13 @@ DEFAULT_CLASSES = 400  # Kinetics-400
 LIMITS: dict[str, Limit] = {
     "num_classes": whole(1, 1e9),
     "width": whole(1, 1e6),
-    "layers": Limit(1, 1000, integral=True, length=-1),
     "dropout": number(0, 1),
+}
+# Where they are lists: a network of the user's may count its layers.
+SIZES = ("stem_kernel", "stem_stride", "strides", "pool1_kernel", "pool1_stride", "pool2_kernel")
+LIMITS_OF_LISTS = {
+    "layers": Limit(0, 128, integral=True, length=-1),
+    **dict.fromkeys(SIZES, Limit(1, 64, integral=True, length=-1)),
 }
 LARGE = 1024  # an option or, by the hundred, a number of classes from which on memory is a question
 FILLS = frozenset({"normal_", "uniform_", "trunc_normal_", "zero_", "fill_", "ones_"})
@@ -201,6 +206,8 @@ def create_model(
 
         return load_pretrained(name, pretrained, num_classes=num_classes, **options)
     check_limits(LIMITS, {key: value for key, value in options.items() if value is not None})
+    lists = {key: value for key, value in options.items() if isinstance(value, list | tuple)}
+    check_limits(LIMITS_OF_LISTS, lists)
     check_options(name, options, entry.options)
     check_kinds(name, options, entry.hints)
     num_classes = DEFAULT_CLASSES if num_classes is None else num_classes
