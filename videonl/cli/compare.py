@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import parse_views, positive
-from videonl.errors import VideoNLError
+from videonl.errors import Stopped, VideoNLError
 from videonl.limits import above
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -171,15 +171,18 @@ def main(argv: Sequence[str]) -> int:
     settings = given.settings
     if arguments.no_speed:
         settings["rounds"] = 0
-    with claimed(folder=arguments.out), StepBar() as bar:
-        table = compare_models(
-            given.entries,
-            **settings,
-            training_speed=arguments.training_speed,
-            train=None if given.train is None else Budget(**given.train),
-            folder=arguments.out,
-            on_progress=bar.report,
-        )
+    try:
+        with claimed(folder=arguments.out), StepBar() as bar:
+            table = compare_models(
+                given.entries,
+                **settings,
+                training_speed=arguments.training_speed,
+                train=None if given.train is None else Budget(**given.train),
+                folder=arguments.out,
+                on_progress=bar.report,
+            )
+    except Stopped as stop:  # what it says of --resume is no option of this command
+        raise Stopped("stopped; the same command goes on", signum=stop.signum) from None
     print(table)
     for row in table.failed:
         print(f"videonl compare: {row.name} failed: {row.error}", file=sys.stderr)

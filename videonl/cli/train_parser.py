@@ -160,6 +160,7 @@ def spelled_out(key: str, value: Any) -> Any:
 
 def subclasses_of(kind: type) -> Iterator[type]:
     """The classes that are derived from one, directly or not."""
+    child: type
     for child in kind.__subclasses__():
         yield child
         yield from subclasses_of(child)
