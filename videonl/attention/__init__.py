@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = doors(
     __name__,
     {
         "attention": "attend",
-        "map": "KINDS AttentionMap",
+        "map": "KINDS AttentionMap Place",
         "figure": "arrows_of clip_frame draw_figure frames_to_draw heat overlay save_figure "
         "write_gif write_mp4",
         "geometry": "Lattice trace_blocks",

@@ -31,6 +31,7 @@ from videonl.models.view_ensembling import probabilities_of
 from videonl.video.transforms import to_clips
 
 Change = Callable[[Tensor, Tensor], Tensor]
+CANDIDATES = 5  # for the query: positions at which the replacement is made
 STRONGEST = 20  # arrows of the paper's Figure 3
 
 
@@ -100,8 +101,7 @@ def attend(
     seen, logits = look(predictor, read, [name], worth=at is None)
     found, moved = seen[0], None
     if at is None:
-        index = most_moving(found)
-        moved = moved_by(predictor, read, name, index, logits)
+        index, moved = most_moving(predictor, read, found, logits)
         chosen = _why(moved, adds=bool(found.worth is not None and found.worth.any()))
     else:
         index, chosen = found.queries.nearest((at[0], *read.to_view(at[1], at[2]))), "given by --at"
@@ -268,40 +268,54 @@ def changed(model: nn.Module, changes: Mapping[str, Change]) -> nn.Module:
     return twin
 
 
-def most_moving(seen: Seen) -> tuple[int, int, int]:
-    """The query that moves the class's score most.
+def most_moving(
+    predictor: Predictor, clip: AttendedClip, seen: Seen, logits: Tensor
+) -> tuple[tuple[int, int, int], Moved]:
+    """The query that moves the class's score most, and by how much.
 
     The score s is the logit of the class that the network answers with. What the block adds at a
     position i is W_z y_i = z_i - x_i; without it the score would change by
 
-        s(z) - s(z with z_i replaced by x_i) ≈ ⟨∂s/∂z_i, z_i - x_i⟩,
+        s(z) - s(z with z_i replaced by x_i) ≈ ⟨∂s/∂z_i, z_i - x_i⟩.
 
-    the first order of the replacement, for all positions out of one pass back. The position whose
-    worth is the largest in size is taken; of equal ones the first, and the one in the middle where
-    the block adds nothing anywhere.
+    This first order is known for all positions out of one pass back. At the ``CANDIDATES`` of the
+    largest size the replacement is made, and the one that changes the score most is taken; the
+    one in the middle where the block adds nothing anywhere.
+
+    Args:
+        predictor: the network.
+        clip: the clip.
+        seen: of ``look(..., worth=True)``.
+        logits: (K,) of this clip.
 
     Raises:
         NotFiniteError: a gradient is NaN or infinite.
     """
     assert seen.worth is not None
     worth = check_answers(seen.worth)
-    if not bool(worth.any()):
-        t, y, x = (n // 2 for n in worth.shape)
-        return t, y, x
-    best = int(worth.abs().flatten().sort(descending=True, stable=True).indices[0])
-    t, y, x = (int(i) for i in np.unravel_index(best, tuple(worth.shape)))
-    return t, y, x
+    flat = [int(np.ravel_multi_index([n // 2 for n in worth.shape], tuple(worth.shape)))]
+    if bool(worth.any()):
+        order = worth.abs().flatten().sort(descending=True, stable=True).indices
+        flat = order[:CANDIDATES].tolist()
+    best: tuple[tuple[int, int, int], Moved] | None = None
+    for number in flat:
+        t, y, x = (int(i) for i in np.unravel_index(number, tuple(worth.shape)))
+        moved = _replaced(predictor, clip, seen.name, (t, y, x), logits)
+        if best is None or abs(moved.change) > abs(best[1].change):
+            best = (t, y, x), moved
+    assert best is not None
+    return best
 
 
 @torch.no_grad()
-def moved_by(
+def _replaced(
     predictor: Predictor, clip: AttendedClip, name: str, index: tuple[int, int, int], logits: Tensor
 ) -> Moved:
-    """What the block adds at a position does to the score, by the replacement itself: z_i = x_i."""
+    """What becomes of the score with z_i = x_i at one position."""
 
     def without(x: Tensor, z: Tensor) -> Tensor:
-        z, (row, column, place) = z.clone(), index
-        z[..., row, column, place] = x[..., row, column, place]
+        z, (t, row, column) = z.clone(), index
+        z[..., t, row, column] = x[..., t, row, column]
         return z
 
     best = int(logits.argmax())
