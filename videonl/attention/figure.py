@@ -234,8 +234,8 @@ def _draw(found: AttentionMap, title: str, words: list[str]) -> "Figure":
     _arrows(figure, panels, found, layout)
     for number, (line, points) in enumerate(heading):
         place = MARGIN / WIDTH, 1 - (0.3 + 0.2 * number) / size[1]
-        ink = {"color": INK, "fontweight": "bold"} if points == TITLE else {"color": SOFT}
-        figure.text(*place, line, fontsize=points, zorder=8, **ink)
+        weight, ink = ("bold", INK) if points == TITLE else ("normal", SOFT)
+        figure.text(*place, line, fontsize=points, zorder=8, color=ink, fontweight=weight)
     _colour_bar(figure, size, found)
     return figure
 

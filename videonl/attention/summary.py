@@ -5,8 +5,10 @@ and beside equal weights. What for: how far the accuracy falls without the block
 """
 
 import copy
+import itertools
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from statistics import fmean, pstdev
 from typing import Any
@@ -168,28 +170,32 @@ def summarise_attention(
     removal = Removal(predictor, names, views=views)
     summary.answers, summary.groups = removal.answers, removal.groups
     removal.answers.truth |= dict(chosen.values())
-    look_for = _Looks(summary, predictor, names, queries=queries, seed=seed, crop=crop)
-    total = 2 * len(chosen)
+    looks = _Looks(summary, predictor, names, queries=queries, seed=seed, crop=crop)
+    count = itertools.count(1)
 
-    def attempt(done: int, path: str, act: Callable[[], None]) -> None:
+    @contextmanager
+    def attempt(path: str) -> Iterator[None]:
         try:
-            act()
+            yield
         except (VideoError, OSError) as error:
             removal.lose(path)
             summary.failures.append((path, short_reason(error, path)))
         if on_video:
-            on_video(done, total)
+            on_video(next(count), 2 * len(chosen))
 
-    for done, (number, (path, _)) in enumerate(chosen.items(), 1):
-        attempt(done, path, lambda p=path, n=number: removal.first(p, look_for.add(p, n, views)))
+    for number, (path, _) in chosen.items():
+        with attempt(path):
+            removal.first(path, looks.add(path, number, views))
     if not summary.videos:
         raise DatasetError(f"{os.fspath(root)}: no video of {split} can be read")
     removal.begin_means()
-    for done, (path, _) in enumerate(chosen.values(), 1 + len(chosen)):
-        if path in removal.answers.unread:
-            attempt(done, path, lambda: None)
-        else:
-            attempt(done, path, lambda p=path: removal.second(p, predictor.read(p, views=views)))
+    for path in removal.answers.truth:
+        with attempt(path):
+            if path not in removal.answers.unread:
+                removal.second(path, predictor.read(path, views=views))
+    if unread := len(removal.answers.unread):
+        words = f"{unread} of {len(chosen)} videos can not be read and count as wrong"
+        summary.notes.append(words)
     summary.about = {
         "data": os.fspath(root),
         "split": split,
@@ -199,9 +205,6 @@ def summarise_attention(
         "model": predictor.about,
         "protocol": predictor.protocol(views),
     }
-    if removal.answers.unread:
-        count, these = len(removal.answers.unread), len(chosen)
-        summary.notes.append(f"{count} of {these} videos can not be read and count as wrong")
     return summary
 
 
