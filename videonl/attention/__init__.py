@@ -7,8 +7,8 @@ __getattr__, __dir__, __all__ = doors(
     {
         "attention": "attend",
         "map": "KINDS AttentionMap Place",
-        "figure": "arrows_of clip_frame draw_figure frames_to_draw heat overlay save_figure "
-        "write_gif write_mp4",
+        "figure": "arrows_of clip_frame draw_figure frames_to_draw save_figure",
+        "heat_map": "heat overlay write_gif write_mp4",
         "geometry": "Lattice trace_blocks",
         "summary": "summarise_attention",
     },
