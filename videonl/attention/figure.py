@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from videonl.attention.map import KINDS, AttentionMap, Place
 from videonl.attention.heat_map import COLD, WARM, colours, overlay, seen_mask
+from videonl.attention.map import KINDS, AttentionMap, Place
 from videonl.escapes import figure_text
 from videonl.files import whole_stream
 
