@@ -108,7 +108,7 @@ def paired_interval(
     Example:
         >>> low, high = paired_interval(12, 2, 100)
         >>> f"{low:.3f} {high:.3f}"
-        '0.021 0.175'
+        '0.024 0.173'
     """
     if min(only_first, only_second) < 0 or only_first + only_second > total:
         raise ValueError(f"{only_first} and {only_second} are no parts of total={total}")
