@@ -11,6 +11,7 @@ Pixels are taken as square, as all published recipes do.
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal
 
@@ -330,12 +331,10 @@ class Video:
 
     def _read(self, wanted: list[int], short_side: int | None) -> np.ndarray:
         if self.decoder == "decord":
-            # Asked to turn and to scale, decord mistakes the length of a row: scale turned ones
-            # here.
-            turned = self._pictures.rotation % 180 != 0
-            size = self._pictures.scaled(*self._shape(), None if turned else short_side)
-            frames = read_with_decord(self.path, wanted, size, self._frames_in_file())
-            return self._pictures.rescaled(frames, short_side) if turned else frames
+            scale = partial(self._pictures.rescaled, short_side=short_side)
+            return read_with_decord(
+                self.path, wanted, self._shape(), self._frames_in_file(), scale=scale
+            )
         return self._read_pyav(wanted, short_side)
 
     def _read_pyav(self, wanted: list[int], short_side: int | None) -> np.ndarray:
