@@ -219,13 +219,17 @@ class Video:
 
     @property
     def fps(self) -> float:
-        """Mean frames per second over the whole file, or over its part."""
-        times = self._clock().times
+        """Mean frames per second over the whole file, or over its part.
+
+        That of the header where it says the same but for the rounding of times.
+        """
+        times, nominal = self._clock().times, nominal_rate(self._source)
         if self._part is not None and self.num_frames > 1:
             times = times[slice(*self._part)]
-        if len(times) > 1 and times[-1] > times[0]:
-            return float((len(times) - 1) / (times[-1] - times[0]))
-        return nominal_rate(self._source)
+        steps, seconds = len(times) - 1, float(times[-1] - times[0])
+        if steps < 1 or seconds <= 0 or abs(steps / nominal - seconds) < ROUNDED:
+            return nominal
+        return steps / seconds
 
     def _clock(self) -> Clock:
         if self._table is not None:
