@@ -32,7 +32,7 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.video.preprocessing import Preprocessing
 
 GENERAL = ("seed", "name", "out", "resume", "ckpt_path", "save_every_minutes", "save_every_steps")
-EVALUATION = ("checkpoint", "ckpt_path", "split", "json", "csv", "seed")
+EVALUATION = ("checkpoint", "ckpt_path", "split", "json", "csv", "protocol", "seed")
 LISTS = ("train_list", "val_list", "test_list", "class_names_file", "skip_list")
 PATHS = ("data.root", *(f"data.{name}" for name in LISTS))  # kept absolute in a run's config.yaml
 FROM_NETWORK = ("frames", "stride", "short_side", "crop")
@@ -228,6 +228,10 @@ def asked_protocol(
         own: of the network.
         views: the option that says (clips, crops).
     """
+    from videonl.video.protocols import under_protocol
+
+    if given.get("protocol") is not None:
+        own = under_protocol(own, given["protocol"])
     said = {key: given[f"data.{key}"] for key in OF_TEST if f"data.{key}" in given} | sides(given)
     if said.get("fps") in ("training", None):
         said.pop("fps", None)
