@@ -26,6 +26,7 @@ from videonl.weights import load_checkpoint
 Indices = Callable[[int, int, int], list[list[int]]]
 Box = tuple[int, int]
 FAMILIES = ("pyslowfast", "pytorchvideo", "official", "mmaction2", "gluoncv")
+IN_THIRTIETHS = ("pyslowfast", "pytorchvideo", "torchvision")
 EXAMPLE = [0, 23, 47, 70, 94, 118, 141, 165, 188, 212]
 
 
@@ -37,6 +38,10 @@ def make_file(folder: Path, family: str) -> tuple[Path, list[str]]:
     name = {"pyslowfast": "pyslowfast i3d", "pytorchvideo": "pytorchvideo i3d"}.get(
         family, "mmaction2 i3d"
     )
+    if family == "torchvision":
+        net = create_model("r3d_18", num_classes=5)
+        torch.save(net.state_dict(), folder / "r3d_18.pth")
+        return folder / "r3d_18.pth", []
     if family == "gluoncv":
         torch.save(make_state(PEERS["gluoncv nl0"], width=2), folder / "gluoncv.pth")
         return folder / "gluoncv.pth", []
@@ -225,7 +230,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "torchvision"])
 def test_one_command_shows_it(family: str, videos: dict[int, Path], tmp_path: Path) -> None:
     path, words = make_file(tmp_path, family)
     out = tmp_path / "out.json"
@@ -233,19 +238,27 @@ def test_one_command_shows_it(family: str, videos: dict[int, Path], tmp_path: Pa
     argv = ["predict", *files, "--checkpoint", str(path), "--json", str(out), "--device", "cpu"]
     assert main([*argv, *(part for word in words for part in ("--option", word))]) == 0
     content: dict[str, Any] = json.loads(out.read_text("utf-8"))
-    frames, stride = (32, 2) if family in ("mmaction2", "gluoncv") else (8, 8)
+    shape = (32, 2) if family in ("mmaction2", "gluoncv") else (8, 8)
     for length, entry in zip((40, 300), content["predictions"], strict=True):
         seen = [view["frames"] for view in entry["views"]]
-        wanted = INDICES[family](length, frames, stride)
-        assert seen == wanted
+        if family == "torchvision":
+            assert seen == uniform_indices(length, 16, 30.0)
+        else:
+            assert seen == INDICES[family](length, *shape)
         if family in ("pyslowfast", "pytorchvideo"):
             firsts = EXAMPLE if length == 300 else [0] * 10
             assert [clip[0] for clip in seen] == firsts
             assert length == 300 or seen[0] == [0, 9, 18, 27, 36, 39, 39, 39]
     protocol = content["protocol"]
-    assert protocol["view_side"] == 256
-    facebook = family in ("pyslowfast", "pytorchvideo")
-    assert protocol.get("fps") == (30.0 if facebook else None)
+    wanted = {"views": "10x3", "view_side": 256, "short_side": 256, "crop": 224}
+    if family == "torchvision":
+        wanted = {"views": "5x1", "view_side": 112, "short_side": 128, "crop": 112}
+    assert {key: protocol[key] for key in wanted} == wanted
+    assert protocol.get("fps") == (30.0 if family in IN_THIRTIETHS else None)
+    grey = family in ("pyslowfast", "pytorchvideo", "official")
+    mean = 0.45 if grey else 0.43216 if family == "torchvision" else 0.485
+    assert protocol["mean"][0] == mean
+    assert ("logits" in protocol["average"]) == (family == "gluoncv")
 
 
 CFG = """
