@@ -156,6 +156,8 @@ def prepare(
     asked = asked_protocol(given, own, views=views)
     say_protocol(given.get("protocol"), asked)
     classifier.set_preprocessing(asked)
+    if text := asked.asks_crops(given.get(f"data.{views}")):
+        print(f"note      {text}")
 
     def read() -> VideoDataModule:
         data = VideoDataModule(**settings["data"], preprocessing=asked, seed=settings["seed"])

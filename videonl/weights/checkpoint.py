@@ -16,7 +16,7 @@ from videonl.files import is_stream, whole_file, write_text
 from videonl.json_text import json_text
 from videonl.video.preprocessing import RULES, Preprocessing
 from videonl.video.protocols import under_protocol
-from videonl.weights.declared import preprocessing_in_file
+from videonl.weights.declared import changed_by, preprocessing_in_file
 from videonl.weights.fitting import Wanted
 from videonl.weights.formats.own import OwnCheckpoint, read_own, sidecar_path
 from videonl.weights.loading import load_published
@@ -92,7 +92,7 @@ def load_checkpoint(
         shown = under_protocol(Preprocessing.from_dict(loaded.preprocessing), str(protocol))
         loaded.preprocessing = loaded.model.preprocessing = shown.to_dict()  # type: ignore[assignment]
     if said:
-        clips = preprocessing_in_file({**loaded.preprocessing, **said}, "--option").to_dict()
+        clips = changed_by(loaded.preprocessing, said, "--option").to_dict()
         loaded.preprocessing = loaded.model.preprocessing = clips  # type: ignore[assignment]
     if class_names is not None:
         loaded.class_names = checked_names(class_names, loaded.model)
