@@ -90,7 +90,7 @@ RULES: dict[str, Rule] = {
     "places": one_of("ends", "free", "length", "grid"),
     "span": one_of("steps", "even"),
     "rounding": one_of("nearest", "down"),
-    "crop_places": one_of("ends", "up", "steps"),
+    "crop_places": one_of("ends", "up", "steps", "nearest"),
     "average": optional(one_of("mean", "max", "logits")),
     "sampling": one_of("dense", "segments"),
     "duration": optional((lambda v: number(v, 0, 1e9), "a number of seconds above 0")),
@@ -199,7 +199,8 @@ class Preprocessing:
             (PySlowFast, PyTorchVideo, GluonCV, the paper's released code).
         crop_places: where three crops lie that leave an odd rest: ``"ends"``: the middle is cut
             down; ``"up"``: it is rounded up (PySlowFast, PyTorchVideo); ``"steps"``: it is cut down
-            and the last lies twice as far (MMAction2, the paper's released code).
+            and the last lies twice as far (MMAction2, the paper's released code); ``"nearest"``:
+            its half goes to the even pixel (torchvision).
         average: how the probabilities of the views become one answer: ``"mean"``, ``"max"``,
             ``"logits"``: the mean of what the softmax is taken of (GluonCV); None: the mean for one
             class per video, the maximum for several.
@@ -226,7 +227,7 @@ class Preprocessing:
     places: Literal["ends", "free", "length", "grid"] = "ends"
     span: Literal["steps", "even"] = "steps"
     rounding: Literal["nearest", "down"] = "nearest"
-    crop_places: Literal["ends", "up", "steps"] = "ends"
+    crop_places: Literal["ends", "up", "steps", "nearest"] = "ends"
     average: Literal["mean", "max", "logits"] | None = None
     sampling: Literal["dense", "segments"] = "dense"
     duration: float | None = None
@@ -575,6 +576,8 @@ class Preprocessing:
         up = self.crop_places == "up"
         tall, wide = height - side, width - side
         top, left = (tall + up) // 2, (wide + up) // 2
+        if self.crop_places == "nearest":
+            top, left = round(tall / 2), round(wide / 2)
         if self.views[1] == 1:
             return [(top, left, side, side)]
         if width >= height:

@@ -4,7 +4,7 @@ Read in their sources: the paper's released code (Caffe2); PySlowFast, which tes
 networks too and counts in DATA.TARGET_FPS, 30; MMAction2; GluonCV's ``VideoClsDataset``;
 torchvision's ``VideoClips`` of 15 frames per second, which are every second of 30, with its
 ``UniformClipSampler``. GluonCV and torchvision also stretch pictures to one size (340×256, 171×128)
-where here their shape is kept; both are the same for pictures of 4:3.
+where here their shape is kept: pictures of those shapes are shown alike.
 """
 
 from difflib import get_close_matches
@@ -34,7 +34,7 @@ TORCHVISION: dict[str, Any] = {
     "short_video": "pad",
     "fps": 30.0,
     "views": (5, 1),
-    "rounding": "down",
+    "crop_places": "nearest",
 }
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "pyslowfast": FACEBOOK,
