@@ -14,7 +14,8 @@ from tests.cli.checkpoints import write_ckpt
 from tests.inference.networks import NAMES
 from tests.videos import write_video
 from videonl.cli.main import main
-from videonl.video import PROTOCOLS
+from videonl.errors import VideoNLError
+from videonl.video import PROTOCOLS, Preprocessing, under_protocol
 from videonl.weights import load_checkpoint
 
 Printed = pytest.CaptureFixture[str]
@@ -112,3 +113,10 @@ def test_a_name_that_is_none(place: Path, capsys: Printed) -> None:
         error = capsys.readouterr().err
         assert "no protocol 'pyslowfst'" in error
         assert "did you mean pyslowfast?" in error
+
+
+@pytest.mark.parametrize("kind", [{"sampling": "segments"}, {"picture": "whole"}])
+def test_clips_that_no_publisher_places(kind: dict[str, str]) -> None:
+    own = Preprocessing.from_dict(dict(frames=4, stride=1, short_side=40, crop=32, **kind))
+    with pytest.raises(VideoNLError, match=r"--protocol caffe2: .* does not go with"):
+        under_protocol(own, "caffe2")
