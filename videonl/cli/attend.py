@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from videonl.claims import claimed
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_network_flags, network_options, note, parse_views, positive
+from videonl.cli.values import (
+    add_network_flags,
+    network_options,
+    note,
+    parse_views,
+    positive,
+    say_protocol,
+)
 from videonl.errors import VideoNLError
 from videonl.escapes import visible
 from videonl.files import write_text
@@ -139,6 +146,7 @@ def main(argv: Sequence[str]) -> int:
             network=arguments.network,
         )
         predictor.open_video, predictor.say = open_video, note
+        say_protocol(arguments.protocol, predictor.preprocessing)
         return (show if arguments.video else summarise)(arguments, predictor)
 
 

@@ -4,12 +4,13 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
-from videonl.cli.values import parse_views, positive
+from videonl.cli.values import add_protocol, note, parse_views, positive
 from videonl.errors import Stopped, VideoNLError
 from videonl.limits import above
 
@@ -79,6 +80,7 @@ def parser_of_compare() -> argparse.ArgumentParser:
         type=parse_views,
         help="views per video (default: as each network was validated or published)",
     )
+    add_protocol(parser)
     add("--num-classes", type=positive, metavar="K", help="of networks by name (default: 400)")
     add("--out", metavar="DIR", help="write compare.json, .csv, .md, .html, .png there")
     add(
@@ -155,7 +157,8 @@ def read_given(arguments: argparse.Namespace) -> "Sweep":
             recipe = train.get("recipe") or {}
             train["recipe"] = {**recipe, "learning_rate": arguments.learning_rate}
     more = [parse_entry(text, network=arguments.network) for text in arguments.entries]
-    return Sweep([*sweep.entries, *more], settings, train)
+    entries = [replace(entry, protocol=arguments.protocol) for entry in (*sweep.entries, *more)]
+    return Sweep(entries, settings, train)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -163,6 +166,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser_of_compare().parse_args(argv)
     check_usage(arguments)
     given = read_given(arguments)
+    if arguments.protocol:
+        note(f"every network is tested as {arguments.protocol} tests, with its own clips")
     from videonl.evaluation.compare import compare_models
     from videonl.evaluation.trained_rows import Budget
     from videonl.inference.show import StepBar

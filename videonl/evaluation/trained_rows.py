@@ -131,7 +131,7 @@ def train_entries(
                 checkpoint = str(path)
         except (ValueError, TypeError, RuntimeError) as error:
             row.error = f"training: {str(error).splitlines()[0]}"
-        trained.append(Entry(checkpoint, row.name, network=entry.target))
+        trained.append(Entry(checkpoint, row.name, network=entry.target, protocol=entry.protocol))
         rows.append(row)
         if on_training:
             on_training(done + 1, total)
