@@ -19,9 +19,11 @@ from videonl.cli.settings import (
     parse,
     read_flags,
     read_yaml,
+    takes_null,
 )
 from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
+from videonl.escapes import as_word
 from videonl.home import expanded
 from videonl.limits import check_limits
 
@@ -138,9 +140,9 @@ def stored_settings(
         VideoNLError: it names code. A run may be a stranger's, so nothing of it is imported.
     """
     from videonl.weights.declared import name_in_file
-    from videonl.weights.run_folder import LAST, checkpoint_in
+    from videonl.weights.run_folder import CONFIG, LAST, checkpoint_in, run_of
 
-    file = checkpoint_in(resume, wanted=(LAST,)).with_name("config.yaml")
+    file = run_of(checkpoint_in(resume, wanted=(LAST,))) / CONFIG
     if not file.is_file():
         return []
     found = settings_of(str(file), parser)
@@ -150,10 +152,11 @@ def stored_settings(
         del found[key]
     for key, value in found.items():
         text = f"--{key} {value}" if isinstance(value, str) else f"--{key} with it"
+        without = f", or --{key} null to do without" if takes_null(options_of(parser)[key]) else ""
         if names_code(key, value, parser):
             raise VideoNLError(
                 f"{file}: {key} names code, which is not imported from a stored configuration; "
-                f"say {text} again, or --config {file} if you trust that file"
+                f"say {text} again, or --config {as_word(file)} if you trust that file{without}"
             )
     folder = folder_of_start(file.parent.resolve(), str(found.get("out") or "runs"))
     for key in PATHS:
