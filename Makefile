@@ -4,6 +4,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 EXTRAS ?= $(VENV)-extras
 EXTRAS_PY := $(EXTRAS)/bin/python
+LOWEST ?= $(VENV)-lowest
 EXTRAS_STAMP = $(EXTRAS)/.videonl-$(shell (cat tests/extras/requirements.txt; echo $(abspath $(VENV))) | cksum | cut -d' ' -f1)
 # Two workers, each with one thread (tests/conftest.py): a machine of two cores is busy, not full.
 PYTEST_FLAGS := -n 2 --dist worksteal --durations=10
@@ -51,6 +52,12 @@ test-slow: $(STAMP)  ## run all tests, the slow ones too
 
 test-extras: $(EXTRAS_STAMP)  ## run the tests that need more packages (EXTRAS=DIR holds them)
 	$(EXTRAS_PY) -m pytest --durations=10 -m extras
+
+test-lowest: $(STAMP)  ## run the quick tests on the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(PY) tests/lowest.py > $(LOWEST)/constraints.txt
+	$(LOWEST)/bin/python -m pip install --quiet -c $(LOWEST)/constraints.txt -e '.[dev]'
+	$(LOWEST)/bin/python -m pytest $(PYTEST_FLAGS)
 
 docs: $(EXTRAS_STAMP)  ## build the docs site into site/ (open site/index.html; no server needed)
 	NO_MKDOCS_2_WARNING=1 $(EXTRAS_PY) -m mkdocs build --strict

@@ -1,4 +1,4 @@
-"""The tables and pictures of the results, from the JSON in ``benchmarks/results``.
+"""The tables and pictures of the results, from the JSON in ``benchmarks/results``, and the house.
 
 python docs/scripts/results.py            writes what is not current
 python docs/scripts/results.py --check    says what is not current, and exits with 1
@@ -21,10 +21,11 @@ from PIL.PngImagePlugin import PngInfo
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
-sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks")]
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(Path(__file__).parent)]
 
 import decode_plot  # noqa: E402 - scripts of the folder above
 import distance_curve  # noqa: E402
+import house  # noqa: E402
 import plot_non_local  # noqa: E402
 import sweeps  # noqa: E402
 
@@ -115,15 +116,8 @@ def distances() -> str:
     return "\n\n".join(distance_curve.markdown(curve) for curve in read("distance_curve")["panels"])
 
 
-def faithful() -> str:
-    """Largest differences from the publishers' own code."""
-    keys = ("network", "gradients", "indices", "sizes", "crops", "normalisation", "averaging")
-    found = read("faithful")["families"]
-    rows = [[name, *(f"{one[key]:.1g}" for key in keys)] for name, one in found.items()]
-    return rows_of("publisher | " + " | ".join(keys), rows)
-
-
 TABLES: dict[str, Callable[[], str]] = {
+    "house": house.drawing,  # of CONTRIBUTING.md: from the imports, not from a JSON
     "demo": demo,
     "decode": decode,
     "end_to_end": end_to_end,
@@ -144,9 +138,9 @@ def filled(text: str) -> str:
     return MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
 
 
-def named(text: str) -> list[str]:
-    """The tables that a page holds."""
-    return [found[2] for found in MARKED.finditer(text)]
+def told(name: str, text: str) -> bool:
+    """Whether pages hold a result's table, or link to its JSON."""
+    return f"<!-- table: {name} -->" in text or f"results/{name}.json" in text
 
 
 def stamp(name: str) -> str:
@@ -173,13 +167,13 @@ def draw(name: str) -> None:
         image.save(path, pnginfo=words, optimize=True)
 
 
-def main() -> int:
-    """Write, or check."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--check", action="store_true", help="write nothing")
-    check = parser.parse_args().check
-    stale = []
-    for page in sorted((ROOT / "docs").glob("*.md")):
+def bring_up_to_date(*, check: bool) -> list[str]:
+    """Write what is not current (``check``: nothing); what it was."""
+    pages = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    shown = "".join(page.read_text(encoding="utf-8") for page in pages)
+    unseen = [p.name for p in sorted(RESULTS.glob("*.json")) if not told(p.stem, shown)]
+    stale = [f"no page tells of {name}" for name in unseen]
+    for page in pages:
         text = page.read_text(encoding="utf-8")
         if (current := filled(text)) != text:
             stale.append(page.name)
@@ -190,6 +184,15 @@ def main() -> int:
             stale.append(file)
             if not check:
                 draw(name)
+    return stale
+
+
+def main() -> int:
+    """Write, or check."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    stale = bring_up_to_date(check=check)
     print("\n".join(stale) or "all is current")
     return 1 if check and stale else 0
 
