@@ -29,6 +29,8 @@ import house  # noqa: E402
 import plot_non_local  # noqa: E402
 import sweeps  # noqa: E402
 
+from videonl.weights import PUBLISHED  # noqa: E402
+
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 # JSON -> (picture, how it is drawn)
 PICTURES: dict[str, tuple[str, Callable[[Any, Path], None]]] = {
@@ -116,8 +118,85 @@ def distances() -> str:
     return "\n\n".join(distance_curve.markdown(curve) for curve in read("distance_curve")["panels"])
 
 
+QUOTED = [
+    "official/c2d_8x8",
+    "official/c2d_nl_8x8",
+    "official/i3d_32x2",
+    "official/i3d_nl_32x2",
+    "official/i3d_128x1",
+    "official/i3d_nl_128x1",
+    "mmaction2/i3d",
+    "mmaction2/i3d_nl_dot",
+    "mmaction2/slowonly_nl",
+    "gluoncv/i3d_nl5_r101",
+    "pytorchvideo/i3d_r50",
+    "pytorchvideo/slow_r50",
+    "torchvision/r2plus1d_18",
+]
+
+
+def models() -> str:
+    """Some published weights, with and without blocks."""
+    known = {one.name: one for one in PUBLISHED}
+    rows = []
+    for name in QUOTED:
+        one = known[name]
+        accuracy = f"{one.top1:.1f} / {one.top5:.1f}" if one.top5 else f"{one.top1:.1f}"
+        cells = (one.clip, one.protocol, f"{one.params:.1f}", accuracy, one.licence)
+        rows.append([f"`{name}`", f"`{one.model}`", *cells])
+    head = "name | network | clip | views | parameters (M) | top-1 / top-5 (%) | licence"
+    return rows_of(head, rows)
+
+
+def here() -> str:
+    """What is measured beside others."""
+    cases = read("non_local")["cases"]
+
+    def block(affinity: str, contender: str) -> str:
+        wanted = {"size": "res3-32", "affinity": affinity, "contender": contender}
+        (case,) = (one for one in cases if wanted.items() <= one.items() and one["backward"])
+        if "error" in case:
+            return case["error"].replace("for the pairwise tensors", f"({contender})")
+        return f"{case['step_ms']:.0f} ms, {case['extra_peak_mib']:.0f} MiB"
+
+    step = read("train_step")["summary"]["training: i3d_r50, times as fast as pytorchvideo"]
+    reads = [one for one in read("decode")["ratios"] if not one["cold"] and one["clip"] == "8x8"]
+    originals = [one["times_fastest_peer"] for one in reads if one["kind"] == "original"]
+    prepared = [one["times_fastest_peer_on_original"] for one in reads if one["kind"] == "prepared"]
+    families = read("faithful")["families"]
+    indices = sum(one["indices"] for one in families.values())
+    ours = read("demo")["runs"]
+    top1 = {
+        key: sum(100 * run["networks"][key]["top1"]["value"] for run in ours) / len(ours)
+        for key in ("non_local", "plain")
+    }
+    at = "training step of one block at res3, 32 frames"
+    rows = [
+        [f"dot product, {at}", block("dot_product", "videonl"),
+         f"{block('dot_product', 'pytorchvideo')} (PyTorchVideo)", "non_local"],
+        [f"concatenation, {at}", block("concatenation", "videonl"),
+         block("concatenation", "mmcv"), "non_local"],
+        ["training step of `i3d_r50`, 8×224²", f"{step:.2f} times as fast", "PyTorchVideo",
+         "train_step"],
+        ["an exact 8x8 clip out of an ordinary file",
+         f"{min(originals):.1f} to {max(originals):.1f} times as fast", "torchcodec, decord",
+         "decode"],
+        ["the same after `videonl prepare`",
+         f"{min(prepared):.1f} to {max(prepared):.1f} times as fast", "they, on the original",
+         "decode"],
+        [f"frames that differ from a second statement of {len(families)} publishers' tests",
+         f"{indices:.0f} of 1,200 clips each", "–", "faithful"],
+        ["a relation of two far bodies, one cost, 3 seeds",
+         f"{top1['non_local']:.1f} % with the block", f"{top1['plain']:.1f} % without", "demo"],
+    ]  # fmt: skip
+    linked = [[*row[:3], f"[{row[3]}](benchmarks/results/{row[3]}.json)"] for row in rows]
+    return rows_of("measured | here | elsewhere | source", linked)
+
+
 TABLES: dict[str, Callable[[], str]] = {
     "house": house.drawing,  # of CONTRIBUTING.md: from the imports, not from a JSON
+    "models": models,  # of README.md
+    "here": here,
     "demo": demo,
     "decode": decode,
     "end_to_end": end_to_end,
@@ -169,7 +248,7 @@ def draw(name: str) -> None:
 
 def bring_up_to_date(*, check: bool) -> list[str]:
     """Write what is not current (``check``: nothing); what it was."""
-    pages = [ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
     shown = "".join(page.read_text(encoding="utf-8") for page in pages)
     unseen = [p.name for p in sorted(RESULTS.glob("*.json")) if not told(p.stem, shown)]
     stale = [f"no page tells of {name}" for name in unseen]
