@@ -54,9 +54,12 @@ test-extras: $(EXTRAS_STAMP)  ## run the tests that need more packages (EXTRAS=D
 	$(EXTRAS_PY) -m pytest --durations=10 -m extras
 
 test-lowest: $(STAMP)  ## run the quick tests on the lowest versions that pyproject.toml allows
+	$(PY) -m pip install --quiet uv
 	$(PYTHON) -m venv --clear $(LOWEST)
-	$(PY) tests/lowest.py > $(LOWEST)/constraints.txt
-	$(LOWEST)/bin/python -m pip install --quiet -c $(LOWEST)/constraints.txt -e '.[dev]'
+	$(PY) -m uv pip compile pyproject.toml --extra dev --resolution lowest-direct --no-header \
+	  --python $(LOWEST)/bin/python -o $(LOWEST)/requirements.txt > /dev/null
+	$(LOWEST)/bin/python -m pip install --quiet -r $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps -e .
 	$(LOWEST)/bin/python -m pytest $(PYTEST_FLAGS)
 
 docs: $(EXTRAS_STAMP)  ## build the docs site into site/ (open site/index.html; no server needed)

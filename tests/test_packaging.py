@@ -11,8 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.lowest import constraints
-
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 LOCK = (ROOT / "requirements.lock").read_text()
@@ -101,17 +99,6 @@ def test_wheel_and_sdist_install_in_an_empty_environment(tmp_path: Path) -> None
         doctor = subprocess.run([str(home / "bin" / "videonl"), "doctor"], **asked)
         assert doctor.returncode == 0, doctor.stderr
     assert number == 1, "one wheel and one source distribution"
-
-
-def test_the_lowest_versions_are_those_of_pyproject() -> None:
-    found = constraints()
-    assert "torch==2.10" in found
-    assert all(re.fullmatch(r"[\w.-]+==[\d.]+(; .*)?", line) for line in found)
-    without = {"videonl", "types-PyYAML"}
-    extras = PROJECT["optional-dependencies"]
-    asked = [*PROJECT["dependencies"], *extras["export"], *extras["serve"], *extras["dev"]]
-    named = {re.match(r"[\w-]+", requirement).group() for requirement in asked}
-    assert {line.split("==")[0] for line in found} == named - without
 
 
 def test_malicious_and_broken_releases_are_excluded() -> None:

@@ -105,8 +105,9 @@ def parser_of_predict() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint",
         metavar="CKPT",
-        help="a .ckpt of train.py or its run's folder, a .safetensors, a published checkpoint "
-        "(`videonl models`); the clips of data/sample have one of their own",
+        help="a .ckpt of train.py or its run's folder, a .safetensors, or a published network: "
+        "its file, or its name, which is downloaded once (videonl models lists them, such as "
+        "official/i3d_nl_32x2); the clips of data/sample have one of their own",
     )
     parser.add_argument(
         "--top-k", type=positive, default=5, metavar="K", help="classes to show (default: 5)"
