@@ -160,6 +160,10 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{flag} is no option{hint}")
         return super().parse_known_args(words, namespace)
 
+    def format_help(self) -> str:
+        """The help as a terminal shows it, without the markup of docstrings."""
+        return super().format_help().replace("`", "")
+
     def error(self, message: str) -> NoReturn:
         """Print the sentence and exit with 2."""
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")

@@ -126,7 +126,9 @@ def parser_of_predict() -> argparse.ArgumentParser:
     )
     parser.add_argument("--csv", metavar="FILE", help="write one row per file")
     parser.add_argument(
-        "--quiet", action="store_true", help="print nothing but the label, a line per file"
+        "--quiet",
+        action="store_true",
+        help="print nothing but the label, a line per file (of several: file, tab, label)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="skip the files that --json or --csv already holds"
@@ -221,8 +223,10 @@ def open_writers(
     predictor: "Predictor",
     console: "Console",
     about: dict[str, object],
+    *,
+    several: bool,
 ) -> tuple[list["Writer"], "View"]:
-    """The files to write, and what to print."""
+    """The files to write, and what to print; ``several``: of more than one file."""
     from videonl.inference.show import Labels, Nothing, Tables
     from videonl.inference.writers import CsvWriter, JsonLinesWriter, JsonWriter
 
@@ -243,8 +247,9 @@ def open_writers(
         writers.append(
             CsvWriter(Path(arguments.csv), run=run, top_k=top_k, resume=arguments.resume)
         )
-    view = Nothing() if arguments.json == "-" else Labels() if arguments.quiet else Tables(console)
-    return writers, view
+    if arguments.json == "-":
+        return writers, Nothing()
+    return writers, Labels(named=several) if arguments.quiet else Tables(console)
 
 
 def classify(
@@ -268,7 +273,8 @@ def classify(
 
     with ExitStack() as stack:
         console = bar_console()
-        writers, view = open_writers(arguments, predictor, console, about)
+        several = len(videos) + len(failures) > 1
+        writers, view = open_writers(arguments, predictor, console, about, several=several)
         for writer in writers:
             stack.callback(writer.close)
         for failure in failures:
