@@ -130,6 +130,7 @@ QUOTED = [
     "mmaction2/slowonly_nl",
     "gluoncv/i3d_nl5_r101",
     "pytorchvideo/i3d_r50",
+    "torchvision/r2plus1d_18",
     "pytorchvideo/slow_r50",
     "torchvision/r2plus1d_18",
 ]
