@@ -119,20 +119,9 @@ def distances() -> str:
 
 
 QUOTED = [
-    "official/c2d_8x8",
-    "official/c2d_nl_8x8",
-    "official/i3d_32x2",
-    "official/i3d_nl_32x2",
-    "official/i3d_128x1",
-    "official/i3d_nl_128x1",
-    "mmaction2/i3d",
-    "mmaction2/i3d_nl_dot",
-    "mmaction2/slowonly_nl",
-    "gluoncv/i3d_nl5_r101",
-    "pytorchvideo/i3d_r50",
-    "torchvision/r2plus1d_18",
-    "pytorchvideo/slow_r50",
-    "torchvision/r2plus1d_18",
+    *("official/c2d_8x8", "official/c2d_nl_8x8", "official/i3d_32x2", "official/i3d_nl_32x2"),
+    *("official/i3d_128x1", "official/i3d_nl_128x1", "mmaction2/i3d", "mmaction2/i3d_nl_dot"),
+    *("mmaction2/slowonly_nl", "pytorchvideo/i3d_r50"),
 ]
 
 
