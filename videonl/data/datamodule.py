@@ -13,10 +13,20 @@ from torch.utils.data import DataLoader
 from videonl.class_names import ClassNumbers
 from videonl.data.augmentation import Augmentation, augment
 from videonl.data.catalogue import Catalogue, read_catalogue, split_off
+from videonl.data.cache_plan import (
+    FEWEST_EPOCHS,
+    need_of,
+    plan_caches,
+    release,
+    test_scaling,
+    training_scaling,
+)
 from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
+from videonl.data.facts import Facts, Look, look_at
+from videonl.data.frame_cache import FrameCache
 from videonl.data.passing import workers_that_can_start
-from videonl.data.rates import look_at_rates
+from videonl.data.rates import rates_of
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
 from videonl.data.skip_list import is_skipped
@@ -27,6 +37,7 @@ from videonl.video.preprocessing import Preprocessing
 from videonl.video.video import Decoder
 
 EVALUATED = {"val", "test"}  # every video of theirs counts, whether it can be read or not
+SOME = 60  # videos that tell the rate of a test
 FEW_BAD_FILES = 16  # that many unreadable videos never stop a training
 
 
@@ -66,7 +77,6 @@ class VideoDataModule(L.LightningDataModule):
         rand_augment=whole(0, 100),
         magnitude=number(0, 10),
         erasing=number(0, 1),
-        memory_mb=whole(0),
     )
     def __init__(
         self,
@@ -104,7 +114,6 @@ class VideoDataModule(L.LightningDataModule):
         magnitude: float = 7.0,
         erasing: float = 0.0,
         balanced: bool = False,
-        memory_mb: int = 0,
         preprocessing: Preprocessing | None = None,
         split_seed: int | None = None,
     ) -> None:
@@ -151,9 +160,6 @@ class VideoDataModule(L.LightningDataModule):
             magnitude: their strength, 0 to 10.
             erasing: probability that a box of a training clip is filled with noise.
             balanced: train on every class equally often.
-            memory_mb: keep decoded pictures in memory, up to so many megabytes per loader and
-                process: a data set that fits is decoded once. Of use with ``num_workers=0`` and
-                without jitter.
             preprocessing: the clips and views whole, in place of the arguments that say a part of
                 them.
             split_seed: of a split that is made here; default ``seed``.
@@ -185,7 +191,6 @@ class VideoDataModule(L.LightningDataModule):
         self.num_workers = default_workers() if num_workers is None else num_workers
         self.views = views if views is None else self.preprocessing.with_views(views).views
         self.seed, self.balanced = seed, balanced
-        self.memory_mb = memory_mb
         self.decoder = decoder
         self.lists = {"train": train_list, "val": val_list, "test": test_list}
         self.given_class_names = class_names_file
@@ -207,6 +212,9 @@ class VideoDataModule(L.LightningDataModule):
             flip=flip, layers=rand_augment, magnitude=magnitude, erasing=erasing
         )
         self.bad_files: dict[str, str] = {}  # path -> reason, met in training
+        self.look = Look({}, 0, "nothing")  # after ``setup("fit")``: what the headers say
+        self.caches: dict[str, FrameCache] = {}  # of decoded frames, by split
+        self.cache_text: str | None = None  # what was decided on them; None: nothing so far
         self.catalogue = Catalogue()
         self.first_epoch = self.skip_batches = 0  # where a resumed training goes on
         self.class_names: list[str] = []
@@ -233,10 +241,46 @@ class VideoDataModule(L.LightningDataModule):
                 raise DatasetError(
                     f"{self.root} has no {split} folder (it has: {', '.join(self.records)})"
                 )
+        if stage == "fit":
+            looked_at = [*self._kept("train"), *self.records.get("val", ())]
+            self.look = look_at([os.fspath(r.path) for r in looked_at])
         if stage == "fit" and self.find_rate:
-            found = look_at_rates([os.fspath(r.path) for r in self._kept("train")])
+            found = rates_of(self._facts("train"))
             self.preprocessing = self.preprocessing.changed(rate=found.usual)
             self.rate_text, self.find_rate = found.text(found.usual), False
+
+    def _facts(self, split: str) -> list[Facts]:
+        paths = (os.fspath(record.path) for record in self.records.get(split, ()))
+        return [self.look.facts[path] for path in paths if path in self.look.facts]
+
+    def keep_decoded(self, epochs: int | None) -> str:
+        """Decide whether the frames of this training are stored, so that they are decoded once.
+
+        Args:
+            epochs: of the training; None or -1: nobody knows.
+
+        Returns:
+            One sentence; "" where the training is too short for that.
+        """
+        if self.cache_text is not None:
+            return self.cache_text
+        self.cache_text = ""
+        facts = self._facts("train")
+        if (epochs or -1) in range(FEWEST_EPOCHS) or not any(f.rate and f.seconds for f in facts):
+            return self.cache_text
+        videos = len(self._kept("train"))
+        scaling = training_scaling((self.jitter[0], self.jitter[1]))
+        needs = {"train": need_of(facts, videos, scaling=scaling)}
+        if videos := len(self.records.get("val", ())):
+            scaling = test_scaling(self.preprocessing)
+            needs["val"] = need_of(facts, videos, scaling=scaling, shown=self.preprocessing)
+        self.caches, self.cache_text = plan_caches(self.root, needs, decoder=self.decoder)
+        return self.cache_text
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Let others remove the frames that were stored."""
+        if stage == "fit":
+            release(cache.folder for cache in self.caches.values())
 
     def trained_videos(self) -> str | None:
         """Which videos are trained on, for the checkpoint, where the folder itself does not say so.
@@ -252,7 +296,8 @@ class VideoDataModule(L.LightningDataModule):
         rate = self.preprocessing.rate
         if rate is None or self.preprocessing.by_time:
             return ""
-        found = look_at_rates([os.fspath(r.path) for r in self.records[split]])
+        paths = [os.fspath(record.path) for record in self.records[split]]
+        found = rates_of(look_at(paths, most=SOME).facts.values())
         return found.text(rate) if found.others(rate) else ""
 
     def _divide(self, stage: str | None) -> None:
@@ -344,6 +389,8 @@ class VideoDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Item]:
         """One random clip per video, in a new order every epoch."""
         rank, world = self._process()
+        if self.trainer is not None:
+            self.keep_decoded(self.trainer.max_epochs)
         dataset = self._dataset("train", self.preprocessing, training=True)
         share = {"seed": self.seed, "rank": rank, "world_size": world}
         sampler = TrainingSampler(len(dataset), **share)
@@ -395,6 +442,8 @@ class VideoDataModule(L.LightningDataModule):
         crop = shown.crop
         if training and not self.resized_crop and self.jitter[0] < crop:
             raise DatasetError(f"jitter={self.jitter} begins below crop={crop}")
+        of_validation = split == "val" and shown == self.preprocessing
+        cache = self.caches.get("train" if training else "val")
         return VideoDataset(
             self._kept(split) if training else self.records[split],
             skip=self.catalogue.skipped,
@@ -404,7 +453,7 @@ class VideoDataModule(L.LightningDataModule):
             jitter=(self.jitter[0], self.jitter[1]),
             seed=self.seed,
             decoder=self.decoder,
-            memory=self.memory_mb * 2**20,
+            cache=cache if training or of_validation else None,
         )
 
     def _loader(

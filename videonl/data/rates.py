@@ -1,14 +1,12 @@
 """The frame rates of a data set: what most videos have, and which have others."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
-from videonl.errors import VideoNLError
+from videonl.data.facts import Facts
 from videonl.video.preprocessing import SENSIBLE_RATES, rates_differ
-from videonl.video.video import open_video
 
-LOOKED_AT = 60  # videos that are opened, spread over the list: some ten milliseconds each
 FEW = 4  # rates that are listed
 
 
@@ -52,17 +50,8 @@ class Rates:
         )
 
 
-def look_at_rates(paths: Sequence[str]) -> Rates:
-    """The rates of some of these videos; files that can not be read are left out."""
-    step = max(1, -(-len(paths) // LOOKED_AT))
-    counts: Counter[float] = Counter()
+def rates_of(facts: Iterable[Facts]) -> Rates:
+    """The rates of videos whose headers were read; what no recording has is left out."""
     low, high = SENSIBLE_RATES
-    for path in paths[::step]:
-        try:
-            with open_video(path) as video:
-                rate = round(video.fps, 3)
-        except (VideoNLError, OSError):
-            continue
-        if low <= rate <= high:
-            counts[rate] += 1
-    return Rates(counts)
+    rates = (round(known.rate, 3) for known in facts)
+    return Rates(Counter(rate for rate in rates if low <= rate <= high))

@@ -23,18 +23,19 @@ class Pictures:
         self._reformatter = VideoReformatter()
         self._base: tuple[int, int] | None = None  # (height, width) before rotation
         self.rounding = "nearest"  # of the longer side of scaled pictures, or "down"
+        self.enlarge = True  # smaller pictures are scaled, too
         self.rotation = 0  # of the last frame, counter-clockwise degrees
         self.trait: str | None = None  # of the last frame: why only PyAV reads it exactly
 
     def scaled(self, height: int, width: int, short_side: int | None) -> tuple[int, int]:
-        """(height, width) whose shorter side is ``short_side``.
+        """(height, width) whose shorter side is ``short_side``, or what it is, if smaller.
 
         Raises:
             VideoError: the longer side would be beyond all measure.
         """
-        if short_side is None:
-            return height, width
         short = min(height, width)
+        if short_side is None or (short < short_side and not self.enlarge):
+            return height, width
         more = short // 2 if self.rounding == "nearest" else 0
         size = (
             max(1, (height * short_side + more) // short),

@@ -57,6 +57,25 @@ def crop(frames: torch.Tensor, top: int, left: int, height: int, width: int) -> 
     return frames[..., top : top + height, left : left + width, :]
 
 
+def scaled(frames: torch.Tensor, short_side: int) -> torch.Tensor:
+    """Frames whose shorter side is ``short_side``, the longer one to the nearest pixel.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+        short_side: in pixels.
+
+    Returns:
+        uint8 (T, H', W', 3).
+    """
+    height, width = frames.shape[1:3]
+    short = min(height, width)
+    if short == short_side:
+        return frames
+    size = [(side * short_side + short // 2) // short for side in (height, width)]
+    planes = frames.permute(0, 3, 1, 2)  # (T, 3, H, W)
+    return F.interpolate(planes, size, mode="bilinear", antialias=True).permute(0, 2, 3, 1)
+
+
 def random_resized_crop(
     frames: torch.Tensor,
     size: int,

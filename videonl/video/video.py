@@ -276,6 +276,7 @@ class Video:
         *,
         short_side: int | None = None,
         rounding: str = "nearest",
+        enlarge: bool = True,
     ) -> "torch.Tensor":
         """Decode frames.
 
@@ -284,6 +285,7 @@ class Video:
             short_side: scale while decoding so that the shorter side has this many pixels; the
                 longer side is rounded. None: the frames as they are.
             rounding: of the longer side, "nearest" or "down".
+            enlarge: whether smaller frames are scaled up to it.
 
         Returns:
             uint8 (len(indices), H, W, 3), RGB.
@@ -293,7 +295,10 @@ class Video:
         """
         import torch
 
-        return torch.from_numpy(self.read_array(indices, short_side=short_side, rounding=rounding))
+        frames = self.read_array(
+            indices, short_side=short_side, rounding=rounding, enlarge=enlarge
+        )
+        return torch.from_numpy(frames)
 
     def read_array(
         self,
@@ -301,10 +306,11 @@ class Video:
         *,
         short_side: int | None = None,
         rounding: str = "nearest",
+        enlarge: bool = True,
     ) -> np.ndarray:
         """The frames that :meth:`read` gives, as an array, without torch."""
         wanted = self._checked(indices)
-        self._pictures.rounding = rounding
+        self._pictures.rounding, self._pictures.enlarge = rounding, enlarge
         if short_side is not None and short_side < 1:
             raise VideoError(f"short_side must be at least 1, got {short_side}")
         if not wanted:
