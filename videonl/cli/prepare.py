@@ -11,12 +11,14 @@ from typing import Any
 from videonl.claims import claimed
 from videonl.cli.check import list_lost
 from videonl.cli.main import make_parser
+from videonl.cli.values import numbers
 from videonl.errors import OutputError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import remove_part, whole_stream
-from videonl.limits import above, whole
+from videonl.limits import Limit, above, check_limits, whole
 
 JOURNAL = "videonl_prepare.jsonl"
+SECTIONS = ("data", "model")  # of a training's configuration
 
 
 def parser() -> Any:
@@ -30,7 +32,16 @@ def parser() -> Any:
     )
     result.add_argument("source", help="the data set")
     result.add_argument("target", help="the folder to write")
-    result.add_argument("--short-side", type=whole(2, 16_384), default=256, help="pixels")
+    result.add_argument(
+        "--short-side",
+        type=whole(2, 16_384),
+        help="pixels (default: what the training of --config takes clips from)",
+    )
+    result.add_argument(
+        "--config",
+        metavar="FILE",
+        help="the training that it is for, as for train.py fit (default: its defaults)",
+    )
     result.add_argument("--enlarge", action="store_true", help="scale smaller videos up, too")
     result.add_argument(
         "--key-frames",
@@ -61,8 +72,8 @@ def parser() -> Any:
 def main(argv: Sequence[str]) -> int:
     """Re-encode a data set; exit code 1 if some file could not be."""
     options = parser().parse_args(argv)
-    if min(options.short_side, options.key_frames) < 1 or not 0 <= options.quality <= 51:
-        raise VideoNLError("--short-side and --key-frames must be at least 1, --quality 0 to 51")
+    needed, why = needed_side(options.config)
+    options.short_side = options.short_side or needed
     source, target = (os.path.abspath(folder) for folder in (options.source, options.target))
     if inside(target, source) or inside(os.path.realpath(target), os.path.realpath(source)):
         raise VideoNLError(f"{options.target} lies inside {options.source}; choose another folder")
@@ -74,6 +85,10 @@ def main(argv: Sequence[str]) -> int:
     for folder in found.folders:
         if inside(os.path.realpath(folder), os.path.realpath(target)):
             raise VideoNLError(f"{folder} is a link into {options.target}; remove it")
+    size = f"short side {options.short_side}"
+    if options.short_side != needed:
+        size += f"; {needed} is needed"
+    print(f"{size}: {why}")
     paths = [path for path in found.videos if os.path.abspath(path) not in skipped]
     left_out = len(found.videos) - len(paths)
     if left_out:
@@ -89,6 +104,45 @@ def main(argv: Sequence[str]) -> int:
         print(f"lists copied: {', '.join(copied)}")
     list_lost(found.lost, source)
     return 1 if failed or found.lost else 0
+
+
+def needed_side(config: str | None) -> tuple[int, str]:
+    """(the short side that a training takes its clips from, why in words).
+
+    Raises:
+        VideoNLError: there is no such file, or it holds no settings.
+    """
+    from videonl.cli.settings import read_yaml
+    from videonl.cli.train_settings import CROP_SHARE
+
+    content = read_yaml(config) if config else {}
+    data, model = (content.get(k) if isinstance(content.get(k), dict) else {} for k in SECTIONS)
+    side, crop, jitter = (data.get(key) for key in ("short_side", "crop", "jitter"))
+    if isinstance(jitter, str):
+        jitter = numbers(jitter)
+    for key, value in (("short_side", side), ("crop", crop)):
+        if value is not None:
+            check_limits({f"data.{key}": whole(1, 4096)}, {f"data.{key}": value})
+    if jitter is not None:
+        pair = Limit(1, 16_384, integral=True, length=2, rising=True)
+        check_limits({"data.jitter": pair}, {"data.jitter": jitter})
+    side = side or (round(crop / CROP_SHARE) if crop else size_of_network(model))
+    low, high = jitter or (side, round(side * 1.25))
+    sizes = str(high) if low == high else f"{low} to {high}"
+    return high, f"{config or 'train.py fit'} takes clips of a short side of {sizes}"
+
+
+def size_of_network(model: dict[str, Any]) -> int:
+    """The short side of the clips that a configuration's network is made for."""
+    if not isinstance(model.get("name"), str):
+        return 256
+    import torch
+
+    from videonl.models import create_model
+
+    with torch.device("meta"):
+        network = create_model(model["name"], **(model.get("options") or {}))
+    return int(network.preprocessing["short_side"])  # type: ignore[index]
 
 
 def inside(path: str, folder: str) -> bool:

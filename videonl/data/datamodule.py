@@ -41,10 +41,15 @@ SOME = 60  # videos that tell the rate of a test
 FEW_BAD_FILES = 16  # that many unreadable videos never stop a training
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return known or 1
+
+
 def default_workers() -> int:
-    """Worker processes if nobody says: one per core that this process may use, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(cores or 1, 8)
+    """Worker processes if nobody says: one per core, at most 8."""
+    return min(cores(), 8)
 
 
 class VideoDataModule(L.LightningDataModule):
@@ -276,6 +281,21 @@ class VideoDataModule(L.LightningDataModule):
             needs["val"] = need_of(facts, videos, scaling=scaling, shown=self.preprocessing)
         self.caches, self.cache_text = plan_caches(self.root, needs, decoder=self.decoder)
         return self.cache_text
+
+    def cure_for_waiting(self, *, on_cpu: bool) -> str:
+        """What to do where a training waits for its videos; "" where nothing helps.
+
+        Args:
+            on_cpu: the network computes on the cores that decode, too.
+        """
+        if self.num_workers < cores() and not on_cpu:
+            return f"raise --data.num_workers ({self.num_workers} now, {cores()} cores)"
+        if self.caches:
+            return ""
+        side = self.jitter[1]
+        return (
+            f"re-encode them for fast access: videonl prepare {self.root} DIR --short-side {side}"
+        )
 
     def teardown(self, stage: str | None = None) -> None:
         """Let others remove the frames that were stored."""

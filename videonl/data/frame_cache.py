@@ -212,16 +212,18 @@ class FrameCache:
     def _write(self, file: Path, path: str, video: Video, numbers: Sequence[int]) -> None:
         made_of, by = stamp(split_span(path)[0]), video.exact_by
         count, clock, times = video.num_frames, (video.fps, video.end), video.times()
-        height, width = video.read(numbers[:1], **self.scaling).shape[1:3]
-        size = height * width * 3
+        step = max(8, _AT_ONCE // (6 * self.scaling["short_side"] ** 2))
+        frames = video.read(numbers[:step], **self.scaling).numpy()
+        height, width, _ = frames.shape[1:]
+        size = frames[0].nbytes
         if not self._has_room(len(numbers) * size):
             return
-        step = max(1, _AT_ONCE // size)
         sums = np.empty(len(numbers), np.uint64)
         with whole_file(file) as part, open(part, "r+b") as stream:
             stream.seek(_HEAD.size + 8 * (count + 2 * len(numbers)))
             for begin in range(0, len(numbers), step):
-                frames = video.read(numbers[begin : begin + step], **self.scaling).numpy()
+                if begin:
+                    frames = video.read(numbers[begin : begin + step], **self.scaling).numpy()
                 sums[begin : begin + step] = [_sum(frame) for frame in frames]
                 stream.write(frames)
             if video.exact_by != by:

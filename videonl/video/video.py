@@ -295,9 +295,7 @@ class Video:
         """
         import torch
 
-        frames = self.read_array(
-            indices, short_side=short_side, rounding=rounding, enlarge=enlarge
-        )
+        frames = self.read_array(indices, short_side=short_side, rounding=rounding, enlarge=enlarge)
         return torch.from_numpy(frames)
 
     def read_array(
