@@ -10,12 +10,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
 
 # No test reads or fills the cache of the person who runs it.
-CACHE = tempfile.mkdtemp(prefix="videonl-cache-")
-os.environ["VIDEONL_CACHE"] = CACHE
+os.environ["VIDEONL_CACHE"] = tempfile.mkdtemp(prefix="videonl-cache-")
 
 import pytest
 
 from tests.scheduling import real_time_threads
+
+CACHE = os.environ["VIDEONL_CACHE"]
 
 
 @pytest.fixture(autouse=True)

@@ -6,16 +6,20 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed
-from videonl.cli.check import list_lost
+from videonl.cli.check import list_lost, list_missing
 from videonl.cli.main import make_parser
-from videonl.cli.values import numbers
+from videonl.cli.values import add_shard, numbers, say_part, take_shard
 from videonl.errors import OutputError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import remove_part, whole_stream
 from videonl.limits import Limit, above, check_limits, whole
+from videonl.shards import about_set, shard_path
+
+if TYPE_CHECKING:
+    from videonl.data.walk import Walk
 
 JOURNAL = "videonl_prepare.jsonl"
 SECTIONS = ("data", "model")  # of a training's configuration
@@ -66,6 +70,7 @@ def parser() -> Any:
     )
     result.add_argument("--timeout", type=above(0), default=1800.0, help="seconds per file")
     result.add_argument("--memory", type=whole(0, 1e9), default=4096, help="MB per process")
+    add_shard(result)
     return result
 
 
@@ -77,33 +82,88 @@ def main(argv: Sequence[str]) -> int:
     source, target = (os.path.abspath(folder) for folder in (options.source, options.target))
     if inside(target, source) or inside(os.path.realpath(target), os.path.realpath(source)):
         raise VideoNLError(f"{options.target} lies inside {options.source}; choose another folder")
-    from videonl.data.skip_list import read_skip_list
-    from videonl.data.walk import walk_data
-
-    skipped = read_skip_list(source, options.skip_list)
-    found = walk_data(source)
-    for folder in found.folders:
-        if inside(os.path.realpath(folder), os.path.realpath(target)):
-            raise VideoNLError(f"{folder} is a link into {options.target}; remove it")
+    take_shard(options)
+    skip_list = os.path.abspath(options.skip_list) if options.skip_list else None
     size = f"short side {options.short_side}"
     if options.short_side != needed:
         size += f"; {needed} is needed"
     print(f"{size}: {why}")
-    paths = [path for path in found.videos if os.path.abspath(path) not in skipped]
-    left_out = len(found.videos) - len(paths)
-    if left_out:
-        print(f"{left_out} of {len(found.videos)} files are on the skip list: left out")
-    targets = plan(paths, source, target)
-    with claimed(folder=target):
-        results = encode(targets, options, Path(target))
-        copy_folders(found.folders, source, target)
-        copied = copy_lists(source, target)
-    failed = {path: entry["error"] for path, entry in results.items() if entry.get("error")}
-    report(results, targets, failed, source)
+    found, paths = find_sources(source, target, skip_list)
+    targets, shard = plan(paths, source, target), options.shard
+    about = {}
+    if shard:
+        work = {"source": source, "skip_list": skip_list, "settings": recipe_of(options)}
+        about = {"command": "prepare", **work, **about_set(shard, paths, failed_inputs=0)}
+        targets = {path: targets[path] for path in shard.of(paths)}
+    journal = shard_path(Path(target, JOURNAL), shard.rank) if shard else None
+    with claimed(folder=target, shared=shard is not None), claimed(journal):
+        results = encode(targets, options, Path(target), about=about)
+        copied = []
+        if shard is None or shard.rank == 0:
+            copy_folders(found.folders, source, target)
+            copied = copy_lists(source, target)
+    failed = report(results, targets, source)
     if copied:
         print(f"lists copied: {', '.join(copied)}")
     list_lost(found.lost, source)
+    if shard:
+        say_part(shard, options.target)
     return 1 if failed or found.lost else 0
+
+
+def merge(target: Path) -> int:
+    """What many processes have prepared; exit code 1 if some is missing or failed.
+
+    Raises:
+        VideoNLError: there are no parts, or they do not belong together.
+    """
+    from videonl.video.jobs import read_parts, stamp
+
+    target = target.resolve()
+    with claimed(target / JOURNAL):
+        parts = read_parts(target / JOURNAL)
+        source, recipe = str(parts.about["source"]), parts.about["settings"]
+        found, paths = find_sources(source, str(target), parts.about.get("skip_list"))
+        targets = plan(paths, source, str(target))
+        entries = {p: parts.journal.current(p, stamp(p), recipe) for p in paths}
+        results = {
+            path: entry
+            for path, entry in entries.items()
+            if entry and (entry.get("error") or os.path.isfile(targets[path]))
+        }
+        parts.write(results.values())
+    failed = report(results, targets, source)
+    list_lost(found.lost, source)
+    missing = list_missing(parts.ranks_missing, [p for p in paths if p not in results], source)
+    return 1 if failed or found.lost or missing else 0
+
+
+def find_sources(source: str, target: str, skip_list: str | None) -> tuple["Walk", list[str]]:
+    """What lies in the source, and the videos of it that are to be prepared.
+
+    Raises:
+        VideoNLError: a link in it leads into the target.
+    """
+    from videonl.data.skip_list import read_skip_list
+    from videonl.data.walk import walk_data
+
+    skipped = read_skip_list(source, skip_list)
+    found = walk_data(source)
+    for folder in found.folders:
+        if inside(os.path.realpath(folder), os.path.realpath(target)):
+            raise VideoNLError(f"{folder} is a link into {target}; remove it")
+    paths = [path for path in found.videos if os.path.abspath(path) not in skipped]
+    if left_out := len(found.videos) - len(paths):
+        print(f"{left_out} of {len(found.videos)} files are on the skip list: left out")
+    return found, paths
+
+
+def recipe_of(options: Any) -> dict[str, Any]:
+    """How every file is encoded; primitives."""
+    from videonl.video.encoding import Recipe
+
+    size = (options.short_side, options.key_frames, options.quality)
+    return asdict(Recipe(*size, options.preset, options.enlarge))
 
 
 def needed_side(config: str | None) -> tuple[int, str]:
@@ -181,24 +241,26 @@ def plan(paths: Sequence[str], source: str, target: str) -> dict[str, str]:
     return targets
 
 
-def encode(targets: dict[str, str], options: Any, out: Path) -> dict[str, dict[str, Any]]:
-    """Source file -> journal entry, of all files."""
+def encode(
+    targets: dict[str, str], options: Any, out: Path, *, about: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Source file -> journal entry, of all files.
+
+    Args:
+        targets: source file -> target file.
+        options: of the command.
+        out: where the journal lies.
+        about: what it says of all parts, where this is one.
+    """
     from rich.console import Console
     from rich.progress import track
 
-    from videonl.video.encoding import Recipe
     from videonl.video.jobs import Journal, run_jobs, stamp
 
-    recipe = asdict(
-        Recipe(
-            options.short_side,
-            options.key_frames,
-            options.quality,
-            options.preset,
-            options.enlarge,
-        )
-    )
-    journal = Journal(out / JOURNAL)
+    recipe = recipe_of(options)
+    journal = Journal(out / JOURNAL, shard=options.shard)
+    if about:
+        journal.say(about)
     results: dict[str, dict[str, Any]] = {}
     jobs: list[dict[str, Any]] = []
     for path, place in targets.items():
@@ -264,12 +326,10 @@ def copy_lists(source: str, target: str) -> list[str]:
 
 
 def report(
-    results: dict[str, dict[str, Any]],
-    targets: dict[str, str],
-    failed: dict[str, str],
-    source: str,
-) -> None:
-    """The census: files, frames, bytes, failures."""
+    results: dict[str, dict[str, Any]], targets: dict[str, str], source: str
+) -> dict[str, str]:
+    """Print the census: files, frames, bytes, failures; the failures and why."""
+    failed = {path: entry["error"] for path, entry in results.items() if entry.get("error")}
     done = [path for path in results if path not in failed]
     before = sum(os.path.getsize(path) for path in done)
     after = sum(os.path.getsize(targets[path]) for path in done)
@@ -282,3 +342,4 @@ def report(
         print(f"  failed  {visible(os.path.relpath(path, source))}  {visible(why)}")
     if len(failed) > 20:
         print(f"  and {len(failed) - 20} more")
+    return failed

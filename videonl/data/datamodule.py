@@ -12,7 +12,6 @@ from torch.utils.data import DataLoader
 
 from videonl.class_names import ClassNumbers
 from videonl.data.augmentation import Augmentation, augment
-from videonl.data.catalogue import Catalogue, read_catalogue, split_off
 from videonl.data.cache_plan import (
     FEWEST_EPOCHS,
     need_of,
@@ -21,6 +20,7 @@ from videonl.data.cache_plan import (
     test_scaling,
     training_scaling,
 )
+from videonl.data.catalogue import Catalogue, read_catalogue, split_off
 from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
 from videonl.data.facts import Facts, Look, look_at
