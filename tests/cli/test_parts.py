@@ -120,7 +120,7 @@ def test_prepare(place: Path, capsys: Shown) -> None:
     assert "prepared 5 of 6 files, 50 frames" in shown.out
     assert "failed  c0/broken.mp4" in shown.out
     assert "not done" not in shown.err
-    assert Path("fast/train.csv").read_text() == "c0/0.mp4,0\n"
+    assert Path("fast/train.csv").read_text("utf-8") == "c0/0.mp4,0\n"
     assert len(list(Path("fast").rglob("*.mp4"))) == COUNT
     assert main([*words[:4], "24", "--workers", "1", "--shard", "0/2"]) in (0, 1)
     assert main(["merge", "fast"]) == 2

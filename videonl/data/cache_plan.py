@@ -14,14 +14,13 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import av
-
 from videonl.claims import LOCK, claimed
 from videonl.data.facts import Facts
 from videonl.data.frame_cache import FrameCache, folders_of
 from videonl.errors import VideoNLError
 from videonl.home import cache_folder
 from videonl.json_text import json_text
+from videonl.video.pictures import MADE_BY
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.video import Decoder
 
@@ -139,8 +138,7 @@ def plan_caches(
 
 def key_of(root: str, need: Need, decoder: Decoder) -> str:
     """The name of a folder: all that decides on the frames that are stored, but the videos."""
-    versions = [av.__version__, av.library_versions]
-    about = [1, os.path.abspath(root), need.scaling, need.which, decoder, versions]
+    about = [1, os.path.abspath(root), need.scaling, need.which, decoder, MADE_BY]
     return sha256(json_text(about, ascii=True).encode()).hexdigest()[:16]
 
 

@@ -10,6 +10,9 @@ from av.video.reformatter import VideoReformatter
 from videonl.errors import VideoError
 from videonl.video.container import MAX_PIXELS
 
+# What else decides on the pixels of a frame: the libraries that decode and scale.
+MADE_BY = {"av": av.__version__, **{k: list(v) for k, v in av.library_versions.items()}}
+
 
 class Pictures:
     """Turns decoded frames into uint8 RGB arrays; keeps the scaler between frames.
