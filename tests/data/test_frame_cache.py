@@ -14,18 +14,31 @@ import torch
 
 from tests.small_data import DATA, FLAGS, write_small_data
 from tests.videos import write_video
-from videonl.claims import claimed
 from videonl.cli.main import main
 from videonl.data import VideoDataModule
+from videonl.video import Preprocessing
 
 Shown = pytest.CaptureFixture[str]
 Patch = pytest.MonkeyPatch
+WHOLE = Preprocessing(
+    frames=4,
+    stride=1,
+    short_side=36,
+    crop=32,
+    mean=(0.4, 0.4, 0.4),
+    std=(0.2, 0.2, 0.2),
+    views=(2, 1),
+    sampling="segments",
+    picture="whole",
+    rectangle=(32, 48),
+)
 # Jitter above and at the stored size, boxes of any shape, by time, workers, several views.
 CASES: tuple[dict[str, Any], ...] = (
     {"jitter": (36, 60)},
     {"jitter": (32, 36), "num_workers": 2},
     {"jitter": (36, 36), "resized_crop": (0.1, 1.0)},
     {"jitter": (33, 38), "fps": 10.0, "val_views": (2, 3)},
+    {"jitter": (33, 50), "preprocessing": WHOLE},
 )
 
 
@@ -147,31 +160,34 @@ def test_a_disk_that_gets_full(root: Path, cache: Path, capfd: Shown) -> None:
 
 
 def test_what_nobody_uses_makes_way(root: Path, cache: Path, monkeypatch: Patch) -> None:
-    def filled(side: int, age: float) -> Path:
+    def filled(side: int, age: float) -> tuple[VideoDataModule, Path]:
         data, _ = module(root, jitter=(36, side))
         list(batches(data, 1))
-        data.teardown("fit")
+        if side != 37:
+            data.teardown("fit")
         folder = data.caches["train"].folder
         os.utime(folder, (time.time() - age,) * 2)
-        return folder
+        return data, folder
 
-    year, month, day = (filled(side, age) for side, age in ((36, 3e7), (37, 2e6), (38, 1e5)))
-    assert not year.exists()  # the next training has seen how old it is
-    assert month.exists()
-    assert day.exists()
-    size = sum(file.stat().st_size for file in entries(cache))
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=3.6 * size))
-    with claimed(folder=month, shared=True):  # as another training does
-        data, said = module(root, jitter=(36, 39))  # there is room for two of the three
-        assert "are decoded once" in said
-        assert month.exists()
-        assert not day.exists()
-        data.teardown("fit")
-    size = sum(file.stat().st_size for file in entries(cache))
-    free = SimpleNamespace(free=4 * 700_000 - size)  # 0.6 MB are needed
-    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
-    with claimed(folder=month, shared=True):
-        assert "other trainings use" in module(root, jitter=(36, 40))[1]
+    def disk(budget: float) -> None:
+        free = SimpleNamespace(free=4 * budget - sum(f.stat().st_size for f in entries(cache)))
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+
+    (_, year), (running, month), (_, day) = (
+        filled(side, age) for side, age in ((36, 3e7), (37, 2e6), (38, 1e5))
+    )
+    need = sum(file.stat().st_size for file in day.iterdir())
+    disk(4.5 * need)  # room for all
+    assert "are decoded once" in module(root, jitter=(36, 37))[1]
+    assert [p.exists() for p in (year, month, day)] == [False, True, True]  # too old for any room
+    disk(2.8 * need)
+    data, said = module(root, jitter=(36, 39))
+    assert "are decoded once" in said
+    assert [p.exists() for p in (month, day)] == [True, False]  # a training holds the older one
+    data.teardown("fit")
+    disk(2.0 * need)
+    assert "other trainings use" in module(root, jitter=(36, 40))[1]
+    running.teardown("fit")
     assert "are decoded once" in module(root, jitter=(36, 40))[1]
     assert not month.exists()
 

@@ -20,6 +20,7 @@ from videonl.cli.values import (
     say_part,
     take_shard,
 )
+from videonl.errors import VideoNLError
 from videonl.files import csv_line, write_text
 from videonl.json_text import json_text
 from videonl.shards import about_set, shard_files, shard_path
@@ -56,7 +57,8 @@ def parser_of_extract() -> argparse.ArgumentParser:
         "--window",
         type=positive,
         metavar="N",
-        help="frames per window; of a network trained by time, at its rate (default: as trained)",
+        help="frames per window; of a network trained by time, at its rate (default: as trained; "
+        "of one whose clips are spread over a video, the whole video)",
     )
     add("--stride", type=positive, metavar="N", help="frames between windows (default: half one)")
     add(
@@ -189,6 +191,14 @@ def make_extractor(arguments: argparse.Namespace) -> "FeatureExtractor":
         network=arguments.network,
     )
     shape = predictor.preprocessing
+    if shape.sampling == "segments" and arguments.window is None:
+        if arguments.stride is not None:
+            raise VideoNLError(
+                f"--stride {arguments.stride} is for several windows, and the clips of this "
+                "network are spread over a whole video: give --window too"
+            )
+        windows = Windows(window=None, stride=1, frames=arguments.frames or shape.frames)
+        return FeatureExtractor(predictor, layer=arguments.layer, windows=windows)
     window = arguments.window or shape.frames * shape.stride
     windows = Windows(
         window=window,

@@ -16,11 +16,11 @@ from typing import Any
 
 from videonl.claims import LOCK, claimed
 from videonl.data.facts import Facts
-from videonl.data.frame_cache import FrameCache, folders_of
+from videonl.data.frame_cache import AS_IT_IS, FrameCache, folders_of
 from videonl.errors import VideoNLError
 from videonl.home import cache_folder
 from videonl.json_text import json_text
-from videonl.video.pictures import MADE_BY
+from videonl.video.pictures import MADE_BY, size_of
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.video import Decoder
 
@@ -54,14 +54,14 @@ class Need:
         return round(self.videos * self.frames * (self.frame_bytes + 24) + 200 * self.videos)
 
 
-def training_scaling(jitter: tuple[int, int]) -> dict[str, Any]:
-    """The stored size of a training: the largest short side of its jitter, or the video's own."""
-    return {"short_side": jitter[1], "rounding": "nearest", "enlarge": False}
+def training_scaling(shown: Preprocessing, jitter: tuple[int, int]) -> dict[str, Any]:
+    """The stored size of a training: the largest that its jitter asks for, or the video's own."""
+    return {**AS_IT_IS, **shown.scaled_for_training(jitter[1]), "enlarge": False}
 
 
 def test_scaling(shown: Preprocessing) -> dict[str, Any]:
     """The stored size of an evaluation: that of its views."""
-    return {**shown.scaling, "enlarge": True}
+    return {**AS_IT_IS, **shown.scaling}
 
 
 def need_of(
@@ -79,11 +79,10 @@ def need_of(
         scaling: the stored size.
         shown: store the frames of these views; None: store all frames.
     """
-    sides = []
-    for known in facts:
-        short, side = min(known.width, known.height) or 1, scaling["short_side"]
-        factor = side / short if scaling["enlarge"] else min(1.0, side / short)
-        sides.append(3 * known.pixels * factor**2)
+    how = {"rounding": scaling["rounding"], "enlarge": scaling["enlarge"]}
+    scale = scaling["inside"] or scaling["short_side"]
+    sizes = [size_of(max(1, f.height), max(1, f.width), scale, **how) for f in facts]
+    sides = [3 * height * width for height, width in sizes]
     counts = [known.seconds * known.rate for known in facts if known.seconds and known.rate]
     frames, which = sum(counts) / len(counts), {}
     if shown is not None:

@@ -65,8 +65,9 @@ class VideoDataset(Dataset[Item]):
     """Videos as uint8 views.
 
     An item is ``{"video": uint8 (V, T, H, W, 3), "label": int, "index": int, "path": str}``. In
-    training there is one view: a random clip, short side jittered, cropped at random. In evaluation
-    the views are those of its preprocessing (views.py).
+    training there is one view: a random clip, short side jittered, cropped at random; a whole
+    picture is a little larger or smaller than its rectangle, at a random place there. In
+    evaluation the views are those of its preprocessing (views.py).
 
     An index is an ``int`` or a pair ``(epoch, index)``: all randomness of a sample comes from
     ``(seed, epoch, index, rank)``, whichever worker draws it.
@@ -96,7 +97,8 @@ class VideoDataset(Dataset[Item]):
             records: the videos and their labels.
             preprocessing: what the network is shown, also as a table of primitives.
             training: one random clip per video, else the views of a test.
-            jitter: range of the short side in training; default ``short_side``.
+            jitter: range of the short side in training; default ``short_side``. Whole pictures are
+                scaled by the same share.
             seed: of order and augmentation.
             rank: of this process.
             decoder: see :func:`videonl.video.video.open_video`.
@@ -117,6 +119,7 @@ class VideoDataset(Dataset[Item]):
         self.attempts = attempts
         self.resized_crop = resized_crop
         self.cache = cache
+        self._scaling = training_scaling(self.preprocessing, self.jitter)
         self.several = {i: r.labels for i, r in enumerate(records) if len(r.labels) > 1}
         self.skip = {
             i: reason
@@ -191,20 +194,19 @@ class VideoDataset(Dataset[Item]):
         with self._open(index) as video:
             shown, clock = settled(video, self.preprocessing)
             indices = shown.random_indices(video.num_frames, generator, **clock)
-            frames = video.read(indices, **training_scaling(self.jitter))  # (T, H, W, 3)
+            frames = video.read(indices, **self._scaling)  # (T, H, W, 3)
         return self._cut(frames, short_side, generator)[None]
 
     def _cut(
         self, frames: torch.Tensor, short_side: int, generator: np.random.Generator
     ) -> torch.Tensor:
-        """What a training takes of the frames at their stored size, (T, crop, crop, 3)."""
-        size = self.preprocessing.crop
+        """What a training takes of frames at their stored size, (T, H, W, 3)."""
         if self.resized_crop is not None:
+            size = self.preprocessing.crop
             return random_resized_crop(frames, size, generator, area=self.resized_crop)
-        frames = scaled(frames, short_side)
-        top = int(generator.integers(frames.shape[1] - size + 1))
-        left = int(generator.integers(frames.shape[2] - size + 1))
-        return cut(frames, top, left, size, size).contiguous()
+        frames = scaled(frames, **self.preprocessing.scaled_for_training(short_side))
+        box = self.preprocessing.random_box(frames.shape[1], frames.shape[2], generator)
+        return cut(frames, *box, fill=self.preprocessing.padding).contiguous()
 
 
 def collate(items: Sequence[Item]) -> dict[str, Any]:

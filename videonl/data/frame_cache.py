@@ -14,6 +14,7 @@ The cache lies in ``frames/`` in the user's cache folder, a folder per data set 
 training holds by a shared lock. What nobody holds makes way, the oldest first.
 """
 
+import math
 import os
 import struct
 import sys
@@ -42,6 +43,7 @@ _AT_ONCE = 64 << 20  # bytes of frames that are decoded before they are written
 _SHARE_LEFT = 16  # the folder is measured again when so much of what was free is written
 
 Scaling = dict[str, Any]  # arguments of Video.read: the stored size
+AS_IT_IS: Scaling = {"short_side": None, "inside": None, "rounding": "nearest", "enlarge": True}
 
 
 class StoredVideo:
@@ -91,6 +93,7 @@ class StoredVideo:
         indices: Sequence[int],
         *,
         short_side: int | None = None,
+        inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
         enlarge: bool = True,
     ) -> torch.Tensor:
@@ -99,13 +102,15 @@ class StoredVideo:
         Args:
             indices: frame numbers.
             short_side: of the stored frames.
+            inside: likewise.
             rounding: likewise.
             enlarge: likewise.
 
         Raises:
             ValueError: another size than the stored one is asked for.
         """
-        size = {"short_side": short_side, "rounding": rounding, "enlarge": enlarge}
+        size: Scaling = {"short_side": short_side, "inside": inside}
+        size |= {"rounding": rounding, "enlarge": enlarge}
         if size != self._scaling:
             raise ValueError(f"frames are stored as {self._scaling}, asked for {size}")
         places = np.searchsorted(self._numbers, list(indices))
@@ -212,7 +217,8 @@ class FrameCache:
     def _write(self, file: Path, path: str, video: Video, numbers: Sequence[int]) -> None:
         made_of, by = stamp(split_span(path)[0]), video.exact_by
         count, clock, times = video.num_frames, (video.fps, video.end), video.times()
-        step = max(8, _AT_ONCE // (6 * self.scaling["short_side"] ** 2))
+        inside, side = self.scaling["inside"], self.scaling["short_side"]
+        step = max(8, _AT_ONCE // (3 * math.prod(inside or (2, side, side))))
         frames = video.read(numbers[:step], **self.scaling).numpy()
         height, width, _ = frames.shape[1:]
         size = frames[0].nbytes

@@ -12,6 +12,25 @@ from videonl.video.container import MAX_PIXELS
 
 # What else decides on the pixels of a frame: the libraries that decode and scale.
 MADE_BY = {"av": av.__version__, **{k: list(v) for k, v in av.library_versions.items()}}
+Scale = int | tuple[int, int] | None  # the shorter side; (height, width) to lie inside of; neither
+
+
+def size_of(
+    height: int, width: int, scale: Scale, *, rounding: str = "nearest", enlarge: bool = True
+) -> tuple[int, int]:
+    """(height, width) of a picture that is scaled; see :meth:`videonl.video.video.Video.read`."""
+    if isinstance(scale, int):
+        side, wanted = min(height, width), scale
+    elif scale is None:
+        return height, width
+    elif width * scale[0] <= height * scale[1]:  # the height decides
+        side, wanted = height, scale[0]
+    else:
+        side, wanted = width, scale[1]
+    if side < wanted and not enlarge:
+        return height, width
+    more = side // 2 if rounding == "nearest" else 0
+    return max(1, (height * wanted + more) // side), max(1, (width * wanted + more) // side)
 
 
 class Pictures:
@@ -30,28 +49,21 @@ class Pictures:
         self.rotation = 0  # of the last frame, counter-clockwise degrees
         self.trait: str | None = None  # of the last frame: why only PyAV reads it exactly
 
-    def scaled(self, height: int, width: int, short_side: int | None) -> tuple[int, int]:
-        """(height, width) whose shorter side is ``short_side``, or what it is, if smaller.
+    def scaled(self, height: int, width: int, scale: Scale) -> tuple[int, int]:
+        """(height, width) whose shorter side is ``scale``, or the largest that lie inside of it.
 
         Raises:
             VideoError: the longer side would be beyond all measure.
         """
-        short = min(height, width)
-        if short_side is None or (short < short_side and not self.enlarge):
-            return height, width
-        more = short // 2 if self.rounding == "nearest" else 0
-        size = (
-            max(1, (height * short_side + more) // short),
-            max(1, (width * short_side + more) // short),
-        )
+        size = size_of(height, width, scale, rounding=self.rounding, enlarge=self.enlarge)
         if size[0] * size[1] > MAX_PIXELS:
             raise VideoError(
                 f"{self.name}: {width}x{height} is too long and thin to scale its short side to "
-                f"{short_side}"
+                f"{scale}"
             )
         return size
 
-    def array(self, frame: Any, short_side: int | None) -> np.ndarray:
+    def array(self, frame: Any, scale: Scale) -> np.ndarray:
         """uint8 (H, W, 3), RGB, rotated upright.
 
         Raises:
@@ -59,7 +71,9 @@ class Pictures:
         """
         if self._base is None:
             self._base = (frame.height, frame.width)
-        height, width = self.scaled(*self._base, short_side)
+        if isinstance(scale, tuple) and (place := orientation(frame)) and place[0]:
+            scale = scale[::-1]  # the picture is turned after it was scaled
+        height, width = self.scaled(*self._base, scale)
         # To an odd width FFmpeg converts the colours twice as slowly: take one column more of the
         # same picture, and leave it out.
         odd = width % 2 if (frame.height, frame.width) != (height, width) else 0
@@ -73,9 +87,9 @@ class Pictures:
         self.trait = _trait(frame)
         return upright(_view(rgb)[:, :width], frame)
 
-    def rescaled(self, frames: np.ndarray, short_side: int | None) -> np.ndarray:
+    def rescaled(self, frames: np.ndarray, scale: Scale) -> np.ndarray:
         """Scale upright RGB frames (T, H, W, 3) as :meth:`array` does."""
-        height, width = self.scaled(frames.shape[1], frames.shape[2], short_side)
+        height, width = self.scaled(frames.shape[1], frames.shape[2], scale)
         if (height, width) == frames.shape[1:3]:
             return frames
         sources = (av.VideoFrame.from_ndarray(frame, "rgb24") for frame in frames)
@@ -86,15 +100,15 @@ class Pictures:
 class Stack:
     """Frames of one read, each copied once, into its place."""
 
-    def __init__(self, pictures: Pictures, count: int, short_side: int | None) -> None:
+    def __init__(self, pictures: Pictures, count: int, scale: Scale) -> None:
         self.pictures = pictures
         self.count = count
-        self.short_side = short_side
+        self.scale = scale
         self._frames: np.ndarray | None = None
 
     def put(self, place: int, frame: Any) -> None:
         """Convert a decoded frame to be number ``place`` of the result."""
-        picture = self.pictures.array(frame, self.short_side)
+        picture = self.pictures.array(frame, self.scale)
         if self._frames is None:
             self._frames = np.empty((self.count, *picture.shape), np.uint8)
         self._frames[place] = picture

@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from videonl.errors import VideoNLError
+from videonl.video.pictures import size_of
 
 
 def to_clips(
@@ -47,8 +48,37 @@ def to_clips(
     return clips.movedim(-1, -4)  # (..., 3, T, H, W)
 
 
-def crop(frames: torch.Tensor, top: int, left: int, height: int, width: int) -> torch.Tensor:
-    """Cut (…, H, W, C) to (…, height, width, C)."""
+def crop(
+    frames: torch.Tensor,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    *,
+    fill: Sequence[int] | None = None,
+) -> torch.Tensor:
+    """Cut (…, H, W, C) to (…, height, width, C).
+
+    Args:
+        frames: of any kind.
+        top: first row, below 0 where the result begins above the frames.
+        left: first column, likewise.
+        height: of the result.
+        width: of the result.
+        fill: one value per channel for what lies outside of the frames; None: nothing may.
+
+    Raises:
+        VideoNLError: something lies outside.
+    """
+    if fill is not None:
+        inner = frames[..., max(top, 0) : top + height, max(left, 0) : left + width, :]
+        if inner.shape[-3:-1] == (height, width):
+            return inner
+        filled = frames.new_empty((*frames.shape[:-3], height, width, len(fill)))
+        filled[:] = frames.new_tensor(fill)
+        y, x = max(-top, 0), max(-left, 0)
+        filled[..., y : y + inner.shape[-3], x : x + inner.shape[-2], :] = inner
+        return filled
     if not (0 <= top <= frames.shape[-3] - height and 0 <= left <= frames.shape[-2] - width):
         raise VideoNLError(
             f"a crop of {height}x{width} at ({top}, {left}) is not inside frames of "
@@ -57,21 +87,20 @@ def crop(frames: torch.Tensor, top: int, left: int, height: int, width: int) -> 
     return frames[..., top : top + height, left : left + width, :]
 
 
-def scaled(frames: torch.Tensor, short_side: int) -> torch.Tensor:
-    """Frames whose shorter side is ``short_side``, the longer one to the nearest pixel.
+def scaled(
+    frames: torch.Tensor, *, short_side: int | None = None, inside: tuple[int, int] | None = None
+) -> torch.Tensor:
+    """Frames (T, H, W, 3), uint8, of the size that :meth:`Video.read` would scale them to.
 
     Args:
-        frames: uint8 (T, H, W, 3).
+        frames: at their stored size.
         short_side: in pixels.
-
-    Returns:
-        uint8 (T, H', W', 3).
+        inside: (height, width) that they shall lie inside of.
     """
     height, width = frames.shape[1:3]
-    short = min(height, width)
-    if short == short_side:
+    size = size_of(height, width, inside or short_side)
+    if size == (height, width):
         return frames
-    size = [(side * short_side + short // 2) // short for side in (height, width)]
     planes = frames.permute(0, 3, 1, 2)  # (T, 3, H, W)
     return F.interpolate(planes, size, mode="bilinear", antialias=True).permute(0, 2, 3, 1)
 

@@ -34,6 +34,7 @@ class Frames(Protocol):
         indices: Sequence[int],
         *,
         short_side: int | None = None,
+        inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
         enlarge: bool = True,
     ) -> torch.Tensor:
@@ -88,6 +89,6 @@ def read_views(video: Frames, preprocessing: Preprocessing) -> Views:
     views: list[torch.Tensor] = []
     for clip in indices:
         chosen = frames[[place[index] for index in clip]]  # (T, H, W, 3)
-        views.extend(crop(chosen, *box) for box in boxes)
+        views.extend(crop(chosen, *box, fill=preprocessing.padding) for box in boxes)
     seconds = [[float(s) for s in video.times(clip)] for clip in indices]
     return Views(torch.stack(views), indices, seconds, preprocessing)
