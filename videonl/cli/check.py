@@ -181,7 +181,7 @@ def list_missing(ranks: Sequence[int], missing: Sequence[str], root: str) -> boo
     return bool(missing)
 
 
-def catalogue_of(root: str, options: Any | None) -> "Catalogue | None":
+def catalogue_of(root: str, options: Any) -> "Catalogue | None":
     """The classes and splits of the data set; None of a folder that is none, if nobody asks.
 
     Raises:

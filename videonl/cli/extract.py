@@ -133,7 +133,7 @@ def find_outputs(
     from videonl.inference.features import output_paths
     from videonl.inference.inputs import find_videos
 
-    found, reasons = [], {}
+    found, reasons = [], dict[str, str]()
     for text in inputs:
         place = text if folder == Path() else os.path.join(folder, text)
         videos, failed = find_videos([place], extensions=VIDEO_EXTENSIONS)

@@ -176,7 +176,8 @@ def needed_side(config: str | None) -> tuple[int, str]:
     from videonl.cli.train_settings import CROP_SHARE
 
     content = read_yaml(config) if config else {}
-    data, model = (content.get(k) if isinstance(content.get(k), dict) else {} for k in SECTIONS)
+    sections = (content.get(key) for key in SECTIONS)
+    data, model = ({} if not isinstance(part, dict) else part for part in sections)
     side, crop, jitter = (data.get(key) for key in ("short_side", "crop", "jitter"))
     if isinstance(jitter, str):
         jitter = numbers(jitter)
@@ -200,8 +201,11 @@ def size_of_network(model: dict[str, Any]) -> int:
 
     from videonl.models import create_model
 
-    with torch.device("meta"):
-        network = create_model(model["name"], **(model.get("options") or {}))
+    try:
+        with torch.device("meta"):
+            network = create_model(model["name"], **(model.get("options") or {}))
+    except (TypeError, ValueError) as error:
+        raise VideoNLError(f"model: {error}") from error
     return int(network.preprocessing["short_side"])  # type: ignore[index]
 
 

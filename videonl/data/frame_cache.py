@@ -127,7 +127,7 @@ class StoredVideo:
 
     def _into(self, frame: np.ndarray, place: int) -> bool:
         self._stream.seek(self._begin + place * frame.nbytes)
-        got = self._stream.readinto(memoryview(frame.reshape(-1)))
+        got = self._stream.readinto(frame.data)
         return got == frame.nbytes and _sum(frame) == self._sums[place]
 
     def close(self) -> None:
@@ -231,13 +231,13 @@ class FrameCache:
                 if begin:
                     frames = video.read(numbers[begin : begin + step], **self.scaling).numpy()
                 sums[begin : begin + step] = [_sum(frame) for frame in frames]
-                stream.write(frames)
+                stream.write(frames.data)
             if video.exact_by != by:
                 raise VideoError(f"{path}: its header does not tell its frames")
             stream.seek(0)
             stream.write(_HEAD.pack(_MAGIC, *made_of, count, len(numbers), height, width, *clock))
             for table in (np.asarray(times, np.float64), np.array(numbers, np.int64), sums):
-                stream.write(table)
+                stream.write(table.data)
         self._since += len(numbers) * size
 
     def _has_room(self, size: int) -> bool:
