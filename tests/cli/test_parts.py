@@ -9,6 +9,7 @@ import pytest
 
 from tests.inference.networks import write_checkpoint
 from tests.videos import write_video
+from videonl.claims import claimed
 from videonl.cli.main import main
 from videonl.data import read_skip_list
 from videonl.errors import VideoNLError
@@ -81,6 +82,9 @@ def test_check(place: Path, capsys: Shown) -> None:
     assert sorted(parts(words, THREE[:2])) == [0, 1]  # the third one was killed
     assert "part 1 of 3; when all have ended: videonl merge out" in capsys.readouterr().out
     assert not list(Path("out").glob("*.csv"))
+    with claimed(Path("out/videonl_check.00001.jsonl")):
+        assert main(["merge", "out"]) == 1
+    assert "process 1 still works: merge again later" in capsys.readouterr().err
     assert main(["merge", "out"]) == 1
     said = capsys.readouterr().err
     assert "process 2 has written nothing yet" in said

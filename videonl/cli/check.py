@@ -19,6 +19,7 @@ from videonl.shards import about_set, shard_path
 if TYPE_CHECKING:
     from videonl.data.catalogue import Catalogue
     from videonl.data.walk import Walk
+    from videonl.video.jobs import Parts
 
 JOURNAL, REPORT = "videonl_check.jsonl", "videonl_check.csv"
 COPIES = "videonl_copies.csv"
@@ -123,7 +124,7 @@ def merge(out: Path) -> int:
         parts.write(findings.values())
         bad = write_outputs(root, out, findings, found.lost)
     show(root, out, findings, bad, found, catalogue_of(root, None))
-    missing = list_missing(parts.ranks_missing, [p for p, e in entries.items() if not e], root)
+    missing = list_missing(parts, [p for p, e in entries.items() if not e], root)
     return 1 if bad or found.lost or missing else 0
 
 
@@ -167,18 +168,18 @@ def show(
     list_lost(found.lost, root)
 
 
-def list_missing(ranks: Sequence[int], missing: Sequence[str], root: str) -> bool:
-    """Say which processes left nothing and which files are not done; whether there are any."""
-    for rank in ranks:
+def list_missing(parts: "Parts", missing: Sequence[str], root: str) -> bool:
+    """Say which processes and files are not done; whether there are any."""
+    for rank in parts.ranks_missing:
         print(f"process {rank} has written nothing yet", file=sys.stderr)
+    for rank in parts.ranks_writing:
+        print(f"process {rank} still works: merge again later", file=sys.stderr)
     if missing:
-        print(
-            f"{len(missing)} videos are not done yet: start the processes again, they go on",
-            file=sys.stderr,
-        )
+        again = "" if parts.ranks_writing else ": start the processes again, they go on"
+        print(f"{len(missing)} videos are not done yet{again}", file=sys.stderr)
     for path in missing[:FEW]:
         print(f"  {visible(os.path.relpath(path, root))}", file=sys.stderr)
-    return bool(missing)
+    return bool(missing or parts.ranks_writing)
 
 
 def catalogue_of(root: str, options: Any) -> "Catalogue | None":

@@ -18,6 +18,7 @@ from videonl.cli.values import (
     note,
     positive,
     say_part,
+    say_protocol,
     take_shard,
 )
 from videonl.errors import VideoNLError
@@ -170,7 +171,7 @@ def merge(out: Path) -> int:
         write_text(out / TABLE, map(csv_line, rows))
     print(f"{len(done)} of {len(rows) - 1} videos have features: {out / TABLE}")
     missing = [video for video in paths if video not in done and video not in failed]
-    incomplete = list_missing(parts.ranks_missing, missing, folder)
+    incomplete = list_missing(parts, missing, folder)
     if failed:
         failures = [Failure(video, why) for video, why in sorted(failed.items())]
         print(list_failures(failures, total=len(rows) - 1, what="extracted"), file=sys.stderr)
@@ -190,6 +191,7 @@ def make_extractor(arguments: argparse.Namespace) -> "FeatureExtractor":
         options=network_options(arguments),
         network=arguments.network,
     )
+    say_protocol(arguments.protocol, predictor.preprocessing)
     shape = predictor.preprocessing
     if shape.sampling == "segments" and arguments.window is None:
         if arguments.stride is not None:

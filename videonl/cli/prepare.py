@@ -134,7 +134,7 @@ def merge(target: Path) -> int:
         parts.write(results.values())
     failed = report(results, targets, source)
     list_lost(found.lost, source)
-    missing = list_missing(parts.ranks_missing, [p for p in paths if p not in results], source)
+    missing = list_missing(parts, [p for p in paths if p not in results], source)
     return 1 if failed or found.lost or missing else 0
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from videonl.claims import is_written_now
 from videonl.errors import VideoNLError
 from videonl.files import GrowingFile, write_text
 from videonl.json_text import json_text
@@ -168,12 +169,14 @@ class Parts:
         file: the merged journal.
         journal: all their entries.
         ranks_missing: processes that left none.
+        ranks_writing: processes that still write theirs.
     """
 
     about: Answer
     file: Path
     journal: Journal
     ranks_missing: list[int]
+    ranks_writing: list[int]
 
     def write(self, entries: Iterable[Answer]) -> None:
         """Write the merged journal, with which one process may go on."""
@@ -206,7 +209,9 @@ def read_parts(file: Path) -> Parts:
                 f"{files[rank]} and {files[min(abouts)]} are of another set of files or have other "
                 "settings: start all processes again"
             )
-    return Parts(about, file, journal, [rank for rank in range(size) if rank not in abouts])
+    missing = [rank for rank in range(size) if rank not in abouts]
+    writing = [rank for rank, place in files.items() if rank < size and is_written_now(place)]
+    return Parts(about, file, journal, missing, writing)
 
 
 def stamp(path: str | os.PathLike[str]) -> list[int]:
