@@ -1,6 +1,7 @@
 """Check, prepare and extract in many processes: parts, killed ones, and the merger."""
 
 import csv
+import fcntl
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +10,6 @@ import pytest
 
 from tests.inference.networks import write_checkpoint
 from tests.videos import write_video
-from videonl.claims import claimed
 from videonl.cli.main import main
 from videonl.data import read_skip_list
 from videonl.errors import VideoNLError
@@ -82,7 +82,8 @@ def test_check(place: Path, capsys: Shown) -> None:
     assert sorted(parts(words, THREE[:2])) == [0, 1]  # the third one was killed
     assert "part 1 of 3; when all have ended: videonl merge out" in capsys.readouterr().out
     assert not list(Path("out").glob("*.csv"))
-    with claimed(Path("out/videonl_check.00001.jsonl")):
+    with open("out/.videonl_check.00001.jsonl.lock", "wb") as lock:  # as a process that runs
+        fcntl.flock(lock, fcntl.LOCK_EX)
         assert main(["merge", "out"]) == 1
     assert "process 1 still works: merge again later" in capsys.readouterr().err
     assert main(["merge", "out"]) == 1
