@@ -112,6 +112,7 @@ def test_check(place: Path, capsys: Shown) -> None:
     assert "6 of 6 files were checked before" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_prepare(place: Path, capsys: Shown) -> None:
     words = ["prepare", "data", "fast", "--short-side", "32", "--workers", "1"]
     parts(words, THREE[1:])
