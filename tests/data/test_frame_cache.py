@@ -192,6 +192,18 @@ def test_what_nobody_uses_makes_way(root: Path, cache: Path, monkeypatch: Patch)
     assert not month.exists()
 
 
+def test_what_cures_waiting(root: Path, cache: Path, monkeypatch: Patch) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(4)))
+    data = module(root, keep=False, jitter=(36, 45), num_workers=1)[0]
+    assert data.cure_for_waiting(on_cpu=False) == "raise --data.num_workers (1 now, 4 cores)"
+    again = f"re-encode them for fast access: videonl prepare {root} DIR --short-side 45"
+    assert data.cure_for_waiting(on_cpu=True) == again
+    data = module(root, keep=False, jitter=(36, 45), num_workers=4)[0]
+    assert data.cure_for_waiting(on_cpu=False) == again
+    data = module(root, jitter=(36, 45))[0]  # decoded once
+    assert data.cure_for_waiting(on_cpu=True) == ""
+
+
 def test_a_training_says_it(root: Path, cache: Path, tmp_path: Path, capfd: Shown) -> None:
     config = tmp_path / "old.yaml"
     config.write_text("data: {memory_mb: 400}\n", encoding="utf-8")
