@@ -1,7 +1,6 @@
 """``videonl predict`` = ``infer.py``: classify video files."""
 
 import argparse
-import os
 import sys
 from collections.abc import Sequence
 from contextlib import ExitStack
@@ -20,37 +19,23 @@ from videonl.cli.values import (
     parse_views,
     positive,
     say_protocol,
+    take_shard,
 )
 from videonl.errors import VideoNLError
 from videonl.limits import whole
+from videonl.shards import Shard, about_set, shard_path
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.prediction import Failure
-    from videonl.inference.shards import Shard
     from videonl.inference.writers import Writer
 
 
-def take_shard(arguments: argparse.Namespace) -> None:
-    """Fill in what torchrun says: the part of this process and its own GPU."""
-    if arguments.shard is None:
-        from videonl.inference.shards import shard_of_torchrun
-
-        arguments.shard = shard_of_torchrun()
-        if arguments.shard is not None and arguments.device == "auto":
-            import torch
-
-            if torch.cuda.is_available():
-                arguments.device = f"cuda:{os.environ['LOCAL_RANK']}"
-
-
 def part_of(
-    videos: list[str], failures: list["Failure"], shard: "Shard | None"
+    videos: list[str], failures: list["Failure"], shard: Shard | None
 ) -> tuple[list[str], list["Failure"], dict[str, object]]:
     """The files and failures of this process, and what its result file says of all."""
     if shard is None:
         return videos, failures, {}
-    from videonl.inference.shards import about_set
-
     about = about_set(shard, videos, failed_inputs=len(failures))
     return shard.of(videos), failures if shard.rank == 0 else [], about
 
@@ -59,7 +44,7 @@ def open_shard(
     arguments: argparse.Namespace, run: dict[str, object], about: dict[str, object]
 ) -> "Writer":
     """The result file of this process, which knows what the others have done already."""
-    from videonl.inference.shards import done_by_others, remove_old, shard_path
+    from videonl.inference.shards import done_by_others, remove_old
     from videonl.inference.writers import JsonLinesWriter
 
     path, shard = Path(arguments.json), arguments.shard
@@ -134,7 +119,8 @@ def parser_of_predict() -> argparse.ArgumentParser:
         "--shard",
         type=parse_shard,
         metavar="RANK/SIZE",
-        help="take part RANK of SIZE and write FILE.RANK.jsonl; under torchrun by itself",
+        help="take part RANK of SIZE and write FILE.RANK.jsonl; under torchrun and in SLURM arrays "
+        "by itself",
     )
     parser.add_argument(
         "--from-list",
@@ -347,8 +333,6 @@ def outputs_of(arguments: argparse.Namespace) -> list[str | Path | None]:
     """The files that this process writes."""
     lines: str | Path | None = arguments.json
     if arguments.shard and lines not in (None, "-"):
-        from videonl.inference.shards import shard_path
-
         lines = shard_path(Path(arguments.json), arguments.shard.rank)
     return [lines, arguments.csv, arguments.windows_csv, arguments.plot, arguments.report]
 

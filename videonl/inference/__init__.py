@@ -11,7 +11,6 @@ __getattr__, __dir__, __all__ = doors(
         "timeline": "Segment Timeline Window timeline_of",
         "export": "export_model",
         "inputs": "find_videos",
-        "shards": "Shard",
         "show": "StepBar list_failures rich_table",
         "windows": "Windows stream_windows",
     },

@@ -137,6 +137,7 @@ def fit(
                 write_split(data, run_dir)
             if config is not None:
                 write_text(run_dir / CONFIG, config)
+        data.keep_decoded(trainer.max_epochs)  # type: ignore[attr-defined]
         tell_loggers(trainer, classifier, config, run_dir=run_dir)
         print_facts(classifier, data, trainer, run_dir=run_dir if writing else None)
         path = str(resume) if resume else None

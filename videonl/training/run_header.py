@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import nn
 
-from videonl.data import class_lines, cover_line, labels_of, look_at, shortcut_of
+from videonl.data import class_lines, cover_line, labels_of, shortcut_of
 from videonl.errors import VideoNLError
 from videonl.training.accumulation import batches_per_step
 from videonl.training.classifier import VideoClassifier
@@ -63,6 +63,8 @@ def facts(
     ]
     if data.catalogue.records.get("train"):
         lines[1:1] = looks_of(data)
+    if text := data.keep_decoded(trainer.max_epochs):
+        lines.insert(1, f"frames    {text}")
     if data.rate_text:
         lines.insert(1, f"videos    {data.rate_text}")
     if baseline is not None:
@@ -82,7 +84,7 @@ def looks_of(data: Any) -> list[str]:
     """What the headers of the videos tell: per class, of a clip, and whether it is a shortcut."""
     val = data.records.get("val", [])
     records = [*data.records["train"], *val]
-    look = look_at([record.path for record in records])
+    look = data.look
     if not look.facts:
         return [f"videos    nothing is known of them ({look.how})"]
     names = data.class_names

@@ -252,12 +252,14 @@ class SandboxedVideo(Video):
         short_side: int | None = None,
         inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
+        enlarge: bool = True,
     ) -> "torch.Tensor":
         """Decode frames; see :meth:`Video.read`."""
         import torch
 
         size: Any = {"short_side": short_side, "inside": inside}
-        return torch.from_numpy(self.read_array(indices, **size, rounding=rounding))
+        size |= {"rounding": rounding, "enlarge": enlarge}
+        return torch.from_numpy(self.read_array(indices, **size))
 
     def read_array(
         self,
@@ -266,10 +268,12 @@ class SandboxedVideo(Video):
         short_side: int | None = None,
         inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
+        enlarge: bool = True,
     ) -> np.ndarray:
         """The frames that :meth:`read` gives, as an array."""
         wanted = [int(index) for index in indices]
-        size = {"short_side": short_side, "inside": inside, "rounding": rounding}
+        size: dict[str, Any] = {"short_side": short_side, "inside": inside}
+        size |= {"rounding": rounding, "enlarge": enlarge}
         job = {"do": "read", "indices": wanted, **size}
         array = self._ask(job, rows=len(wanted))[1]
         assert array is not None

@@ -282,6 +282,7 @@ class Video:
         short_side: int | None = None,
         inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
+        enlarge: bool = True,
     ) -> "torch.Tensor":
         """Decode frames.
 
@@ -292,6 +293,7 @@ class Video:
             inside: (height, width): scale so that they lie inside of that and are as large as they
                 can be. Neither: the frames as they are.
             rounding: of the other side, "nearest" or "down".
+            enlarge: whether smaller frames are scaled up to it.
 
         Returns:
             uint8 (len(indices), H, W, 3), RGB.
@@ -302,7 +304,8 @@ class Video:
         import torch
 
         size: Any = {"short_side": short_side, "inside": inside}
-        return torch.from_numpy(self.read_array(indices, **size, rounding=rounding))
+        size |= {"rounding": rounding, "enlarge": enlarge}
+        return torch.from_numpy(self.read_array(indices, **size))
 
     def read_array(
         self,
@@ -311,10 +314,11 @@ class Video:
         short_side: int | None = None,
         inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
+        enlarge: bool = True,
     ) -> np.ndarray:
         """The frames that :meth:`read` gives, as an array, without torch."""
         wanted = self._checked(indices)
-        self._pictures.rounding = rounding
+        self._pictures.rounding, self._pictures.enlarge = rounding, enlarge
         if short_side is not None and inside is not None:
             raise VideoError("short_side and inside both say the size; give one of them")
         if short_side is not None and short_side < 1:

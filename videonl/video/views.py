@@ -1,13 +1,44 @@
 """Test-time views of one video: clips spread in time x crops in space, out of one decoding run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.transforms import crop
-from videonl.video.video import Video
+
+
+class Frames(Protocol):
+    """What clips are taken from: an open video, or its frames that were stored (data)."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in the video."""
+
+    @property
+    def fps(self) -> float:
+        """Mean frames per second."""
+
+    @property
+    def end(self) -> float:
+        """Seconds at which the last frame disappears."""
+
+    def times(self, indices: Sequence[int] | None = None) -> np.ndarray:
+        """Seconds at which frames appear."""
+
+    def read(
+        self,
+        indices: Sequence[int],
+        *,
+        short_side: int | None = None,
+        inside: tuple[int, int] | None = None,
+        rounding: str = "nearest",
+        enlarge: bool = True,
+    ) -> torch.Tensor:
+        """Frames by number, uint8 (len(indices), H, W, 3)."""
 
 
 @dataclass(frozen=True)
@@ -27,7 +58,7 @@ class Views:
     preprocessing: Preprocessing
 
 
-def settled(video: Video, preprocessing: Preprocessing) -> tuple[Preprocessing, dict[str, Any]]:
+def settled(video: Frames, preprocessing: Preprocessing) -> tuple[Preprocessing, dict[str, Any]]:
     """(what to show of this video, the arguments ``times`` and ``end`` for its frame numbers).
 
     Raises:
@@ -39,7 +70,7 @@ def settled(video: Video, preprocessing: Preprocessing) -> tuple[Preprocessing, 
     return shown, {"times": video.times(), "end": video.end} if shown.by_time else {}
 
 
-def read_views(video: Video, preprocessing: Preprocessing) -> Views:
+def read_views(video: Frames, preprocessing: Preprocessing) -> Views:
     """Read the views of a video, for evaluation and for inference alike.
 
     Args:
