@@ -11,6 +11,7 @@ from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from videonl.claims import claimed, is_first_process
+from videonl.data import VideoDataModule
 from videonl.data.catalogue import write_census
 from videonl.data.splits import TRAIN_LIST, VAL_LIST, write_lists
 from videonl.files import write_text
@@ -94,6 +95,8 @@ def fit(
         TrainingDiverged: the loss became NaN or infinite.
         TrainingStopped: by Ctrl-C or SIGTERM; ``last.ckpt`` is saved.
     """
+    if isinstance(data, VideoDataModule):
+        classifier.meet(data, training=True)
     options, shape = dict(trainer_options or {}), classifier.preprocessing
     check_clip(classifier.net, classifier.hparams["name"], frames=shape.frames, size=shape.crop)
     writing = not leaves_nothing(options)
@@ -101,7 +104,9 @@ def fit(
         if writing and is_first_process():
             stack.enter_context(claimed(folder=run_dir))
         stack.enter_context(handlers_restored())
-        resumed = check_resumable(resume, dict(classifier.hparams)) if resume else None
+        own = classifier.net if classifier.is_own else None
+        about = dict(classifier.hparams)
+        resumed = check_resumable(resume, about, network=own) if resume else None
         checkpoints = Checkpoints(
             run_dir,
             monitor=f"val/{classifier.task.metric}",

@@ -59,6 +59,8 @@ def facts(
         f"{per_device} clips × {devices} device(s) × {accumulated} accumulated; "
         f"{recipe.optimizer}, {recipe.schedule}",
     ]
+    if classifier.optimizer is not None:
+        lines[-1] = f"rate      that of the optimiser that was given: global batch {batch}"
     if data.catalogue.records.get("train"):
         lines[1:1] = looks_of(data)
     if data.rate_text:
