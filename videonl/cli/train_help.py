@@ -65,7 +65,7 @@ training
   --recipe.checkpoint_stages L stages such as [res2,res3] that save memory and cost time
   --recipe.ema X               decay of a moving average of the weights, such as 0.999 (0: off)
 classes of Lightning, or of yours as package.module.Class
-  --trainer.callbacks NAME     such as EarlyStopping --trainer.callbacks.monitor val/loss
+  --trainer.callbacks NAME     such as EarlyStopping, with its arguments (docs/lightning.md)
   --trainer.logger NAME        such as WandbLogger, MLFlowLogger, CSVLogger
   --trainer.strategy NAME      such as ddp; --trainer.profiler NAME likewise, such as simple
 

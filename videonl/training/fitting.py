@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
@@ -14,11 +15,13 @@ from videonl.claims import claimed, is_first_process
 from videonl.data import VideoDataModule
 from videonl.data.catalogue import write_census
 from videonl.data.splits import TRAIN_LIST, VAL_LIST, write_lists
+from videonl.errors import VideoNLError
 from videonl.files import write_text
 from videonl.training.bad_files import BadFiles
 from videonl.training.checkpoints import BROKEN_PIPE, Checkpoints, is_lost_worker
 from videonl.training.classifier import VideoClassifier
 from videonl.training.ema import MovingAverage
+from videonl.training.memory import way_out
 from videonl.training.metrics_file import MetricsFile
 from videonl.training.mixing import StepSeed
 from videonl.training.progress import EpochLines, SpeedMonitor, progress_bar
@@ -146,6 +149,8 @@ def fit(
         path = str(resume) if resume else None
         try:
             trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True)
+        except torch.OutOfMemoryError as error:
+            raise VideoNLError(way_out(classifier, data, trainer)) from error
         except (RuntimeError, *BROKEN_PIPE) as error:
             # A signal to the process group kills the decoding workers before the step has ended.
             stop = next((c for c in trainer.callbacks if isinstance(c, GracefulStop)), None)  # type: ignore[attr-defined]
