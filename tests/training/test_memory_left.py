@@ -14,6 +14,7 @@ from videonl.training import VideoClassifier
 FULL = ["--data.batch_size", "8", "--trainer.accumulate_grad_batches", "2"]
 
 
+@pytest.mark.slow
 def test_the_sentence_says_what_would_fit(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
