@@ -23,7 +23,7 @@ from videonl.training.checkpoints import BROKEN_PIPE
 from videonl.training.classifier import VideoClassifier
 from videonl.training.metrics import TOP_K, Scores
 from videonl.training.progress import TerminalBar
-from videonl.training.stopping import raise_lost
+from videonl.training.stopping import plain_signals, raise_lost
 from videonl.training.summary import accuracy_lines, plot_confusion, score_values
 from videonl.training.task import AnyScores
 from videonl.training.theirs import explained
@@ -255,12 +255,11 @@ def evaluate(
     bad_files, answers = BadFiles(), Answers()
     trainer = evaluation_trainer(dict(trainer_options or {}), bad_files, answers)
     module.trainer = trainer  # its loaders split the videos among the Trainer's processes
-    shown = module.preprocessing.with_views(views or module.views).with_colours(
-        classifier.preprocessing
-    )
+    module.preprocessing = module.preprocessing.with_colours(classifier.preprocessing)
+    shown = module.preprocessing.with_views(views or module.views)
     split = split or ("test" if "test" in module.records else "val")
     loader = module.evaluation_loader(split, shown.views)
-    with explained(trainer_options or {}):
+    with explained(trainer_options or {}), plain_signals():
         try:
             trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
         except (RuntimeError, *BROKEN_PIPE) as error:
@@ -394,7 +393,7 @@ def predict(
     # A process that has nothing left to do still takes part: the others would wait for it.
     classifier.allow_zero_length_dataloader_with_multiple_devices = True
     loader: Any = DataLoader([])  # type: ignore[arg-type]
-    with explained(trainer_options or {}):
+    with explained(trainer_options or {}), plain_signals():
         try:
             if paths:
                 loader = module.evaluation_loader(split, module.views)

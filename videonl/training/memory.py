@@ -96,7 +96,7 @@ def way_out(classifier: Any, data: Any, trainer: Trainer) -> str:
     shown = classifier.preprocessing
     try:
         memory = usable_memory(trainer.strategy.root_device)
-        kept = Kept(classifier.net, (shown.frames, shown.crop, shown.crop))
+        kept = Kept(classifier.net, (shown.frames, *shown.clip_size))
     except (RuntimeError, ValueError, TypeError, NotImplementedError):
         memory = None  # a network that shapes alone do not run
     if memory is None:

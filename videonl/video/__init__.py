@@ -6,7 +6,8 @@ __getattr__, __dir__, __all__ = doors(
     __name__,
     {
         "video": "Video open_video",
-        "preprocessing": "Preprocessing check_entries",
+        "preprocessing": "Preprocessing check_entries rectangle_of",
+        "protocols": "PROTOCOLS checked_protocol under_protocol",
         "sampling": "sample_generator timeline",
         "views": "Views read_views settled",
         "transforms": "crop random_resized_crop to_clips",

@@ -34,7 +34,7 @@ def settled(video: Video, preprocessing: Preprocessing) -> tuple[Preprocessing, 
         VideoError: clips are taken by time, and its times are beyond all measure.
     """
     shown = preprocessing
-    if preprocessing.rate is not None or preprocessing.span == "even":
+    if preprocessing.rate is not None or preprocessing.counts_frames:
         shown = preprocessing.for_rate(video.fps)
     return shown, {"times": video.times(), "end": video.end} if shown.by_time else {}
 
@@ -58,6 +58,6 @@ def read_views(video: Video, preprocessing: Preprocessing) -> Views:
     views: list[torch.Tensor] = []
     for clip in indices:
         chosen = frames[[place[index] for index in clip]]  # (T, H, W, 3)
-        views.extend(crop(chosen, *box) for box in boxes)
+        views.extend(crop(chosen, *box, fill=preprocessing.padding) for box in boxes)
     seconds = [[float(s) for s in video.times(clip)] for clip in indices]
     return Views(torch.stack(views), indices, seconds, preprocessing)
