@@ -560,7 +560,17 @@ class VideoDataModule(L.LightningDataModule):
         )
 
     def _process(self) -> tuple[int, int]:
-        """(rank, number of processes) of the Trainer, (0, 1) without one."""
+        """(rank, number of processes) of the Trainer, (0, 1) without one.
+
+        Raises:
+            DatasetError: the Trainer would put samplers of its own in place of ours.
+        """
         if self.trainer is None:
             return 0, 1
+        connector = self.trainer._accelerator_connector
+        if self.trainer.world_size > 1 and connector.use_distributed_sampler:
+            raise DatasetError(
+                "the loaders split the videos among the processes themselves, without padding: "
+                "make the Trainer with use_distributed_sampler=False"
+            )
         return self.trainer.global_rank, self.trainer.world_size
