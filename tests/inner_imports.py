@@ -19,7 +19,6 @@ STILL_INSIDE = (
     "tests/reports/test_compare_plot.py videonl.reports.chart",
     "tests/reports/test_pages.py videonl.reports.pages",
     "tests/serve/test_serve_process.py videonl.cli.serve",
-    "tests/serve/test_serve_process.py videonl.serve.uploads",
     "tests/training/test_batch_norm.py videonl.training.fine_tuning",
     "tests/training/test_classifier.py videonl.training.finite",
     "tests/training/test_classifier.py videonl.training.mixing",

@@ -7,7 +7,6 @@ One row of the N x M matrix is computed at a time, never the matrix.
 """
 
 import copy
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +28,7 @@ from videonl.layers import NonLocalBlock, affinity_name
 from videonl.layers.attention_row import attention_rows, reachable
 from videonl.models.finite import check_answers
 from videonl.models.view_ensembling import probabilities_of
+from videonl.video.given import Given, name_of
 from videonl.video.transforms import to_clips
 
 GRID = (4, 6, 6)  # queries tried along time, height and width where none is given
@@ -59,8 +59,9 @@ class Seen:
 
 def attend(
     predictor: Predictor,
-    video: str | os.PathLike[str],
+    video: Given,
     *,
+    fps: float | None = None,
     block: str | None = None,
     at: Sequence[float] | None = None,
     clip: int | None = None,
@@ -72,7 +73,8 @@ def attend(
 
     Args:
         predictor: a network with a non-local block.
-        video: the file.
+        video: a path, or what else ``Predictor.predict`` takes.
+        fps: frames per second of frames in memory.
         block: its name, such as ``"res4.5"``; the last one by default.
         at: the query as (t, y, x): number of the frame in the clip, from 0, and pixel of the
             file's picture as it is shown (after rotation). The position of the features nearest
@@ -88,13 +90,13 @@ def attend(
         NotFiniteError: the network answers with NaN or infinity.
     """
     name = find_block(predictor.model, block)
-    with predictor.open_video(video, decoder=predictor.decoder) as opened:
+    with predictor.opened(video, fps=fps) as opened:
         shown = predictor.shown(opened)
         read = read_attended(opened, shown, clip=clip, start=start, crop=crop)
     problem = None if at is None else outside(read, at)
     if at is not None and problem:
         given = ",".join(f"{number:g}" for number in at)
-        raise VideoNLError(f"{os.fspath(video)}: --at {given}: {problem}")
+        raise VideoNLError(f"{name_of(video)}: --at {given}: {problem}")
     seen, probabilities = look(predictor, read, [name])
     found = seen[0]
     if at is None:
@@ -103,13 +105,13 @@ def attend(
         index, chosen = found.queries.nearest((at[0], *read.to_view(at[1], at[2]))), "given by --at"
     row = next(attention_rows(found.block, found.features, [index]))[0].float().cpu()
     if not bool(row.isfinite().all()):
-        raise VideoError(f"{os.fspath(video)}: the weights of {name} are not finite")
+        raise VideoError(f"{name_of(video)}: the weights of {name} are not finite")
     check_answers(probabilities)
     inside = reachable(found.block, found.features, index).cpu()
     query = place_of(read, found.queries, index)
     top = probabilities.sort(descending=True, stable=True)
     return AttentionMap(
-        path=os.fspath(video),
+        path=name_of(video),
         block=found.name,
         affinity=affinity_name(found.block.affinity),
         clip=read,

@@ -20,6 +20,7 @@ from videonl.inference.predictor import Predictor
 from videonl.inference.windows import Windows, stream_windows
 from videonl.json_text import json_text
 from videonl.models.finite import check_answers
+from videonl.video.given import Given
 from videonl.video.transforms import to_clips
 from videonl.video.video import Video
 
@@ -134,23 +135,28 @@ class FeatureExtractor:
         }
 
     def extract(
-        self, path: str | Path, *, on_window: Callable[[int, int], None] | None = None
+        self,
+        video: Given,
+        *,
+        fps: float | None = None,
+        on_window: Callable[[int, int], None] | None = None,
     ) -> Features:
         """The features of a video of any length, in bounded memory.
 
         Args:
-            path: of the file.
+            video: a path, or what else ``Predictor.predict`` takes.
+            fps: frames per second of frames in memory.
             on_window: called with (windows done, windows in all), for a progress bar.
 
         Raises:
             VideoError: the file can not be read.
         """
         rows = []
-        with self.predictor.open_video(path, decoder=self.predictor.decoder) as video:
-            track, times = self._sampled(video)
+        with self.predictor.opened(video, fps=fps) as source:
+            track, times = self._sampled(source)
             starts = self.windows.starts(len(track))
-            seconds = self.windows.seconds(starts, times, end=video.end)
-            stream = stream_windows(video, self.windows, track=track, preprocessing=self.shown)
+            seconds = self.windows.seconds(starts, times, end=source.end)
+            stream = stream_windows(source, self.windows, track=track, preprocessing=self.shown)
             for clips in _batches(stream, self.predictor.max_views_per_forward):
                 rows.append(self.features(clips))
                 if on_window:

@@ -19,7 +19,6 @@ Segments shorter than ``min_length`` are left out. With several labels at a time
 reaches the threshold in a window counts, so segments of different classes may overlap.
 """
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +29,7 @@ import torch
 from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
 from videonl.inference.windows import blocks_in_order
+from videonl.video.given import Given, name_of
 from videonl.video.preprocessing import NOTICEABLE, Preprocessing
 from videonl.video.transforms import crop
 from videonl.video.video import Video
@@ -225,8 +225,9 @@ def clips_of_windows(
 
 def timeline_of(
     predictor: Predictor,
-    path: str | os.PathLike[str],
+    video: Given,
     *,
+    fps: float | None = None,
     window: float | None = None,
     hop: float | None = None,
     on_windows: Callable[[int, int], None] | None = None,
@@ -235,7 +236,8 @@ def timeline_of(
 
     Args:
         predictor: classifies.
-        path: the file.
+        video: a path, or what else ``Predictor.predict`` takes.
+        fps: frames per second of frames in memory.
         window: seconds that a window covers; None: as long as a clip of the network.
         hop: seconds from the begin of one window to the next; None: half a window, at most 1.
         on_windows: called with (windows done, windows in all), for a progress bar.
@@ -244,9 +246,9 @@ def timeline_of(
         VideoError: the file can not be read.
         VideoNLError: window or hop are not above 0.
     """
-    with predictor.open_video(path, decoder=predictor.decoder) as video:
-        preprocessing = predictor.shown(video)
-        span = preprocessing.seconds(video.fps)
+    with predictor.opened(video, fps=fps) as source:
+        preprocessing = predictor.shown(source)
+        span = preprocessing.seconds(source.fps)
         if window is not None and window < (1 - NOTICEABLE) * span:
             predictor.note(
                 f"a window of {window:g} s is shorter than a clip of the network, {span:.2f} s: "
@@ -255,13 +257,13 @@ def timeline_of(
             )
         window = span if window is None else window
         hop = min(1.0, window / 2) if hop is None else hop
-        times = video.times()
-        duration = video.end
+        times = source.times()
+        duration = source.end
         windows = place_windows(times, duration, window=window, hop=hop)
         scores: list[np.ndarray] = []
         chunk: list[torch.Tensor] = []
         for number, clip in enumerate(
-            clips_of_windows(video, windows, times, preprocessing), start=1
+            clips_of_windows(source, windows, times, preprocessing), start=1
         ):
             chunk.append(clip)
             if len(chunk) == predictor.max_views_per_forward or number == len(windows):
@@ -277,7 +279,7 @@ def timeline_of(
         )
     protocol = {**predictor.protocol((1, 1)), "window_seconds": window, "hop_seconds": hop}
     return Timeline(
-        path=os.fspath(path),
+        path=name_of(video),
         class_names=predictor.class_names,
         windows=windows,
         probabilities=probabilities,

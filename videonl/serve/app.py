@@ -24,8 +24,9 @@ from videonl.errors import VideoError, VideoNLError
 from videonl.inference.predictor import Predictor, short_reason
 from videonl.reports.server import server_page, server_policy
 from videonl.serve.queue import DECODERS, Desk, StoppedError
-from videonl.serve.uploads import Spool, SpoolFile, UploadError, receive_upload
+from videonl.serve.uploads import UploadError, receive_upload
 from videonl.video.sandbox import DecoderPool
+from videonl.video.spool import Spool, SpoolFile
 
 FULL_LOOK = (10, 3)  # what a visitor may ask for where nobody says less
 

@@ -9,6 +9,8 @@ __getattr__, __dir__, __all__ = doors(
         "preprocessing": "Preprocessing check_entries",
         "sampling": "sample_generator timeline",
         "views": "Views read_views settled",
+        "given": "Frames",
+        "spool": "Spool",
         "transforms": "crop random_resized_crop to_clips",
         "sandbox": "DecoderPool SandboxedVideo",
         "encoding": "Recipe encode_file",
