@@ -97,7 +97,7 @@ def test_scaled_frames_differ_by_rounding_alone(predictor: Predictor, tmp_path: 
     """A file is scaled from YUV: close; one that holds RGB: the same."""
     picture = numbered_frames(20, height=60, width=86)
     for codec, pixels, apart in (("libx264", "yuv420p", 0.02), ("png", "rgb24", 0.0)):
-        path = write_video(tmp_path / f"{codec}.mkv", picture, codec=codec, pixel_format=pixels)
+        path = write_video(tmp_path / f"{codec}.mov", picture, codec=codec, pixel_format=pixels)
         frames = np.stack(sequential_decode(path))
         from_file = predictor.predict(path, top_k=3, views=(2, 3))
         found = predictor.predict(frames, fps=25, top_k=3, views=(2, 3))
