@@ -12,12 +12,16 @@ import os
 import signal
 import sys
 from dataclasses import asdict
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from videonl.errors import VideoError
 from videonl.video.video import Video, open_video
+
+if TYPE_CHECKING:
+    from videonl.video.burn import Burner
 
 SPARE_SECONDS = 2  # the parent kills first; the alarm is for a child whose parent is gone
 NO_MEMORY = os.strerror(errno.ENOMEM)
@@ -30,6 +34,7 @@ class OpenFile:
 
     def __init__(self) -> None:
         self.video: Video | None = None
+        self.burner: Burner | None = None
 
     def reply(self, job: dict[str, Any]) -> Reply:
         """The answer to a job, and an array.
@@ -40,6 +45,8 @@ class OpenFile:
         action = job["do"]
         if action in ("inspect", "encode"):
             return _whole_file(job), None
+        if action in ("burn", "burn on"):
+            return self._burn(job), None
         if action == "open":
             self.close()
             self.video = open_video(job["path"], decoder=job["decoder"], threads=job["threads"])
@@ -58,6 +65,20 @@ class OpenFile:
             size = {name: job[name] for name in ("short_side", "rounding")}
             return _with_array(self.video.read_array(job["indices"], **size))
         raise VideoError(f"unknown job {action!r}")
+
+    def _burn(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Begin to write a file with captions, or go on."""
+        if job["do"] == "burn":
+            from videonl.video.burn import Burner
+            from videonl.video.captions import Caption
+
+            captions = [Caption.from_list(each) for each in job["captions"]]
+            self.burner = Burner(Path(job["path"]), Path(job["target"]), captions)
+            return {"done": 0, "total": self.burner.total, "finished": False}
+        if self.burner is None:
+            raise VideoError("no file is open")
+        finished = self.burner.step(job["frames"])
+        return {"done": self.burner.done, "total": self.burner.total, "finished": finished}
 
     def close(self) -> None:
         """Give the file back."""
