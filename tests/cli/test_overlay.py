@@ -122,7 +122,7 @@ def test_memory_does_not_grow_with_the_length(folder: Path) -> None:
     taken: list[int] = []
 
     def look(done: int, total: int) -> None:
-        taken.append(int(Path("/proc/self/statm").read_text().split()[1]) * 4096)
+        taken.append(int(Path("/proc/self/statm").read_bytes().split()[1]) * 4096)
 
     write_overlay(str(path), folder / "out.mp4", [], on_frames=look)
     assert len(taken) > 120

@@ -68,7 +68,7 @@ async def receive_upload(request: Request, file: SpoolFile, *, limit: int) -> st
         form.finish()
     await asyncio.to_thread(sink.write)
     if not sink.size:
-        raise UploadError(400, "the upload holds no video (0 bytes)")
+        raise UploadError(400, "the upload holds no video (0 bytes); send the file's content")
     return (form.file_name if form else "") or "upload"
 
 
@@ -84,14 +84,18 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise UploadError(408, "the upload came too slowly") from None
+            raise UploadError(
+                408, "the upload came too slowly; send it again, or a smaller one"
+            ) from None
         yield chunk
 
 
 def too_large(limit: int) -> UploadError:
     """The refusal of a large file."""
     return UploadError(
-        413, f"the video is larger than {limit / 1e6:g} MB, the limit of this server"
+        413,
+        f"the video is larger than {limit / 1e6:g} MB, the limit of this server; "
+        "cut it, or scale it down",
     )
 
 
@@ -171,7 +175,7 @@ class Form:
             UploadError: it ended early, or held no file.
         """
         if not self._ended:
-            raise UploadError(400, "the form ends in the middle")
+            raise UploadError(400, "the form ends in the middle; send it again")
         if not self._found:
             raise UploadError(400, "the form holds no file; name the field video")
 
