@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = doors(
         "timeline": "Segment Timeline Window timeline_of",
         "export": "export_model",
         "inputs": "find_videos",
+        "live": "watch",
         "overlay": "captions_of overlay_paths write_overlay",
         "shards": "Shard",
         "show": "StepBar list_failures rich_table",

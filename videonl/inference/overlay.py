@@ -4,9 +4,8 @@ import os
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
-from videonl.errors import VideoError, VideoNLError
+from videonl.errors import VideoNLError
 from videonl.escapes import font_for
 from videonl.files import whole_file
 from videonl.inference.prediction import Prediction
@@ -14,7 +13,7 @@ from videonl.inference.timeline import Timeline, claims_of
 from videonl.video.burn import Burner
 from videonl.video.captions import Caption, Row
 from videonl.video.container import regular_file, split_span
-from videonl.video.sandbox_process import Child, ChildGoneError
+from videonl.video.sandbox import Helper
 
 ROWS = 5  # classes that are shown at most
 AT_ONCE = 32  # frames from one look at the clock to the next
@@ -138,36 +137,20 @@ class _Apart:
     def __init__(
         self, file: Path, part: Path, captions: Sequence[Caption], limits: tuple[float, int]
     ) -> None:
-        self._file, (self._seconds, self._memory) = file, limits
         self.done = self.total = 0
-        self._child = Child(self._memory, may_write=True)
-        self._child.wait_until_ready()
+        self._helper = Helper(str(file), limits, may_write=True)
         texts = [caption.as_list() for caption in captions]
         place = {"path": os.path.abspath(file), "target": os.path.abspath(part)}
         try:
-            self._ask({"do": "burn", **place, "captions": texts})
+            self._helper.ask({"do": "burn", **place, "captions": texts})
         except BaseException:
             self.close()
             raise
 
-    def _ask(self, job: dict[str, Any]) -> dict[str, Any]:
-        try:
-            answer = self._child.ask(job, seconds=self._seconds or None)[0]
-        except ChildGoneError as error:
-            why = {
-                "timeout": f"takes longer than {self._seconds:g} s for {AT_ONCE} frames",
-                "memory": f"needs more than {self._memory} MB of memory",
-            }.get(str(error), str(error))
-            raise VideoError(f"{self._file}: the overlay can not be written: {why}") from None
-        if "error" in answer:
-            text = str(answer["error"]).replace(os.path.abspath(self._file), str(self._file))
-            raise VideoError(text)
-        return answer
-
     def step(self) -> bool:
-        answer = self._ask({"do": "burn on", "frames": AT_ONCE})
+        answer, _ = self._helper.ask({"do": "burn on", "frames": AT_ONCE})
         self.done, self.total = int(answer["done"]), int(answer["total"])
         return bool(answer["finished"])
 
     def close(self) -> None:
-        self._child.kill()
+        self._helper.close()

@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = doors(
         "views": "Views read_views settled",
         "given": "Frames",
         "spool": "Spool",
+        "live": "Ended LiveReader Newest open_live played",
         "transforms": "crop random_resized_crop to_clips",
         "sandbox": "DecoderPool SandboxedVideo",
         "encoding": "Recipe encode_file",

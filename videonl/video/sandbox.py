@@ -143,6 +143,49 @@ class DecoderPool:
             self._all.discard(child)
 
 
+class Helper:
+    """A process of one's own for a longer job: it writes a file, or reads a stream.
+
+    Args:
+        name: what it works on, for messages.
+        limits: (seconds for an answer, MB of memory; 0: any).
+        may_write: whether it may write files.
+
+    Raises:
+        VideoNLError: it can not be started.
+    """
+
+    def __init__(self, name: str, limits: tuple[float, int], *, may_write: bool) -> None:
+        self.name, (self._seconds, self._memory) = name, limits
+        self._child = Child(self._memory, may_write=may_write)
+        self._child.wait_until_ready()
+
+    def ask(
+        self, job: dict[str, Any], *, rows: int | None = None
+    ) -> tuple[dict[str, Any], np.ndarray | None]:
+        """The answer to a job, and the array of so many rows that it may have.
+
+        Raises:
+            VideoError: the job failed, or its process did.
+        """
+        try:
+            seconds = self._seconds or None
+            answer, array, _ = self._child.ask(job, seconds=seconds, rows=rows)
+        except ChildGoneError as error:
+            why = {
+                "timeout": f"no answer within {self._seconds:g} s (the time limit)",
+                "memory": f"needs more than {self._memory} MB of memory (the memory limit)",
+            }.get(str(error), str(error))
+            raise VideoError(f"{self.name}: {why}") from None
+        if "error" in answer:
+            raise VideoError(str(answer["error"]).replace(os.path.abspath(self.name), self.name))
+        return answer, array
+
+    def close(self) -> None:
+        """End it."""
+        self._child.kill()
+
+
 def _kill_all(children: set[Child]) -> None:
     for child in list(children):
         child.cancel()

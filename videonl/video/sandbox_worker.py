@@ -22,6 +22,7 @@ from videonl.video.video import Video, open_video
 
 if TYPE_CHECKING:
     from videonl.video.burn import Burner
+    from videonl.video.live import LiveReader
 
 SPARE_SECONDS = 2  # the parent kills first; the alarm is for a child whose parent is gone
 NO_MEMORY = os.strerror(errno.ENOMEM)
@@ -35,6 +36,7 @@ class OpenFile:
     def __init__(self) -> None:
         self.video: Video | None = None
         self.burner: Burner | None = None
+        self.reader: LiveReader | None = None
 
     def reply(self, job: dict[str, Any]) -> Reply:
         """The answer to a job, and an array.
@@ -47,6 +49,8 @@ class OpenFile:
             return _whole_file(job), None
         if action in ("burn", "burn on"):
             return self._burn(job), None
+        if action.startswith("live"):
+            return self._live(job)
         if action == "open":
             self.close()
             self.video = open_video(job["path"], decoder=job["decoder"], threads=job["threads"])
@@ -79,6 +83,34 @@ class OpenFile:
             raise VideoError("no file is open")
         finished = self.burner.step(job["frames"])
         return {"done": self.burner.done, "total": self.burner.total, "finished": finished}
+
+    def _live(self, job: dict[str, Any]) -> Reply:
+        """Read a camera or stream, and tell what is newest."""
+        from videonl.video.live import Ended, LiveReader, open_live
+        from videonl.video.preprocessing import Preprocessing
+
+        if job["do"] == "live":
+            source = open_live(job["source"], allow_stream=job["allow_stream"])
+            overlay = None if job["overlay"] is None else Path(job["overlay"])
+            shown = Preprocessing.from_dict(job["preprocessing"])
+            self.reader = LiveReader(source, shown, overlay=overlay)
+            return {"name": source.name, "rate": source.rate}, None
+        if self.reader is None:
+            raise VideoError("no source is open")
+        if job["do"] == "live caption":
+            self.reader.caption(tuple((text, share, font) for text, share, font in job["rows"]))
+            return {}, None
+        if job["do"] == "live close":
+            self.reader.close()
+            return self.reader.counts(), None
+        try:
+            clip = self.reader.take(job["wait"])
+        except Ended as end:
+            return {"ended": str(end), "failed": end.failed}, None
+        if clip is None:
+            return {}, None
+        header, array = _with_array(clip.frames)
+        return {**header, "start": clip.start, "end": clip.end, "age": clip.age}, array
 
     def close(self) -> None:
         """Give the file back."""
