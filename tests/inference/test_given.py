@@ -75,7 +75,7 @@ def test_the_same_numbers_from_whatever_holds_the_video(
     assert all(a.probabilities == truth.probabilities for a in answers if type(a) is Prediction)
 
 
-def test_features_timeline_and_attention_take_them_too(
+def test_features_and_timelines_take_them_too(
     predictor: Predictor, clip: Path, frames: np.ndarray
 ) -> None:
     extractor = FeatureExtractor(predictor, windows=Windows(window=8, stride=4, frames=4))
@@ -89,6 +89,10 @@ def test_features_timeline_and_attention_take_them_too(
         truth = timeline_of(predictor, clip, window=0.4)
         assert np.array_equal(line.probabilities, truth.probabilities)
         assert line.duration == pytest.approx(truth.duration)
+
+
+@pytest.mark.slow
+def test_attention_takes_them_too(predictor: Predictor, clip: Path, frames: np.ndarray) -> None:
     seen = attend(predictor, frames, fps=RATE, at=(1, 8, 10))
     assert seen.strongest == attend(predictor, clip, at=(1, 8, 10)).strongest
 

@@ -12,7 +12,7 @@ import torch
 from videonl.inference.overlay import ROWS, row_of
 from videonl.inference.predictor import Predictor
 from videonl.video.captions import Row
-from videonl.video.live import Ended, LiveClip, LiveReader, open_live
+from videonl.video.live import Ended, LiveClip, LiveReader, open_live, shown_name
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.sandbox import Helper
 
@@ -98,7 +98,7 @@ class _Apart:
 
     def __init__(self, job: dict[str, object], limits: tuple[float, int]) -> None:
         may_write = job["overlay"] is not None
-        self._helper = Helper(str(job["source"]), limits, may_write=may_write)
+        self._helper = Helper(shown_name(str(job["source"])), limits, may_write=may_write)
         self._rows = Preprocessing.from_dict(job["preprocessing"]).frames  # type: ignore[arg-type]
         self._counts = {"seen": 0, "missed": 0}
         try:

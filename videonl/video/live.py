@@ -138,7 +138,6 @@ def _open_stream(address: str, name: str) -> Source:
         "protocol_whitelist": "http,https,tcp,tls",
         "format_whitelist": ",".join((*FORMATS, "mpjpeg", "mjpeg")),
         "max_streams": "64",
-        "fflags": "nobuffer",
     }
     try:
         container = av.open(
@@ -427,7 +426,7 @@ class LiveReader:
         """Stop reading; the overlay is whole afterwards.
 
         Raises:
-            OSError: the overlay can not be written.
+            VideoError: the overlay can not be written.
         """
         self._stopped.set()
         self._thread.join(timeout=1.0)
@@ -494,10 +493,14 @@ class LiveOverlay:
                     self._error = self._error or error
 
     def close(self) -> None:
-        """Write what waits, and the end of the file."""
+        """Write what waits, and the end of the file.
+
+        Raises:
+            VideoError: something can not be written.
+        """
         with self._changed:
             self._over = True
             self._changed.notify_all()
         self._thread.join()
         if self._error is not None:
-            raise self._error
+            raise VideoError(f"the overlay can not be written ({reason(self._error)})")
