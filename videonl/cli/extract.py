@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from videonl.claims import claimed
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_network_flags, network_options, note, parse_shard, positive
+from videonl.cli.values import (
+    add_conceal,
+    add_network_flags,
+    network_options,
+    note,
+    parse_shard,
+    positive,
+)
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.features import FeatureExtractor
@@ -57,6 +64,7 @@ def parser_of_extract() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
     add("--quiet", action="store_true", help="print nothing but failures")
+    add_conceal(parser)
     add_isolation(parser)
     return parser
 
@@ -88,6 +96,7 @@ def main(argv: Sequence[str]) -> int:
     with claims[0], claims[1], decoding(arguments) as open_video:
         extractor = make_extractor(arguments)
         extractor.predictor.open_video, extractor.predictor.say = open_video, note
+        extractor.predictor.conceal = arguments.conceal
         written = extract_all(arguments, extractor, paths, failures)
     if not arguments.quiet:
         skipped = total - written - len(failures)

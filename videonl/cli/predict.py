@@ -13,6 +13,7 @@ from videonl.cli import predict_timeline
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
+    add_conceal,
     add_network_flags,
     network_options,
     note,
@@ -173,6 +174,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
         metavar="N",
         help="bounds the memory; the result stays the same (default: about 1 GiB)",
     )
+    add_conceal(parser)
     predict_timeline.add_arguments(parser)
     add_isolation(parser)
     return parser
@@ -390,6 +392,7 @@ def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Fa
             network=arguments.network,
         )
         predictor.open_video, predictor.say = open_video, note
+        predictor.conceal = arguments.conceal
         if not arguments.quiet:
             say_protocol(predictor, arguments.views)
         if predictor.class_names[0] == "class 0":

@@ -132,6 +132,16 @@ def add_network_flags(parser: ArgumentParser, *, videos: bool = False) -> None:
     )
 
 
+def add_conceal(parser: ArgumentParser) -> None:
+    """``--conceal`` of the commands that leave out what is damaged."""
+    parser.add_argument(
+        "--conceal",
+        action="store_true",
+        help="look at damaged frames as the decoder repairs them, and say how many (default: clips "
+        "and windows that hold one are left out, and that is said)",
+    )
+
+
 def parse_rate(text: str) -> dict[str, Any]:
     """``keep``, ``training`` or a number: the entries of a preprocessing that ``--fps`` changes.
 

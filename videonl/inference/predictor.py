@@ -26,6 +26,7 @@ from videonl.inference.network import (
 )
 from videonl.inference.prediction import Clip, Failure, Prediction
 from videonl.inference.prefetch import Ahead
+from videonl.inference.windows import Damage
 from videonl.models.finite import check_answers
 from videonl.models.norms import fuse_for_inference
 from videonl.models.view_ensembling import average_name, over_views, probabilities_of
@@ -86,6 +87,7 @@ class Predictor:
         self.preprocessing = Preprocessing.from_dict(preprocessing)
         self.decoder, self.multi_label = decoder, multi_label
         self.open_video: Callable[..., Video] = open_video  # or DecoderPool.open
+        self.conceal = False  # look at damaged frames as the decoder repairs them
         self.say: Callable[[str], None] = _silent  # takes what a person should know, once each
         self.trained_videos: str | None = None  # see VideoDataModule.trained_videos
         self._said: set[str] = set()
@@ -158,17 +160,26 @@ class Predictor:
         average = average_name(multi_label=self.multi_label, average=shown.average)
         return {**shown.protocol(), "decoder": self.decoder, "average": average}
 
-    def opened(self, video: Given, *, fps: float | None = None) -> AbstractContextManager[Video]:
+    def opened(
+        self, video: Given, *, fps: float | None = None, forgiving: bool = False
+    ) -> AbstractContextManager[Video]:
         """A video, open for a ``with`` block.
 
         Args:
             video: see ``predict``.
             fps: see ``predict``.
+            forgiving: see ``open_video``; the caller looks at ``Video.damaged``.
 
         Raises:
             VideoError: it can not be read, or is no video; see ``videonl.video.given``.
         """
-        return opened(video, fps=fps, open_video=self.open_video, decoder=self.decoder)
+        return opened(
+            video,
+            fps=fps,
+            open_video=self.open_video,
+            decoder=self.decoder,
+            forgiving=forgiving,
+        )
 
     def read(
         self, video: Given, *, views: tuple[int, int] | None = None, fps: float | None = None
@@ -178,7 +189,7 @@ class Predictor:
         Raises:
             VideoError: the file can not be read.
         """
-        with self.opened(video, fps=fps) as source:
+        with self.opened(video, fps=fps, forgiving=True) as source:
             return read_views(source, self.shown(source, views))
 
     def note(self, text: str, *, kind: str = "") -> None:
@@ -261,7 +272,9 @@ class Predictor:
             VideoError: the file can not be read, or what is given is no video.
         """
         read = self.read(video, views=views, fps=fps)
-        return self.judge(name_of(video), read, top_k, on_views)
+        prediction = self.judge(name_of(video), read, top_k, on_views)
+        self._tell(name_of(video), read)
+        return prediction
 
     def predict_many(
         self,
@@ -298,7 +311,10 @@ class Predictor:
             for video, outcome in ahead.map(videos):
                 path = name_of(video)
                 try:
-                    yield self.judge(path, outcome(), top_k, on_views)
+                    views_read = outcome()
+                    prediction = self.judge(path, views_read, top_k, on_views)
+                    self._tell(path, views_read)
+                    yield prediction
                 except (VideoError, OSError) as error:
                     yield Failure(path, short_reason(error, path))
 
@@ -312,6 +328,10 @@ class Predictor:
         """The prediction of views that were read."""
         if top_k < 1:
             raise VideoNLError(f"top_k must be at least 1, got {top_k}")
+        damage = self._damage(views)
+        damage.tell(path, len(views.damaged))  # refuses where no clip is whole
+        if damage.left_out:
+            views = views.whole()
         per_view = self.view_probabilities(views.frames, on_views=on_views)  # (V, K)
         shown = views.preprocessing
         mean = over_views(per_view, multi_label=self.multi_label, average=shown.average)
@@ -328,7 +348,20 @@ class Predictor:
             views=clips_of(views, crops=shown.views[1]),
             model=self.about,
             protocol=self.protocol(shown.views),
+            damaged=tuple(damage.frames),
+            concealed=self.conceal and bool(damage.windows),
         )
+
+    def _damage(self, views: Views) -> Damage:
+        """Which clips hold damaged frames."""
+        damage = Damage(conceal=self.conceal, what="clips")
+        damage.windows = {n: frames for n, frames in enumerate(views.damaged) if frames}
+        return damage
+
+    def _tell(self, path: str, views: Views) -> None:
+        """Say what was left out, if anything was."""
+        if said := self._damage(views).tell(path, len(views.damaged)):
+            self.note(said)
 
 
 def clips_of(views: Views, *, crops: int) -> tuple[Clip, ...]:

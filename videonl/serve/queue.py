@@ -59,7 +59,10 @@ class Job:
             try:
                 self._check()
                 with self._pool.open(
-                    self._upload.path, decoder=self._predictor.decoder, started=self._opened
+                    self._upload.path,
+                    decoder=self._predictor.decoder,
+                    forgiving=True,
+                    started=self._opened,
                 ) as video:
                     read = read_views(video, self._predictor.shown(video, self._views))
                 self._check()

@@ -80,7 +80,12 @@ def name_of(given: Given) -> str:
 
 @contextmanager
 def opened(
-    given: Given, *, fps: float | None, open_video: Callable[..., Video], decoder: str
+    given: Given,
+    *,
+    fps: float | None,
+    open_video: Callable[..., Video],
+    decoder: str,
+    forgiving: bool = False,
 ) -> Iterator[Video]:
     """An open video of whatever a user holds.
 
@@ -90,6 +95,7 @@ def opened(
         fps: frames per second of frames in memory; None for everything else.
         open_video: opens a path.
         decoder: for it.
+        forgiving: for it.
 
     Raises:
         VideoError: no video; one sentence that says what came and what is wanted.
@@ -99,14 +105,15 @@ def opened(
         raise VideoError(
             f"{name_of(given)}: fps={fps} is for frames in memory alone; this says its rate itself"
         )
+    options = {"decoder": decoder, "forgiving": forgiving}
     if is_path(given):
-        with open_video(given, decoder=decoder) as video:
+        with open_video(given, **options) as video:
             yield video
     elif stored:
         with (
             _as_file(given) as path,
             _named(path, name_of(given)),
-            open_video(path, decoder=decoder) as video,
+            open_video(path, **options) as video,
         ):
             yield video
     else:
@@ -162,6 +169,7 @@ class FrameVideo(Video):
         """
         self.path = Path(given.name)
         self.damage: str | None = None
+        self.forgiving, self.damaged = False, set()
         self.decoder = "none"
         if given.fps is None:
             raise VideoError(f"{given.name}: say their frames per second, such as fps=25")

@@ -68,6 +68,7 @@ class DecoderPool:
         path: str | os.PathLike[str],
         *,
         decoder: Decoder = "auto",
+        forgiving: bool = False,
         started: "Callable[[SandboxedVideo], None] | None" = None,
     ) -> "SandboxedVideo":
         """Open a video file as ``open_video`` does, in a process of its own.
@@ -75,6 +76,7 @@ class DecoderPool:
         Args:
             path: a regular file.
             decoder: see ``open_video``.
+            forgiving: see ``open_video``.
             started: gets the video before its file is opened, for :meth:`SandboxedVideo.cancel`.
 
         Raises:
@@ -85,7 +87,7 @@ class DecoderPool:
         try:
             if started:
                 started(video)
-            video._open(decoder)
+            video._open(decoder, forgiving=forgiving)
         except BaseException:
             video.close()
             raise
@@ -202,15 +204,17 @@ class SandboxedVideo(Video):
         self._child: Child | None = child
         self._given = os.fspath(path)
         self._frames = 0
+        self.damaged = set()
         self._left = pool.time_limit
 
-    def _open(self, decoder: Decoder) -> None:
+    def _open(self, decoder: Decoder, *, forgiving: bool) -> None:
         assert self._child is not None
         self._child.files += 1
         # The child was started in another folder, perhaps.
         path = os.path.abspath(self._given)
+        self.forgiving = forgiving
         job = {"do": "open", "path": path, "decoder": decoder, "threads": 1}
-        answer, _ = self._ask(job)
+        answer, _ = self._ask({**job, "forgiving": forgiving})
         self.path = Path(self._given)
         self._frames = int(answer["num_frames"])
         self.decoder, self.damage = answer["decoder"], answer["damage"]
@@ -311,8 +315,9 @@ class SandboxedVideo(Video):
         wanted = [int(index) for index in indices]
         size = {"short_side": short_side, "rounding": rounding}
         job = {"do": "read", "indices": wanted, **size}
-        array = self._ask(job, rows=len(wanted))[1]
+        answer, array = self._ask(job, rows=len(wanted))
         assert array is not None
+        self.damaged |= set(map(int, answer["damaged"]))
         self._left = self._pool.time_limit  # pictures came: hours of video may go on like this
         return array
 

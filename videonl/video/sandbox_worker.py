@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from videonl.video.live import LiveReader
 
 SPARE_SECONDS = 2  # the parent kills first; the alarm is for a child whose parent is gone
+MOST_NAMED = 100_000  # damaged frames: a line of an answer has an end
 NO_MEMORY = os.strerror(errno.ENOMEM)
 PROPERTIES = ("num_frames", "height", "width", "fps", "end", "exact_by")
 Reply = tuple[dict[str, Any], np.ndarray | None]
@@ -53,7 +54,8 @@ class OpenFile:
             return self._live(job)
         if action == "open":
             self.close()
-            self.video = open_video(job["path"], decoder=job["decoder"], threads=job["threads"])
+            options = {name: job[name] for name in ("decoder", "threads", "forgiving")}
+            self.video = open_video(job["path"], **options)
             names = ("num_frames", "decoder", "declared_frames", "damage")
             return {name: getattr(self.video, name) for name in names}, None
         if action == "close":
@@ -67,7 +69,8 @@ class OpenFile:
             return _with_array(self.video.times(job["indices"]).astype(np.float64))
         if action == "read":
             size = {name: job[name] for name in ("short_side", "rounding")}
-            return _with_array(self.video.read_array(job["indices"], **size))
+            header, array = _with_array(self.video.read_array(job["indices"], **size))
+            return {**header, "damaged": sorted(self.video.damaged)[:MOST_NAMED]}, array
         raise VideoError(f"unknown job {action!r}")
 
     def _burn(self, job: dict[str, Any]) -> dict[str, Any]:
