@@ -89,7 +89,9 @@ def test_the_damaged_frames_of_every_kind(folder: Path) -> None:
             intact = name.replace("bad", "").replace("lost", "")
             with open_video(intact if "jpeg" in intact else f"good{intact}") as whole:
                 truth = whole.read_array(range(100))
-            for opened in (open_video, pool.open):
+            for opened in (
+                (open_video, pool.open) if name in ("lost.mp4", "bad.ts") else (open_video,)
+            ):
                 with opened(name, forgiving=True) as video:
                     assert video.num_frames == 100, name
                     frames = video.read_array(range(100))
@@ -111,7 +113,7 @@ def test_damage_of_mjpeg_is_reported_without_forgiveness(folder: Path) -> None:
 
 
 def timelines(*arguments: str) -> tuple[int, dict]:
-    code = predict(*arguments, *LINE, "--json", "out.json", "--quiet")
+    code = predict(*arguments, *LINE, "--json", "out.json", "--quiet", "--no-isolate")
     return code, json.loads(Path("out.json").read_text(encoding="utf-8"))["timelines"][0]
 
 
@@ -140,22 +142,26 @@ def test_a_timeline_goes_on(folder: Path, capsys) -> None:
 
 
 def test_clips_of_a_prediction(folder: Path, capsys) -> None:
-    assert predict("bad.mp4", "--views", "27x1", "--json", "out.json", "--isolate") == 0
+    assert predict("bad.mp4", "--views", "94x1", "--json", "out.json", "--isolate") == 0
     (found,) = json.loads(Path("out.json").read_text(encoding="utf-8"))["predictions"]
-    assert 0 < 27 - len(found["views"]) <= 3
+    assert len(found["views"]) == 94 - 4
     assert not any(BAD in view["frames"] for view in found["views"])
     assert found["damaged"] == {"frames": [BAD], "concealed": False}
-    assert "of 27 clips are left out" in capsys.readouterr().err
-    assert predict("bad.mp4", "--views", "27x1", "--json", "out.json", "--conceal") == 0
+    assert "4 of 94 clips are left out" in capsys.readouterr().err
+    assert (
+        predict("bad.mp4", "--views", "94x1", "--json", "out.json", "--conceal", "--no-isolate")
+        == 0
+    )
     (found,) = json.loads(Path("out.json").read_text(encoding="utf-8"))["predictions"]
-    assert len(found["views"]) == 27
+    assert len(found["views"]) == 94
     assert "1 damaged frames are shown" in capsys.readouterr().err
-    part = "bad.mp4#t=2.16,2.32"  # four frames, one of them damaged
-    assert predict(part, "--views", "1x1") == 1
+    part = "bad.mp4#t=2.2,2.28"  # two frames, one of them damaged
+    assert predict(part, "--no-isolate", "--views", "1x1") == 1
     assert "all clips hold damaged frames" in capsys.readouterr().err
-    assert predict(part, "--views", "1x1", "--conceal") == 0
+    assert predict(part, "--no-isolate", "--views", "1x1", "--conceal") == 0
 
 
+@pytest.mark.slow
 def test_features_of_whole_windows(folder: Path, capsys) -> None:
     arguments = ["--checkpoint", "model.safetensors", "--device", "cpu", "--window", "8"]
     assert main(["extract", "good.mp4", "lost.mp4", *arguments]) == 0
