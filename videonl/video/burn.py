@@ -7,7 +7,7 @@ The packets of the sound are copied as they are; only sound that MP4 can not hol
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -40,12 +40,13 @@ class PictureWriter:
         self.container = av.open(f"file:{target.absolute()}", "w", format="mp4")
         # Never AV1: its encoder takes a real-time scheduler.
         codec = "libx264" if "libx264" in av.codecs_available else "mpeg4"
-        self._stream: Any = self.container.add_stream(codec, rate=rate)
-        self._stream.height, self._stream.width = size
-        self._stream.pix_fmt = "yuv420p"
+        stream = cast(Any, self.container.add_stream(codec, rate=rate))
+        stream.height, stream.width = size
+        stream.pix_fmt = "yuv420p"
+        self._stream = stream
         if codec == "mpeg4" and base.denominator > COARSE:
             base = Fraction(1, 30000)
-        context = self._stream.codec_context
+        context = stream.codec_context
         context.time_base = self._base = base
         context.color_range = ColorRange.MPEG
         context.colorspace = Colorspace.ITU709 if size[0] >= 720 else Colorspace.ITU601

@@ -68,7 +68,7 @@ def rate_for(given: Given, fps: float | None) -> float | None:
 
 def name_of(given: Given) -> str:
     """What to call it in results and messages."""
-    if is_path(given):
+    if isinstance(given, str | os.PathLike):
         return os.fspath(given)
     if isinstance(given, Frames):
         return given.name
