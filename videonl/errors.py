@@ -35,6 +35,10 @@ class OutputError(VideoNLError):
         return f"{self.path} can not be written ({self.reason})"
 
 
+class OfTheirs(VideoNLError):
+    """A callback, logger or plugin that the user brought raised; the cause is its own error."""
+
+
 class NotFiniteError(VideoNLError):
     """A network answers with NaN or infinity: no file is to blame, and no score may come of it."""
 
@@ -53,8 +57,9 @@ class Unforeseen(Exception):
 
     Args:
         folder: of the run in which it happened: the trace is kept there.
+        words: what to say of it, where more is known than the error's own words.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        super().__init__(folder)
-        self.folder = folder
+    def __init__(self, folder: Path | None = None, words: str | None = None) -> None:
+        super().__init__(folder, words)
+        self.folder, self.words = folder, words

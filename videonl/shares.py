@@ -1,9 +1,10 @@
-"""A share of right answers: how sure it is, and with how many digits it is written.
+"""Figures as they are written: shares of right answers with their interval, and counts of things.
 
 A ground module, because a training, a test, a comparison and a page all say accuracies.
 """
 
 import math
+import re
 
 Z_95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 
@@ -80,3 +81,17 @@ def accuracy(share: float, total: int) -> str:
     """
     low, high = wilson_interval(round(share * total), total)
     return f"{percent(share, total)} {interval_text(low, high, total)}"
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, in the singular or in the plural.
+
+    Example:
+        >>> counted(1, "class"), counted(2, "class"), counted(0, "epoch"), counted(3, "entry")
+        ('1 class', '2 classes', '0 epochs', '3 entries')
+    """
+    if number == 1:
+        return f"1 {thing}"
+    if re.search(r"[^aeiou]y$", thing):
+        return f"{number} {thing[:-1]}ies"
+    return f"{number} {thing}{'es' if re.search('(s|x|sh|tch)$', thing) else 's'}"

@@ -82,6 +82,23 @@ def test_a_network_ten_times_too_slow_sees_the_newest_frames_in_flat_memory() ->
         newest.take(0)
 
 
+def test_whole_pictures_and_frames_spread_over_a_span() -> None:
+    shown = Preprocessing.from_dict(
+        {**PREPROCESSING, "stride": 1, "sampling": "segments", "duration": 8.0}
+        | {"picture": "whole", "rectangle": [64, 96], "short_side": 64, "crop": 64}
+    )
+    newest = Newest(shown, rate=25, clock=FakeClock(), name="test")
+    for number, picture in enumerate(pictures(250)):
+        newest.put(number / 25, picture)
+    clip = newest.take(0)
+    assert clip is not None
+    assert clip.frames.shape == (4, 64, 96, 3)
+    assert len(newest) < 50, "frames that no clip takes are not kept"
+    assert (clip.frames[:, :, 0] == round(255 * 0.45)).all(), "the mean colour beside them"
+    numbers = [read_number(frame[:, 16:80]) for frame in clip.frames]
+    assert numbers == pytest.approx([75, 125, 175, 225], abs=8)
+
+
 def test_a_short_source_gives_one_clip_and_a_silent_one_stalls() -> None:
     clock = FakeClock()
     newest = Newest(Preprocessing.from_dict(PREPROCESSING), rate=25, clock=clock, name="test")

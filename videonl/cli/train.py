@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from difflib import get_close_matches
 from pathlib import Path
@@ -15,6 +15,7 @@ from videonl.cli.train_evaluate import test_command
 from videonl.cli.train_help import PAGES, USAGE
 from videonl.cli.train_predict import predict_command
 from videonl.cli.train_settings import (
+    LISTS,
     config_text,
     fitting_data,
     read_settings,
@@ -22,13 +23,17 @@ from videonl.cli.train_settings import (
     with_lists,
 )
 from videonl.errors import VideoNLError
+from videonl.escapes import as_word
 from videonl.files import ended_by_signals
+from videonl.shares import accuracy, counted, percent
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
     from videonl.training.classifier import VideoClassifier
     from videonl.training.fitting import FitResult
 
+# What says which videos there are, of which class.
+OF_THE_SET = (*LISTS, "first_label", "official_split")
 LAST_WORD = 3.0  # seconds that a process of several leaves the first one to say what is wrong
 
 
@@ -78,6 +83,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     from videonl.training.runs import check_name, new_run, resume_path, run_name
     from videonl.training.stopping import TrainingStopped
     from videonl.training.trainer import leaves_nothing
+    from videonl.weights.run_folder import run_of
 
     seed_everything(settings["seed"], verbose=False)
     name = settings["name"]
@@ -87,17 +93,18 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     out = Path(settings["out"])
     wanted = settings["resume"] or settings["ckpt_path"]
     resume = resume_path(wanted, out=out, name=name) if wanted else None
+    resumed = run_of(resume) if resume else None
     if wanted == "auto" and resume is None:
         print(f"no run of the name {name} in {out} yet: starting one")
     options = trainer_options(settings["trainer"])
     writes = is_first_process() and not leaves_nothing(options)
     with ExitStack() as stack:
-        if resume and writes:
-            stack.enter_context(claimed(folder=resume.parent))
-        if resume:
-            take_lists(settings, resume.parent)
+        if resumed and writes:
+            stack.enter_context(claimed(folder=resumed))
+        if resumed:
+            take_lists(settings, resumed)
         data, classifier = build(settings, given, resume)
-        run_dir = resume.parent if resume else new_run(out, name, make=writes)
+        run_dir = resumed or new_run(out, name, make=writes)
         stack.callback(remove_if_empty, run_dir)
         stack.enter_context(clear_errors(settings, run_dir=run_dir))
         try:
@@ -117,7 +124,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
                 print(f"train.py: {stop}", file=sys.stderr)
             return stop.exit_code
     if result.reports:
-        print_result(result)
+        print_result(result, settings, given)
     return 0
 
 
@@ -128,11 +135,18 @@ def remove_if_empty(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def print_result(result: "FitResult") -> None:
-    """How well it went, and where everything lies."""
-    from videonl.shares import accuracy, percent
+def print_result(
+    result: "FitResult", settings: Mapping[str, Any], given: Mapping[str, Any]
+) -> None:
+    """How well it went, where everything lies, and the line that tests it."""
     from videonl.training.summary import optimistic
 
+    if result.nothing_left:
+        limit = "max_steps" if settings["trainer"]["max_steps"] > 0 else "max_epochs"
+        print(
+            f"done      nothing was left to do: the run has its {counted(result.epochs, 'epoch')} "
+            f"(a larger --trainer.{limit} goes on)"
+        )
     if result.signs:
         print(f"learning  {result.signs}")
     if result.best is not None and result.best_score is not None:
@@ -143,9 +157,24 @@ def print_result(result: "FitResult") -> None:
             f"best      val {metric} {shown(result.best_score, result.videos)}"
             f"{f' ({chosen})' if chosen else ''}: {result.best}"
         )
-        print(f"next      python train.py test --checkpoint {result.run_dir} --data.root DIR")
+        print(f"next      {test_line(result.run_dir, settings, given)}")
     else:
         print(f"last      {result.last} (no validation, so there is no best)")
+
+
+def test_line(run_dir: Path, settings: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """The command that tests a run on its data, as it was typed and said."""
+    typed = Path(sys.argv[0])
+    words = ["python", sys.argv[0]] if typed.name == "train.py" else ["videonl", "train"]
+    words += ["test", "--checkpoint", str(run_dir), "--data.root", settings["data"]["root"]]
+    for key in OF_THE_SET:
+        value = given.get(f"data.{key}")
+        if value is not None:
+            words += [f"--data.{key}", str(value)]
+    name = given.get("model.name")
+    if name is not None and ":" in name:  # code is imported from a user's own words alone
+        words += ["--model.name", name]
+    return " ".join(map(as_word, words))
 
 
 def build(
@@ -186,6 +215,7 @@ def build(
         rank_zero_only(print)(report)
     data = fitting_data(settings, given, classifier.preprocessing)
     classifier.set_preprocessing(data.preprocessing)
+    data.preprocessing = classifier.preprocessing
     return data, classifier
 
 

@@ -25,7 +25,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
 
     if settings["csv"]:
         raise VideoNLError(f"--csv belongs to predict; {command} writes --json")
-    from videonl.training.evaluation import describe, measured, result, write_json
+    from videonl.training.evaluation import describe, draw_confusion, measured, result, write_json
 
     checkpoint = checkpoint_of(settings)
     if command == "validate":
@@ -63,6 +63,9 @@ def test_command(command: str, argv: Sequence[str]) -> int:
             print(f"  cost {cost['gmacs_per_view']:.4g} GMACs per view, {cost['gmacs']:.4g} in all")
         write_json(result(evaluation, classifier, **about), path)
         print(f"result    {path}")
+        picture = path.with_name(f"{path.stem}_confusion.png")
+        if path.is_file() and draw_confusion(evaluation, classifier, picture):
+            print(f"picture   {picture}")
     return 0
 
 
@@ -144,6 +147,7 @@ def prepare(
     from videonl.data.splits import unseen
     from videonl.training.classes import align_classes, labelled_split
     from videonl.training.classifier import VideoClassifier
+    from videonl.weights.run_folder import run_of
 
     classifier = VideoClassifier.from_checkpoint(
         checkpoint,
@@ -153,6 +157,8 @@ def prepare(
     own = classifier.preprocessing
     asked = asked_protocol(given, own, views=views)
     classifier.set_preprocessing(asked)
+    if text := asked.asks_crops(given.get(f"data.{views}")):
+        print(f"note      {text}")
 
     def read() -> VideoDataModule:
         data = VideoDataModule(**settings["data"], preprocessing=asked, seed=settings["seed"])
@@ -160,7 +166,7 @@ def prepare(
         return data
 
     data = read()
-    if data.catalogue.unsplit and take_lists(settings, checkpoint.parent):
+    if data.catalogue.unsplit and take_lists(settings, run_of(checkpoint)):
         data = read()
     trained = split_of(classifier.hparams["data_split"], data.catalogue.official)
     if trained is not None and settings["data"]["official_split"] is None:

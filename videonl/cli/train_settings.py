@@ -19,9 +19,11 @@ from videonl.cli.settings import (
     parse,
     read_flags,
     read_yaml,
+    takes_null,
 )
 from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
+from videonl.escapes import as_word
 from videonl.home import expanded
 from videonl.limits import check_limits
 
@@ -35,8 +37,8 @@ GENERAL = ("seed", "name", "out", "resume", "ckpt_path", "save_every_minutes", "
 EVALUATION = ("checkpoint", "ckpt_path", "split", "json", "csv", "seed")
 LISTS = ("train_list", "val_list", "test_list", "class_names_file", "skip_list")
 PATHS = ("data.root", *(f"data.{name}" for name in LISTS))  # kept absolute in a run's config.yaml
-FROM_NETWORK = ("frames", "stride", "short_side", "crop")
-OF_TEST = (*FROM_NETWORK, "fps", "short_video", "test_crop")
+FROM_NETWORK = ("frames", "stride", "short_side", "crop", "sampling", "picture")
+OF_TEST = (*FROM_NETWORK, "fps", "short_video", "test_crop", "rectangle")
 CROP_SHARE = 224 / 256  # of the short side, in every published protocol
 # Published weights without a --config: the recipe of configs/finetune.yaml. Small batches of few
 # videos have no statistics to speak of, and what is new has farther to go.
@@ -138,9 +140,9 @@ def stored_settings(
         VideoNLError: it names code. A run may be a stranger's, so nothing of it is imported.
     """
     from videonl.weights.declared import name_in_file
-    from videonl.weights.run_folder import LAST, checkpoint_in
+    from videonl.weights.run_folder import CONFIG, LAST, checkpoint_in, run_of
 
-    file = checkpoint_in(resume, wanted=(LAST,)).with_name("config.yaml")
+    file = run_of(checkpoint_in(resume, wanted=(LAST,))) / CONFIG
     if not file.is_file():
         return []
     found = settings_of(str(file), parser)
@@ -150,10 +152,11 @@ def stored_settings(
         del found[key]
     for key, value in found.items():
         text = f"--{key} {value}" if isinstance(value, str) else f"--{key} with it"
+        without = f", or --{key} null to do without" if takes_null(options_of(parser)[key]) else ""
         if names_code(key, value, parser):
             raise VideoNLError(
                 f"{file}: {key} names code, which is not imported from a stored configuration; "
-                f"say {text} again, or --config {file} if you trust that file"
+                f"say {text} again, or --config {as_word(file)} if you trust that file{without}"
             )
     folder = folder_of_start(file.parent.resolve(), str(found.get("out") or "runs"))
     for key in PATHS:
@@ -203,8 +206,16 @@ def fitting_data(
     values = settings["data"]
     own = {key: shown[key] for key in FROM_NETWORK if f"data.{key}" not in given}
     values |= own | sides(given)
+    if "stride" in own and values["sampling"] == "segments":
+        values["stride"] = 1  # the network's own does not apply
+    elif "stride" in own and shown.sampling == "segments":
+        values["stride"] = None  # it has none
     data = VideoDataModule(**values, seed=settings["seed"])
     data.setup("fit")
+    found = data.preprocessing
+    values |= {"stride": found.stride, "rectangle": found.rectangle}
+    if text := found.asks_crops(values["val_views"]):
+        print(f"views     {text}")
     return data
 
 
@@ -228,7 +239,13 @@ def asked_protocol(
         own: of the network.
         views: the option that says (clips, crops).
     """
-    said = {key: given[f"data.{key}"] for key in OF_TEST if f"data.{key}" in given} | sides(given)
+    from videonl.video.preprocessing import refuse_idle
+
+    said = {key: given[f"data.{key}"] for key in OF_TEST if given.get(f"data.{key}") is not None}
+    said |= sides(given)
+    kind = {name: said.get(name, own[name]) for name in ("sampling", "picture")}
+    words = ("training", "crop", "short_side")  # as a stored configuration has them
+    refuse_idle({key: value for key, value in said.items() if value not in words}, **kind)
     if said.get("fps") in ("training", None):
         said.pop("fps", None)
     elif said["fps"] == "keep":
@@ -236,8 +253,9 @@ def asked_protocol(
     if given.get(f"data.{views}") is not None:
         said["views"] = given[f"data.{views}"]
     side = said.pop("test_crop", "crop" if own.test_crop == own.crop else own.test_crop)
-    crop = said.get("crop", own.crop)
-    said["test_crop"] = {"crop": crop, "short_side": None}.get(side, side)
+    if kind["picture"] == "crop":
+        crop = said.get("crop", own.crop)
+        said["test_crop"] = {"crop": crop, "short_side": None}.get(side, side)
     return own.changed(**said)
 
 

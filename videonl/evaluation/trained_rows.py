@@ -195,6 +195,8 @@ def _train(
     find_entry(entry.target)
     resume = _resumable(run_dir, entry, budget, clip)
     more = {**clip, **budget.data, "batch_size": budget.batch_size, "seed": seed}
+    if more.get("sampling") == "segments" and not budget.stride:
+        more["stride"] = None  # the network's own does not apply
     more["split_seed"] = budget.seeds[0]  # all are tested on the same videos
     if budget.num_workers is not None:
         more["num_workers"] = budget.num_workers

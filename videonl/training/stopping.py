@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.claims import is_first_process
 from videonl.errors import Stopped, VideoNLError
+from videonl.escapes import as_word
 from videonl.training.checkpoints import (
     Checkpoints,
     between_steps,
@@ -60,7 +61,11 @@ def raise_lost(error: Exception, *, last: Path | None = None) -> NoReturn:
     Raises:
         VideoNLError: that sentence.
     """
-    on = f"then go on with --resume {last}" if last and last.exists() else "then start again"
+    on = (
+        f"then go on with --resume {as_word(last)}"
+        if last and last.exists()
+        else "then start again"
+    )
     if is_lost_worker(error):
         raise VideoNLError(
             "a process that decodes videos was killed, as the system does when memory runs out: "
@@ -146,7 +151,7 @@ class GracefulStop(Callback):
     def stopped(self) -> TrainingStopped:
         """The exception that says where the training can go on from."""
         last = self.checkpoints.last
-        where = f"go on with --resume {last}" if last.exists() else "nothing was saved yet"
+        where = f"go on with --resume {as_word(last)}" if last.exists() else "nothing was saved yet"
         return TrainingStopped(f"stopped; {where}", signum=self._signal)
 
     def _stop(self) -> None:

@@ -22,7 +22,7 @@ import torch
 
 from videonl.errors import VideoError
 from videonl.limits import above
-from videonl.video.pictures import Pictures, Stack
+from videonl.video.pictures import Pictures, Scale, Stack
 from videonl.video.spool import Spool
 from videonl.video.video import Video
 
@@ -214,8 +214,8 @@ class FrameVideo(Video):
         self._within(wanted, len(self._held))
         return wanted
 
-    def _read(self, wanted: list[int], short_side: int | None) -> np.ndarray:
-        stack = Stack(self._pictures, len(wanted), short_side)
+    def _read(self, wanted: list[int], scale: Scale) -> np.ndarray:
+        stack = Stack(self._pictures, len(wanted), scale)
         for place, index in enumerate(wanted):
             picture = np.ascontiguousarray(self._held[index])
             stack.put(place, av.VideoFrame.from_ndarray(picture, "rgb24"))

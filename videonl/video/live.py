@@ -34,6 +34,7 @@ from videonl.video.preprocessing import SENSIBLE_RATES, Preprocessing
 
 STALL_SECONDS = 10.0  # without a frame, and the source is given up
 LARGEST_STEP = 10.0  # seconds from one frame to the next; more is a jump of the stream's clock
+UNKNOWN_SECONDS = 3.0  # that a clip covers which is spread over a video, if the training says none
 BEHIND = 0.5  # seconds: a file decoded so late leaves out pictures on which no other leans
 CAMERAS = {"linux": "v4l2", "darwin": "avfoundation"}
 
@@ -294,8 +295,14 @@ class Newest:
         self, preprocessing: Preprocessing, *, rate: float, clock: Clock, name: str
     ) -> None:
         fps = preprocessing.fps or preprocessing.rate or rate
-        self.shown = preprocessing.changed(fps=fps, rate=None, views=(1, 1))
-        self.span = float(self.shown.clip_length) / fps
+        self.shown = preprocessing.with_views((1, 1))
+        self._apart = 0.0
+        if preprocessing.sampling == "segments":  # spread over as long as the training's videos
+            self.span = preprocessing.duration or UNKNOWN_SECONDS
+            self._apart = self.span / (8 * preprocessing.frames)  # nearer ones are never chosen
+        else:
+            self.shown = self.shown.changed(fps=fps, rate=None)
+            self.span = float(self.shown.clip_length) / fps
         self._step = 1 / rate
         self._clock = clock
         self._pictures = Pictures(name)
@@ -303,6 +310,7 @@ class Newest:
         # Four frames per tick, should a source send more than it says.
         most = int(4 * self.span * max(fps, rate)) + 64
         self._held: deque[tuple[float, np.ndarray]] = deque(maxlen=most)
+        self._taken = False  # whether there was a clip
         self._fresh = 0  # frames of the buffer that no clip has covered yet
         self._arrived = clock.now()
         self.seen = self.missed = 0
@@ -311,13 +319,18 @@ class Newest:
 
     def put(self, second: float, frame: Any) -> None:
         """Take a decoded frame."""
-        picture = self._pictures.array(frame, self.shown.short_side)
-        top, left, height, width = self.shown.boxes(*picture.shape[:2])[0]
-        cut = picture[top : top + height, left : left + width].copy()
+        scale = self.shown.rectangle or self.shown.short_side
+        picture = self._pictures.array(frame, scale)
+        cut = _cut(picture, self.shown.boxes(*picture.shape[:2])[0], self.shown.padding)
         with self._changed:
-            self._held.append((second, cut))
             self.seen += 1
-            self._fresh += 1
+            held = self._held
+            if len(held) > 1 and held[-1][0] - held[-2][0] < self._apart:
+                held[-1] = (second, cut)
+                self._fresh = max(self._fresh, 1)
+            else:
+                held.append((second, cut))
+                self._fresh += 1
             while second - self._held[0][0] > self.span and second - self._held[1][0] >= self.span:
                 self._held.popleft()
             if self._fresh > len(self._held):
@@ -353,11 +366,14 @@ class Newest:
                 if self._end is not None:
                     raise self._end
                 return None
-            held, self._fresh = list(self._held), 0
+            held, self._fresh, self._taken = list(self._held), 0, True
             age = self._clock.now() - self._arrived
         times = np.array([second for second, _ in held])
         end = float(times[-1]) + self._step
-        clip = self.shown.indices_from(end, times=times, end=end)
+        if self.shown.sampling == "segments":
+            (clip,) = self.shown.indices(len(times))
+        else:
+            clip = self.shown.indices_from(end, times=times, end=end)
         frames = np.stack([held[index][1] for index in clip])
         return LiveClip(frames, float(times[min(clip)]), float(times[-1]), age)
 
@@ -366,8 +382,23 @@ class Newest:
             return False
         covered = self._held[-1][0] - self._held[0][0] + self._step
         full = covered >= self.span - 1e-3 or len(self._held) == self._held.maxlen
-        first = self.seen == self._fresh  # no clip yet
+        first = not self._taken
         return full or (self._end is not None and first)
+
+
+def _cut(
+    picture: np.ndarray, box: tuple[int, int, int, int], padding: tuple[int, ...] | None
+) -> np.ndarray:
+    """A copy of the part of a picture; ``transforms.crop`` without torch."""
+    top, left, height, width = box
+    inner = picture[max(top, 0) : top + height, max(left, 0) : left + width]
+    if padding is None:
+        return inner.copy()
+    whole = np.empty((height, width, 3), np.uint8)
+    whole[:] = padding
+    y, x = max(-top, 0), max(-left, 0)
+    whole[y : y + inner.shape[0], x : x + inner.shape[1]] = inner
+    return whole
 
 
 class LiveReader:
