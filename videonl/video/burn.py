@@ -54,7 +54,7 @@ class PictureWriter:
         if codec == "libx264":
             context.options = {"preset": "veryfast", "crf": "20", "x264-params": "bframes=0"}
         else:
-            context.bit_rate = max(200_000, int(size[0] * size[1] * min(rate, 60) / 5))
+            context.bit_rate = max(200_000, int(size[0] * size[1] * min(float(rate), 60.0) / 5))
         self._scaler = VideoReformatter()
         self._last: int | None = None
 
