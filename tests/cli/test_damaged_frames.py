@@ -173,3 +173,9 @@ def test_features_of_whole_windows(folder: Path, capsys) -> None:
     assert "windows are left out" in capsys.readouterr().err
     assert main(["extract", "lost.mp4", *arguments, "--conceal", "--overwrite"]) == 0
     assert len(load_features(Path("features/lost.mp4.npz"))[0].values) == len(good.values)
+
+
+@pytest.mark.slow
+def test_a_page_of_a_damaged_recording(folder: Path) -> None:
+    assert predict("lost.mp4", *LINE, "--report", "page.html", "--quiet") == 0
+    assert "<html" in Path("page.html").read_text(encoding="utf-8")
