@@ -137,6 +137,20 @@ def test_a_file_is_played_at_its_own_times(folder: Path) -> None:
     assert not end.failed
 
 
+def test_a_file_whose_times_stumble_lasts_as_long_as_it_says() -> None:
+    """As of DivX in AVI, whose packed pictures have their times in another order."""
+    stamps = [1, 4, 6, 5, 7, 9, 8, 10, 12, 11, 13, 15, 14]
+    frames = [SimpleNamespace(pts=pts, width=64, height=64, is_corrupt=False) for pts in stamps]
+    packets = [SimpleNamespace(decode=lambda frame=frame: [frame]) for frame in frames]
+    stream = SimpleNamespace(time_base=0.1, average_rate=10, codec_context=SimpleNamespace())
+    container = SimpleNamespace(demux=lambda _: iter(packets))
+    opened = SimpleNamespace(stream=stream, container=container, codec="mpeg4")
+    clock = FakeClock()
+    found, _ = times_of(SimpleNamespace(kind="file", opened=opened, rate=10.0), clock)
+    assert found == sorted(set(found))
+    assert found[-1] == pytest.approx(1.5, abs=0.15)
+
+
 def test_times_that_jump_or_are_missing_are_those_of_the_arrival() -> None:
     clock = FakeClock()
     stamps = [1000, 1040, None, 1120, 90_000, 90_040, 10, 50]

@@ -209,8 +209,8 @@ class StreamClock:
             if stamp is not None and self._offset is not None:
                 told = stamp + self._offset
                 found = told if self._last < told < self._last + most else found
-            if stamp is not None:
-                self._offset = found - stamp
+            if stamp is not None and (self._offset is None or not self._step):
+                self._offset = found - stamp  # a file's clock does not jump, it only stumbles
         self._last, self._arrived = found, now
         return found
 
