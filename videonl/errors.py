@@ -49,6 +49,14 @@ class Stopped(Exception):
     def __init__(self, message: str, *, signum: int) -> None:
         """Keep the sentence, and the exit code that shells expect of that signal."""
         super().__init__(message)
+        self.signum, self.exit_code = signum, 128 + signum
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came: whatever stops in good order for Ctrl-C does so for them."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
         self.exit_code = 128 + signum
 
 

@@ -69,7 +69,8 @@ def percent(share: float, total: int) -> str:
 def interval_text(low: float, high: float, total: int) -> str:
     """An interval of shares in per cent: ``"[43, 79]"``."""
     digits = decimals(total)
-    return f"[{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
+    ends = (round(100 * end, digits) + 0.0 for end in (low, high))  # never -0
+    return f"[{', '.join(f'{end:.{digits}f}' for end in ends)}]"
 
 
 def accuracy(share: float, total: int) -> str:
@@ -81,6 +82,39 @@ def accuracy(share: float, total: int) -> str:
     """
     low, high = wilson_interval(round(share * total), total)
     return f"{percent(share, total)} {interval_text(low, high, total)}"
+
+
+def paired_interval(
+    only_first: int, only_second: int, total: int, *, z: float = Z_95
+) -> tuple[float, float]:
+    """The interval of a difference of two shares of the same videos (Bonett & Price 2012).
+
+    With b videos that only the first gets right, c that only the second does, and one pseudo-video
+    of each kind, p = (b + 1)/(n + 2) and q = (c + 1)/(n + 2):
+
+        p − q ± z · sqrt((p + q − (p − q)²) / (n + 2))
+
+    It is the adjusted Wald interval, which keeps a width where all answers agree.
+
+    Args:
+        only_first: b.
+        only_second: c.
+        total: n, all videos that both answered.
+        z: quantile of the normal distribution.
+
+    Raises:
+        ValueError: counts that are no part of ``total``.
+
+    Example:
+        >>> low, high = paired_interval(12, 2, 100)
+        >>> f"{low:.3f} {high:.3f}"
+        '0.024 0.173'
+    """
+    if min(only_first, only_second) < 0 or only_first + only_second > total:
+        raise ValueError(f"{only_first} and {only_second} are no parts of total={total}")
+    p, q = (only_first + 1) / (total + 2), (only_second + 1) / (total + 2)
+    half = z * math.sqrt((p + q - (p - q) ** 2) / (total + 2))
+    return max(-1.0, p - q - half), min(1.0, p - q + half)
 
 
 def counted(number: int, thing: str) -> str:

@@ -4,13 +4,14 @@ import argparse
 import re
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
-from videonl.cli.values import parse_views, positive
-from videonl.errors import VideoNLError
+from videonl.cli.values import add_protocol, note, parse_views, positive
+from videonl.errors import Stopped, VideoNLError
 from videonl.limits import above
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -79,6 +80,7 @@ def parser_of_compare() -> argparse.ArgumentParser:
         type=parse_views,
         help="views per video (default: as each network was validated or published)",
     )
+    add_protocol(parser)
     add("--num-classes", type=positive, metavar="K", help="of networks by name (default: 400)")
     add("--out", metavar="DIR", help="write compare.json, .csv, .md, .html, .png there")
     add(
@@ -155,7 +157,8 @@ def read_given(arguments: argparse.Namespace) -> "Sweep":
             recipe = train.get("recipe") or {}
             train["recipe"] = {**recipe, "learning_rate": arguments.learning_rate}
     more = [parse_entry(text, network=arguments.network) for text in arguments.entries]
-    return Sweep([*sweep.entries, *more], settings, train)
+    entries = [replace(entry, protocol=arguments.protocol) for entry in (*sweep.entries, *more)]
+    return Sweep(entries, settings, train)
 
 
 def main(argv: Sequence[str]) -> int:
@@ -163,6 +166,8 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser_of_compare().parse_args(argv)
     check_usage(arguments)
     given = read_given(arguments)
+    if arguments.protocol:
+        note(f"every network is tested as {arguments.protocol} tests, with its own clips")
     from videonl.evaluation.compare import compare_models
     from videonl.evaluation.trained_rows import Budget
     from videonl.inference.show import StepBar
@@ -171,15 +176,18 @@ def main(argv: Sequence[str]) -> int:
     settings = given.settings
     if arguments.no_speed:
         settings["rounds"] = 0
-    with claimed(folder=arguments.out), StepBar() as bar:
-        table = compare_models(
-            given.entries,
-            **settings,
-            training_speed=arguments.training_speed,
-            train=None if given.train is None else Budget(**given.train),
-            folder=arguments.out,
-            on_progress=bar.report,
-        )
+    try:
+        with claimed(folder=arguments.out), StepBar() as bar:
+            table = compare_models(
+                given.entries,
+                **settings,
+                training_speed=arguments.training_speed,
+                train=None if given.train is None else Budget(**given.train),
+                folder=arguments.out,
+                on_progress=bar.report,
+            )
+    except Stopped as stop:  # what it says of --resume is no option of this command
+        raise Stopped("stopped; the same command goes on", signum=stop.signum) from None
     print(table)
     for row in table.failed:
         print(f"videonl compare: {row.name} failed: {row.error}", file=sys.stderr)

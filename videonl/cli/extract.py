@@ -16,6 +16,7 @@ from videonl.cli.values import (
     note,
     parse_shard,
     positive,
+    say_protocol,
 )
 from videonl.errors import VideoNLError
 
@@ -121,6 +122,7 @@ def make_extractor(arguments: argparse.Namespace) -> "FeatureExtractor":
         options=network_options(arguments),
         network=arguments.network,
     )
+    say_protocol(arguments.protocol, predictor.preprocessing)
     shape = predictor.preprocessing
     if shape.sampling == "segments" and arguments.window is None:
         if arguments.stride is not None:

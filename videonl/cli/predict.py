@@ -20,6 +20,7 @@ from videonl.cli.values import (
     parse_shard,
     parse_views,
     positive,
+    say_protocol,
 )
 from videonl.errors import VideoError, VideoNLError
 from videonl.limits import whole
@@ -344,7 +345,7 @@ def checkpoint_of_sample(videos: Sequence[str]) -> str:
     )
 
 
-def say_protocol(predictor: "Predictor", views: tuple[int, int] | None) -> None:
+def say_views(predictor: "Predictor", views: tuple[int, int] | None) -> None:
     """Say by which views the network was validated, where others are asked for."""
     own = predictor.preprocessing
     asked = own.with_views(views)
@@ -417,7 +418,8 @@ def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Fa
         predictor.open_video, predictor.say = open_video, note
         predictor.conceal = arguments.conceal
         if not arguments.quiet:
-            say_protocol(predictor, arguments.views)
+            say_protocol(arguments.protocol, predictor.preprocessing)
+            say_views(predictor, arguments.views)
         if predictor.class_names[0] == "class 0":
             print("the checkpoint names no classes: give a file with --labels", file=sys.stderr)
         if over_time:

@@ -24,7 +24,6 @@ from videonl.cli.train_settings import (
 )
 from videonl.errors import VideoNLError
 from videonl.escapes import as_word
-from videonl.files import ended_by_signals
 from videonl.shares import accuracy, counted, percent
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -55,7 +54,7 @@ def main(argv: Sequence[str]) -> int:
 
         make_parser(command).print_help()
         return 0
-    with speaking_once(), ended_by_signals():
+    with speaking_once():
         return COMMANDS[command](command, rest)
 
 

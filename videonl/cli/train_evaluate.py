@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from videonl.claims import claimed, is_first_process
 from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_settings import asked_protocol, read_settings, take_lists
+from videonl.cli.values import say_protocol
 from videonl.errors import DatasetError, VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -47,7 +48,8 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     for other in others:
         print(f"by the network's own protocol, {own.shown_views}:\n{describe(other)}")
     if classifier.preprocessing != own and not others:
-        print(f"  the network's own protocol is {own.shown_views}: leave out --data.{views}")
+        said = "protocol" if given.get("protocol") else f"data.{views}"
+        print(f"  the network's own protocol is {own.shown_views}: leave out --{said}")
     if path is not None and is_first_process():
         cost = cost_of(classifier)
         about = {
@@ -156,6 +158,7 @@ def prepare(
     )
     own = classifier.preprocessing
     asked = asked_protocol(given, own, views=views)
+    say_protocol(given.get("protocol"), asked)
     classifier.set_preprocessing(asked)
     if text := asked.asks_crops(given.get(f"data.{views}")):
         print(f"note      {text}")

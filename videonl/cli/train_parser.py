@@ -89,6 +89,7 @@ def make_parser(command: str) -> Parser:
         parser.add_argument("--split", type=str | None, help="train, val or test")
         parser.add_argument("--json", type=str | None, help="result file of test")
         parser.add_argument("--csv", type=str | None, help="result file of predict")
+        parser.add_argument("--protocol", type=str | None, help="a publisher's test")
     parser.add_class_arguments(VideoClassifier, "model", skip=INTERNAL_MODEL, instantiate=False)
     parser.add_class_arguments(Recipe, "recipe", instantiate=False)
     parser.add_class_arguments(VideoDataModule, "data", skip=INTERNAL_DATA, instantiate=False)
@@ -160,6 +161,7 @@ def spelled_out(key: str, value: Any) -> Any:
 
 def subclasses_of(kind: type) -> Iterator[type]:
     """The classes that are derived from one, directly or not."""
+    child: type
     for child in kind.__subclasses__():
         yield child
         yield from subclasses_of(child)

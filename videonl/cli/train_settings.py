@@ -34,7 +34,7 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.video.preprocessing import Preprocessing
 
 GENERAL = ("seed", "name", "out", "resume", "ckpt_path", "save_every_minutes", "save_every_steps")
-EVALUATION = ("checkpoint", "ckpt_path", "split", "json", "csv", "seed")
+EVALUATION = ("checkpoint", "ckpt_path", "split", "json", "csv", "protocol", "seed")
 LISTS = ("train_list", "val_list", "test_list", "class_names_file", "skip_list")
 PATHS = ("data.root", *(f"data.{name}" for name in LISTS))  # kept absolute in a run's config.yaml
 FROM_NETWORK = ("frames", "stride", "short_side", "crop", "sampling", "picture")
@@ -240,7 +240,10 @@ def asked_protocol(
         views: the option that says (clips, crops).
     """
     from videonl.video.preprocessing import refuse_idle
+    from videonl.video.protocols import under_protocol
 
+    if given.get("protocol") is not None:
+        own = under_protocol(own, given["protocol"])
     said = {key: given[f"data.{key}"] for key in OF_TEST if given.get(f"data.{key}") is not None}
     said |= sides(given)
     kind = {name: said.get(name, own[name]) for name in ("sampling", "picture")}

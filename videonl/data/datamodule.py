@@ -439,7 +439,8 @@ class VideoDataModule(L.LightningDataModule):
     @property
     def _overfits(self) -> bool:
         """Whether a training takes the same few batches every time (``overfit_batches``)."""
-        return self.trainer is not None and self.trainer.overfit_batches > 0
+        trainer: Any = self.trainer
+        return trainer is not None and trainer.overfit_batches > 0
 
     def _kept(self, split: str) -> list[Record]:
         """The videos that are not on the skip list; evaluation reports those, one by one."""

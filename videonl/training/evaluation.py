@@ -23,7 +23,7 @@ from videonl.training.checkpoints import BROKEN_PIPE
 from videonl.training.classifier import VideoClassifier
 from videonl.training.metrics import TOP_K, Scores
 from videonl.training.progress import TerminalBar
-from videonl.training.stopping import raise_lost
+from videonl.training.stopping import plain_signals, raise_lost
 from videonl.training.summary import accuracy_lines, plot_confusion, score_values
 from videonl.training.task import AnyScores
 from videonl.training.theirs import explained
@@ -259,7 +259,7 @@ def evaluate(
     shown = module.preprocessing.with_views(views or module.views)
     split = split or ("test" if "test" in module.records else "val")
     loader = module.evaluation_loader(split, shown.views)
-    with explained(trainer_options or {}):
+    with explained(trainer_options or {}), plain_signals():
         try:
             trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
         except (RuntimeError, *BROKEN_PIPE) as error:
@@ -393,7 +393,7 @@ def predict(
     # A process that has nothing left to do still takes part: the others would wait for it.
     classifier.allow_zero_length_dataloader_with_multiple_devices = True
     loader: Any = DataLoader([])  # type: ignore[arg-type]
-    with explained(trainer_options or {}):
+    with explained(trainer_options or {}), plain_signals():
         try:
             if paths:
                 loader = module.evaluation_loader(split, module.views)

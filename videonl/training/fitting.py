@@ -23,7 +23,7 @@ from videonl.training.mixing import StepSeed
 from videonl.training.progress import EpochLines, SpeedMonitor, progress_bar
 from videonl.training.run_header import check_clip, print_facts
 from videonl.training.runs import ResumePosition, check_resumable
-from videonl.training.stopping import GracefulStop, handlers_restored, raise_lost
+from videonl.training.stopping import GracefulStop, plain_signals, raise_lost
 from videonl.training.summary import Summary
 from videonl.training.theirs import explained
 from videonl.training.trainer import leaves_nothing, make_trainer
@@ -101,7 +101,7 @@ def fit(
     with ExitStack() as stack:
         if writing and is_first_process():
             stack.enter_context(claimed(folder=run_dir))
-        stack.enter_context(handlers_restored())
+        stack.enter_context(plain_signals())
         resumed = check_resumable(resume, dict(classifier.hparams)) if resume else None
         checkpoints = Checkpoints(
             run_dir,
@@ -149,10 +149,6 @@ def fit(
             if stop is None or not (stop.requested and ended):
                 raise_lost(error, last=checkpoints.last)
             raise stop.stopped() from error
-        except SystemExit as error:  # Lightning's answer to a Ctrl-C before a step, or a second
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from error
-            raise
         return result_of(trainer, checkpoints, nothing_left=trainer.global_step == step)
 
 

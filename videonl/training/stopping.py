@@ -25,7 +25,10 @@ from videonl.training.checkpoints import (
     is_lost_worker,
 )
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Of Ctrl-C, a scheduler or container, a terminal that was closed.
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 # How gloo and NCCL say that a process is gone.
 LOST_PROCESS = re.compile(
     r"closed by peer|reset by peer|socket closed|remote process exited|no longer connected", re.I
@@ -38,14 +41,20 @@ WORKERS = getattr(signal, "SIGCHLD", None)
 
 
 @contextmanager
-def handlers_restored() -> Iterator[None]:
-    """Signals mean in the end what they meant before; Lightning and we put back what we found."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+def plain_signals() -> Iterator[None]:
+    """Lightning's answers to signals stay in here: what it put in place, and its exit code 1.
+
+    Raises:
+        KeyboardInterrupt: it came, and Lightning made a ``SystemExit`` of it.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
     try:
         yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -102,7 +111,8 @@ class GracefulStop(Callback):
         """Take the signals over, after Lightning did; only a main thread may."""
         self._process = os.getpid()
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup
+            self._previous = {number: signal.signal(number, self._on_signal) for number in heard}
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a decoding worker inherits this: the training decides
