@@ -12,6 +12,7 @@ from videonl.cli.check import list_missing
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
+    add_conceal,
     add_network_flags,
     add_shard,
     network_options,
@@ -74,6 +75,7 @@ def parser_of_extract() -> argparse.ArgumentParser:
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
     add("--quiet", action="store_true", help="print nothing but failures")
+    add_conceal(parser)
     add_isolation(parser)
     return parser
 
@@ -101,6 +103,7 @@ def main(argv: Sequence[str]) -> int:
             say(part, about, [])
         extractor = make_extractor(arguments)
         extractor.predictor.open_video, extractor.predictor.say = open_video, note
+        extractor.predictor.conceal = arguments.conceal
         written = extract_all(arguments, extractor, paths, failures)
         if part:
             say(part, about, failures)

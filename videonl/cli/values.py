@@ -133,6 +133,16 @@ def add_network_flags(parser: ArgumentParser, *, videos: bool = False) -> None:
     )
 
 
+def add_conceal(parser: ArgumentParser) -> None:
+    """``--conceal`` of the commands that leave out what is damaged."""
+    parser.add_argument(
+        "--conceal",
+        action="store_true",
+        help="look at damaged frames as the decoder repairs them, and say how many (default: clips "
+        "and windows that hold one are left out, and that is said)",
+    )
+
+
 def add_protocol(parser: ArgumentParser) -> None:
     """``--protocol`` of the commands that show videos to a network."""
     parser.add_argument(

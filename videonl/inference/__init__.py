@@ -11,6 +11,8 @@ __getattr__, __dir__, __all__ = doors(
         "timeline": "Segment Timeline Window timeline_of",
         "export": "export_model",
         "inputs": "find_videos",
+        "live": "watch",
+        "overlay": "captions_of overlay_paths write_overlay",
         "show": "StepBar list_failures rich_table",
         "windows": "Windows stream_windows",
     },

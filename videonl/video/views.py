@@ -50,12 +50,31 @@ class Views:
         indices: frame numbers per clip.
         seconds: when these frames appear, seconds as a player shows them, per clip.
         preprocessing: what decided on them.
+        damaged: numbers of the damaged frames per clip, where the video forgives them.
     """
 
     frames: torch.Tensor
     indices: list[list[int]]
     seconds: list[list[float]]
     preprocessing: Preprocessing
+    damaged: list[list[int]]
+
+    @property
+    def crops(self) -> int:
+        """Views per clip."""
+        return len(self.frames) // len(self.indices)
+
+    def whole(self) -> "Views":
+        """Those of the clips without damaged frames."""
+        kept = [number for number, damaged in enumerate(self.damaged) if not damaged]
+        each = self.frames.unflatten(0, (len(self.indices), self.crops))
+        return Views(
+            each[kept].flatten(0, 1),
+            [self.indices[number] for number in kept],
+            [self.seconds[number] for number in kept],
+            self.preprocessing,
+            [[] for _ in kept],
+        )
 
 
 def settled(video: Frames, preprocessing: Preprocessing) -> tuple[Preprocessing, dict[str, Any]]:
@@ -91,4 +110,5 @@ def read_views(video: Frames, preprocessing: Preprocessing) -> Views:
         chosen = frames[[place[index] for index in clip]]  # (T, H, W, 3)
         views.extend(crop(chosen, *box, fill=preprocessing.padding) for box in boxes)
     seconds = [[float(s) for s in video.times(clip)] for clip in indices]
-    return Views(torch.stack(views), indices, seconds, preprocessing)
+    damaged = [sorted(video.damaged.intersection(clip)) for clip in indices]
+    return Views(torch.stack(views), indices, seconds, preprocessing, damaged)
