@@ -256,7 +256,7 @@ def use(repository: str) -> list[str]:
 def data_lines(run: Run) -> list[str]:
     """On what it was trained."""
     about, loaded = run.loaded.provenance, run.loaded
-    lines = [f"Trained on {markdown_text(run.data)}." if run.data else "Not stated."]
+    lines = [f"The data set {markdown_text(run.data)}." if run.data else "Not stated."]
     if census := run.census or table(run.results[0] if run.results else {}, "data_census"):
         lines += ["", "| videos | found | unreadable |", "|---|---|---|"]
         lines += [

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 from urllib.parse import quote, unquote
@@ -22,7 +23,7 @@ from videonl.weights.run_folder import LAST, MODEL, SUFFIXES, checkpoint_in
 
 PREFIX = "hf:"
 FORM = "hf:USER/NAME, hf:USER/NAME@REVISION or hf:USER/NAME/FILE"
-PACKAGE = "huggingface_hub"
+PACKAGE, PARTS = "huggingface_hub", ("constants", "errors", "file_download")
 READABLE = (*SUFFIXES, ".params", ".bin")
 SHOWN = 5  # files of a repository that are named in a sentence
 
@@ -169,12 +170,13 @@ def client_of(wanted: str) -> ModuleType:
         CheckpointError: it is not installed; says how to.
     """
     try:
-        import huggingface_hub
+        for part in PARTS:
+            import_module(f"{PACKAGE}.{part}")
     except ImportError as error:
         raise CheckpointError(
             f"{wanted} needs the package {error.name or PACKAGE}: pip install 'videonl[hub]'"
         ) from None
-    return huggingface_hub
+    return import_module(PACKAGE)
 
 
 def _downloaded(name: HubName, client: ModuleType) -> Path:
@@ -206,7 +208,7 @@ def _files(name: HubName, client: ModuleType, error: Exception) -> Sequence[str]
         Exception: the error, where nothing of it is in the cache.
     """
     if not isinstance(error, client.errors.LocalEntryNotFoundError):
-        return list(client.list_repo_files(name.repository, revision=name.revision))
+        return list(client.HfApi().list_repo_files(name.repository, revision=name.revision))
     place = client.constants.HF_HUB_CACHE
     folder = Path(place) / client.file_download.repo_folder_name(
         repo_id=name.repository, repo_type="model"
