@@ -63,7 +63,7 @@ def test_pushed_and_classified(hub: Hub, tmp_path: Path, capsys: Capture) -> Non
     commit = hub.repositories["lab/tiny"]["main"]
     assert f"pushed    hf:lab/tiny@{commit}" in text
     assert hub.repositories["lab/tiny"]["private"]
-    assert hub.tokens == {f"Bearer {TOKEN}"}
+    assert f"Bearer {TOKEN}" in hub.tokens
     files = hub.repositories["lab/tiny"]["commits"][commit]
     assert set(files) == {"README.md", "model.json", "model.safetensors"}
     assert "license: cc-by-4.0" in files["README.md"].decode()

@@ -59,7 +59,7 @@ class HubName:
 
 
 # One process sees one commit of a name, however often it asks.
-_resolved: dict[HubName, Path] = {}
+_resolved: dict[tuple[HubName, str, str], Path] = {}
 
 
 def is_hub(source: str | Path) -> bool:
@@ -151,15 +151,16 @@ def hub_file(source: str | Path) -> Path:
             checkpoints, a broken download, no network, or the package is missing.
     """
     name = parse_hub(source)
-    known = _resolved.get(name)
+    client = client_of(str(name))
+    key = name, client.constants.ENDPOINT, client.constants.HF_HUB_CACHE
+    known = _resolved.get(key)
     if known is not None and known.exists():
         return known
-    client = client_of(str(name))
     with explained(name, client):
         path = _downloaded(name, client)
     _check_content(name, path)
     print(f"hub       {pinned_name(path) or name}", file=sys.stderr)
-    _resolved[name] = path
+    _resolved[key] = path
     return path
 
 
@@ -316,6 +317,6 @@ def push_folder(folder: Path, repository: str, *, private: bool, message: str) -
                 "--private out"
             )
         done = hub.upload_folder(repo_id=repository, folder_path=folder, commit_message=message)
-    for known in [key for key in _resolved if key.repository == repository]:
+    for known in [key for key in _resolved if key[0].repository == repository]:
         del _resolved[known]
     return str(HubName(repository, done.oid))
