@@ -154,7 +154,7 @@ def test_a_broken_download_is_said_and_can_be_repeated(
     text = told(capsys, fetch, 2)
     assert text.count("hf:lab/tiny: ") == 1, text
     hub.fault = ""
-    place = told(capsys, fetch).splitlines()[-1]
+    place = told(capsys, fetch).splitlines()[0]
     assert Path(place).read_bytes() == (tmp_path / "b.ckpt").read_bytes()
 
 

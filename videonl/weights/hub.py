@@ -174,8 +174,9 @@ def client_of(wanted: str) -> ModuleType:
         for part in PARTS:
             import_module(f"{PACKAGE}.{part}")
     except ImportError as error:
+        missing = (error.name or PACKAGE).partition(".")[0]
         raise CheckpointError(
-            f"{wanted} needs the package {error.name or PACKAGE}: pip install 'videonl[hub]'"
+            f"{wanted} needs the package {missing}: pip install 'videonl[hub]'"
         ) from None
     return import_module(PACKAGE)
 
