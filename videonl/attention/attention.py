@@ -32,7 +32,7 @@ from videonl.video.given import Given, name_of
 from videonl.video.transforms import to_clips
 
 Change = Callable[[Tensor, Tensor], Tensor]
-CANDIDATES = 5  # for the query: positions at which the replacement is made
+CANDIDATES = 16  # for the query: positions at which the replacement is made
 STRONGEST = 20  # arrows of the paper's Figure 3
 
 

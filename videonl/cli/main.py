@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("videonl.cli.models", "list the networks and the published weights"),
     "convert": ("videonl.cli.convert", "convert a published checkpoint to safetensors"),
     "export": ("videonl.cli.export", "write a network as ONNX or as a PyTorch program"),
+    "push": ("videonl.cli.push", "upload a network with its model card to the Hugging Face hub"),
     "demo": ("videonl.cli.demo", "the whole story on a small data set, like make demo"),
     "sample": ("videonl.cli.sample", "write the synthetic sample data set"),
     "check": ("videonl.cli.check", "find the unreadable files of a data set"),

@@ -65,6 +65,7 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     """
     from videonl.cli.train_parser import LIMITS, make_parser
     from videonl.weights.declared import options_in_file
+    from videonl.weights.hub import hub_file, is_hub, pinned_name
 
     parser = make_parser(command)
     for word in argv:
@@ -92,6 +93,9 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
         if settings.get(key) is not None:
             check_limits({f"--{key}": limit}, {f"--{key}": settings[key]})
     settings["trainer"] = plain(settings["trainer"])
+    if is_hub(settings["model"]["pretrained"] or ""):  # config.yaml keeps the commit
+        start = settings["model"]["pretrained"]
+        settings["model"]["pretrained"] = pinned_name(hub_file(start)) or start
     return settings, given_flat(given, parser)
 
 
@@ -148,9 +152,10 @@ def stored_settings(
         VideoNLError: it names code. A run may be a stranger's, so nothing of it is imported.
     """
     from videonl.weights.declared import name_in_file
-    from videonl.weights.run_folder import CONFIG, LAST, checkpoint_in, run_of
+    from videonl.weights.hub import resumed_from
+    from videonl.weights.run_folder import CONFIG, run_of
 
-    file = run_of(checkpoint_in(resume, wanted=(LAST,))) / CONFIG
+    file = run_of(resumed_from(resume)) / CONFIG
     if not file.is_file():
         return []
     found = settings_of(str(file), parser)

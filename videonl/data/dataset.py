@@ -20,7 +20,7 @@ from videonl.video.sampling import sample_generator
 from videonl.video.transforms import crop as cut
 from videonl.video.transforms import random_resized_crop, scaled
 from videonl.video.video import Decoder, open_video
-from videonl.video.views import Frames, read_views, settled
+from videonl.video.views import Readable, read_views, settled
 
 Batch = dict[str, Any]
 
@@ -155,14 +155,14 @@ class VideoDataset(Dataset[Item]):
             return {"index": index, "path": str(self.paths[index]), "error": str(error)}
         return self._item(index, frames)
 
-    def _open(self, index: int) -> AbstractContextManager[Frames]:
+    def _open(self, index: int) -> AbstractContextManager[Readable]:
         """A video, or its stored frames: whoever reads them does not see the difference."""
         path = str(self.paths[index])
         if self.cache is None:
             return open_video(path, decoder=self.decoder)
         return self.cache.open(path, self._stored)
 
-    def _stored(self, video: Frames) -> Sequence[int]:
+    def _stored(self, video: Readable) -> Sequence[int]:
         """The frames that may ever be asked for: all in training, those of the views in a test."""
         if self.training:
             return range(video.num_frames)

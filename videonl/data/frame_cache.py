@@ -34,7 +34,7 @@ from videonl.files import whole_file
 from videonl.video.container import split_span
 from videonl.video.jobs import stamp
 from videonl.video.video import Decoder, Video, open_video
-from videonl.video.views import Frames
+from videonl.video.views import Readable
 
 _MAGIC = b"videonl1"
 # Magic, size and time of the video file, its frames, those stored, height, width, rate, end.
@@ -53,6 +53,7 @@ class StoredVideo:
         num_frames: of the video.
         fps: likewise.
         end: likewise.
+        damaged: none: whole frames are stored.
     """
 
     def __init__(self, file: Path, path: str, *, scaling: Scaling, decoder: Decoder) -> None:
@@ -64,6 +65,7 @@ class StoredVideo:
         """
         self.path, self._scaling, self._decoder, self._file = path, scaling, decoder, file
         self._stream = open(file, "rb", buffering=0)  # noqa: SIM115
+        self.damaged: set[int] = set()
         try:
             head = _HEAD.unpack(self._stream.read(_HEAD.size))
             magic, size, modified, self.num_frames, stored, height, width, *clock = head
@@ -174,7 +176,7 @@ class FrameCache:
 
     @contextmanager
     def open(
-        self, path: str, wanted: Callable[[Frames], Sequence[int]]
+        self, path: str, wanted: Callable[[Readable], Sequence[int]]
     ) -> Iterator["Video | StoredVideo"]:
         """A video, from its stored frames if they are there or can be stored now.
 
@@ -204,7 +206,7 @@ class FrameCache:
             return StoredVideo(file, path, scaling=self.scaling, decoder=self.decoder)
         return None
 
-    def _add(self, file: Path, path: str, wanted: Callable[[Frames], Sequence[int]]) -> None:
+    def _add(self, file: Path, path: str, wanted: Callable[[Readable], Sequence[int]]) -> None:
         """Store the frames of a video; where that fails, it is decoded as without a cache."""
         try:
             with open_video(path, decoder=self.decoder) as video:

@@ -36,6 +36,7 @@ from videonl.video.transforms import to_clips
 from videonl.video.video import Video, open_video
 from videonl.video.views import Views, read_views, settled
 from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights.hub import hub_file, is_hub
 from videonl.weights.run_folder import checkpoint_in
 
 
@@ -115,7 +116,8 @@ class Predictor:
 
         Args:
             path: a ``.ckpt`` of ``train.py`` or the folder of its run, a ``.safetensors``, a
-                published checkpoint, or the name of published weights.
+                published checkpoint, the name of published weights, or one on the hub
+                (``hf:user/name``).
             device: see the class.
             decoder: see the class.
             max_views_per_forward: see the class.
@@ -132,7 +134,7 @@ class Predictor:
             VideoNLError: class names that do not fit.
         """
         place = choose_device(device)
-        path = checkpoint_in(path)
+        path = hub_file(path) if is_hub(path) else checkpoint_in(path)
         loaded = load_checkpoint(path, options=options, network=network)
         names = choose_names(
             loaded.class_names,

@@ -32,6 +32,7 @@ from videonl.training.task import AnyScores, Batch, make_task
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.transforms import to_clips
 from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights.hub import pinned_name
 from videonl.weights.loading import load_pretrained
 
 NEVER_FROM_A_FILE = {
@@ -137,6 +138,8 @@ class VideoClassifier(LightningModule):
             self.net = self.net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._make_parts(class_weights)
         # `pretrained` is not kept: the checkpoint has the weights, the file may be gone.
+        report: Any = self.net.load_report if pretrained else None
+        started = (pinned_name(report.source) or str(pretrained)) if pretrained else None
         hyper_parameters = {
             "name": config["name"],
             "num_classes": num_classes,
@@ -149,8 +152,8 @@ class VideoClassifier(LightningModule):
             "views_per_forward": views_per_forward,
             "channels_last": channels_last,
             "fresh": sorted(self.fresh),
-            "provenance": provenance or (str(pretrained) if pretrained else None),
-            "licence": licence or (self.net.load_report.licence if pretrained else None),  # type: ignore[union-attr]
+            "provenance": provenance or started,
+            "licence": licence or (report.licence if pretrained else None),
             "data_split": data_split,
             "trained_videos": trained_videos,
             "videonl_version": videonl_version,
@@ -196,7 +199,9 @@ class VideoClassifier(LightningModule):
             network=loaded.model,
             multi_label=loaded.multi_label,
             views_per_forward=views_per_forward,
-            provenance=str(loaded.provenance.get("provenance") or path),
+            provenance=str(
+                loaded.provenance.get("provenance") or pinned_name(loaded.report.source) or path
+            ),
             licence=loaded.provenance.get("licence"),
             data_split=loaded.provenance.get("data_split"),
             trained_videos=loaded.provenance.get("trained_videos"),

@@ -15,8 +15,9 @@ from videonl.home import expanded
 from videonl.training.accumulation import batches_per_epoch
 from videonl.training.checkpoints import read_checkpoint
 from videonl.training.recipe import set_rates
+from videonl.weights.hub import resumed_from
 from videonl.weights.loading import WEIGHTS
-from videonl.weights.run_folder import LAST, checkpoint_in, newest
+from videonl.weights.run_folder import LAST, newest
 
 
 def run_name(model: str, root: str) -> str:
@@ -90,7 +91,7 @@ def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
     """
     if resume == "auto":
         return latest_checkpoint(out, name)
-    path = checkpoint_in(resume, wanted=(LAST,))
+    path = resumed_from(resume)
     if not path.is_file():
         raise CheckpointError(f"--resume {resume}: {path} does not exist")
     return path

@@ -11,7 +11,7 @@ from videonl.video.preprocessing import Preprocessing
 from videonl.video.transforms import crop
 
 
-class Frames(Protocol):
+class Readable(Protocol):
     """What clips are taken from: an open video, or its frames that were stored (data)."""
 
     @property
@@ -21,6 +21,10 @@ class Frames(Protocol):
     @property
     def fps(self) -> float:
         """Mean frames per second."""
+
+    @property
+    def damaged(self) -> set[int]:
+        """Numbers of the frames that were read as the decoder repaired them."""
 
     @property
     def end(self) -> float:
@@ -77,7 +81,7 @@ class Views:
         )
 
 
-def settled(video: Frames, preprocessing: Preprocessing) -> tuple[Preprocessing, dict[str, Any]]:
+def settled(video: Readable, preprocessing: Preprocessing) -> tuple[Preprocessing, dict[str, Any]]:
     """(what to show of this video, the arguments ``times`` and ``end`` for its frame numbers).
 
     Raises:
@@ -89,7 +93,7 @@ def settled(video: Frames, preprocessing: Preprocessing) -> tuple[Preprocessing,
     return shown, {"times": video.times(), "end": video.end} if shown.by_time else {}
 
 
-def read_views(video: Frames, preprocessing: Preprocessing) -> Views:
+def read_views(video: Readable, preprocessing: Preprocessing) -> Views:
     """Read the views of a video, for evaluation and for inference alike.
 
     Args:
