@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 JOURNAL, REPORT = "videonl_check.jsonl", "videonl_check.csv"
 COPIES = "videonl_copies.csv"
+MOST_LINES = 20  # of files to leave out that are printed
 FEW = 5  # pairs and groups that are listed
 COLUMNS = (
     "path",
@@ -293,16 +294,22 @@ def print_summary(root: str, findings: dict[str, dict[str, Any]], bad: dict[str,
     parts = [f"{number} {status}" for status, number in counts.most_common()]
     print(f"checked {len(findings)} files: {', '.join(parts)}")
     print_census(list(findings.values()))
-    notable = {
-        path: f"{finding['status']}: {finding['why']}"
-        for path, finding in findings.items()
-        if finding["status"] != "ok"
-    }
-    for path, text in sorted(notable.items())[:20]:
-        name = visible(os.path.relpath(path, root))
-        print(f"  {'skip' if path in bad else 'note'}  {name}  {visible(text)}")
-    if len(notable) > 20:
-        print(f"  and {len(notable) - 20} more in the report")
+    skipped = sorted(path for path in findings if path in bad)
+    for path in skipped[:MOST_LINES]:
+        print(f"  skip  {about_file(path, findings[path], root)}")
+    if len(skipped) > MOST_LINES:
+        print(f"  and {len(skipped) - MOST_LINES} more in the report")
+    for status in counts:
+        alike = sorted(p for p in findings if findings[p]["status"] == status and p not in bad)
+        if status != "ok" and alike:  # nothing to do about them: one line, however many they are
+            others = f" (and {len(alike) - 1} more files in the same way)" if alike[1:] else ""
+            print(f"  note  {about_file(alike[0], findings[alike[0]], root)}{others}")
+
+
+def about_file(path: str, finding: dict[str, Any], root: str) -> str:
+    """A file, and what is the matter with it."""
+    words = f"{finding['status']}: {finding['why']}"
+    return f"{visible(os.path.relpath(path, root))}  {visible(words)}"
 
 
 def list_lost(lost: dict[str, str], root: str) -> None:

@@ -92,8 +92,9 @@ def parser_of_predict() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint",
         metavar="CKPT",
-        help="a .ckpt of train.py or its run's folder, a .safetensors, a published checkpoint "
-        "(`videonl models`); the clips of data/sample have one of their own",
+        help="a .ckpt of train.py or its run's folder, a .safetensors, or a published network: "
+        "its file, or its name, which is downloaded once (videonl models lists them, such as "
+        "official/i3d_nl_32x2); the clips of data/sample have one of their own",
     )
     parser.add_argument(
         "--top-k", type=positive, default=5, metavar="K", help="classes to show (default: 5)"
@@ -118,7 +119,9 @@ def parser_of_predict() -> argparse.ArgumentParser:
         "a folder's name): FILE is a folder of NAME.mp4; with --timeline the label of the moment",
     )
     parser.add_argument(
-        "--quiet", action="store_true", help="print nothing but the label, a line per file"
+        "--quiet",
+        action="store_true",
+        help="print nothing but the label, a line per file (of several: file, tab, label)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="skip the files that --json or --csv already holds"
@@ -215,8 +218,10 @@ def open_writers(
     predictor: "Predictor",
     console: "Console",
     about: dict[str, object],
+    *,
+    several: bool,
 ) -> tuple[list["Writer"], "View"]:
-    """The files to write, and what to print."""
+    """The files to write, and what to print; ``several``: of more than one file."""
     from videonl.inference.show import Labels, Nothing, Tables
     from videonl.inference.writers import CsvWriter, JsonLinesWriter, JsonWriter
 
@@ -237,8 +242,9 @@ def open_writers(
         writers.append(
             CsvWriter(Path(arguments.csv), run=run, top_k=top_k, resume=arguments.resume)
         )
-    view = Nothing() if arguments.json == "-" else Labels() if arguments.quiet else Tables(console)
-    return writers, view
+    if arguments.json == "-":
+        return writers, Nothing()
+    return writers, Labels(named=several) if arguments.quiet else Tables(console)
 
 
 def classify(
@@ -262,7 +268,8 @@ def classify(
 
     with ExitStack() as stack:
         console = bar_console()
-        writers, view = open_writers(arguments, predictor, console, about)
+        several = len(videos) + len(failures) > 1
+        writers, view = open_writers(arguments, predictor, console, about, several=several)
         for writer in writers:
             stack.callback(writer.close)
         for failure in failures:
