@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,9 @@ from videonl.cli.train_evaluate import test_command
 from videonl.cli.train_help import PAGES, USAGE
 from videonl.cli.train_predict import predict_command
 from videonl.cli.train_settings import (
+    choose_rest,
     config_text,
+    first_look,
     fitting_data,
     read_settings,
     take_lists,
@@ -69,35 +72,76 @@ def speaking_once() -> Iterator[None]:
 
 
 def fit_command(command: str, argv: Sequence[str]) -> int:
-    """Train."""
+    """Train, or with ``--dry-run`` say how it would be done."""
+    argv = ["--dry_run" if word == "--dry-run" else word for word in argv]
     settings, given = read_settings(command, argv)
     from lightning.pytorch import seed_everything
 
     from videonl.cli.train_parser import trainer_options
-    from videonl.training.fitting import fit
-    from videonl.training.runs import check_name, new_run, resume_path, run_name
-    from videonl.training.stopping import TrainingStopped
+    from videonl.training.runs import check_name, resume_path, run_name
     from videonl.training.trainer import leaves_nothing
 
     seed_everything(settings["seed"], verbose=False)
+    wanted, out = settings["resume"] or settings["ckpt_path"], Path(settings["out"])
+    data, chosen = None, []
+    if settings["config"] is None and wanted in (None, "auto"):
+        data = first_look(settings)
+        chosen = choose_rest(settings, given, data)
     name = settings["name"]
     if name is None:
         name = run_name(settings["model"]["name"], settings["data"]["root"])
-    settings["name"] = check_name(name)
-    out = Path(settings["out"])
-    wanted = settings["resume"] or settings["ckpt_path"]
-    resume = resume_path(wanted, out=out, name=name) if wanted else None
+    resume = resume_path(wanted, out=out, name=check_name(name)) if wanted else None
     if wanted == "auto" and resume is None:
         print(f"no run of the name {name} in {out} yet: starting one")
+    elif data and resume:  # as that run was begun, whatever the data would be given today
+        settings, given = read_settings(command, [*argv, "--resume", str(resume)])
+        data, chosen = None, []
+    settings["name"] = name
     options = trainer_options(settings["trainer"])
-    writes = is_first_process() and not leaves_nothing(options)
+    writes = is_first_process() and not (leaves_nothing(options) or settings["dry_run"])
     with ExitStack() as stack:
         if resume and writes:
             stack.enter_context(claimed(folder=resume.parent))
         if resume:
             take_lists(settings, resume.parent)
-        data, classifier = build(settings, given, resume)
-        run_dir = resume.parent if resume else new_run(out, name, make=writes)
+        module, classifier = build(settings, given, resume, data=data)
+        if settings["dry_run"]:
+            return show_plan(classifier, module, options, chosen)
+        return train(
+            settings, classifier, module, options, resume=resume, chosen=chosen, writes=writes
+        )
+
+
+def train(
+    settings: dict[str, Any],
+    classifier: "VideoClassifier",
+    data: "VideoDataModule",
+    options: dict[str, Any],
+    *,
+    resume: Path | None,
+    chosen: Sequence[str],
+    writes: bool,
+) -> int:
+    """The training itself; returns the exit code.
+
+    Args:
+        settings: all of them, resolved.
+        classifier: that learns.
+        data: its videos.
+        options: of the Trainer.
+        resume: a checkpoint to go on from.
+        chosen: what to say of settings that nobody gave.
+        writes: whether this process writes a run.
+    """
+    from videonl.training import fit, plan_lines
+    from videonl.training.run_header import facts
+    from videonl.training.runs import new_run
+    from videonl.training.stopping import TrainingStopped
+
+    run_dir = (
+        resume.parent if resume else new_run(Path(settings["out"]), settings["name"], make=writes)
+    )
+    with ExitStack() as stack:
         stack.callback(remove_if_empty, run_dir)
         stack.enter_context(clear_errors(settings, run_dir=run_dir))
         try:
@@ -111,6 +155,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
                 save_every_steps=settings["save_every_steps"],
                 config=config_text(with_lists(settings, run_dir, made=data.made_split), data),
                 trainer_options=options,
+                announce=facts if resume else partial(plan_lines, chosen=chosen),
             )
         except TrainingStopped as stop:
             if is_first_process():
@@ -118,6 +163,21 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
             return stop.exit_code
     if result.reports:
         print_result(result)
+    return 0
+
+
+def show_plan(
+    classifier: "VideoClassifier",
+    data: "VideoDataModule",
+    options: dict[str, Any],
+    chosen: Sequence[str],
+) -> int:
+    """Print what would be done; nothing is written and nothing stays learned."""
+    from videonl.training import make_trainer, plan_lines
+
+    trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
+    if trainer.is_global_zero:
+        print(*plan_lines(classifier, data, trainer, chosen=chosen), sep="\n")
     return 0
 
 
@@ -149,22 +209,30 @@ def print_result(result: "FitResult") -> None:
 
 
 def build(
-    settings: dict[str, Any], given: dict[str, Any], resume: Path | None
+    settings: dict[str, Any],
+    given: dict[str, Any],
+    resume: Path | None,
+    *,
+    data: "VideoDataModule | None" = None,
 ) -> tuple["VideoDataModule", "VideoClassifier"]:
     """The data module and the classifier; each tells the other what nobody has said.
 
     A training that goes on takes its network from the checkpoint: the published weights that it
     once started from may be gone.
+
+    Args:
+        settings: all of them; what is resolved here is noted there.
+        given: those that somebody gave.
+        resume: a checkpoint to go on from.
+        data: of ``first_look``, where that was had already.
     """
     from lightning.pytorch.utilities import rank_zero_only
 
-    from videonl.data.datamodule import VideoDataModule
     from videonl.training.classes import balanced_weights
     from videonl.training.classifier import VideoClassifier
     from videonl.training.runs import network_settings
 
-    data = VideoDataModule(**settings["data"], seed=settings["seed"])
-    data.setup("fit")
+    data = data or first_look(settings)
     weights = None
     if settings["recipe"]["class_weights"] == "balanced":
         weights = balanced_weights(list(data.census["train"].values()))

@@ -6,8 +6,10 @@ __getattr__, __dir__, __all__ = doors(
     __name__,
     {
         "classifier": "VideoClassifier",
+        "defaults": "DataFacts choose data_facts",
         "fitting": "FitResult fit",
         "evaluation": "Evaluation evaluate predict",
+        "plan": "duration make_plan plan_lines",
         "recipe": "Recipe make_optimizer make_recipe parameter_groups rate_factor scaled_rate",
         "trainer": "make_trainer",
         "task": "classification_loss multi_label_loss",

@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from torch import nn
 
 from videonl.data import class_lines, cover_line, labels_of, look_at, shortcut_of
@@ -16,19 +16,6 @@ from videonl.training.recipe import global_batch, scaled_rate
 FEW_VIDEOS = 2000  # below this, training from scratch rarely works for networks of this size
 LARGE_NETWORK = 10e6  # parameters
 SLOW_ON_CPU = 5e6
-
-
-def print_facts(
-    classifier: VideoClassifier,
-    data: LightningDataModule,
-    trainer: Trainer,
-    *,
-    run_dir: Path | None,
-) -> None:
-    """Print them once, on the first process."""
-    if trainer.is_global_zero:
-        for line in facts(classifier, data, trainer, run_dir=run_dir):
-            print(line, flush=True)
 
 
 def facts(
