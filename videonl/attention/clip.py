@@ -24,13 +24,13 @@ class AttendedClip:
     number is the middle of a pixel.
 
     Attributes:
-        view: uint8 (T, S, S, 3), what the network gets.
+        view: uint8 (T, H, W, 3), what the network gets.
         pictures: uint8 (T, h, w, 3), the whole frames, at most ``PICTURE_SIDE`` high or wide.
         indices: frame numbers in the file.
         seconds: when they appear, as a player shows it.
         size: (height, width) of the file's pictures.
         scaled: (height, width) of the pictures that the view is cut from.
-        corner: (top, left) of the view in those.
+        corner: (top, left) of the view in those; below 0 where it begins before the picture.
     """
 
     view: Tensor
@@ -48,10 +48,18 @@ class AttendedClip:
 
     @property
     def region(self) -> tuple[float, float, float, float]:
-        """(top, left, bottom, right) of the view in the file's pictures: edges, not centres."""
-        side, (tall, wide) = self.view.shape[1], self.pixel
-        top, left = self.corner[0] * tall, self.corner[1] * wide
-        return top, left, top + side * tall, left + side * wide
+        """(top, left, bottom, right) of the view in the file's pictures: edges, not centres.
+
+        What lies around a whole picture is none of it.
+        """
+        edges = []
+        for side, (first, pixel, size) in enumerate(
+            zip(self.corner, self.pixel, self.size, strict=True), start=1
+        ):
+            last = first + self.view.shape[side]
+            edges.append((max(first * pixel, 0.0), min(last * pixel, float(size))))
+        (top, bottom), (left, right) = edges
+        return top, left, bottom, right
 
     def to_file(self, row: float, column: float) -> tuple[float, float]:
         """A point of the view as a point of the file's pictures."""
@@ -88,7 +96,8 @@ def read_attended(
         video: an open video.
         preprocessing: what the network is shown of this video (``Predictor.shown``).
         clip: one of the ten clips that a test spreads over the video, 0 to 9.
-        start: seconds from which the clip starts instead. Neither: the clip in the middle.
+        start: seconds from which the clip starts instead (over what follows it is spread, if that
+            is how the network samples). Neither: the clip in the middle.
         crop: "centre" at the size of the training, or "first", "middle", "last": the squares along
             the longer side of a test with three crops.
 
@@ -98,6 +107,8 @@ def read_attended(
     """
     if crop not in CROPS:
         raise VideoNLError(f"crop {crop!r} is unknown; use one of {', '.join(CROPS)}")
+    if crop != "centre" and preprocessing.rectangle is not None:
+        raise VideoNLError(f"--crop {crop}: the network is shown whole pictures, not parts of them")
     indices = clip_indices(video, preprocessing, clip=clip, start=start)
     frames = video.read(indices, **preprocessing.scaling)  # (T, h, w, 3)
     scaled = int(frames.shape[1]), int(frames.shape[2])
@@ -105,7 +116,7 @@ def read_attended(
     box = preprocessing.with_views((1, crops)).boxes(*scaled)[number]
     side = min(video.height, video.width, PICTURE_SIDE)
     return AttendedClip(
-        view=cut(frames, *box),
+        view=cut(frames, *box, fill=preprocessing.padding),
         pictures=video.read(indices, short_side=side),
         indices=tuple(indices),
         seconds=tuple(float(s) for s in video.times(indices)),

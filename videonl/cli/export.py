@@ -23,13 +23,15 @@ def main(argv: Sequence[str]) -> int:
     add("--checkpoint", metavar="CKPT", required=True, help="as of videonl predict")
     add("--format", choices=tuple(ENDINGS), default="onnx", help="of the file")
     add("--out", metavar="FILE", help="default: the checkpoint's name with .onnx or .pt2, here")
-    add("--clip", metavar="FRAMESxSIZE", type=parse_clip, help="default: what it was trained on")
+    add(
+        "--clip",
+        metavar="FRAMESxSIZE",
+        type=parse_clip,
+        help="or FRAMESxHEIGHTxWIDTH; default: as trained",
+    )
     add("--labels", metavar="FILE", help="class names, one per line, for a checkpoint without")
     add_network_flags(parser)
     arguments = parser.parse_args(argv)
-    clip = arguments.clip
-    if clip and clip[2] != clip[3]:
-        raise VideoNLError(f"--clip {clip[1]}x{clip[2]}x{clip[3]}: give FRAMESxSIZE, such as 8x224")
     out = Path(arguments.out or f"{Path(arguments.checkpoint).stem}{ENDINGS[arguments.format]}")
     if out.is_dir():
         raise VideoNLError(f"--out {out} is a folder; give a file name")
@@ -39,7 +41,6 @@ def main(argv: Sequence[str]) -> int:
 
 def export(arguments: argparse.Namespace, out: Path) -> int:
     """Write the file."""
-    clip = arguments.clip
     from videonl.class_names import read_class_names
     from videonl.inference.export import export_model
     from videonl.inference.predictor import Predictor
@@ -51,7 +52,8 @@ def export(arguments: argparse.Namespace, out: Path) -> int:
         options=dict(arguments.option),
         network=arguments.network,
     )
-    made = export_model(predictor, out, format=arguments.format, clip=clip and (clip[1], clip[2]))
+    clip = arguments.clip and arguments.clip[1:]
+    made = export_model(predictor, out, format=arguments.format, clip=clip)
     frames, height, width = made.clip
     free = "batch and clip length" if "frames" in made.dynamic else "batch"
     print(f"{made.path}: {made.path.stat().st_size / 1e6:.1f} MB, {frames}x{height}x{width} clips")

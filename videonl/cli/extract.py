@@ -10,6 +10,7 @@ from videonl.claims import claimed
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags, network_options, note, parse_shard, positive
+from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.features import FeatureExtractor
@@ -42,7 +43,8 @@ def parser_of_extract() -> argparse.ArgumentParser:
         "--window",
         type=positive,
         metavar="N",
-        help="frames per window; of a network trained by time, at its rate (default: as trained)",
+        help="frames per window; of a network trained by time, at its rate (default: as trained; "
+        "of one whose clips are spread over a video, the whole video)",
     )
     add("--stride", type=positive, metavar="N", help="frames between windows (default: half one)")
     add(
@@ -111,6 +113,14 @@ def make_extractor(arguments: argparse.Namespace) -> "FeatureExtractor":
         network=arguments.network,
     )
     shape = predictor.preprocessing
+    if shape.sampling == "segments" and arguments.window is None:
+        if arguments.stride is not None:
+            raise VideoNLError(
+                f"--stride {arguments.stride} is for several windows, and the clips of this "
+                "network are spread over a whole video: give --window too"
+            )
+        windows = Windows(window=None, stride=1, frames=arguments.frames or shape.frames)
+        return FeatureExtractor(predictor, layer=arguments.layer, windows=windows)
     window = arguments.window or shape.frames * shape.stride
     windows = Windows(
         window=window,

@@ -254,6 +254,7 @@ def build(
         rank_zero_only(print)(report)
     data = fitting_data(settings, given, classifier.preprocessing)
     classifier.set_preprocessing(data.preprocessing)
+    data.preprocessing = classifier.preprocessing
     return data, classifier
 
 

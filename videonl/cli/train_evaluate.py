@@ -153,6 +153,8 @@ def prepare(
     own = classifier.preprocessing
     asked = asked_protocol(given, own, views=views)
     classifier.set_preprocessing(asked)
+    if text := asked.asks_crops(given.get(f"data.{views}")):
+        print(f"note      {text}")
 
     def read() -> VideoDataModule:
         data = VideoDataModule(**settings["data"], preprocessing=asked, seed=settings["seed"])

@@ -24,6 +24,9 @@ data
   --data.stride N              step between them
   --data.short_side N          size to which the short side of a video is scaled
   --data.crop N                side of the square that the network sees
+  --data.sampling NAME         dense: frames a stride apart; segments: spread over the whole video
+  --data.picture NAME          crop: squares; whole: all of the picture, in --data.rectangle [H,W]
+                               (default: of crop² pixels, in the shape of most training videos)
   --data.batch_size N          clips per device (8)
   --data.num_workers N         processes that decode (one per core, at most 8)
 device

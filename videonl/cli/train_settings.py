@@ -35,8 +35,8 @@ GENERAL = ("seed", "name", "out", "resume", "ckpt_path", "save_every_minutes", "
 EVALUATION = ("checkpoint", "ckpt_path", "split", "json", "csv", "seed")
 LISTS = ("train_list", "val_list", "test_list", "class_names_file", "skip_list")
 PATHS = ("data.root", *(f"data.{name}" for name in LISTS))  # kept absolute in a run's config.yaml
-FROM_NETWORK = ("frames", "stride", "short_side", "crop")
-OF_TEST = (*FROM_NETWORK, "fps", "short_video", "test_crop")
+FROM_NETWORK = ("frames", "stride", "short_side", "crop", "sampling", "picture")
+OF_TEST = (*FROM_NETWORK, "fps", "short_video", "test_crop", "rectangle")
 CROP_SHARE = 224 / 256  # of the short side, in every published protocol
 
 
@@ -218,8 +218,16 @@ def fitting_data(
     values = settings["data"]
     own = {key: shown[key] for key in FROM_NETWORK if f"data.{key}" not in given}
     values |= own | sides(given)
+    if "stride" in own and values["sampling"] == "segments":
+        values["stride"] = 1  # the network's own does not apply
+    elif "stride" in own and shown.sampling == "segments":
+        values["stride"] = None  # it has none
     data = VideoDataModule(**values, seed=settings["seed"])
     data.setup("fit")
+    found = data.preprocessing
+    values |= {"stride": found.stride, "rectangle": found.rectangle}
+    if text := found.asks_crops(values["val_views"]):
+        print(f"views     {text}")
     return data
 
 
@@ -252,7 +260,13 @@ def asked_protocol(
         own: of the network.
         views: the option that says (clips, crops).
     """
-    said = {key: given[f"data.{key}"] for key in OF_TEST if f"data.{key}" in given} | sides(given)
+    from videonl.video.preprocessing import refuse_idle
+
+    said = {key: given[f"data.{key}"] for key in OF_TEST if given.get(f"data.{key}") is not None}
+    said |= sides(given)
+    kind = {name: said.get(name, own[name]) for name in ("sampling", "picture")}
+    words = ("training", "crop", "short_side")  # as a stored configuration has them
+    refuse_idle({key: value for key, value in said.items() if value not in words}, **kind)
     if said.get("fps") in ("training", None):
         said.pop("fps", None)
     elif said["fps"] == "keep":
@@ -260,8 +274,9 @@ def asked_protocol(
     if given.get(f"data.{views}") is not None:
         said["views"] = given[f"data.{views}"]
     side = said.pop("test_crop", "crop" if own.test_crop == own.crop else own.test_crop)
-    crop = said.get("crop", own.crop)
-    said["test_crop"] = {"crop": crop, "short_side": None}.get(side, side)
+    if kind["picture"] == "crop":
+        crop = said.get("crop", own.crop)
+        said["test_crop"] = {"crop": crop, "short_side": None}.get(side, side)
     return own.changed(**said)
 
 

@@ -16,14 +16,14 @@ from videonl.data.catalogue import Catalogue, read_catalogue, split_off
 from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
 from videonl.data.passing import workers_that_can_start
-from videonl.data.rates import look_at_rates
+from videonl.data.rates import look_at_rates, usual_aspect, usual_seconds
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
 from videonl.data.skip_list import is_skipped
 from videonl.data.splits import check_choice, identities
 from videonl.errors import DatasetError, VideoNLError
 from videonl.limits import SEED, Limit, limited, number, one_of, whole
-from videonl.video.preprocessing import Preprocessing
+from videonl.video.preprocessing import Preprocessing, rectangle_of, refuse_idle
 from videonl.video.video import Decoder
 
 EVALUATED = {"val", "test"}  # every video of theirs counts, whether it can be read or not
@@ -73,7 +73,7 @@ class VideoDataModule(L.LightningDataModule):
         root: str,
         *,
         frames: int = 8,
-        stride: int = 8,
+        stride: int | None = None,
         short_side: int = 256,
         crop: int = 224,
         jitter: tuple[int, int] | None = None,
@@ -105,6 +105,9 @@ class VideoDataModule(L.LightningDataModule):
         erasing: float = 0.0,
         balanced: bool = False,
         memory_mb: int = 0,
+        sampling: Literal["dense", "segments"] = "dense",
+        picture: Literal["crop", "whole"] = "crop",
+        rectangle: tuple[int, int] | None = None,
         preprocessing: Preprocessing | None = None,
         split_seed: int | None = None,
     ) -> None:
@@ -113,10 +116,11 @@ class VideoDataModule(L.LightningDataModule):
         Args:
             root: the data set's folder.
             frames: frames per clip.
-            stride: step between them.
+            stride: step between them; default 8. Segments have none.
             short_side: short side of test frames, in pixels.
             crop: side of the training crop.
-            jitter: range of the short side in training; default: it to 1.25 times it.
+            jitter: range of the short side in training; default: it to 1.25 times it. Whole
+                pictures are scaled by the same share; default: 0.9 to 1.15.
             fps: how time is counted. ``training``: in frames, and files whose rate is noticeably
                 another than that of most training videos by time; ``keep``: in the frames of every
                 file; a number: by time at that rate.
@@ -154,6 +158,12 @@ class VideoDataModule(L.LightningDataModule):
             memory_mb: keep decoded pictures in memory, up to so many megabytes per loader and
                 process: a data set that fits is decoded once. Of use with ``num_workers=0`` and
                 without jitter.
+            sampling: ``dense``: frames that follow each other; ``segments``: one of each of so many
+                equal segments of the whole video, drawn in training, else their middles.
+            picture: ``crop``: squares; ``whole``: all of a picture, in a rectangle, the rest filled
+                with the mean colour.
+            rectangle: height and width of that; default: as many pixels as ``crop``², at the middle
+                one of the training pictures' aspects, in multiples of 16 (of 8 below 112).
             preprocessing: the clips and views whole, in place of the arguments that say a part of
                 them.
             split_seed: of a split that is made here; default ``seed``.
@@ -165,22 +175,36 @@ class VideoDataModule(L.LightningDataModule):
         self.root = str(root)
         sides: dict[int | str, int | None] = {"crop": crop, "short_side": None}
         try:
+            if preprocessing is None:
+                said = {"stride": stride, "fps": None if fps == "training" else fps}
+                said |= {"rectangle": rectangle, "short_video": short_video}
+                if isinstance(test_crop, int):
+                    said["test_crop"] = test_crop
+                refuse_idle(said, sampling=sampling, picture=picture)
             self.preprocessing = preprocessing or Preprocessing(
                 frames=frames,
-                stride=stride,
+                stride=8 if stride is None else stride,
                 short_side=short_side,
                 crop=crop,
                 fps=None if isinstance(fps, str) else fps,
                 short_video=short_video,  # type: ignore[arg-type]
                 views=val_views,
                 test_crop=sides.get(test_crop, test_crop),  # type: ignore[arg-type]
+                sampling=sampling,
+                picture=picture,
+                rectangle=rectangle,
             )
         except VideoNLError as error:
             raise DatasetError(str(error)) from error
-        self.find_rate = preprocessing is None and fps in ("training", None)
+        self.find = {  # what ``setup("fit")`` looks for among the training videos
+            "rate": preprocessing is None and fps in ("training", None) and sampling == "dense",
+            "duration": preprocessing is None and sampling == "segments",
+            "rectangle": preprocessing is None and picture == "whole" and rectangle is None,
+        }
         self.rate_text = ""  # after ``setup("fit")``: what was found
         short_side = self.preprocessing.short_side
-        self.jitter = tuple(jitter) if jitter else (short_side, round(short_side * 1.25))
+        low, high = (1.0, 1.25) if self.preprocessing.rectangle is None else (0.9, 1.15)
+        self.jitter = tuple(jitter or (round(short_side * low), round(short_side * high)))
         self.batch_size = batch_size
         self.num_workers = default_workers() if num_workers is None else num_workers
         self.views = views if views is None else self.preprocessing.with_views(views).views
@@ -202,6 +226,11 @@ class VideoDataModule(L.LightningDataModule):
         self.skip_list = skip_list
         self.max_bad_share = max_bad_share
         self.flip_exceptions = list(flip_exceptions or ())
+        if resized_crop and self.preprocessing.rectangle:
+            raise DatasetError(
+                "resized_crop cuts a part out of a picture, and picture=whole shows all of it; "
+                "leave one of them out"
+            )
         self.resized_crop = resized_crop
         self.augmentation = Augmentation(
             flip=flip, layers=rand_augment, magnitude=magnitude, erasing=erasing
@@ -233,10 +262,23 @@ class VideoDataModule(L.LightningDataModule):
                 raise DatasetError(
                     f"{self.root} has no {split} folder (it has: {', '.join(self.records)})"
                 )
-        if stage == "fit" and self.find_rate:
-            found = look_at_rates([os.fspath(r.path) for r in self._kept("train")])
-            self.preprocessing = self.preprocessing.changed(rate=found.usual)
-            self.rate_text, self.find_rate = found.text(found.usual), False
+        if stage == "fit":
+            self._look()
+
+    def _look(self) -> None:
+        """Find in the training videos what nobody has said of the clips."""
+        wanted = [name for name, unknown in self.find.items() if unknown]
+        self.find = {}
+        paths = [os.fspath(r.path) for r in self._kept("train")] if wanted else []
+        found: dict[str, Any] = {}
+        if "rate" in wanted:
+            rates = look_at_rates(paths)
+            found["rate"], self.rate_text = rates.usual, rates.text(rates.usual)
+        if "duration" in wanted:
+            found["duration"] = usual_seconds(paths)
+        if "rectangle" in wanted:
+            found["rectangle"] = rectangle_of(usual_aspect(paths), self.preprocessing.crop)
+        self.preprocessing = self.preprocessing.changed(**found)
 
     def trained_videos(self) -> str | None:
         """Which videos are trained on, for the checkpoint, where the folder itself does not say so.
@@ -392,9 +434,12 @@ class VideoDataModule(L.LightningDataModule):
         return [r for r in self.records[split] if not is_skipped(r.path, skipped)]
 
     def _dataset(self, split: str, shown: Preprocessing, *, training: bool) -> VideoDataset:
-        crop = shown.crop
-        if training and not self.resized_crop and self.jitter[0] < crop:
+        crop, squares = shown.crop, shown.rectangle is None
+        if training and squares and not self.resized_crop and self.jitter[0] < crop:
             raise DatasetError(f"jitter={self.jitter} begins below crop={crop}")
+        network = None if self.trainer is None else self.trainer.lightning_module
+        if isinstance(known := getattr(network, "preprocessing", None), Preprocessing):
+            shown = shown.with_colours(known)  # whole pictures are padded with its mean
         return VideoDataset(
             self._kept(split) if training else self.records[split],
             skip=self.catalogue.skipped,

@@ -101,8 +101,9 @@ class VideoDataset(Dataset[Item]):
     """Videos as uint8 views.
 
     An item is ``{"video": uint8 (V, T, H, W, 3), "label": int, "index": int, "path": str}``. In
-    training there is one view: a random clip, short side jittered, cropped at random. In evaluation
-    the views are those of its preprocessing (views.py).
+    training there is one view: a random clip, short side jittered, cropped at random; a whole
+    picture is a little larger or smaller than its rectangle, at a random place there. In
+    evaluation the views are those of its preprocessing (views.py).
 
     An index is an ``int`` or a pair ``(epoch, index)``: all randomness of a sample comes from
     ``(seed, epoch, index, rank)``, whichever worker draws it.
@@ -132,7 +133,8 @@ class VideoDataset(Dataset[Item]):
             records: the videos and their labels.
             preprocessing: what the network is shown, also as a table of primitives.
             training: one random clip per video, else the views of a test.
-            jitter: range of the short side in training; default ``short_side``.
+            jitter: range of the short side in training; default ``short_side``. Whole pictures are
+                scaled by the same share.
             seed: of order and augmentation.
             rank: of this process.
             decoder: see :func:`videonl.video.video.open_video`.
@@ -211,9 +213,9 @@ class VideoDataset(Dataset[Item]):
         )
 
     def _random_clip(self, index: int, generator: np.random.Generator) -> torch.Tensor:
-        size = self.preprocessing.crop
         low, high = self.jitter
         short_side = int(generator.integers(low, high + 1))
+        scaling = self.preprocessing.scaled_for_training(short_side)
         with ExitStack() as open_files:
 
             @cache  # opened once, and only where the memory does not hold what is asked for
@@ -228,13 +230,13 @@ class VideoDataset(Dataset[Item]):
             indices = shown.random_indices(length, generator, **clock)
             frames = self.memory.get(
                 (index, short_side, *indices),
-                lambda: video().read(indices, short_side=short_side),  # (T, H, W, 3)
+                lambda: video().read(indices, **scaling),  # (T, H, W, 3)
             )
         if self.resized_crop is not None:
+            size = self.preprocessing.crop
             return random_resized_crop(frames, size, generator, area=self.resized_crop)[None]
-        top = int(generator.integers(frames.shape[1] - size + 1))
-        left = int(generator.integers(frames.shape[2] - size + 1))
-        return cut(frames, top, left, size, size).contiguous()[None]
+        box = self.preprocessing.random_box(frames.shape[1], frames.shape[2], generator)
+        return cut(frames, *box, fill=self.preprocessing.padding).contiguous()[None]
 
 
 def collate(items: Sequence[Item]) -> dict[str, Any]:

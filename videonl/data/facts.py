@@ -187,6 +187,12 @@ def cover_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
     timed = [known for known in facts.values() if known.rate and known.seconds]
     if not timed:
         return "no video tells how long it is"
+    if shown.sampling == "segments":
+        few = sum(round(v.rate * v.seconds) < shown.frames for v in timed)
+        return (
+            f"the {shown.frames} frames of a clip are spread over the whole video; {few} of "
+            f"{len(timed)} have fewer{' and repeat some' if few else ''}"
+        )
     spans = [shown.seconds(known.rate) for known in timed]
     shares = [min(1.0, span / v.seconds) for span, v in zip(spans, timed, strict=True)]
     # A header may count the last frame or not: half a frame is no difference.

@@ -1,12 +1,16 @@
-"""The frame rates of a data set: what most videos have, and which have others."""
+"""The frame rates of a data set, what most videos have, and which have others; and its pictures."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from statistics import median_low
+from typing import TypeVar
 
 from videonl.errors import VideoNLError
+from videonl.video.clock import MOST_SECONDS
 from videonl.video.preprocessing import SENSIBLE_RATES, rates_differ
-from videonl.video.video import open_video
+from videonl.video.video import Video, open_video
 
 LOOKED_AT = 60  # videos that are opened, spread over the list: some ten milliseconds each
 FEW = 4  # rates that are listed
@@ -52,17 +56,37 @@ class Rates:
         )
 
 
+T = TypeVar("T")
+
+
 def look_at_rates(paths: Sequence[str]) -> Rates:
     """The rates of some of these videos; files that can not be read are left out."""
-    step = max(1, -(-len(paths) // LOOKED_AT))
-    counts: Counter[float] = Counter()
     low, high = SENSIBLE_RATES
+    rates = _look_at(paths, lambda video: round(video.fps, 3))
+    return Rates(Counter(rate for rate in rates if low <= rate <= high))
+
+
+def usual_aspect(paths: Sequence[str]) -> float:
+    """Width / height of the middle one of some of these videos, as shown; 1 of none."""
+    return _middle(_look_at(paths, lambda video: video.width / video.height)) or 1.0
+
+
+def usual_seconds(paths: Sequence[str]) -> float | None:
+    """How long the middle one of some of these videos is; None where none tells."""
+    lengths = _look_at(paths, lambda video: round(float(video.end - video.times([0])[0]), 3))
+    return _middle([length for length in lengths if 0 < length < MOST_SECONDS])
+
+
+def _middle(values: Sequence[float]) -> float | None:
+    """The median, of two the lower: a value that occurs."""
+    return median_low(values) if values else None
+
+
+def _look_at(paths: Sequence[str], ask: Callable[[Video], T]) -> list[T]:
+    """What some of these videos, spread over the list, answer."""
+    step = max(1, -(-len(paths) // LOOKED_AT))
+    found = []
     for path in paths[::step]:
-        try:
-            with open_video(path) as video:
-                rate = round(video.fps, 3)
-        except (VideoNLError, OSError):
-            continue
-        if low <= rate <= high:
-            counts[rate] += 1
-    return Rates(counts)
+        with suppress(VideoNLError, OSError), open_video(path) as video:
+            found.append(ask(video))
+    return found

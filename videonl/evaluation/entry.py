@@ -112,9 +112,7 @@ class Contestant:
         """How frames are taken out of a video: ``"stride 5"``; "" of random weights."""
         if self.predictor is None:
             return ""
-        shown = self.predictor.preprocessing
-        fps = shown.fps or shown.rate
-        return f"stride {shown.stride}{f' at {fps:g} fps' if fps else ''}"
+        return self.predictor.preprocessing.shown_steps
 
 
 def make_contestant(

@@ -107,8 +107,6 @@ def budget_values(given: Mapping[str, Any]) -> dict[str, Any]:
         given: dotted key -> value; the network's name and the folder are not among a budget's.
     """
     left = {key: value for key, value in given.items() if key not in ("model.name", "data.root")}
-    if left.get("trainer.max_epochs") == -1:
-        left["trainer.max_steps"] = left.get("trainer.max_steps")
     found: dict[str, Any] = {
         name: left.pop(key) for name, key in SETTINGS.items() if left.get(key) not in (None, -1)
     }

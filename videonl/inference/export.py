@@ -73,7 +73,7 @@ def export_model(
     path: str | os.PathLike[str],
     *,
     format: str = "onnx",
-    clip: tuple[int, int] | None = None,
+    clip: tuple[int, int, int] | None = None,
 ) -> Exported:
     """Write the network of a predictor to a file and check it.
 
@@ -84,7 +84,7 @@ def export_model(
         predictor: the network and what belongs to it; it is exported from the CPU.
         path: the file to write; it appears only when it is whole and agrees.
         format: "onnx" (checked with onnxruntime) or "torch-export" (with torch.export.load).
-        clip: (frames, size) of the clips; those of the preprocessing by default.
+        clip: (frames, height, width) of the clips; those of the preprocessing by default.
 
     Raises:
         VideoNLError: an unknown format, missing packages, a network that can not be exported, or a
@@ -98,12 +98,12 @@ def export_model(
     if not path.parent.is_dir():
         raise VideoNLError(f"{path}: the folder {path.parent} does not exist")
     known = predictor.preprocessing
-    frames, size = clip or (known.frames, known.crop)
+    clip = clip or (known.frames, *known.clip_size)
     net = copy.deepcopy(predictor.model).to("cpu").float().eval()
     forms, because = set_forms(net, format), ""
     for dynamic in (True, False):
         try:
-            made = write_checked(predictor, net, path, format, (frames, size), dynamic=dynamic)
+            made = write_checked(predictor, net, path, format, clip, dynamic=dynamic)
             break
         except OutputError:
             raise
@@ -115,7 +115,7 @@ def export_model(
     return Exported(
         path=path,
         format=format,
-        clip=(frames, size, size),
+        clip=clip,
         dynamic=("batch",) if because else ("batch", "frames"),
         fixed_because=because,
         difference=difference,
@@ -129,7 +129,7 @@ def write_checked(
     net: nn.Module,
     path: Path,
     format: str,
-    clip: tuple[int, int],
+    clip: tuple[int, int, int],
     *,
     dynamic: bool,
 ) -> tuple[float, tuple[tuple[int, ...], ...]]:
@@ -140,7 +140,7 @@ def write_checked(
         net: the network in the forms to capture.
         path: the file to write.
         format: of :data:`FORMATS`.
-        clip: (frames, size).
+        clip: (frames, height, width).
         dynamic: the number of frames is free, too; another one is compared as well.
 
     Returns:
@@ -149,7 +149,7 @@ def write_checked(
     Raises:
         VideoNLError: it can not be captured, written or run, or disagrees.
     """
-    frames, size = clip
+    frames, size = clip[0], clip[1:]
     known = predictor.preprocessing
     program = trace(net, example_clip(known, 2, frames, size), frames_too=dynamic)
     about = metadata(predictor, clip=clip, dynamic=dynamic)
@@ -199,10 +199,12 @@ def set_forms(net: nn.Module, format: str) -> dict[str, str]:
     return forms
 
 
-def example_clip(preprocessing: Preprocessing, batch: int, frames: int, size: int) -> Tensor:
-    """Seeded noise, normalised as pictures are: float32 (batch, 3, frames, size, size)."""
+def example_clip(
+    preprocessing: Preprocessing, batch: int, frames: int, size: tuple[int, int]
+) -> Tensor:
+    """Seeded noise, normalised as pictures are: float32 (batch, 3, frames, *size)."""
     generator = torch.Generator().manual_seed(frames + batch)
-    clip = torch.rand(batch, 3, frames, size, size, generator=generator)
+    clip = torch.rand(batch, 3, frames, *size, generator=generator)
     mean, std = (torch.tensor(each).view(3, 1, 1, 1) for each in preprocessing.colours)
     return (clip - mean) / std
 
@@ -241,9 +243,9 @@ def compare(model: nn.Module, file: Path, run: Any, clips: list[Tensor]) -> floa
     return worst
 
 
-def metadata(predictor: Predictor, *, clip: tuple[int, int], dynamic: bool) -> dict[str, str]:
+def metadata(predictor: Predictor, *, clip: tuple[int, int, int], dynamic: bool) -> dict[str, str]:
     """What travels in the file: plain values, JSON where they are not text."""
-    frames, size = clip
+    frames, height, width = clip
     return {
         "videonl_version": __version__,
         "class_names": json_text(predictor.class_names),
@@ -254,8 +256,8 @@ def metadata(predictor: Predictor, *, clip: tuple[int, int], dynamic: bool) -> d
                 "layout": "batch, channels (RGB), frames, height, width",
                 "frames": frames,
                 "frames_dynamic": dynamic,
-                "height": size,
-                "width": size,
+                "height": height,
+                "width": width,
                 "values": "(pixel / 255 - mean) / std",
             }
         ),

@@ -34,7 +34,8 @@ def prepare_network(model: nn.Module, *, device: torch.device, fuse: bool) -> nn
 
 def views_that_fit(preprocessing: Preprocessing) -> int:
     """How many views of this size take about ``FORWARD_MEMORY`` in one forward pass."""
-    values = 3 * preprocessing.frames * preprocessing.short_side**2
+    height, width = preprocessing.rectangle or (preprocessing.short_side,) * 2
+    values = 3 * preprocessing.frames * height * width
     return max(1, min(64, FORWARD_MEMORY // (values * BYTES_PER_INPUT)))
 
 

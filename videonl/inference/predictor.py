@@ -179,6 +179,8 @@ class Predictor:
     def shown(self, video: Video, views: tuple[int, int] | None = None) -> Preprocessing:
         """What to show of a file; says, once, that its rate is not that of the training."""
         shown, _ = settled(video, self.preprocessing.with_views(views))
+        if text := shown.asks_crops(views):
+            self.note(text, kind="crops")
         if shown.by_time and not self.preprocessing.by_time:
             self.note(
                 f"{os.fspath(video.path)} has {video.fps:.4g} frames per second, the network was "

@@ -19,6 +19,7 @@ Segments shorter than ``min_length`` are left out. With several labels at a time
 reaches the threshold in a window counts, so segments of different classes may overlap.
 """
 
+import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -217,7 +218,8 @@ def clips_of_windows(
             del held[index]
         while max(indices) not in held:
             numbers, frames = next(blocks)
-            cut = crop(frames, *shown.boxes(frames.shape[1], frames.shape[2])[0])
+            box = shown.boxes(frames.shape[1], frames.shape[2])[0]
+            cut = crop(frames, *box, fill=shown.padding)
             # Each frame a tensor of its own, or one of them would keep the whole block.
             held.update((n, frame.clone()) for n, frame in zip(numbers, cut, strict=True))
         yield torch.stack([held[index] for index in indices])
@@ -236,7 +238,8 @@ def timeline_of(
     Args:
         predictor: classifies.
         path: the file.
-        window: seconds that a window covers; None: as long as a clip of the network.
+        window: seconds that a window covers; None: as long as a clip of the network, or, where
+            those are spread over a video, as the videos of its training.
         hop: seconds from the begin of one window to the next; None: half a window, at most 1.
         on_windows: called with (windows done, windows in all), for a progress bar.
 
@@ -246,8 +249,12 @@ def timeline_of(
     """
     with predictor.open_video(path, decoder=predictor.decoder) as video:
         preprocessing = predictor.shown(video)
+        times, duration = video.times(), video.end
         span = preprocessing.seconds(video.fps)
-        if window is not None and window < (1 - NOTICEABLE) * span:
+        dense = preprocessing.sampling == "dense"
+        if math.isinf(span):  # spread over videos, and nobody knows how long they were
+            span = duration - float(times[0])
+        if window is not None and dense and window < (1 - NOTICEABLE) * span:
             predictor.note(
                 f"a window of {window:g} s is shorter than a clip of the network, {span:.2f} s: "
                 f"its frames are shown {HOW_ENDS[preprocessing.short_video]} (without a window of "
@@ -255,8 +262,6 @@ def timeline_of(
             )
         window = span if window is None else window
         hop = min(1.0, window / 2) if hop is None else hop
-        times = video.times()
-        duration = video.end
         windows = place_windows(times, duration, window=window, hop=hop)
         scores: list[np.ndarray] = []
         chunk: list[torch.Tensor] = []

@@ -27,17 +27,18 @@ class Windows:
     """How windows lie in a video: numbers of frames, or of ticks where it is sampled by time.
 
     Attributes:
-        window: frames from the begin of a window to its end.
+        window: frames from the begin of a window to its end; None: the whole video.
         stride: frames from one begin to the next.
         frames: frames that the network sees of each, spread evenly; at most ``window``.
     """
 
-    window: int
+    window: int | None
     stride: int
     frames: int
 
     def __post_init__(self) -> None:
-        if min(self.window, self.stride, self.frames) < 1 or self.frames > self.window:
+        window = self.frames if self.window is None else self.window
+        if min(window, self.stride, self.frames) < 1 or self.frames > window:
             raise VideoNLError(
                 f"window={self.window}, stride={self.stride}, frames={self.frames}: all must be at "
                 "least 1, and a window can not be shorter than its frames"
@@ -48,16 +49,23 @@ class Windows:
 
         A video shorter than a window has one window, whose missing frames repeat the last one.
         """
-        last = num_frames - self.window
-        if last <= 0:
+        if self.window is None or num_frames <= self.window:
             return [0]
+        last = num_frames - self.window
         starts = list(range(0, last + 1, self.stride))
         covered = starts[-1] + self.window
         return starts if covered == num_frames else [*starts, last]
 
-    def indices(self, start: int, num_frames: int) -> list[int]:
-        """Frame numbers of a window."""
-        steps = (step * self.window // self.frames for step in range(self.frames))
+    def indices(
+        self, start: int, num_frames: int, preprocessing: Preprocessing | None = None
+    ) -> list[int]:
+        """Frame numbers of a window; of clips that are spread, those of a video of this length."""
+        window = self.window or num_frames
+        if preprocessing is not None and preprocessing.sampling == "segments":
+            length = min(window, num_frames - start)
+            (clip,) = preprocessing.changed(frames=self.frames, views=(1, 1)).indices(length)
+            return [start + index for index in clip]
+        steps = (step * window // self.frames for step in range(self.frames))
         return [min(start + step, num_frames - 1) for step in steps]
 
     def seconds(self, starts: list[int], times: np.ndarray, *, end: float) -> np.ndarray:
@@ -70,7 +78,7 @@ class Windows:
         """
         ends = np.append(times[1:], end)
         first = np.array(starts)
-        last = np.minimum(first + self.window, len(times)) - 1
+        last = np.minimum(first + (self.window or len(times)), len(times)) - 1
         return np.stack([times[first], ends[last]], axis=1)
 
 
@@ -92,7 +100,8 @@ def stream_windows(
     """
     centre = preprocessing.with_views((1, 1))
     count = len(track)
-    wanted = [track[windows.indices(start, count)].tolist() for start in windows.starts(count)]
+    starts = windows.starts(count)
+    wanted = [track[windows.indices(start, count, centre)].tolist() for start in starts]
     needed = sorted({index for indices in wanted for index in indices})
     blocks = _blocks(needed)
     held: dict[int, torch.Tensor] = {}
@@ -100,7 +109,8 @@ def stream_windows(
         while indices[-1] not in held:
             block = next(blocks)
             frames = video.read(block, **centre.scaling)
-            cut = crop(frames, *centre.boxes(frames.shape[1], frames.shape[2])[0])
+            box = centre.boxes(frames.shape[1], frames.shape[2])[0]
+            cut = crop(frames, *box, fill=centre.padding)
             held.update(zip(block, cut.clone(), strict=True))
         yield torch.stack([held[index] for index in indices])
         for index in [index for index in held if index < indices[0]]:
@@ -152,6 +162,7 @@ def _one_pass(
     source = open_source(video.path)
     pictures = Pictures(str(video.path))
     pictures.rounding = preprocessing.rounding
+    scale = preprocessing.rectangle or preprocessing.short_side
     try:
         frames = enumerate(source.container.decode(source.stream))
         for block in blocks:
@@ -162,7 +173,7 @@ def _one_pass(
                 if index in wanted:
                     if frame.is_corrupt:
                         raise VideoError(f"{video.path}: frame {index} is damaged")
-                    found.append(pictures.array(frame, preprocessing.short_side))
+                    found.append(pictures.array(frame, scale))
             yield block, torch.from_numpy(np.stack(found))
     except StopIteration:
         raise VideoError(f"{video.path}: the file changed while it was read") from None

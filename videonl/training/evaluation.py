@@ -200,9 +200,8 @@ def evaluate(
     bad_files = BadFiles()
     trainer = evaluation_trainer(dict(trainer_options or {}), bad_files)
     module.trainer = trainer  # its loaders split the videos among the Trainer's processes
-    shown = module.preprocessing.with_views(views or module.views).with_colours(
-        classifier.preprocessing
-    )
+    module.preprocessing = module.preprocessing.with_colours(classifier.preprocessing)
+    shown = module.preprocessing.with_views(views or module.views)
     split = split or ("test" if "test" in module.records else "val")
     loader = module.evaluation_loader(split, shown.views)
     try:

@@ -94,7 +94,8 @@ def fit(
         TrainingStopped: by Ctrl-C or SIGTERM; ``last.ckpt`` is saved.
     """
     options, shape = dict(trainer_options or {}), classifier.preprocessing
-    check_clip(classifier.net, classifier.hparams["name"], frames=shape.frames, size=shape.crop)
+    name = classifier.hparams["name"]
+    check_clip(classifier.net, name, frames=shape.frames, size=shape.clip_size)
     if "val" not in data.records:  # type: ignore[attr-defined]
         options["limit_val_batches"] = 0
     writing = not leaves_nothing(options)

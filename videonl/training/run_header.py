@@ -35,12 +35,14 @@ def facts(
     baseline = baseline_of(
         census.get("val", {}), len(data.records.get("val", ())), multi_label=classifier.multi_label
     )
+    height, width = shape.clip_size
     device = f"{devices} × {trainer.strategy.root_device.type}"
     lines = [
         f"data      {classifier.num_classes} classes, videos: {counts} ({data.root})",
         *(f"          {note}" for note in data.catalogue.notes),
         f"network   {classifier.hparams['name']}, {parameters / 1e6:.3g} M parameters, clips of "
-        f"{shape.frames} frames (stride {shape.stride}) of {shape.crop}×{shape.crop}",
+        f"{shape.frames} frames ({shape.shown_steps}) of {height}×{width}"
+        f"{' (whole pictures)' if shape.rectangle else ''}",
         f"device    {device}, {trainer.precision}",
         f"rate      {rate:g}{scaling if recipe.reference_batch else ''}: global batch {batch} = "
         f"{per_device} clips × {devices} device(s) × {accumulated} accumulated; "
@@ -138,21 +140,21 @@ def baseline_of(counts: dict[str, int], videos: int, *, multi_label: bool) -> st
     return f"always answering the most frequent class scores {100 * share:.1f} %"
 
 
-def check_clip(network: nn.Module, name: str, *, frames: int, size: int) -> None:
+def check_clip(network: nn.Module, name: str, *, frames: int, size: tuple[int, int]) -> None:
     """Push the shape of one clip through the network, without its weights and without arithmetic.
 
     Args:
         network: takes (B, 3, T, H, W).
         name: of the network, for the message.
         frames: T.
-        size: H and W.
+        size: (H, W).
 
     Raises:
         VideoNLError: it does not fit, with the reason.
     """
     tensors = {**dict(network.named_parameters()), **dict(network.named_buffers())}
     empty = {key: torch.empty_like(value, device="meta") for key, value in tensors.items()}
-    clips = torch.empty((2, 3, frames, size, size), device="meta")
+    clips = torch.empty((2, 3, frames, *size), device="meta")
     modes = {module: module.training for module in network.modules()}
     for module in modes:
         module.training = False  # statistics and dropout play no part
@@ -163,7 +165,7 @@ def check_clip(network: nn.Module, name: str, *, frames: int, size: int) -> None
         if isinstance(error, NotImplementedError) or "meta" in str(error):
             return  # a network of one's own that looks at values: only running it tells
         raise VideoNLError(
-            f"{name} does not take clips of {frames} frames of {size}×{size} (--data.frames, "
+            f"{name} does not take clips of {frames} frames of {size[0]}×{size[1]} (--data.frames, "
             f"--data.crop): {' '.join(str(error).split())}"
         ) from error
     finally:

@@ -9,7 +9,7 @@ import numpy as np
 from videonl.errors import VideoError
 from videonl.video.container import Source, reason
 from videonl.video.frame_table import FrameTable
-from videonl.video.pictures import Pictures, Stack
+from videonl.video.pictures import Pictures, Scale, Stack
 
 # To an entry point this near, packets are read and dropped: cheaper than a seek.
 WALK = 64
@@ -29,10 +29,10 @@ class PacketDecoder:
         self._packets: Iterator[Any] | None = None
         self._position = 0  # in decoding order, of the packet that comes next
 
-    def read(self, wanted: list[int], short_side: int | None) -> np.ndarray:
+    def read(self, wanted: list[int], scale: Scale) -> np.ndarray:
         """Frames ``wanted`` (sorted, unique) as uint8 (T, H, W, 3)."""
         place = {int(self.table.frame_pts[index]): i for i, index in enumerate(wanted)}
-        stack = Stack(self.pictures, len(wanted), short_side)
+        stack = Stack(self.pictures, len(wanted), scale)
         for start, frames in self._groups(wanted):
             self._decode_group(start, frames, place, stack)
         return stack.array()

@@ -10,6 +10,8 @@ from av.video.reformatter import VideoReformatter
 from videonl.errors import VideoError
 from videonl.video.container import MAX_PIXELS
 
+Scale = int | tuple[int, int] | None  # the shorter side; (height, width) to lie inside of; neither
+
 
 class Pictures:
     """Turns decoded frames into uint8 RGB arrays; keeps the scaler between frames.
@@ -26,28 +28,33 @@ class Pictures:
         self.rotation = 0  # of the last frame, counter-clockwise degrees
         self.trait: str | None = None  # of the last frame: why only PyAV reads it exactly
 
-    def scaled(self, height: int, width: int, short_side: int | None) -> tuple[int, int]:
-        """(height, width) whose shorter side is ``short_side``.
+    def scaled(self, height: int, width: int, scale: Scale) -> tuple[int, int]:
+        """(height, width) whose shorter side is ``scale``, or the largest that lie inside of it.
 
         Raises:
             VideoError: the longer side would be beyond all measure.
         """
-        if short_side is None:
+        if scale is None:
             return height, width
-        short = min(height, width)
-        more = short // 2 if self.rounding == "nearest" else 0
+        if isinstance(scale, int):
+            side, wanted = min(height, width), scale
+        elif width * scale[0] <= height * scale[1]:  # the height decides
+            side, wanted = height, scale[0]
+        else:
+            side, wanted = width, scale[1]
+        more = side // 2 if self.rounding == "nearest" else 0
         size = (
-            max(1, (height * short_side + more) // short),
-            max(1, (width * short_side + more) // short),
+            max(1, (height * wanted + more) // side),
+            max(1, (width * wanted + more) // side),
         )
         if size[0] * size[1] > MAX_PIXELS:
             raise VideoError(
                 f"{self.name}: {width}x{height} is too long and thin to scale its short side to "
-                f"{short_side}"
+                f"{wanted}"
             )
         return size
 
-    def array(self, frame: Any, short_side: int | None) -> np.ndarray:
+    def array(self, frame: Any, scale: Scale) -> np.ndarray:
         """uint8 (H, W, 3), RGB, rotated upright.
 
         Raises:
@@ -55,7 +62,9 @@ class Pictures:
         """
         if self._base is None:
             self._base = (frame.height, frame.width)
-        height, width = self.scaled(*self._base, short_side)
+        if isinstance(scale, tuple) and (place := orientation(frame)) and place[0]:
+            scale = scale[::-1]  # the picture is turned after it was scaled
+        height, width = self.scaled(*self._base, scale)
         # To an odd width FFmpeg converts the colours twice as slowly: take one column more of the
         # same picture, and leave it out.
         odd = width % 2 if (frame.height, frame.width) != (height, width) else 0
@@ -69,9 +78,9 @@ class Pictures:
         self.trait = _trait(frame)
         return upright(_view(rgb)[:, :width], frame)
 
-    def rescaled(self, frames: np.ndarray, short_side: int | None) -> np.ndarray:
+    def rescaled(self, frames: np.ndarray, scale: Scale) -> np.ndarray:
         """Scale upright RGB frames (T, H, W, 3) as :meth:`array` does."""
-        height, width = self.scaled(frames.shape[1], frames.shape[2], short_side)
+        height, width = self.scaled(frames.shape[1], frames.shape[2], scale)
         if (height, width) == frames.shape[1:3]:
             return frames
         sources = (av.VideoFrame.from_ndarray(frame, "rgb24") for frame in frames)
@@ -82,15 +91,15 @@ class Pictures:
 class Stack:
     """Frames of one read, each copied once, into its place."""
 
-    def __init__(self, pictures: Pictures, count: int, short_side: int | None) -> None:
+    def __init__(self, pictures: Pictures, count: int, scale: Scale) -> None:
         self.pictures = pictures
         self.count = count
-        self.short_side = short_side
+        self.scale = scale
         self._frames: np.ndarray | None = None
 
     def put(self, place: int, frame: Any) -> None:
         """Convert a decoded frame to be number ``place`` of the result."""
-        picture = self.pictures.array(frame, self.short_side)
+        picture = self.pictures.array(frame, self.scale)
         if self._frames is None:
             self._frames = np.empty((self.count, *picture.shape), np.uint8)
         self._frames[place] = picture

@@ -8,8 +8,18 @@ training, validation, test and everything that answers with a network ask it.
 A clip is ``frames`` positions on the *track* of its video: the numbers of its frames, or, by time,
 one entry per tick of the wanted rate that says which frame is on display then. So sampling by time
 is right under variable frame rates, and drops or repeats frames where the rates differ.
+
+Or its frames are spread over the whole video, whatever its length (``sampling="segments"``, Wang et
+al. 2016, Temporal Segment Networks, section 3.1): the track is cut into T equal segments, and a
+clip has one frame of each. In training it is drawn; view i of n in a test takes the frame at
+(2i + 1) / 2n of each segment, so one view alone the middles.
+
+``picture="whole"`` shows all of a picture instead of a square of it: scaled into a rectangle as
+large as it fits, in the middle, with the mean colour around it. There is one such view of a clip:
+three crops are one.
 """
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
@@ -26,6 +36,28 @@ SENSIBLE_RATES = (1.0, 1000.0)  # frames per second; others are damaged headers
 MAX_PIXELS = 2**27  # frames × side²: one view as bytes is then 0.4 GB
 CROPS = (1, 3)
 CLIP = ("frames", "stride", "short_side", "crop", "mean", "std")  # what every network says
+NEEDED = CLIP[:4]
+LARGE = 112  # pixels of a crop from which a rectangle's sides are multiples of 16, else of 8
+# What does not apply to some clips, and how it stands in their value: equal clips are equal values.
+IDLE: dict[tuple[str, str], dict[str, Any]] = {
+    ("sampling", "dense"): {"duration": None},
+    ("sampling", "segments"): {
+        "stride": 1,
+        "fps": None,
+        "rate": None,
+        "short_video": "loop",
+        "places": "ends",
+        "span": "steps",
+    },
+    ("picture", "crop"): {"rectangle": None},
+    ("picture", "whole"): {"test_crop": None, "crop_places": "ends"},
+}
+REASONS = {
+    "dense": "clips of frames that follow each other do not need it",
+    "segments": "the frames are spread over the whole video",
+    "crop": "squares are shown",
+    "whole": "whole pictures are shown",
+}
 
 
 def _are_views(value: Any) -> bool:
@@ -36,6 +68,11 @@ def _are_views(value: Any) -> bool:
 def _is_stride(value: Any) -> bool:
     # A fraction is never said, only worked out for a file (``for_rate``).
     return isinstance(value, Fraction) or (type(value) is int and 1 <= value <= 4096)
+
+
+def _is_rectangle(value: Any) -> bool:
+    listed = isinstance(value, (list, tuple)) and len(value) == 2
+    return listed and all(type(n) is int and 1 <= n <= 4096 for n in value)
 
 
 RULES: dict[str, Rule] = {
@@ -55,6 +92,10 @@ RULES: dict[str, Rule] = {
     "rounding": one_of("nearest", "down"),
     "crop_places": one_of("ends", "up", "steps"),
     "average": optional(one_of("mean", "max")),
+    "sampling": one_of("dense", "segments"),
+    "duration": optional((lambda v: number(v, 0, 1e9), "a number of seconds above 0")),
+    "picture": one_of("crop", "whole"),
+    "rectangle": optional((_is_rectangle, "height and width, such as [96, 160], 4096 at most")),
 }
 
 
@@ -75,11 +116,48 @@ def check_entries(values: Mapping[str, Any]) -> None:
         if not RULES[key][0](value):
             raise VideoNLError(f"preprocessing.{key} is {shown(value)}; it must be {RULES[key][1]}")
     side = max(values.get("short_side", 1), values.get("crop", 1))
-    if (pixels := values.get("frames", 1) * side**2) > MAX_PIXELS:
+    area = max(side**2, math.prod(values.get("rectangle") or (1,)))
+    if (pixels := values.get("frames", 1) * area) > MAX_PIXELS:
+        size = f"{side}²" if area == side**2 else "x".join(map(str, values["rectangle"]))
         raise VideoNLError(
-            f"preprocessing is {values.get('frames')} frames of {side}², {pixels} pixels; it must "
+            f"preprocessing is {values.get('frames')} frames of {size}, {pixels} pixels; it must "
             f"be {MAX_PIXELS} pixels at most"
         )
+
+
+def refuse_idle(entries: Mapping[str, Any], *, sampling: str, picture: str) -> None:
+    """Refuse entries that somebody said, but that do not apply to such clips.
+
+    Args:
+        entries: what was said.
+        sampling: of the clips.
+        picture: likewise.
+
+    Raises:
+        VideoNLError: names the entry and why.
+    """
+    for kind in (("sampling", sampling), ("picture", picture)):
+        for name, usual in IDLE[kind].items():
+            value = entries.get(name, usual)
+            value = tuple(value) if isinstance(value, list) else value
+            if value not in (usual, None):
+                raise VideoNLError(
+                    f"{name}={shown(entries[name])} does not go with {kind[0]}={kind[1]}: "
+                    f"{REASONS[kind[1]]}"
+                )
+
+
+def rectangle_of(aspect: float, crop: int) -> tuple[int, int]:
+    """(height, width) of about crop² pixels and that aspect, multiples of what networks halve to.
+
+    Args:
+        aspect: width / height; beyond 1:8 and 8:1 the rectangle stays there.
+        crop: side of the square that would be shown otherwise.
+    """
+    step = 16 if crop >= LARGE else 8
+    root = math.sqrt(min(max(aspect, 1 / 8), 8.0))
+    height, width = (max(step, step * round(side / step)) for side in (crop / root, crop * root))
+    return height, width
 
 
 def rates_differ(rate: float, trained: float) -> bool:
@@ -123,6 +201,13 @@ class Preprocessing:
             and the last lies twice as far (MMAction2, the paper's released code).
         average: how the probabilities of the views become one answer: ``"mean"``, ``"max"``; None:
             the mean for one class per video, the maximum for several.
+        sampling: ``"dense"``: clips of frames that follow each other, ``stride`` apart;
+            ``"segments"``: one frame of each of T equal segments of the whole video. Stride, rate,
+            span and places then do not apply, and are as usual.
+        duration: of segments: seconds that the videos of the training last (their median), where
+            that is known; a timeline's window, where nobody says another.
+        picture: ``"crop"``: squares of a picture; ``"whole"``: all of it, in a rectangle.
+        rectangle: (height, width) of that; None: the square of ``crop``.
     """
 
     frames: int
@@ -141,6 +226,10 @@ class Preprocessing:
     rounding: Literal["nearest", "down"] = "nearest"
     crop_places: Literal["ends", "up", "steps"] = "ends"
     average: Literal["mean", "max"] | None = None
+    sampling: Literal["dense", "segments"] = "dense"
+    duration: float | None = None
+    picture: Literal["crop", "whole"] = "crop"
+    rectangle: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         """Check every entry and how they go together.
@@ -149,7 +238,13 @@ class Preprocessing:
             VideoNLError: names the entry, its value and the bound.
         """
         check_entries({field.name: getattr(self, field.name) for field in fields(self)})
-        for name in ("mean", "std", "views"):
+        idle = {**IDLE["sampling", self.sampling], **IDLE["picture", self.picture]}
+        for name, value in idle.items():
+            object.__setattr__(self, name, value)
+        if self.picture == "whole":
+            object.__setattr__(self, "views", (self.views[0], 1))
+            object.__setattr__(self, "rectangle", self.rectangle or (self.crop, self.crop))
+        for name in ("mean", "std", "views", "rectangle"):
             value = getattr(self, name)
             object.__setattr__(self, name, None if value is None else tuple(value))
         for name in ("crop", "test_crop"):
@@ -168,7 +263,7 @@ class Preprocessing:
         if isinstance(values, Preprocessing):
             return values
         check_entries(values)
-        for name in CLIP[:4]:
+        for name in NEEDED:
             if name not in values:
                 raise VideoNLError(f"preprocessing does not say {name}")
         return cls(**values)
@@ -213,6 +308,15 @@ class Preprocessing:
             VideoNLError: a wrong one.
         """
         check_entries(entries)
+        kind = {name: entries.get(name, getattr(self, name)) for name in ("sampling", "picture")}
+        refuse_idle(entries, **kind)
+        if self.picture == "whole" == kind["picture"] and "rectangle" not in entries:
+            for name in ("crop", "short_side"):
+                if entries.get(name, getattr(self, name)) != getattr(self, name):
+                    raise VideoNLError(
+                        f"{name}={entries[name]} changes nothing: whole pictures are shown, in a "
+                        f"rectangle of {'x'.join(map(str, self.view_size))}; say rectangle"
+                    )
         return replace(self, **entries)
 
     def with_views(self, views: tuple[int, int] | None) -> "Preprocessing":
@@ -237,7 +341,27 @@ class Preprocessing:
     @property
     def scaling(self) -> dict[str, Any]:
         """The size of pictures as arguments of ``Video.read``."""
+        if self.rectangle is not None:
+            return {"inside": self.rectangle, "rounding": self.rounding}
         return {"short_side": self.short_side, "rounding": self.rounding}
+
+    def scaled_for_training(self, short_side: int) -> dict[str, Any]:
+        """Likewise for a clip whose short side was drawn; whole pictures take the same share."""
+        if self.rectangle is None:
+            return {"short_side": short_side}
+        sides = (max(1, round(s * short_side / self.short_side)) for s in self.rectangle)
+        return {"inside": tuple(sides)}
+
+    @property
+    def padding(self) -> tuple[int, ...] | None:
+        """The colour around whole pictures, 0 to 255; None of squares, which lie inside.
+
+        Raises:
+            VideoNLError: the mean is not said.
+        """
+        if self.rectangle is None:
+            return None
+        return tuple(round(255 * min(max(mean, 0.0), 1.0)) for mean in self.colours[0])
 
     @property
     def by_time(self) -> bool:
@@ -261,7 +385,13 @@ class Preprocessing:
         return replace(self, fps=self.rate if other else None, rate=None)
 
     def seconds(self, rate: float) -> float:
-        """How long a clip is in a file of so many frames per second."""
+        """How long a clip is in a file of so many frames per second.
+
+        One that is spread over the video lasts as the videos of the training did; infinity where
+        that is not known.
+        """
+        if self.sampling == "segments":
+            return self.duration or math.inf
         shown = self.for_rate(rate)
         return float(shown.clip_length) / (shown.fps or rate)
 
@@ -277,9 +407,19 @@ class Preprocessing:
         return self.crop if self.views[1] == 1 else self.test_crop or self.short_side
 
     @property
+    def clip_size(self) -> tuple[int, int]:
+        """(H, W) of a clip in training."""
+        return self.rectangle or (self.crop, self.crop)
+
+    @property
+    def view_size(self) -> tuple[int, int]:
+        """(H, W) of a view of a test."""
+        return self.rectangle or (self.view_side, self.view_side)
+
+    @property
     def view_shape(self) -> tuple[int, int, int]:
         """(T, H, W) of a view of a test."""
-        return self.frames, self.view_side, self.view_side
+        return self.frames, *self.view_size
 
     @property
     def num_views(self) -> int:
@@ -288,16 +428,36 @@ class Preprocessing:
 
     @property
     def shown_views(self) -> str:
-        """``10x3 of 8x256²``: the views of a test and their size."""
-        return f"{self.views[0]}x{self.views[1]} of {self.frames}x{self.view_side}²"
+        """``10x3 of 8x256²``, ``1x1 of 8x96x160``: the views of a test and their size."""
+        height, width = self.view_size
+        size = f"{height}²" if self.rectangle is None else f"{height}x{width}"
+        return f"{self.views[0]}x{self.views[1]} of {self.frames}x{size}"
+
+    @property
+    def shown_steps(self) -> str:
+        """``stride 8``, or that the frames are spread: how they lie in a video."""
+        fps = self.fps or self.rate
+        if self.sampling == "segments":
+            return "spread over the video"
+        return f"stride {self.stride}{f' at {fps:g} fps' if fps else ''}"
+
+    def asks_crops(self, views: tuple[int, int] | None) -> str:
+        """What to say of views with three crops where whole pictures are shown, or ""."""
+        if self.rectangle is None or views is None or views[1] == 1:
+            return ""
+        return f"whole pictures are shown, of which three crops are one view: {views[0]}x1"
 
     def protocol(self) -> dict[str, Any]:
         """How a video is looked at, as it stands in results; primitives."""
         entries = self.to_dict()
         entries.pop("views", None)
         clips, crops = self.views
-        about = {"views": f"{clips}x{crops}", "clips": clips, "crops": crops}
-        return {**about, "view_side": self.view_side, **entries}
+        about: dict[str, Any] = {"views": f"{clips}x{crops}", "clips": clips, "crops": crops}
+        if self.rectangle is None:
+            about["view_side"] = self.view_side
+        if self.sampling == "segments":
+            del entries["stride"]
+        return {**about, **entries}
 
     def track(
         self,
@@ -336,6 +496,9 @@ class Preprocessing:
     ) -> list[list[int]]:
         """Frame numbers of every clip of a test; the arguments are those of :meth:`track`."""
         track = self.track(num_frames, times=times, end=end)
+        if self.sampling == "segments":
+            clips = self.views[0]
+            return [self._spread(num_frames, Fraction(2 * i + 1, 2 * clips)) for i in range(clips)]
         return [self._clip(track, start) for start in self._starts(len(track))]
 
     def random_indices(
@@ -346,7 +509,7 @@ class Preprocessing:
         times: Sequence[float] | np.ndarray | None = None,
         end: float | None = None,
     ) -> list[int]:
-        """Frame numbers of a training clip, at a random place.
+        """Frame numbers of a training clip, at a random place, or random ones of every segment.
 
         Args:
             num_frames: see :meth:`track`.
@@ -355,6 +518,9 @@ class Preprocessing:
             end: see :meth:`track`.
         """
         track = self.track(num_frames, times=times, end=end)
+        if self.sampling == "segments":
+            drawn = generator.integers(0, num_frames, size=self.frames).tolist()
+            return [(k * num_frames + n) // self.frames for k, n in enumerate(drawn)]
         return self._clip(
             track, Fraction(int(generator.integers(0, int(self._free(len(track))) + 1)))
         )
@@ -363,6 +529,8 @@ class Preprocessing:
         self, second: float, *, times: Sequence[float] | np.ndarray, end: float
     ) -> list[int]:
         """Frame numbers of a clip that starts at a second, or ends with the video.
+
+        One that is spread is spread over what follows.
 
         Args:
             second: as a player shows it.
@@ -374,14 +542,21 @@ class Preprocessing:
             first = int(np.searchsorted(times, second + 1e-6, side="right")) - 1
         else:
             first = int((second - float(times[0])) * self.fps + 1e-3)
+        if self.sampling == "segments":
+            first = min(max(first, 0), len(times) - 1)
+            return [first + k for k in self._spread(len(times) - first, Fraction(1, 2))]
         return self._clip(track, Fraction(min(max(first, 0), self._free(len(track)))))
 
     def boxes(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
         """(top, left, height, width) of every crop of a test in scaled pictures of that size.
 
         One is the centre; three lie at the begin, middle and end of the longer side, centred on
-        the other.
+        the other. Whole pictures lie in the middle of theirs, which begins before them (top and
+        left are 0 or below) and is filled up with ``padding``.
         """
+        if self.rectangle is not None:
+            tall, wide = self.rectangle
+            return [(-((tall - height) // 2), -((wide - width) // 2), tall, wide)]
         side = self.view_side
         if side > min(height, width):
             raise VideoNLError(
@@ -399,9 +574,31 @@ class Preprocessing:
         last = 2 * top if self.crop_places == "steps" else tall
         return [(y, left, side, side) for y in (0, top, last)]
 
+    def random_box(
+        self, height: int, width: int, generator: np.random.Generator
+    ) -> tuple[int, int, int, int]:
+        """(top, left, height, width) of a training clip in pictures of that size.
+
+        Where whole pictures are smaller than their rectangle they lie anywhere in it; where they
+        are larger, the rectangle lies anywhere in them.
+        """
+        tall, wide = self.clip_size
+        if self.rectangle is None and (height < tall or width < wide):
+            raise VideoNLError(f"a crop of {tall}x{wide} is not inside frames of {height}x{width}")
+        places = []
+        for free in (height - tall, width - wide):
+            drawn = int(generator.integers(abs(free) + 1))
+            places.append(drawn if free >= 0 else -drawn)
+        return places[0], places[1], tall, wide
+
     def _free(self, length: int) -> int | Fraction:
         """Places of a clip on a track of that length, but for the first one."""
         return max(0, length - self.clip_length)
+
+    def _spread(self, length: int, place: Fraction) -> list[int]:
+        """The frame at a share of each of T equal segments of so many frames; in whole numbers."""
+        part, whole = place.numerator, place.denominator
+        return [(k * whole + part) * length // (whole * self.frames) for k in range(self.frames)]
 
     def _starts(self, length: int) -> list[Fraction]:
         clips, free = self.views[0], self._free(length)

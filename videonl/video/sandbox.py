@@ -250,23 +250,26 @@ class SandboxedVideo(Video):
         indices: Sequence[int],
         *,
         short_side: int | None = None,
+        inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
     ) -> "torch.Tensor":
         """Decode frames; see :meth:`Video.read`."""
         import torch
 
-        return torch.from_numpy(self.read_array(indices, short_side=short_side, rounding=rounding))
+        size: Any = {"short_side": short_side, "inside": inside}
+        return torch.from_numpy(self.read_array(indices, **size, rounding=rounding))
 
     def read_array(
         self,
         indices: Sequence[int],
         *,
         short_side: int | None = None,
+        inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
     ) -> np.ndarray:
         """The frames that :meth:`read` gives, as an array."""
         wanted = [int(index) for index in indices]
-        size = {"short_side": short_side, "rounding": rounding}
+        size = {"short_side": short_side, "inside": inside, "rounding": rounding}
         job = {"do": "read", "indices": wanted, **size}
         array = self._ask(job, rows=len(wanted))[1]
         assert array is not None

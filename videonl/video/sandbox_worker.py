@@ -55,7 +55,8 @@ class OpenFile:
         if action == "times":
             return _with_array(self.video.times(job["indices"]).astype(np.float64))
         if action == "read":
-            size = {name: job[name] for name in ("short_side", "rounding")}
+            size = {name: job[name] for name in ("short_side", "inside", "rounding")}
+            size["inside"] = size["inside"] and tuple(size["inside"])  # a list on the way
             return _with_array(self.video.read_array(job["indices"], **size))
         raise VideoError(f"unknown job {action!r}")
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from videonl.errors import VideoError
 from videonl.video.container import Source, open_source, reason
-from videonl.video.pictures import Pictures, Stack
+from videonl.video.pictures import Pictures, Scale, Stack
 
 # Decoded frames are kept (in their own pixel format) up to this size, so that counting and reading
 # cost one decode together. A 7-second clip of 320x240 takes 19 MB.
@@ -62,9 +62,9 @@ class SequentialDecoder:
         finally:
             fresh.close()
 
-    def read(self, wanted: list[int], short_side: int | None) -> np.ndarray:
+    def read(self, wanted: list[int], scale: Scale) -> np.ndarray:
         """Frames ``wanted`` (sorted, unique) as uint8 (T, H, W, 3)."""
-        stack = Stack(self.pictures, len(wanted), short_side)
+        stack = Stack(self.pictures, len(wanted), scale)
         if self._kept is not None:
             for place, index in enumerate(wanted):
                 self._put(stack, place, index, self._kept[index])

@@ -47,8 +47,37 @@ def to_clips(
     return clips.movedim(-1, -4)  # (..., 3, T, H, W)
 
 
-def crop(frames: torch.Tensor, top: int, left: int, height: int, width: int) -> torch.Tensor:
-    """Cut (…, H, W, C) to (…, height, width, C)."""
+def crop(
+    frames: torch.Tensor,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    *,
+    fill: Sequence[int] | None = None,
+) -> torch.Tensor:
+    """Cut (…, H, W, C) to (…, height, width, C).
+
+    Args:
+        frames: of any kind.
+        top: first row, below 0 where the result begins above the frames.
+        left: first column, likewise.
+        height: of the result.
+        width: of the result.
+        fill: one value per channel for what lies outside of the frames; None: nothing may.
+
+    Raises:
+        VideoNLError: something lies outside.
+    """
+    if fill is not None:
+        inner = frames[..., max(top, 0) : top + height, max(left, 0) : left + width, :]
+        if inner.shape[-3:-1] == (height, width):
+            return inner
+        filled = frames.new_empty((*frames.shape[:-3], height, width, len(fill)))
+        filled[:] = frames.new_tensor(fill)
+        y, x = max(-top, 0), max(-left, 0)
+        filled[..., y : y + inner.shape[-3], x : x + inner.shape[-2], :] = inner
+        return filled
     if not (0 <= top <= frames.shape[-3] - height and 0 <= left <= frames.shape[-2] - width):
         raise VideoNLError(
             f"a crop of {height}x{width} at ({top}, {left}) is not inside frames of "

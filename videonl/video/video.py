@@ -12,7 +12,7 @@ Pixels are taken as square, as all published recipes do.
 import os
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from videonl.video.decord_reader import decord_obstacle, read_with_decord
 from videonl.video.frame_table import FrameTable, PacketReader, build_table
 from videonl.video.mp4_table import mp4_table
 from videonl.video.packet_decoder import PacketDecoder, TableError
-from videonl.video.pictures import Pictures
+from videonl.video.pictures import Pictures, Scale
 from videonl.video.sequential_decoder import SequentialDecoder
 
 if TYPE_CHECKING:  # a decoding process (sandbox_worker.py) does without torch's 500 MB
@@ -275,6 +275,7 @@ class Video:
         indices: Sequence[int],
         *,
         short_side: int | None = None,
+        inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
     ) -> "torch.Tensor":
         """Decode frames.
@@ -282,8 +283,10 @@ class Video:
         Args:
             indices: frame numbers in any order, repeats allowed.
             short_side: scale while decoding so that the shorter side has this many pixels; the
-                longer side is rounded. None: the frames as they are.
-            rounding: of the longer side, "nearest" or "down".
+                longer side is rounded.
+            inside: (height, width): scale so that they lie inside of that and are as large as they
+                can be. Neither: the frames as they are.
+            rounding: of the other side, "nearest" or "down".
 
         Returns:
             uint8 (len(indices), H, W, 3), RGB.
@@ -293,24 +296,30 @@ class Video:
         """
         import torch
 
-        return torch.from_numpy(self.read_array(indices, short_side=short_side, rounding=rounding))
+        size: Any = {"short_side": short_side, "inside": inside}
+        return torch.from_numpy(self.read_array(indices, **size, rounding=rounding))
 
     def read_array(
         self,
         indices: Sequence[int],
         *,
         short_side: int | None = None,
+        inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
     ) -> np.ndarray:
         """The frames that :meth:`read` gives, as an array, without torch."""
         wanted = self._checked(indices)
         self._pictures.rounding = rounding
+        if short_side is not None and inside is not None:
+            raise VideoError("short_side and inside both say the size; give one of them")
         if short_side is not None and short_side < 1:
             raise VideoError(f"short_side must be at least 1, got {short_side}")
+        if inside is not None and min(inside) < 1:
+            raise VideoError(f"inside must be at least 1 pixel high and wide, got {inside}")
         if not wanted:
             raise VideoError(f"{self.path}: no frame indices to read")
         unique, back = np.unique(np.array(wanted, np.int64), return_inverse=True)
-        frames = self._read(unique.tolist(), short_side)
+        frames = self._read(unique.tolist(), short_side or inside)
         if len(unique) != len(wanted) or (back != np.arange(len(back))).any():
             frames = frames[back]
         return frames
@@ -328,21 +337,21 @@ class Video:
                 why = f"; {self.damage}" if self.damage else ""
                 raise VideoError(f"{self.path}: frame {index} is outside the {count} frames{why}")
 
-    def _read(self, wanted: list[int], short_side: int | None) -> np.ndarray:
+    def _read(self, wanted: list[int], scale: Scale) -> np.ndarray:
         if self.decoder == "decord":
             # Asked to turn and to scale, decord mistakes the length of a row: scale turned ones
             # here.
             turned = self._pictures.rotation % 180 != 0
-            size = self._pictures.scaled(*self._shape(), None if turned else short_side)
+            size = self._pictures.scaled(*self._shape(), None if turned else scale)
             frames = read_with_decord(self.path, wanted, size, self._frames_in_file())
-            return self._pictures.rescaled(frames, short_side) if turned else frames
-        return self._read_pyav(wanted, short_side)
+            return self._pictures.rescaled(frames, scale) if turned else frames
+        return self._read_pyav(wanted, scale)
 
-    def _read_pyav(self, wanted: list[int], short_side: int | None) -> np.ndarray:
+    def _read_pyav(self, wanted: list[int], scale: Scale) -> np.ndarray:
         while self._table is not None:
             try:
                 decoder = PacketDecoder(self._source, self._table, self._pictures)
-                return decoder.read(wanted, short_side)
+                return decoder.read(wanted, scale)
             except TableError:
                 if self._by_header:
                     self._open_again()
@@ -351,7 +360,7 @@ class Video:
                     self._count_frames()
                 self._within(wanted, self._frames_in_file())
         assert self._sequential is not None
-        return self._sequential.read(wanted, short_side)
+        return self._sequential.read(wanted, scale)
 
     def close(self) -> None:
         """Give the file and the decoder back."""

@@ -58,6 +58,6 @@ def read_views(video: Video, preprocessing: Preprocessing) -> Views:
     views: list[torch.Tensor] = []
     for clip in indices:
         chosen = frames[[place[index] for index in clip]]  # (T, H, W, 3)
-        views.extend(crop(chosen, *box) for box in boxes)
+        views.extend(crop(chosen, *box, fill=preprocessing.padding) for box in boxes)
     seconds = [[float(s) for s in video.times(clip)] for clip in indices]
     return Views(torch.stack(views), indices, seconds, preprocessing)

@@ -15,7 +15,7 @@ from videonl.errors import CheckpointError
 from videonl.files import is_stream, whole_file, write_text
 from videonl.json_text import json_text
 from videonl.video.preprocessing import RULES
-from videonl.weights.declared import preprocessing_in_file
+from videonl.weights.declared import changed_by, preprocessing_in_file
 from videonl.weights.fitting import Wanted
 from videonl.weights.formats.own import OwnCheckpoint, read_own, sidecar_path
 from videonl.weights.loading import load_published
@@ -86,7 +86,7 @@ def load_checkpoint(
     else:
         loaded = load_own(path, own, num_classes=num_classes, options=options)
     if said:
-        clips = preprocessing_in_file({**loaded.preprocessing, **said}, "--option").to_dict()
+        clips = changed_by(loaded.preprocessing, said, "--option").to_dict()
         loaded.preprocessing = loaded.model.preprocessing = clips  # type: ignore[assignment]
     if class_names is not None:
         loaded.class_names = checked_names(class_names, loaded.model)

@@ -84,6 +84,19 @@ def preprocessing_in_file(
         raise CheckpointError(f"{source}: {error}") from error
 
 
+def changed_by(own: Mapping[str, Any], said: Mapping[str, Any], source: str) -> Preprocessing:
+    """A network's preprocessing with the entries that somebody says.
+
+    Raises:
+        CheckpointError: an entry is wrong, or does not apply to such clips; names ``source``.
+    """
+    check_preprocessing(said, source)
+    try:
+        return Preprocessing.from_dict(own).changed(**said)
+    except VideoNLError as error:
+        raise CheckpointError(f"{source}: {error}") from error
+
+
 def check_rules(
     values: Mapping[str, Any], rules: Mapping[str, Rule], where: str, source: str | Path
 ) -> None:
