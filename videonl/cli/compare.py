@@ -96,7 +96,12 @@ def parser_of_compare() -> argparse.ArgumentParser:
         help="views per video (default: as each network was validated or published)",
     )
     add("--num-classes", type=positive, metavar="K", help="of networks by name (default: 400)")
-    add("--out", metavar="DIR", help="write compare.json, .csv, .md, .html, .png there")
+    add(
+        "--out",
+        metavar="DIR",
+        help="write compare.json, .csv, .md, .html, .png there "
+        "(default with --train: a folder below runs/)",
+    )
     add(
         "--model.name",
         dest="network",
@@ -281,6 +286,7 @@ def main(argv: Sequence[str]) -> int:
         print(*lines, sep="\n", file=None if arguments.dry_run else sys.stderr, flush=True)
         if arguments.dry_run:
             return 0
+        arguments.out = arguments.out or run_folder(given.settings["data"])
     settings = given.settings
     if arguments.no_speed:
         settings["rounds"] = 0
@@ -300,6 +306,15 @@ def main(argv: Sequence[str]) -> int:
         files = write_comparison(table, Path(arguments.out))
         print(f"\nwritten: {', '.join(map(str, files))}", file=sys.stderr)
     return 1 if table.failed else 0
+
+
+def run_folder(data: str) -> str:
+    """Where the trainings of a comparison go, if nobody says: a folder like that of a run."""
+    from videonl.training.runs import new_run, run_name
+
+    folder = new_run(Path("runs"), run_name("compare", data), make=False)
+    print(f"run       {folder} (with --out {folder} the same command goes on)", file=sys.stderr)
+    return str(folder)
 
 
 def plan_lines(given: "Sweep", budget: "Budget", chosen: Sequence[str]) -> list[str]:

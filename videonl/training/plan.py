@@ -182,6 +182,8 @@ def measure(classifier: VideoClassifier, data: Any, trainer: Trainer) -> Measure
     device = trainer.strategy.root_device
     gpu = device.type == "cuda"
     loader = data.train_dataloader()
+    videos: Any = loader.dataset
+    videos.preprocessing = videos.preprocessing.with_colours(classifier.preprocessing)
     keys = list(loader.sampler)[: BATCHES * data.batch_size]
     batches = [keys[n : n + data.batch_size] for n in range(0, len(keys), data.batch_size)]
     read, compute, done = 0.0, 0.0, 0
@@ -190,7 +192,7 @@ def measure(classifier: VideoClassifier, data: Any, trainer: Trainer) -> Measure
     with undone(classifier, trainer) as step:
         for batch in batches:
             start = time.perf_counter()
-            items = loader.collate_fn([loader.dataset[key] for key in batch])
+            items = loader.collate_fn([videos[key] for key in batch])
             read = (time.perf_counter() - start) / len(batch)
             start = time.perf_counter()
             step(data, {k: v.to(device) if torch.is_tensor(v) else v for k, v in items.items()})
@@ -202,7 +204,7 @@ def measure(classifier: VideoClassifier, data: Any, trainer: Trainer) -> Measure
     start = time.perf_counter()
     for key in batches[0]:
         epoch, index = key
-        _ = loader.dataset[epoch + 1, index]
+        _ = videos[epoch + 1, index]
     again = (time.perf_counter() - start) / len(batches[0])
     peak = torch.cuda.max_memory_allocated(device) if gpu else resident()
     return Measured(done, compute, max(read, again), again, peak, gpu)

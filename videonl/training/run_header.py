@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
-from videonl.data import class_lines, cover_line, labels_of, look_at, shortcut_of
+from videonl.data import class_lines, cover_line, labels_of, look_at, picture_line, shortcut_of
 from videonl.errors import VideoNLError
 from videonl.training.accumulation import batches_per_step
 from videonl.training.classifier import VideoClassifier
@@ -86,6 +86,7 @@ def looks_of(data: Any) -> list[str]:
         f"looked at {look.how}",
         *(f"          {line}" for line in table),
         f"clip      {cover_line(look.facts, data.preprocessing)}",
+        f"picture   {picture_line(look.facts, data.preprocessing)}",
         f"shortcut  {found if isinstance(found, str) else found.text()}",
     ]
 
