@@ -28,7 +28,6 @@ from videonl.evaluation import (
     row_names,
     verdict_words,
 )
-from videonl.evaluation import speed as compare_speed
 from videonl.reports import write_comparison
 
 SMALL = (4, 24)
@@ -216,7 +215,9 @@ class Sleeper(nn.Module):
 
 
 def test_rounds_alternate_and_speed_and_memory_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare_speed, "MIN_SECONDS", 0.0)  # one pass per network and round
+    monkeypatch.setattr(
+        "videonl.evaluation.speed.MIN_SECONDS", 0.0
+    )  # one pass per network and round
     log: list[float] = []
     shape = (3, 2, 4, 4)
     subjects = {

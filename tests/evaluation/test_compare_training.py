@@ -6,8 +6,16 @@ import torch
 from tests.videos import write_video
 from videonl import Predictor, VideoClassifier, VideoDataModule
 from videonl.errors import VideoNLError
-from videonl.evaluation import Budget, Comparison, Entry, Row, compare_models, csv_text, markdown
-from videonl.evaluation.result import merge_group
+from videonl.evaluation import (
+    Budget,
+    Comparison,
+    Entry,
+    Row,
+    compare_models,
+    csv_text,
+    markdown,
+    merge_group,
+)
 from videonl.reports import comparison_page
 from videonl.weights import LoadedModel, save_checkpoint
 

@@ -58,7 +58,6 @@ def test_the_docs_example_gives_the_predictors_probabilities(tmp_path, monkeypat
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["--clip", "4x16x20"], "give FRAMESxSIZE"),
         (["--out", "."], "is a folder"),
         (["--format", "torch-export", "--out", "gone/m.pt2"], "does not exist"),
     ],

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from videonl.kernels import softmax_tiles
+from videonl.kernels import TABLE, Linear, Operands, softmax_tiles
 
 HERE = Path(__file__).resolve().parent
 SHARED_KB = {80: 163, 86: 99, 90: 227}  # of one program, by compute capability
@@ -179,6 +179,26 @@ def test_it_says_why_it_cannot_run(patches, words, monkeypatch):
         monkeypatch.setattr(name, value)
     found = softmax_tiles.unavailable.__wrapped__()
     assert found is None if words is None else words in found
+
+
+@pytest.mark.parametrize(
+    ("dtype", "precision", "refused"),
+    [
+        (torch.float32, "ieee", "TF32 only"),
+        (torch.float32, "tf32", None),
+        (torch.bfloat16, "ieee", None),
+        (torch.float64, "tf32", "float32 and half types"),
+    ],
+)
+def test_float32_tiles_are_taken_in_tf32_only(dtype, precision, refused, monkeypatch):
+    monkeypatch.setattr("videonl.kernels.softmax_tiles.unavailable", lambda: None)
+    monkeypatch.setattr(softmax_tiles, "takes_tf32", lambda: precision == "tf32")
+    with FakeTensorMode():
+        q, k = (torch.empty(1, n, 300, device="cuda", dtype=dtype) for n in (9000, 8000))
+    rows = Operands("softmax", None, q, k, k, 300, 300, *[Linear()] * 4)
+    tiles = next(form for form in TABLE["softmax"] if form.name == "Triton tiles")
+    reason = tiles.refuses(rows)
+    assert reason is None if refused is None else refused in reason
 
 
 def test_the_torch_side_imports_no_kernels_and_follows_the_precision_of_torch():

@@ -1,7 +1,6 @@
 import json
 import re
 from html.parser import HTMLParser
-from itertools import combinations
 from pathlib import Path
 
 import pytest
@@ -10,7 +9,6 @@ from tests.browser import open_browser
 from tests.reports.test_compare_plot import NETWORKS, comparison
 from videonl.evaluation import Comparison, Row, paired_tests
 from videonl.reports import comparison_page
-from videonl.reports.chart import label_box, overlap, place_labels
 
 CLASSES = ["same", "opposite", "perpendicular"]
 
@@ -102,20 +100,6 @@ def test_page_without_accuracy_and_without_rows() -> None:
     page = comparison_page(empty)
     assert "<svg" not in page
     assert "Failed" in page
-
-
-def test_labels_of_the_chart_are_apart() -> None:
-    markers = [(100.0 + 3 * i, 50.0 + (i % 3)) for i in range(12)]
-    sizes = [(60.0, 12.0)] * 12
-    frame = (0.0, -200.0, 400.0, 300.0)
-    places = place_labels(markers, sizes, frame=frame)
-    boxes = [
-        label_box(marker, place, size)
-        for marker, place, size in zip(markers, places, sizes, strict=True)
-    ]
-    assert not any(overlap(first, second) for first, second in combinations(boxes, 2))
-    for box in boxes:
-        assert all(not (box[0] < x < box[2] and box[1] < y < box[3]) for x, y in markers)
 
 
 ROWS = "return [...document.querySelectorAll('#table tbody tr')].map(r => r.cells[0].textContent)"

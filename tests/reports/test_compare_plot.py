@@ -5,8 +5,7 @@ import pytest
 from matplotlib.text import Text
 
 from videonl.evaluation import Comparison, Row, Score
-from videonl.reports import draw_chart, save_chart
-from videonl.reports.chart import chart_of
+from videonl.reports import chart_of, draw_chart, save_chart
 
 PROTOCOL = {
     "views": "10x3",

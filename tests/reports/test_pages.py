@@ -7,8 +7,7 @@ import re
 import pytest
 from jinja2 import UndefinedError
 
-from videonl.reports import server_page, server_policy
-from videonl.reports.pages import data_address, render
+from videonl.reports import render, server_page, server_policy
 
 
 class Named:
@@ -33,7 +32,3 @@ def test_the_policy_allows_this_style_and_script_and_no_name_adds_one() -> None:
 def test_a_value_that_is_missing_is_an_error() -> None:
     with pytest.raises(UndefinedError, match="limit"):
         render("server.html", clips=1, crops=1, name="a", checkpoint=None, count=2)
-
-
-def test_files_in_a_page_are_addresses() -> None:
-    assert data_address("image/png", b"\x89PNG") == "data:image/png;base64,iVBORw=="

@@ -3,8 +3,7 @@
 import torch
 
 from videonl.layers import NonLocalBlock
-from videonl.training import VideoClassifier
-from videonl.training.fine_tuning import batch_norms
+from videonl.training import VideoClassifier, batch_norms
 
 
 def classifier(mode: str) -> VideoClassifier:

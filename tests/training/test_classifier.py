@@ -1,7 +1,9 @@
 """The module: what it computes, what it keeps, what it refuses."""
 
 import math
-from typing import Any
+from itertools import product
+from types import SimpleNamespace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -10,14 +12,15 @@ import torch.nn.functional as F
 
 from videonl.errors import VideoNLError
 from videonl.training import (
+    FiniteLoss,
     MovingAverage,
+    StepSeed,
     TrainingDiverged,
     VideoClassifier,
     classification_loss,
     mix,
+    one_hot,
 )
-from videonl.training.finite import FiniteLoss
-from videonl.training.mixing import one_hot, paste, step_seed
 
 PRIMITIVES = (str, int, float, bool, type(None))
 
@@ -107,7 +110,6 @@ def test_mixing_keeps_probabilities_and_shares() -> None:
     same, kept = mix(clips, targets, mixup=0.0, cutmix=0.0, generator=draw)
     assert same is clips
     assert kept is targets
-    assert paste(clips, 1.0, generator=draw)[1] == 1.0
 
 
 def test_mixing_has_a_generator_of_its_own_that_travels_in_the_checkpoint() -> None:
@@ -135,9 +137,14 @@ def test_a_loss_that_is_not_finite_names_the_remedy(value: float) -> None:
 
 
 def test_step_seeds_differ() -> None:
-    seeds = {step_seed(s, step=n, rank=r) for s in range(5) for n in range(200) for r in range(4)}
-    assert len(seeds) == 5 * 200 * 4
-    assert all(0 <= seed < 2**63 for seed in seeds)
+    seeds = set()
+    for seed, epoch, batch, rank in product(range(5), range(2), range(50), range(4)):
+        trainer: Any = SimpleNamespace(
+            num_training_batches=50, current_epoch=epoch, global_rank=rank
+        )
+        StepSeed(seed).on_train_batch_start(trainer, cast(Any, SimpleNamespace()), None, batch)
+        seeds.add(torch.initial_seed())
+    assert len(seeds) == 5 * 2 * 50 * 4
 
 
 def test_moving_average_by_hand() -> None:

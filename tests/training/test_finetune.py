@@ -10,8 +10,7 @@ from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
 from videonl.layers import NonLocalBlock
 from videonl.models import create_model
-from videonl.training import VideoClassifier, parameter_groups
-from videonl.training.fine_tuning import batch_norms
+from videonl.training import VideoClassifier, batch_norms, parameter_groups
 from videonl.weights import LoadedModel, save_checkpoint
 
 OPTIONS = {"width": 8}

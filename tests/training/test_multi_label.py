@@ -13,16 +13,15 @@ from tests.small_data import FLAGS
 from tests.videos import write_video
 from videonl.cli.main import main
 from videonl.inference import Predictor
-from videonl.models import create_model
-from videonl.models.view_ensembling import average_logits, over_views, probabilities_of
+from videonl.models import average_logits, create_model, over_views, probabilities_of
 from videonl.training import (
     MultiLabelMeter,
     VideoClassifier,
     average_precision,
+    multi_hot,
     multi_label_loss,
     read_metrics,
 )
-from videonl.training.task import multi_hot
 from videonl.weights import LoadedModel, load_checkpoint, save_checkpoint
 
 FIT = [

@@ -9,8 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
-from videonl.data import read_catalogue
-from videonl.data.catalogue import census_of
+from videonl.data import census_of, read_catalogue
 from videonl.models import create_model
 from videonl.training import VideoClassifier, read_metrics
 from videonl.weights import LoadedModel, save_checkpoint

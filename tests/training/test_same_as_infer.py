@@ -11,7 +11,7 @@ from tests.small_data import DATA
 from videonl.data import VideoDataModule
 from videonl.inference import Predictor
 from videonl.training import VideoClassifier
-from videonl.training import classifier as module
+from videonl.video import to_clips as shown_clips
 
 Train = Callable[..., tuple[VideoClassifier, Any]]
 
@@ -46,13 +46,13 @@ def test_views_become_floats_chunk_by_chunk(
         "tiny_i3d", num_classes=2, options={"width": 8}, views_per_forward=4
     ).eval()
     sizes: list[int] = []
-    original = module.to_clips
+    original = shown_clips
 
     def to_clips(video: torch.Tensor, **pixels: Any) -> torch.Tensor:
         sizes.append(len(video))
         return original(video, **pixels)
 
-    monkeypatch.setattr(module, "to_clips", to_clips)
+    monkeypatch.setattr("videonl.training.classifier.to_clips", to_clips)
     video = torch.randint(0, 255, (1, 30, 4, 32, 32, 3), dtype=torch.uint8)
     with torch.no_grad():
         network.predict_step({"video": video, "index": torch.tensor([0])}, 0)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from markdown_it import MarkdownIt
 
-from videonl.training.summary import write_summary
+from videonl.training import write_summary
 
 NAMES = ["a|b", "<b>x</b>", "$\\frac", "跳ぶ"]
 COUNTS = [[2, 1, 0, 0], [0, 3, 0, 0], [1, 0, 2, 0], [0, 0, 3, 0]]

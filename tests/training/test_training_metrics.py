@@ -3,8 +3,7 @@
 import pytest
 import torch
 
-from videonl.training import ClassificationMeter
-from videonl.training.metrics import mean_loss, negative_log
+from videonl.training import ClassificationMeter, mean_loss, negative_log
 
 
 def fill(meter: ClassificationMeter, predicted: list[int], labels: list[int]) -> None:

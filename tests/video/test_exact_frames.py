@@ -6,11 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from tests.odd_videos import ODD, write_odd
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
 from videonl.errors import VideoError
-from videonl.video import Video, open_video
+from videonl.video import DecoderPool, Video, open_video
 
 
 @dataclass(frozen=True)
@@ -164,13 +165,37 @@ def test_decord_is_exact_or_refuses(kind: Kind, tmp_path: Path) -> None:
 def test_decoders_agree_when_they_scale(rotation: int, tmp_path: Path) -> None:
     pytest.importorskip("decord")
     path = write_video(tmp_path / "a.mp4", numbered_frames(30, 128, 160), rotation=rotation)
-    with open_video(path) as one, open_video(path, decoder="decord") as two:
-        first, second = (v.read([2, 20], short_side=60).numpy().astype(int) for v in (one, two))
-    assert first.shape == second.shape
-    difference = np.abs(first - second)
-    # decord scales with a bicubic filter, PyAV with a bilinear one: they differ at sharp edges.
-    assert difference.mean() < 3
-    assert np.percentile(difference, 90) <= 8
+    for size in ({"short_side": 60}, {"inside": (60, 90)}):
+        with open_video(path) as one, open_video(path, decoder="decord") as two:
+            first, second = (v.read([2, 20], **size).numpy().astype(int) for v in (one, two))
+        assert first.shape == second.shape
+        difference = np.abs(first - second)
+        # decord scales with a bicubic filter, PyAV with a bilinear one: they differ at sharp edges.
+        assert difference.mean() < 3
+        assert np.percentile(difference, 90) <= 8
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180])
+def test_whole_pictures_lie_inside(rotation: int, tmp_path: Path) -> None:
+    """As large as they can be, as they are shown; files without a table and sandboxed ones, too."""
+    path = write_video(tmp_path / "a.mp4", numbered_frames(6, 64, 128), rotation=rotation)
+    plain = write_video(tmp_path / "b.avi", numbered_frames(6, 64, 128), codec="mpeg4")
+    sizes = {(24, 60): (24, 48), (60, 24): (12, 24), (30, 32): (16, 32), (1, 1): (1, 1)}
+    if rotation == 90:
+        sizes = {(24, 60): (24, 12), (60, 24): (48, 24), (30, 32): (30, 15), (1, 1): (1, 1)}
+    with open_video(path) as video, DecoderPool() as pool, pool.open(path) as sandboxed:
+        for inside, size in sizes.items():
+            frames = video.read([4, 1], inside=inside)
+            assert tuple(frames.shape) == (2, *size, 3)
+            assert torch.equal(sandboxed.read([4, 1], inside=inside), frames)
+        if rotation != 90:
+            assert torch.equal(video.read([2], inside=(64, 128)), video.read([2]))
+        with pytest.raises(VideoError, match="inside must be at least 1 pixel"):
+            video.read([0], inside=(0, 9))
+        with pytest.raises(VideoError, match="both say the size"):
+            video.read([0], inside=(9, 9), short_side=9)
+    with open_video(plain) as video:
+        assert [read_number(f.numpy()) for f in video.read([4, 1], inside=(99, 64))] == [4, 1]
 
 
 @pytest.mark.parametrize("name", ODD)

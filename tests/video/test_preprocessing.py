@@ -2,6 +2,7 @@
 
 import json
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from videonl.errors import VideoNLError
-from videonl.video import Preprocessing, crop
+from videonl.video import Preprocessing, crop, rectangle_of
 
 BASE: dict[str, Any] = {"frames": 8, "stride": 8, "short_side": 256, "crop": 224}
 SHAPES = ((8, 8), (32, 2), (4, 16))
@@ -217,3 +218,96 @@ def test_what_is_missing_is_named() -> None:
         Preprocessing.from_dict({"frames": 8})
     with pytest.raises(VideoNLError, match="does not say mean and std"):
         _ = Preprocessing.from_dict(BASE).colours
+
+
+def test_segments_for_every_length() -> None:
+    """A frame of each equal segment: the middle, view i of n at (2i + 1) / 2n, or a random one."""
+    for frames in (1, 4, 8):
+        value = shape(frames, 8, sampling="segments", fps=12.5, views=(1, 1))
+        three = value.changed(views=(3, 1))
+        drawn = np.random.default_rng(0)
+        for length in range(1, 401):
+            begins = [Fraction(k * length, frames) for k in range(frames + 1)]
+            pairs = list(pairwise(begins))
+            assert value.indices(length) == [[int((a + b) / 2) for a, b in pairs]]
+            views = [
+                [int(a + (b - a) * Fraction(2 * i + 1, 6)) for a, b in pairs] for i in range(3)
+            ]
+            assert three.indices(length) == views
+            clip = value.random_indices(length, drawn)
+            assert all(int(a) <= n < b for n, (a, b) in zip(clip, pairs, strict=True))
+    value = shape(2, 1, sampling="segments")
+    draws = {tuple(value.random_indices(5, drawn)) for _ in range(200)}
+    assert draws == {(a, b) for a in (0, 1, 2) for b in (2, 3, 4)}
+    assert value.indices_from(0.25, times=np.arange(10) / 10, end=1.0) == [4, 8]
+    assert value.indices_from(9.0, times=np.arange(10) / 10, end=1.0) == [9, 9]
+
+
+def test_what_does_not_apply_is_no_difference() -> None:
+    spread = shape(8, 4, sampling="segments", fps=30.0, span="even", short_video="pad")
+    assert spread == shape(8, 1, sampling="segments", rate=25.0, places="free")
+    assert not spread.by_time
+    assert spread.for_rate(25.0) == spread
+    assert (spread.seconds(25.0), spread.changed(duration=3.5).seconds(5.0)) == (np.inf, 3.5)
+    assert spread.changed(sampling="dense", stride=2) == shape(8, 2)
+    whole = shape(8, 8, picture="whole", rectangle=[96, 160], test_crop=100, views=[10, 3])
+    assert Preprocessing.from_dict(json.loads(json.dumps(whole.to_dict()))) == whole
+    assert (whole.views, whole.num_views, whole.view_shape) == ((10, 1), 10, (8, 96, 160))
+    assert whole.shown_views == "10x1 of 8x96x160"
+    assert "three crops are one view" in whole.asks_crops((5, 3))
+    assert whole.asks_crops((5, 1)) == shape(8, 8).asks_crops((5, 3)) == ""
+    assert shape(8, 8, picture="whole").rectangle == (224, 224)
+    assert whole.changed(picture="crop", views=(10, 3)) == shape(8, 8)
+    assert shape(8, 8, rectangle=(9, 9), duration=2.0) == shape(8, 8)
+    for entries, said in (
+        ({"sampling": "segments", "stride": 2}, "stride=2 does not go with sampling=segments"),
+        ({"sampling": "segments", "places": "free"}, "spread over the whole video"),
+        ({"duration": 3.0}, "duration=3.0 does not go with sampling=dense"),
+        ({"rectangle": (96, 96)}, "squares are shown"),
+        ({"picture": "whole", "test_crop": 96}, "whole pictures are shown"),
+        ({"picture": "half"}, "picture is half; it must be 'crop' or 'whole'"),
+        ({"picture": "whole", "rectangle": (0, 96)}, "rectangle is .0, 96.; it must be height"),
+        ({"picture": "whole", "rectangle": (4096, 4096), "frames": 64}, "pixels at most"),
+        ({"duration": -1.0}, "a number of seconds above 0"),
+    ):
+        with pytest.raises(VideoNLError, match=said):
+            shape(8, 8).changed(**entries)
+    with pytest.raises(VideoNLError, match=r"crop=64 changes nothing.*96x160"):
+        whole.changed(crop=64)
+
+
+@pytest.mark.parametrize("size", [(36, 64), (64, 36), (50, 50), (3, 400), (24, 41), (1, 1)])
+@pytest.mark.parametrize("rectangle", [(24, 40), (32, 32), (40, 24)])
+def test_a_whole_picture_lies_in_its_rectangle(
+    size: tuple[int, int], rectangle: tuple[int, int]
+) -> None:
+    """As large as it fits, in the middle, the mean around it; a training clip moves it."""
+    value = shape(8, 8, picture="whole", rectangle=rectangle, mean=[0, 0.5, 1], std=[1, 1, 1])
+    share = min(rectangle[0] / size[0], rectangle[1] / size[1])
+    height, width = (max(1, round(share * side)) for side in size)
+    assert value.scaling == {"inside": rectangle, "rounding": "nearest"}
+    (box,) = value.boxes(height, width)
+    assert box[2:] == rectangle
+    assert abs((rectangle[0] - height) + 2 * box[0]) <= 1
+    assert abs((rectangle[1] - width) + 2 * box[1]) <= 1
+    frames = torch.full((2, height, width, 3), 7, dtype=torch.uint8)
+    view = crop(frames, *box, fill=value.padding)
+    assert tuple(view.shape) == (2, *rectangle, 3)
+    inside = (view == 7).all(-1)
+    assert int(inside.sum()) == 2 * height * width
+    assert bool((view[~inside] == torch.tensor([0, 128, 255], dtype=torch.uint8)).all())
+    assert bool(inside[:, -box[0] : height - box[0], -box[1] : width - box[1]].all())
+    random = np.random.default_rng(0)
+    for _ in range(20):
+        top, left, *shown = value.random_box(height + 3, width + 3, random)
+        assert tuple(shown) == rectangle
+        for begin, side, have in ((top, rectangle[0], height + 3), (left, rectangle[1], width + 3)):
+            assert min(0, have - side) <= begin <= max(0, have - side)
+
+
+def test_the_rectangle_of_a_data_set() -> None:
+    found = {aspect: rectangle_of(aspect, 112) for aspect in (16 / 9, 4 / 3, 1, 9 / 16)}
+    assert list(found.values()) == [(80, 144), (96, 128), (112, 112), (144, 80)]
+    assert rectangle_of(16 / 9, 64) == (48, 88)
+    assert rectangle_of(1000.0, 112) == (32, 320)
+    assert rectangle_of(1.0, 3) == (8, 8)

@@ -8,7 +8,7 @@ import torch
 
 from videonl.errors import CheckpointError
 from videonl.models import create_model
-from videonl.weights import load_checkpoint, load_pretrained
+from videonl.weights import LoadedModel, load_checkpoint, load_pretrained, save_checkpoint
 
 CLIP = torch.randn(1, 3, 8, 64, 64, generator=torch.Generator().manual_seed(1)).double()
 NL = {"res3": (1, 3), "res4": (1, 3, 5)}
@@ -374,8 +374,6 @@ def test_integers_are_no_weights(tmp_path):
 
 
 def test_a_start_from_our_own_checkpoint(tmp_path):
-    from videonl.weights.checkpoint import LoadedModel, save_checkpoint
-
     plain = network("i3d_r50", preset="official_8x8", num_classes=5)
     save_checkpoint(LoadedModel(plain, None, plain.preprocessing), tmp_path / "a.safetensors")
     grown = create_model("i3d_r50_nl1", pretrained=str(tmp_path / "a.safetensors"))

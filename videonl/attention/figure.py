@@ -251,12 +251,18 @@ def _picture(axes: "Axes", picture: np.ndarray, found: AttentionMap) -> None:
         spine.set_visible(False)
 
 
+def _within(found: AttentionMap, place: Place) -> tuple[float, float]:
+    """(x, y) of a place; of one in the filling around a whole picture, at the edge next to it."""
+    height, width = found.clip.size
+    return min(max(place.x, 0.0), width - 1.0), min(max(place.y, 0.0), height - 1.0)
+
+
 def _arrows(figure: "Figure", panels: dict[int, "Axes"], found: AttentionMap) -> None:
     from matplotlib.patches import ConnectionPatch
 
     last = len(found.clip.indices) - 1
     origin = panels[min(clip_frame(found.query), last)]
-    start = (found.query.x, found.query.y)
+    start = _within(found, found.query)
     places = arrows_of(found)
     largest = max((abs(place.weight or 0.0) for place in places), default=1.0)
     for place in reversed(places):  # the strongest on top
@@ -269,7 +275,7 @@ def _arrows(figure: "Figure", panels: dict[int, "Axes"], found: AttentionMap) ->
         target = panels[min(clip_frame(place), last)]
         arrow = ConnectionPatch(
             xyA=start,
-            xyB=(place.x, place.y),
+            xyB=_within(found, place),
             coordsA=origin.transData,
             coordsB=target.transData,
             arrowstyle="-|>",

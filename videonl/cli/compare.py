@@ -229,7 +229,8 @@ def read_training(
         said["model.name"] = first_network(given.entries)
         chosen = choose_rest(settings, said, first_look(settings))
     values = dict(given.train or {})
-    for key, value in budget_values({**sides(said), **said}).items():
+    said |= {f"data.{key}": value for key, value in sides(said).items()}
+    for key, value in budget_values(said).items():
         both = isinstance(value, dict) and isinstance(values.get(key), dict)
         values[key] = {**values[key], **value} if both else value
     if arguments.seeds:

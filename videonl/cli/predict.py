@@ -104,8 +104,8 @@ def parser_of_predict() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint",
         metavar="CKPT",
-        required=True,
-        help="a .ckpt of train.py or its run's folder, a .safetensors, a published checkpoint",
+        help="a .ckpt of train.py or its run's folder, a .safetensors, a published checkpoint "
+        "(`videonl models`); the clips of data/sample have one of their own",
     )
     parser.add_argument(
         "--top-k", type=positive, default=5, metavar="K", help="classes to show (default: 5)"
@@ -294,6 +294,26 @@ def classify(
     return len(videos) - len(todo)
 
 
+def checkpoint_of_sample(videos: Sequence[str]) -> str:
+    """The committed network for the clips of a clone's ``data/sample``.
+
+    Raises:
+        VideoNLError: other videos; a network has to be named.
+    """
+    for video in map(Path, videos):
+        folders = [p for p in video.resolve().parents if p.parts[-2:] == ("data", "sample")]
+        found = [p.parents[1] / "checkpoints" / "sample_nl.safetensors" for p in folders]
+        if not any(path.is_file() for path in found):
+            break
+    else:
+        if videos:
+            return next(str(path) for path in found if path.is_file())
+    raise VideoNLError(
+        "--checkpoint is missing: a .ckpt of train.py, its run's folder, or a published network "
+        "such as official/i3d_nl_32x2 (`videonl models` lists them)"
+    )
+
+
 def say_protocol(predictor: "Predictor", views: tuple[int, int] | None) -> None:
     """Say by which views the network was validated, where others are asked for."""
     own = predictor.preprocessing
@@ -313,6 +333,9 @@ def main(argv: Sequence[str]) -> int:
     check_usage(arguments)
     over_time = predict_timeline.wanted(arguments)
     videos, failures = gather(arguments)
+    if arguments.checkpoint is None:
+        arguments.checkpoint = checkpoint_of_sample(videos)
+        print(f"checkpoint {arguments.checkpoint}", file=sys.stderr)
     if over_time:
         predict_timeline.check(arguments, len(videos))
     with claimed(*outputs_of(arguments)):

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = doors(
     __name__,
     {
         "augmentation": "Augmentation augment",
-        "catalogue": "Catalogue evaluation_set read_catalogue",
+        "catalogue": "Catalogue census_of evaluation_set read_catalogue",
         "census": "census_text census_values",
         "datamodule": "VideoDataModule",
         "dataset": "VideoDataset collate",

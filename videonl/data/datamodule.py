@@ -176,8 +176,8 @@ class VideoDataModule(L.LightningDataModule):
         sides: dict[int | str, int | None] = {"crop": crop, "short_side": None}
         try:
             if preprocessing is None:
-                said = {"stride": stride, "fps": None if fps == "training" else fps}
-                said |= {"rectangle": rectangle, "short_video": short_video}
+                said: dict[str, Any] = {"stride": stride, "rectangle": rectangle}
+                said |= {"fps": None if fps == "training" else fps, "short_video": short_video}
                 if isinstance(test_crop, int):
                     said["test_crop"] = test_crop
                 refuse_idle(said, sampling=sampling, picture=picture)

@@ -10,7 +10,7 @@ __getattr__, __dir__, __all__ = doors(
         "cost": "count_cost",
         "entry": "Entry parse_entry row_names",
         "reach": "receptive_field",
-        "result": "Comparison Row Score",
+        "result": "Comparison Row Score merge_group",
         "speed": "Subject measure",
         "crossed": "accuracy_interval crossed_estimate",
         "statistics": "holm mcnemar_exact quartiles t_quantile",

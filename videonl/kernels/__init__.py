@@ -70,13 +70,15 @@ def refuses_tiles(op: Operands) -> str | None:
         return "Triton runs on CUDA only"
     if op.queries.dtype not in (*HALF, torch.float32):
         return "its tiles are for float32 and half types"
-    return tiles_are_unavailable()
+    return tiles_are_unavailable(op.queries.dtype)
 
 
-def tiles_are_unavailable() -> str | None:
+def tiles_are_unavailable(dtype: torch.dtype) -> str | None:
     """Why Triton's tiles do not run in this process, or None; imported on CUDA only."""
-    from videonl.kernels.softmax_tiles import unavailable
+    from videonl.kernels.softmax_tiles import takes_tf32, unavailable
 
+    if dtype == torch.float32 and not takes_tf32():
+        return "its float32 tiles are fast in TF32 only, which torch may not use here"
     return unavailable()
 
 

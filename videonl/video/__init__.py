@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = doors(
     __name__,
     {
         "video": "Video open_video",
-        "preprocessing": "Preprocessing check_entries",
+        "preprocessing": "Preprocessing check_entries rectangle_of",
         "sampling": "sample_generator timeline",
         "views": "Views read_views settled",
         "transforms": "crop random_resized_crop to_clips",
