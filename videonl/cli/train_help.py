@@ -37,8 +37,8 @@ device
 FIT = f"""\
 usage: train.py fit --data.root DIR [--config FILE.yaml] [options]
 
-Trains a network. Every option may stand in the file too; the command line wins. Without a file, what
-no option says follows the data: the plan that is printed first says what, and how to change it.
+Trains a network. Every option may stand in the file too; the command line wins. Without a file,
+what no option says follows the data; the plan that is printed first says what and how to change it.
 
   --config FILE                a whole experiment, see configs/
   --out DIR                    runs go to DIR/NAME/DATE_TIME/ (runs)
