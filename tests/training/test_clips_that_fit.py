@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.serve.serving import serving
 from tests.videos import write_video
 from videonl import Predictor, VideoDataModule, count_cost
 from videonl.attention import attend
 from videonl.cli.main import main
+from videonl.errors import DatasetError
 from videonl.inference import export_model, load_features, timeline_of
 from videonl.video import Preprocessing, open_video, to_clips
 
@@ -125,6 +127,13 @@ def test_padding_is_the_mean_in_training_and_test(predictor: Predictor, root: Pa
     data.setup("fit")
     assert data.preprocessing.rectangle == (24, 48)
     assert data.preprocessing.mean is None
+    for entries, said in (
+        ({"sampling": "sparse"}, "sampling is sparse; it must be 'dense' or 'segments'"),
+        ({"sampling": "segments", "stride": 2}, "stride=2 does not go with sampling=segments"),
+        ({"picture": "whole", "resized_crop": (0.1, 1.0)}, "leave one of them out"),
+    ):
+        with pytest.raises(DatasetError, match=said):
+            VideoDataModule(str(root), **entries)
     with pytest.raises(ValueError, match="does not say mean"):
         next(iter(data.train_dataloader()))
     data.preprocessing = data.preprocessing.with_colours(predictor.preprocessing)
@@ -203,6 +212,18 @@ def test_exported_files_say_the_rectangle(predictor: Predictor, tmp_path: Path) 
     shown = Preprocessing.from_dict(json.loads(about["preprocessing"]))
     assert shown == predictor.preprocessing
     assert (json.loads(about["input"])["height"], json.loads(about["input"])["width"]) == (24, 48)
+
+
+@pytest.mark.slow
+def test_the_server_shows_the_same(run: Path, root: Path) -> None:
+    path = root / "val" / "light" / "1.mp4"
+    expected = Predictor.from_checkpoint(run / "best.ckpt", device="cpu").predict(path).as_dict()
+    with serving(run / "best.ckpt") as server:
+        assert server.ask("GET", "/model")[1]["protocol"] == expected["protocol"]
+        for wish in ("", "?views=2x3"):
+            status, answer, _ = server.post(f"/predict{wish}", path.read_bytes())
+            assert status == 200
+            assert (answer["classes"], answer["views"]) == (expected["classes"], expected["views"])
 
 
 @pytest.mark.slow

@@ -437,7 +437,7 @@ class VideoDataModule(L.LightningDataModule):
         crop, squares = shown.crop, shown.rectangle is None
         if training and squares and not self.resized_crop and self.jitter[0] < crop:
             raise DatasetError(f"jitter={self.jitter} begins below crop={crop}")
-        network = None if self.trainer is None else self.trainer.lightning_module
+        network = getattr(self.trainer, "lightning_module", None)
         if isinstance(known := getattr(network, "preprocessing", None), Preprocessing):
             shown = shown.with_colours(known)  # whole pictures are padded with its mean
         return VideoDataset(

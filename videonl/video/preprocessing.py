@@ -137,7 +137,7 @@ def refuse_idle(entries: Mapping[str, Any], *, sampling: str, picture: str) -> N
         VideoNLError: names the entry and why.
     """
     for kind in (("sampling", sampling), ("picture", picture)):
-        for name, usual in IDLE[kind].items():
+        for name, usual in IDLE.get(kind, {}).items():  # an unknown kind is its value's affair
             value = entries.get(name, usual)
             value = tuple(value) if isinstance(value, list) else value
             if value not in (usual, None):
