@@ -41,6 +41,7 @@ def test_a_plan_alone_writes_and_trains_nothing(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_training_takes_what_the_plan_says_and_goes_on_with_it(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,6 +101,7 @@ def test_compare_plans_all_rows_with_one_budget(
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_compare_trains_by_a_configuration_and_flags(
     data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,7 +120,7 @@ def test_compare_trains_by_a_configuration_and_flags(
     printed = capsys.readouterr()
     assert "network   tiny_c2d, " in printed.err
     assert "chosen" not in printed.err
-    assert "on 2 videos of val" in printed.out or "val" in printed.out
+    assert "(val)" in printed.out, "there is no test"
     (compared,) = (tmp_path / "runs").glob("*_compare/*/compare.json")
     budget = yaml.safe_load(compared.read_text())["protocol"]["training"]
     assert (budget["epochs"], budget["batch_size"]) == (1, 2)

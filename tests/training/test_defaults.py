@@ -1,10 +1,12 @@
 """What a training does where nobody has said, as a table: facts of the data -> settings."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
+import torch
 
-from videonl.training import DataFacts, choose
+from videonl.training import DataFacts, FitResult, VideoClassifier, choose, duration, plan_lines
 
 UT = DataFacts(videos=84, seconds=3.8)
 POOLED = {"pool1_kernel": [1, 3, 3], "pool1_stride": [1, 2, 2], "pool1_padding": [0, 1, 1]}
@@ -88,3 +90,26 @@ def test_every_choice_has_a_line_with_the_flags_that_change_it() -> None:
         assert f"--{key}" in said
     assert "--model.options.pool1_kernel [1,3,3]" in said
     assert "weight_decay" not in said
+
+
+def test_two_measured_batches_leave_no_trace(
+    train: Callable[..., tuple[VideoClassifier, FitResult]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, _ = train(epochs=1, folder="plain")
+    said: list[str] = []
+
+    def announce(*parts: Any, **more: Any) -> list[str]:
+        said.extend(plan_lines(*parts, **more))
+        return said
+
+    planned, _ = train(epochs=1, folder="planned", announce=announce)
+    assert any("(2 measured batches)" in line for line in said)
+    assert all(line in capsys.readouterr().out for line in said[:1])
+    other = planned.state_dict()
+    for key, value in plain.state_dict().items():
+        assert torch.equal(value, other[key]), key
+
+
+def test_times_in_words() -> None:
+    times = [duration(seconds) for seconds in (0.4, 80, 100, 6000, 200_000)]
+    assert times == ["0.4 seconds", "80 seconds", "1.7 minutes", "1.7 hours", "2.3 days"]
