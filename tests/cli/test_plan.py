@@ -89,13 +89,14 @@ def test_compare_plans_all_rows_with_one_budget(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     argv = [*COMPARE, "--data", str(data), "--dry-run", "--seeds", "5", "--epochs", "7"]
-    argv += ["--data.num_workers", "0", "--train-batch", "2", "--data.crop=32"]
+    argv += ["--data.num_workers", "0", "--data.crop=32"]
     argv += ["--model.options.width", "4", "--recipe.warmup", "0.2", "--data.frames", "4"]
     assert main(argv) == 0
     said = capsys.readouterr().out
     assert said.count("network   tiny_c2d") == 2
     assert said.count("data      ") == 1
-    assert said.count("steps     14: 7 epochs of 2") == 2
+    assert said.count("steps     7: 7 epochs of 1") == 2
+    assert "global batch 8 = 8 clips" in said, "as fit"
     assert "--data.sampling segments" in said
     assert "in all    10 trainings (2 networks x 5 seeds): about " in said
     assert not list(tmp_path.iterdir())
@@ -110,12 +111,12 @@ def test_compare_trains_by_a_configuration_and_flags(
     config.write_text(
         f"name: mine\nmodel: {{name: tiny_i3d, options: {{width: 4, dropout: 0.3}}}}\n"
         f"recipe: {{optimizer: adamw, learning_rate: 0.002}}\n"
-        f"data: {{root: {data}, frames: 4, stride: 2, crop: 32, num_workers: 0, batch_size: 2}}\n"
+        f"data: {{root: {data}, frames: 4, stride: 2, crop: 32, num_workers: 0}}\n"
         f"trainer: {{max_epochs: 3}}\n"
     )
     argv = [*COMPARE, "--config", str(config), "--seeds", "1", "--no-speed"]
     argv += ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
-    argv += ["--recipe.weight_decay", "0.01", "--data.flip", "0"]
+    argv += ["--recipe.weight_decay", "0.01", "--data.flip", "0", "--train-batch", "2"]
     assert main(argv) == 0
     printed = capsys.readouterr()
     assert "network   tiny_c2d, " in printed.err

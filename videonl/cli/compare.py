@@ -45,6 +45,7 @@ def parse_clip(text: str) -> tuple[int, int]:
 
 # Options of train.py fit, but for --model.name, which names the checkpoints' network here.
 OF_FIT = ("--config", "--data.", "--model.", "--recipe.", "--trainer.")
+OF_BUDGET = {"trainer.max_epochs", "data.batch_size"}
 OWN_NAMES = {
     "data.root": "--data",
     "data.frames": "--clip",
@@ -228,6 +229,9 @@ def read_training(
     if not given.train and settings["config"] is None:
         said["model.name"] = first_network(given.entries)
         chosen = choose_rest(settings, said, first_look(settings))
+    for key in () if given.train else OF_BUDGET - said.keys():  # as fit has them
+        section, _, name = key.partition(".")
+        said[key] = settings[section][name]
     values = dict(given.train or {})
     said |= {f"data.{key}": value for key, value in sides(said).items()}
     for key, value in budget_values(said).items():

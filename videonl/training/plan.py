@@ -29,7 +29,7 @@ class Measured:
 
     Attributes:
         batches: that were measured, one or two.
-        compute: seconds of the network for the last of them, with its gradients and the step.
+        compute: seconds of the network for the faster one, with its gradients and the step.
         read: seconds of one process to decode one clip for the first time.
         again: likewise for any later time; less where decoded pictures are kept.
         memory: peak bytes; of this process, or of the GPU.
@@ -186,7 +186,7 @@ def measure(classifier: VideoClassifier, data: Any, trainer: Trainer) -> Measure
     videos.preprocessing = videos.preprocessing.with_colours(classifier.preprocessing)
     keys = list(loader.sampler)[: BATCHES * data.batch_size]
     batches = [keys[n : n + data.batch_size] for n in range(0, len(keys), data.batch_size)]
-    read, compute, done = 0.0, 0.0, 0
+    read, compute, done = 0.0, math.inf, 0
     if gpu:
         torch.cuda.reset_peak_memory_stats(device)
     with undone(classifier, trainer) as step:
@@ -198,7 +198,7 @@ def measure(classifier: VideoClassifier, data: Any, trainer: Trainer) -> Measure
             step(data, {k: v.to(device) if torch.is_tensor(v) else v for k, v in items.items()})
             if gpu:
                 torch.cuda.synchronize(device)
-            compute, done = time.perf_counter() - start, done + 1
+            compute, done = min(compute, time.perf_counter() - start), done + 1
             if compute > PATIENCE:
                 break
     start = time.perf_counter()
