@@ -116,6 +116,7 @@ def test_compare_trains_by_a_configuration_and_flags(
     )
     argv = [*COMPARE, "--config", str(config), "--seeds", "1", "--no-speed"]
     argv += ["--trainer.max_epochs", "1", "--trainer.limit_train_batches", "1"]
+    argv += ["--trainer.callbacks", "Timer"]
     argv += ["--recipe.weight_decay", "0.01", "--data.flip", "0", "--train-batch", "2"]
     assert main(argv) == 0
     printed = capsys.readouterr()
@@ -131,7 +132,8 @@ def test_compare_trains_by_a_configuration_and_flags(
     }  # fmt: skip
     assert budget["data"] == {"flip": 0.0}
     assert budget["options"] == {"width": 4, "dropout": 0.3}
-    assert budget["trainer"] == {"limit_train_batches": 1}
+    assert budget["trainer"]["limit_train_batches"] == 1
+    assert budget["trainer"]["callbacks"]["class_path"].endswith(".Timer")
 
 
 @pytest.mark.parametrize(

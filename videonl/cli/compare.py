@@ -233,13 +233,23 @@ def read_training(
         section, _, name = key.partition(".")
         said[key] = settings[section][name]
     values = dict(given.train or {})
-    said |= {f"data.{key}": value for key, value in sides(said).items()}
+    if not given.train:
+        said |= {f"data.{key}": value for key, value in sides(said).items()}
+    said |= {key: settings["trainer"][key[8:]] for key in said if key.startswith("trainer.")}
     for key, value in budget_values(said).items():
         both = isinstance(value, dict) and isinstance(values.get(key), dict)
         values[key] = {**values[key], **value} if both else value
     if arguments.seeds:
         values["seeds"] = tuple(range(arguments.seeds))
-    return Budget(**values), chosen
+    return Budget(**values, instantiate=instantiate), chosen
+
+
+def instantiate(trainer: dict[str, Any]) -> dict[str, Any]:
+    """Some arguments of Lightning's Trainer, with the classes that they name made."""
+    from videonl.cli.train_parser import trainer_options
+
+    made = trainer_options(trainer) if trainer else {}
+    return {name: made[name] for name in trainer}
 
 
 def check_twice(own: Mapping[str, str], flags: Sequence[str]) -> None:

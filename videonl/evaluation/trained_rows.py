@@ -65,7 +65,9 @@ class Budget:
         data: more arguments of ``VideoDataModule``, such as ``jitter``.
         options: of every network; those of an entry win.
         model: more arguments of ``VideoClassifier``, such as ``compile``.
-        trainer: more arguments of Lightning's ``Trainer``.
+        trainer: more arguments of Lightning's ``Trainer``, as primitives.
+        instantiate: makes the callbacks and so on of those that name a class; anew for every
+            training.
     """
 
     epochs: int = 10
@@ -82,6 +84,11 @@ class Budget:
     options: Mapping[str, Any] = field(default_factory=dict)
     model: Mapping[str, Any] = field(default_factory=dict)
     trainer: Mapping[str, Any] = field(default_factory=dict)
+    instantiate: Callable[[dict[str, Any]], dict[str, Any]] = field(default=dict, compare=False)
+
+    def as_primitives(self) -> dict[str, Any]:
+        """The values as JSON holds them."""
+        return {name: v for name, v in asdict(self).items() if name != "instantiate"}
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -187,7 +194,7 @@ def train_entries(
         rows.append(row)
         if on_training:
             on_training(done + 1, total)
-    return trained, rows, {**asdict(budget), "clip": clip, "checkpoint": CHOICE}
+    return trained, rows, {**budget.as_primitives(), "clip": clip, "checkpoint": CHOICE}
 
 
 CHOICE = (
@@ -328,7 +335,7 @@ def _parts(
         "accelerator": accelerator,
         "devices": [device.index or 0] if accelerator == "gpu" else 1,
         "enable_progress_bar": False,
-        **budget.trainer,
+        **budget.instantiate(dict(budget.trainer)),
     }
     return classifier, videos, options
 
@@ -368,7 +375,8 @@ def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]
     Raises:
         VideoNLError: the folder holds another training.
     """
-    about = {"entry": entry.target, "options": dict(entry.options), **asdict(budget), **clip}
+    about = {"entry": entry.target, **budget.as_primitives(), **clip}
+    about["options"] = {**budget.options, **entry.options}
     about["pretrained"] = entry.pretrained or budget.pretrained
     text = json_text(
         {key: about[key] for key in about if key not in ("seeds", "num_workers")}, ascii=True
