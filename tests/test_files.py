@@ -190,6 +190,30 @@ def test_nothing_is_left_of_what_was_interrupted(
     assert (tmp_path / "a.txt").read_text() == "old"
 
 
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("a: " + "x" * 70_000, "too long for a configuration"),
+        ("a: " + "[" * 60_000, "nested too deeply"),
+        ("a: " + "9" * 60_000, "a number of 60000 digits"),
+        ("a: 1" + ":1" * 30_000, "a number of 60001 digits"),
+        (
+            "a0: &a0 {k: 1}\n"
+            + "\n".join(
+                f"a{n}: &a{n} {{<<: [{', '.join([f'*a{n - 1}'] * 9)}]}}" for n in range(1, 20)
+            ),
+            "a table of over 10000 keys",
+        ),
+    ],
+    ids=["long", "deep", "digits", "sexagesimal", "merged"],
+)
+def test_yaml_that_asks_for_much_is_refused_at_once(text: str, sentence: str) -> None:
+    start = time.process_time()
+    with pytest.raises(VideoNLError, match=sentence):
+        parse_yaml(text, source="x.yaml")
+    assert time.process_time() - start < 1
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_ends_the_process_leaves_nothing(tmp_path: Path, number: int) -> None:
     code = (

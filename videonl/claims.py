@@ -50,6 +50,21 @@ def claimed(
         yield
 
 
+def is_written_now(file: PathLike) -> bool:
+    """Whether another process has claimed a file; as far as the file system knows locks."""
+    lock = _lock_beside(file)
+    if lock in _held:
+        return False
+    try:
+        handle = os.open(lock, os.O_RDWR)
+    except OSError:
+        return False
+    try:
+        return try_lock(handle, shared=True) is False
+    finally:
+        os.close(handle)
+
+
 def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
     """Whether this process talks and writes for its job: torchrun's, SLURM's or Lightning's."""
     return all(environment.get(name, "0") in ("", "0") for name in _RANKS)

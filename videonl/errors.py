@@ -35,6 +35,10 @@ class OutputError(VideoNLError):
         return f"{self.path} can not be written ({self.reason})"
 
 
+class OfTheirs(VideoNLError):
+    """A callback, logger or plugin that the user brought raised; the cause is its own error."""
+
+
 class NotFiniteError(VideoNLError):
     """A network answers with NaN or infinity: no file is to blame, and no score may come of it."""
 
@@ -45,6 +49,14 @@ class Stopped(Exception):
     def __init__(self, message: str, *, signum: int) -> None:
         """Keep the sentence, and the exit code that shells expect of that signal."""
         super().__init__(message)
+        self.signum, self.exit_code = signum, 128 + signum
+
+
+class Ended(KeyboardInterrupt):
+    """SIGTERM or SIGHUP came: whatever stops in good order for Ctrl-C does so for them."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
         self.exit_code = 128 + signum
 
 
@@ -53,8 +65,9 @@ class Unforeseen(Exception):
 
     Args:
         folder: of the run in which it happened: the trace is kept there.
+        words: what to say of it, where more is known than the error's own words.
     """
 
-    def __init__(self, folder: Path | None = None) -> None:
-        super().__init__(folder)
-        self.folder = folder
+    def __init__(self, folder: Path | None = None, words: str | None = None) -> None:
+        super().__init__(folder, words)
+        self.folder, self.words = folder, words

@@ -5,6 +5,7 @@ One function per format; HTML is the matter of jinja2's autoescape in ``videonl/
 
 import logging
 import re
+import shlex
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -31,6 +32,16 @@ def visible(text: str, *, keep: str = "") -> str:
 
 def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
+
+
+def as_word(value: object) -> str:
+    """A value as a word of a command line that can be pasted.
+
+    Example:
+        >>> as_word("my videos"), as_word("runs/x")
+        ("'my videos'", 'runs/x')
+    """
+    return shlex.quote(str(value))
 
 
 def markdown_text(text: str) -> str:

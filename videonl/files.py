@@ -553,8 +553,32 @@ def _encoding_of(data: bytes) -> str:
     return best if found.get(best) else "utf-8"
 
 
+_LONGEST_YAML = 65_536  # characters; a configuration of ours has some hundreds
+_LONGEST_NUMBER = 100  # digits
+_DEEPEST_YAML, _MOST_KEYS = 50, 10_000
+
+
 class _Loader(yaml.SafeLoader):
     """YAML without tags and dates, in which 1e-4 is a number (YAML 1.1 takes it for text)."""
+
+    depth = 0
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """Anything; deeper than this no configuration is, and a hostile one costs seconds."""
+        self.depth += 1
+        if self.depth > _DEEPEST_YAML:
+            raise RecursionError
+        node = super().compose_node(parent, index)
+        self.depth -= 1
+        return node
+
+    def flatten_mapping(self, node: Any) -> None:
+        """Fill in what ``<<`` takes over; tables that take over each other grow without bounds."""
+        super().flatten_mapping(node)  # type: ignore[no-untyped-call]
+        if len(node.value) > _MOST_KEYS:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a table of over {_MOST_KEYS} keys", node.start_mark
+            )
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         """A table; a key that stands twice in it is an error."""
@@ -571,7 +595,16 @@ class _Loader(yaml.SafeLoader):
             seen.add(value)
         return node
 
+    def construct_yaml_int(self, node: Any) -> int:
+        """A whole number, of so many digits that they cost nothing."""
+        if len(node.value) > _LONGEST_NUMBER:
+            raise yaml.constructor.ConstructorError(
+                None, None, f"a number of {len(node.value)} digits", node.start_mark
+            )
+        return super().construct_yaml_int(node)  # type: ignore[no-any-return]
 
+
+_Loader.add_constructor("tag:yaml.org,2002:int", _Loader.construct_yaml_int)
 _Loader.yaml_implicit_resolvers = {
     letter: [(tag, pattern) for tag, pattern in pairs if not tag.endswith((":float", ":timestamp"))]
     for letter, pairs in yaml.SafeLoader.yaml_implicit_resolvers.items()
@@ -592,12 +625,15 @@ def parse_yaml(text: str, *, source: str) -> Any:
         source: what to call it in a message.
 
     Raises:
-        VideoNLError: no YAML, or a key that stands twice in one table; with the line.
+        VideoNLError: no YAML, longer than any configuration, or a key that stands twice in one
+            table; with the line.
 
     Example:
         >>> parse_yaml("{rate: 1e-4, list: [1, no]}", source="here")
         {'rate': 0.0001, 'list': [1, False]}
     """
+    if len(text) > _LONGEST_YAML:
+        raise VideoNLError(f"{source} is too long for a configuration: over {_LONGEST_YAML} signs")
     try:
         return yaml.load(text, _Loader)
     except RecursionError:
@@ -618,7 +654,8 @@ def read_yaml(path: PathLike) -> Any:
         VideoNLError: the file can not be read, or see :func:`parse_yaml`.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8-sig")
+        with Path(path).open(encoding="utf-8-sig") as file:
+            text = file.read(_LONGEST_YAML + 1)
     except OSError as error:
         raise VideoNLError(f"{path} can not be read ({error.strerror})") from error
     except UnicodeDecodeError as error:

@@ -1,9 +1,10 @@
-"""A share of right answers: how sure it is, and with how many digits it is written.
+"""Figures as they are written: shares of right answers with their interval, and counts of things.
 
 A ground module, because a training, a test, a comparison and a page all say accuracies.
 """
 
 import math
+import re
 
 Z_95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 
@@ -68,7 +69,8 @@ def percent(share: float, total: int) -> str:
 def interval_text(low: float, high: float, total: int) -> str:
     """An interval of shares in per cent: ``"[43, 79]"``."""
     digits = decimals(total)
-    return f"[{100 * low:.{digits}f}, {100 * high:.{digits}f}]"
+    ends = (round(100 * end, digits) + 0.0 for end in (low, high))  # never -0
+    return f"[{', '.join(f'{end:.{digits}f}' for end in ends)}]"
 
 
 def accuracy(share: float, total: int) -> str:
@@ -80,3 +82,50 @@ def accuracy(share: float, total: int) -> str:
     """
     low, high = wilson_interval(round(share * total), total)
     return f"{percent(share, total)} {interval_text(low, high, total)}"
+
+
+def paired_interval(
+    only_first: int, only_second: int, total: int, *, z: float = Z_95
+) -> tuple[float, float]:
+    """The interval of a difference of two shares of the same videos (Bonett & Price 2012).
+
+    With b videos that only the first gets right, c that only the second does, and one pseudo-video
+    of each kind, p = (b + 1)/(n + 2) and q = (c + 1)/(n + 2):
+
+        p − q ± z · sqrt((p + q − (p − q)²) / (n + 2))
+
+    It is the adjusted Wald interval, which keeps a width where all answers agree.
+
+    Args:
+        only_first: b.
+        only_second: c.
+        total: n, all videos that both answered.
+        z: quantile of the normal distribution.
+
+    Raises:
+        ValueError: counts that are no part of ``total``.
+
+    Example:
+        >>> low, high = paired_interval(12, 2, 100)
+        >>> f"{low:.3f} {high:.3f}"
+        '0.024 0.173'
+    """
+    if min(only_first, only_second) < 0 or only_first + only_second > total:
+        raise ValueError(f"{only_first} and {only_second} are no parts of total={total}")
+    p, q = (only_first + 1) / (total + 2), (only_second + 1) / (total + 2)
+    half = z * math.sqrt((p + q - (p - q) ** 2) / (total + 2))
+    return max(-1.0, p - q - half), min(1.0, p - q + half)
+
+
+def counted(number: int, thing: str) -> str:
+    """A number of things, in the singular or in the plural.
+
+    Example:
+        >>> counted(1, "class"), counted(2, "class"), counted(0, "epoch"), counted(3, "entry")
+        ('1 class', '2 classes', '0 epochs', '3 entries')
+    """
+    if number == 1:
+        return f"1 {thing}"
+    if re.search(r"[^aeiou]y$", thing):
+        return f"{number} {thing[:-1]}ies"
+    return f"{number} {thing}{'es' if re.search('(s|x|sh|tch)$', thing) else 's'}"

@@ -1,6 +1,8 @@
 """The interface around the map: queries, blocks, memory, pictures."""
 
+import dataclasses
 import json
+from collections import Counter
 
 import av
 import numpy as np
@@ -12,20 +14,24 @@ from tests.attention.attentive import PREPROCESSING, bright_predictor, planted_v
 from tests.videos import write_video
 from videonl import Predictor
 from videonl.attention import (
+    KINDS,
+    Place,
     arrows_of,
     attend,
     clip_frame,
+    draw_figure,
     frames_to_draw,
     heat,
     overlay,
     save_figure,
+    trace_blocks,
     write_gif,
     write_mp4,
 )
-from videonl.attention.attention import most_certain
 from videonl.errors import VideoError, VideoNLError
 from videonl.layers import NonLocalBlock, attention_rows
 from videonl.models import create_model
+from videonl.video import to_clips
 
 
 @pytest.fixture(scope="module")
@@ -103,17 +109,103 @@ def test_a_query_outside_is_refused(video, at, words):
         attend(bright_predictor(), video, at=at)
 
 
-def test_the_query_of_the_lowest_entropy_is_taken():
-    predictor = bright_predictor(affinity="gaussian")
-    block = predictor.model.block
-    x = torch.zeros(1, 4, 4, 6, 6)
-    x[0, :, 2, 3, 3] = 3  # the only position that does not look at all alike
-    from videonl.attention import Lattice
-    from videonl.attention.attention import Seen
+def small_predictor(*, adds: float) -> Predictor:
+    """A network with something behind its block; ``adds``: the scale of what the block adds."""
+    torch.manual_seed(0)
+    net = create_model("tiny_i3d_nl1", num_classes=2, width=8)
+    (block,) = (m for m in net.modules() if isinstance(m, NonLocalBlock))
+    torch.nn.init.constant_(block.norm.weight, adds)
+    for conv in (block.theta, block.phi, block.g, block.out):
+        torch.nn.init.normal_(conv.weight, std=0.5)
+    torch.nn.init.normal_(net.head.projection.weight)
+    shown = {**PREPROCESSING, "short_side": 28, "crop": 24}
+    return Predictor(net, class_names=["a", "b"], preprocessing=shown, device="cpu", fuse=False)
 
-    index, rule = most_certain(Seen("block", block, x, Lattice((4, 6, 6), (1, 1, 1), (0, 0, 0))))
-    assert index == (2, 3, 3)
-    assert "lowest entropy among a grid of 144 (4 times x 6 rows x 6 columns)" in rule
+
+def test_the_query_is_the_one_whose_replacement_moves_the_score_most(video):
+    """Against brute force: z_i = x_i at every position in turn."""
+    predictor = small_predictor(adds=0.2)
+    found = attend(predictor, video)
+    net = predictor.model
+    ((name, block),) = ((n, m) for n, m in net.named_modules() if isinstance(m, NonLocalBlock))
+    lattice = trace_blocks(net, found.clip.view.shape[:3])[name]
+    clips = to_clips(found.clip.view[None], mean=(0, 0, 0), std=(1, 1, 1))
+    place: list[tuple[int, ...]] = []
+
+    def replaced(_, given, output):
+        for index in place:
+            output[:, :, *index] = given[0][:, :, *index]
+        return output
+
+    handle = block.register_forward_hook(replaced)
+    with torch.no_grad():
+        whole = net(clips)[0]
+        best = int(whole.argmax())
+        changes = {}
+        for index in np.ndindex(*lattice.shape):
+            place[:] = [index]
+            changes[index] = float(whole[best] - net(clips)[0][best])
+    handle.remove()
+    index = max(changes, key=lambda i: abs(changes[i]))
+    time, row, column = lattice.at(index)
+    assert (found.query.time, found.query.y, found.query.x) == pytest.approx(
+        (time, *found.clip.to_file(row, column))
+    )
+    assert found.moved.name == found.classes[0][0]
+    assert found.moved.score == pytest.approx(float(whole[best]), abs=1e-4)
+    assert found.moved.change == pytest.approx(changes[index], rel=1e-2)
+    verb = "raises" if changes[index] > 0 else "lowers"
+    assert f"there {verb} its logit of" in found.chosen
+    assert found.as_dict()["moves_score"]["change"] == found.moved.change
+
+
+def test_a_block_that_adds_nothing_moves_nothing(video):
+    found = attend(small_predictor(adds=0.0), video)
+    assert found.chosen.startswith("the middle: the block adds nothing")
+    assert found.moved.change == 0
+
+
+@pytest.mark.parametrize(
+    ("affinity", "strength", "kind"),
+    [
+        ("embedded_gaussian", 3e5, "saturated"),
+        ("embedded_gaussian", 1e-3, "nearly even"),
+        ("dot_product", 0.0, "zero"),
+        ("dot_product", -1.0, ""),
+        ("concatenation", 50.0, ""),
+    ],
+)
+def test_rows_that_say_little_are_called_so(video, tmp_path, affinity, strength, kind):
+    if kind == "saturated":  # one position is the brightest
+        noise = np.random.default_rng(0).integers(0, 255, (40, 96, 176, 3), np.uint8)
+        video = write_video(tmp_path / "noise.mp4", noise, fps=20)
+    found = attend(bright_predictor(affinity=affinity, strength=strength), video, at=(3, 40, 90))
+    shares = found.weights.double().abs().flatten()
+    shares = shares / shares.sum() if kind != "zero" else torch.full_like(shares, 1 / len(shares))
+    spread = found.spread
+    assert spread.kind == kind
+    assert spread.largest == pytest.approx(float(shares.max()))
+    assert spread.entropy == pytest.approx(float(torch.special.entr(shares).sum()), abs=1e-9)
+    assert spread.diagonals == pytest.approx(spread.pixels / np.hypot(96, 176))
+    content = found.as_dict()
+    assert content["row"] == (kind or None)
+    words = [text.get_text() for text in draw_figure(found).texts]
+    called = [name for name in KINDS if any(f"{name}: " in text for text in words)]
+    assert called == ([kind] if kind else [])
+
+
+@pytest.mark.parametrize(
+    ("folders", "truth"),
+    [("b", "b"), ("val/a/deep", "a"), ("A", "a"), ("elsewhere", None), ("a/elsewhere", None)],
+)
+def test_the_true_class_is_what_the_folder_tells(video, tmp_path, folders, truth):
+    path = tmp_path / folders / "x.mp4"
+    path.parent.mkdir(parents=True)
+    path.symlink_to(video)
+    found = attend(bright_predictor(), path)
+    assert found.truth == found.as_dict()["true_class"] == truth
+    words = " ".join(text.get_text() for text in draw_figure(found).texts)
+    assert (f"true class: {truth}" in words) == (truth is not None)
 
 
 def test_blocks_by_name(video):
@@ -206,10 +298,82 @@ def test_files_are_written_whole(found, tmp_path):
     from PIL import Image
 
     with Image.open(tmp_path / "a.png") as image:
-        assert image.width > 1500
+        assert image.width >= 1400
 
 
 def test_frames_of_all_arrows_are_drawn(found):
     assert frames_to_draw(found) == list(range(8))
     for place in arrows_of(found):
         assert clip_frame(place) in range(8)
+
+
+def at_frames(found, count: int, targets: list[int], *, size: tuple[int, int]):
+    """The map with a clip of so many frames, and arrows to some of them."""
+    height, width = size
+    clip = dataclasses.replace(
+        found.clip,
+        indices=tuple(range(100, 100 + count)),
+        seconds=tuple(n / 25 for n in range(count)),
+        pictures=torch.full((count, height, width, 3), 90, dtype=torch.uint8),
+        size=size,
+        scaled=size,
+        corner=(0, 0),
+    )
+    random = np.random.default_rng(0)
+    strongest = tuple(
+        Place(t, 100 + t, t / 25, *(random.uniform(2, side - 2) for side in size), 1 / (2 + n))
+        for n, t in enumerate(targets)
+    )
+    query = Place(targets[0], 100, 0.0, 1.0, 1.0)
+    return dataclasses.replace(found, clip=clip, strongest=strongest, query=query)
+
+
+@pytest.mark.parametrize(
+    ("size", "count", "arrows"),
+    [
+        ((72, 128), 1, 1),
+        ((96, 96), 7, 2),
+        ((128, 72), 9, 9),
+        ((72, 128), 11, 11),
+        ((72, 128), 32, 20),
+    ],
+)
+def test_the_picture_has_full_lines_and_words_one_can_read(found, size, count, arrows):
+    targets = np.linspace(0, count - 1, arrows).astype(int).tolist()[::-1]
+    made = at_frames(found, count, targets, size=size)
+    frames = frames_to_draw(made)
+    assert min(8, count) <= len(frames) + 1
+    assert set(frames) >= set(targets) or len(frames) < count
+    figure = draw_figure(made)
+    figure.canvas.draw()
+    wide, tall = figure.get_size_inches()
+    # A page shows it 928 to 1018 pixels wide.
+    assert min(text.get_fontsize() for text in figure.texts) * 928 / wide / 72 >= 11
+    panels = [axes for axes in figure.axes if axes.images][: 2 * len(frames)]
+    boxes = [axes.get_position() for axes in panels]
+    lines = Counter(round(box.y0, 4) for box in boxes)
+    assert len(set(lines.values())) == 1, "a ragged line"
+    edges = figure.bbox
+    for text in figure.texts:
+        box = text.get_window_extent()
+        assert box.x0 >= 0 and box.x1 <= edges.x1, text.get_text()  # noqa: PT018
+        for axes in panels:
+            assert not box.padded(-1).overlaps(axes.get_window_extent()), text.get_text()
+    labels = [text for text in figure.texts if text.get_text().startswith("frame ")]
+    assert len(labels) == len(panels)
+    assert len(figure.artists) == len(arrows_of(made)) > 0
+    above = max(arrow.get_zorder() for arrow in figure.artists)
+    assert all(text.get_zorder() > above and text.get_bbox_patch() for text in labels)
+    upper = max(box.y1 for box in boxes) * tall * figure.dpi
+    lower = min(box.y0 for box in boxes[: len(frames)]) * tall * figure.dpi
+    for arrow in figure.artists:
+        box = arrow.get_window_extent()
+        assert lower - 5 <= box.y0
+        assert box.y1 <= upper + 5
+
+
+def test_long_names_are_wrapped(found):
+    made = dataclasses.replace(found, path="x" * 300 + " " + "y" * 40, truth="word " * 60)
+    figure = draw_figure(made)
+    figure.canvas.draw()
+    assert all(text.get_window_extent().x1 <= figure.bbox.x1 for text in figure.texts)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.inference.networks import write_checkpoint
+from tests.test_claims import another_writes
 from tests.videos import write_video
 from videonl.cli.main import main
 
@@ -103,6 +104,24 @@ def test_killed_started_again_and_merged(
     assert len(merged) == len(lines) == COUNT + 2
     with Path("out.csv").open(encoding="utf-8", newline="") as file:
         assert len(list(csv.DictReader(file))) == COUNT + 1
+
+
+def test_a_set_that_still_grows_is_merged_so_far(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for rank in ("0", "2"):
+        assert main(command("out.jsonl", "--shard", f"{rank}/3")) in (0, 1)
+    Path("out.00001.jsonl").touch()
+    files = [str(place / f"out.0000{rank}.jsonl") for rank in (1, 2)]
+    with another_writes(files[0]), another_writes(files[1]):
+        capsys.readouterr()
+        assert main(["merge", "out.jsonl"]) == 1
+    errors = capsys.readouterr().err
+    for rank in (1, 2):
+        assert f"process {rank} still writes its result file: merge again later" in errors
+    assert "5 videos have no result yet\n" in errors
+    assert "wrote no result file" not in errors
+    assert main(["merge", "out.jsonl"]) == 2  # nobody writes the empty one any more
 
 
 def test_a_shard_by_hand_takes_its_part(place: Path) -> None:

@@ -75,6 +75,112 @@ def test_callbacks_of_the_command_line(fit: Fit) -> None:
     assert {key[:5] for key in last_of(run)["callbacks"]} >= {"Early", "Timer"}
 
 
+OWN = "tests.cli.own_callbacks"
+
+
+@pytest.mark.parametrize(
+    ("hook", "epoch", "kept", "best"),
+    [
+        ("setup", 0, None, None),
+        ("on_train_epoch_end", 0, 4, 4),
+        pytest.param("on_train_batch_start", 1, 4, 4, marks=pytest.mark.slow),
+        pytest.param("on_train_batch_end", 1, 5, 4, marks=pytest.mark.slow),
+        pytest.param("on_before_optimizer_step", 1, 4, 4, marks=pytest.mark.slow),
+        pytest.param("on_validation_end", 1, 4, 4, marks=pytest.mark.slow),
+        pytest.param("on_save_checkpoint", 0, 4, None, marks=pytest.mark.slow),
+        pytest.param("teardown", 1, 8, None, marks=pytest.mark.slow),
+    ],
+)
+def test_a_callback_that_raises_ends_the_training_and_keeps_it(
+    hook: str,
+    epoch: int,
+    kept: int | None,
+    best: int | None,
+    fit: Fit,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    flags = ["--trainer.callbacks", f"{OWN}.Failing", "--trainer.callbacks.hook", hook]
+    code, run = fit(*flags, "--trainer.callbacks.epoch", str(epoch), "--trainer.max_epochs", "2")
+    assert code == 1
+    assert run is not None
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "--trainer.callbacks: Failing failed in " in error
+    assert "KeyError: 'of my own\\ncallback'" in error
+    assert f"(the trace is in {run / 'error.txt'})" in error
+    assert "in _fail" in (run / "error.txt").read_text()
+    assert (f"go on with --resume {run / 'last.ckpt'}" in error) == (kept is not None)
+    if kept is not None:
+        assert last_of(run)["global_step"] == kept
+    if best is not None:
+        assert torch.load(run / "best.ckpt", weights_only=True)["global_step"] == best
+
+
+@pytest.mark.slow
+def test_a_logger_that_can_not_connect_and_a_test_with_a_bad_callback(
+    fit: Fit, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    flags = ["--trainer.logger", f"{OWN}.Unreachable", "--trainer.logger.step", "5"]
+    code, run = fit(*flags, "--trainer.log_every_n_steps", "1")
+    assert code == 1
+    error = capsys.readouterr().err
+    assert "--trainer.logger: Unreachable failed in log_metrics: ConnectionError" in error
+    assert last_of(run)["global_step"] >= 5
+    argv = ["train", "fit", "--resume", str(run), "--trainer.max_epochs", "3"]
+    assert main(argv) == 2  # a stored class is not imported; and the training does without it
+    assert "--trainer.logger null to do without" in capsys.readouterr().err
+    assert main([*argv, "--trainer.logger", "null"]) == 0
+    assert last_of(run)["global_step"] == 12
+    test = ["--checkpoint", str(run), "--data.root", str(data), *FLAGS, "--split", "val"]
+    bad = ["--trainer.callbacks", f"{OWN}.Failing", "--trainer.callbacks.hook", "on_test_batch_end"]
+    for command in ("test", "validate"):
+        assert main(["train", command, *test, *bad, "--trainer.callbacks.epoch", "0"]) == 1
+        assert "Failing failed in on_test_batch_end" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_checkpoints_of_lightning_and_states_of_any_kind(
+    fit: Fit, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, run = fit(
+        *("--trainer.callbacks+=ModelCheckpoint", "--trainer.callbacks.every_n_train_steps", "3"),
+        *("--trainer.callbacks.save_top_k=-1", f"--trainer.callbacks+={OWN}.Remembering"),
+        *("--trainer.max_epochs", "2"),
+    )
+    assert code == 0
+    assert run is not None
+    assert "without the state of Remembering, since it holds an object of datetime.datetime" in (
+        capsys.readouterr().out
+    )
+    third = run / "checkpoints" / "epoch=0-step=3.ckpt"
+    assert third.is_file()
+    # The run that it belongs to goes on, by its configuration, in its folder.
+    (run / "config.yaml").write_text(
+        (run / "config.yaml").read_text().replace("callbacks:", "plugins: []\n  callbacks_of_old:")
+    )
+    stored = yaml.safe_load((run / "config.yaml").read_text())
+    del stored["trainer"]["callbacks_of_old"]
+    (run / "config.yaml").write_text(yaml.safe_dump(stored))
+    assert main(["train", "fit", "--resume", str(third)]) == 0
+    assert last_of(run)["global_step"] == 8
+    assert not (third.parent / "last.ckpt").exists()
+
+
+@pytest.mark.slow
+def test_strategies_plugins_and_accelerators_by_class(fit: Fit) -> None:
+    code, run = fit(
+        *("--trainer.accelerator", "CPUAccelerator", "--trainer.devices", "1"),
+        *("--trainer.plugins+=lightning.pytorch.plugins.MixedPrecision",),
+        *("--trainer.plugins.precision", "bf16-mixed", "--trainer.plugins.device", "cpu"),
+        *("--trainer.plugins+=AsyncCheckpointIO", "--trainer.profiler", "PassThroughProfiler"),
+        *("--trainer.max_epochs", "1"),
+    )
+    assert code == 0
+    assert last_of(run)["global_step"] == 4
+    strategy = ["--trainer.strategy", "SingleDeviceStrategy", "--trainer.strategy.device", "cpu"]
+    assert fit(*strategy, "--trainer.max_epochs", "1")[0] == 0
+
+
 def test_batches_can_be_limited(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
     code, run = fit("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches=0.5")
     assert code == 0
@@ -131,6 +237,7 @@ def test_a_training_that_leaves_less(flags: list[str], left: set[str], fit: Fit)
         (["--trainer.accelerator", "quantum"], "invalid accelerator name"),
         (["--trainer.max_time", "soon"], "--trainer: Timer(duration='soon') is not a valid"),
         (["--trainer.max_steps", "-3"], "max_steps must be a non-negative integer or -1"),
+        (["--trainer.logger", "CometLogger"], "comet-ml is not installed: pip install 'comet-ml>="),
         (["--trainer.use_distributed_sampler"], "the loaders split the videos"),
         (
             [

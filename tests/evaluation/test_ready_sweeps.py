@@ -129,3 +129,29 @@ def test_another_scale_without_data_is_refused(capsys: pytest.CaptureFixture[str
     argv = ["compare", "--sweep", str(FOLDER / "affinity.yaml"), "--scale", "ut", "--no-speed"]
     assert main(argv) != 0
     assert "--data" in capsys.readouterr().err
+
+
+def test_the_commented_commands_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each is read as it stands, and refused for nothing but the data that is not there."""
+    (tmp_path / "configs").symlink_to(ROOT / "configs")
+    monkeypatch.chdir(tmp_path)
+    started = 0
+    for path in FOLDER.glob("*.yaml"):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            words = line.removeprefix("#   ").split()
+            if not line.startswith("#   ") or words[:2] == ["videonl", "sample"]:
+                continue
+            if words[0] == "python":
+                assert (ROOT / words[1]).is_file(), line
+                continue
+            assert words[:2] == ["videonl", "compare"], line
+            assert f"configs/sweeps/{path.name}" in words, line
+            assert main(words[1:]) == 2, line
+            error = capsys.readouterr().err
+            data = "DIR" if "DIR" in words else "data/"
+            assert data in error
+            assert "Traceback" not in error, error
+            started += 1
+    assert started == 3 * len(TABLES) + 2

@@ -79,7 +79,9 @@ def test_each_window_equals_the_predictor_on_that_stretch(
         told = predictor.predict(part, views=(1, 1), top_k=3)
         expected = dict(zip(told.classes, told.probabilities, strict=True))
         for k, label in enumerate(timeline.class_names):
-            assert scores[k] == pytest.approx(expected[label], abs=2e-2)  # two scalers round
+            assert scores[k] == pytest.approx(
+                expected[label], abs=3e-2
+            )  # scaled in planes, and in RGB
         seen = [window.first + frame for frame in told.views[0].frames]
         assert seen == window.indices(moments, predictor.preprocessing)
 

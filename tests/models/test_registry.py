@@ -2,6 +2,8 @@
 
 import subprocess
 import sys
+import time
+from typing import Any
 
 import pytest
 import torch
@@ -113,3 +115,21 @@ def test_an_affinity_class_is_named_in_the_config():
 
     model = create_model("tiny_c2d_nl1", non_local_options={"affinity": DotProduct})
     assert model.config["options"]["non_local_options"]["affinity"].endswith(":DotProduct")
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"width": 20_000}, r"with width 20000 takes \d+ GB, more than the \d+ GB"),
+        ({"num_classes": 10**9}, r"with num_classes 1000000000 takes \d+ GB, more than"),
+        ({"layers": [10**6, 4, 6, 3]}, r"layers=\[1000000, 4, 6, 3\]: it must be a list"),
+        ({"strides": [0, 0, 0, 0]}, r"strides=\[0, 0, 0, 0\]: it must be a list"),
+    ],
+)
+def test_what_no_machine_holds_is_refused_before_it_is_made(
+    options: dict[str, Any], sentence: str
+) -> None:
+    start = time.process_time()
+    with pytest.raises(VideoNLError, match=sentence):
+        create_model("i3d_r50", **options)
+    assert time.process_time() - start < 1

@@ -38,8 +38,10 @@ def test_the_picture_is_on_the_page_and_fits_a_phone(video: Path, tmp_path: Path
         words = browser.run("return document.querySelector('.attention').innerText")
         assert "What the block looks at" in words
         assert "res4.0" in words
-        assert "lowest entropy among a grid" in words
+        assert "the block adds nothing" in words  # it is not trained
         assert " s (frame " in words
+        assert "This row is nearly even: " in words
+        assert " % of that of equal weights" in words
         picture = browser.run(
             "const p = document.querySelector('.attention img');"
             "return [p.naturalWidth, p.naturalHeight, p.alt, p.src]"

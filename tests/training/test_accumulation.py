@@ -117,10 +117,37 @@ def test_what_is_printed_is_what_is_trained_with(
         assert seen[-1] < seen[0]
 
 
-@pytest.mark.parametrize("change", [{"batch_size": 4}, {"batch_size": 1}])
+def by_two_processes(file: Path) -> None:
+    """Make a checkpoint after two batches that of two processes, each after one."""
+    content = torch.load(file, weights_only=True)
+    content["training_data"]["processes:"] = 2
+    progress = content["loops"]["fit_loop"]["epoch_loop.batch_progress"]["current"]
+    progress.update({stage: count - 1 for stage, count in progress.items()})
+    for group in content["optimizer_states"][0]["param_groups"]:
+        group["lr"], group["initial_lr"] = 2 * group["lr"], 2 * group["initial_lr"]
+    content["lr_schedulers"][0]["base_lrs"] = [
+        2 * rate for rate in content["lr_schedulers"][0]["base_lrs"]
+    ]
+    torch.save(content, file)
+
+
+@pytest.mark.parametrize(
+    ("written", "change"),
+    [
+        (lambda _: None, {"batch_size": 4}),
+        (lambda _: None, {"batch_size": 1}),
+        (by_two_processes, {"batch_size": 2}),
+    ],
+)
 def test_within_an_epoch_the_place_is_counted_anew(
-    change: dict[str, int], train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    written: Callable[[Path], None],
+    change: dict[str, int],
+    train: Train,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
+    constant = {"schedule": "constant", "warmup": 0.0}
     save = Checkpoints.save_last
 
     def stop(self: Any, trainer: Any) -> None:
@@ -130,14 +157,19 @@ def test_within_an_epoch_the_place_is_counted_anew(
     with monkeypatch.context() as patch:
         patch.setattr(Checkpoints, "save_last", stop)
         with pytest.raises((KeyboardInterrupt, SystemExit)):
-            train(epochs=1, save_every_steps=2)
+            train(epochs=1, save_every_steps=2, recipe=constant)
+    written(tmp_path / "run/last.ckpt")
     seen: list[int] = []
+    rates: set[float] = set()
     training_step = VideoClassifier.training_step
 
     def counted(self: Any, batch: Any, batch_idx: int) -> Any:
         seen.extend(batch["index"].tolist())
+        rates.update(group["lr"] for group in self.optimizers().param_groups)
         return training_step(self, batch, batch_idx)
 
     monkeypatch.setattr(VideoClassifier, "training_step", counted)
-    train(epochs=1, resume=tmp_path / "run/last.ckpt", data=change)
+    train(epochs=1, resume=tmp_path / "run/last.ckpt", data=change, recipe=constant)
     assert len(seen) == len(set(seen)) == 4  # the other half of eight videos
+    assert list(rates) == [pytest.approx(0.003 * change["batch_size"] / 2)]
+    assert ", but not bit for bit" in capsys.readouterr().out

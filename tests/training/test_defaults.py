@@ -38,7 +38,7 @@ POOLED = {"pool1_kernel": [1, 3, 3], "pool1_stride": [1, 2, 2], "pool1_padding":
         }),
         # What was said stays, and so does what belongs to it.
         (UT, {"model.name": "tiny_c2d", "model.options": {"width": 8}}, {
-            "model.name": None, "model.options": {**POOLED, "dropout": 0.2, "width": 8},
+            "model.name": None, "model.options": {**POOLED, "dropout": 0.2},
         }),
         (UT, {"model.options": {"pool1_stride": [1, 1, 1], "dropout": 0.0}}, {
             "model.options": None,

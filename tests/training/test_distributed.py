@@ -37,6 +37,7 @@ def column(folder: Path, key: str) -> list[float]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_two_processes_train_and_test_as_one(tmp_path: Path) -> None:
     data = write_small_data(tmp_path / "data", train=4, val=3)
     folders = {}
@@ -52,6 +53,10 @@ def test_two_processes_train_and_test_as_one(tmp_path: Path) -> None:
         assert two == pytest.approx(one, rel=1e-5)
     for key in ("train/top1", "val/top1", "val/macro"):
         assert column(folders[2], key) == column(folders[1], key)
+    on = ["--resume", str(folders[2]), "--trainer.max_epochs", "3", "--data.batch_size", "2"]
+    said = train_py("fit", "--data.root", str(data), *FIT, *FLAGS, *on, devices=1)
+    assert "processes: 2 at the checkpoint, 1 now" in said
+    assert "global batch 2 = 2 clips × 1 device(s)" in said
     results: dict[int, Any] = {}
     for devices in (1, 2):
         file = tmp_path / f"result{devices}.json"
@@ -83,7 +88,8 @@ def test_fewer_videos_than_processes(tmp_path: Path) -> None:
         file = tmp_path / f"result{devices}.json"
         words = ["--checkpoint", str(run), *root, "--json", str(file)]
         said = train_py("test", *words, devices=devices)
-        assert said.count("test: 2 videos") == said.count("result  ") == 1
+        assert said.count("result  ") == said.count("by the network's own protocol") == 1
+        assert said.count("test: 2 videos") == 2  # by the protocol that is asked for, and its own
         results[devices] = json.loads(file.read_text())
     assert results[3]["confusion"] == results[1]["confusion"]
     assert results[3]["scores"]["loss"] == pytest.approx(results[1]["scores"]["loss"])

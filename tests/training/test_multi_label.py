@@ -172,6 +172,12 @@ def test_answers_and_heads() -> None:
     assert several.tolist() == torch.tensor([1.0, 2.0]).double().sigmoid().tolist()
     one = over_views(probabilities_of(logits))
     assert one.sum().item() == pytest.approx(1.0)
+    for multi in (False, True):  # certain views, too: nothing is infinite
+        answers = probabilities_of(torch.cat([logits, 900 * logits]), multi_label=multi)
+        found = over_views(answers[:2], multi_label=multi, average="logits")
+        wanted = probabilities_of(logits.mean(0), multi_label=multi)
+        torch.testing.assert_close(found, wanted)
+        assert over_views(answers, multi_label=multi, average="logits").isfinite().all()
     net = create_model("i3d_r50", num_classes=3, width=8, preset="pyslowfast")
     average_logits(net)
     assert net.head.average == "logits"

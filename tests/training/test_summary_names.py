@@ -28,3 +28,21 @@ def test_summary_and_confusion_show_them(tmp_path: Path) -> None:
     ]
     assert cells[-16::4] == NAMES
     assert cells[-13] == "<b>x</b> (1)"
+
+
+def test_the_confusion_of_many_classes_is_drawn(tmp_path: Path) -> None:
+    count = 130
+    confusion = [
+        [3 * (i == j) + (j == (i + 1) % count) for j in range(count)] for i in range(count)
+    ]
+    best = {"epoch": 2, "videos": 4 * count, "loss": 1.0, "top1": 0.75, "top5": 1.0, "macro": 0.75,
+            "majority": 0.01, "per_class": [0.75] * count, "confusion": confusion,
+            "unread": 1, "unread_per_class": [1] + [0] * (count - 1)}  # fmt: skip
+    rows = ["step,epoch,train/epoch_loss,train/top1,val/loss,val/top1"]
+    rows += [f"{9 * (n + 1) - 1},{n},{2 - n / 4},{n / 4},{2 - n / 5},{n / 5}" for n in range(4)]
+    (tmp_path / "metrics.csv").write_text("\n".join([*rows, ""]))
+    names = [f"a class of the name {i}" for i in range(count)]
+    path = write_summary(tmp_path, title="net", class_names=names, best=best, epochs=4)
+    for picture in ("confusion.png", "curves.png"):
+        assert f"]({picture})" in path.read_text(encoding="utf-8")
+        assert (tmp_path / picture).read_bytes().startswith(b"\x89PNG")

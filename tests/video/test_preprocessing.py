@@ -201,7 +201,10 @@ def test_its_protocol_says_views_and_size() -> None:
         ({"crop": 300}, "crop=300 is larger than short_side=256"),
         ({"places": "random"}, "places is random; it must be 'ends' or 'free' or 'length'"),
         ({"span": "odd"}, "span is odd"),
-        ({"average": "median"}, "average is median; it must be 'mean' or 'max', or none"),
+        (
+            {"average": "median"},
+            "average is median; it must be 'mean' or 'max' or 'logits', or none",
+        ),
         ({"colour": 1}, "preprocessing has no entry 'colour'; its entries are frames, stride"),
         ({"frames": 4096}, "4096 frames of 256², 268435456 pixels"),
     ],

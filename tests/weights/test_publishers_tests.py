@@ -6,9 +6,11 @@ The formulas are written from the papers and the publishers' sources; none of th
 import json
 import math
 from collections.abc import Callable
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -17,12 +19,14 @@ from tests.models.peer_networks import PEERS, make_state
 from tests.videos import numbered_frames, write_video
 from tests.weights.test_pretrained_caffe2 import make_blobs, written
 from videonl.cli.main import main
-from videonl.video import Preprocessing, open_video
+from videonl.models import create_model
+from videonl.video import Preprocessing, open_video, read_views
 from videonl.weights import load_checkpoint
 
 Indices = Callable[[int, int, int], list[list[int]]]
 Box = tuple[int, int]
-FAMILIES = ("pyslowfast", "pytorchvideo", "official", "mmaction2")
+FAMILIES = ("pyslowfast", "pytorchvideo", "official", "mmaction2", "gluoncv")
+IN_THIRTIETHS = ("pyslowfast", "pytorchvideo", "torchvision")
 EXAMPLE = [0, 23, 47, 70, 94, 118, 141, 165, 188, 212]
 
 
@@ -34,6 +38,13 @@ def make_file(folder: Path, family: str) -> tuple[Path, list[str]]:
     name = {"pyslowfast": "pyslowfast i3d", "pytorchvideo": "pytorchvideo i3d"}.get(
         family, "mmaction2 i3d"
     )
+    if family == "torchvision":
+        net = create_model("r3d_18", num_classes=5)
+        torch.save(net.state_dict(), folder / "r3d_18.pth")
+        return folder / "r3d_18.pth", []
+    if family == "gluoncv":
+        torch.save(make_state(PEERS["gluoncv nl0"], width=2), folder / "gluoncv.pth")
+        return folder / "gluoncv.pth", []
     wrapper = "state_dict" if family == "mmaction2" else "model_state"
     torch.save({wrapper: make_state(PEERS[name], width=2)}, folder / f"{family}.pth")
     return folder / f"{family}.pth", []
@@ -76,11 +87,33 @@ def openmmlab_indices(length: int, frames: int, stride: int) -> list[list[int]]:
     return [((start + np.arange(frames) * stride) % length).tolist() for start in starts]
 
 
+def gluon_indices(length: int, frames: int, stride: int) -> list[list[int]]:
+    """GluonCV: every τ-th frame, the last one repeated up to T of them; then starts cut down."""
+    left = list(range(0, length, stride))
+    left += [left[-1]] * (frames - len(left))
+    step = max(1.0 * (len(left) - frames) / 9, 0)
+    return [left[int(i * step) : int(i * step) + frames] for i in range(10)]
+
+
+def uniform_indices(length: int, frames: int, rate: float) -> list[list[int]]:
+    """torchvision: the video at 15 frames per second, all its clips, five of them."""
+    step = rate / 15
+    if step.is_integer():
+        left = list(range(0, length, int(step)))
+    else:
+        left = [math.floor(k * step + 1e-9) for k in range(math.floor(length / step + 1e-9))]
+    clips = [left[k : k + frames] for k in range(len(left) - frames + 1)]
+    if not clips:
+        return []  # it leaves such videos out
+    return [clips[int(k)] for k in np.floor(np.linspace(0, len(clips) - 1, 5) + 1e-9)]
+
+
 INDICES: dict[str, Indices] = {
     "pyslowfast": even_indices,
     "pytorchvideo": even_indices,
     "official": released_indices,
     "mmaction2": openmmlab_indices,
+    "gluoncv": gluon_indices,
 }
 
 
@@ -105,6 +138,43 @@ def test_facebook_counts_in_thirtieths_of_a_second(
         assert own.indices(length) == even_indices(length, 8, 8, ratio=rate / 30), length
 
 
+@pytest.mark.parametrize("rate", [15.0, 24.0, 25.0, 30000 / 1001, 30.0, 60.0])
+def test_torchvision_counts_in_fifteenths_of_a_second(rate: float) -> None:
+    own = Preprocessing.from_dict(create_model("r3d_18", num_classes=2).preprocessing)  # type: ignore[arg-type]
+    assert own.views == (5, 1)
+    for length in range(1, 401):
+        wanted = uniform_indices(length, 16, rate)
+        if wanted:
+            assert own.for_rate(rate).indices(length) == wanted, length
+
+
+@pytest.mark.parametrize(("rate", "ticks"), [(30, 15360), (25, 1000), (30000 / 1001, 30000)])
+def test_rates_of_files_are_read_as_they_are_meant(
+    rate: float, ticks: int, shown: dict[str, Preprocessing], tmp_path: Path
+) -> None:
+    """Whole numbers of ticks are not quite whole rates: 0 9 18 ..., not 0 8 17."""
+    for length in (70, 83, 97):
+        times = [round(k * ticks / rate) for k in range(length)]
+        path = write_ticks(tmp_path / "a.mp4", times, ticks, rate)
+        with open_video(path) as video:
+            found = read_views(video, shown["pyslowfast"].changed(views=(10, 1)))
+        assert found.indices == even_indices(length, 8, 8, ratio=rate / 30), length
+
+
+def write_ticks(path: Path, times: list[int], ticks: int, rate: float) -> Path:
+    base = Fraction(1, ticks)
+    with av.open(str(path), "w", options={"video_track_timescale": str(ticks)}) as container:
+        stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
+        stream.width = stream.height = 256
+        stream.codec_context.time_base = stream.time_base = base
+        for array, time in zip(numbered_frames(len(times), 256, 256), times, strict=True):
+            frame = av.VideoFrame.from_ndarray(array, format="rgb24")
+            frame.pts, frame.time_base = time, base
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
 def test_the_centre_of_three_clips_rounds_as_numpy(shown: dict[str, Preprocessing]) -> None:
     three = shown["mmaction2"].changed(views=(3, 1))
     for length in range(64, 400):
@@ -126,6 +196,8 @@ def wanted_size(family: str, height: int, width: int, side: int) -> Box:
 def wanted_places(family: str, rest: int) -> list[int]:
     if family in ("pyslowfast", "pytorchvideo"):
         return [0, math.ceil(rest / 2), rest]
+    if family == "gluoncv":
+        return [int(i * (1.0 * rest / 2)) for i in range(3)]
     return [0, rest // 2, rest // 2 * 2]
 
 
@@ -158,7 +230,7 @@ def videos(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", [*FAMILIES, "torchvision"])
 def test_one_command_shows_it(family: str, videos: dict[int, Path], tmp_path: Path) -> None:
     path, words = make_file(tmp_path, family)
     out = tmp_path / "out.json"
@@ -166,19 +238,27 @@ def test_one_command_shows_it(family: str, videos: dict[int, Path], tmp_path: Pa
     argv = ["predict", *files, "--checkpoint", str(path), "--json", str(out), "--device", "cpu"]
     assert main([*argv, *(part for word in words for part in ("--option", word))]) == 0
     content: dict[str, Any] = json.loads(out.read_text("utf-8"))
-    frames, stride = (32, 2) if family == "mmaction2" else (8, 8)
+    shape = (32, 2) if family in ("mmaction2", "gluoncv") else (8, 8)
     for length, entry in zip((40, 300), content["predictions"], strict=True):
         seen = [view["frames"] for view in entry["views"]]
-        wanted = INDICES[family](length, frames, stride)
-        assert seen == wanted
+        if family == "torchvision":
+            assert seen == uniform_indices(length, 16, 30.0)
+        else:
+            assert seen == INDICES[family](length, *shape)
         if family in ("pyslowfast", "pytorchvideo"):
             firsts = EXAMPLE if length == 300 else [0] * 10
             assert [clip[0] for clip in seen] == firsts
             assert length == 300 or seen[0] == [0, 9, 18, 27, 36, 39, 39, 39]
     protocol = content["protocol"]
-    assert protocol["view_side"] == 256
-    facebook = family in ("pyslowfast", "pytorchvideo")
-    assert protocol.get("fps") == (30.0 if facebook else None)
+    wanted = {"views": "10x3", "view_side": 256, "short_side": 256, "crop": 224}
+    if family == "torchvision":
+        wanted = {"views": "5x1", "view_side": 112, "short_side": 128, "crop": 112}
+    assert {key: protocol[key] for key in wanted} == wanted
+    assert protocol.get("fps") == (30.0 if family in IN_THIRTIETHS else None)
+    grey = family in ("pyslowfast", "pytorchvideo", "official")
+    mean = 0.45 if grey else 0.43216 if family == "torchvision" else 0.485
+    assert protocol["mean"][0] == mean
+    assert ("logits" in protocol["average"]) == (family == "gluoncv")
 
 
 CFG = """

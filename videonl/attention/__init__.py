@@ -6,9 +6,9 @@ __getattr__, __dir__, __all__ = doors(
     __name__,
     {
         "attention": "attend",
-        "map": "AttentionMap",
-        "figure": "arrows_of clip_frame draw_figure frames_to_draw heat overlay save_figure "
-        "write_gif write_mp4",
+        "map": "KINDS AttentionMap Place",
+        "figure": "arrows_of clip_frame draw_figure frames_to_draw save_figure",
+        "heat_map": "heat overlay write_gif write_mp4",
         "geometry": "Lattice trace_blocks",
         "summary": "summarise_attention",
     },

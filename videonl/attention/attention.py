@@ -8,22 +8,21 @@ One row of the N x M matrix is computed at a time, never the matrix.
 
 import copy
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from videonl.attention.clip import AttendedClip, outside, read_attended
 from videonl.attention.geometry import Lattice, trace_blocks
-from videonl.attention.map import (
-    AttentionMap,
-    place_of,
-    shares_of,
-    spread_of,
-    strongest_of,
-)
+from videonl.attention.map import AttentionMap, Moved, place_of, spread_of, strongest_of
+from videonl.class_names import ClassNumbers
+from videonl.data.records import SPLIT_FOLDERS
 from videonl.errors import VideoError, VideoNLError
+from videonl.escapes import visible
 from videonl.inference.predictor import Predictor
 from videonl.layers import NonLocalBlock, affinity_name
 from videonl.layers.attention_row import attention_rows, reachable
@@ -31,7 +30,8 @@ from videonl.models.finite import check_answers
 from videonl.models.view_ensembling import probabilities_of
 from videonl.video.transforms import to_clips
 
-GRID = (4, 6, 6)  # queries tried along time, height and width where none is given
+Change = Callable[[Tensor, Tensor], Tensor]
+CANDIDATES = 5  # for the query: positions at which the replacement is made
 STRONGEST = 20  # arrows of the paper's Figure 3
 
 
@@ -44,12 +44,15 @@ class Seen:
         block: the module.
         features: (1, C, T', H', W'), its input.
         queries: where the features lie in the clip.
+        worth: (T', H', W'): what the block adds at each position is worth so much of the class's
+            score, where that was asked for; see :func:`most_moving`.
     """
 
     name: str
     block: NonLocalBlock
     features: Tensor
     queries: Lattice
+    worth: Tensor | None = None
 
     @property
     def keys(self) -> Lattice:
@@ -76,7 +79,7 @@ def attend(
         block: its name, such as ``"res4.5"``; the last one by default.
         at: the query as (t, y, x): number of the frame in the clip, from 0, and pixel of the
             file's picture as it is shown (after rotation). The position of the features nearest
-            to it is taken. None: the query of the lowest entropy among a fixed grid.
+            to it is taken. None: the query that moves the score most, see :func:`most_moving`.
         clip: 0 to 9, one of the ten clips of a test; the one in the middle by default.
         start: seconds at which the clip starts instead.
         crop: "centre", or one of a test's three: "first", "middle", "last".
@@ -95,16 +98,17 @@ def attend(
     if at is not None and problem:
         given = ",".join(f"{number:g}" for number in at)
         raise VideoNLError(f"{os.fspath(video)}: --at {given}: {problem}")
-    seen, probabilities = look(predictor, read, [name])
-    found = seen[0]
+    seen, logits = look(predictor, read, [name], worth=at is None)
+    found, moved = seen[0], None
     if at is None:
-        index, chosen = most_certain(found)
+        index, moved = most_moving(predictor, read, found, logits)
+        chosen = _why(moved, adds=bool(found.worth is not None and found.worth.any()))
     else:
         index, chosen = found.queries.nearest((at[0], *read.to_view(at[1], at[2]))), "given by --at"
     row = next(attention_rows(found.block, found.features, [index]))[0].float().cpu()
     if not bool(row.isfinite().all()):
         raise VideoError(f"{os.fspath(video)}: the weights of {name} are not finite")
-    check_answers(probabilities)
+    probabilities = check_answers(probabilities_of(logits, multi_label=predictor.multi_label))
     inside = reachable(found.block, found.features, index).cpu()
     query = place_of(read, found.queries, index)
     top = probabilities.sort(descending=True, stable=True)
@@ -125,16 +129,38 @@ def attend(
             for i, p in zip(top.indices[:5], top.values[:5], strict=True)
         ),
         model=predictor.about,
+        truth=true_class(os.fspath(video), predictor.class_names),
+        moved=moved,
     )
 
 
-def block_names(model: nn.Module) -> list[str]:
-    """Names of the non-local blocks, without ``.non_local``, in the order of the forward pass."""
-    return [
-        name.removesuffix(".non_local")
+def true_class(path: str, names: Sequence[str]) -> str | None:
+    """The class of a video as its folders tell it: its own, or the one below a split's folder.
+
+    Args:
+        path: of the video.
+        names: of the network's classes; the folder may be spelled a little differently.
+    """
+    folders = Path(os.path.abspath(path)).parts[:-1]
+    told = [folders[-1]]
+    told += [folders[i + 1] for i in range(len(folders) - 1) if folders[i] in SPLIT_FOLDERS][-1:]
+    number = ClassNumbers(names)
+    found = (number.get(name) for name in told)
+    return next((names[i] for i in found if i is not None), None)
+
+
+def blocks_of(model: nn.Module) -> dict[str, NonLocalBlock]:
+    """The non-local blocks by name, without ``.non_local``, in the order of the forward pass."""
+    return {
+        name.removesuffix(".non_local"): module
         for name, module in model.named_modules()
         if isinstance(module, NonLocalBlock)
-    ]
+    }
+
+
+def block_names(model: nn.Module) -> list[str]:
+    """The names of ``blocks_of``."""
+    return list(blocks_of(model))
 
 
 def find_block(model: nn.Module, name: str | None) -> str:
@@ -156,67 +182,154 @@ def find_block(model: nn.Module, name: str | None) -> str:
     return name.removesuffix(".non_local")
 
 
-@torch.no_grad()
 def look(
-    predictor: Predictor, clip: AttendedClip, names: Sequence[str]
+    predictor: Predictor, clip: AttendedClip, names: Sequence[str], *, worth: bool = False
 ) -> tuple[list[Seen], Tensor]:
     """Run the network once on a clip.
 
+    Args:
+        predictor: the network.
+        clip: the clip.
+        names: of the blocks to look at.
+        worth: also find what each position of them is worth (:func:`most_moving`), by a pass back
+            from the score to the first of the blocks.
+
     Returns:
-        What each of the blocks ``names`` got, and the probabilities (K,) of this clip, on the CPU.
+        What each of the blocks got, and the logits (K,) of this clip, on the CPU.
 
     Raises:
         VideoNLError: a block of a kind whose positions can not be mapped back.
     """
     lattices = trace_blocks(predictor.model, clip.view.shape[:3])
     by_name = {name.removesuffix(".non_local"): value for name, value in lattices.items()}
-    twin = sharing_copy(predictor.model)
     inputs: dict[str, Tensor] = {}
-    blocks = {}
-    for full, module in twin.named_modules():
-        name = full.removesuffix(".non_local")
-        if isinstance(module, NonLocalBlock) and name in names:
-            blocks[name] = module
-            module.register_forward_pre_hook(
-                lambda _, args, name=name: inputs.__setitem__(name, args[0].detach())
-            )
-    mean, std = predictor.preprocessing.colours
-    logits = twin(to_clips(clip.view[None].to(predictor.device), mean=mean, std=std))[0]
+    outputs: dict[str, Tensor] = {}
+
+    def note(name: str) -> Change:
+        def noted(x: Tensor, z: Tensor) -> Tensor:
+            inputs[name] = x.detach()
+            if not worth:
+                return z
+            # Before the first block no gradient is needed; after it somebody may work in place.
+            outputs[name] = z if outputs else z.detach().requires_grad_()
+            return outputs[name].clone()
+
+        return noted
+
+    twin = changed(predictor.model, {name: note(name) for name in names})
+    with torch.set_grad_enabled(worth):
+        logits = logits_of(predictor, twin, clip)
     missing = [name for name in names if name not in inputs or name not in by_name]
     if missing:
         raise VideoNLError(f"the clip does not pass through the block {missing[0]}")
-    seen = [Seen(name, blocks[name], inputs[name], by_name[name]) for name in names]
-    return seen, probabilities_of(logits, multi_label=predictor.multi_label).cpu()
-
-
-def sharing_copy(model: nn.Module) -> nn.Module:
-    """A copy with the same tensors: hooks on it do not disturb whoever else uses the network."""
-    tensors = [*model.parameters(), *model.buffers()]
-    return copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
-
-
-def most_certain(seen: Seen) -> tuple[tuple[int, int, int], str]:
-    """The query of the lowest entropy among a grid spread over the clip, and that rule in words.
-
-    Every query of the grid is the middle of one of ``GRID`` equal boxes; of equal ones the first
-    is taken. The entropy is relative to that of equal weights, over |w| / Σ|w|.
-    """
-    shape = seen.queries.shape
-    counts = [min(n, most) for n, most in zip(shape, GRID, strict=True)]
-    lines = [
-        [(2 * i + 1) * n // (2 * count) for i in range(count)]
-        for n, count in zip(shape, counts, strict=True)
+    worths = _worths(logits, inputs, outputs) if worth else {}
+    blocks = blocks_of(predictor.model)
+    seen = [
+        Seen(name, blocks[name], inputs[name], by_name[name], worths.get(name)) for name in names
     ]
-    grid = [(t, y, x) for t in lines[0] for y in lines[1] for x in lines[2]]
-    best, lowest = grid[0], float("inf")
-    rows = attention_rows(seen.block, seen.features, grid)
-    for index, row in zip(grid, rows, strict=True):
-        inside = reachable(seen.block, seen.features, index)
-        entropy = float(torch.special.entr(shares_of(row[0], inside)).sum())
-        if bool((row != 0).any()) and entropy < lowest - 1e-9:
-            best, lowest = index, entropy
-    rule = (
-        f"the query of the lowest entropy among a grid of {len(grid)} "
-        f"({counts[0]} times x {counts[1]} rows x {counts[2]} columns)"
+    return seen, logits.detach().cpu()
+
+
+def logits_of(predictor: Predictor, model: nn.Module, clip: AttendedClip) -> Tensor:
+    """The logits (K,) of a clip by a changed network, on its device."""
+    mean, std = predictor.preprocessing.colours
+    logits: Tensor = model(to_clips(clip.view[None].to(predictor.device), mean=mean, std=std))[0]
+    return logits
+
+
+def _worths(
+    logits: Tensor, inputs: dict[str, Tensor], outputs: dict[str, Tensor]
+) -> dict[str, Tensor]:
+    """⟨∂s/∂z_i, z_i - x_i⟩ of every position of every block, s the largest logit."""
+    gradients = torch.autograd.grad(logits[logits.argmax()], list(outputs.values()))
+    return {
+        name: (gradient * (outputs[name].detach() - inputs[name])).sum(1)[0].float().cpu()
+        for name, gradient in zip(outputs, gradients, strict=True)
+    }
+
+
+def changed(model: nn.Module, changes: Mapping[str, Change]) -> nn.Module:
+    """A network with the same tensors whose blocks put out something else.
+
+    The hooks are on the copy: they do not disturb whoever else uses the network.
+
+    Args:
+        model: the network; stays as it is.
+        changes: name of a block -> function of its input x and output z, both (B, C, T', H', W'),
+            that returns what is put out instead of z.
+    """
+    tensors = [*model.parameters(), *model.buffers()]
+    twin = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
+    for name, block in blocks_of(twin).items():
+        if name in changes:
+            block.register_forward_hook(
+                lambda _, given, output, change=changes[name]: change(given[0], output)
+            )
+    return twin
+
+
+def most_moving(
+    predictor: Predictor, clip: AttendedClip, seen: Seen, logits: Tensor
+) -> tuple[tuple[int, int, int], Moved]:
+    """The query that moves the class's score most, and by how much.
+
+    The score s is the logit of the class that the network answers with. What the block adds at a
+    position i is W_z y_i = z_i - x_i; without it the score would change by
+
+        s(z) - s(z with z_i replaced by x_i) ≈ ⟨∂s/∂z_i, z_i - x_i⟩.
+
+    This first order is known for all positions out of one pass back. At the ``CANDIDATES`` of the
+    largest size the replacement is made, and the one that changes the score most is taken; the
+    one in the middle where the block adds nothing anywhere.
+
+    Args:
+        predictor: the network.
+        clip: the clip.
+        seen: of ``look(..., worth=True)``.
+        logits: (K,) of this clip.
+
+    Raises:
+        NotFiniteError: a gradient is NaN or infinite.
+    """
+    assert seen.worth is not None
+    worth = check_answers(seen.worth)
+    flat = [int(np.ravel_multi_index([n // 2 for n in worth.shape], tuple(worth.shape)))]
+    if bool(worth.any()):
+        order = worth.abs().flatten().sort(descending=True, stable=True).indices
+        flat = order[:CANDIDATES].tolist()
+    best: tuple[tuple[int, int, int], Moved] | None = None
+    for number in flat:
+        t, y, x = (int(i) for i in np.unravel_index(number, tuple(worth.shape)))
+        moved = _replaced(predictor, clip, seen.name, (t, y, x), logits)
+        if best is None or abs(moved.change) > abs(best[1].change):
+            best = (t, y, x), moved
+    assert best is not None
+    return best
+
+
+@torch.no_grad()
+def _replaced(
+    predictor: Predictor, clip: AttendedClip, name: str, index: tuple[int, int, int], logits: Tensor
+) -> Moved:
+    """What becomes of the score with z_i = x_i at one position."""
+
+    def without(x: Tensor, z: Tensor) -> Tensor:
+        z, (t, row, column) = z.clone(), index
+        z[..., t, row, column] = x[..., t, row, column]
+        return z
+
+    best = int(logits.argmax())
+    other = logits_of(predictor, changed(predictor.model, {name: without}), clip)
+    score = float(logits[best])
+    return Moved(predictor.class_names[best], score, score - float(other[best]))
+
+
+def _why(moved: Moved, *, adds: bool) -> str:
+    """How the query was chosen, in words."""
+    if not adds:
+        return "the middle: the block adds nothing, so no position moves the score"
+    verb = "raises" if moved.change > 0 else "lowers"
+    return (
+        f"the position that moves the score of {visible(moved.name)} most: what the block adds "
+        f"there {verb} its logit of {moved.score:.2f} by {abs(moved.change):.2g}"
     )
-    return best, rule

@@ -1,5 +1,6 @@
 """What one position of a non-local block looks at, in the units of the video file: plain values."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,30 +43,70 @@ class Place:
         return known if self.weight is None else {**known, "weight": self.weight}
 
 
+SATURATED = 0.99  # of a row's weight on one key
+NEARLY_EVEN = 0.98  # of the entropy of equal weights
+KINDS = {
+    "saturated": "saturated: one key has more than 99 % of the weight",
+    "nearly even": "nearly even: the entropy is within 2 % of that of equal weights",
+    "zero": "zero: no key has any weight",
+}
+
+
 @dataclass(frozen=True)
 class Spread:
-    """How far a row of weights spreads, over the shares |w_j| / Σ|w|.
+    """How far a row of weights spreads, over the shares p_j = |w_j| / Σ|w|.
+
+    A softmax sums to 1 already; the weights of the other affinities (f / C, of either sign) are
+    made shares by their size.
 
     Attributes:
         entropy: -Σ p log p in nats; 0 where one key has everything.
         relative: entropy / log M: 1 where all M keys that can be reached weigh the same.
-        pixels: mean distance from the query in space, in pixels of the file.
+        largest: the largest share.
+        pixels: mean distance from the query in space, Σ p d, in pixels of the file.
+        diagonals: the same as a share of the diagonal of the file's picture.
         seconds: mean distance from the query in time.
+        kind: "saturated", "nearly even" or "zero" (see ``KINDS``), "" for all other rows.
     """
 
     entropy: float
     relative: float
+    largest: float
     pixels: float
+    diagonals: float
     seconds: float
+    kind: str = ""
 
-    def as_dict(self) -> dict[str, float]:
+    def as_dict(self) -> dict[str, Any]:
         """Primitives."""
         return {
             "entropy_nats": self.entropy,
             "entropy_relative": self.relative,
+            "largest_share": self.largest,
             "reach_pixels": self.pixels,
+            "reach_of_diagonal": self.diagonals,
             "reach_seconds": self.seconds,
+            "row": self.kind or None,
         }
+
+
+@dataclass(frozen=True)
+class Moved:
+    """How the query moves the score of the class that the network answers with.
+
+    Attributes:
+        name: of the class.
+        score: its logit for this clip.
+        change: how much lower it is without what the block adds at the query (z_i = x_i there).
+    """
+
+    name: str
+    score: float
+    change: float
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives."""
+        return {"class": self.name, "logit": self.score, "change": self.change}
 
 
 @dataclass(frozen=True)
@@ -86,6 +127,8 @@ class AttentionMap:
         spread: entropy and reach.
         classes: (name, probability) of this clip alone, the most probable first.
         model: name, checkpoint and its SHA-256.
+        truth: the class that the file's folder tells; None where it tells none.
+        moved: what the query does to the score; None where it was given.
     """
 
     path: str
@@ -101,6 +144,8 @@ class AttentionMap:
     spread: Spread
     classes: tuple[tuple[str, float], ...]
     model: dict[str, object]
+    truth: str | None = None
+    moved: Moved | None = None
 
     @property
     def signed(self) -> bool:
@@ -133,6 +178,8 @@ class AttentionMap:
             **self.spread.as_dict(),
             "keys_in_reach": int(self.reachable.sum()),
             "classes": [{"class": name, "probability": p} for name, p in self.classes],
+            "true_class": self.truth,
+            "moves_score": self.moved and self.moved.as_dict(),
             "clip": {
                 "frames": list(clip.indices),
                 "seconds": [round(second, 6) for second in clip.seconds],
@@ -192,11 +239,18 @@ def spread_of(
     ys = torch.tensor([clip.to_file(float(r), 0)[0] for r in rows], dtype=torch.float64)
     xs = torch.tensor([clip.to_file(0, float(c))[1] for c in columns], dtype=torch.float64)
     far = torch.hypot((ys - query.y)[:, None], (xs - query.x)[None, :])  # (H', W')
+    relative = entropy / float(np.log(count)) if count > 1 else 0.0
+    largest, pixels = float(shares.max()), float((shares.sum(0) * far).sum())
+    kind = "nearly even" if relative >= NEARLY_EVEN else ""
+    kind = "saturated" if largest > SATURATED and count > 1 else kind
     return Spread(
         entropy=entropy,
-        relative=entropy / float(np.log(count)) if count > 1 else 0.0,
-        pixels=float((shares.sum(0) * far).sum()),
+        relative=relative,
+        largest=largest,
+        pixels=pixels,
+        diagonals=pixels / math.hypot(*clip.size),
         seconds=float((shares.sum((1, 2)) * (seconds - query.seconds).abs()).sum()),
+        kind=kind if bool((row != 0).any()) else "zero",
     )
 
 

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from videonl.claims import claimed
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_network_flags, network_options, note, positive
+from videonl.cli.values import (
+    add_network_flags,
+    network_options,
+    note,
+    parse_views,
+    positive,
+    say_protocol,
+)
 from videonl.errors import VideoNLError
 from videonl.escapes import visible
 from videonl.files import write_text
@@ -65,7 +72,7 @@ def parser_of_attend() -> argparse.ArgumentParser:
         type=parse_at,
         metavar="T,Y,X",
         help="the query: frame of the clip from 0, row and column of the file's picture as shown "
-        "(default: the query of the lowest entropy among a fixed grid)",
+        "(default: the one that moves the score of the answer most)",
     )
     add(
         "--clip",
@@ -87,7 +94,14 @@ def parser_of_attend() -> argparse.ArgumentParser:
     add("--split", default="val", choices=("train", "val", "test"), help="its part (default: val)")
     add("--videos", type=positive, default=100, metavar="N", help="of it, at most (default: 100)")
     add("--queries", type=positive, default=32, metavar="N", help="per video (default: 32)")
-    add("--seed", type=SEED, default=0, help="of videos and queries (default: 0)")
+    add("--seed", type=SEED, default=0, help="of videos, queries, random weights (default: 0)")
+    add(
+        "--views",
+        type=parse_views,
+        metavar="CLIPSxCROPS",
+        help="of --data, per video, for the accuracy with and without a block (default: as the "
+        "network was validated; a published one: as published)",
+    )
     add("--json", metavar="FILE", help="write the numbers of --data there; - for standard output")
     add_network_flags(parser, videos=True)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
@@ -108,6 +122,8 @@ def check_usage(arguments: argparse.Namespace) -> None:
         raise VideoNLError(f"--{single[0]} belongs to one video, not to --data")
     if arguments.json and not arguments.data:
         raise VideoNLError("--json belongs to --data; for one video, --out DIR holds the JSON")
+    if arguments.views and not arguments.data:
+        raise VideoNLError("--views belongs to --data; --clip and --crop choose a video's clip")
     if Path(arguments.out).is_file():
         raise VideoNLError(f"--out {arguments.out} is a file; give a folder")
 
@@ -130,12 +146,14 @@ def main(argv: Sequence[str]) -> int:
             network=arguments.network,
         )
         predictor.open_video, predictor.say = open_video, note
+        say_protocol(arguments.protocol, predictor.preprocessing)
         return (show if arguments.video else summarise)(arguments, predictor)
 
 
 def show(arguments: argparse.Namespace, predictor: "Predictor") -> int:
     """One video: pictures and JSON, and what they say in a few lines."""
-    from videonl.attention import attend
+    from videonl.attention import KINDS, attend
+    from videonl.shares import percent
 
     found = attend(
         predictor,
@@ -150,11 +168,16 @@ def show(arguments: argparse.Namespace, predictor: "Predictor") -> int:
     written = write(found, Path(arguments.out), gif=arguments.gif)
     query, spread = found.query, found.spread
     print(f"{found.block} ({found.affinity}): {found.shown_as}")
+    answer, share = found.classes[0]
+    truth = "" if found.truth is None else f"; true class: {visible(found.truth)}"
+    print(f"this clip: {visible(answer)}, {percent(share, 100)}{truth}")
     print(f"query: {query.seconds:.2f} s, y {query.y:.1f}, x {query.x:.1f}: {found.chosen}")
     print(
         f"entropy {spread.entropy:.3f} nats, {100 * spread.relative:.1f} % of that of equal "
         f"weights; mean reach {spread.pixels:.1f} pixels, {spread.seconds:.2f} s"
     )
+    if spread.kind:
+        print(f"this row is {KINDS[spread.kind]}")
     for place in found.strongest[:5]:
         print(
             f"  {place.weight:10.4g}  frame {place.frame}, {place.seconds:.2f} s, "
@@ -203,6 +226,7 @@ def summarise(arguments: argparse.Namespace, predictor: "Predictor") -> int:
             queries=arguments.queries,
             seed=arguments.seed,
             crop=arguments.crop,
+            views=arguments.views,
             on_video=lambda done, total: bar.report("videos", done, total),
         )
     if arguments.json == "-":

@@ -4,13 +4,14 @@ import argparse
 import re
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
-from videonl.cli.values import parse_views, positive
-from videonl.errors import VideoNLError
+from videonl.cli.values import add_protocol, note, parse_views, positive
+from videonl.errors import Stopped, VideoNLError
 from videonl.limits import above
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -96,6 +97,7 @@ def parser_of_compare() -> argparse.ArgumentParser:
         type=parse_views,
         help="views per video (default: as each network was validated or published)",
     )
+    add_protocol(parser)
     add("--num-classes", type=positive, metavar="K", help="of networks by name (default: 400)")
     add(
         "--out",
@@ -183,7 +185,8 @@ def read_given(arguments: argparse.Namespace) -> "Sweep":
             raise VideoNLError(f"{arguments.sweep}: {key}: {error}") from error
     train = dict(sweep.train or {}) if sweep.train is not None or arguments.train else None
     more = [parse_entry(text, network=arguments.network) for text in arguments.entries]
-    return Sweep([*sweep.entries, *more], settings, train)
+    entries = [replace(entry, protocol=arguments.protocol) for entry in (*sweep.entries, *more)]
+    return Sweep(entries, settings, train)
 
 
 def aliases(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, str]:
@@ -228,7 +231,9 @@ def read_training(
     chosen: list[str] = []
     if not given.train and settings["config"] is None:
         said["model.name"] = first_network(given.entries)
-        chosen = choose_rest(settings, said, first_look(settings))
+        choices = choose_rest(settings, said, first_look(settings))
+        said |= {**choices.settings, "model.options": settings["model"]["options"]}
+        chosen = choices.lines()
     for key in () if given.train else OF_BUDGET - said.keys():  # as fit has them
         section, _, name = key.partition(".")
         said[key] = settings[section][name]
@@ -289,6 +294,8 @@ def main(argv: Sequence[str]) -> int:
     if given.train is None and (flags or arguments.dry_run):
         word = flags[0].partition("=")[0] if flags else "--dry-run"
         raise VideoNLError(f"{word} belongs to a training; say --train, or leave it out")
+    if arguments.protocol:
+        note(f"every network is tested as {arguments.protocol} tests, with its own clips")
     from videonl.evaluation.compare import compare_models
     from videonl.evaluation.table import plain_text
     from videonl.inference.show import StepBar
@@ -305,15 +312,18 @@ def main(argv: Sequence[str]) -> int:
     settings = given.settings
     if arguments.no_speed:
         settings["rounds"] = 0
-    with claimed(folder=arguments.out), StepBar() as bar:
-        table = compare_models(
-            given.entries,
-            **settings,
-            training_speed=arguments.training_speed,
-            train=budget,
-            folder=arguments.out,
-            on_progress=bar.report,
-        )
+    try:
+        with claimed(folder=arguments.out), StepBar() as bar:
+            table = compare_models(
+                given.entries,
+                **settings,
+                training_speed=arguments.training_speed,
+                train=budget,
+                folder=arguments.out,
+                on_progress=bar.report,
+            )
+    except Stopped as stop:  # what it says of --resume is no option of this command
+        raise Stopped("stopped; the same command goes on", signum=stop.signum) from None
     print(plain_text(table, failures=False))
     for row in table.failed:
         print(f"videonl compare: {row.name} failed: {row.error}", file=sys.stderr)

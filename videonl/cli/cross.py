@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -13,6 +14,7 @@ from videonl.files import write_text
 from videonl.json_text import json_text
 
 RESULT, SUMMARY = "result.json", "cross.json"
+STOPPED = 128  # by the signal of that number more
 FOR_TESTS = ("--config", "--data.", "--trainer.accelerator", "--trainer.devices", "--model.views")
 NOT_HERE = ("--data.train_list", "--data.val_list", "--data.test_list", "--data.official_split")
 
@@ -60,6 +62,8 @@ def main(argv: Sequence[str]) -> int:
         else:
             code = one(out / name, [*root, *choice, *flags], seed=options.seed)
         if code:
+            if code > STOPPED:
+                print("videonl cross: the same command goes on", file=sys.stderr)
             return code
         content = json.loads((out / name / RESULT).read_text(encoding="utf-8"))
         results.append({"part": name, "scores": content["scores"]})

@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING
 from videonl.claims import claimed
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_network_flags, network_options, note, parse_shard, positive
+from videonl.cli.values import (
+    add_network_flags,
+    network_options,
+    note,
+    parse_shard,
+    positive,
+    say_protocol,
+)
 from videonl.errors import VideoNLError
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -112,6 +119,7 @@ def make_extractor(arguments: argparse.Namespace) -> "FeatureExtractor":
         options=network_options(arguments),
         network=arguments.network,
     )
+    say_protocol(arguments.protocol, predictor.preprocessing)
     shape = predictor.preprocessing
     if shape.sampling == "segments" and arguments.window is None:
         if arguments.stride is not None:

@@ -3,8 +3,11 @@
 import argparse
 import errno
 import os
+import signal
 import sys
-from collections.abc import Callable, Sequence
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
@@ -12,7 +15,7 @@ from typing import Any, NoReturn
 from videonl._version import __version__
 from videonl.cli.terminal import OutputLost, give_up_output, shown_streams
 from videonl.cli.unforeseen import asked_for_trace, tell_unforeseen
-from videonl.errors import Stopped, VideoNLError
+from videonl.errors import Ended, Stopped, VideoNLError
 from videonl.files import explain_full
 
 # name -> (module with ``main(argv) -> int``, one line of help). Modules are imported when called.
@@ -36,6 +39,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("videonl.cli.doctor", "print versions and what is missing"),
 }
 
+ENDING = ("SIGTERM", "SIGHUP")  # of schedulers, containers, closed terminals
 # Errors of files that no program can prevent; a sentence says all that there is to say.
 OF_THE_MACHINE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE),
@@ -72,7 +76,7 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
     """
     argv, debug = asked_for_trace(argv)
     try:
-        with shown_streams():
+        with shown_streams(), ended_like_ctrl_c():
             try:
                 return _told(main, argv, prog)
             except Exception as error:
@@ -93,9 +97,9 @@ def _told(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) 
     except Stopped as stop:
         print(f"{prog}: {stop}", file=sys.stderr)
         return stop.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print(f"{prog}: stopped", file=sys.stderr)
-        return 130
+        return stop.exit_code if isinstance(stop, Ended) else 130
     except OSError as error:
         words = explain_full(error)
         if words is not None:
@@ -107,6 +111,33 @@ def _told(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) 
             raise
         print(f"{prog}: error: {sentence}", file=sys.stderr)
         return 2
+
+
+@contextmanager
+def ended_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM and SIGHUP raise :class:`Ended` in here, unless somebody else cares for them.
+
+    A process that was forked in here, such as a decoding worker, ends at once.
+    """
+    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
+    if threading.current_thread() is not threading.main_thread():
+        numbers = []
+    mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
+    process = os.getpid()
+
+    def end(signum: int, _: object) -> None:
+        if os.getpid() == process:
+            raise Ended(signum)
+        signal.signal(signum, signal.SIG_DFL)
+        os.kill(os.getpid(), signum)
+
+    for number in mine:
+        signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number in mine:
+            signal.signal(number, signal.SIG_DFL)
 
 
 class Parser(argparse.ArgumentParser):

@@ -33,11 +33,14 @@ def main(argv: Sequence[str]) -> int:
     print(f"{found.predictions} videos: {path}")
     for rank in found.ranks_missing:
         print(f"process {rank} wrote no result file", file=sys.stderr)
+    for rank in found.ranks_writing:
+        print(f"process {rank} still writes its result file: merge again later", file=sys.stderr)
     if found.repeated:
         print(f"{found.repeated} lines named a video again and were left out", file=sys.stderr)
     if found.missing:
         print(
-            f"{found.missing} videos have no result yet: run predict again with --resume",
+            f"{found.missing} videos have no result yet"
+            + ("" if found.ranks_writing else ": run predict again with --resume"),
             file=sys.stderr,
         )
     if found.failures:
@@ -46,4 +49,4 @@ def main(argv: Sequence[str]) -> int:
             print(f"  {visible(name)}: {visible(found.failures[name])}", file=sys.stderr)
         if len(found.failures) > SHOWN:
             print(f"  ... and {len(found.failures) - SHOWN} more, see {path}", file=sys.stderr)
-    return 1 if found.missing or found.failures else 0
+    return 1 if found.missing or found.failures or found.ranks_writing else 0

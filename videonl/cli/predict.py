@@ -19,6 +19,7 @@ from videonl.cli.values import (
     parse_shard,
     parse_views,
     positive,
+    say_protocol,
 )
 from videonl.errors import VideoNLError
 from videonl.limits import whole
@@ -314,7 +315,7 @@ def checkpoint_of_sample(videos: Sequence[str]) -> str:
     )
 
 
-def say_protocol(predictor: "Predictor", views: tuple[int, int] | None) -> None:
+def say_views(predictor: "Predictor", views: tuple[int, int] | None) -> None:
     """Say by which views the network was validated, where others are asked for."""
     own = predictor.preprocessing
     asked = own.with_views(views)
@@ -372,7 +373,8 @@ def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Fa
         )
         predictor.open_video, predictor.say = open_video, note
         if not arguments.quiet:
-            say_protocol(predictor, arguments.views)
+            say_protocol(arguments.protocol, predictor.preprocessing)
+            say_views(predictor, arguments.views)
         if predictor.class_names[0] == "class 0":
             print("the checkpoint names no classes: give a file with --labels", file=sys.stderr)
         if over_time:

@@ -8,7 +8,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_network_flags, network_options, note, parse_views, positive
+from videonl.cli.values import (
+    add_network_flags,
+    network_options,
+    note,
+    parse_views,
+    positive,
+    say_protocol,
+)
 from videonl.errors import VideoNLError
 from videonl.limits import whole
 
@@ -92,6 +99,7 @@ def main(argv: Sequence[str]) -> int:
             network=arguments.network,
         )
         predictor.say = note
+        say_protocol(arguments.protocol, predictor.preprocessing)
         limits = Limits(
             upload_bytes=arguments.max_upload * 10**6,
             seconds=float(arguments.time_limit),

@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from difflib import get_close_matches
 from functools import partial
@@ -16,6 +16,7 @@ from videonl.cli.train_evaluate import test_command
 from videonl.cli.train_help import PAGES, USAGE
 from videonl.cli.train_predict import predict_command
 from videonl.cli.train_settings import (
+    LISTS,
     choose_rest,
     config_text,
     first_look,
@@ -25,13 +26,17 @@ from videonl.cli.train_settings import (
     with_lists,
 )
 from videonl.errors import VideoNLError
-from videonl.files import ended_by_signals
+from videonl.escapes import as_word
+from videonl.shares import accuracy, counted, percent
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
+    from videonl.training import Choices
     from videonl.training.classifier import VideoClassifier
     from videonl.training.fitting import FitResult
 
+# What says which videos there are, of which class.
+OF_THE_SET = (*LISTS, "first_label", "official_split")
 LAST_WORD = 3.0  # seconds that a process of several leaves the first one to say what is wrong
 
 
@@ -53,7 +58,7 @@ def main(argv: Sequence[str]) -> int:
 
         make_parser(command).print_help()
         return 0
-    with speaking_once(), ended_by_signals():
+    with speaking_once():
         return COMMANDS[command](command, rest)
 
 
@@ -73,17 +78,69 @@ def speaking_once() -> Iterator[None]:
 
 def fit_command(command: str, argv: Sequence[str]) -> int:
     """Train, or with ``--dry-run`` say how it would be done."""
+    settings, given, chosen, data, resume = settled(command, argv)
+    from videonl.cli.train_parser import trainer_options
+    from videonl.training import fit, new_run, plan_lines
+    from videonl.training.run_header import facts
+    from videonl.training.stopping import TrainingStopped
+    from videonl.training.trainer import leaves_nothing
+    from videonl.weights.run_folder import run_of
+
+    resumed = run_of(resume) if resume else None
+    options = trainer_options(settings["trainer"])
+    writes = is_first_process() and not (leaves_nothing(options) or settings["dry_run"])
+    with ExitStack() as stack:
+        if resumed and writes:
+            stack.enter_context(claimed(folder=resumed))
+        if resumed:
+            take_lists(settings, resumed)
+        module, classifier = build(settings, {**given, **chosen.settings}, resume, data=data)
+        if settings["dry_run"]:
+            return show_plan(classifier, module, options, chosen.lines())
+        run_dir = resumed or new_run(Path(settings["out"]), settings["name"], make=writes)
+        stack.callback(remove_if_empty, run_dir)
+        stack.enter_context(clear_errors(settings, run_dir=run_dir))
+        try:
+            result = fit(
+                classifier,
+                module,
+                run_dir=run_dir,
+                seed=settings["seed"],
+                resume=resume,
+                save_every_minutes=settings["save_every_minutes"],
+                save_every_steps=settings["save_every_steps"],
+                config=config_text(with_lists(settings, run_dir, made=module.made_split), module),
+                trainer_options=options,
+                announce=facts if resume else partial(plan_lines, chosen=chosen.lines()),
+            )
+        except TrainingStopped as stop:
+            if is_first_process():
+                print(f"train.py: {stop}", file=sys.stderr)
+            return stop.exit_code
+    if result.reports:
+        print_result(result, settings, given)
+    return 0
+
+
+def settled(
+    command: str, argv: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any], "Choices", "VideoDataModule | None", Path | None]:
+    """What a training is to do.
+
+    Returns:
+        (all settings, those that somebody gave, those that were chosen for want of words, the
+        videos where they were looked at, the checkpoint to go on from).
+    """
     argv = ["--dry_run" if word == "--dry-run" else word for word in argv]
     settings, given = read_settings(command, argv)
     from lightning.pytorch import seed_everything
 
-    from videonl.cli.train_parser import trainer_options
+    from videonl.training import Choices
     from videonl.training.runs import check_name, resume_path, run_name
-    from videonl.training.trainer import leaves_nothing
 
     seed_everything(settings["seed"], verbose=False)
     wanted, out = settings["resume"] or settings["ckpt_path"], Path(settings["out"])
-    data, chosen = None, []
+    data, chosen = None, Choices()
     if settings["config"] is None and wanted in (None, "auto"):
         data = first_look(settings)
         chosen = choose_rest(settings, given, data)
@@ -95,75 +152,9 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
         print(f"no run of the name {name} in {out} yet: starting one")
     elif data and resume:  # as that run was begun, whatever the data would be given today
         settings, given = read_settings(command, [*argv, "--resume", str(resume)])
-        data, chosen = None, []
-    settings["name"] = name
-    options = trainer_options(settings["trainer"])
-    writes = is_first_process() and not (leaves_nothing(options) or settings["dry_run"])
-    with ExitStack() as stack:
-        if resume and writes:
-            stack.enter_context(claimed(folder=resume.parent))
-        if resume:
-            take_lists(settings, resume.parent)
-        module, classifier = build(settings, given, resume, data=data)
-        if settings["dry_run"]:
-            return show_plan(classifier, module, options, chosen)
-        return train(
-            settings, classifier, module, options, resume=resume, chosen=chosen, writes=writes
-        )
-
-
-def train(
-    settings: dict[str, Any],
-    classifier: "VideoClassifier",
-    data: "VideoDataModule",
-    options: dict[str, Any],
-    *,
-    resume: Path | None,
-    chosen: Sequence[str],
-    writes: bool,
-) -> int:
-    """The training itself; returns the exit code.
-
-    Args:
-        settings: all of them, resolved.
-        classifier: that learns.
-        data: its videos.
-        options: of the Trainer.
-        resume: a checkpoint to go on from.
-        chosen: what to say of settings that nobody gave.
-        writes: whether this process writes a run.
-    """
-    from videonl.training import fit, plan_lines
-    from videonl.training.run_header import facts
-    from videonl.training.runs import new_run
-    from videonl.training.stopping import TrainingStopped
-
-    run_dir = (
-        resume.parent if resume else new_run(Path(settings["out"]), settings["name"], make=writes)
-    )
-    with ExitStack() as stack:
-        stack.callback(remove_if_empty, run_dir)
-        stack.enter_context(clear_errors(settings, run_dir=run_dir))
-        try:
-            result = fit(
-                classifier,
-                data,
-                run_dir=run_dir,
-                seed=settings["seed"],
-                resume=resume,
-                save_every_minutes=settings["save_every_minutes"],
-                save_every_steps=settings["save_every_steps"],
-                config=config_text(with_lists(settings, run_dir, made=data.made_split), data),
-                trainer_options=options,
-                announce=facts if resume else partial(plan_lines, chosen=chosen),
-            )
-        except TrainingStopped as stop:
-            if is_first_process():
-                print(f"train.py: {stop}", file=sys.stderr)
-            return stop.exit_code
-    if result.reports:
-        print_result(result)
-    return 0
+        data, chosen = None, Choices()
+    settings["name"] = check_name(name)
+    return settings, given, chosen, data, resume
 
 
 def show_plan(
@@ -188,11 +179,18 @@ def remove_if_empty(folder: Path) -> None:
         folder.parent.rmdir()
 
 
-def print_result(result: "FitResult") -> None:
-    """How well it went, and where everything lies."""
-    from videonl.shares import accuracy, percent
+def print_result(
+    result: "FitResult", settings: Mapping[str, Any], given: Mapping[str, Any]
+) -> None:
+    """How well it went, where everything lies, and the line that tests it."""
     from videonl.training.summary import optimistic
 
+    if result.nothing_left:
+        limit = "max_steps" if settings["trainer"]["max_steps"] > 0 else "max_epochs"
+        print(
+            f"done      nothing was left to do: the run has its {counted(result.epochs, 'epoch')} "
+            f"(a larger --trainer.{limit} goes on)"
+        )
     if result.signs:
         print(f"learning  {result.signs}")
     if result.best is not None and result.best_score is not None:
@@ -203,9 +201,24 @@ def print_result(result: "FitResult") -> None:
             f"best      val {metric} {shown(result.best_score, result.videos)}"
             f"{f' ({chosen})' if chosen else ''}: {result.best}"
         )
-        print(f"next      python train.py test --checkpoint {result.run_dir} --data.root DIR")
+        print(f"next      {test_line(result.run_dir, settings, given)}")
     else:
         print(f"last      {result.last} (no validation, so there is no best)")
+
+
+def test_line(run_dir: Path, settings: Mapping[str, Any], given: Mapping[str, Any]) -> str:
+    """The command that tests a run on its data, as it was typed and said."""
+    typed = Path(sys.argv[0])
+    words = ["python", sys.argv[0]] if typed.name == "train.py" else ["videonl", "train"]
+    words += ["test", "--checkpoint", str(run_dir), "--data.root", settings["data"]["root"]]
+    for key in OF_THE_SET:
+        value = given.get(f"data.{key}")
+        if value is not None:
+            words += [f"--data.{key}", str(value)]
+    name = given.get("model.name")
+    if name is not None and ":" in name:  # code is imported from a user's own words alone
+        words += ["--model.name", name]
+    return " ".join(map(as_word, words))
 
 
 def build(

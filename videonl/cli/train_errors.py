@@ -5,17 +5,18 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from traceback import walk_tb
 from typing import Any, NoReturn
 
 from videonl.errors import (
     DatasetError,
+    OfTheirs,
     OutputError,
     Stopped,
     Unforeseen,
     VideoError,
     VideoNLError,
 )
+from videonl.escapes import as_word
 
 CAUGHT = re.compile(r"^Caught .* in DataLoader worker process")
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
@@ -36,7 +37,6 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
     import torch
 
     from videonl.training.finite import TrainingDiverged
-    from videonl.training.trainer import first_sentence
 
     try:
         yield
@@ -66,6 +66,8 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
         last = run_dir / "last.ckpt" if run_dir else None
         kept = f"; {last} holds the last finite weights" if last and last.is_file() else ""
         raise TrainingDiverged(f"{error}{kept}") from error
+    except OfTheirs as error:
+        raise Unforeseen(run_dir, str(error)) from error.__cause__
     except VideoNLError as error:
         raise_cause(error)
     except OSError as error:
@@ -76,20 +78,7 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
             f"{place}: the disk is full ({error.strerror}); make room, then {going_on(run_dir)}"
         ) from error
     except Exception as error:
-        if not of_lightning(error):
-            raise Unforeseen(run_dir) from error
-        raise VideoNLError(f"--trainer: {first_sentence(error)}") from error
-
-
-def of_lightning(error: Exception) -> bool:
-    """Whether Lightning refuses what it was asked for, such as a callback its arguments."""
-    if type(error).__name__ == "MisconfigurationException":
-        return True
-    *_, (frame, _) = walk_tb(error.__traceback__)
-    module = str(frame.f_globals.get("__name__"))
-    if module == "lightning.pytorch.loops.fit_loop":  # more batches than there are, and the like
-        return isinstance(error, ValueError)
-    return re.match(r"lightning\.pytorch\.(callbacks|loggers|profilers)\b", module) is not None
+        raise Unforeseen(run_dir) from error
 
 
 def raise_cause(error: VideoNLError) -> NoReturn:
@@ -104,4 +93,4 @@ def raise_cause(error: VideoNLError) -> NoReturn:
 def going_on(run_dir: Path | None) -> str:
     """How to go on."""
     last = run_dir / "last.ckpt" if run_dir else None
-    return f"go on with --resume {last}" if last and last.is_file() else "start again"
+    return f"go on with --resume {as_word(last)}" if last and last.is_file() else "start again"

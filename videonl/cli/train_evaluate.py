@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from videonl.claims import claimed, is_first_process
 from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_settings import asked_protocol, read_settings, take_lists
+from videonl.cli.values import say_protocol
 from videonl.errors import DatasetError, VideoNLError
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
@@ -25,7 +26,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
 
     if settings["csv"]:
         raise VideoNLError(f"--csv belongs to predict; {command} writes --json")
-    from videonl.training.evaluation import describe, measured, result, write_json
+    from videonl.training.evaluation import describe, draw_confusion, measured, result, write_json
 
     checkpoint = checkpoint_of(settings)
     if command == "validate":
@@ -47,7 +48,8 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     for other in others:
         print(f"by the network's own protocol, {own.shown_views}:\n{describe(other)}")
     if classifier.preprocessing != own and not others:
-        print(f"  the network's own protocol is {own.shown_views}: leave out --data.{views}")
+        said = "protocol" if given.get("protocol") else f"data.{views}"
+        print(f"  the network's own protocol is {own.shown_views}: leave out --{said}")
     if path is not None and is_first_process():
         cost = cost_of(classifier)
         about = {
@@ -63,6 +65,9 @@ def test_command(command: str, argv: Sequence[str]) -> int:
             print(f"  cost {cost['gmacs_per_view']:.4g} GMACs per view, {cost['gmacs']:.4g} in all")
         write_json(result(evaluation, classifier, **about), path)
         print(f"result    {path}")
+        picture = path.with_name(f"{path.stem}_confusion.png")
+        if path.is_file() and draw_confusion(evaluation, classifier, picture):
+            print(f"picture   {picture}")
     return 0
 
 
@@ -144,6 +149,7 @@ def prepare(
     from videonl.data.splits import unseen
     from videonl.training.classes import align_classes, labelled_split
     from videonl.training.classifier import VideoClassifier
+    from videonl.weights.run_folder import run_of
 
     classifier = VideoClassifier.from_checkpoint(
         checkpoint,
@@ -152,6 +158,7 @@ def prepare(
     )
     own = classifier.preprocessing
     asked = asked_protocol(given, own, views=views)
+    say_protocol(given.get("protocol"), asked)
     classifier.set_preprocessing(asked)
     if text := asked.asks_crops(given.get(f"data.{views}")):
         print(f"note      {text}")
@@ -162,7 +169,7 @@ def prepare(
         return data
 
     data = read()
-    if data.catalogue.unsplit and take_lists(settings, checkpoint.parent):
+    if data.catalogue.unsplit and take_lists(settings, run_of(checkpoint)):
         data = read()
     trained = split_of(classifier.hparams["data_split"], data.catalogue.official)
     if trained is not None and settings["data"]["official_split"] is None:

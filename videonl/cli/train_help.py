@@ -75,6 +75,8 @@ training
 EVALUATION = f"""\
   --checkpoint PATH            a checkpoint, or the folder of a run (of which the best)
   --data.views CLIPSxCROPS     views per video; default: as the network was validated or published
+  --protocol NAME              as a publisher's test: pyslowfast, pytorchvideo, caffe2, mmaction2,
+                               gluoncv, torchvision, with the network's own clips
   --split NAME                 train, val or test (test where there is one, else val)
 {COMMON}"""
 

@@ -2,10 +2,14 @@
 
 import re
 from argparse import SUPPRESS
+from collections.abc import Iterator
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, set_loader, set_parsing_settings
 from lightning.pytorch import Trainer
+from lightning.pytorch.accelerators import Accelerator
+from lightning.pytorch.profilers import Profiler
+from lightning.pytorch.strategies import Strategy
 
 from videonl.cli.settings import options_of
 from videonl.cli.values import parse_value
@@ -40,6 +44,9 @@ OF_OURS = {
     "default_root_dir": "where classes of Lightning write; default: the folder of the run",
     "benchmark": "let cuDNN try its algorithms; default: on a GPU, unless deterministic",
 }
+
+NEEDS = re.compile(r"Requirement '([\w-]+)[^']*' not met")
+EXTRAS = {name: f"videonl[{name}]" for name in ("wandb", "mlflow")}
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 set_loader("videonl", parse_value, exceptions=(VideoNLError,))
@@ -83,6 +90,7 @@ def make_parser(command: str) -> Parser:
         parser.add_argument("--split", type=str | None, help="train, val or test")
         parser.add_argument("--json", type=str | None, help="result file of test")
         parser.add_argument("--csv", type=str | None, help="result file of predict")
+        parser.add_argument("--protocol", type=str | None, help="a publisher's test")
     parser.add_class_arguments(VideoClassifier, "model", skip=INTERNAL_MODEL, instantiate=False)
     parser.add_class_arguments(Recipe, "recipe", instantiate=False)
     parser.add_class_arguments(VideoDataModule, "data", skip=INTERNAL_DATA, instantiate=False)
@@ -117,13 +125,47 @@ def trainer_options(values: dict[str, Any]) -> dict[str, Any]:
     """
     parser = Parser(prog="train.py")
     add_trainer(parser)
+    values = {key: spelled_out(key, value) for key, value in values.items()}
     try:
         made = parser.instantiate(parser.parse_object({"trainer": values}))
     except Exception as error:  # a class of anybody's
         reasons = re.findall(r"^ *- (?!Expected|Not a valid)(.+)", str(error), re.MULTILINE)
-        reason = " ".join((reasons or [str(error)])[0].split()).replace("`", "")
+        reason = (reasons or [str(error)])[0]
+        if reason.endswith(":"):  # the class itself says why
+            reason = f"{reason[:-1]}: {root_of(error)}"
+        if needed := NEEDS.search(reason):
+            wanted = EXTRAS.get(needed[1], needed[0].split("'")[1])
+            reason = f"{needed[1]} is not installed: pip install '{wanted}'"
+        reason = " ".join(reason.split()).replace("`", "")
         raise VideoNLError(f"--trainer: {reason or type(error).__name__}") from error
     return dict(vars(made["trainer"]))
+
+
+def root_of(error: BaseException) -> BaseException:
+    """The first of the errors that led to one."""
+    while error.__cause__ or error.__context__:
+        error = error.__cause__ or error.__context__ or error
+    return error
+
+
+def spelled_out(key: str, value: Any) -> Any:
+    """The path of a class of Lightning where its bare name could also be a word of the Trainer's.
+
+    Nothing is imported for it, so that a stored configuration may say it, too.
+    """
+    kinds: dict[str, Any] = {"strategy": Strategy, "accelerator": Accelerator, "profiler": Profiler}
+    for kind in subclasses_of(kinds[key]) if key in kinds and isinstance(value, str) else ():
+        if kind.__name__ == value and kind.__module__.startswith("lightning."):
+            return {"class_path": f"{kind.__module__}.{value}"}
+    return value
+
+
+def subclasses_of(kind: type) -> Iterator[type]:
+    """The classes that are derived from one, directly or not."""
+    child: type
+    for child in kind.__subclasses__():
+        yield child
+        yield from subclasses_of(child)
 
 
 def plain_text(docstring: str) -> str:

@@ -9,6 +9,8 @@ from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_evaluate import checkpoint_of, prepare
 from videonl.cli.train_settings import read_settings
 from videonl.errors import VideoNLError
+from videonl.escapes import as_word
+from videonl.shares import counted
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.training.classifier import VideoClassifier
@@ -43,9 +45,10 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
             trainer_options=trainer_options(settings["trainer"]),
         )
     if file is not None and not path.exists():
-        print(f"{count} videos: {path.stem}.*{path.suffix}; videonl merge {path} makes them one")
+        merge = f"videonl merge {as_word(path)}"
+        print(f"{counted(count, 'video')}: {path.stem}.*{path.suffix}; {merge} makes them one")
     else:
-        print(f"{count} videos: {path}")
+        print(f"{counted(count, 'video')}: {path}")
     return 1 if unread else 0
 
 

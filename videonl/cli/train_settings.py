@@ -19,9 +19,11 @@ from videonl.cli.settings import (
     parse,
     read_flags,
     read_yaml,
+    takes_null,
 )
 from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
+from videonl.escapes import as_word
 from videonl.home import expanded
 from videonl.limits import check_limits
 
@@ -29,10 +31,11 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from jsonargparse import ArgumentParser
 
     from videonl.data.datamodule import VideoDataModule
+    from videonl.training import Choices
     from videonl.video.preprocessing import Preprocessing
 
 GENERAL = ("seed", "name", "out", "resume", "ckpt_path", "save_every_minutes", "save_every_steps")
-EVALUATION = ("checkpoint", "ckpt_path", "split", "json", "csv", "seed")
+EVALUATION = ("checkpoint", "ckpt_path", "split", "json", "csv", "protocol", "seed")
 LISTS = ("train_list", "val_list", "test_list", "class_names_file", "skip_list")
 PATHS = ("data.root", *(f"data.{name}" for name in LISTS))  # kept absolute in a run's config.yaml
 FROM_NETWORK = ("frames", "stride", "short_side", "crop", "sampling", "picture")
@@ -113,30 +116,24 @@ def own_network(given: Any) -> dict[str, Any]:
 
 
 def choose_rest(
-    settings: dict[str, Any], given: dict[str, Any], data: "VideoDataModule"
-) -> list[str]:
-    """Settings that follow the data, where neither a file nor a flag says others.
-
-    They are noted in ``settings`` and among what was given.
+    settings: dict[str, Any], given: Mapping[str, Any], data: "VideoDataModule"
+) -> "Choices":
+    """Settings that follow the data, where no flag says others; they are noted in ``settings``.
 
     Args:
         settings: of ``read_settings``.
         given: likewise.
         data: a data module of these settings that was set up.
-
-    Returns:
-        A line for each choice.
     """
     from videonl.training import choose, data_facts
 
-    if settings["config"] is not None:
-        return []
     chosen = choose(data_facts(data), given)
     for key, value in chosen.settings.items():
         section, _, name = key.partition(".")
+        if key == "model.options":
+            value = {**value, **(settings[section][name] or {})}
         settings[section][name] = value
-    given |= chosen.settings
-    return chosen.lines()
+    return chosen
 
 
 def stored_settings(
@@ -153,9 +150,9 @@ def stored_settings(
         VideoNLError: it names code. A run may be a stranger's, so nothing of it is imported.
     """
     from videonl.weights.declared import name_in_file
-    from videonl.weights.run_folder import LAST, checkpoint_in
+    from videonl.weights.run_folder import CONFIG, LAST, checkpoint_in, run_of
 
-    file = checkpoint_in(resume, wanted=(LAST,)).with_name("config.yaml")
+    file = run_of(checkpoint_in(resume, wanted=(LAST,))) / CONFIG
     if not file.is_file():
         return []
     found = settings_of(str(file), parser)
@@ -165,10 +162,11 @@ def stored_settings(
         del found[key]
     for key, value in found.items():
         text = f"--{key} {value}" if isinstance(value, str) else f"--{key} with it"
+        without = f", or --{key} null to do without" if takes_null(options_of(parser)[key]) else ""
         if names_code(key, value, parser):
             raise VideoNLError(
                 f"{file}: {key} names code, which is not imported from a stored configuration; "
-                f"say {text} again, or --config {file} if you trust that file"
+                f"say {text} again, or --config {as_word(file)} if you trust that file{without}"
             )
     folder = folder_of_start(file.parent.resolve(), str(found.get("out") or "runs"))
     for key in PATHS:
@@ -261,7 +259,10 @@ def asked_protocol(
         views: the option that says (clips, crops).
     """
     from videonl.video.preprocessing import refuse_idle
+    from videonl.video.protocols import under_protocol
 
+    if given.get("protocol") is not None:
+        own = under_protocol(own, given["protocol"])
     said = {key: given[f"data.{key}"] for key in OF_TEST if given.get(f"data.{key}") is not None}
     said |= sides(given)
     kind = {name: said.get(name, own[name]) for name in ("sampling", "picture")}

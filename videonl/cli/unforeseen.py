@@ -45,8 +45,10 @@ def tell_unforeseen(error: Exception, *, prog: str, debug: bool) -> int:
     if debug:
         print(trace, end="", file=sys.stderr)
     place = None if debug else _keep(trace, folder)
+    words = error.words if isinstance(error, Unforeseen) else None
     where = "above" if debug else f"in {place}" if place else f"shown with {FLAG}"
-    print(f"{prog}: error: unforeseen: {_words(cause)} (the trace is {where})", file=sys.stderr)
+    text = words or f"unforeseen: {_words(cause)}"
+    print(f"{prog}: error: {text} (the trace is {where})", file=sys.stderr)
     return 1
 
 

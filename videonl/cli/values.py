@@ -12,6 +12,7 @@ from videonl.limits import whole
 
 if TYPE_CHECKING:
     from videonl.inference.shards import Shard
+    from videonl.video.preprocessing import Preprocessing
 
 positive = whole(1)  # the type of an option
 MOST_CLIPS = 1000
@@ -114,6 +115,7 @@ def add_network_flags(parser: ArgumentParser, *, videos: bool = False) -> None:
             help="training (default): files of another frame rate than the training videos' are "
             "sampled by time; keep: count the frames of every file; a number: by time at that rate",
         )
+        add_protocol(parser)
     parser.add_argument(
         "--model.name",
         dest="network",
@@ -130,6 +132,42 @@ def add_network_flags(parser: ArgumentParser, *, videos: bool = False) -> None:
         help="what a published file does not say, such as preset=official_32x2, or other clips and "
         "views than its own, such as test_crop=256; may be repeated",
     )
+
+
+def add_protocol(parser: ArgumentParser) -> None:
+    """``--protocol`` of the commands that show videos to a network."""
+    parser.add_argument(
+        "--protocol",
+        type=parse_protocol,
+        metavar="NAME",
+        help="look at videos as a publisher's own test does, with the clips of this network: "
+        "pyslowfast, pytorchvideo, caffe2 (the paper's code), mmaction2, gluoncv, torchvision "
+        "(default: as the network was validated or published)",
+    )
+
+
+def parse_protocol(text: str) -> str:
+    """The name of a publisher's test.
+
+    Raises:
+        ArgumentTypeError: there is none of that name; says the near one.
+    """
+    from videonl.video.protocols import checked_protocol
+
+    try:
+        return checked_protocol(text)
+    except VideoNLError as error:
+        raise ArgumentTypeError(str(error)) from None
+
+
+def say_protocol(name: str | None, shown: "Preprocessing") -> None:
+    """Say what ``--protocol`` makes of the network's own way to look at videos."""
+    if name is not None:
+        from videonl.video.protocols import USUAL
+
+        entries = shown.to_dict()
+        how = [f"{key} {entries[key]}" for key in USUAL if key in entries and key != "views"]
+        note(f"as {name} tests: {', '.join([shown.shown_views, *how])}")
 
 
 def parse_rate(text: str) -> dict[str, Any]:
@@ -149,8 +187,9 @@ def parse_rate(text: str) -> dict[str, Any]:
 
 
 def network_options(arguments: Namespace) -> dict[str, Any]:
-    """What ``--option`` and ``--fps`` say, as ``load_checkpoint`` takes it."""
-    return {**dict(arguments.option), **(getattr(arguments, "fps", None) or {})}
+    """What ``--option``, ``--fps`` and ``--protocol`` say, as ``load_checkpoint`` takes it."""
+    protocol = {"protocol": arguments.protocol} if getattr(arguments, "protocol", None) else {}
+    return {**protocol, **dict(arguments.option), **(getattr(arguments, "fps", None) or {})}
 
 
 def note(text: str) -> None:

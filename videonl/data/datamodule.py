@@ -8,7 +8,7 @@ from typing import Any, Literal
 import lightning as L
 import torch
 from lightning.pytorch.utilities import rank_zero_info, rank_zero_warn
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, SequentialSampler
 
 from videonl.class_names import ClassNumbers
 from videonl.data.augmentation import Augmentation, augment
@@ -18,10 +18,11 @@ from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
 from videonl.data.passing import workers_that_can_start
 from videonl.data.rates import look_at_rates, usual_aspect, usual_seconds
 from videonl.data.records import Record
-from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler
+from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler, by_turns
 from videonl.data.skip_list import is_skipped
 from videonl.data.splits import check_choice, identities
 from videonl.errors import DatasetError, VideoNLError
+from videonl.escapes import as_word
 from videonl.limits import SEED, Limit, limited, number, one_of, whole
 from videonl.video.preprocessing import Preprocessing, rectangle_of, refuse_idle
 from videonl.video.video import Decoder
@@ -380,13 +381,18 @@ class VideoDataModule(L.LightningDataModule):
             raise DatasetError(
                 f"{len(self.bad_files)} of {len(self.records['train'])} training videos can not be "
                 f"read, more than max_bad_share={self.max_bad_share:g} allows (the first: "
-                f"{why if path in why else f'{path}: {why}'}); run `videonl check {self.root}`"
+                f"{why if path in why else f'{path}: {why}'}); run "
+                f"videonl check {as_word(self.root)}"
             )
 
     def train_dataloader(self) -> DataLoader[Item]:
         """One random clip per video, in a new order every epoch."""
         rank, world = self._process()
         dataset = self._dataset("train", self.preprocessing, training=True)
+        if self._overfits:
+            return self._loader(
+                dataset, SequentialSampler(dataset), self.batch_size, drop_last=False
+            )
         share = {"seed": self.seed, "rank": rank, "world_size": world}
         sampler = TrainingSampler(len(dataset), **share)
         if self.balanced:
@@ -424,9 +430,17 @@ class VideoDataModule(L.LightningDataModule):
         rank, world = self._process()
         shown = self.preprocessing.with_views(views)
         dataset = self._dataset(split, shown, training=False)
-        sampler = EvaluationSampler(len(dataset), rank=rank, world_size=world)
+        sampler: Any = EvaluationSampler(len(dataset), rank=rank, world_size=world)
+        if self._overfits:
+            sampler = SequentialSampler(dataset)
         batch = max(1, self.batch_size // shown.num_views)
         return self._loader(dataset, sampler, batch, drop_last=False)
+
+    @property
+    def _overfits(self) -> bool:
+        """Whether a training takes the same few batches every time (``overfit_batches``)."""
+        trainer: Any = self.trainer
+        return trainer is not None and trainer.overfit_batches > 0
 
     def _kept(self, split: str) -> list[Record]:
         """The videos that are not on the skip list; evaluation reports those, one by one."""
@@ -440,8 +454,12 @@ class VideoDataModule(L.LightningDataModule):
         network = getattr(self.trainer, "lightning_module", None)
         if isinstance(known := getattr(network, "preprocessing", None), Preprocessing):
             shown = shown.with_colours(known)  # whole pictures are padded with its mean
+        records = self._kept(split) if training else self.records[split]
+        if self._overfits:
+            labels = [-1 if record.label is None else record.label for record in records]
+            records = [records[index] for index in by_turns(labels, seed=self.seed)]
         return VideoDataset(
-            self._kept(split) if training else self.records[split],
+            records,
             skip=self.catalogue.skipped,
             resized_crop=self.resized_crop,
             preprocessing=shown,

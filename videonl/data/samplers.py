@@ -89,3 +89,19 @@ class EvaluationSampler(Sampler[int]):
 
     def __iter__(self) -> Iterator[int]:
         return iter(self.indices)
+
+
+def by_turns(labels: Sequence[int], *, seed: int) -> list[int]:
+    """An order of all videos in which the classes take turns: a few of the first show all classes.
+
+    Example:
+        >>> [label for label in map([0, 0, 0, 1, 1].__getitem__, by_turns([0, 0, 0, 1, 1], seed=0))]
+        [0, 1, 0, 1, 0]
+    """
+    known = np.asarray(labels)
+    order = np.random.default_rng(seed).permutation(len(known))
+    turns = np.zeros(len(known), int)
+    for label in np.unique(known):
+        members = order[known[order] == label]
+        turns[members] = np.arange(len(members))
+    return sorted(range(len(known)), key=lambda index: (turns[index], known[index]))

@@ -15,6 +15,7 @@ from videonl.inference.predictor import Predictor
 from videonl.models import create_model, list_models
 from videonl.models.registry import find_entry
 from videonl.video.preprocessing import Preprocessing
+from videonl.video.protocols import under_protocol
 
 WEIGHTS = (".ckpt", ".safetensors", ".pt", ".pth", ".pyth", ".pkl", ".params")
 
@@ -30,6 +31,7 @@ class Entry:
         pretrained: the weights that its training starts from; None: those of the budget.
         network: of a checkpoint whose network is outside of videonl: its name in the user's own
             words (``Predictor.from_checkpoint``).
+        protocol: the publisher's test under which it is tested; None: its own.
     """
 
     target: str
@@ -37,6 +39,7 @@ class Entry:
     options: Mapping[str, Any] = field(default_factory=dict)
     network: str | None = None
     pretrained: str | None = None
+    protocol: str | None = None
 
     @property
     def is_checkpoint(self) -> bool:
@@ -138,7 +141,9 @@ def make_contestant(
     if not entry.is_checkpoint:
         find_entry(entry.target)  # refuses an unknown name before anything is built
         model = create_model(entry.target, num_classes=num_classes, **entry.options).to(device)
-        shown = Preprocessing.from_dict(model.preprocessing).with_views(views)  # type: ignore[arg-type]
+        shown = Preprocessing.from_dict(model.preprocessing)  # type: ignore[arg-type]
+        shown = under_protocol(shown, entry.protocol) if entry.protocol else shown
+        shown = shown.with_views(views)
         shape = shown.view_shape if clip is None else (clip[0], clip[1], clip[1])
         return Contestant(model.eval(), entry.target, (3, *shape), shown.views, None)
     if entry.options:
@@ -146,7 +151,12 @@ def make_contestant(
     # One's own data set, not files from strangers: whichever decoder is faster.
     # As it is trained and named in the table: a network by name is not fused either.
     predictor = Predictor.from_checkpoint(
-        entry.target, device=device, decoder="auto", network=entry.network, fuse=False
+        entry.target,
+        device=device,
+        decoder="auto",
+        network=entry.network,
+        options={"protocol": entry.protocol},
+        fuse=False,
     )
     shown = predictor.preprocessing.with_views(views)
     name = str(predictor.about["name"])

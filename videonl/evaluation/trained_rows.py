@@ -190,7 +190,7 @@ def train_entries(
                 checkpoint = str(path)
         except (ValueError, TypeError, RuntimeError) as error:
             row.error = f"training: {first_line(error)}"
-        trained.append(Entry(checkpoint, row.name, network=entry.target))
+        trained.append(Entry(checkpoint, row.name, network=entry.target, protocol=entry.protocol))
         rows.append(row)
         if on_training:
             on_training(done + 1, total)
@@ -381,11 +381,10 @@ def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]
     text = json_text(
         {key: about[key] for key in about if key not in ("seeds", "num_workers")}, ascii=True
     )
-    note = run_dir / BUDGET
-    if note.exists() and note.read_text(encoding="utf-8") != text:
+    note, last = run_dir / BUDGET, run_dir / "last.ckpt"
+    if last.is_file() and note.exists() and note.read_text(encoding="utf-8") != text:
         raise VideoNLError(f"{run_dir} holds a training of another budget; give another --out")
     write_text(note, text)
-    last = run_dir / "last.ckpt"
     return last if last.is_file() else None
 
 

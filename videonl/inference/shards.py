@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from videonl.claims import is_written_now
 from videonl.errors import VideoNLError
 from videonl.files import write_text
 from videonl.inference.prediction import Failure, Prediction
@@ -108,6 +109,7 @@ class Merged:
         missing: files of the set that no result file mentions.
         repeated: lines left out because their file had one already.
         ranks_missing: processes that wrote no result file.
+        ranks_writing: processes that still write theirs.
     """
 
     predictions: int = 0
@@ -115,6 +117,7 @@ class Merged:
     missing: int = 0
     repeated: int = 0
     ranks_missing: list[int] = field(default_factory=list)
+    ranks_writing: list[int] = field(default_factory=list)
 
 
 def merge(path: Path) -> Merged:
@@ -129,13 +132,17 @@ def merge(path: Path) -> Merged:
         VideoNLError: no result files, or results of several checkpoints, protocols or sets.
     """
     files = shard_files(path)
+    writing = [rank for rank, file in files.items() if is_written_now(file)]
+    for rank in writing:
+        if not files[rank].stat().st_size:  # it has just begun
+            del files[rank]
     headers = {rank: _header(file) for rank, file in files.items()}
     if not headers:
         raise VideoNLError(
             f"there are no result files {shard_path(path, 0).name}, ... beside {path}"
         )
     first = _common(headers, files)
-    found = Merged()
+    found = Merged(ranks_writing=writing)
     place: dict[str, tuple[int, int]] = {}  # path -> (rank, byte offset of its line)
     for rank, file in files.items():
         for offset, _, entry in read_lines(file):
@@ -152,7 +159,7 @@ def merge(path: Path) -> Merged:
     found.predictions = len(place)
     size = first["shard"]["size"]
     found.missing = max(0, first["set"]["files"] - found.predictions - len(found.failures))
-    found.ranks_missing = [rank for rank in range(size) if rank not in files]
+    found.ranks_missing = [r for r in range(size) if r not in files and r not in writing]
     write_text(path, _merged_lines(first, files, place, found))
     return found
 

@@ -15,10 +15,11 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from videonl.models.presets import FACEBOOK, HALF_GREY, clip
+from videonl.models.presets import HALF_GREY, clip
 from videonl.models.registry import register_model
 from videonl.models.resnet3d import MaxPool3d, initialise
 from videonl.video.preprocessing import Preprocessing
+from videonl.video.protocols import FACEBOOK, TORCHVISION
 
 # torchvision trained on 15 frames per second: every second frame of a 30-fps video.
 SMALL_CLIP = Preprocessing(
@@ -28,6 +29,7 @@ SMALL_CLIP = Preprocessing(
     crop=112,
     mean=(0.43216, 0.394666, 0.37645),
     std=(0.22803, 0.22145, 0.216989),
+    **TORCHVISION,
 )
 
 

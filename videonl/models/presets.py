@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from videonl.video.preprocessing import Preprocessing
+from videonl.video.protocols import FACEBOOK, GLUONCV, OPENMMLAB, RELEASED
 
 Triple = tuple[int, int, int]
 TRIPLES = {"stem_stride", "pool1_kernel", "pool1_stride", "pool1_padding", "pool2_kernel"}
@@ -17,20 +18,6 @@ TRIPLES = {"stem_stride", "pool1_kernel", "pool1_stride", "pool1_padding", "pool
 Colours = tuple[tuple[float, ...], tuple[float, ...]]  # (mean, std)
 HALF_GREY: Colours = ((0.45, 0.45, 0.45), (0.225, 0.225, 0.225))
 IMAGENET: Colours = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-
-
-# How the publishers' own tests look at a video: the paper's released code; PySlowFast, which
-# tested PyTorchVideo's networks too and counts in DATA.TARGET_FPS, 30; MMAction2.
-RELEASED: dict[str, Any] = {"places": "length", "rounding": "down", "crop_places": "steps"}
-FACEBOOK: dict[str, Any] = {
-    "places": "free",
-    "span": "even",
-    "short_video": "pad",
-    "fps": 30.0,
-    "rounding": "down",
-    "crop_places": "up",
-}
-OPENMMLAB: dict[str, Any] = {"crop_places": "steps"}
 
 
 def clip(frames: int, stride: int, colours: Colours, **test: Any) -> Preprocessing:
@@ -126,7 +113,7 @@ PRESETS: dict[str, Preset] = {
         pool1_stride=(2, 2, 2),
         head_pool="global",
         non_local_options={"subsample": False},
-        preprocessing=clip(32, 2, IMAGENET, rounding="down"),
+        preprocessing=clip(32, 2, IMAGENET, **GLUONCV),
     ),
 }
 

@@ -5,6 +5,7 @@ module that it returns has ``forward_features``, ``forward_head``, ``reset_class
 ``preprocessing``; ``tests/models/test_contract.py`` holds every registered network to it.
 """
 
+import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -16,15 +17,30 @@ from inspect import Parameter, signature
 from types import NoneType, UnionType
 from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
+import torch
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from videonl.errors import VideoNLError
-from videonl.limits import check_limits, number, whole
+from videonl.limits import Limit, check_limits, number, whole
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 DEFAULT_CLASSES = 400  # Kinetics-400
 # Of what networks with that option mean by it.
-LIMITS = {"num_classes": whole(1, 1e9), "width": whole(1, 1e6), "dropout": number(0, 1)}
+LIMITS: dict[str, Limit] = {
+    "num_classes": whole(1, 1e9),
+    "width": whole(1, 1e6),
+    "dropout": number(0, 1),
+}
+# Where they are lists: a network of the user's may count its layers.
+SIZES = ("stem_kernel", "stem_stride", "strides", "pool1_kernel", "pool1_stride", "pool2_kernel")
+LIMITS_OF_LISTS = {
+    "layers": Limit(0, 128, integral=True, length=-1),
+    **dict.fromkeys(SIZES, Limit(1, 64, integral=True, length=-1)),
+}
+LARGE = 1024  # an option or, by the hundred, a number of classes from which on memory is a question
+FILLS = frozenset({"normal_", "uniform_", "trunc_normal_", "zero_", "fill_", "ones_"})
+POSIX = hasattr(os, "sysconf")
 METHODS = ("forward_features", "forward_head", "reset_classifier")
 
 
@@ -189,11 +205,14 @@ def create_model(
         from videonl.weights.loading import load_pretrained
 
         return load_pretrained(name, pretrained, num_classes=num_classes, **options)
-    check_limits(LIMITS, options)
+    check_limits(LIMITS, {key: value for key, value in options.items() if value is not None})
+    lists = {key: value for key, value in options.items() if isinstance(value, list | tuple)}
+    check_limits(LIMITS_OF_LISTS, lists)
     check_options(name, options, entry.options)
     check_kinds(name, options, entry.hints)
     num_classes = DEFAULT_CLASSES if num_classes is None else num_classes
     check_limits(LIMITS, {"num_classes": num_classes})
+    check_memory(name, entry, num_classes, options)
     try:
         model = entry.factory(num_classes=num_classes, **options)
     except (ValueError, TypeError) as error:  # an option of the wrong type, out of a file
@@ -205,6 +224,55 @@ def create_model(
         )
     model.config = {"name": name, "num_classes": num_classes, "options": plain(options)}  # type: ignore[assignment]
     return model
+
+
+class NoValues(TorchFunctionMode):
+    """Start values are left out: drawing them on the meta device takes torch's compiler along."""
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
+    ) -> Any:
+        """Call the function, unless it only writes values."""
+        named = kwargs or {}
+        target = args[0] if args else named.get("tensor")  # torch.nn.init names its argument
+        if getattr(function, "__name__", "") in FILLS and getattr(target, "is_meta", False):
+            return target
+        return function(*args, **named)
+
+
+def check_memory(name: str, entry: Entry, num_classes: int, options: Mapping[str, Any]) -> None:
+    """Refuse a network that this machine can not hold, before it takes all that there is.
+
+    Raises:
+        VideoNLError: says how large it would be.
+    """
+    large = {key: value for key, value in options.items() if is_large(value)}
+    if num_classes > 100 * LARGE:
+        large["num_classes"] = num_classes
+    if not large or is_import_path(name) or torch.empty(0).is_meta:
+        return
+    try:
+        with torch.device("meta"), NoValues():
+            state = entry.factory(num_classes=num_classes, **options).state_dict()
+    except (ValueError, TypeError, RuntimeError):
+        return  # making it says why
+    size = sum(value.nbytes for value in state.values())
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if POSIX else math.inf
+    if size > memory:
+        said = ", ".join(f"{key} {str(value)[:80]}" for key, value in large.items())
+        raise VideoNLError(
+            f"{name} with {said} takes {size / 2**30:.0f} GB, more than the {memory / 2**30:.0f} "
+            "GB of this machine; make it smaller"
+        )
+
+
+def is_large(value: Any) -> bool:
+    """Whether a number beyond ``LARGE`` is in an option."""
+    if isinstance(value, Mapping):
+        return any(map(is_large, value.values()))
+    if isinstance(value, list | tuple):
+        return any(map(is_large, value))
+    return isinstance(value, int) and value > LARGE
 
 
 def check_options(name: str, options: Mapping[str, Any], allowed: tuple[str, ...] | None) -> None:

@@ -27,16 +27,24 @@ def over_views(
     Args:
         probabilities: of every view.
         multi_label: whether a video may have several classes.
-        average: ``"mean"`` or ``"max"``; None: the mean for one class per video (the paper, section
-            4.1), the maximum for several, since an action fills only a part of its video (section
-            4.3 of the paper, on Charades).
+        average: ``"mean"``, ``"max"``, ``"logits"``: the mean of what the softmax is taken of;
+            None: the mean for one class per video (the paper, section 4.1), the maximum for
+            several, since an action fills only a part of its video (section 4.3 of the paper, on
+            Charades).
     """
+    if average == "logits":
+        if multi_label:
+            return probabilities.logit(torch.finfo(probabilities.dtype).eps).mean(-2).sigmoid()
+        tiny = torch.finfo(probabilities.dtype).tiny
+        return probabilities.clamp_min(tiny).log().mean(-2).softmax(-1)
     largest = multi_label if average is None else average == "max"
     return probabilities.amax(-2) if largest else probabilities.mean(-2)
 
 
 def average_name(*, multi_label: bool = False, average: str | None = None) -> str:
     """What a protocol calls it."""
+    if average == "logits":
+        return f"{'sigmoid' if multi_label else 'softmax'} of the mean logits over views"
     largest = multi_label if average is None else average == "max"
     how = "maximum over views" if largest else "mean over views"
     usual = largest == multi_label

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from videonl.attention import arrows_of, draw_figure
+from videonl.attention import KINDS, arrows_of, draw_figure
 from videonl.attention.attention import attend, block_names
 from videonl.inference.predictor import Predictor, short_reason
 from videonl.reports.pages import png_address, render
@@ -32,6 +32,7 @@ def attention_section(predictor: Predictor, path: str | Path) -> str:
         "attention.html",
         reason=None,
         found=found,
+        kind=KINDS.get(found.spread.kind),
         name=Path(found.path).name,
         arrows=arrows_of(found),
         picture=picture,

@@ -6,7 +6,7 @@ __getattr__, __dir__, __all__ = doors(
     __name__,
     {
         "classifier": "VideoClassifier",
-        "defaults": "FINE_TUNING DataFacts choose data_facts",
+        "defaults": "FINE_TUNING Choices DataFacts choose data_facts",
         "fine_tuning": "batch_norms",
         "summary": "write_summary",
         "fitting": "FitResult fit",

@@ -4,19 +4,23 @@
 
 import os
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from traceback import walk_tb
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
+from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from videonl.errors import CheckpointError, DatasetError, OutputError, VideoError
+from videonl.escapes import as_word
 from videonl.files import whole_stream
 from videonl.models.finite import check_finite
 from videonl.training.finite import weights_of
+from videonl.training.theirs import as_list, blamed, leave_out_objects
 from videonl.weights.checkpoint import check_network
 from videonl.weights.formats.own import read_own
 from videonl.weights.run_folder import BEST, LAST
@@ -28,6 +32,15 @@ SYNC_STEPS = 50  # processes agree on the time to save only so often: agreeing m
 class AtomicCheckpointIO(TorchCheckpointIO):
     """Writes beside the file, then renames: a kill at any moment leaves the previous one whole."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._told: set[str] = set()
+
+    def _tell(self, text: str) -> None:
+        if text not in self._told:
+            self._told.add(text)
+            print(text, flush=True)
+
     def save_checkpoint(
         self, checkpoint: dict[str, Any], path: str | os.PathLike[str], storage_options: Any = None
     ) -> None:
@@ -37,6 +50,11 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             CheckpointError: the disk is full, or the folder may not be written.
         """
         target = Path(path)
+        for callback, kind in leave_out_objects(checkpoint.get("callbacks", {})).items():
+            rank_zero_only(self._tell)(
+                f"warning: the checkpoints are without the state of {callback}, since it holds an "
+                f"object of {kind}; numbers, text and tensors are kept"
+            )
         try:
             with whole_stream(target) as file:
                 torch.save(checkpoint, file)
@@ -59,6 +77,7 @@ class Checkpoints(Checkpoint):
         monitor: the score that the best checkpoint has highest; ties go to the lower loss.
         every_seconds: time between two saves within an epoch; None: only at its end.
         every_steps: likewise in optimiser steps.
+        options: of the Trainer; where a callback or logger in them fails, the training is saved.
     """
 
     def __init__(
@@ -68,8 +87,9 @@ class Checkpoints(Checkpoint):
         monitor: str = "val/top1",
         every_seconds: float | None = 600.0,
         every_steps: int | None = None,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
-        self.folder, self.monitor = folder, monitor
+        self.folder, self.monitor, self.options = folder, monitor, options or {}
         self.every_seconds, self.every_steps = every_seconds, every_steps
         self.best_score: float | None = None
         self.best_loss = float("inf")
@@ -142,15 +162,28 @@ class Checkpoints(Checkpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Save where the videos failed, not the training: the epoch so far is not lost."""
+        """Save where a video, callback or logger failed, not the training itself."""
         of_videos = isinstance(exception, (DatasetError, VideoError)) or is_lost_worker(exception)
-        if not of_videos or trainer.world_size > 1 or not self._training:
+        of_theirs = not of_videos and blamed(exception, self.options) is not None
+        if not (of_videos or of_theirs) or trainer.world_size > 1 or not self._training:
             return
+        if of_theirs:  # what has failed once is asked for nothing more
+            theirs = as_list(self.options.get("callbacks"))
+            ours = [c for c in trainer.callbacks if not any(c is other for other in theirs)]  # type: ignore[attr-defined]
+            trainer.callbacks = ours  # type: ignore[attr-defined]
+        self._save_in_between(trainer)
+
+    def _save_in_between(self, trainer: Trainer) -> None:
+        """Save, if no step is half done and the weights are other ones than those last saved."""
         if trainer.validating and not self.last.exists():
             self.save_last(trainer)
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
-        between = progress.ready == progress.processed and between_steps(trainer)
-        if trainer.training and between and trainer.global_step != self._saved_step:
+        between = progress.started == progress.processed and between_steps(trainer)
+        if not (trainer.training and between):
+            return
+        if is_last_batch(trainer):
+            self._keep_best(trainer)
+        if trainer.global_step != self._saved_step:
             self.save_last(trainer)
 
     def _is_best(self, score: float, loss: float) -> bool:
@@ -217,7 +250,9 @@ def read_checkpoint(path: Path, *, network: str | None = None) -> dict[str, Any]
         best = path.with_name(BEST)
         if path.name != LAST or not is_whole(best, network=network):
             raise
-        raise CheckpointError(f"{error}; {best} is whole: go on with --resume {best}") from error
+        raise CheckpointError(
+            f"{error}; {best} is whole: go on with --resume {as_word(best)}"
+        ) from error
 
 
 def checked_checkpoint(path: Path, *, network: str | None) -> dict[str, Any]:

@@ -302,27 +302,28 @@ class VideoClassifier(LightningModule):
         average = self.preprocessing.average
         return over_views(probabilities, multi_label=self.multi_label, average=average)
 
-    def evaluate(self, batch: Batch) -> None:
-        """Count a batch, per view and per video (``over_views``)."""
+    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
+        """Count a batch, per view and per video; the answers are those of ``predict_step``."""
         task = self.task
         task.miss(self.eval_meter, batch)
         task.miss(self.clip_meter, batch, times=batch["views"])
         if not len(batch["label"]):  # none of its files could be read
-            return
+            return {"index": batch["index"], "probabilities": torch.zeros(0, self.num_classes)}
         per_view = self.view_probabilities(batch["video"])
         truth = task.truth(batch)
         video = self.over_views(per_view)
         self.eval_meter.update(video, truth, task.loss_of(video, truth))
         clips, repeated = per_view.flatten(0, 1), truth.repeat_interleave(per_view.shape[1], 0)
         self.clip_meter.update(clips, repeated, task.loss_of(clips, repeated))
+        return {"index": batch["index"], "probabilities": video}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch."""
         self.evaluate(batch)
 
-    def test_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count a batch."""
-        self.evaluate(batch)
+    def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
+        """Count a batch; its answers."""
+        return self.evaluate(batch)
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Probabilities of a batch: {"index": (B,), "probabilities": (B, K)}."""

@@ -110,15 +110,15 @@ def choose(facts: DataFacts, given: Mapping[str, Any]) -> Choices:
         given: dotted key -> value of what was said; none of it is changed.
 
     Returns:
-        Choices whose keys are not among ``given``; a table of options has what it lacked.
+        Choices whose keys are not among ``given``; of a table of options what it lacks.
     """
     parts = []
     for settings, reason in proposals(facts, given):
         left = {key: value for key, value in settings.items() if given.get(key) is None}
-        if "model.options" in settings and isinstance(given.get("model.options"), Mapping):
-            left["model.options"] = {**settings["model.options"], **given["model.options"]}
-            if left["model.options"] == given["model.options"]:
-                del left["model.options"]
+        own = given.get("model.options")
+        if "model.options" in settings and isinstance(own, Mapping):
+            more = {key: v for key, v in settings["model.options"].items() if key not in own}
+            left |= {"model.options": more} if more else {}
         if left:
             parts.append(Choice(left, reason))
     return Choices(tuple(parts))

@@ -2,7 +2,7 @@
 
 import csv
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import chain, zip_longest
@@ -13,6 +13,7 @@ import torch
 from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
+from videonl.data import Record
 from videonl.errors import VideoNLError
 from videonl.files import GrowingFile, csv_line, write_text
 from videonl.json_text import json_text
@@ -20,10 +21,12 @@ from videonl.models.view_ensembling import average_name
 from videonl.training.bad_files import BadFiles
 from videonl.training.checkpoints import BROKEN_PIPE
 from videonl.training.classifier import VideoClassifier
+from videonl.training.metrics import TOP_K, Scores
 from videonl.training.progress import TerminalBar
-from videonl.training.stopping import raise_lost
-from videonl.training.summary import accuracy_lines, score_values
+from videonl.training.stopping import plain_signals, raise_lost
+from videonl.training.summary import accuracy_lines, plot_confusion, score_values
 from videonl.training.task import AnyScores
+from videonl.training.theirs import explained
 from videonl.training.trainer import make_trainer
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
@@ -149,6 +152,56 @@ class WritePredictions(Callback):
             self.count += 1
 
 
+class Answers(Callback):
+    """The most probable classes of every video of a test, over all processes once it has ended.
+
+    Attributes:
+        top: index of the video -> {class number: probability}, the most probable first.
+    """
+
+    def __init__(self) -> None:
+        self.top: dict[int, dict[int, float]] = {}
+
+    def on_test_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Keep those of a batch; of equal ones the first class comes first."""
+        if not len(outputs["index"]):
+            return
+        found = outputs["probabilities"].sort(dim=1, descending=True, stable=True)
+        values, classes = (part[:, :TOP_K].tolist() for part in (found.values, found.indices))
+        for index, row, numbers in zip(outputs["index"].tolist(), values, classes, strict=True):
+            self.top[index] = dict(zip(numbers, row, strict=True))
+
+    def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put those of all processes together."""
+        if torch.distributed.is_available() and torch.distributed.is_initialized():
+            shares: list[dict[int, dict[int, float]]] = [{}] * trainer.world_size
+            torch.distributed.all_gather_object(shares, self.top)
+            self.top = {index: top for share in shares for index, top in share.items()}
+
+    def rows(
+        self, records: Sequence[Record], class_names: Sequence[str], missing: Mapping[str, str]
+    ) -> list[dict[str, Any]]:
+        """Path, class (or classes) and answer of every video, in the order of the data set."""
+        rows = []
+        for index, record in enumerate(records):
+            numbers = record.labels or (() if record.label is None else (record.label,))
+            names = [class_names[number] for number in numbers]
+            top = {class_names[number]: p for number, p in self.top.get(index, {}).items()}
+            row = {"path": str(record.path), "class": names[0] if len(names) == 1 else names}
+            row |= {"predicted": next(iter(top), None), "probabilities": top}
+            why = missing.get(str(record.path))
+            rows.append(row if why is None else {**row, "unread": why})
+        return rows
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """What a pass over a split measured.
@@ -161,6 +214,7 @@ class Evaluation:
         missing: path -> reason, of the videos that could not be read; they count as wrong.
         protocol: everything that says how the videos were looked at.
         census: videos per class of the split.
+        answers: path, class, predicted class and the most probable ones of every video.
     """
 
     split: str
@@ -170,13 +224,14 @@ class Evaluation:
     missing: dict[str, str]
     protocol: dict[str, Any]
     census: dict[str, int]
+    answers: list[dict[str, Any]]
 
 
-def evaluation_trainer(options: dict[str, Any], bad_files: BadFiles) -> Trainer:
+def evaluation_trainer(options: dict[str, Any], *callbacks: Callback) -> Trainer:
     """A Trainer that only evaluates."""
     wanted = options.get("enable_progress_bar", True) and sys.stdout.isatty()
     bar = [TerminalBar()] if wanted else []
-    return make_trainer(options, training=False, callbacks=[bad_files, *bar])
+    return make_trainer(options, training=False, callbacks=[*callbacks, *bar])
 
 
 def evaluate(
@@ -197,17 +252,18 @@ def evaluate(
         trainer_options: of Lightning's ``Trainer``.
     """
     module: Any = data
-    bad_files = BadFiles()
-    trainer = evaluation_trainer(dict(trainer_options or {}), bad_files)
+    bad_files, answers = BadFiles(), Answers()
+    trainer = evaluation_trainer(dict(trainer_options or {}), bad_files, answers)
     module.trainer = trainer  # its loaders split the videos among the Trainer's processes
     module.preprocessing = module.preprocessing.with_colours(classifier.preprocessing)
     shown = module.preprocessing.with_views(views or module.views)
     split = split or ("test" if "test" in module.records else "val")
     loader = module.evaluation_loader(split, shown.views)
-    try:
-        trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
-    except (RuntimeError, *BROKEN_PIPE) as error:
-        raise_lost(error)
+    with explained(trainer_options or {}), plain_signals():
+        try:
+            trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
+        except (RuntimeError, *BROKEN_PIPE) as error:
+            raise_lost(error)
     average = average_name(multi_label=classifier.multi_label, average=shown.average)
     return Evaluation(
         split=split,
@@ -224,7 +280,13 @@ def evaluate(
             "devices": trainer.world_size,
         },
         census=module.census[split],
+        answers=answers.rows(module.records[split], names_of(classifier), bad_files.missing),
     )
+
+
+def names_of(classifier: VideoClassifier) -> list[str]:
+    """The class names; their numbers where there are none."""
+    return classifier.class_names or [str(i) for i in range(classifier.num_classes)]
 
 
 def describe(evaluation: Evaluation) -> str:
@@ -254,7 +316,7 @@ def result(evaluation: Evaluation, classifier: VideoClassifier, **about: Any) ->
         classifier: of what.
         about: more to note, such as environment and checkpoint.
     """
-    names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
+    names = names_of(classifier)
     return {
         "model": {
             key: classifier.hparams[key] for key in ("name", "options", "provenance", "licence")
@@ -263,19 +325,32 @@ def result(evaluation: Evaluation, classifier: VideoClassifier, **about: Any) ->
         **score_values(evaluation.video, evaluation.clip, names),
         "census": {"videos_per_class": evaluation.census, "unreadable": evaluation.missing},
         **about,
+        "videos": evaluation.answers,
     }
+
+
+def draw_confusion(evaluation: Evaluation, classifier: VideoClassifier, path: Path) -> bool:
+    """Draw the confusion matrix; False where several labels per video leave none."""
+    video = evaluation.video
+    if not isinstance(video, Scores):
+        return False
+    names, unread = names_of(classifier), video.unread_per_class
+    plot_confusion(video.confusion, names, path, unread=unread)
+    return True
 
 
 def measured(evaluation: Evaluation, classifier: VideoClassifier) -> dict[str, Any]:
     """Protocol and figures of an evaluation beside the one that was asked for."""
-    names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
-    figures = score_values(evaluation.video, evaluation.clip, names)
+    figures = score_values(evaluation.video, evaluation.clip, names_of(classifier))
     return {"protocol": evaluation.protocol, **figures}
 
 
 def write_json(content: dict[str, Any], path: Path) -> None:
-    """Write a result file."""
-    write_text(path, json_text(content, indent=2) + "\n")
+    """Write a result file, every video of it on one line."""
+    about = {key: value for key, value in content.items() if key != "videos"}
+    videos = ",\n    ".join(json_text(video) for video in content["videos"])
+    text = json_text(about, indent=2).removesuffix("\n}")
+    write_text(path, f'{text},\n  "videos": [\n    {videos}\n  ]\n}}\n')
 
 
 def predict(
@@ -303,9 +378,8 @@ def predict(
         (videos written, videos that could not be read), of all processes.
     """
     module: Any = data
-    names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
     if file is None:
-        file = CsvPredictions(path or Path("predictions.csv"), names)
+        file = CsvPredictions(path or Path("predictions.csv"), names_of(classifier))
     bad_files = BadFiles()
     trainer = evaluation_trainer(dict(trainer_options or {}), bad_files)
     split = split or next(s for s in ("test", "val", "train") if s in module.records)
@@ -318,17 +392,19 @@ def predict(
     module.records = {**module.records, split: [records[path] for path in paths]}
     # A process that has nothing left to do still takes part: the others would wait for it.
     classifier.allow_zero_length_dataloader_with_multiple_devices = True
-    try:
-        if paths or trainer.world_size > 1:
-            nothing: Any = []
-            loader = module.evaluation_loader(split, module.views) if paths else DataLoader(nothing)
-            trainer.predict(
-                classifier, dataloaders=loader, weights_only=True, return_predictions=False
-            )
-    except (RuntimeError, *BROKEN_PIPE) as error:
-        raise_lost(error)
-    finally:
-        file.close()
+    loader: Any = DataLoader([])  # type: ignore[arg-type]
+    with explained(trainer_options or {}), plain_signals():
+        try:
+            if paths:
+                loader = module.evaluation_loader(split, module.views)
+            if paths or trainer.world_size > 1:
+                trainer.predict(
+                    classifier, dataloaders=loader, weights_only=True, return_predictions=False
+                )
+        except (RuntimeError, *BROKEN_PIPE) as error:
+            raise_lost(error)
+        finally:
+            file.close()
     written, unread = in_all(trainer, writing.count, len(bad_files.missing))
     file.finish(rank=trainer.global_rank, size=trainer.world_size)
     return written, unread

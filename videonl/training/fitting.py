@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import yaml
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -22,10 +23,12 @@ from videonl.training.metrics_file import MetricsFile
 from videonl.training.mixing import StepSeed
 from videonl.training.progress import EpochLines, SpeedMonitor, progress_bar
 from videonl.training.run_header import check_clip, facts
-from videonl.training.runs import CONFIG, ResumePosition, check_resumable
-from videonl.training.stopping import GracefulStop, handlers_restored, raise_lost
+from videonl.training.runs import ResumePosition, check_resumable
+from videonl.training.stopping import GracefulStop, plain_signals, raise_lost
 from videonl.training.summary import Summary
+from videonl.training.theirs import explained
 from videonl.training.trainer import leaves_nothing, make_trainer
+from videonl.weights.run_folder import CONFIG
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,7 @@ class FitResult:
         signs: what the training looks like, with the flag to try (signs.py); None where nothing
             was written.
         reports: whether this is the process that talks.
+        nothing_left: whether the run that was to go on had reached its end already.
     """
 
     run_dir: Path
@@ -54,6 +58,7 @@ class FitResult:
     metric: str = "top1"
     videos: int = 0
     signs: str | None = None
+    nothing_left: bool = False
 
 
 def fit(
@@ -96,20 +101,20 @@ def fit(
     options, shape = dict(trainer_options or {}), classifier.preprocessing
     name = classifier.hparams["name"]
     check_clip(classifier.net, name, frames=shape.frames, size=shape.clip_size)
-    if "val" not in data.records:  # type: ignore[attr-defined]
-        options["limit_val_batches"] = 0
     writing = not leaves_nothing(options)
     with ExitStack() as stack:
         if writing and is_first_process():
             stack.enter_context(claimed(folder=run_dir))
-        stack.enter_context(handlers_restored())
+        stack.enter_context(plain_signals())
         resumed = check_resumable(resume, dict(classifier.hparams)) if resume else None
         checkpoints = Checkpoints(
             run_dir,
             monitor=f"val/{classifier.task.metric}",
             every_seconds=60 * save_every_minutes,
             every_steps=save_every_steps,
+            options=options,
         )
+        stack.enter_context(explained(options, last=checkpoints.last))
         step = None if resumed is None else int(resumed["global_step"])
         loggers: list[Logger] = []
         if writing:
@@ -127,6 +132,8 @@ def fit(
             run_dir=str(run_dir),
             sync_batchnorm=classifier.recipe.batch_norm == "sync",
         )
+        if "val" not in data.records:  # type: ignore[attr-defined]
+            trainer.limit_val_batches = 0  # also where Lightning's options for trials say others
         classifier.hparams["trained_videos"] = data.trained_videos()  # type: ignore[attr-defined]
         if writing and trainer.is_global_zero:
             write_census(data.catalogue, run_dir)  # type: ignore[attr-defined]
@@ -134,6 +141,7 @@ def fit(
                 write_split(data, run_dir)
             if config is not None:
                 write_text(run_dir / CONFIG, config)
+        tell_loggers(trainer, classifier, config, run_dir=run_dir)
         if trainer.is_global_zero:
             for line in announce(classifier, data, trainer, run_dir=run_dir if writing else None):
                 print(line, flush=True)
@@ -147,11 +155,18 @@ def fit(
             if stop is None or not (stop.requested and ended):
                 raise_lost(error, last=checkpoints.last)
             raise stop.stopped() from error
-        except SystemExit as error:  # Lightning's answer to a Ctrl-C before a step, or a second
-            if isinstance(error.__context__, KeyboardInterrupt):
-                raise KeyboardInterrupt from error
-            raise
-        return result_of(trainer, checkpoints)
+        return result_of(trainer, checkpoints, nothing_left=trainer.global_step == step)
+
+
+def tell_loggers(
+    trainer: Trainer, classifier: VideoClassifier, config: str | None, *, run_dir: Path
+) -> None:
+    """Give all loggers the settings; TensorBoard's also write them as ``hparams.yaml``."""
+    if trainer.is_global_zero:
+        (run_dir / "hparams.yaml").unlink(missing_ok=True)  # of the run before it went on
+    settings = yaml.safe_load(config) if config else dict(classifier.hparams)
+    for logger in trainer.loggers:
+        logger.log_hyperparams(settings)
 
 
 def write_split(data: Any, run_dir: Path) -> None:
@@ -183,7 +198,7 @@ def make_callbacks(
     ]
 
 
-def result_of(trainer: Trainer, checkpoints: Checkpoints) -> FitResult:
+def result_of(trainer: Trainer, checkpoints: Checkpoints, *, nothing_left: bool) -> FitResult:
     """What the callbacks know in the end."""
     summary = next((c for c in trainer.callbacks if isinstance(c, Summary)), None)  # type: ignore[attr-defined]
     return FitResult(
@@ -196,4 +211,5 @@ def result_of(trainer: Trainer, checkpoints: Checkpoints) -> FitResult:
         metric=checkpoints.monitor.rpartition("/")[2],
         videos=summary.best["videos"] if summary and summary.best else 0,
         signs=summary.signs if summary else None,
+        nothing_left=nothing_left,
     )

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 
 from videonl.shares import accuracy, percent
 from videonl.training.metrics import TOP_K, MultiLabelScores, mean_loss
@@ -23,33 +23,94 @@ def progress_bar() -> Callback:
     return TerminalBar() if sys.stdout.isatty() else ProgressLines()
 
 
+class TimeToGo:
+    """How long the training, not its epoch, still takes at the pace that it had until now."""
+
+    def __init__(self) -> None:
+        self._began, self._first = 0.0, 0
+
+    def start(self, trainer: Trainer) -> None:
+        """Start the clock; what a resumed training has behind it says nothing of the pace."""
+        self._began = time.monotonic()
+        progress = trainer.fit_loop.epoch_loop.batch_progress.current
+        self._first = self._batches(trainer, int(progress.ready) - 1)
+
+    @staticmethod
+    def _batches(trainer: Trainer, batch_idx: int) -> int:
+        return trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
+
+    def text(self, trainer: Trainer, batch_idx: int) -> str:
+        """In words; "" where the training has no end that is known, or has reached it.
+
+        Args:
+            trainer: knows how many epochs, steps or hours were asked for.
+            batch_idx: of the batch that was the last, in its epoch.
+        """
+        done, ends = self._batches(trainer, batch_idx), []
+        if trainer.max_epochs is not None and trainer.max_epochs >= 0:
+            ends.append(trainer.max_epochs * int(trainer.num_training_batches))
+        if trainer.max_steps >= 0:
+            steps = trainer.max_steps - trainer.global_step
+            ends.append(done + steps * trainer.accumulate_grad_batches)
+        pace = (time.monotonic() - self._began) / max(done - self._first, 1)
+        left = [pace * (end - done) for end in ends]
+        for callback in trainer.callbacks:  # type: ignore[attr-defined]
+            if isinstance(callback, Timer) and (time_left := callback.time_remaining()) is not None:
+                left.append(time_left)
+        return f"{span(min(left))} to go" if left and min(left) > 0 else ""
+
+
+def span(seconds: float) -> str:
+    """A length of time, in the unit that fits.
+
+    Example:
+        >>> span(42.4), span(400), span(9000), span(300_000)
+        ('42 s', '7 min', '2.5 h', '3.5 days')
+    """
+    for unit, size, digits in (("days", 86400, 1), ("h", 3600, 1), ("min", 60, 0)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.{digits}f} {unit}"
+    return f"{seconds:.0f} s"
+
+
 class TerminalBar(TQDMProgressBar):
     """Lightning's bar, drawn now and then, since drawing asks the device for the loss."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=5, leave=False)
+        self._clock = TimeToGo()
 
-    def get_metrics(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The values beside the bar."""
-        metrics = super().get_metrics(*args, **kwargs)
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock."""
+        self._clock.start(trainer)
+        super().on_train_start(trainer, pl_module)
+
+    def get_metrics(self, trainer: Trainer, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The values beside the bar, which itself knows the time of its epoch alone."""
+        metrics = dict(super().get_metrics(trainer, *args, **kwargs))
         metrics.pop("v_num", None)
-        return metrics
+        text = self._clock.text(trainer, trainer.fit_loop.batch_idx) if trainer.training else ""
+        return metrics | ({"training": text} if text else {})
+
+
+def epoch_of(trainer: Trainer) -> str:
+    """The epoch, and of how many where that is known."""
+    known = trainer.max_epochs is not None and trainer.max_epochs >= 0
+    return f"epoch {trainer.current_epoch + 1}" + (f"/{trainer.max_epochs}" if known else "")
 
 
 class ProgressLines(Callback):
-    """A line every half minute within an epoch: ``epoch 1/10  step 120/3000  loss 3.20 ...``."""
+    """A line every half minute: ``epoch 1/10  batch 120/3000  mean loss 3.2  2.5 h to go``."""
 
     def __init__(self, seconds: float = SECONDS) -> None:
         self.seconds = seconds
-        self._printed = self._started = 0.0
+        self._printed = 0.0
+        self._clock = TimeToGo()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock; resuming within an epoch does not start one."""
-        self._printed = self._started = time.monotonic()
-
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
-        self._printed = self._started = time.monotonic()
+        self._clock.start(trainer)
+        self._printed = time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
@@ -60,13 +121,12 @@ class ProgressLines(Callback):
             return
         self._printed = now
         total = int(trainer.num_training_batches)
-        left = (now - self._started) / (batch_idx + 1) * (total - batch_idx - 1)
         classifier: Any = pl_module
         loss = mean_loss(classifier.train_meter)  # of the epoch so far, here
-        shown = "" if loss is None else f"mean loss {loss:.3f}  "
+        shown = "" if loss is None else f"  mean loss {loss:.3f}"
         print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  "
-            f"batch {batch_idx + 1}/{total}  {shown}{left / 60:.1f} min to go in this epoch",
+            f"{epoch_of(trainer)}  batch {batch_idx + 1}/{total}{shown}"
+            f"  {self._clock.text(trainer, batch_idx)}".rstrip(),
             flush=True,
         )
 
@@ -77,9 +137,11 @@ class EpochLines(Callback):
     def __init__(self) -> None:
         self._started = 0.0
         self._validated: AnyScores | None = None
+        self._clock = TimeToGo()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock; resuming within an epoch does not start one."""
+        self._clock.start(trainer)
         self._started = time.monotonic()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -99,12 +161,14 @@ class EpochLines(Callback):
         training: AnyScores = classifier.train_meter.scores(pl_module.device)
         if not trainer.is_global_zero:
             return
-        parts = [f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}"]
+        parts = [epoch_of(trainer)]
         if training.loss is not None:
             parts += [f"mean loss {training.loss:.3f}", training_text(training)]
         if self._validated is not None and self._validated.videos:
             parts += validation_texts(self._validated)
         parts.append(f"{time.monotonic() - self._started:.1f} s")
+        left = self._clock.text(trainer, int(trainer.num_training_batches) - 1)
+        parts += [left] if left else []
         pl_module.print("  ".join(parts))
 
 

@@ -9,14 +9,13 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.data.layouts import check_split
 from videonl.errors import CheckpointError, OutputError, VideoNLError
+from videonl.escapes import as_word
 from videonl.home import expanded
 from videonl.training.accumulation import batches_per_epoch
 from videonl.training.checkpoints import read_checkpoint
 from videonl.training.recipe import set_rates
 from videonl.weights.loading import WEIGHTS
 from videonl.weights.run_folder import LAST, checkpoint_in, newest
-
-CONFIG = "config.yaml"
 
 
 def run_name(model: str, root: str) -> str:
@@ -227,7 +226,7 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
     if "optimizer_states" not in checkpoint:
         raise CheckpointError(
             f"{path} holds no state of a training, so nothing can go on from it; start from its "
-            f"weights with --model.pretrained {path}"
+            f"weights with --model.pretrained {as_word(path)}"
         )
     check_place(path, checkpoint)
     saved = checkpoint["hyper_parameters"]
@@ -236,7 +235,7 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
             raise CheckpointError(
                 f"{path} was trained with {key} {shown(saved.get(key))}, this training has "
                 f"{shown(hyper_parameters.get(key))}; start from its weights instead with "
-                f"--model.pretrained {path}"
+                f"--model.pretrained {as_word(path)}"
             )
     check_recipe(path, table_of(saved, "recipe"), hyper_parameters["recipe"])
     check_split(hyper_parameters.get("data_split"), saved.get("data_split"), source=str(path))
@@ -262,7 +261,7 @@ def check_place(path: Path, checkpoint: dict[str, Any]) -> None:
     if not place or min(place) < 0:
         raise CheckpointError(
             f"{path} does not say where in its training it was written, so nothing can go on from "
-            f"it; start from its weights with --model.pretrained {path}"
+            f"it; start from its weights with --model.pretrained {as_word(path)}"
         )
 
 
@@ -277,7 +276,7 @@ def check_recipe(path: Path, saved: dict[str, Any], recipe: dict[str, Any]) -> N
             raise CheckpointError(
                 f"{path} was trained with recipe.{key} {saved[key]}, this training has "
                 f"{recipe[key]}; a training that goes on keeps its optimiser: leave the option "
-                f"out, or start from its weights with --model.pretrained {path}"
+                f"out, or start from its weights with --model.pretrained {as_word(path)}"
             )
 
 

@@ -17,6 +17,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.claims import is_first_process
 from videonl.errors import Stopped, VideoNLError
+from videonl.escapes import as_word
 from videonl.training.checkpoints import (
     Checkpoints,
     between_steps,
@@ -24,7 +25,10 @@ from videonl.training.checkpoints import (
     is_lost_worker,
 )
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# Of Ctrl-C, a scheduler or container, a terminal that was closed.
+SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
+]
 # How gloo and NCCL say that a process is gone.
 LOST_PROCESS = re.compile(
     r"closed by peer|reset by peer|socket closed|remote process exited|no longer connected", re.I
@@ -37,14 +41,20 @@ WORKERS = getattr(signal, "SIGCHLD", None)
 
 
 @contextmanager
-def handlers_restored() -> Iterator[None]:
-    """Signals mean in the end what they meant before; Lightning and we put back what we found."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.getsignal(number) for number in SIGNALS}
+def plain_signals() -> Iterator[None]:
+    """Lightning's answers to signals stay in here: what it put in place, and its exit code 1.
+
+    Raises:
+        KeyboardInterrupt: it came, and Lightning made a ``SystemExit`` of it.
+    """
+    is_main = threading.current_thread() is threading.main_thread()
+    before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
     try:
         yield
+    except SystemExit as error:
+        if isinstance(error.__context__, KeyboardInterrupt):
+            raise error.__context__ from None
+        raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
@@ -60,7 +70,11 @@ def raise_lost(error: Exception, *, last: Path | None = None) -> NoReturn:
     Raises:
         VideoNLError: that sentence.
     """
-    on = f"then go on with --resume {last}" if last and last.exists() else "then start again"
+    on = (
+        f"then go on with --resume {as_word(last)}"
+        if last and last.exists()
+        else "then start again"
+    )
     if is_lost_worker(error):
         raise VideoNLError(
             "a process that decodes videos was killed, as the system does when memory runs out: "
@@ -97,7 +111,8 @@ class GracefulStop(Callback):
         """Take the signals over, after Lightning did; only a main thread may."""
         self._process = os.getpid()
         if threading.current_thread() is threading.main_thread():
-            self._previous = {number: signal.signal(number, self._on_signal) for number in SIGNALS}
+            heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup
+            self._previous = {number: signal.signal(number, self._on_signal) for number in heard}
 
     def _on_signal(self, signum: int, frame: FrameType | None) -> None:
         if os.getpid() != self._process:  # a decoding worker inherits this: the training decides
@@ -146,7 +161,7 @@ class GracefulStop(Callback):
     def stopped(self) -> TrainingStopped:
         """The exception that says where the training can go on from."""
         last = self.checkpoints.last
-        where = f"go on with --resume {last}" if last.exists() else "nothing was saved yet"
+        where = f"go on with --resume {as_word(last)}" if last.exists() else "nothing was saved yet"
         return TrainingStopped(f"stopped; {where}", signum=self._signal)
 
     def _stop(self) -> None:

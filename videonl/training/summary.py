@@ -1,12 +1,13 @@
 """``summary.md`` at the end of a training: figures, curves, per-class accuracy, confusion."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from videonl.escapes import figure_text, markdown_row, markdown_text
 from videonl.files import whole_stream, write_text
@@ -18,13 +19,31 @@ from videonl.training.signs import Course, constant_loss, course_of, signs_of
 from videonl.training.task import AnyScores
 
 
-def plot_curves(rows: list[dict[str, float]], path: Path, *, videos: int) -> bool:
-    """Draw loss and accuracy over the steps; False where there is nothing to draw.
+def epoch_places(rows: list[dict[str, float]]) -> Callable[[Mapping[str, float]], float]:
+    """Where a row of ``metrics.csv`` stands, in epochs: 2.0 at the end of the second.
+
+    A validation within an epoch stands between its ends.
+    """
+    ends = {row["epoch"]: row["step"] + 1 for row in rows if "train/epoch_loss" in row}
+
+    def place(row: Mapping[str, float]) -> float:
+        epoch, step = row["epoch"], row["step"] + 1
+        first, last = ends.get(epoch - 1, 0.0), ends.get(epoch, step)
+        return epoch + (step - first) / max(last - first, 1.0)
+
+    return place
+
+
+def plot_curves(
+    rows: list[dict[str, float]], path: Path, *, videos: int, best: int | None = None
+) -> bool:
+    """Draw loss and accuracy over the epochs; False where there is nothing to draw.
 
     Args:
         rows: of ``metrics.csv``.
         path: of the PNG.
         videos: of the validation; their uncertainty is a band around its accuracy.
+        best: the epoch that is marked, counted from 1.
     """
     several = any("val/map" in row for row in rows)
     accuracy = (("train/top1", "training clips"), ("val/top1", "validation"))
@@ -35,12 +54,13 @@ def plot_curves(rows: list[dict[str, float]], path: Path, *, videos: int) -> boo
     )
     if not any(key in row for row in rows for _, keys in panels for key, _ in keys):
         return False
+    place = epoch_places(rows)
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (title, keys) in zip(figure.subplots(1, 2), panels, strict=True):
+        factor = 100 if title.endswith("%") else 1
         for key, label in keys:
-            points = [(row["step"], row[key]) for row in rows if key in row]
-            factor = 100 if title.endswith("%") else 1
+            points = [(place(row), row[key]) for row in rows if key in row]
             marker = "o" if len(points) < 60 else None
             axes.plot(
                 [x for x, _ in points],
@@ -59,7 +79,10 @@ def plot_curves(rows: list[dict[str, float]], path: Path, *, videos: int) -> boo
                     color=axes.lines[-1].get_color(),
                     label="95 % (Wilson)",
                 )
-        axes.set_xlabel("step")
+        if best is not None:
+            axes.axvline(best, color="grey", linestyle=":", label=f"best, epoch {best}")
+        axes.set_xlabel("epoch")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.set_ylabel(title)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False)
@@ -73,6 +96,8 @@ def plot_confusion(
 ) -> None:
     """Draw the confusion matrix, every row as shares of its class.
 
+    Of many classes, some are named.
+
     Args:
         confusion: confusion[true][predicted].
         class_names: in the order of the labels.
@@ -81,16 +106,17 @@ def plot_confusion(
     """
     if any(unread):
         confusion = [[*row, count] for row, count in zip(confusion, unread, strict=True)]
-    size = max(4.0, 0.32 * len(class_names) + 2)
+    step = -(-len(class_names) // MOST_NAMES)
+    size = max(4.0, 0.32 * len(class_names) / step + 2)
     with figure_text(class_names) as drawable:
         figure = Figure(figsize=(size, size), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
         names = list(map(drawable, class_names))
-        places = range(len(names))
-        columns = [*names, "(unread)"] if any(unread) else names
-        axes.set_xticks(range(len(columns)), columns, rotation=90)
-        axes.set_yticks(places, names)
+        columns = [(place, names[place]) for place in range(0, len(names), step)]
+        axes.set_yticks(*zip(*columns, strict=True))
+        columns += [(len(names), "(unread)")] if any(unread) else []
+        axes.set_xticks(*zip(*columns, strict=True), rotation=90)
     shares = [[n / max(sum(row), 1) for n in row] for row in confusion]
     right, total = sum(row[i] for i, row in enumerate(confusion)), sum(map(sum, confusion))
     axes.set_title(f"top-1 {accuracy(right / max(total, 1), total)}", fontsize=10)
@@ -187,7 +213,7 @@ def score_values(video: AnyScores, clip: AnyScores, names: Sequence[str]) -> dic
 
 
 SUMMARY, CURVES, CONFUSION = "summary.md", "curves.png", "confusion.png"
-MOST_CLASSES = 60  # in a confusion picture that can still be read
+MOST_NAMES = 60  # at a side of a confusion picture
 
 
 class Summary(Callback):
@@ -259,11 +285,12 @@ def write_summary(
         lines += ["No validation was done.", ""]
     else:
         lines += score_table(best, epochs)
-    if plot_curves(rows, folder / CURVES, videos=best["videos"] if best else 0):
+    shown = {"videos": best["videos"], "best": best["epoch"]} if best else {"videos": 0}
+    if plot_curves(rows, folder / CURVES, **shown):
         lines += ["## Curves", "", f"![loss and accuracy]({CURVES})", ""]
     if best is not None:
         lines += class_table(best, class_names)
-        if "confusion" in best and len(class_names) <= MOST_CLASSES:
+        if "confusion" in best:
             unread = best["unread_per_class"]
             plot_confusion(best["confusion"], class_names, folder / CONFUSION, unread=unread)
             lines += ["## Confusion", "", f"![confusion matrix]({CONFUSION})", ""]

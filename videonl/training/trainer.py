@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 from lightning.pytorch.loggers import Logger
+from lightning.pytorch.plugins import Precision
 
 from videonl.errors import VideoNLError
 from videonl.limits import above, check_limits, number, whole
 from videonl.training.checkpoints import AtomicCheckpointIO
+from videonl.training.theirs import as_list, first_sentence
 
 # Where ours differ from those of Lightning's Trainer; also what `train.py --help_all` shows.
 DEFAULTS: dict[str, Any] = {
@@ -126,7 +128,11 @@ def make_trainer(
     values["plugins"] = as_list(values.get("plugins"))
     if not any(isinstance(plugin, CheckpointIO) for plugin in values["plugins"]):
         values["plugins"].append(AtomicCheckpointIO())
-    values["precision"] = choose_precision(values["precision"], gpu=gpu, training=training)
+    if any(isinstance(plugin, Precision) for plugin in values["plugins"]):
+        if values["precision"] == "auto":  # Lightning takes one or the other
+            values["precision"] = None
+    else:
+        values["precision"] = choose_precision(values["precision"], gpu=gpu, training=training)
     values["sync_batchnorm"] = bool(gpu and (sync_batchnorm or values.get("sync_batchnorm")))
     if values.get("benchmark") is None:
         values["benchmark"] = gpu and not values.get("deterministic")
@@ -149,24 +155,11 @@ def leaves_nothing(options: Mapping[str, Any]) -> bool:
     return bool(options.get("fast_dev_run") or options.get("barebones"))
 
 
-def as_list(given: Any) -> list[Any]:
-    """One object or several of Lightning's; nothing for None, True and False."""
-    if given is None or isinstance(given, bool):
-        return []
-    return list(given) if isinstance(given, Iterable) else [given]
-
-
 def choose_precision(precision: Any, *, gpu: bool, training: bool) -> Any:
     """What "auto" means: bf16-mixed for training on a GPU that computes in it, else 32-true."""
     if precision != "auto":
         return precision
     return "bf16-mixed" if gpu and training and torch.cuda.is_bf16_supported() else "32-true"
-
-
-def first_sentence(error: Exception) -> str:
-    """The first line of a message of Lightning's, without its markup."""
-    lines = str(error).strip().splitlines()
-    return lines[0].replace("`", "").rstrip(".") if lines else type(error).__name__
 
 
 def hardware() -> dict[str, Any]:

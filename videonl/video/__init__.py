@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = doors(
     {
         "video": "Video open_video",
         "preprocessing": "Preprocessing check_entries rectangle_of",
+        "protocols": "PROTOCOLS checked_protocol under_protocol",
         "sampling": "sample_generator timeline",
         "views": "Views read_views settled",
         "transforms": "crop random_resized_crop to_clips",

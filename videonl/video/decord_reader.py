@@ -7,6 +7,7 @@ reader is made, asked once for sorted unique frames, and dropped.
 """
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from videonl.video.container import Source
 from videonl.video.frame_table import TIMED_FORMATS, FrameTable
 
 PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
+AT_ONCE = 256 << 20  # bytes of whole frames; to go on takes decord a search from the key frame
 
 
 def decord_obstacle(
@@ -52,9 +54,24 @@ def decord_obstacle(
 
 
 def read_with_decord(
-    path: Path, wanted: list[int], size: tuple[int, int], num_frames: int
+    path: Path,
+    wanted: list[int],
+    size: tuple[int, int],
+    num_frames: int,
+    *,
+    scale: Callable[[np.ndarray], np.ndarray],
 ) -> np.ndarray:
-    """Frames ``wanted`` (sorted, unique) at ``size`` (height, width), uint8 (T, H, W, 3).
+    """Frames ``wanted`` (sorted, unique), uint8 (T, H, W, 3).
+
+    decord's own scaling is bicubic, brighter by one of 255, and mistakes the length of a row where
+    it also turns: it gives whole frames, and ``scale`` scales some at a time.
+
+    Args:
+        path: of the file.
+        wanted: numbers of frames.
+        size: (height, width) of an upright frame.
+        num_frames: in the file.
+        scale: whole upright frames (T, H, W, 3) to those of the answer.
 
     Raises:
         VideoError: decord is not installed, fails, or counts other frames.
@@ -73,11 +90,15 @@ def read_with_decord(
         count = len(reader)
         if count != num_frames:
             raise VideoError(f"{path}: decord counts {count} frames, the file has {num_frames}")
-        batch = reader.get_batch(wanted)
-        # Another library may have set decord's bridge for the whole process (pytorchvideo does).
-        frames = batch.asnumpy() if hasattr(batch, "asnumpy") else np.asarray(batch)
+        parts = []
+        count_at_once = max(1, AT_ONCE // (3 * height * width))
+        for start in range(0, len(wanted), count_at_once):
+            batch = reader.get_batch(wanted[start : start + count_at_once])
+            # Another library may have set decord's bridge for the whole process (pytorchvideo).
+            whole = batch.asnumpy() if hasattr(batch, "asnumpy") else np.asarray(batch)
+            parts.append(scale(whole))
         del reader
     except (RuntimeError, IndexError, decord.DECORDError) as error:
         lines = str(error).strip().splitlines() or ["?"]
         raise VideoError(f"{path}: decord fails ({lines[0]})") from error
-    return frames
+    return parts[0] if len(parts) == 1 else np.concatenate(parts)

@@ -18,7 +18,7 @@ from videonl.errors import OutputError, VideoError
 from videonl.files import whole_file
 from videonl.video.clock import begin_of
 from videonl.video.container import open_source, reason
-from videonl.video.pictures import orientation, upright
+from videonl.video.pictures import orientation, plane_rows, upright
 
 LOOK_EVERY = 50  # frames from one that is compared to the next
 LARGEST_DIFFERENCE = 16  # grey levels of 255, mean over blocks: coarse encoding stays far below
@@ -166,13 +166,19 @@ class _Scaler:
             factor = factor if self.recipe.enlarge else min(1.0, factor)
             self.size = (_even(frame.width * factor), _even(frame.height * factor))
         width, height = self.size
-        if orientation(frame) is None:
-            return self.reformatter.reformat(
-                frame, width, height, "yuv420p", dst_color_range=ColorRange.MPEG
-            )
-        rgb = self.reformatter.reformat(frame, width, height, "rgb24")
-        turned = np.ascontiguousarray(upright(rgb.to_ndarray(), frame))
-        return av.VideoFrame.from_ndarray(turned, "rgb24").reformat(format="yuv420p")
+        picture = self.reformatter.reformat(
+            frame, width, height, "yuv420p", dst_color_range=ColorRange.MPEG
+        )
+        place = orientation(frame)
+        if place is None:
+            return picture
+        size = (height, width) if place[0] else (width, height)
+        turned = av.VideoFrame(*size, "yuv420p")
+        turned.colorspace, turned.color_range = picture.colorspace, picture.color_range
+        for source, target in zip(picture.planes, turned.planes, strict=True):
+            rows = upright(plane_rows(source)[:, : source.width], frame)
+            plane_rows(target)[:, : target.width] = rows
+        return turned
 
 
 def _even(size: float) -> int:
@@ -181,8 +187,7 @@ def _even(size: float) -> int:
 
 def _look(picture: Any) -> np.ndarray:
     """Mean brightness of the blocks of a yuv420p frame, float (about 8, about 8)."""
-    plane = picture.planes[0]
-    rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
+    rows = plane_rows(picture.planes[0])
     size = max(1, min(picture.height, picture.width) // 8)
     down, across = picture.height // size, picture.width // size
     blocks = rows[: down * size, : across * size].reshape(down, size, across, size)

@@ -87,11 +87,11 @@ RULES: dict[str, Rule] = {
     "short_video": one_of("loop", "pad"),
     "views": (_are_views, "at least 1 clip and 1 or 3 crops, such as 10x3"),
     "test_crop": optional(whole(1, 4096)),
-    "places": one_of("ends", "free", "length"),
+    "places": one_of("ends", "free", "length", "grid"),
     "span": one_of("steps", "even"),
     "rounding": one_of("nearest", "down"),
-    "crop_places": one_of("ends", "up", "steps"),
-    "average": optional(one_of("mean", "max")),
+    "crop_places": one_of("ends", "up", "steps", "nearest"),
+    "average": optional(one_of("mean", "max", "logits")),
     "sampling": one_of("dense", "segments"),
     "duration": optional((lambda v: number(v, 0, 1e9), "a number of seconds above 0")),
     "picture": one_of("crop", "whole"),
@@ -189,18 +189,21 @@ class Preprocessing:
         places: where the clips of a test begin: ``"ends"``: from the first to the last possible
             place, and one alone in the middle; ``"free"``: clip i of n at i/n of what the clip
             leaves free (PySlowFast, PyTorchVideo); ``"length"``: at i/n of the whole length (the
-            paper's released code).
+            paper's released code); ``"grid"``: as ``"ends"``, but on the video's every
+            ``stride``-th frame alone, and cut down to whole ones of these (GluonCV, torchvision).
         span: ``"steps"``: T positions, ``stride`` apart; ``"even"``: spread evenly from the first
             to the last of T × stride frames, and cut down to whole numbers (PySlowFast,
             PyTorchVideo). With ``fps`` these are so many frames of that rate, counted in the file's
-            own (``for_rate``).
+            own (``for_rate``); so is the ``stride`` of a grid.
         rounding: of the longer side of a scaled picture: to the ``"nearest"`` pixel, or ``"down"``
             (PySlowFast, PyTorchVideo, GluonCV, the paper's released code).
         crop_places: where three crops lie that leave an odd rest: ``"ends"``: the middle is cut
             down; ``"up"``: it is rounded up (PySlowFast, PyTorchVideo); ``"steps"``: it is cut down
-            and the last lies twice as far (MMAction2, the paper's released code).
-        average: how the probabilities of the views become one answer: ``"mean"``, ``"max"``; None:
-            the mean for one class per video, the maximum for several.
+            and the last lies twice as far (MMAction2, the paper's released code); ``"nearest"``:
+            its half goes to the even pixel (torchvision).
+        average: how the probabilities of the views become one answer: ``"mean"``, ``"max"``,
+            ``"logits"``: the mean of what the softmax is taken of (GluonCV); None: the mean for one
+            class per video, the maximum for several.
         sampling: ``"dense"``: clips of frames that follow each other, ``stride`` apart;
             ``"segments"``: one frame of each of T equal segments of the whole video. Stride, rate,
             span and places then do not apply, and are as usual.
@@ -221,11 +224,11 @@ class Preprocessing:
     short_video: Literal["loop", "pad"] = "loop"
     views: tuple[int, int] = (10, 3)
     test_crop: int | None = None
-    places: Literal["ends", "free", "length"] = "ends"
+    places: Literal["ends", "free", "length", "grid"] = "ends"
     span: Literal["steps", "even"] = "steps"
     rounding: Literal["nearest", "down"] = "nearest"
-    crop_places: Literal["ends", "up", "steps"] = "ends"
-    average: Literal["mean", "max"] | None = None
+    crop_places: Literal["ends", "up", "steps", "nearest"] = "ends"
+    average: Literal["mean", "max", "logits"] | None = None
     sampling: Literal["dense", "segments"] = "dense"
     duration: float | None = None
     picture: Literal["crop", "whole"] = "crop"
@@ -364,6 +367,11 @@ class Preprocessing:
         return tuple(round(255 * min(max(mean, 0.0), 1.0)) for mean in self.colours[0])
 
     @property
+    def counts_frames(self) -> bool:
+        """Whether a clip is so many frames of the file at any rate, and need not be whole ones."""
+        return self.span == "even" or self.places == "grid"
+
+    @property
     def by_time(self) -> bool:
         """Whether ``indices`` needs the times of the frames."""
         return self.fps is not None
@@ -376,8 +384,10 @@ class Preprocessing:
         many frames of the file as last as long, as its publishers count; they need not be whole.
         """
         low, high = SENSIBLE_RATES
-        if self.fps is not None and self.span == "even" and low <= rate <= high:
-            covered = Fraction(self.stride) * Fraction(rate) / Fraction(self.fps)
+        if self.fps is not None and self.counts_frames and low <= rate <= high:
+            # As few frames in as few seconds: 30, or 30000/1001, not what is next to it in binary.
+            own, wanted = (Fraction(r).limit_denominator(1001) for r in (rate, self.fps))
+            covered = Fraction(self.stride) * own / wanted
             return replace(self, stride=covered, fps=None, rate=None)  # type: ignore[arg-type]
         if self.rate is None or self.by_time or not low <= rate <= high:
             return replace(self, rate=None)
@@ -566,6 +576,8 @@ class Preprocessing:
         up = self.crop_places == "up"
         tall, wide = height - side, width - side
         top, left = (tall + up) // 2, (wide + up) // 2
+        if self.crop_places == "nearest":
+            top, left = round(tall / 2), round(wide / 2)
         if self.views[1] == 1:
             return [(top, left, side, side)]
         if width >= height:
@@ -595,6 +607,11 @@ class Preprocessing:
         """Places of a clip on a track of that length, but for the first one."""
         return max(0, length - self.clip_length)
 
+    def _grid(self, length: int) -> int:
+        """Frames of a track of that length where only every ``stride``-th one is left."""
+        step = Fraction(self.stride)
+        return max(1, -(-length // step) if step.denominator == 1 else length // step)
+
     def _spread(self, length: int, place: Fraction) -> list[int]:
         """The frame at a share of each of T equal segments of so many frames; in whole numbers."""
         part, whole = place.numerator, place.denominator
@@ -606,6 +623,10 @@ class Preprocessing:
             return [Fraction(i * length // clips) for i in range(clips)]
         if self.places == "free":
             return [i * Fraction(free) / clips for i in range(clips)]
+        if self.places == "grid":
+            step, free = Fraction(self.stride), max(0, self._grid(length) - self.frames)
+            places = [free // 2] if clips == 1 else [i * free // (clips - 1) for i in range(clips)]
+            return [place * step for place in places]
         if clips == 1:
             return [Fraction(free // 2)]
         # Halves go to the even place, as numpy rounds and so MMAction2.
@@ -618,5 +639,7 @@ class Preprocessing:
             step = Fraction(self.clip_length - 1) / (self.frames - 1)
         places = np.array([int(start + k * step) for k in range(self.frames)], np.int64)
         last = len(track) - 1
+        if self.places == "grid":
+            last = int((self._grid(len(track)) - 1) * step)
         places = places % len(track) if self.short_video == "loop" else np.minimum(places, last)
         return [int(frame) for frame in track[places]]

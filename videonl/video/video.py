@@ -11,6 +11,7 @@ Pixels are taken as square, as all published recipes do.
 
 import os
 from collections.abc import Sequence
+from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -218,13 +219,17 @@ class Video:
 
     @property
     def fps(self) -> float:
-        """Mean frames per second over the whole file, or over its part."""
-        times = self._clock().times
+        """Mean frames per second over the whole file, or over its part.
+
+        That of the header where it says the same but for the rounding of times.
+        """
+        times, nominal = self._clock().times, nominal_rate(self._source)
         if self._part is not None and self.num_frames > 1:
             times = times[slice(*self._part)]
-        if len(times) > 1 and times[-1] > times[0]:
-            return float((len(times) - 1) / (times[-1] - times[0]))
-        return nominal_rate(self._source)
+        steps, seconds = len(times) - 1, float(times[-1] - times[0])
+        if steps < 1 or seconds <= 0 or abs(steps / nominal - seconds) < ROUNDED:
+            return nominal
+        return steps / seconds
 
     def _clock(self) -> Clock:
         if self._table is not None:
@@ -339,12 +344,10 @@ class Video:
 
     def _read(self, wanted: list[int], scale: Scale) -> np.ndarray:
         if self.decoder == "decord":
-            # Asked to turn and to scale, decord mistakes the length of a row: scale turned ones
-            # here.
-            turned = self._pictures.rotation % 180 != 0
-            size = self._pictures.scaled(*self._shape(), None if turned else scale)
-            frames = read_with_decord(self.path, wanted, size, self._frames_in_file())
-            return self._pictures.rescaled(frames, scale) if turned else frames
+            scaled = partial(self._pictures.rescaled, scale=scale)
+            return read_with_decord(
+                self.path, wanted, self._shape(), self._frames_in_file(), scale=scaled
+            )
         return self._read_pyav(wanted, scale)
 
     def _read_pyav(self, wanted: list[int], scale: Scale) -> np.ndarray:

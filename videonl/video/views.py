@@ -34,7 +34,7 @@ def settled(video: Video, preprocessing: Preprocessing) -> tuple[Preprocessing, 
         VideoError: clips are taken by time, and its times are beyond all measure.
     """
     shown = preprocessing
-    if preprocessing.rate is not None or preprocessing.span == "even":
+    if preprocessing.rate is not None or preprocessing.counts_frames:
         shown = preprocessing.for_rate(video.fps)
     return shown, {"times": video.times(), "end": video.end} if shown.by_time else {}
 

@@ -14,7 +14,8 @@ from videonl.class_names import read_class_names
 from videonl.errors import CheckpointError
 from videonl.files import is_stream, whole_file, write_text
 from videonl.json_text import json_text
-from videonl.video.preprocessing import RULES
+from videonl.video.preprocessing import RULES, Preprocessing
+from videonl.video.protocols import under_protocol
 from videonl.weights.declared import changed_by, preprocessing_in_file
 from videonl.weights.fitting import Wanted
 from videonl.weights.formats.own import OwnCheckpoint, read_own, sidecar_path
@@ -65,7 +66,8 @@ def load_checkpoint(
         device: where to put the network.
         options: options of the network that win over what the file says. Some formats do not
             say all: ``{"preset": "official_32x2"}`` tells an official file's strides. Entries of a
-            ``Preprocessing`` among them, such as ``test_crop``, win likewise.
+            ``Preprocessing`` among them, such as ``test_crop``, win likewise; ``protocol`` names a
+            publisher's test (``videonl.video.protocols``) under which its clips are looked at.
         class_names: names for the logits, where the file has none or others are meant.
         network: the name of its network, where that is ``package.module:function``: such a name
             is imported only if the caller says it too.
@@ -74,8 +76,9 @@ def load_checkpoint(
         CheckpointError: an unknown, unsafe or incomplete file; the message lists the keys.
     """
     path = local_file(path)
-    said = {key: value for key, value in (options or {}).items() if key in RULES}
-    options = {key: value for key, value in (options or {}).items() if key not in said}
+    options = dict(options or {})
+    protocol = options.pop("protocol", None)
+    said = {key: options.pop(key) for key in list(options) if key in RULES}
     content = read_content(path)
     own = read_own(content, network=network)
     if own is None:
@@ -85,6 +88,9 @@ def load_checkpoint(
         loaded = LoadedModel(model, names, dict(model.preprocessing), about, report)  # type: ignore[arg-type]
     else:
         loaded = load_own(path, own, num_classes=num_classes, options=options)
+    if protocol is not None:
+        shown = under_protocol(Preprocessing.from_dict(loaded.preprocessing), str(protocol))
+        loaded.preprocessing = loaded.model.preprocessing = shown.to_dict()  # type: ignore[assignment]
     if said:
         clips = changed_by(loaded.preprocessing, said, "--option").to_dict()
         loaded.preprocessing = loaded.model.preprocessing = clips  # type: ignore[assignment]

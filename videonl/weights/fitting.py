@@ -10,30 +10,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from videonl.errors import CheckpointError, VideoNLError
-from videonl.models.registry import is_import_path
+from videonl.models.registry import NoValues, is_import_path
 from videonl.weights.declared import check_options
 from videonl.weights.report import LoadReport, check_fit, fill
 
-FILLS = frozenset({"normal_", "uniform_", "trunc_normal_", "zero_", "fill_", "ones_"})
 # What a factory raises on values of odd types, such as a width that is a text.
 ODD_VALUES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RuntimeError)
-
-
-class NoValues(TorchFunctionMode):
-    """Start values are left out: drawing them on the meta device takes torch's compiler along."""
-
-    def __torch_function__(
-        self, function: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
-        """Call the function, unless it only writes values."""
-        named = kwargs or {}
-        target = args[0] if args else named.get("tensor")  # torch.nn.init names its argument
-        if getattr(function, "__name__", "") in FILLS and getattr(target, "is_meta", False):
-            return target
-        return function(*args, **named)
 
 
 @dataclass(frozen=True)

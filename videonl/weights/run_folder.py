@@ -6,7 +6,7 @@ from pathlib import Path
 from videonl.errors import CheckpointError
 from videonl.home import expanded
 
-BEST, LAST = "best.ckpt", "last.ckpt"
+BEST, LAST, CONFIG = "best.ckpt", "last.ckpt", "config.yaml"
 SUFFIXES = (".ckpt", ".safetensors", ".pth", ".pyth", ".pt", ".pkl")
 SHOWN = 3
 
@@ -46,6 +46,16 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST)) -
         more = f" and {len(inside) - SHOWN} more" if len(inside) > SHOWN else ""
         hint = f"; it holds {', '.join(inside[:SHOWN])}{more}: give one of these files"
     raise CheckpointError(f"the folder {path} holds neither {' nor '.join(wanted)}{hint}")
+
+
+def run_of(checkpoint: Path) -> Path:
+    """The folder of the run that a checkpoint belongs to.
+
+    Lightning's own ModelCheckpoint writes into a folder inside of it.
+    """
+    above = checkpoint.absolute().parent.parent
+    inside = not (checkpoint.parent / CONFIG).is_file() and (above / CONFIG).is_file()
+    return checkpoint.parent.parent if inside else checkpoint.parent
 
 
 def newest(folder: Path, name: str) -> list[Path]:

@@ -1,0 +1,93 @@
+"""How the publishers' own tests look at a video: the part of a preprocessing that is not a clip.
+
+Read in their sources: the paper's released code (Caffe2); PySlowFast, which tested PyTorchVideo's
+networks too and counts in DATA.TARGET_FPS, 30; MMAction2; GluonCV's ``VideoClsDataset``;
+torchvision's ``VideoClips`` of 15 frames per second, which are every second of 30, with its
+``UniformClipSampler``. GluonCV and torchvision also stretch pictures to one size (340×256, 171×128)
+where here their shape is kept: pictures of those shapes are shown alike.
+"""
+
+from difflib import get_close_matches
+from typing import Any
+
+from videonl.errors import VideoNLError
+from videonl.video.preprocessing import Preprocessing
+
+RELEASED: dict[str, Any] = {"places": "length", "rounding": "down", "crop_places": "steps"}
+FACEBOOK: dict[str, Any] = {
+    "places": "free",
+    "span": "even",
+    "short_video": "pad",
+    "fps": 30.0,
+    "rounding": "down",
+    "crop_places": "up",
+}
+OPENMMLAB: dict[str, Any] = {"crop_places": "steps"}
+GLUONCV: dict[str, Any] = {
+    "places": "grid",
+    "short_video": "pad",
+    "rounding": "down",
+    "average": "logits",
+}
+TORCHVISION: dict[str, Any] = {
+    "places": "grid",
+    "short_video": "pad",
+    "fps": 30.0,
+    "views": (5, 1),
+    "crop_places": "nearest",
+}
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "pyslowfast": FACEBOOK,
+    "pytorchvideo": FACEBOOK,
+    "caffe2": RELEASED,
+    "mmaction2": OPENMMLAB,
+    "gluoncv": GLUONCV,
+    "torchvision": TORCHVISION,
+}
+USUAL: dict[str, Any] = {
+    "places": "ends",
+    "span": "steps",
+    "short_video": "loop",
+    "fps": None,
+    "rate": None,
+    "views": (10, 3),
+    "test_crop": None,
+    "rounding": "nearest",
+    "crop_places": "ends",
+    "average": None,
+}
+
+
+def checked_protocol(name: str) -> str:
+    """A name of ``PROTOCOLS``.
+
+    Raises:
+        VideoNLError: there is none of that name; says the near ones.
+    """
+    if name not in PROTOCOLS:
+        near = get_close_matches(name.lower(), PROTOCOLS, n=1)
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise VideoNLError(f"no protocol {name!r}; it must be one of {', '.join(PROTOCOLS)}{hint}")
+    return name
+
+
+def under_protocol(own: Preprocessing, name: str) -> Preprocessing:
+    """The same clips, looked at as a publisher's test does.
+
+    A protocol that counts in frames of one rate takes that of the network's training, where that is
+    known: who trains with PySlowFast at 25 frames per second says 25 as its TARGET_FPS.
+
+    Args:
+        own: of a network.
+        name: of ``PROTOCOLS``.
+
+    Raises:
+        VideoNLError: there is none of that name, or such clips can not be placed like that.
+    """
+    entries = {**USUAL, **PROTOCOLS[checked_protocol(name)]}
+    if entries["fps"] is not None:
+        entries["fps"] = own.fps or own.rate or entries["fps"]
+    try:
+        return own.changed(**entries)
+    except VideoNLError as error:
+        raise VideoNLError(f"--protocol {name}: {error}") from error
