@@ -19,7 +19,7 @@ POOLED = {"pool1_kernel": [1, 3, 3], "pool1_stride": [1, 2, 2], "pool1_padding":
         (UT, {}, {
             "model.name": "tiny_i3d_nl2", "model.options": {**POOLED, "dropout": 0.2},
             "data.crop": 64, "data.sampling": "segments", "data.frames": 16,
-            "data.picture": "whole", "recipe.optimizer": "adamw", "recipe.learning_rate": 0.003,
+            "data.picture": "whole", "data.jitter": [73, 110], "recipe.optimizer": "adamw", "recipe.learning_rate": 0.003,
             "recipe.reference_batch": 8, "recipe.weight_decay": 0.05,
             "recipe.label_smoothing": 0.05, "trainer.max_epochs": 120,
             "trainer.check_val_every_n_epoch": 3,
@@ -33,7 +33,7 @@ POOLED = {"pool1_kernel": [1, 3, 3], "pool1_stride": [1, 2, 2], "pool1_padding":
         (DataFacts(3, 5.0), {"data.batch_size": 8}, {"trainer.max_epochs": 1200}),
         # Another network has clips of its own, and learns more slowly.
         (UT, {"model.name": "r3d_18"}, {
-            "data.frames": None, "data.crop": None, "model.options": None,
+            "data.frames": None, "data.crop": None, "model.options": None, "data.jitter": None,
             "data.sampling": "segments", "recipe.learning_rate": 0.001,
         }),
         # What was said stays, and so does what belongs to it.
@@ -47,7 +47,9 @@ POOLED = {"pool1_kernel": [1, 3, 3], "pool1_stride": [1, 2, 2], "pool1_padding":
         (UT, {"data.fps": 15}, {"data.sampling": None}),
         (UT, {"data.frames": 8}, {"data.frames": None, "data.sampling": "segments"}),
         (UT, {"data.short_side": 72}, {"data.picture": None, "data.crop": None}),
-        (UT, {"data.crop": 96}, {"data.picture": "whole", "data.crop": None}),
+        (UT, {"data.crop": 96}, {
+            "data.picture": "whole", "data.crop": None, "data.jitter": [110, 165],
+        }),
         (UT, {"data.resized_crop": (0.5, 1)}, {"data.picture": None, "data.crop": 64}),
         (UT, {"recipe.optimizer": "sgd"}, {
             "recipe.optimizer": None, "recipe.learning_rate": None, "recipe.weight_decay": None,

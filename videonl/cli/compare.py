@@ -301,7 +301,7 @@ def main(argv: Sequence[str]) -> int:
     from videonl.inference.show import StepBar
     from videonl.reports import write_comparison
 
-    budget, chosen = None, []
+    budget = None
     if given.train is not None:
         budget, chosen = read_training(arguments, given, flags)
         lines = plan_lines(given, budget, chosen)

@@ -40,7 +40,7 @@ LISTS = ("train_list", "val_list", "test_list", "class_names_file", "skip_list")
 PATHS = ("data.root", *(f"data.{name}" for name in LISTS))  # kept absolute in a run's config.yaml
 FROM_NETWORK = ("frames", "stride", "short_side", "crop", "sampling", "picture")
 OF_TEST = (*FROM_NETWORK, "fps", "short_video", "test_crop", "rectangle")
-CROP_SHARE = 224 / 256  # of the short side, in every published protocol
+CROP_SHARE = 224 / 256  # of the short side, as in videonl.training.defaults; torch-free here
 
 
 def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -75,7 +75,7 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     if command == "fit" and not contents and given.get("model.pretrained"):
         given = parse(parser, [own_network(given), given_flat(given, parser)], [])
     settings = parser.parse_object(given).as_dict()
-    settings["config"] = (files or [resume])[-1] if contents else None
+    settings["config"] = (files or [str(resume)])[-1] if contents else None
     for key, limit in LIMITS.items():
         if settings.get(key) is not None:
             check_limits({f"--{key}": limit}, {f"--{key}": settings[key]})

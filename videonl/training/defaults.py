@@ -24,6 +24,9 @@ POOLED = {"pool1_kernel": [1, 3, 3], "pool1_stride": [1, 2, 2], "pool1_padding":
 DROPOUT = 0.2
 LOOKED_AT = 60  # videos whose lengths are read
 BATCH = 8  # of the data module
+CROP_SHARE = 224 / 256  # of the short side, in every published protocol
+ZOOM = 1.5  # how much larger than their rectangle pictures are shown in training, at most
+ZOOMED = f"in training up to {ZOOM:g} times as large, at a random place: few videos seem more"
 STEPS, PASSES = 1200, 12  # after which the loss has settled, from scratch
 FINE_STEPS, FINE_PASSES = 500, 12  # from published weights
 VALIDATIONS = 40
@@ -139,7 +142,7 @@ def proposals(facts: DataFacts, given: Mapping[str, Any]) -> Iterator[tuple[dict
         why = f"{facts.videos} videos are few for a large network from scratch"
         yield {"model.name": NETWORK}, f"{why} (--model.pretrained FILE starts from weights)"
         yield from size_of_small(given)
-    yield from clips(facts, said, small=small)
+    yield from clips(facts, given, small=small)
     yield from optimiser(given, small=small)
     yield from budget(facts, given, steps=STEPS, passes=PASSES)
 
@@ -156,6 +159,7 @@ def size_of_small(given: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], st
 
 def clips(facts: DataFacts, said: set[str], *, small: bool) -> Iterator[tuple[dict[str, Any], str]]:
     """Clips that span a video and show its whole picture."""
+    said = {key for key, value in given.items() if value is not None}
     long = "" if facts.seconds is None else f" (the middle one has {facts.seconds:.2g} s)"
     spread: dict[str, Any] = {}
     if small:
@@ -165,8 +169,12 @@ def clips(facts: DataFacts, said: set[str], *, small: bool) -> Iterator[tuple[di
         spread = {"data.sampling": "segments", **spread}
     if spread:
         yield spread, f"a clip spans a video{long}"
-    if not SQUARE & said:
-        yield {"data.picture": "whole"}, "a square of a wide picture often holds nobody"
+    if SQUARE & said:
+        return
+    yield {"data.picture": "whole"}, "a square of a wide picture often holds nobody"
+    if small:
+        side = round(int(given.get("data.crop") or SIDE) / CROP_SHARE)
+        yield {"data.jitter": [side, round(ZOOM * side)]}, ZOOMED
 
 
 def optimiser(given: Mapping[str, Any], *, small: bool) -> Iterator[tuple[dict[str, Any], str]]:
