@@ -19,8 +19,8 @@ POOLED = {"pool1_kernel": [1, 3, 3], "pool1_stride": [1, 2, 2], "pool1_padding":
         (UT, {}, {
             "model.name": "tiny_i3d_nl2", "model.options": {**POOLED, "dropout": 0.2},
             "data.crop": 64, "data.sampling": "segments", "data.frames": 16,
-            "data.picture": "whole", "data.jitter": [73, 110], "recipe.optimizer": "adamw", "recipe.learning_rate": 0.003,
-            "recipe.reference_batch": 8, "recipe.weight_decay": 0.05,
+            "data.picture": "whole", "data.jitter": [73, 110], "recipe.optimizer": "adamw",
+            "recipe.learning_rate": 0.003, "recipe.reference_batch": 8, "recipe.weight_decay": 0.05,
             "recipe.label_smoothing": 0.05, "trainer.max_epochs": 120,
             "trainer.check_val_every_n_epoch": 3,
         }),

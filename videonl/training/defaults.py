@@ -157,7 +157,9 @@ def size_of_small(given: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], st
         yield {"data.crop": SIDE}, "as many pixels as that square has: minutes on a CPU"
 
 
-def clips(facts: DataFacts, said: set[str], *, small: bool) -> Iterator[tuple[dict[str, Any], str]]:
+def clips(
+    facts: DataFacts, given: Mapping[str, Any], *, small: bool
+) -> Iterator[tuple[dict[str, Any], str]]:
     """Clips that span a video and show its whole picture."""
     said = {key for key, value in given.items() if value is not None}
     long = "" if facts.seconds is None else f" (the middle one has {facts.seconds:.2g} s)"
@@ -172,7 +174,7 @@ def clips(facts: DataFacts, said: set[str], *, small: bool) -> Iterator[tuple[di
     if SQUARE & said:
         return
     yield {"data.picture": "whole"}, "a square of a wide picture often holds nobody"
-    if small:
+    if small and given.get("data.rectangle") is None:
         side = round(int(given.get("data.crop") or SIDE) / CROP_SHARE)
         yield {"data.jitter": [side, round(ZOOM * side)]}, ZOOMED
 
