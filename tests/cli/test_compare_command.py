@@ -94,8 +94,8 @@ def test_a_training_stopped_by_a_signal_is_one_sentence(
     from videonl.training import TrainingStopped
 
     def stopped(*args: object, **options: object) -> None:
-        raise TrainingStopped("stopped; go on with the same command", signum=2)
+        raise TrainingStopped("stopped; the same command goes on", signum=2)
 
     monkeypatch.setattr("videonl.evaluation.compare.compare_models", stopped)
     assert main(["compare", "tiny_i3d", "--no-speed"]) == 130
-    assert capsys.readouterr().err == "videonl compare: stopped; go on with the same command\n"
+    assert capsys.readouterr().err == "videonl compare: stopped; the same command goes on\n"
