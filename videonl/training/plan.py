@@ -135,7 +135,9 @@ def seconds_of(found: Measured, steps: int, epochs: float, trainer: Trainer, dat
     first = min(batches, batches_per_epoch(trainer, data))
     seconds = first * step_seconds(found, data, first=True)
     seconds += (batches - first) * step_seconds(found, data, first=False)
-    return seconds + validations(epochs, trainer, data) * validation_seconds(found, data)
+    if times := validations(epochs, trainer, data):
+        seconds += times * validation_seconds(found, data)
+    return seconds
 
 
 def memory(found: Measured) -> str:
@@ -223,7 +225,7 @@ def undone(
         classifier.train()
         optimizer = make_optimizer(
             recipe.optimizer,
-            [{"params": [p for p in net.parameters() if p.requires_grad], "lr": 1e-6}],
+            [{"params": [p for p in net.parameters() if p.requires_grad], "lr": 0.0}],
             momentum=recipe.momentum,
             beta2=recipe.beta2,
             fused=False,
