@@ -22,7 +22,8 @@ from videonl.files import explain_full
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("videonl.cli.train", "fit, validate, test or predict with a network, like train.py"),
     "predict": ("videonl.cli.predict", "classify video files, like infer.py"),
-    "merge": ("videonl.cli.merge", "merge the results of predict in many processes"),
+    "live": ("videonl.cli.live", "classify a camera, a stream, or a file in real time"),
+    "merge": ("videonl.cli.merge", "merge what many processes have done, and say if all is in"),
     "extract": ("videonl.cli.extract", "write the features of videos, one .npz each"),
     "serve": ("videonl.cli.serve", "a page and an HTTP endpoint that classify videos"),
     "compare": ("videonl.cli.compare", "compare networks: parameters, FLOPs, speed, accuracy"),

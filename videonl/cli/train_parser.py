@@ -26,7 +26,16 @@ DEFAULT = re.compile(r"\s*\bDefault: (``[^`]*``|\S+?)\.(?=\s|$)")  # jsonargpars
 INTERNAL_MODEL: set[str | int] = {
     *("num_classes", "class_names", "preprocessing", "recipe", "class_weights"),
     "videonl_version",
-    *("network", "fresh", "provenance", "licence", "data_split", "trained_videos"),
+    *(
+        "network",
+        "loss",
+        "optimizer",
+        "fresh",
+        "provenance",
+        "licence",
+        "data_split",
+        "trained_videos",
+    ),
 }
 INTERNAL_DATA: set[str | int] = {"root", "seed", "split_seed", "preprocessing"}
 # Of what belongs to no section; the others are checked by what they build.

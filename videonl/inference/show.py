@@ -148,12 +148,17 @@ class ProgressBar:
         """Some views of the current file are done."""
         self._progress.advance(self._task, count)
 
+    def frames(self, done: int, total: int) -> None:
+        """Some frames of the current file's overlay are written."""
+        self._progress.update(self._task, name=f"writing {done}/{total} frames")
+
     def file(self) -> None:
         """A file is done, however it ended."""
         self._done += 1
         self._progress.update(
             self._task,
             completed=self._done * self._views,
+            name="classifying",
             files=f"{self._done}/{self._files} files",
         )
 
