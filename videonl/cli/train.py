@@ -163,12 +163,13 @@ def show_plan(
     options: dict[str, Any],
     chosen: Sequence[str],
 ) -> int:
-    """Print what would be done; nothing is written and nothing stays learned."""
+    """Print what would be done; there is no run, and nothing stays learned."""
     from videonl.training import make_trainer, plan_lines
 
     trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
     if trainer.is_global_zero:
         print(*plan_lines(classifier, data, trainer, chosen=chosen), sep="\n")
+        data.teardown("fit")
     return 0
 
 

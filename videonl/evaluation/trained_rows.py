@@ -275,6 +275,7 @@ def plan_of(
             continue
         trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
         made = make_plan(classifier, videos, trainer, chosen=chosen)
+        videos.teardown("fit")
         networks_line = [line for line in made.facts if line.startswith("network ")]
         # The first says all of the data; the others what differs.
         lines += [*networks_line, *made.course] if seconds else made.lines
