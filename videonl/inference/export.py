@@ -87,7 +87,7 @@ def export_model(
         clip: (frames, height, width) of the clips; those of the preprocessing by default.
 
     Raises:
-        VideoNLError: an unknown format, missing packages, a network that can not be exported, or a
+        VideoNLError: an unknown format, missing packages, a network that cannot be exported, or a
             file that disagrees with the network.
     """
     if format not in FORMATS:
@@ -147,7 +147,7 @@ def write_checked(
         The largest difference, and the shapes of the clips that were compared.
 
     Raises:
-        VideoNLError: it can not be captured, written or run, or disagrees.
+        VideoNLError: it cannot be captured, written or run, or disagrees.
     """
     frames, size = clip[0], clip[1:]
     known = predictor.preprocessing
@@ -213,7 +213,7 @@ def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.Exp
     """The network as a graph with a free batch and, if asked for, a free number of frames.
 
     Raises:
-        VideoNLError: it can not be captured.
+        VideoNLError: it cannot be captured.
     """
     free = torch.export.Dim.DYNAMIC
     sizes = {0: free, 2: free} if frames_too else {0: free}
@@ -222,7 +222,7 @@ def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.Exp
             return torch.export.export(net, (clip,), dynamic_shapes=(sizes,), strict=False)
     except Exception as error:  # torch.export raises whatever the network's operators do
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise VideoNLError(f"the network can not be exported: {reason}") from error
+        raise VideoNLError(f"the network cannot be exported: {reason}") from error
 
 
 def compare(model: nn.Module, file: Path, run: Any, clips: list[Tensor]) -> float:

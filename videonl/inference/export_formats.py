@@ -56,7 +56,7 @@ def write_onnx(
             )
         except Exception as error:  # the exporter raises many kinds
             reason = " ".join(str(error).split())[:200]
-            raise VideoNLError(f"the network can not be written as ONNX: {reason}") from error
+            raise VideoNLError(f"the network cannot be written as ONNX: {reason}") from error
     assert made is not None
     model = made.model_proto
     _name_sizes(model.graph)
