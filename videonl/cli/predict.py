@@ -106,7 +106,8 @@ def parser_of_predict() -> argparse.ArgumentParser:
         "--checkpoint",
         metavar="CKPT",
         help="a .ckpt of train.py or its run's folder, a .safetensors, a published checkpoint "
-        "(`videonl models`); the clips of data/sample have one of their own",
+        "(`videonl models`), hf:USER/NAME of the hub; the clips of data/sample have one of their "
+        "own",
     )
     parser.add_argument(
         "--top-k", type=positive, default=5, metavar="K", help="classes to show (default: 5)"
