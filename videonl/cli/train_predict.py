@@ -86,8 +86,9 @@ class JsonLines:
 
     def begin(self, paths: Sequence[str], *, rank: int, size: int) -> list[str]:
         """Open; the videos of this process that no file holds yet."""
-        from videonl.inference.shards import Shard, about_set, done_by_others, shard_path
+        from videonl.inference.shards import done_by_others
         from videonl.inference.writers import JsonLinesWriter
+        from videonl.shards import Shard, about_set, shard_path
 
         shard = Shard(rank, size)
         own = shard_path(self._path, rank) if size > 1 else self._path

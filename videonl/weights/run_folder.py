@@ -43,7 +43,7 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MO
                 )
             return found[0]
     inside = sorted(entry.name for entry in given.iterdir() if entry.suffix in SUFFIXES)
-    hint = "; videonl train fit makes one"
+    hint = "; train.py fit makes one"
     if inside:
         more = f" and {len(inside) - SHOWN} more" if len(inside) > SHOWN else ""
         hint = f"; it holds {', '.join(inside[:SHOWN])}{more}: give one of these files"
