@@ -141,6 +141,18 @@ def pinned_name(path: str | Path) -> str | None:
     return None
 
 
+def pinned(source: str) -> str:
+    """A name on the hub with its commit and file; one that has both is not asked for again.
+
+    Raises:
+        CheckpointError: see ``hub_file``.
+    """
+    name = parse_hub(source)
+    if name.file and _COMMIT.fullmatch(name.revision or ""):
+        return source
+    return pinned_name(hub_file(source)) or source
+
+
 def hub_file(source: str | Path) -> Path:
     """The file of a name on the hub: out of the client's cache, or downloaded into it.
 
@@ -281,8 +293,8 @@ def explained(name: HubName, client: ModuleType) -> Iterator[None]:
             text = f"the hub refuses ({_first_line(error)}): {log_in}, with a token that may do so"
         else:
             text = f"the hub's client failed: {explain_full(error) or _first_line(error)}"
-        token = client.get_token()
-        text = text.replace(token, "***") if token else text
+        for token in filter(None, [client.get_token()]):  # as it is, and as Python shows it
+            text = text.replace(token, "***").replace(repr(token)[1:-1], "***")
         raise CheckpointError(f"{name}: {visible(text)}") from None
 
 
