@@ -62,6 +62,7 @@ def test_pushed_and_classified(hub: Hub, tmp_path: Path, capsys: Capture) -> Non
     text = told(capsys, push)
     commit = hub.repositories["lab/tiny"]["main"]
     assert f"pushed    hf:lab/tiny@{commit}" in text
+    assert "%|" not in text  # no bar in what is no terminal
     assert hub.repositories["lab/tiny"]["private"]
     assert f"Bearer {TOKEN}" in hub.tokens
     files = hub.repositories["lab/tiny"]["commits"][commit]
