@@ -81,6 +81,27 @@ def test_precision_is_half_on_a_gpu_that_knows_it_and_nowhere_else(
     assert choose_precision("auto", gpu=True, training=True) == "32-true"
 
 
+@pytest.mark.parametrize(
+    ("tiles", "capability", "most", "chosen"),
+    [
+        (True, "AVX512", None, "bf16-mixed"),
+        (True, "AVX512", "AVX512_CORE_AMX", "bf16-mixed"),
+        (True, "AVX512", "AVX512_CORE", "32-true"),  # oneDNN may not use the tiles
+        (True, "AVX2", None, "32-true"),  # ATEN_CPU_CAPABILITY=avx2
+        (False, "AVX512", None, "32-true"),
+        (False, "DEFAULT", None, "32-true"),
+    ],
+)
+def test_precision_is_half_on_a_cpu_with_amx_alone(monkeypatch, tiles, capability, most, chosen):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")  # tests/conftest.py pins float32
+    if most:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+    assert choose_precision("auto", gpu=False, training=True) == chosen
+    assert choose_precision("auto", gpu=False, training=False) == "32-true"
+
+
 def test_synchronised_norms_are_asked_of_lightning_on_gpus(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
