@@ -10,12 +10,13 @@ from videonl.claims import claimed
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
+    add_engine_flags,
     add_network_flags,
     network_options,
-    note,
     parse_shard,
     positive,
     say_protocol,
+    use_engine,
 )
 from videonl.errors import VideoNLError
 
@@ -64,6 +65,7 @@ def parser_of_extract() -> argparse.ArgumentParser:
     add("--shard", type=parse_shard, metavar="RANK/SIZE", help="as for videonl predict")
     add_network_flags(parser, videos=True)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_engine_flags(parser)
     add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
     add("--quiet", action="store_true", help="print nothing but failures")
     add_isolation(parser)
@@ -96,7 +98,8 @@ def main(argv: Sequence[str]) -> int:
     claims = claimed(part), claimed(folder=out, shared=shard is not None)
     with claims[0], claims[1], decoding(arguments) as open_video:
         extractor = make_extractor(arguments)
-        extractor.predictor.open_video, extractor.predictor.say = open_video, note
+        extractor.predictor.open_video = open_video
+        use_engine(arguments, extractor.predictor, extractor.shown, extractor.features)
         written = extract_all(arguments, extractor, paths, failures)
     if not arguments.quiet:
         skipped = total - written - len(failures)

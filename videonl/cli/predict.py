@@ -13,13 +13,14 @@ from videonl.cli import predict_timeline
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
+    add_engine_flags,
     add_network_flags,
     network_options,
-    note,
     parse_shard,
     parse_views,
     positive,
     say_protocol,
+    use_engine,
 )
 from videonl.errors import VideoNLError
 from videonl.limits import whole
@@ -148,6 +149,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)"
     )
+    add_engine_flags(parser)
     parser.add_argument(
         "--decoder",
         default="pyav",
@@ -226,7 +228,7 @@ def open_writers(
     from videonl.inference.writers import CsvWriter, JsonLinesWriter, JsonWriter
 
     run: dict[str, object] = {
-        "model": predictor.about,
+        "model": predictor.made_by(),
         "protocol": predictor.protocol(arguments.views),
     }
     writers: list[Writer] = []
@@ -371,7 +373,8 @@ def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Fa
             options=network_options(arguments),
             network=arguments.network,
         )
-        predictor.open_video, predictor.say = open_video, note
+        predictor.open_video = open_video
+        use_engine(arguments, predictor, predictor.preprocessing, predictor.view_probabilities)
         if not arguments.quiet:
             say_protocol(arguments.protocol, predictor.preprocessing)
             say_views(predictor, arguments.views)

@@ -288,5 +288,5 @@ def timeline_of(
         probabilities=probabilities,
         duration=duration,
         multi_label=predictor.multi_label,
-        about={"model": predictor.about, "protocol": protocol},
+        about={"model": predictor.made_by(), "protocol": protocol},
     )

@@ -204,6 +204,12 @@ def non_local_sum(op: Operands, implementation: str = "auto") -> Tensor:
 
 
 __all__ = [
-    *("TABLE", "ClipConv3d", "Form", "Linear", "Operands"),
-    *("choose", "cpu_multiplies_bf16", "non_local_sum"),
+    "TABLE",
+    "ClipConv3d",
+    "Form",
+    "Linear",
+    "Operands",
+    "choose",
+    "cpu_multiplies_bf16",
+    "non_local_sum",
 ]
