@@ -4,6 +4,7 @@ VENV ?= .venv
 PY := $(VENV)/bin/python
 EXTRAS ?= $(VENV)-extras
 EXTRAS_PY := $(EXTRAS)/bin/python
+LOWEST ?= $(VENV)-lowest
 EXTRAS_STAMP = $(EXTRAS)/.videonl-$(shell (cat tests/extras/requirements.txt; echo $(abspath $(VENV))) | cksum | cut -d' ' -f1)
 # Two workers, each with one thread (tests/conftest.py): a machine of two cores is busy, not full.
 PYTEST_FLAGS := -n 2 --dist worksteal --durations=10
@@ -14,7 +15,7 @@ PLATFORM := $(shell uname -s)-$(shell uname -m)
 export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-slow test-extras lint format lock clean
+.PHONY: help venv demo test test-slow test-extras test-lowest docs lint format lock clean
 
 help:  ## list the targets
 	@echo "videonl: two commands do all the set-up: make demo, make test"; echo
@@ -51,6 +52,18 @@ test-slow: $(STAMP)  ## run all tests, the slow ones too
 
 test-extras: $(EXTRAS_STAMP)  ## run the tests that need more packages (EXTRAS=DIR holds them)
 	$(EXTRAS_PY) -m pytest --durations=10 -m extras
+
+test-lowest: $(STAMP)  ## run the quick tests on the lowest versions that pyproject.toml allows
+	$(PY) -m pip install --quiet uv
+	$(PYTHON) -m venv --clear $(LOWEST)
+	$(PY) -m uv pip compile pyproject.toml --extra dev --resolution lowest-direct --no-header \
+	  --python $(LOWEST)/bin/python -o $(LOWEST)/requirements.txt > /dev/null
+	$(LOWEST)/bin/python -m pip install --quiet -r $(LOWEST)/requirements.txt
+	$(LOWEST)/bin/python -m pip install --quiet --no-deps -e .
+	$(LOWEST)/bin/python -m pytest $(PYTEST_FLAGS)
+
+docs: $(EXTRAS_STAMP)  ## build the docs site into site/ (open site/index.html; no server needed)
+	NO_MKDOCS_2_WARNING=1 $(EXTRAS_PY) -m mkdocs build --strict
 
 # A second, small environment that sees the first one; what both have is taken from the second.
 $(EXTRAS_STAMP): $(STAMP)

@@ -8,4 +8,4 @@ import sys
 from videonl.cli.main import main
 
 if __name__ == "__main__":
-    sys.exit(main(["train", *sys.argv[1:]]))
+    sys.exit(main(["train", *sys.argv[1:]], script="train.py"))

@@ -23,7 +23,9 @@ def _positions(size: str) -> int:
 
 
 def _cases(results: dict[str, Any], **wanted: str) -> list[dict[str, Any]]:
-    return [c for c in results["cases"] if all(c.get(k) == v for k, v in wanted.items())]
+    """The cases with these values; results from before layouts were told hold contiguous ones."""
+    cases = ({"layout": "first", **case} for case in results["cases"])
+    return [c for c in cases if all(c.get(k) == v for k, v in wanted.items())]
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
@@ -34,12 +36,13 @@ def draw(results: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     device = "cuda" if results["machine"].get("cuda") else "cpu"
+    layout = "last" if _cases(results, layout="last") else "first"
     figure, axes = plt.subplots(2, 4, figsize=(11, 5.4), sharex=True, sharey="row")
     sizes: set[str] = set()
     for column, affinity in zip(axes.T, AFFINITIES, strict=True):
         for contender in CONTENDERS:
             wanted = {"affinity": affinity, "contender": contender, "device": device}
-            wanted["layout"] = "last"
+            wanted["layout"] = layout
             found = [c for c in _cases(results, **wanted, dtype="float32") if "step_ms" in c]
             found = [c for c in found if c["size"].startswith("res3") and c["backward"]]
             found.sort(key=lambda c: _positions(c["size"]))
@@ -129,7 +132,7 @@ def table(results: dict[str, Any]) -> str:
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     names = ("size", "affinity", "device", "dtype", "layout")
-    keys = sorted({tuple(c[name] for name in names) for c in results["cases"]})
+    keys = sorted({tuple(c[name] for name in names) for c in _cases(results)})
     for key in sorted(keys, key=lambda k: (k[0][:4], _positions(k[0]))):
         wanted = dict(zip(names, key, strict=True))
         row = {c["contender"]: c for c in _cases(results, **wanted)}

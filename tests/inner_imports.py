@@ -13,7 +13,6 @@ STILL_INSIDE = (
     "tests/cli/test_train_stored.py videonl.cli.train_settings",
     "tests/evaluation/test_compare_sweep.py videonl.cli.compare",
     "tests/serve/test_serve_process.py videonl.cli.serve",
-    "tests/serve/test_serve_process.py videonl.serve.uploads",
     "tests/training/test_configs.py videonl.cli.settings",
     "tests/training/test_configs.py videonl.cli.train_settings",
     "tests/training/test_configs.py videonl.training.run_header",

@@ -29,7 +29,7 @@ FLOORS = {
 }
 # Single modules that every room may know; they know each other at most.
 GROUND = {"errors", "_version", "files", "claims", "class_names", "escapes", "json_text"}
-GROUND |= {"home", "doors", "shares", "bounds", "limits"}
+GROUND |= {"home", "doors", "shares", "shards", "limits"}
 # The one arrow that goes up, inside a function: create_model(pretrained=...) asks the room of
 # weights, which makes the network with create_model once the file has spoken.
 UPWARD = {("videonl.models.registry", "weights")}

@@ -2,6 +2,7 @@
 
 import os
 import re
+import site
 import subprocess
 import sys
 import tomllib
@@ -69,6 +70,35 @@ def test_wheel_installs_and_imports_in_an_empty_folder(wheel: Path, tmp_path: Pa
         check=False,
     )
     assert script.stdout.startswith("videonl "), script.stderr
+
+
+@pytest.mark.slow
+def test_wheel_and_sdist_install_in_an_empty_environment(tmp_path: Path) -> None:
+    """The environment is new; what videonl leans on it sees from the tests' own."""
+    source, built = tmp_path / "source", tmp_path / "dist"
+    source.mkdir()
+    for name in ("videonl", "pyproject.toml", "README.md", "LICENSE"):
+        subprocess.run(["cp", "-r", str(ROOT / name), str(source)], check=True)
+    build = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(built), str(source)]
+    subprocess.run(build, check=True, stdout=subprocess.DEVNULL)
+    seen = [path for path in site.getsitepackages() if Path(path).is_dir()]
+    for number, file in enumerate(sorted(built.iterdir())):
+        home = tmp_path / f"environment{number}"
+        subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(home)], check=True)
+        python = home / "bin" / "python"
+        (packages,) = home.glob("lib/*/site-packages")
+        (packages / "dependencies.pth").write_text("\n".join(seen))
+        pip = [sys.executable, "-m", "pip", "--python", str(python), "install", "-q"]
+        words = ["--no-deps", "--no-build-isolation", "--ignore-installed", str(file)]
+        subprocess.run([*pip, *words], check=True, cwd=tmp_path)
+        code = "import videonl; print(videonl.__file__)"
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        asked = {"cwd": tmp_path, "env": environment, "capture_output": True, "text": True}
+        where = subprocess.run([str(python), "-c", code], check=True, **asked)
+        assert str(home) in where.stdout, file.name
+        doctor = subprocess.run([str(home / "bin" / "videonl"), "doctor"], **asked)
+        assert doctor.returncode == 0, doctor.stderr
+    assert number == 1, "one wheel and one source distribution"
 
 
 def test_malicious_and_broken_releases_are_excluded() -> None:

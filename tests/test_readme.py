@@ -77,8 +77,19 @@ def test_commands_and_flags_exist(page: Path, words: list[str]) -> None:
     for word in rest:
         if word.startswith("--") and word != "--":
             flag = word.split("=")[0]
+            # the arguments of a class that was named
+            flag = re.sub(r"^(--trainer\.(callbacks|logger))\..*", r"\1", flag)
             # a flag below an option that takes a mapping (--trainer.max_epochs) is listed too
             assert re.search(rf"{re.escape(flag)}\b", known), f"{page.name}: {flag} of {words}"
     for word in rest:
         if word.startswith("configs/"):
             assert (ROOT / word).is_file(), f"{page.name}: {word}"
+
+
+def test_readme_is_read_in_three_minutes() -> None:
+    """At most 160 lines; prose at most 100 wide (tables and code may be wider)."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) <= 160
+    prose = re.sub(r"^```.*?^```$", "", text, flags=re.DOTALL | re.MULTILINE)
+    prose = "".join(line for line in prose.splitlines(True) if not line.startswith("|"))
+    assert [line for line in prose.splitlines() if len(line) > 100] == []

@@ -16,6 +16,7 @@ __getattr__, __dir__, _public = doors(
         "training": "VideoClassifier",
         "data": "VideoDataModule",
         "inference": "Predictor",
+        "video": "Frames",
     },
 )
 __all__ = ["__version__", *_public]

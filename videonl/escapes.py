@@ -92,6 +92,28 @@ def figure_text(names: Iterable[str]) -> Iterator[Callable[[str], str]]:
 
 
 @lru_cache(maxsize=4096)
+def font_for(name: str) -> tuple[str, str]:
+    """A name in its drawable form, and the file of a font that has all its letters.
+
+    Letters that no font of this machine has, together with the others, are shown as escapes.
+    """
+    from matplotlib.font_manager import FontProperties, findfont, fontManager
+
+    shown = visible(name)
+    default = str(findfont(FontProperties(family=["DejaVu Sans"])))
+    wanted = {ord(char) for char in shown}
+    if wanted <= _letters(default):
+        return shown, default
+    own = any(unicodedata.category(char) == "Co" for char in shown)  # as for _family_with
+    for font in [] if own else sorted(fontManager.ttflist, key=lambda font: font.name):
+        plain = font.style == font.variant == "normal" and not font.name.startswith("Last Resort")
+        if plain and wanted <= _letters(font.fname):
+            return shown, str(font.fname)
+    known = _letters(default)
+    return "".join(c if ord(c) in known else _escape(c) for c in shown), default
+
+
+@lru_cache(maxsize=4096)
 def _family_with(char: str, families: tuple[str, ...]) -> str | None:
     """An installed family that has a letter, "" where these families do, None where none does."""
     from matplotlib.font_manager import FontProperties, findfont, fontManager

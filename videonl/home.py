@@ -15,6 +15,12 @@ def user_cache() -> Path | None:
         return None
 
 
+def cache_folder() -> Path | None:
+    """Where what can be made again is kept: ``$VIDEONL_CACHE``, else as ``user_cache``."""
+    named = os.environ.get("VIDEONL_CACHE")
+    return Path(named) if named else user_cache()
+
+
 def expanded(path: str | Path) -> Path:
     """A path whose ``~`` is the home folder.
 

@@ -16,11 +16,18 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from videonl.errors import VideoNLError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+class Rule(Protocol):
+    """What a value may be; ``str`` says it in words."""
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value is right, whatever it is."""
 
 
 @dataclass(frozen=True)
@@ -106,6 +113,26 @@ class Choice:
         return isinstance(value, str) and value in self.words
 
 
+@dataclass(frozen=True)
+class Said:
+    """A rule that no range tells: its words, and whether a value keeps it."""
+
+    words: str
+    right: Callable[[Any], bool]
+
+    def __str__(self) -> str:
+        return self.words
+
+    def allows(self, value: Any) -> bool:
+        """Whether a value keeps it."""
+        return self.right(value)
+
+
+def optional(rule: Rule) -> Said:
+    """A value that keeps a rule, or none at all."""
+    return Said(f"{rule}, or none", lambda value: value is None or rule.allows(value))
+
+
 def one_of(*words: str) -> Choice:
     """One of these words."""
     return Choice(words)
@@ -135,7 +162,7 @@ def above(low: float, high: float = math.inf) -> Limit:
 SEED = whole(0, 2**32 - 1)  # what numpy takes
 
 
-def limited(**limits: Limit | Choice) -> Callable[[Function], Function]:
+def limited(**limits: Rule) -> Callable[[Function], Function]:
     """Check the arguments of a function; what is None by default may be None.
 
     Args:
@@ -164,7 +191,7 @@ def limited(**limits: Limit | Choice) -> Callable[[Function], Function]:
     return decorate
 
 
-def check_limits(limits: Mapping[str, Limit | Choice], values: Mapping[str, Any]) -> None:
+def check_limits(limits: Mapping[str, Rule], values: Mapping[str, Any]) -> None:
     """Check the values that have a limit.
 
     Raises:
@@ -172,6 +199,20 @@ def check_limits(limits: Mapping[str, Limit | Choice], values: Mapping[str, Any]
     """
     for name, limit in limits.items():
         if name in values and not limit.allows(values[name]):
-            shown = repr(values[name])
-            shown = shown if len(shown) <= 80 else shown[:80] + "..."
-            raise VideoNLError(f"{name}={shown}: it must be {limit}")
+            given = repr(values[name])
+            given = given if len(given) <= 80 else given[:80] + "..."
+            raise VideoNLError(f"{name}={given}: it must be {limit}")
+
+
+def shown(value: Any) -> str:
+    """A value in at most 80 characters, whatever its size."""
+    if isinstance(value, str):
+        return value[:77] + "..." if len(value) > 80 else value
+    if isinstance(value, int) and value.bit_length() > 256:
+        return f"an integer of {value.bit_length()} bits"
+    if isinstance(value, (list, tuple)):
+        first = [shown(each)[:20] for each in value[:4] if not isinstance(each, (list, tuple))]
+        return f"[{', '.join(first)}{', ...' if len(first) < len(value) else ''}]"
+    if value is None or isinstance(value, (int, float)):
+        return str(value)
+    return f"a {type(value).__name__}"

@@ -144,3 +144,29 @@ def test_files_on_the_skip_list_are_left_out(
     assert main(["prepare", str(source), str(target), "--workers", "1"]) == 0
     assert "1 of 2 files are on the skip list: left out" in capsys.readouterr().out
     assert [p.name for p in (target / "train").iterdir()] == ["a.mp4"]
+
+
+def test_the_short_side_is_what_the_training_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "in").mkdir()
+    words = ["prepare", str(tmp_path / "in"), str(tmp_path / "out")]
+    config = tmp_path / "a.yaml"
+    for text, more, said in (
+        ("", [], "short side 320: train.py fit takes clips of a short side of 256 to 320"),
+        (
+            "data: {jitter: [48, 48]}",
+            ["--config"],
+            f"48: {config} takes clips of a short side of 48",
+        ),
+        ("data: {crop: 112}", ["--config"], "160: "),
+        ("data: {short_side: 72}", ["--config"], "of 72 to 90"),
+        ("model: {name: tiny_c2d}", ["--config"], "of 48 to 60"),
+        ("data: {short_side: 72}", ["--short-side", "60", "--config"], "60; 90 is needed: "),
+    ):
+        config.write_text(text, encoding="utf-8")
+        main([*words, *more, *[str(config)] * bool(more)])
+        assert said in capsys.readouterr().out
+    for text in ("data: {jitter: [9, 4]}", "data: {crop: x}", "model: {name: nothing}"):
+        config.write_text(text, encoding="utf-8")
+        assert main([*words, "--config", str(config)]) == 2

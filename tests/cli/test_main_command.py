@@ -26,8 +26,21 @@ def test_help_of_every_command_answers_without_torch(command: str) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "usage" in done.stdout.lower()
+    assert "`" not in done.stdout, "markup"
     if command != "train":  # its options are read off the classes' signatures
         assert done.stderr.strip() == "light", f"{command} --help imports torch"
+
+
+def test_errors_name_the_script_that_was_typed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "fitt"], script="train.py") == 2
+    with pytest.raises(SystemExit):
+        main(["predict", "--foo"], script="infer.py")
+    typed, flag = capsys.readouterr().err.splitlines()
+    assert typed.startswith("train.py: error: unknown command 'fitt'")
+    assert flag.startswith("infer.py: error: --foo is no option")
+    assert flag.endswith("(infer.py --help lists the options)")
+    assert main(["train", "fitt"]) == 2
+    assert capsys.readouterr().err.startswith("videonl train: error: ")
 
 
 def test_no_arguments_prints_every_command(capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,8 +55,12 @@ def test_infer_is_the_same_command(folder: Path) -> None:
 
 def test_quiet_prints_nothing_but_labels(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert predict("--quiet", "--views", "1x1", "in/a.mp4", "in/missing.mp4", "in/sub") == 1
-    first, second = capsys.readouterr().out.split()
-    assert {first, second} <= set(NAMES)
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert [file for file, _ in lines] == ["in/missing.mp4", "in/a.mp4", "in/sub/b.AVI"]
+    assert lines[0][1] == ""
+    assert {label for _, label in lines[1:]} <= set(NAMES)
+    assert predict("--quiet", "--views", "1x1", "in/a.mp4") == 0
+    assert capsys.readouterr().out.strip() in NAMES
 
 
 def test_failures_are_listed_and_the_others_classified(

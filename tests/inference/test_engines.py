@@ -22,6 +22,7 @@ def test_without_the_package_one_sentence(tmp_path, monkeypatch, capsys):
         ["predict", str(tmp_path / "v.mp4")],
         ["predict", str(tmp_path / "v.mp4"), "--timeline"],
         ["extract", str(tmp_path / "v.mp4"), "--out", str(tmp_path / "features")],
+        ["live", str(tmp_path / "v.mp4")],
         ["serve", "--port", "0"],
     ):
         assert main([*command, *flags]) == 2

@@ -10,7 +10,8 @@ import pytest
 from tests.inference.networks import write_checkpoint
 from videonl import Predictor
 from videonl.cli.main import main
-from videonl.inference import Clip, Failure, Prediction, Shard
+from videonl.inference import Clip, Failure, Prediction
+from videonl.shards import Shard
 
 FILES = [f"{number:03d}.mp4" for number in range(11)]
 Capture = pytest.CaptureFixture[str]

@@ -63,7 +63,8 @@ def test_a_stream_gives_the_frames_of_every_window(
         found = list(stream)
     starts = windows.starts(50)
     assert len(found) == len(starts)
-    for start, frames in zip(starts, found, strict=True):
+    for start, (frames, damaged) in zip(starts, found, strict=True):
+        assert not damaged
         numbers = [read_number(frame.numpy()) for frame in frames]
         assert numbers == windows.indices(start, 50)
     assert len(asked) == len(set(asked)), "no frame is decoded for the result twice"

@@ -87,12 +87,19 @@ def serving(checkpoint: Path, *, hosts: Any = ("127.0.0.1",), **limits: Any) -> 
     pytest.importorskip("starlette", reason="needs videonl[serve]")
     uvicorn = pytest.importorskip("uvicorn", reason="needs videonl[serve]")
     from videonl import Predictor
-    from videonl.serve import Limits, make_app
+    from videonl.serve import HEAD_BYTES, CarefulProtocol, Limits, make_app
 
     predictor = Predictor.from_checkpoint(checkpoint, device="cpu")
     listener = socket.create_server(("127.0.0.1", 0))
     app = make_app(predictor, limits=Limits(**limits), hosts=hosts)
-    config = uvicorn.Config(app, log_level="warning", lifespan="on", timeout_graceful_shutdown=5)
+    config = uvicorn.Config(
+        app,
+        log_level="warning",
+        http=CarefulProtocol,
+        h11_max_incomplete_event_size=HEAD_BYTES,
+        lifespan="on",
+        timeout_graceful_shutdown=5,
+    )
     runner = uvicorn.Server(config)
     thread = threading.Thread(target=runner.run, kwargs={"sockets": [listener]})
     thread.start()

@@ -14,7 +14,7 @@ from tests.inference.networks import NAMES, write_checkpoint
 from tests.serve.serving import served, serving
 from tests.videos import write_video
 from videonl.cli.main import main
-from videonl.serve.uploads import Spool
+from videonl.video import Spool
 
 
 @pytest.fixture(scope="module")
@@ -80,10 +80,10 @@ def test_a_file_that_takes_too_long_is_given_up(folder: Path, monkeypatch) -> No
 
 def test_named_files_where_there_are_no_nameless_ones(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    (tmp_path / "videonl-serve-999999999-left").mkdir()
+    (tmp_path / "videonl-spool-999999999-left").mkdir()
     spool = Spool(nameless=False)
     names = [path.name for path in tmp_path.iterdir()]
-    assert [name.startswith(f"videonl-serve-{os.getpid()}-") for name in names] == [True]
+    assert [name.startswith(f"videonl-spool-{os.getpid()}-") for name in names] == [True]
     with spool.new() as file:
         assert Path(file.path).stat().st_mode & 0o077 == 0
     assert not list(spool.folder.iterdir())

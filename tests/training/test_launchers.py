@@ -1,4 +1,4 @@
-"""The commands of docs/training.md: torchrun and SLURM, two machines played by two processes."""
+"""The commands of docs/many_gpus.md: torchrun and SLURM, two machines played by two processes."""
 
 import os
 import socket

@@ -185,25 +185,28 @@ def test_its_protocol_says_views_and_size() -> None:
 @pytest.mark.parametrize(
     ("entries", "words"),
     [
-        ({"frames": 0}, "frames is 0; it must be an integer from 1 to 4096"),
-        ({"stride": 1.5}, "stride is 1.5; it must be an integer"),
+        ({"frames": 0}, "frames is 0; it must be a whole number from 1 to 4096"),
+        ({"stride": 1.5}, "stride is 1.5; it must be a whole number"),
         ({"frames": True}, "frames is True"),
         ({"short_side": 10**300}, "short_side is an integer of"),
         ({"fps": -1.0}, "fps is -1.0; it must be a number above 0"),
         ({"fps": float("nan")}, "fps is nan"),
-        ({"mean": [0.5]}, "mean is .0.5.; it must be 3 numbers"),
-        ({"std": [0.1, 0.1, 0.0]}, "std is .0.1, 0.1, 0.0.; it must be 3 numbers above 0"),
-        ({"short_video": "mirror"}, "short_video is mirror; it must be 'loop' or 'pad'"),
+        ({"mean": [0.5]}, "mean is .0.5.; it must be a list of 3 numbers"),
+        (
+            {"std": [0.1, 0.1, 0.0]},
+            "std is .0.1, 0.1, 0.0.; it must be a list of 3 numbers, each above 0",
+        ),
+        ({"short_video": "mirror"}, "short_video is mirror; it must be one of loop, pad"),
         ({"views": [10, 2]}, "views is .10, 2.; it must be at least 1 clip and 1 or 3 crops"),
         ({"views": [0, 1]}, "views is .0, 1."),
         ({"views": "10x3"}, "views is 10x3"),
         ({"test_crop": 257}, "test_crop=257 is larger than short_side=256"),
         ({"crop": 300}, "crop=300 is larger than short_side=256"),
-        ({"places": "random"}, "places is random; it must be 'ends' or 'free' or 'length'"),
+        ({"places": "random"}, "places is random; it must be one of ends, free, length"),
         ({"span": "odd"}, "span is odd"),
         (
             {"average": "median"},
-            "average is median; it must be 'mean' or 'max' or 'logits', or none",
+            "average is median; it must be one of mean, max, logits, or none",
         ),
         ({"colour": 1}, "preprocessing has no entry 'colour'; its entries are frames, stride"),
         ({"frames": 4096}, "4096 frames of 256², 268435456 pixels"),
@@ -268,10 +271,10 @@ def test_what_does_not_apply_is_no_difference() -> None:
         ({"duration": 3.0}, "duration=3.0 does not go with sampling=dense"),
         ({"rectangle": (96, 96)}, "squares are shown"),
         ({"picture": "whole", "test_crop": 96}, "whole pictures are shown"),
-        ({"picture": "half"}, "picture is half; it must be 'crop' or 'whole'"),
+        ({"picture": "half"}, "picture is half; it must be one of crop, whole"),
         ({"picture": "whole", "rectangle": (0, 96)}, "rectangle is .0, 96.; it must be height"),
         ({"picture": "whole", "rectangle": (4096, 4096), "frames": 64}, "pixels at most"),
-        ({"duration": -1.0}, "a number of seconds above 0"),
+        ({"duration": -1.0}, "a number above 0"),
     ):
         with pytest.raises(VideoNLError, match=said):
             shape(8, 8).changed(**entries)

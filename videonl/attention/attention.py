@@ -28,10 +28,11 @@ from videonl.layers import NonLocalBlock, affinity_name
 from videonl.layers.attention_row import attention_rows, reachable
 from videonl.models.finite import check_answers
 from videonl.models.view_ensembling import probabilities_of
+from videonl.video.given import Given, name_of
 from videonl.video.transforms import to_clips
 
 Change = Callable[[Tensor, Tensor], Tensor]
-CANDIDATES = 5  # for the query: positions at which the replacement is made
+CANDIDATES = 16  # for the query: positions at which the replacement is made
 STRONGEST = 20  # arrows of the paper's Figure 3
 
 
@@ -62,8 +63,9 @@ class Seen:
 
 def attend(
     predictor: Predictor,
-    video: str | os.PathLike[str],
+    video: Given,
     *,
+    fps: float | None = None,
     block: str | None = None,
     at: Sequence[float] | None = None,
     clip: int | None = None,
@@ -75,7 +77,8 @@ def attend(
 
     Args:
         predictor: a network with a non-local block.
-        video: the file.
+        video: a path, or what else ``Predictor.predict`` takes.
+        fps: frames per second of frames in memory.
         block: its name, such as ``"res4.5"``; the last one by default.
         at: the query as (t, y, x): number of the frame in the clip, from 0, and pixel of the
             file's picture as it is shown (after rotation). The position of the features nearest
@@ -91,13 +94,13 @@ def attend(
         NotFiniteError: the network answers with NaN or infinity.
     """
     name = find_block(predictor.model, block)
-    with predictor.open_video(video, decoder=predictor.decoder) as opened:
+    with predictor.opened(video, fps=fps) as opened:
         shown = predictor.shown(opened)
         read = read_attended(opened, shown, clip=clip, start=start, crop=crop)
     problem = None if at is None else outside(read, at)
     if at is not None and problem:
         given = ",".join(f"{number:g}" for number in at)
-        raise VideoNLError(f"{os.fspath(video)}: --at {given}: {problem}")
+        raise VideoNLError(f"{name_of(video)}: --at {given}: {problem}")
     seen, logits = look(predictor, read, [name], worth=at is None)
     found, moved = seen[0], None
     if at is None:
@@ -107,13 +110,13 @@ def attend(
         index, chosen = found.queries.nearest((at[0], *read.to_view(at[1], at[2]))), "given by --at"
     row = next(attention_rows(found.block, found.features, [index]))[0].float().cpu()
     if not bool(row.isfinite().all()):
-        raise VideoError(f"{os.fspath(video)}: the weights of {name} are not finite")
+        raise VideoError(f"{name_of(video)}: the weights of {name} are not finite")
     probabilities = check_answers(probabilities_of(logits, multi_label=predictor.multi_label))
     inside = reachable(found.block, found.features, index).cpu()
     query = place_of(read, found.queries, index)
     top = probabilities.sort(descending=True, stable=True)
     return AttentionMap(
-        path=os.fspath(video),
+        path=name_of(video),
         block=found.name,
         affinity=affinity_name(found.block.affinity),
         clip=read,
@@ -129,7 +132,7 @@ def attend(
             for i, p in zip(top.indices[:5], top.values[:5], strict=True)
         ),
         model=predictor.about,
-        truth=true_class(os.fspath(video), predictor.class_names),
+        truth=true_class(name_of(video), predictor.class_names),
         moved=moved,
     )
 

@@ -9,16 +9,21 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
+from videonl.cli.values import add_shard, say_part, take_shard
 from videonl.errors import DatasetError, OutputError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import csv_line, write_text
 from videonl.limits import above, whole
+from videonl.shards import about_set, shard_path
 
 if TYPE_CHECKING:
     from videonl.data.catalogue import Catalogue
+    from videonl.data.walk import Walk
+    from videonl.video.jobs import Parts
 
 JOURNAL, REPORT = "videonl_check.jsonl", "videonl_check.csv"
 COPIES = "videonl_copies.csv"
+MOST_LINES = 20  # of files to leave out that are printed
 FEW = 5  # pairs and groups that are listed
 COLUMNS = (
     "path",
@@ -63,35 +68,119 @@ def parser() -> Any:
         "--leaks (default: an obvious prefix)",
     )
     result.add_argument("--again", action="store_true", help="forget what was checked before")
+    add_shard(result)
     return result
 
 
 def main(argv: Sequence[str]) -> int:
-    """Check a folder; exit code 1 if bad files were found."""
+    """Check a folder, or a part of it; exit code 1 if bad files were found."""
     options = parser().parse_args(argv)
-    from videonl.data.skip_list import FILE_NAME, write_skip_list
-    from videonl.data.walk import others_text, walk_data
-    from videonl.video.inspection import BAD
+    from videonl.data.walk import walk_data
 
+    take_shard(options)
     root = os.path.abspath(options.folder)
     catalogue = catalogue_of(root, options)
     found = walk_data(root)
-    out = Path(options.out or root)
-    with claimed(out / JOURNAL):
+    out, shard = Path(options.out or root), options.shard
+    journal = shard_path(out / JOURNAL, shard.rank) if shard else out / JOURNAL
+    with claimed(journal):
+        if shard:
+            findings = check(
+                shard.of(found.videos), options, out, about=about(found.videos, options)
+            )
+            bad = bad_files(findings)
+            print_summary(root, findings, bad)
+            say_part(shard, out)
+            return 1 if bad or found.lost else 0
         findings = check(found.videos, options, out)
-        bad = {p: f"{f['status']}: {f['why']}" for p, f in findings.items() if f["status"] in BAD}
-        lost = {path: {"status": "lost", "why": why} for path, why in found.lost.items()}
-        write_report(out / REPORT, root, findings | lost)
-        write_skip_list(root, out / FILE_NAME, bad)
+        bad = write_outputs(root, out, findings, found.lost)
+    show(root, out, findings, bad, found, catalogue)
+    if options.leaks and catalogue is not None:
+        print_leaks(root, findings, catalogue, options.group, out)
+    return 1 if bad or found.lost else 0
+
+
+def about(videos: Sequence[str], options: Any) -> dict[str, Any]:
+    """What the journal of a part says of all parts."""
+    root = os.path.abspath(options.folder)
+    work = {"command": "check", "root": root, "settings": {"quick": options.quick}}
+    return {**work, **about_set(options.shard, videos, failed_inputs=0)}
+
+
+def merge(out: Path) -> int:
+    """The report and the skip list of a check by many processes; exit code 1 if some is missing.
+
+    Raises:
+        VideoNLError: there are no parts, or they do not belong together.
+    """
+    from videonl.data.walk import walk_data
+    from videonl.video.jobs import read_parts, stamp
+
+    with claimed(out / JOURNAL):
+        parts = read_parts(out / JOURNAL)
+        root, settings = str(parts.about["root"]), parts.about["settings"]
+        found = walk_data(root)
+        entries = {p: parts.journal.current(p, stamp(p), settings) for p in found.videos}
+        findings = {path: entry for path, entry in entries.items() if entry}
+        parts.write(findings.values())
+        bad = write_outputs(root, out, findings, found.lost)
+    show(root, out, findings, bad, found, catalogue_of(root, None))
+    missing = list_missing(parts, [p for p, e in entries.items() if not e], root)
+    return 1 if bad or found.lost or missing else 0
+
+
+def bad_files(findings: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """Path -> why, of the files that a training leaves out."""
+    from videonl.video.inspection import BAD
+
+    return {p: f"{f['status']}: {f['why']}" for p, f in findings.items() if f["status"] in BAD}
+
+
+def write_outputs(
+    root: str, out: Path, findings: dict[str, dict[str, Any]], lost: dict[str, str]
+) -> dict[str, str]:
+    """Write the report and the skip list; the files on that."""
+    from videonl.data.skip_list import FILE_NAME, write_skip_list
+
+    bad = bad_files(findings)
+    gone = {path: {"status": "lost", "why": why} for path, why in lost.items()}
+    write_report(out / REPORT, root, findings | gone)
+    write_skip_list(root, out / FILE_NAME, bad)
+    return bad
+
+
+def show(
+    root: str,
+    out: Path,
+    findings: dict[str, dict[str, Any]],
+    bad: dict[str, str],
+    found: "Walk",
+    catalogue: "Catalogue | None",
+) -> None:
+    """What was found in a whole data set, and where it stands."""
+    from videonl.data.skip_list import FILE_NAME
+    from videonl.data.walk import others_text
+
     print_summary(root, findings, bad)
     if found.other:
         print(f"  {others_text(found.other)}")
     print_classes(findings, catalogue)
-    if options.leaks and catalogue is not None:
-        print_leaks(root, findings, catalogue, options.group, out)
     print(f"report: {out / REPORT}\nskip list: {out / FILE_NAME} ({len(bad)} files)")
     list_lost(found.lost, root)
-    return 1 if bad or found.lost else 0
+
+
+def list_missing(parts: "Parts", missing: Sequence[str], root: str) -> bool:
+    """Say which processes and files are not done; whether there are any."""
+    for rank in parts.ranks_missing:
+        print(f"process {rank} has written nothing yet", file=sys.stderr)
+    for rank in parts.ranks_writing:
+        print(f"process {rank} still works: merge again later", file=sys.stderr)
+    if missing:
+        again = "" if parts.ranks_writing else ": start the processes again, they go on"
+        print(f"{len(missing)} videos are not done yet{again}", file=sys.stderr)
+    for path in missing[:FEW]:
+        print(f"  {visible(os.path.relpath(path, root))}", file=sys.stderr)
+    return bool(missing or parts.ranks_writing)
 
 
 def catalogue_of(root: str, options: Any) -> "Catalogue | None":
@@ -103,32 +192,44 @@ def catalogue_of(root: str, options: Any) -> "Catalogue | None":
     from videonl.data.catalogue import read_catalogue
     from videonl.data.splits import groups_in_both
 
-    if options.group and not options.leaks:
+    leaks = options is not None and options.leaks
+    if options is not None and options.group and not leaks:
         raise VideoNLError("--group belongs to --leaks; give that, too")
-    if options.leaks and options.quick:
+    if leaks and options.shard:
+        raise VideoNLError("--leaks compares all videos: give it to a check after videonl merge")
+    if leaks and options.quick:
         raise VideoNLError("--leaks compares pictures of whole videos; leave --quick out")
     try:
         catalogue = read_catalogue(root)
-        if options.leaks:  # a pattern that finds nothing is refused before hours of decoding
+        if leaks:  # a pattern that finds nothing is refused before hours of decoding
             groups_in_both(catalogue.records, root, group=options.group)
         return catalogue
     except DatasetError:
-        if options.leaks:
+        if leaks:
             raise
         return None
 
 
-def check(paths: Sequence[str], options: Any, out: Path) -> dict[str, dict[str, Any]]:
-    """Path -> finding, of all files; those of an earlier run are taken from its journal."""
+def check(
+    paths: Sequence[str], options: Any, out: Path, *, about: dict[str, Any] | None = None
+) -> dict[str, dict[str, Any]]:
+    """Path -> finding, of all files; those of an earlier run are taken from its journal.
+
+    Args:
+        paths: of the files.
+        options: of the command.
+        out: where the journal lies.
+        about: what it says of all parts, where this is one.
+    """
     from rich.console import Console
     from rich.progress import track
 
     from videonl.video.jobs import Journal, run_jobs, stamp
 
     try:
-        if options.again:
-            write_text(out / JOURNAL, "")
-        journal = Journal(out / JOURNAL)
+        journal = Journal(out / JOURNAL, shard=options.shard, forget=options.again)
+        if about:
+            journal.say(about)
     except OutputError as error:
         raise VideoNLError(f"{error}; name another folder with --out") from error
     settings = {"quick": options.quick}
@@ -193,16 +294,22 @@ def print_summary(root: str, findings: dict[str, dict[str, Any]], bad: dict[str,
     parts = [f"{number} {status}" for status, number in counts.most_common()]
     print(f"checked {len(findings)} files: {', '.join(parts)}")
     print_census(list(findings.values()))
-    notable = {
-        path: f"{finding['status']}: {finding['why']}"
-        for path, finding in findings.items()
-        if finding["status"] != "ok"
-    }
-    for path, text in sorted(notable.items())[:20]:
-        name = visible(os.path.relpath(path, root))
-        print(f"  {'skip' if path in bad else 'note'}  {name}  {visible(text)}")
-    if len(notable) > 20:
-        print(f"  and {len(notable) - 20} more in the report")
+    skipped = sorted(path for path in findings if path in bad)
+    for path in skipped[:MOST_LINES]:
+        print(f"  skip  {about_file(path, findings[path], root)}")
+    if len(skipped) > MOST_LINES:
+        print(f"  and {len(skipped) - MOST_LINES} more in the report")
+    for status in counts:
+        alike = sorted(p for p in findings if findings[p]["status"] == status and p not in bad)
+        if status != "ok" and alike:  # nothing to do about them: one line, however many they are
+            others = f" (and {len(alike) - 1} more files in the same way)" if alike[1:] else ""
+            print(f"  note  {about_file(alike[0], findings[alike[0]], root)}{others}")
+
+
+def about_file(path: str, finding: dict[str, Any], root: str) -> str:
+    """A file, and what is the matter with it."""
+    words = f"{finding['status']}: {finding['why']}"
+    return f"{visible(os.path.relpath(path, root))}  {visible(words)}"
 
 
 def list_lost(lost: dict[str, str], root: str) -> None:

@@ -8,6 +8,7 @@ from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags, parse_clip
 from videonl.errors import VideoNLError
+from videonl.weights.hub import stem_of
 
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
 
@@ -32,7 +33,7 @@ def main(argv: Sequence[str]) -> int:
     add("--labels", metavar="FILE", help="class names, one per line, for a checkpoint without")
     add_network_flags(parser)
     arguments = parser.parse_args(argv)
-    out = Path(arguments.out or f"{Path(arguments.checkpoint).stem}{ENDINGS[arguments.format]}")
+    out = Path(arguments.out or f"{stem_of(arguments.checkpoint)}{ENDINGS[arguments.format]}")
     if out.is_dir():
         raise VideoNLError(f"--out {out} is a folder; give a file name")
     with claimed(out if out.parent.is_dir() else None):  # a claim would make it

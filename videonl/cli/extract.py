@@ -1,29 +1,38 @@
 """``videonl extract``: the features of videos, one ``.npz`` each."""
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videonl.claims import claimed
+from videonl.cli.check import list_missing
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
+    add_conceal,
     add_engine_flags,
     add_network_flags,
+    add_shard,
     network_options,
-    parse_shard,
     positive,
+    say_part,
     say_protocol,
+    take_shard,
     use_engine,
 )
 from videonl.errors import VideoNLError
+from videonl.files import csv_line, write_text
+from videonl.json_text import json_text
+from videonl.shards import about_set, shard_files, shard_path
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.features import FeatureExtractor
     from videonl.inference.prediction import Failure
 
+JOURNAL, TABLE = "videonl_extract.jsonl", "videonl_extract.csv"
 EPILOG = """\
 A file holds features (N, C), start and end (N,) in seconds, and about: a JSON text with the model,
 its preprocessing, the layer and the windows. Files that are there already are skipped, so a run
@@ -62,12 +71,13 @@ def parser_of_extract() -> argparse.ArgumentParser:
         help="frames the network sees of a window (default: as trained, at most the window)",
     )
     add("--overwrite", action="store_true", help="extract again what is there already")
-    add("--shard", type=parse_shard, metavar="RANK/SIZE", help="as for videonl predict")
+    add_shard(parser)
     add_network_flags(parser, videos=True)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add_engine_flags(parser)
     add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
     add("--quiet", action="store_true", help="print nothing but failures")
+    add_conceal(parser)
     add_isolation(parser)
     return parser
 
@@ -75,38 +85,103 @@ def parser_of_extract() -> argparse.ArgumentParser:
 def main(argv: Sequence[str]) -> int:
     """Extract; exit code 1 if a file could not be."""
     arguments = parser_of_extract().parse_args(argv)
-    from videonl.cli.predict import take_shard
-    from videonl.data.walk import VIDEO_EXTENSIONS
-    from videonl.inference.features import output_paths
-    from videonl.inference.inputs import find_videos
     from videonl.inference.prediction import Failure
     from videonl.inference.show import list_failures
 
     take_shard(arguments)
-    found, failures = [], []
-    for text in arguments.videos:
-        videos, failed = find_videos([text], extensions=VIDEO_EXTENSIONS)
-        found.append((text, videos))
-        failures += failed
-    paths, clashes = output_paths(found, Path(arguments.out))
-    failures += [Failure(video, "another video's features have this name") for video in clashes]
-    if arguments.shard:
-        paths = {video: paths[video] for video in arguments.shard.of(list(paths))}
+    paths, reasons = find_outputs(arguments.videos, Path(), Path(arguments.out))
+    out, shard, about = Path(arguments.out), arguments.shard, {}
+    if shard:
+        work = {"command": "extract", "videos": arguments.videos, "folder": os.getcwd()}
+        about = {**work, **about_set(shard, list(paths), failed_inputs=len(reasons))}
+        paths = {video: paths[video] for video in shard.of(list(paths))}
+        reasons = reasons if shard.rank == 0 else {}
+    failures = [Failure(video, why) for video, why in reasons.items()]
     total = len(paths) + len(failures)
-    out, shard = Path(arguments.out), arguments.shard
-    part = out / f"shard-{shard.rank}-of-{shard.size}" if shard else None
+    part = shard_path(out / JOURNAL, shard.rank) if shard else None
     claims = claimed(part), claimed(folder=out, shared=shard is not None)
     with claims[0], claims[1], decoding(arguments) as open_video:
+        if part:
+            say(part, about, [])
         extractor = make_extractor(arguments)
         extractor.predictor.open_video = open_video
         use_engine(arguments, extractor.predictor, extractor.shown, extractor.features)
+        extractor.predictor.conceal = arguments.conceal
         written = extract_all(arguments, extractor, paths, failures)
+        if part:
+            say(part, about, failures)
     if not arguments.quiet:
         skipped = total - written - len(failures)
         print(f"{written} videos: {arguments.out}" + (f" ({skipped} before)" if skipped else ""))
+        if shard:
+            say_part(shard, arguments.out)
     if failures:
         print(list_failures(failures, total=total, what="extracted"), file=sys.stderr)
     return 1 if failures else 0
+
+
+def say(part: Path, about: dict[str, object], failures: Sequence["Failure"]) -> None:
+    """Write what a process knows: what is true of all parts, and its failures."""
+    lines = (about, *(failure.as_dict() for failure in failures))
+    write_text(part, (json_text(line, ascii=True) + "\n" for line in lines))
+
+
+def find_outputs(
+    inputs: Sequence[str], folder: Path, out: Path
+) -> tuple[dict[str, Path], dict[str, str]]:
+    """(video -> its file, name -> why it has none).
+
+    Args:
+        inputs: as they were typed.
+        folder: where that was.
+        out: where the files go.
+    """
+    from videonl.data.walk import VIDEO_EXTENSIONS
+    from videonl.inference.features import output_paths
+    from videonl.inference.inputs import find_videos
+
+    found, reasons = [], dict[str, str]()
+    for text in inputs:
+        place = text if folder == Path() else os.path.join(folder, text)
+        videos, failed = find_videos([place], extensions=VIDEO_EXTENSIONS)
+        found.append((place, videos))
+        reasons |= {failure.path: failure.error for failure in failed}
+    paths, clashes = output_paths(found, out)
+    return paths, reasons | dict.fromkeys(clashes, "another video's features have this name")
+
+
+def merge(out: Path) -> int:
+    """A table of the features of many processes; exit code 1 if some are missing or failed.
+
+    Raises:
+        VideoNLError: there are no parts, or they do not belong together.
+    """
+    from videonl.inference.prediction import Failure
+    from videonl.inference.show import list_failures
+    from videonl.video.jobs import entries_of, read_parts
+
+    parts = read_parts(out / JOURNAL)
+    about, size = parts.about, int(parts.about["shard"]["size"])
+    folder = str(about["folder"])
+    paths, reasons = find_outputs(about["videos"], Path(folder), out)
+    for rank, file in shard_files(out / JOURNAL).items():
+        for entry in entries_of(file) if rank < size else ():
+            if "error" in entry:
+                reasons[os.path.join(folder, str(entry["path"]))] = str(entry["error"])
+    done = {video for video, path in paths.items() if path.is_file()}
+    failed = {video: why for video, why in reasons.items() if video not in done}
+    rows = [("video", "features", "why not")]
+    rows += [(v, os.path.relpath(paths[v], out) if v in done else "", failed.get(v, ""))
+             for v in sorted({*paths, *failed})]  # fmt: skip
+    with claimed(out / TABLE):
+        write_text(out / TABLE, map(csv_line, rows))
+    print(f"{len(done)} of {len(rows) - 1} videos have features: {out / TABLE}")
+    missing = [video for video in paths if video not in done and video not in failed]
+    incomplete = list_missing(parts, missing, folder)
+    if failed:
+        failures = [Failure(video, why) for video, why in sorted(failed.items())]
+        print(list_failures(failures, total=len(rows) - 1, what="extracted"), file=sys.stderr)
+    return 1 if incomplete or failed else 0
 
 
 def make_extractor(arguments: argparse.Namespace) -> "FeatureExtractor":

@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from contextvars import ContextVar
 from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
@@ -22,7 +23,8 @@ from videonl.files import explain_full
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("videonl.cli.train", "fit, validate, test or predict with a network, like train.py"),
     "predict": ("videonl.cli.predict", "classify video files, like infer.py"),
-    "merge": ("videonl.cli.merge", "merge the results of predict in many processes"),
+    "live": ("videonl.cli.live", "classify a camera, a stream, or a file in real time"),
+    "merge": ("videonl.cli.merge", "merge what many processes have done, and say if all is in"),
     "extract": ("videonl.cli.extract", "write the features of videos, one .npz each"),
     "serve": ("videonl.cli.serve", "a page and an HTTP endpoint that classify videos"),
     "compare": ("videonl.cli.compare", "compare networks: parameters, FLOPs, speed, accuracy"),
@@ -32,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "models": ("videonl.cli.models", "list the networks and the published weights"),
     "convert": ("videonl.cli.convert", "convert a published checkpoint to safetensors"),
     "export": ("videonl.cli.export", "write a network as ONNX or as a PyTorch program"),
+    "push": ("videonl.cli.push", "upload a network with its model card to the Hugging Face hub"),
     "demo": ("videonl.cli.demo", "the whole story on a small data set, like make demo"),
     "sample": ("videonl.cli.sample", "write the synthetic sample data set"),
     "check": ("videonl.cli.check", "find the unreadable files of a data set"),
@@ -40,6 +43,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
 }
 
 ENDING = ("SIGTERM", "SIGHUP")  # of schedulers, containers, closed terminals
+# The script that a person typed in place of ``videonl COMMAND``; None: that itself.
+SCRIPT: ContextVar[str | None] = ContextVar("SCRIPT", default=None)
+
 # Errors of files that no program can prevent; a sentence says all that there is to say.
 OF_THE_MACHINE = (
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.EIO, errno.ESTALE),
@@ -156,6 +162,10 @@ class Parser(argparse.ArgumentParser):
                 self.error(f"{flag} is no option{hint}")
         return super().parse_known_args(words, namespace)
 
+    def format_help(self) -> str:
+        """The help as a terminal shows it, without the markup of docstrings."""
+        return super().format_help().replace("`", "")
+
     def error(self, message: str) -> NoReturn:
         """Print the sentence and exit with 2."""
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")
@@ -164,16 +174,26 @@ class Parser(argparse.ArgumentParser):
 def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
     """A parser of the house style: no abbreviated flags, defaults in the help."""
     return Parser(
-        prog=prog,
+        prog=SCRIPT.get() or prog,
         description=description,
         allow_abbrev=False,
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Entry point of the console command ``videonl``."""
-    return run(_main, sys.argv[1:] if argv is None else argv, "videonl")
+def main(argv: Sequence[str] | None = None, *, script: str | None = None) -> int:
+    """Entry point of the console command ``videonl``.
+
+    Args:
+        argv: command and arguments; default: those of the process.
+        script: what a person typed in place of ``videonl COMMAND``, such as "train.py"; messages
+            call the command so.
+    """
+    before = SCRIPT.set(script)
+    try:
+        return run(_main, sys.argv[1:] if argv is None else argv, script or "videonl")
+    finally:
+        SCRIPT.reset(before)
 
 
 def _main(argv: Sequence[str]) -> int:
@@ -192,7 +212,7 @@ def _main(argv: Sequence[str]) -> int:
             file=sys.stderr,
         )
         return 2
-    return _told(import_module(COMMANDS[name][0]).main, rest, f"videonl {name}")
+    return _told(import_module(COMMANDS[name][0]).main, rest, SCRIPT.get() or f"videonl {name}")
 
 
 if __name__ == "__main__":

@@ -1,13 +1,17 @@
-"""``videonl merge``: the result files of many processes as one."""
+"""``videonl merge``: what many processes have done as one, and whether all is in."""
 
 import sys
 from collections.abc import Sequence
+from importlib import import_module
 from pathlib import Path
 
 from videonl.claims import claimed
-from videonl.cli.main import make_parser
+from videonl.cli.main import COMMANDS, make_parser
+from videonl.errors import VideoNLError
 from videonl.escapes import visible
+from videonl.shards import shard_files
 
+FOLDERS = ("check", "prepare", "extract")
 SHOWN = 20  # failures that are listed
 
 
@@ -15,21 +19,49 @@ def main(argv: Sequence[str]) -> int:
     """Merge; exit code 1 if a file of the set is missing or failed."""
     parser = make_parser(
         "videonl merge",
-        "Merge the result files that videonl predict --json FILE.jsonl wrote in many processes "
-        "(FILE.00000.jsonl, ...) into FILE.jsonl: every video once, sorted by path.",
+        "Merge what many processes have done, and say whether all is in: the result files that "
+        "videonl predict --json FILE.jsonl wrote (FILE.00000.jsonl, ...) become FILE.jsonl, every "
+        "video once, sorted by path; of a folder that videonl check, prepare or extract wrote "
+        "into, their reports.",
     )
-    parser.add_argument("json", metavar="FILE.jsonl", help="what was given to predict --json")
-    parser.add_argument("--csv", metavar="FILE", help="write one row per video too")
+    parser.add_argument(
+        "place", metavar="FILE.jsonl|FOLDER", help="what was given to predict --json; or a folder"
+    )
+    parser.add_argument("--csv", metavar="FILE", help="of predictions: one row per video, too")
     arguments = parser.parse_args(argv)
+    path = Path(arguments.place)
+    if path.is_dir():
+        if arguments.csv:
+            raise VideoNLError(f"--csv is of predictions, and {path} is a folder")
+        return merge_folder(path)
+    return merge_predictions(path, arguments.csv)
+
+
+def merge_folder(folder: Path) -> int:
+    """Merge what check, prepare and extract have left there; the worst of their exit codes.
+
+    Raises:
+        VideoNLError: they have left nothing there.
+    """
+    names = [name for name in FOLDERS if shard_files(folder / f"videonl_{name}.jsonl")]
+    if not names:
+        raise VideoNLError(
+            f"{folder} holds no journals of parts (videonl_check.00000.jsonl and the like): name "
+            "the folder that they wrote into"
+        )
+    return max(import_module(COMMANDS[name][0]).merge(folder) for name in names)
+
+
+def merge_predictions(path: Path, csv: str | None) -> int:
+    """Merge the result files of ``videonl predict``."""
     from videonl.inference.shards import merge
 
-    path = Path(arguments.json)
-    with claimed(path, arguments.csv):
+    with claimed(path, csv):
         found = merge(path)
-        if arguments.csv:
+        if csv:
             from videonl.inference.shards import write_csv
 
-            write_csv(path, Path(arguments.csv))
+            write_csv(path, Path(csv))
     print(f"{found.predictions} videos: {path}")
     for rank in found.ranks_missing:
         print(f"process {rank} wrote no result file", file=sys.stderr)

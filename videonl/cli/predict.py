@@ -1,9 +1,8 @@
 """``videonl predict`` = ``infer.py``: classify video files."""
 
 import argparse
-import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,6 +12,7 @@ from videonl.cli import predict_timeline
 from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
+    add_conceal,
     add_engine_flags,
     add_network_flags,
     network_options,
@@ -20,38 +20,24 @@ from videonl.cli.values import (
     parse_views,
     positive,
     say_protocol,
+    take_shard,
     use_engine,
 )
-from videonl.errors import VideoNLError
+from videonl.errors import VideoError, VideoNLError
 from videonl.limits import whole
+from videonl.shards import Shard, about_set, shard_path
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.prediction import Failure
-    from videonl.inference.shards import Shard
     from videonl.inference.writers import Writer
 
 
-def take_shard(arguments: argparse.Namespace) -> None:
-    """Fill in what torchrun says: the part of this process and its own GPU."""
-    if arguments.shard is None:
-        from videonl.inference.shards import shard_of_torchrun
-
-        arguments.shard = shard_of_torchrun()
-        if arguments.shard is not None and arguments.device == "auto":
-            import torch
-
-            if torch.cuda.is_available():
-                arguments.device = f"cuda:{os.environ['LOCAL_RANK']}"
-
-
 def part_of(
-    videos: list[str], failures: list["Failure"], shard: "Shard | None"
+    videos: list[str], failures: list["Failure"], shard: Shard | None
 ) -> tuple[list[str], list["Failure"], dict[str, object]]:
     """The files and failures of this process, and what its result file says of all."""
     if shard is None:
         return videos, failures, {}
-    from videonl.inference.shards import about_set
-
     about = about_set(shard, videos, failed_inputs=len(failures))
     return shard.of(videos), failures if shard.rank == 0 else [], about
 
@@ -60,7 +46,7 @@ def open_shard(
     arguments: argparse.Namespace, run: dict[str, object], about: dict[str, object]
 ) -> "Writer":
     """The result file of this process, which knows what the others have done already."""
-    from videonl.inference.shards import done_by_others, remove_old, shard_path
+    from videonl.inference.shards import done_by_others, remove_old
     from videonl.inference.writers import JsonLinesWriter
 
     path, shard = Path(arguments.json), arguments.shard
@@ -76,9 +62,10 @@ def open_shard(
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from rich.console import Console
 
-    from videonl.inference.prediction import Failure
+    from videonl.inference.prediction import Failure, Prediction
     from videonl.inference.predictor import Predictor
     from videonl.inference.show import View
+    from videonl.inference.timeline import Timeline
     from videonl.inference.writers import Writer
 
 EPILOG = """\
@@ -106,8 +93,9 @@ def parser_of_predict() -> argparse.ArgumentParser:
     parser.add_argument(
         "--checkpoint",
         metavar="CKPT",
-        help="a .ckpt of train.py or its run's folder, a .safetensors, a published checkpoint "
-        "(`videonl models`); the clips of data/sample have one of their own",
+        help="a .ckpt of train.py or its run's folder, a .safetensors, or a published network: "
+        "its file, or its name, which is downloaded once (videonl models lists them, such as "
+        "official/i3d_nl_32x2); the clips of data/sample have one of their own",
     )
     parser.add_argument(
         "--top-k", type=positive, default=5, metavar="K", help="classes to show (default: 5)"
@@ -126,7 +114,15 @@ def parser_of_predict() -> argparse.ArgumentParser:
     )
     parser.add_argument("--csv", metavar="FILE", help="write one row per file")
     parser.add_argument(
-        "--quiet", action="store_true", help="print nothing but the label, a line per file"
+        "--overlay",
+        metavar="FILE.mp4",
+        help="write the video with label and bars burnt in, with its sound; several videos (or "
+        "a folder's name): FILE is a folder of NAME.mp4; with --timeline the label of the moment",
+    )
+    parser.add_argument(
+        "--quiet",
+        action="store_true",
+        help="print nothing but the label, a line per file (of several: file, tab, label)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="skip the files that --json or --csv already holds"
@@ -135,7 +131,8 @@ def parser_of_predict() -> argparse.ArgumentParser:
         "--shard",
         type=parse_shard,
         metavar="RANK/SIZE",
-        help="take part RANK of SIZE and write FILE.RANK.jsonl; under torchrun by itself",
+        help="take part RANK of SIZE and write FILE.RANK.jsonl; under torchrun and in SLURM arrays "
+        "by itself",
     )
     parser.add_argument(
         "--from-list",
@@ -169,6 +166,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
         metavar="N",
         help="bounds the memory; the result stays the same (default: about 1 GiB)",
     )
+    add_conceal(parser)
     predict_timeline.add_arguments(parser)
     add_isolation(parser)
     return parser
@@ -222,8 +220,10 @@ def open_writers(
     predictor: "Predictor",
     console: "Console",
     about: dict[str, object],
+    *,
+    several: bool,
 ) -> tuple[list["Writer"], "View"]:
-    """The files to write, and what to print."""
+    """The files to write, and what to print; ``several``: of more than one file."""
     from videonl.inference.show import Labels, Nothing, Tables
     from videonl.inference.writers import CsvWriter, JsonLinesWriter, JsonWriter
 
@@ -244,8 +244,9 @@ def open_writers(
         writers.append(
             CsvWriter(Path(arguments.csv), run=run, top_k=top_k, resume=arguments.resume)
         )
-    view = Nothing() if arguments.json == "-" else Labels() if arguments.quiet else Tables(console)
-    return writers, view
+    if arguments.json == "-":
+        return writers, Nothing()
+    return writers, Labels(named=several) if arguments.quiet else Tables(console)
 
 
 def classify(
@@ -269,7 +270,8 @@ def classify(
 
     with ExitStack() as stack:
         console = bar_console()
-        writers, view = open_writers(arguments, predictor, console, about)
+        several = len(videos) + len(failures) > 1
+        writers, view = open_writers(arguments, predictor, console, about, several=several)
         for writer in writers:
             stack.callback(writer.close)
         for failure in failures:
@@ -286,6 +288,8 @@ def classify(
             workers=arguments.workers,
             on_views=bar.views,
         ):
+            if isinstance(outcome, Prediction) and arguments.overlay:
+                burn(arguments, outcome, failures, bar.frames)
             for sink in (*writers, view):
                 if isinstance(outcome, Prediction):
                     sink.add(outcome)
@@ -295,6 +299,25 @@ def classify(
                 failures.append(outcome)
             bar.file()
     return len(videos) - len(todo)
+
+
+def burn(
+    arguments: argparse.Namespace,
+    answer: "Prediction | Timeline",
+    failures: list["Failure"],
+    on_frames: Callable[[int, int], None],
+) -> None:
+    """Write the overlay of a video; where that fails, ``failures`` grows."""
+    from videonl.inference.overlay import captions_of, write_overlay
+    from videonl.inference.prediction import Failure
+    from videonl.inference.predictor import short_reason
+
+    limits = (arguments.time_limit, arguments.memory_limit) if arguments.isolate else None
+    target = arguments.overlays[answer.path]
+    try:
+        write_overlay(answer.path, target, captions_of(answer), limits=limits, on_frames=on_frames)
+    except VideoError as error:
+        failures.append(Failure(answer.path, f"no overlay: {short_reason(error, answer.path)}"))
 
 
 def checkpoint_of_sample(videos: Sequence[str]) -> str:
@@ -341,7 +364,12 @@ def main(argv: Sequence[str]) -> int:
         print(f"checkpoint {arguments.checkpoint}", file=sys.stderr)
     if over_time:
         predict_timeline.check(arguments, len(videos))
-    with claimed(*outputs_of(arguments)):
+    if arguments.overlay:
+        from videonl.inference.overlay import overlay_paths
+
+        arguments.overlays = overlay_paths(arguments.overlay, videos)
+    folder, shared = folder_of(arguments), arguments.shard is not None
+    with claimed(*outputs_of(arguments)), claimed(folder=folder, shared=shared):
         return predict(arguments, videos, failures)
 
 
@@ -349,10 +377,17 @@ def outputs_of(arguments: argparse.Namespace) -> list[str | Path | None]:
     """The files that this process writes."""
     lines: str | Path | None = arguments.json
     if arguments.shard and lines not in (None, "-"):
-        from videonl.inference.shards import shard_path
-
         lines = shard_path(Path(arguments.json), arguments.shard.rank)
-    return [lines, arguments.csv, arguments.windows_csv, arguments.plot, arguments.report]
+    single = None if folder_of(arguments) else arguments.overlay
+    named = (arguments.csv, arguments.windows_csv, arguments.plot, arguments.report, single)
+    return [lines, *named]
+
+
+def folder_of(arguments: argparse.Namespace) -> str | None:
+    """The folder of the overlays, where there is one."""
+    if not arguments.overlay or [Path(arguments.overlay)] == list(arguments.overlays.values()):
+        return None
+    return str(arguments.overlay)
 
 
 def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Failure"]) -> int:
@@ -375,6 +410,7 @@ def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Fa
         )
         predictor.open_video = open_video
         use_engine(arguments, predictor, predictor.preprocessing, predictor.view_probabilities)
+        predictor.conceal = arguments.conceal
         if not arguments.quiet:
             say_protocol(arguments.protocol, predictor.preprocessing)
             say_views(predictor, arguments.views)

@@ -112,7 +112,7 @@ def run(
         with StepBar() as bar:
             for video in videos:
                 try:
-                    one(arguments, predictor, video, results, bar)
+                    one(arguments, predictor, video, results, failures, bar)
                 except (VideoError, OSError) as error:
                     failures.append(Failure(video, short_reason(error, video)))
     finally:  # what is done is kept when the rest is stopped
@@ -125,9 +125,10 @@ def one(
     predictor: "Predictor",
     video: str,
     results: list["Result"],
+    failures: list["Failure"],
     bar: object,
 ) -> None:
-    """One file: its timeline to ``results``, its plot and page."""
+    """One file: its timeline to ``results``, its plot, overlay and page."""
     from videonl.inference.show import StepBar
     from videonl.inference.timeline import timeline_of
 
@@ -148,10 +149,22 @@ def one(
         from videonl.inference.timeline_output import draw
 
         draw(found[0], found[1], Path(arguments.plot))
+    prediction = None
+    if not found:
+        prediction = predictor.predict(video, top_k=arguments.top_k, views=arguments.views)
+    if arguments.overlay:
+        from videonl.cli.predict import burn
+
+        answer = found[0] if found else prediction
+        assert answer is not None
+        name = f"writing {Path(video).name}"
+        burn(arguments, answer, failures, lambda done, total: bar.report(name, done, total))
     if arguments.report:
         from videonl.reports import attention_section, video_page
 
-        prediction = predictor.predict(video, top_k=arguments.top_k, views=arguments.views)
+        prediction = prediction or predictor.predict(
+            video, top_k=arguments.top_k, views=arguments.views
+        )
         page = video_page(
             prediction,
             found,

@@ -6,17 +6,23 @@ from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed
-from videonl.cli.check import list_lost
+from videonl.cli.check import list_lost, list_missing
 from videonl.cli.main import make_parser
+from videonl.cli.values import add_shard, numbers, say_part, take_shard
 from videonl.errors import OutputError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import remove_part, whole_stream
-from videonl.limits import above, whole
+from videonl.limits import Limit, above, check_limits, whole
+from videonl.shards import about_set, shard_path
+
+if TYPE_CHECKING:
+    from videonl.data.walk import Walk
 
 JOURNAL = "videonl_prepare.jsonl"
+SECTIONS = ("data", "model")  # of a training's configuration
 
 
 def parser() -> Any:
@@ -30,7 +36,16 @@ def parser() -> Any:
     )
     result.add_argument("source", help="the data set")
     result.add_argument("target", help="the folder to write")
-    result.add_argument("--short-side", type=whole(2, 16_384), default=256, help="pixels")
+    result.add_argument(
+        "--short-side",
+        type=whole(2, 16_384),
+        help="pixels (default: what the training of --config takes clips from)",
+    )
+    result.add_argument(
+        "--config",
+        metavar="FILE",
+        help="the training that it is for, as for train.py fit (default: its defaults)",
+    )
     result.add_argument("--enlarge", action="store_true", help="scale smaller videos up, too")
     result.add_argument(
         "--key-frames",
@@ -55,40 +70,143 @@ def parser() -> Any:
     )
     result.add_argument("--timeout", type=above(0), default=1800.0, help="seconds per file")
     result.add_argument("--memory", type=whole(0, 1e9), default=4096, help="MB per process")
+    add_shard(result)
     return result
 
 
 def main(argv: Sequence[str]) -> int:
     """Re-encode a data set; exit code 1 if some file could not be."""
     options = parser().parse_args(argv)
-    if min(options.short_side, options.key_frames) < 1 or not 0 <= options.quality <= 51:
-        raise VideoNLError("--short-side and --key-frames must be at least 1, --quality 0 to 51")
+    needed, why = needed_side(options.config)
+    options.short_side = options.short_side or needed
     source, target = (os.path.abspath(folder) for folder in (options.source, options.target))
     if inside(target, source) or inside(os.path.realpath(target), os.path.realpath(source)):
         raise VideoNLError(f"{options.target} lies inside {options.source}; choose another folder")
-    from videonl.data.skip_list import read_skip_list
-    from videonl.data.walk import walk_data
-
-    skipped = read_skip_list(source, options.skip_list)
-    found = walk_data(source)
-    for folder in found.folders:
-        if inside(os.path.realpath(folder), os.path.realpath(target)):
-            raise VideoNLError(f"{folder} is a link into {options.target}; remove it")
-    paths = [path for path in found.videos if os.path.abspath(path) not in skipped]
-    left_out = len(found.videos) - len(paths)
-    if left_out:
-        print(f"{left_out} of {len(found.videos)} files are on the skip list: left out")
-    targets = plan(paths, source, target)
-    with claimed(folder=target):
-        results = encode(targets, options, Path(target))
-        copy_folders(found.folders, source, target)
-        copied = copy_lists(source, target)
-    failed = {path: entry["error"] for path, entry in results.items() if entry.get("error")}
-    report(results, targets, failed, source)
+    take_shard(options)
+    skip_list = os.path.abspath(options.skip_list) if options.skip_list else None
+    size = f"short side {options.short_side}"
+    if options.short_side != needed:
+        size += f"; {needed} is needed"
+    print(f"{size}: {why}")
+    found, paths = find_sources(source, target, skip_list)
+    targets, shard = plan(paths, source, target), options.shard
+    about = {}
+    if shard:
+        work = {"source": source, "skip_list": skip_list, "settings": recipe_of(options)}
+        about = {"command": "prepare", **work, **about_set(shard, paths, failed_inputs=0)}
+        targets = {path: targets[path] for path in shard.of(paths)}
+    journal = shard_path(Path(target, JOURNAL), shard.rank) if shard else None
+    with claimed(folder=target, shared=shard is not None), claimed(journal):
+        results = encode(targets, options, Path(target), about=about)
+        copied = []
+        if shard is None or shard.rank == 0:
+            copy_folders(found.folders, source, target)
+            copied = copy_lists(source, target)
+    failed = report(results, targets, source)
     if copied:
         print(f"lists copied: {', '.join(copied)}")
     list_lost(found.lost, source)
+    if shard:
+        say_part(shard, options.target)
     return 1 if failed or found.lost else 0
+
+
+def merge(target: Path) -> int:
+    """What many processes have prepared; exit code 1 if some is missing or failed.
+
+    Raises:
+        VideoNLError: there are no parts, or they do not belong together.
+    """
+    from videonl.video.jobs import read_parts, stamp
+
+    target = target.resolve()
+    with claimed(target / JOURNAL):
+        parts = read_parts(target / JOURNAL)
+        source, recipe = str(parts.about["source"]), parts.about["settings"]
+        found, paths = find_sources(source, str(target), parts.about.get("skip_list"))
+        targets = plan(paths, source, str(target))
+        entries = {p: parts.journal.current(p, stamp(p), recipe) for p in paths}
+        results = {
+            path: entry
+            for path, entry in entries.items()
+            if entry and (entry.get("error") or os.path.isfile(targets[path]))
+        }
+        parts.write(results.values())
+    failed = report(results, targets, source)
+    list_lost(found.lost, source)
+    missing = list_missing(parts, [p for p in paths if p not in results], source)
+    return 1 if failed or found.lost or missing else 0
+
+
+def find_sources(source: str, target: str, skip_list: str | None) -> tuple["Walk", list[str]]:
+    """What lies in the source, and the videos of it that are to be prepared.
+
+    Raises:
+        VideoNLError: a link in it leads into the target.
+    """
+    from videonl.data.skip_list import read_skip_list
+    from videonl.data.walk import walk_data
+
+    skipped = read_skip_list(source, skip_list)
+    found = walk_data(source)
+    for folder in found.folders:
+        if inside(os.path.realpath(folder), os.path.realpath(target)):
+            raise VideoNLError(f"{folder} is a link into {target}; remove it")
+    paths = [path for path in found.videos if os.path.abspath(path) not in skipped]
+    if left_out := len(found.videos) - len(paths):
+        print(f"{left_out} of {len(found.videos)} files are on the skip list: left out")
+    return found, paths
+
+
+def recipe_of(options: Any) -> dict[str, Any]:
+    """How every file is encoded; primitives."""
+    from videonl.video.encoding import Recipe
+
+    size = (options.short_side, options.key_frames, options.quality)
+    return asdict(Recipe(*size, options.preset, options.enlarge))
+
+
+def needed_side(config: str | None) -> tuple[int, str]:
+    """(the short side that a training takes its clips from, why in words).
+
+    Raises:
+        VideoNLError: there is no such file, or it holds no settings.
+    """
+    from videonl.cli.settings import read_yaml
+    from videonl.cli.train_settings import CROP_SHARE
+
+    content = read_yaml(config) if config else {}
+    sections = (content.get(key) for key in SECTIONS)
+    data, model = ({} if not isinstance(part, dict) else part for part in sections)
+    side, crop, jitter = (data.get(key) for key in ("short_side", "crop", "jitter"))
+    if isinstance(jitter, str):
+        jitter = numbers(jitter)
+    for key, value in (("short_side", side), ("crop", crop)):
+        if value is not None:
+            check_limits({f"data.{key}": whole(1, 4096)}, {f"data.{key}": value})
+    if jitter is not None:
+        pair = Limit(1, 16_384, integral=True, length=2, rising=True)
+        check_limits({"data.jitter": pair}, {"data.jitter": jitter})
+    side = side or (round(crop / CROP_SHARE) if crop else size_of_network(model))
+    low, high = jitter or (side, round(side * 1.25))
+    sizes = str(high) if low == high else f"{low} to {high}"
+    return high, f"{config or 'train.py fit'} takes clips of a short side of {sizes}"
+
+
+def size_of_network(model: dict[str, Any]) -> int:
+    """The short side of the clips that a configuration's network is made for."""
+    if not isinstance(model.get("name"), str):
+        return 256
+    import torch
+
+    from videonl.models import create_model
+
+    try:
+        with torch.device("meta"):
+            network = create_model(model["name"], **(model.get("options") or {}))
+    except (TypeError, ValueError) as error:
+        raise VideoNLError(f"model: {error}") from error
+    return int(network.preprocessing["short_side"])  # type: ignore[index]
 
 
 def inside(path: str, folder: str) -> bool:
@@ -127,24 +245,26 @@ def plan(paths: Sequence[str], source: str, target: str) -> dict[str, str]:
     return targets
 
 
-def encode(targets: dict[str, str], options: Any, out: Path) -> dict[str, dict[str, Any]]:
-    """Source file -> journal entry, of all files."""
+def encode(
+    targets: dict[str, str], options: Any, out: Path, *, about: dict[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """Source file -> journal entry, of all files.
+
+    Args:
+        targets: source file -> target file.
+        options: of the command.
+        out: where the journal lies.
+        about: what it says of all parts, where this is one.
+    """
     from rich.console import Console
     from rich.progress import track
 
-    from videonl.video.encoding import Recipe
     from videonl.video.jobs import Journal, run_jobs, stamp
 
-    recipe = asdict(
-        Recipe(
-            options.short_side,
-            options.key_frames,
-            options.quality,
-            options.preset,
-            options.enlarge,
-        )
-    )
-    journal = Journal(out / JOURNAL)
+    recipe = recipe_of(options)
+    journal = Journal(out / JOURNAL, shard=options.shard)
+    if about:
+        journal.say(about)
     results: dict[str, dict[str, Any]] = {}
     jobs: list[dict[str, Any]] = []
     for path, place in targets.items():
@@ -210,12 +330,10 @@ def copy_lists(source: str, target: str) -> list[str]:
 
 
 def report(
-    results: dict[str, dict[str, Any]],
-    targets: dict[str, str],
-    failed: dict[str, str],
-    source: str,
-) -> None:
-    """The census: files, frames, bytes, failures."""
+    results: dict[str, dict[str, Any]], targets: dict[str, str], source: str
+) -> dict[str, str]:
+    """Print the census: files, frames, bytes, failures; the failures and why."""
+    failed = {path: entry["error"] for path, entry in results.items() if entry.get("error")}
     done = [path for path in results if path not in failed]
     before = sum(os.path.getsize(path) for path in done)
     after = sum(os.path.getsize(targets[path]) for path in done)
@@ -228,3 +346,4 @@ def report(
         print(f"  failed  {visible(os.path.relpath(path, source))}  {visible(why)}")
     if len(failed) > 20:
         print(f"  and {len(failed) - 20} more")
+    return failed

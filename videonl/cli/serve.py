@@ -125,7 +125,9 @@ def listen(host: str, port: int) -> socket.socket:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
-        return socket.create_server(address[:2], family=family)
+        # Every address there is: those of IPv4, too.
+        both = host in ("", "::") and socket.has_dualstack_ipv6()
+        return socket.create_server(address[:2], family=family, dualstack_ipv6=both)
     except OSError as error:
         raise VideoNLError(
             f"can not listen on {host}, port {port} ({error.strerror or error}); choose another "
@@ -152,6 +154,7 @@ def serve(
     import uvicorn
 
     from videonl.serve.app import LOOPBACK_NAMES, make_app
+    from videonl.serve.heads import HEAD_BYTES, CarefulProtocol
 
     address, port = listener.getsockname()[:2]
     url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
@@ -163,6 +166,9 @@ def serve(
     config = uvicorn.Config(
         make_app(predictor, limits=limits, hosts=hosts),
         log_level="warning",
+        http=CarefulProtocol,
+        ws="none",
+        h11_max_incomplete_event_size=HEAD_BYTES,
         lifespan="on",
         server_header=False,
         proxy_headers=False,

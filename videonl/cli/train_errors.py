@@ -43,12 +43,9 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
     except Stopped:
         raise
     except torch.cuda.OutOfMemoryError as error:
-        batch = settings["data"]["batch_size"]
         raise VideoNLError(
-            f"the GPU has not enough memory for batches of {batch} clips: halve --data.batch_size "
-            "(the learning rate follows) and say --trainer.accumulate_grad_batches 2 for the same "
-            "training, save activations with --recipe.checkpoint_stages, or take smaller or "
-            "shorter clips (--data.crop, --data.frames); for test, lower --model.views_per_forward"
+            "the GPU has not enough memory for so many views at once: lower "
+            "--model.views_per_forward or --data.batch_size"
         ) from error
     except (DatasetError, VideoError) as error:
         root = Path(settings["data"]["root"])

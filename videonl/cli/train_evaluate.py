@@ -27,6 +27,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     if settings["csv"]:
         raise VideoNLError(f"--csv belongs to predict; {command} writes --json")
     from videonl.training.evaluation import describe, draw_confusion, measured, result, write_json
+    from videonl.weights.hub import pinned_name
 
     checkpoint = checkpoint_of(settings)
     if command == "validate":
@@ -37,7 +38,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     quick = command == "validate"
     split = settings["split"] or ("val" if quick or "test" not in data.records else "test")
     shape = classifier.preprocessing.protocol()["views"]
-    default = checkpoint.with_name(f"{checkpoint.stem}_{split}_{shape}.json")
+    default = results_of(settings, checkpoint, f"_{split}_{shape}.json")
     path = Path(settings["json"] or default) if settings["json"] or not quick else None
     if text := data.rates_differ(split):
         print(f"note      {text}")
@@ -55,7 +56,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
         about = {
             "own_protocol": [measured(other, classifier) for other in others],
             "cost": cost,
-            "checkpoint": checkpoint.name,
+            "checkpoint": pinned_name(checkpoint) or checkpoint.name,
             "data": data.root,
             "data_census": census,
             "seed": settings["seed"],
@@ -118,10 +119,25 @@ def checkpoint_of(settings: dict[str, Any]) -> Path:
     """
     from videonl.weights.published import local_file
 
-    said = settings["checkpoint"] or settings["ckpt_path"] or settings["model"]["pretrained"]
+    said = said_checkpoint(settings)
     if not said:
         raise VideoNLError("which network? Say --checkpoint PATH, a checkpoint or a run folder")
     return local_file(said)
+
+
+def said_checkpoint(settings: dict[str, Any]) -> str | None:
+    """The checkpoint in the user's words."""
+    return settings["checkpoint"] or settings["ckpt_path"] or settings["model"]["pretrained"]
+
+
+def results_of(settings: dict[str, Any], checkpoint: Path, ending: str) -> Path:
+    """Where results go that nobody names: beside a checkpoint; of one from the hub, here."""
+    from videonl.weights.hub import is_hub, stem_of
+
+    said = str(said_checkpoint(settings))
+    if is_hub(said):  # its file lies in a cache
+        return Path(f"{stem_of(said)}{ending}")
+    return checkpoint.with_name(f"{checkpoint.stem}{ending}")
 
 
 def prepare(

@@ -67,6 +67,10 @@ training
   --recipe.class_weights NAME  none, balanced
   --recipe.checkpoint_stages L stages such as [res2,res3] that save memory and cost time
   --recipe.ema X               decay of a moving average of the weights, such as 0.999 (0: off)
+classes of Lightning, or of yours as package.module.Class
+  --trainer.callbacks NAME     such as EarlyStopping, with its arguments (docs/lightning.md)
+  --trainer.logger NAME        such as WandbLogger, MLFlowLogger, CSVLogger
+  --trainer.strategy NAME      such as ddp; --trainer.profiler NAME likewise, such as simple
 
 --help_all lists every option."""
 

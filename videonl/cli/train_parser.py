@@ -20,13 +20,22 @@ from videonl.training.classifier import VideoClassifier
 from videonl.training.recipe import Recipe
 from videonl.training.trainer import DEFAULTS
 
-MARKUP = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`|`+~?([^`]+)`+")
+MARKUP = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`|`+~?([^`]+)`+|\.\. \w+::\s*")
 DEFAULT = re.compile(r"\s*\bDefault: (``[^`]*``|\S+?)\.(?=\s|$)")  # jsonargparse writes ours
 # Not settings of a person, but of the code that builds.
 INTERNAL_MODEL: set[str | int] = {
     *("num_classes", "class_names", "preprocessing", "recipe", "class_weights"),
     "videonl_version",
-    *("network", "fresh", "provenance", "licence", "data_split", "trained_videos"),
+    *(
+        "network",
+        "loss",
+        "optimizer",
+        "fresh",
+        "provenance",
+        "licence",
+        "data_split",
+        "trained_videos",
+    ),
 }
 INTERNAL_DATA: set[str | int] = {"root", "seed", "split_seed", "preprocessing"}
 # Of what belongs to no section; the others are checked by what they build.
@@ -174,4 +183,4 @@ def plain_text(docstring: str) -> str:
         >>> plain_text("see :class:`~torch.nn.Linear`, ``width`` and `height`")
         'see Linear, width and height'
     """
-    return MARKUP.sub(lambda found: found[1] or found[2], docstring)
+    return MARKUP.sub(lambda found: found[1] or found[2] or "", docstring)

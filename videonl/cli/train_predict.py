@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
 from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_evaluate import checkpoint_of, prepare
+from videonl.cli.train_evaluate import checkpoint_of, prepare, results_of
 from videonl.cli.train_settings import read_settings
 from videonl.errors import VideoNLError
 from videonl.escapes import as_word
@@ -30,7 +30,7 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
 
     checkpoint = checkpoint_of(settings)
     data, classifier, _ = prepare(settings, given, checkpoint, labelled=False)
-    path = Path(settings["csv"] or checkpoint.with_name(f"{checkpoint.stem}_predictions.csv"))
+    path = Path(settings["csv"] or results_of(settings, checkpoint, "_predictions.csv"))
     file: PredictionFile | None = None
     if lines:
         path = Path(lines)
@@ -86,8 +86,9 @@ class JsonLines:
 
     def begin(self, paths: Sequence[str], *, rank: int, size: int) -> list[str]:
         """Open; the videos of this process that no file holds yet."""
-        from videonl.inference.shards import Shard, about_set, done_by_others, shard_path
+        from videonl.inference.shards import done_by_others
         from videonl.inference.writers import JsonLinesWriter
+        from videonl.shards import Shard, about_set, shard_path
 
         shard = Shard(rank, size)
         own = shard_path(self._path, rank) if size > 1 else self._path

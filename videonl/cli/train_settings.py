@@ -21,7 +21,7 @@ from videonl.cli.settings import (
     read_yaml,
     takes_null,
 )
-from videonl.cli.values import parse_value
+from videonl.cli.values import note, parse_value
 from videonl.errors import VideoNLError
 from videonl.escapes import as_word
 from videonl.home import expanded
@@ -39,6 +39,8 @@ LISTS = ("train_list", "val_list", "test_list", "class_names_file", "skip_list")
 PATHS = ("data.root", *(f"data.{name}" for name in LISTS))  # kept absolute in a run's config.yaml
 FROM_NETWORK = ("frames", "stride", "short_side", "crop", "sampling", "picture")
 OF_TEST = (*FROM_NETWORK, "fps", "short_video", "test_crop", "rectangle")
+# Options that there were: files that name them are still read.
+RETIRED = {"data.memory_mb": "a data set that fits is decoded once by itself"}
 CROP_SHARE = 224 / 256  # of the short side, in every published protocol
 # Published weights without a --config: the recipe of configs/finetune.yaml. Small batches of few
 # videos have no statistics to speak of, and what is new has farther to go.
@@ -63,8 +65,12 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     """
     from videonl.cli.train_parser import LIMITS, make_parser
     from videonl.weights.declared import options_in_file
+    from videonl.weights.hub import hub_file, is_hub, pinned_name
 
     parser = make_parser(command)
+    for word in argv:
+        if (old := word.partition("=")[0][2:]) in RETIRED:
+            raise VideoNLError(f"--{old} is no option any more: {RETIRED[old]}; leave it out")
     words = read_flags(argv, parser)
     values = {flag[2:]: value for flag, _, value in (word.partition("=") for word in words)}
     files = [word.partition("=")[2] for word in words if word.startswith("--config=")]
@@ -87,6 +93,9 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
         if settings.get(key) is not None:
             check_limits({f"--{key}": limit}, {f"--{key}": settings[key]})
     settings["trainer"] = plain(settings["trainer"])
+    if is_hub(settings["model"]["pretrained"] or ""):  # config.yaml keeps the commit
+        start = settings["model"]["pretrained"]
+        settings["model"]["pretrained"] = pinned_name(hub_file(start)) or start
     return settings, given_flat(given, parser)
 
 
@@ -103,6 +112,9 @@ def settings_of(file: str, parser: "ArgumentParser") -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for key, value in flatten(read_yaml(file), parser):
+        if key in RETIRED:
+            note(f"{file}: {key} is no option any more and is left out: {RETIRED[key]}")
+            continue
         if key in (*GENERAL, *EVALUATION) and key not in options_of(parser):
             continue  # a file of fit may be given to test, which has no --resume
         option = check_key(key, parser, source=file).dest
@@ -140,9 +152,10 @@ def stored_settings(
         VideoNLError: it names code. A run may be a stranger's, so nothing of it is imported.
     """
     from videonl.weights.declared import name_in_file
-    from videonl.weights.run_folder import CONFIG, LAST, checkpoint_in, run_of
+    from videonl.weights.hub import resumed_from
+    from videonl.weights.run_folder import CONFIG, run_of
 
-    file = run_of(checkpoint_in(resume, wanted=(LAST,))) / CONFIG
+    file = run_of(resumed_from(resume)) / CONFIG
     if not file.is_file():
         return []
     found = settings_of(str(file), parser)

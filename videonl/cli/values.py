@@ -1,6 +1,7 @@
 """Values on the command line: clips, views and options of networks. No torch here."""
 
 import json
+import os
 import re
 import sys
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from videonl.errors import VideoNLError
 from videonl.files import parse_yaml
 from videonl.limits import whole
+from videonl.shards import Shard, shard_here
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,7 +18,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from videonl.inference.predictor import Predictor
-    from videonl.inference.shards import Shard
     from videonl.video.preprocessing import Preprocessing
 
 positive = whole(1)  # the type of an option
@@ -72,7 +73,7 @@ def parse_views(text: str) -> tuple[int, int]:
     return (sizes[0], sizes[1] if len(sizes) == 2 else 1)
 
 
-def parse_shard(text: str) -> "Shard":
+def parse_shard(text: str) -> Shard:
     """``3/64`` -> part 3 (of 0 to 63) of 64.
 
     Raises:
@@ -83,8 +84,6 @@ def parse_shard(text: str) -> "Shard":
         raise ArgumentTypeError(
             f"{text!r} is not RANK/SIZE, such as 0/4, with RANK from 0 to SIZE - 1"
         )
-    from videonl.inference.shards import Shard
-
     return Shard(int(rank), int(size))
 
 
@@ -182,6 +181,16 @@ def use_engine(
         answer(torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise))
 
 
+def add_conceal(parser: ArgumentParser) -> None:
+    """``--conceal`` of the commands that leave out what is damaged."""
+    parser.add_argument(
+        "--conceal",
+        action="store_true",
+        help="look at damaged frames as the decoder repairs them, and say how many (default: clips "
+        "and windows that hold one are left out, and that is said)",
+    )
+
+
 def add_protocol(parser: ArgumentParser) -> None:
     """``--protocol`` of the commands that show videos to a network."""
     parser.add_argument(
@@ -243,6 +252,34 @@ def network_options(arguments: Namespace) -> dict[str, Any]:
 def note(text: str) -> None:
     """Say on standard error what a person should know of a run."""
     print(f"note      {text}", file=sys.stderr)
+
+
+def take_shard(arguments: Namespace) -> None:
+    """Fill in what torchrun or SLURM says: the part of this process, and its own GPU."""
+    if arguments.shard is not None:
+        return
+    arguments.shard = shard_here()
+    if arguments.shard is not None and getattr(arguments, "device", "") == "auto":
+        import torch
+
+        if torch.cuda.is_available() and "LOCAL_RANK" in os.environ:
+            arguments.device = f"cuda:{os.environ['LOCAL_RANK']}"
+
+
+def add_shard(parser: ArgumentParser) -> None:
+    """``--shard`` of the commands whose processes are merged by the folder that they write into."""
+    parser.add_argument(
+        "--shard",
+        type=parse_shard,
+        metavar="RANK/SIZE",
+        help="take part RANK of SIZE, under torchrun and in SLURM arrays by itself; in the end, "
+        "videonl merge FOLDER",
+    )
+
+
+def say_part(shard: Shard, folder: object) -> None:
+    """Say what is done here, and what comes when all parts are done."""
+    print(f"part {shard.rank} of {shard.size}; when all have ended: videonl merge {folder}")
 
 
 def numbers(text: str) -> list[int] | None:

@@ -12,11 +12,21 @@ from torch.utils.data import DataLoader, SequentialSampler
 
 from videonl.class_names import ClassNumbers
 from videonl.data.augmentation import Augmentation, augment
+from videonl.data.cache_plan import (
+    FEWEST_EPOCHS,
+    need_of,
+    plan_caches,
+    release,
+    test_scaling,
+    training_scaling,
+)
 from videonl.data.catalogue import Catalogue, read_catalogue, split_off
 from videonl.data.census import census_text
 from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
+from videonl.data.facts import Facts, Look, look_at
+from videonl.data.frame_cache import FrameCache
 from videonl.data.passing import workers_that_can_start
-from videonl.data.rates import look_at_rates, usual_aspect, usual_seconds
+from videonl.data.rates import rates_of, usual_aspect, usual_seconds
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler, by_turns
 from videonl.data.skip_list import is_skipped
@@ -28,13 +38,19 @@ from videonl.video.preprocessing import Preprocessing, rectangle_of, refuse_idle
 from videonl.video.video import Decoder
 
 EVALUATED = {"val", "test"}  # every video of theirs counts, whether it can be read or not
+SOME = 60  # videos that tell the rate of a test
 FEW_BAD_FILES = 16  # that many unreadable videos never stop a training
 
 
+def cores() -> int:
+    """Processor cores that this process may use."""
+    known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return known or 1
+
+
 def default_workers() -> int:
-    """Worker processes if nobody says: one per core that this process may use, at most 8."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return min(cores or 1, 8)
+    """Worker processes if nobody says: one per core, at most 8."""
+    return min(cores(), 8)
 
 
 class VideoDataModule(L.LightningDataModule):
@@ -67,7 +83,6 @@ class VideoDataModule(L.LightningDataModule):
         rand_augment=whole(0, 100),
         magnitude=number(0, 10),
         erasing=number(0, 1),
-        memory_mb=whole(0),
     )
     def __init__(
         self,
@@ -105,7 +120,6 @@ class VideoDataModule(L.LightningDataModule):
         magnitude: float = 7.0,
         erasing: float = 0.0,
         balanced: bool = False,
-        memory_mb: int = 0,
         sampling: Literal["dense", "segments"] = "dense",
         picture: Literal["crop", "whole"] = "crop",
         rectangle: tuple[int, int] | None = None,
@@ -156,9 +170,6 @@ class VideoDataModule(L.LightningDataModule):
             magnitude: their strength, 0 to 10.
             erasing: probability that a box of a training clip is filled with noise.
             balanced: train on every class equally often.
-            memory_mb: keep decoded pictures in memory, up to so many megabytes per loader and
-                process: a data set that fits is decoded once. Of use with ``num_workers=0`` and
-                without jitter.
             sampling: ``dense``: frames that follow each other; ``segments``: one of each of so many
                 equal segments of the whole video, drawn in training, else their middles.
             picture: ``crop``: squares; ``whole``: all of a picture, in a rectangle, the rest filled
@@ -210,7 +221,6 @@ class VideoDataModule(L.LightningDataModule):
         self.num_workers = default_workers() if num_workers is None else num_workers
         self.views = views if views is None else self.preprocessing.with_views(views).views
         self.seed, self.balanced = seed, balanced
-        self.memory_mb = memory_mb
         self.decoder = decoder
         self.lists = {"train": train_list, "val": val_list, "test": test_list}
         self.given_class_names = class_names_file
@@ -237,6 +247,9 @@ class VideoDataModule(L.LightningDataModule):
             flip=flip, layers=rand_augment, magnitude=magnitude, erasing=erasing
         )
         self.bad_files: dict[str, str] = {}  # path -> reason, met in training
+        self.look = Look({}, 0, "nothing")  # after ``setup("fit")``: what the headers say
+        self.caches: dict[str, FrameCache] = {}  # of decoded frames, by split
+        self.cache_text: str | None = None  # what was decided on them; None: nothing so far
         self.catalogue = Catalogue()
         self.first_epoch = self.skip_batches = 0  # where a resumed training goes on
         self.class_names: list[str] = []
@@ -264,22 +277,72 @@ class VideoDataModule(L.LightningDataModule):
                     f"{self.root} has no {split} folder (it has: {', '.join(self.records)})"
                 )
         if stage == "fit":
-            self._look()
+            looked_at = [*self._kept("train"), *self.records.get("val", ())]
+            self.look = look_at([os.fspath(r.path) for r in looked_at])
+            self._find()
 
-    def _look(self) -> None:
+    def _find(self) -> None:
         """Find in the training videos what nobody has said of the clips."""
         wanted = [name for name, unknown in self.find.items() if unknown]
         self.find = {}
         paths = [os.fspath(r.path) for r in self._kept("train")] if wanted else []
         found: dict[str, Any] = {}
         if "rate" in wanted:
-            rates = look_at_rates(paths)
+            rates = rates_of(self._facts("train"))
             found["rate"], self.rate_text = rates.usual, rates.text(rates.usual)
         if "duration" in wanted:
             found["duration"] = usual_seconds(paths)
         if "rectangle" in wanted:
             found["rectangle"] = rectangle_of(usual_aspect(paths), self.preprocessing.crop)
         self.preprocessing = self.preprocessing.changed(**found)
+
+    def _facts(self, split: str) -> list[Facts]:
+        paths = (os.fspath(record.path) for record in self.records.get(split, ()))
+        return [self.look.facts[path] for path in paths if path in self.look.facts]
+
+    def keep_decoded(self, epochs: int | None) -> str:
+        """Decide whether the frames of this training are stored, so that they are decoded once.
+
+        Args:
+            epochs: of the training; None or -1: nobody knows.
+
+        Returns:
+            One sentence; "" where the training is too short for that.
+        """
+        if self.cache_text is not None:
+            return self.cache_text
+        self.cache_text = ""
+        facts = self._facts("train")
+        if (epochs or -1) in range(FEWEST_EPOCHS) or not any(f.rate and f.seconds for f in facts):
+            return self.cache_text
+        videos = len(self._kept("train"))
+        scaling = training_scaling(self.preprocessing, (self.jitter[0], self.jitter[1]))
+        needs = {"train": need_of(facts, videos, scaling=scaling)}
+        if videos := len(self.records.get("val", ())):
+            scaling = test_scaling(self.preprocessing)
+            needs["val"] = need_of(facts, videos, scaling=scaling, shown=self.preprocessing)
+        self.caches, self.cache_text = plan_caches(self.root, needs, decoder=self.decoder)
+        return self.cache_text
+
+    def cure_for_waiting(self, *, on_cpu: bool) -> str:
+        """What to do where a training waits for its videos; "" where nothing helps.
+
+        Args:
+            on_cpu: the network computes on the cores that decode, too.
+        """
+        if self.num_workers < cores() and not on_cpu:
+            return f"raise --data.num_workers ({self.num_workers} now, {cores()} cores)"
+        if self.caches:
+            return ""
+        side = self.jitter[1]
+        return (
+            f"re-encode them for fast access: videonl prepare {self.root} DIR --short-side {side}"
+        )
+
+    def teardown(self, stage: str | None = None) -> None:
+        """Let others remove the frames that were stored."""
+        if stage == "fit":
+            release(cache.folder for cache in self.caches.values())
 
     def trained_videos(self) -> str | None:
         """Which videos are trained on, for the checkpoint, where the folder itself does not say so.
@@ -295,7 +358,8 @@ class VideoDataModule(L.LightningDataModule):
         rate = self.preprocessing.rate
         if rate is None or self.preprocessing.by_time:
             return ""
-        found = look_at_rates([os.fspath(r.path) for r in self.records[split]])
+        paths = [os.fspath(record.path) for record in self.records[split]]
+        found = rates_of(look_at(paths, most=SOME).facts.values())
         return found.text(rate) if found.others(rate) else ""
 
     def _divide(self, stage: str | None) -> None:
@@ -388,6 +452,8 @@ class VideoDataModule(L.LightningDataModule):
     def train_dataloader(self) -> DataLoader[Item]:
         """One random clip per video, in a new order every epoch."""
         rank, world = self._process()
+        if self.trainer is not None:
+            self.keep_decoded(self.trainer.max_epochs)
         dataset = self._dataset("train", self.preprocessing, training=True)
         if self._overfits:
             return self._loader(
@@ -451,6 +517,8 @@ class VideoDataModule(L.LightningDataModule):
         crop, squares = shown.crop, shown.rectangle is None
         if training and squares and not self.resized_crop and self.jitter[0] < crop:
             raise DatasetError(f"jitter={self.jitter} begins below crop={crop}")
+        of_validation = split == "val" and shown == self.preprocessing
+        cache = self.caches.get("train" if training else "val")
         network = getattr(self.trainer, "lightning_module", None)
         if isinstance(known := getattr(network, "preprocessing", None), Preprocessing):
             shown = shown.with_colours(known)  # whole pictures are padded with its mean
@@ -467,7 +535,7 @@ class VideoDataModule(L.LightningDataModule):
             jitter=(self.jitter[0], self.jitter[1]),
             seed=self.seed,
             decoder=self.decoder,
-            memory=self.memory_mb * 2**20,
+            cache=cache if training or of_validation else None,
         )
 
     def _loader(
@@ -492,7 +560,17 @@ class VideoDataModule(L.LightningDataModule):
         )
 
     def _process(self) -> tuple[int, int]:
-        """(rank, number of processes) of the Trainer, (0, 1) without one."""
+        """(rank, number of processes) of the Trainer, (0, 1) without one.
+
+        Raises:
+            DatasetError: the Trainer would put samplers of its own in place of ours.
+        """
         if self.trainer is None:
             return 0, 1
+        connector = self.trainer._accelerator_connector
+        if self.trainer.world_size > 1 and connector.use_distributed_sampler:
+            raise DatasetError(
+                "the loaders split the videos among the processes themselves, without padding: "
+                "make the Trainer with use_distributed_sampler=False"
+            )
         return self.trainer.global_rank, self.trainer.world_size

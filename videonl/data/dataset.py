@@ -1,15 +1,16 @@
 """A map-style data set of video files: item = uint8 views of one video, ready to stack."""
 
 import os
-from collections.abc import Callable, Hashable, Mapping, Sequence
-from contextlib import ExitStack
-from functools import cache
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import Dataset, get_worker_info
 
+from videonl.data.cache_plan import training_scaling
+from videonl.data.frame_cache import FrameCache
 from videonl.data.passing import Travelling
 from videonl.data.records import Record
 from videonl.data.skip_list import is_skipped
@@ -17,9 +18,9 @@ from videonl.errors import DatasetError, VideoError
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.sampling import sample_generator
 from videonl.video.transforms import crop as cut
-from videonl.video.transforms import random_resized_crop
-from videonl.video.video import Decoder, Video, open_video
-from videonl.video.views import read_views, settled
+from videonl.video.transforms import random_resized_crop, scaled
+from videonl.video.video import Decoder, open_video
+from videonl.video.views import Readable, read_views, settled
 
 Batch = dict[str, Any]
 
@@ -57,43 +58,6 @@ class LabelMissing:
         return batch if get_worker_info() is None else Travelling(batch)
 
 
-# Frames; what to show of them; where clips are taken by time, `times` and `end` of the frames.
-Length = tuple[int, Preprocessing, dict[str, Any]]
-
-
-class ClipMemory:
-    """Tensors by key, up to a limit; what comes after it is full is made anew every time.
-
-    The values are what decoding gives, so a memory changes the time of a training and nothing else.
-    Each process has its own: with ``num_workers=0`` every video is decoded once, with workers once
-    per worker at most.
-    """
-
-    def __init__(self, limit: int) -> None:
-        """Keep at most ``limit`` bytes; 0 keeps nothing."""
-        self.limit, self.used = limit, 0
-        self.kept: dict[Hashable, torch.Tensor] = {}
-        self.lengths: dict[Hashable, Length] = {}
-
-    def length(self, key: Hashable, read: Callable[[], Length]) -> Length:
-        """The length of a video; ``read`` is called if it is not known or nothing is kept."""
-        if key not in self.lengths or not self.limit:
-            self.lengths[key] = read()
-        return self.lengths[key]
-
-    def get(self, key: Hashable, make: Callable[[], torch.Tensor]) -> torch.Tensor:
-        """The tensor of that key; ``make`` is called if it is not there."""
-        found = self.kept.get(key)
-        if found is not None:
-            return found
-        made = make()
-        size = made.numel() * made.element_size()
-        if self.used + size <= self.limit:
-            self.kept[key] = made
-            self.used += size
-        return made
-
-
 Item = dict[str, Any]
 
 
@@ -125,7 +89,7 @@ class VideoDataset(Dataset[Item]):
         attempts: int = 8,
         skip: Mapping[str, str] | None = None,
         resized_crop: tuple[float, float] | None = None,
-        memory: int = 0,
+        cache: FrameCache | None = None,
     ) -> None:
         """Make the data set; nothing is opened before an item is asked for.
 
@@ -141,7 +105,7 @@ class VideoDataset(Dataset[Item]):
             attempts: videos tried in a row before a training stops.
             skip: absolute path -> reason, of videos that are not to be read.
             resized_crop: smallest and largest share of the picture of a random box.
-            memory: bytes of decoded pictures to keep, see :class:`ClipMemory`.
+            cache: of decoded frames; it changes the time that an item takes, not the item.
         """
         if not records:
             raise DatasetError("a data set without videos: nothing to read")
@@ -154,7 +118,8 @@ class VideoDataset(Dataset[Item]):
         self.decoder = decoder
         self.attempts = attempts
         self.resized_crop = resized_crop
-        self.memory = ClipMemory(memory)
+        self.cache = cache
+        self._scaling = training_scaling(self.preprocessing, self.jitter)
         self.several = {i: r.labels for i, r in enumerate(records) if len(r.labels) > 1}
         self.skip = {
             i: reason
@@ -184,14 +149,25 @@ class VideoDataset(Dataset[Item]):
         try:
             if index in self.skip:
                 raise VideoError(f"{self.paths[index]}: on the skip list ({self.skip[index]})")
-            frames = self.memory.get(("views", index), lambda: self._views(index))
+            with self._open(index) as video:
+                frames = read_views(video, self.preprocessing).frames
         except VideoError as error:
             return {"index": index, "path": str(self.paths[index]), "error": str(error)}
         return self._item(index, frames)
 
-    def _views(self, index: int) -> torch.Tensor:
-        with open_video(str(self.paths[index]), decoder=self.decoder) as video:
-            return read_views(video, self.preprocessing).frames
+    def _open(self, index: int) -> AbstractContextManager[Readable]:
+        """A video, or its stored frames: whoever reads them does not see the difference."""
+        path = str(self.paths[index])
+        if self.cache is None:
+            return open_video(path, decoder=self.decoder)
+        return self.cache.open(path, self._stored)
+
+    def _stored(self, video: Readable) -> Sequence[int]:
+        """The frames that may ever be asked for: all in training, those of the views in a test."""
+        if self.training:
+            return range(video.num_frames)
+        shown, clock = settled(video, self.preprocessing)
+        return sorted({i for clip in shown.indices(video.num_frames, **clock) for i in clip})
 
     def _training_item(self, epoch: int, index: int) -> Item:
         generator = sample_generator(self.seed, epoch, index, self.rank)
@@ -215,28 +191,22 @@ class VideoDataset(Dataset[Item]):
     def _random_clip(self, index: int, generator: np.random.Generator) -> torch.Tensor:
         low, high = self.jitter
         short_side = int(generator.integers(low, high + 1))
-        scaling = self.preprocessing.scaled_for_training(short_side)
-        with ExitStack() as open_files:
+        with self._open(index) as video:
+            shown, clock = settled(video, self.preprocessing)
+            indices = shown.random_indices(video.num_frames, generator, **clock)
+            frames = video.read(indices, **self._scaling)  # (T, H, W, 3)
+        return self._cut(frames, short_side, generator)[None]
 
-            @cache  # opened once, and only where the memory does not hold what is asked for
-            def video() -> Video:
-                path = str(self.paths[index])
-                return open_files.enter_context(open_video(path, decoder=self.decoder))
-
-            def length_of() -> Length:
-                return video().num_frames, *settled(video(), self.preprocessing)
-
-            length, shown, clock = self.memory.length(index, length_of)
-            indices = shown.random_indices(length, generator, **clock)
-            frames = self.memory.get(
-                (index, short_side, *indices),
-                lambda: video().read(indices, **scaling),  # (T, H, W, 3)
-            )
+    def _cut(
+        self, frames: torch.Tensor, short_side: int, generator: np.random.Generator
+    ) -> torch.Tensor:
+        """What a training takes of frames at their stored size, (T, H, W, 3)."""
         if self.resized_crop is not None:
             size = self.preprocessing.crop
-            return random_resized_crop(frames, size, generator, area=self.resized_crop)[None]
+            return random_resized_crop(frames, size, generator, area=self.resized_crop)
+        frames = scaled(frames, **self.preprocessing.scaled_for_training(short_side))
         box = self.preprocessing.random_box(frames.shape[1], frames.shape[2], generator)
-        return cut(frames, *box, fill=self.preprocessing.padding).contiguous()[None]
+        return cut(frames, *box, fill=self.preprocessing.padding).contiguous()
 
 
 def collate(items: Sequence[Item]) -> dict[str, Any]:

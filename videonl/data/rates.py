@@ -1,12 +1,13 @@
 """The frame rates of a data set, what most videos have, and which have others; and its pictures."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from statistics import median_low
 from typing import TypeVar
 
+from videonl.data.facts import Facts
 from videonl.errors import VideoNLError
 from videonl.video.clock import MOST_SECONDS
 from videonl.video.preprocessing import SENSIBLE_RATES, rates_differ
@@ -59,10 +60,10 @@ class Rates:
 T = TypeVar("T")
 
 
-def look_at_rates(paths: Sequence[str]) -> Rates:
-    """The rates of some of these videos; files that can not be read are left out."""
+def rates_of(facts: Iterable[Facts]) -> Rates:
+    """The rates of videos whose headers were read; what no recording has is left out."""
     low, high = SENSIBLE_RATES
-    rates = _look_at(paths, lambda video: round(video.fps, 3))
+    rates = (round(known.rate, 3) for known in facts)
     return Rates(Counter(rate for rate in rates if low <= rate <= high))
 
 

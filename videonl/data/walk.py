@@ -25,7 +25,7 @@ from pathlib import Path
 
 from videonl.errors import DatasetError, OutputError
 from videonl.files import write_text
-from videonl.home import user_cache
+from videonl.home import cache_folder
 
 VIDEO_EXTENSIONS = frozenset(  # of the containers in videonl/video/container.py, FORMATS
     {
@@ -229,8 +229,7 @@ class FolderIndex:
 
     def __init__(self, root: str | os.PathLike[str], *, cache: Path | None = None) -> None:
         self.root = os.path.abspath(root)
-        named = os.environ.get("VIDEONL_CACHE")
-        folder = cache or (Path(named) if named else user_cache())
+        folder = cache or cache_folder()
         key = hashlib.sha256(self.root.encode(errors="surrogateescape")).hexdigest()[:16]
         self.file = folder / f"index-{key}.json" if folder else None
         self._old = self._load()

@@ -162,14 +162,14 @@ def crossed_estimate(
     one (with the default ``pseudo`` Bonett & Price's of a paired difference, 2012).
 
     Args:
-        values: [training][video]: differences of right (1) and wrong (0), or those themselves.
+        values: ``[training][video]``: differences of right (1) and wrong (0), or those themselves.
         groups: of every video, where videos of one group (a camera, a subject) are alike: then
             groups are drawn, not videos.
         pseudo: values of pseudo-videos that the interval is computed with, against intervals of
             no width where all answers agree. The mean itself is without them.
 
     Raises:
-        ValueError: not [training][video], or nothing.
+        ValueError: not ``[training][video]``, or nothing.
 
     Example:
         >>> first = [1, 0, 1, 0, 0, 1, 0, 1, 1, 0]

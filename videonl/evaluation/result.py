@@ -62,8 +62,8 @@ class Row:
         top5: the same; None with five classes or fewer.
         own: where other views were asked for than those by which the network was validated or
             published: those views, and its ``top1`` by them where they cost no more.
-        confusion: [truth][answer] counts of the videos that were read, in the order of the class
-            names.
+        confusion: ``[truth][answer]`` counts of the videos that were read, in the order of the
+            class names.
         unread: counts of the others, by their class; they are wrong in every figure.
         answers: (path, truth, answer) of every test video; no answer where it was unreadable.
         group: the entry that the row is one training of, for rows that this run trained.

@@ -7,6 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,10 @@ from torch import Tensor, nn
 from videonl.errors import VideoNLError
 from videonl.files import whole_stream
 from videonl.inference.predictor import Predictor
-from videonl.inference.windows import Windows, stream_windows
+from videonl.inference.windows import Damage, Windows, stream_windows
 from videonl.json_text import json_text
 from videonl.models.finite import check_answers
+from videonl.video.given import Given, name_of
 from videonl.video.transforms import to_clips
 from videonl.video.video import Video
 
@@ -130,28 +132,41 @@ class FeatureExtractor:
         }
 
     def extract(
-        self, path: str | Path, *, on_window: Callable[[int, int], None] | None = None
+        self,
+        video: Given,
+        *,
+        fps: float | None = None,
+        on_window: Callable[[int, int], None] | None = None,
     ) -> Features:
         """The features of a video of any length, in bounded memory.
 
+        A window with damaged frames has no row, unless the predictor conceals damage.
+
         Args:
-            path: of the file.
+            video: a path, or what else ``Predictor.predict`` takes.
+            fps: frames per second of frames in memory.
             on_window: called with (windows done, windows in all), for a progress bar.
 
         Raises:
             VideoError: the file can not be read.
         """
-        rows = []
-        with self.predictor.open_video(path, decoder=self.predictor.decoder) as video:
-            track, times = self._sampled(video)
+        rows: list[np.ndarray] = []
+        kept: list[int] = []
+        damage = Damage(conceal=self.predictor.conceal)
+        with self.predictor.opened(video, fps=fps, forgiving=True) as source:
+            track, times = self._sampled(source)
             starts = self.windows.starts(len(track))
-            seconds = self.windows.seconds(starts, times, end=video.end)
-            stream = stream_windows(video, self.windows, track=track, preprocessing=self.shown)
-            for clips in _batches(stream, self.predictor.max_views_per_forward):
+            seconds = self.windows.seconds(starts, times, end=source.end)
+            stream = stream_windows(source, self.windows, track=track, preprocessing=self.shown)
+            size = self.predictor.max_views_per_forward
+            for numbers, clips in _batches(damage.kept(stream), size):
                 rows.append(self.features(clips))
+                kept += numbers
                 if on_window:
-                    on_window(sum(map(len, rows)), len(starts))
-        return Features(np.concatenate(rows), seconds[:, 0], seconds[:, 1])
+                    on_window(kept[-1] + 1, len(starts))
+        if said := damage.tell(name_of(video), len(starts)):
+            self.predictor.note(said)
+        return Features(np.concatenate(rows), *seconds[kept].T)
 
     def _sampled(self, video: Video) -> tuple[np.ndarray, np.ndarray]:
         """(frame numbers, seconds at which each appears): all, or one per tick, as trained."""
@@ -239,16 +254,10 @@ class LayerOutput(nn.Module):
         return self.name
 
 
-def _batches(stream: Iterator[Tensor], size: int) -> Iterator[Tensor]:
-    """Stacks of at most ``size`` windows."""
-    held: list[Tensor] = []
-    for window in stream:
-        held.append(window)
-        if len(held) == size:
-            yield torch.stack(held)
-            held = []
-    if held:
-        yield torch.stack(held)
+def _batches(stream: Iterator[tuple[int, Tensor]], size: int) -> Iterator[tuple[list[int], Tensor]]:
+    """(numbers, stack) of at most ``size`` windows."""
+    while held := list(islice(stream, size)):
+        yield [number for number, _ in held], torch.stack([clip for _, clip in held])
 
 
 def find_layer(model: nn.Module, name: str) -> nn.Module:

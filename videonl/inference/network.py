@@ -11,6 +11,7 @@ from videonl.errors import VideoNLError
 from videonl.models.norms import fuse_for_inference
 from videonl.video.preprocessing import Preprocessing
 from videonl.weights.checkpoint import sha256
+from videonl.weights.hub import pinned_name
 
 FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at
 BYTES_PER_INPUT = 64 * 4  # of activations per input value, about, for the networks of the paper
@@ -65,7 +66,7 @@ def choose_device(device: str | torch.device) -> torch.device:
 
 
 def origin_of(path: str | Path, provenance: Mapping[str, Any]) -> dict[str, object]:
-    """Where weights come from: a file here, or published ones by their name.
+    """Where weights come from: a file here, one of the hub, or published ones by their name.
 
     What they were fine-tuned from, and the licence of that, travel along where they are known.
     """
@@ -79,5 +80,6 @@ def origin_of(path: str | Path, provenance: Mapping[str, Any]) -> dict[str, obje
         if provenance.get(key)
     }
     if Path(path).is_file():
-        return {"checkpoint": Path(path).name, "sha256": sha256(path), **known}
+        name = pinned_name(path) or Path(path).name
+        return {"checkpoint": name, "sha256": sha256(path), **known}
     return {"checkpoint": str(path), "sha256": provenance.get("sha256"), **known}

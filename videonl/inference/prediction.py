@@ -37,6 +37,8 @@ class Prediction:
         views: what was looked at, one entry per clip.
         model: name, number of classes, checkpoint and its SHA-256.
         protocol: views, preprocessing, decoder and how the views were averaged.
+        damaged: numbers of damaged frames that should have been looked at.
+        concealed: whether they were, as the decoder repaired them; else their clips are left out.
     """
 
     path: str
@@ -45,6 +47,8 @@ class Prediction:
     views: tuple[Clip, ...]
     model: dict[str, object]
     protocol: dict[str, object]
+    damaged: tuple[int, ...] = ()
+    concealed: bool = False
 
     @property
     def label(self) -> str:
@@ -64,7 +68,15 @@ class Prediction:
                 for name, probability in zip(self.classes, self.probabilities, strict=True)
             ],
             "views": [clip.as_dict() for clip in self.views],
+            **damage_as_dict(self.damaged, concealed=self.concealed),
         }
+
+
+def damage_as_dict(damaged: tuple[int, ...], *, concealed: bool) -> dict[str, object]:
+    """What a result says of damaged frames; nothing where there are none."""
+    if not damaged:
+        return {}
+    return {"damaged": {"frames": list(damaged), "concealed": concealed}}
 
 
 @dataclass(frozen=True)

@@ -8,6 +8,7 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,19 +27,22 @@ from videonl.inference.network import (
 )
 from videonl.inference.prediction import Clip, Failure, Prediction
 from videonl.inference.prefetch import Ahead
+from videonl.inference.windows import Damage
 from videonl.models.finite import check_answers
 from videonl.models.norms import fuse_for_inference
 from videonl.models.view_ensembling import average_name, over_views, probabilities_of
+from videonl.video.given import Frames, Given, is_path, name_of, opened, rate_for
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.transforms import to_clips
 from videonl.video.video import Video, open_video
 from videonl.video.views import Views, read_views, settled
 from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights.hub import hub_file, is_hub
 from videonl.weights.run_folder import checkpoint_in
 
 
 class Predictor:
-    """Classifies video files with one network.
+    """Classifies videos with one network.
 
     ``predict`` may be called from several threads at once: nothing is written to the network. Every
     video is computed on its own, so neither other files nor their order nor the number of workers
@@ -85,6 +89,7 @@ class Predictor:
         self.preprocessing = Preprocessing.from_dict(preprocessing)
         self.decoder, self.multi_label = decoder, multi_label
         self.open_video: Callable[..., Video] = open_video  # or DecoderPool.open
+        self.conceal = False  # look at damaged frames as the decoder repairs them
         self.say: Callable[[str], None] = _silent  # takes what a person should know, once each
         self.engine: Engine = TorchEngine()  # see compute_with
         self.trained_videos: str | None = None  # see VideoDataModule.trained_videos
@@ -113,7 +118,8 @@ class Predictor:
 
         Args:
             path: a ``.ckpt`` of ``train.py`` or the folder of its run, a ``.safetensors``, a
-                published checkpoint, or the name of published weights.
+                published checkpoint, the name of published weights, or one on the hub
+                (``hf:user/name``).
             device: see the class.
             decoder: see the class.
             max_views_per_forward: see the class.
@@ -130,7 +136,7 @@ class Predictor:
             VideoNLError: class names that do not fit.
         """
         place = choose_device(device)
-        path = checkpoint_in(path)
+        path = hub_file(path) if is_hub(path) else checkpoint_in(path)
         loaded = load_checkpoint(path, options=options, network=network)
         names = choose_names(
             loaded.class_names,
@@ -174,14 +180,37 @@ class Predictor:
         average = average_name(multi_label=self.multi_label, average=shown.average)
         return {**shown.protocol(), "decoder": self.decoder, "average": average}
 
-    def read(self, video: str | os.PathLike[str], *, views: tuple[int, int] | None = None) -> Views:
+    def opened(
+        self, video: Given, *, fps: float | None = None, forgiving: bool = False
+    ) -> AbstractContextManager[Video]:
+        """A video, open for a ``with`` block.
+
+        Args:
+            video: see ``predict``.
+            fps: see ``predict``.
+            forgiving: see ``open_video``; the caller looks at ``Video.damaged``.
+
+        Raises:
+            VideoError: it can not be read, or is no video; see ``videonl.video.given``.
+        """
+        return opened(
+            video,
+            fps=fps,
+            open_video=self.open_video,
+            decoder=self.decoder,
+            forgiving=forgiving,
+        )
+
+    def read(
+        self, video: Given, *, views: tuple[int, int] | None = None, fps: float | None = None
+    ) -> Views:
         """Decode a video's views; each frame that is needed is decoded once for all of them.
 
         Raises:
             VideoError: the file can not be read.
         """
-        with self.open_video(video, decoder=self.decoder) as opened:
-            return read_views(opened, self.shown(opened, views))
+        with self.opened(video, fps=fps, forgiving=True) as source:
+            return read_views(source, self.shown(source, views))
 
     def note(self, text: str, *, kind: str = "") -> None:
         """Say something that holds for the run, once.
@@ -243,42 +272,49 @@ class Predictor:
 
     def predict(
         self,
-        video: str | os.PathLike[str],
+        video: Given,
         *,
         top_k: int = 5,
         views: tuple[int, int] | None = None,
+        fps: float | None = None,
         on_views: Callable[[int], None] | None = None,
     ) -> Prediction:
-        """Classify one video file.
+        """Classify one video.
 
         Args:
-            video: the file.
+            video: a path; the bytes of a file or a binary file object; or frames in memory, uint8
+                (T, H, W, 3), RGB: an array, a tensor or an iterator of pictures, with ``fps``.
             top_k: how many classes to return; all, where there are fewer.
             views: (clips along time, crops: 1 = the centre, 3 = along the longer side); None: those
                 by which the network was validated or published.
+            fps: frames per second of frames in memory; files say it themselves.
             on_views: called with the number of views just done, for a progress bar.
 
         Raises:
-            VideoError: the file can not be read.
+            VideoError: the file can not be read, or what is given is no video.
         """
-        read = self.read(video, views=views)
-        return self.judge(os.fspath(video), read, top_k, on_views)
+        read = self.read(video, views=views, fps=fps)
+        prediction = self.judge(name_of(video), read, top_k, on_views)
+        self._tell(name_of(video), read)
+        return prediction
 
     def predict_many(
         self,
-        videos: Iterable[str | os.PathLike[str]],
+        videos: Iterable[Given],
         *,
         top_k: int = 5,
         views: tuple[int, int] | None = None,
+        fps: float | None = None,
         workers: int | None = None,
         on_views: Callable[[int], None] | None = None,
     ) -> Iterator[Prediction | Failure]:
-        """Classify files in their order; on a GPU the next are decoded while the network computes.
+        """Classify videos in their order; on a GPU the next are decoded while the network computes.
 
         Args:
-            videos: the files.
+            videos: each as for ``predict``, or ``Frames`` with a rate of its own.
             top_k: how many classes to return.
             views: as for ``predict``.
+            fps: of all frames in memory among them.
             workers: threads that decode ahead; by default 1, on a CPU 0: it holds the network up.
             on_views: called with the number of views just done.
 
@@ -286,12 +322,21 @@ class Predictor:
             A prediction, or the failure of a file that can not be read.
         """
         self.preprocessing.with_views(views)  # refuses wrong ones before the first file
+        if is_path(videos) or isinstance(videos, bytes | Frames):
+            raise VideoNLError("predict_many takes several videos: give a list, or use predict")
         workers = int(self.device.type != "cpu") if workers is None else workers
-        with Ahead(lambda video: self.read(video, views=views), workers) as ahead:
+
+        def read(video: Given) -> Views:
+            return self.read(video, views=views, fps=rate_for(video, fps))
+
+        with Ahead(read, workers) as ahead:
             for video, outcome in ahead.map(videos):
-                path = os.fspath(video)
+                path = name_of(video)
                 try:
-                    yield self.judge(path, outcome(), top_k, on_views)
+                    views_read = outcome()
+                    prediction = self.judge(path, views_read, top_k, on_views)
+                    self._tell(path, views_read)
+                    yield prediction
                 except (VideoError, OSError) as error:
                     yield Failure(path, short_reason(error, path))
 
@@ -305,6 +350,10 @@ class Predictor:
         """The prediction of views that were read."""
         if top_k < 1:
             raise VideoNLError(f"top_k must be at least 1, got {top_k}")
+        damage = self._damage(views)
+        damage.tell(path, len(views.damaged))  # refuses where no clip is whole
+        if damage.left_out:
+            views = views.whole()
         per_view = self.view_probabilities(views.frames, on_views=on_views)  # (V, K)
         shown = views.preprocessing
         mean = over_views(per_view, multi_label=self.multi_label, average=shown.average)
@@ -321,7 +370,20 @@ class Predictor:
             views=clips_of(views, crops=shown.views[1]),
             model=self.made_by(),
             protocol=self.protocol(shown.views),
+            damaged=tuple(damage.frames),
+            concealed=self.conceal and bool(damage.windows),
         )
+
+    def _damage(self, views: Views) -> Damage:
+        """Which clips hold damaged frames."""
+        damage = Damage(conceal=self.conceal, what="clips")
+        damage.windows = {n: frames for n, frames in enumerate(views.damaged) if frames}
+        return damage
+
+    def _tell(self, path: str, views: Views) -> None:
+        """Say what was left out, if anything was."""
+        if said := self._damage(views).tell(path, len(views.damaged)):
+            self.note(said)
 
 
 def clips_of(views: Views, *, crops: int) -> tuple[Clip, ...]:

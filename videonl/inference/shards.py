@@ -1,14 +1,6 @@
-"""One set of files over many processes: who does what, a result file each, and their merger.
+"""Predictions of many processes: what the others have done already, and their merger."""
 
-Process ``rank`` of ``size`` takes every ``size``-th file and appends to its own JSON Lines file, so
-nobody waits for anybody and any of them may be killed and started again, also as another number of
-processes: what any result file of the set holds is not done again.
-"""
-
-import hashlib
-import os
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,55 +12,7 @@ from videonl.files import write_text
 from videonl.inference.prediction import Failure, Prediction
 from videonl.inference.writers import CsvWriter, is_prediction, read_lines
 from videonl.json_text import json_text
-
-
-@dataclass(frozen=True)
-class Shard:
-    """Part ``rank`` (from 0) of ``size`` parts."""
-
-    rank: int
-    size: int
-
-    def __post_init__(self) -> None:
-        if not 0 <= self.rank < self.size:
-            raise VideoNLError(
-                f"shard {self.rank}/{self.size}: write RANK/SIZE with RANK from 0 to SIZE - 1"
-            )
-
-    def of(self, items: Sequence[str]) -> list[str]:
-        """The items of this part: every ``size``-th, so that a folder of long videos is spread."""
-        return list(items[self.rank :: self.size])
-
-
-def shard_of_torchrun(environment: Mapping[str, str] = os.environ) -> Shard | None:
-    """The part of this process under ``torchrun``; None for a process of its own."""
-    words = [environment.get(key, "") for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
-    if not all(word.isdecimal() for word in words) or words[1] in ("0", "1"):
-        return None
-    return Shard(int(words[0]), int(words[1]))
-
-
-def shard_path(path: Path, rank: int) -> Path:
-    """``out.jsonl`` -> ``out.00003.jsonl``."""
-    return path.with_name(f"{path.stem}.{rank:05d}{path.suffix}")
-
-
-def shard_files(path: Path) -> dict[int, Path]:
-    """Rank -> result file, of those that are there."""
-    pattern = re.compile(re.escape(path.stem) + r"\.(\d{5})" + re.escape(path.suffix))
-    names = os.listdir(path.parent) if path.parent.is_dir() else []
-    found = {int(m[1]): path.parent / name for name in names if (m := pattern.fullmatch(name))}
-    return dict(sorted(found.items()))
-
-
-def about_set(shard: Shard, files: Sequence[str], *, failed_inputs: int) -> dict[str, object]:
-    """What the first line of a result file says of the whole set."""
-    digest = hashlib.sha256()
-    for name in files:
-        digest.update(os.fsencode(name) + b"\0")
-    total = len(files) + failed_inputs
-    set_of = {"files": total, "sha256": digest.hexdigest()}
-    return {"shard": {"rank": shard.rank, "size": shard.size}, "set": set_of}
+from videonl.shards import Shard, shard_files, shard_path
 
 
 def done_by_others(path: Path, rank: int, *, run: Mapping[str, object]) -> set[str]:

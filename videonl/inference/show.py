@@ -65,15 +65,25 @@ class Tables:
 
 
 class Labels:
-    """Nothing but the label, one line per file; an empty line where there is none."""
+    """Nothing but the label, one line per file; empty where there is none.
+
+    Args:
+        named: put the file and a tab before it.
+    """
+
+    def __init__(self, *, named: bool = False) -> None:
+        self.named = named
 
     def add(self, prediction: Prediction) -> None:
         """Print the label."""
-        print(visible(prediction.label), flush=True)
+        self._line(prediction.path, visible(prediction.label))
 
-    def fail(self, failure: Failure) -> None:  # noqa: ARG002 (the method of View)
-        """Print an empty line, so that lines and files stay side by side."""
-        print(flush=True)
+    def fail(self, failure: Failure) -> None:
+        """Print a line without a label, so that lines and files stay side by side."""
+        self._line(failure.path, "")
+
+    def _line(self, path: str, label: str) -> None:
+        print(f"{visible(path)}\t{label}" if self.named else label, flush=True)
 
 
 class Nothing:
@@ -148,12 +158,17 @@ class ProgressBar:
         """Some views of the current file are done."""
         self._progress.advance(self._task, count)
 
+    def frames(self, done: int, total: int) -> None:
+        """Some frames of the current file's overlay are written."""
+        self._progress.update(self._task, name=f"writing {done}/{total} frames")
+
     def file(self) -> None:
         """A file is done, however it ended."""
         self._done += 1
         self._progress.update(
             self._task,
             completed=self._done * self._views,
+            name="classifying",
             files=f"{self._done}/{self._files} files",
         )
 

@@ -20,9 +20,9 @@ reaches the threshold in a window counts, so segments of different classes may o
 """
 
 import math
-import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -30,7 +30,8 @@ import torch
 
 from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
-from videonl.inference.windows import blocks_in_order
+from videonl.inference.windows import Damage, blocks_in_order
+from videonl.video.given import Given, name_of
 from videonl.video.preprocessing import NOTICEABLE, Preprocessing
 from videonl.video.transforms import crop
 from videonl.video.video import Video
@@ -146,6 +147,9 @@ class Timeline:
         duration: seconds at which the last frame disappears, as a player shows them.
         multi_label: whether several classes may hold at a time.
         about: model and protocol, primitives.
+        damaged: windows that are left out, because they hold damaged frames.
+        damaged_frames: numbers of the damaged frames that windows hold.
+        concealed: these were looked at, as the decoder repaired them; then none is left out.
     """
 
     path: str
@@ -155,6 +159,9 @@ class Timeline:
     duration: float
     multi_label: bool
     about: dict[str, Any]
+    damaged: list[Window] = field(default_factory=list)
+    damaged_frames: tuple[int, ...] = ()
+    concealed: bool = False
 
     def segments(self, *, threshold: float = 0.0, min_length: float = 0.0) -> list[Segment]:
         """Windows of one class merged; see :func:`videonl.inference.timeline.merge`."""
@@ -203,10 +210,10 @@ def place_windows(times: np.ndarray, duration: float, *, window: float, hop: flo
 
 def clips_of_windows(
     video: Video, windows: list[Window], times: np.ndarray, preprocessing: Preprocessing
-) -> Iterator[torch.Tensor]:
-    """The clip of each window, uint8 (T, crop, crop, 3); each frame is decoded once.
+) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    """The clip of each window, uint8 (T, crop, crop, 3), with the numbers of its damaged frames.
 
-    Memory: a block of frames and one window, whatever the length of the video.
+    Each frame is decoded once. Memory: a block of frames and one window, whatever the length.
     """
     shown = preprocessing.with_views((1, 1))
     wanted = np.array([w.indices(times, shown) for w in windows]).reshape(-1, shown.frames)
@@ -222,13 +229,17 @@ def clips_of_windows(
             cut = crop(frames, *box, fill=shown.padding)
             # Each frame a tensor of its own, or one of them would keep the whole block.
             held.update((n, frame.clone()) for n, frame in zip(numbers, cut, strict=True))
-        yield torch.stack([held[index] for index in indices])
+        yield (
+            torch.stack([held[index] for index in indices]),
+            sorted(video.damaged.intersection(indices)),
+        )
 
 
 def timeline_of(
     predictor: Predictor,
-    path: str | os.PathLike[str],
+    video: Given,
     *,
+    fps: float | None = None,
     window: float | None = None,
     hop: float | None = None,
     on_windows: Callable[[int, int], None] | None = None,
@@ -237,7 +248,8 @@ def timeline_of(
 
     Args:
         predictor: classifies.
-        path: the file.
+        video: a path, or what else ``Predictor.predict`` takes.
+        fps: frames per second of frames in memory.
         window: seconds that a window covers; None: as long as a clip of the network, or, where
             those are spread over a video, as the videos of its training.
         hop: seconds from the begin of one window to the next; None: half a window, at most 1.
@@ -247,10 +259,10 @@ def timeline_of(
         VideoError: the file can not be read.
         VideoNLError: window or hop are not above 0.
     """
-    with predictor.open_video(path, decoder=predictor.decoder) as video:
-        preprocessing = predictor.shown(video)
-        times, duration = video.times(), video.end
-        span = preprocessing.seconds(video.fps)
+    with predictor.opened(video, fps=fps, forgiving=True) as source:
+        preprocessing = predictor.shown(source)
+        times, duration = source.times(), source.end
+        span = preprocessing.seconds(source.fps)
         dense = preprocessing.sampling == "dense"
         if math.isinf(span):  # spread over videos, and nobody knows how long they were
             span = duration - float(times[0])
@@ -264,16 +276,15 @@ def timeline_of(
         hop = min(1.0, window / 2) if hop is None else hop
         windows = place_windows(times, duration, window=window, hop=hop)
         scores: list[np.ndarray] = []
-        chunk: list[torch.Tensor] = []
-        for number, clip in enumerate(
-            clips_of_windows(video, windows, times, preprocessing), start=1
-        ):
-            chunk.append(clip)
-            if len(chunk) == predictor.max_views_per_forward or number == len(windows):
-                scores.append(predictor.view_probabilities(torch.stack(chunk)).numpy())
-                chunk = []
-                if on_windows:
-                    on_windows(number, len(windows))
+        damage = Damage(conceal=predictor.conceal)
+        kept = damage.kept(clips_of_windows(source, windows, times, preprocessing))
+        while chunk := list(islice(kept, predictor.max_views_per_forward)):
+            clips = torch.stack([clip for _, clip in chunk])
+            scores.append(predictor.view_probabilities(clips).numpy())
+            if on_windows:
+                on_windows(chunk[-1][0] + 1, len(windows))
+    if said := damage.tell(name_of(video), len(windows)):
+        predictor.note(said)
     probabilities = np.concatenate(scores)
     if probabilities.shape[1] != len(predictor.class_names):
         raise VideoNLError(
@@ -282,11 +293,14 @@ def timeline_of(
         )
     protocol = {**predictor.protocol((1, 1)), "window_seconds": window, "hop_seconds": hop}
     return Timeline(
-        path=os.fspath(path),
+        path=name_of(video),
         class_names=predictor.class_names,
-        windows=windows,
+        windows=[w for number, w in enumerate(windows) if number not in damage.left_out],
         probabilities=probabilities,
         duration=duration,
         multi_label=predictor.multi_label,
         about={"model": predictor.made_by(), "protocol": protocol},
+        damaged=[windows[number] for number in sorted(damage.left_out)],
+        damaged_frames=tuple(damage.frames),
+        concealed=predictor.conceal and bool(damage.windows),
     )

@@ -8,7 +8,7 @@ import numpy as np
 from videonl._version import __version__
 from videonl.escapes import figure_text
 from videonl.files import csv_line, whole_stream
-from videonl.inference.prediction import Failure
+from videonl.inference.prediction import Failure, damage_as_dict
 from videonl.inference.timeline import Segment, Timeline, claims_of
 from videonl.json_text import json_text
 
@@ -39,6 +39,8 @@ def as_json(
                 }
                 for number, window in enumerate(timeline.windows)
             ],
+            **damage_as_dict(timeline.damaged_frames, concealed=timeline.concealed),
+            **_left_out(timeline),
         }
         for timeline, segments in results
     ]
@@ -50,6 +52,14 @@ def as_json(
         "failures": [failure.as_dict() for failure in failures],
     }
     return json_text(content, indent=1, ascii=True) + "\n"
+
+
+def _left_out(timeline: Timeline) -> dict[str, object]:
+    """The windows with damaged frames, where they are not classified."""
+    if not timeline.damaged:
+        return {}
+    spans = [[round(w.start, 6), round(w.end, 6)] for w in timeline.damaged]
+    return {"windows_left_out": spans}
 
 
 def segments_csv(results: Sequence[Result], failures: Sequence[Failure]) -> str:

@@ -4,7 +4,7 @@ The video is decoded in blocks, each frame once, in order; only the frames that 
 are kept, already scaled and cropped.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import av
@@ -16,6 +16,7 @@ from videonl.video.container import open_source, reason
 from videonl.video.pictures import Pictures
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.sandbox import SandboxedVideo
+from videonl.video.sequential_decoder import decode_all
 from videonl.video.transforms import crop
 from videonl.video.video import Video
 
@@ -84,7 +85,7 @@ class Windows:
 
 def stream_windows(
     video: Video, windows: Windows, *, track: np.ndarray, preprocessing: Preprocessing
-) -> Iterator[torch.Tensor]:
+) -> Iterator[tuple[torch.Tensor, list[int]]]:
     """The frames of each window in turn, uint8 (frames, H, W, 3).
 
     Memory: one block and one window, however long the video is.
@@ -97,6 +98,9 @@ def stream_windows(
 
     Raises:
         VideoError: a frame can not be decoded.
+
+    Yields:
+        (frames, numbers of those that are damaged, where the video forgives them).
     """
     centre = preprocessing.with_views((1, 1))
     count = len(track)
@@ -112,9 +116,69 @@ def stream_windows(
             box = centre.boxes(frames.shape[1], frames.shape[2])[0]
             cut = crop(frames, *box, fill=centre.padding)
             held.update(zip(block, cut.clone(), strict=True))
-        yield torch.stack([held[index] for index in indices])
+        yield (
+            torch.stack([held[index] for index in indices]),
+            sorted(video.damaged.intersection(indices)),
+        )
         for index in [index for index in held if index < indices[0]]:
             del held[index]
+
+
+class Damage:
+    """Which windows of a video hold damaged frames.
+
+    Args:
+        conceal: they are looked at nevertheless, as the decoder repairs the frames.
+        what: the word for windows.
+
+    Attributes:
+        windows: number of a window -> numbers of its damaged frames.
+    """
+
+    def __init__(self, *, conceal: bool, what: str = "windows") -> None:
+        self.conceal, self.what = conceal, what
+        self.windows: dict[int, list[int]] = {}
+
+    @property
+    def frames(self) -> list[int]:
+        """The numbers of all damaged frames in windows."""
+        return sorted({frame for frames in self.windows.values() for frame in frames})
+
+    @property
+    def left_out(self) -> set[int]:
+        """The windows that are not looked at."""
+        return set() if self.conceal else set(self.windows)
+
+    def kept(
+        self, stream: Iterable[tuple[torch.Tensor, list[int]]]
+    ) -> Iterator[tuple[int, torch.Tensor]]:
+        """(number, clip) of the windows to look at."""
+        for number, (clip, damaged) in enumerate(stream):
+            if damaged:
+                self.windows[number] = damaged
+            if self.conceal or not damaged:
+                yield number, clip
+
+    def tell(self, path: str, total: int) -> str | None:
+        """One sentence of what was left out or concealed, if anything was.
+
+        Raises:
+            VideoError: all of ``total`` windows were left out.
+        """
+        if not self.windows:
+            return None
+        frames = self.frames
+        if self.conceal:
+            return f"{path}: {len(frames)} damaged frames are shown as the decoder repairs them"
+        way = "(--conceal shows them as the decoder repairs them)"
+        if len(self.windows) == total:
+            raise VideoError(
+                f"{path}: all {self.what} hold damaged frames, frame {frames[0]} is the first {way}"
+            )
+        return (
+            f"{path}: {len(self.windows)} of {total} {self.what} are left out, they hold damaged "
+            f"frames, such as {frames[0]} {way}"
+        )
 
 
 def _blocks(needed: list[int]) -> Iterator[list[int]]:
@@ -160,19 +224,21 @@ def _one_pass(
     decoding it here meets nothing new.
     """
     source = open_source(video.path)
+    forgiving = video.forgiving
     pictures = Pictures(str(video.path))
     pictures.rounding = preprocessing.rounding
     scale = preprocessing.rectangle or preprocessing.short_side
     try:
-        frames = enumerate(source.container.decode(source.stream))
+        frames = enumerate(decode_all(source, forgiving=forgiving))
         for block in blocks:
             wanted = set(block)
             found: list[np.ndarray] = []
             while len(found) < len(block):
-                index, frame = next(frames)
+                index, (frame, damaged) = next(frames)
                 if index in wanted:
-                    if frame.is_corrupt:
+                    if damaged and not forgiving:
                         raise VideoError(f"{video.path}: frame {index} is damaged")
+                    video.damaged |= {index} if damaged else set()
                     found.append(pictures.array(frame, scale))
             yield block, torch.from_numpy(np.stack(found))
     except StopIteration:

@@ -188,8 +188,8 @@ def create_model(
         name: one of ``list_models()``, or ``package.module:function``, which is imported: it is
             the caller's own word, never a file's (``videonl.weights.declared``).
         num_classes: K, the classes of its classifier; by default 400, or those of ``pretrained``.
-        pretrained: published weights or a file, see ``videonl.weights``; a classifier
-            for other classes is started afresh.
+        pretrained: published weights, a file or ``hf:user/name``, see ``videonl.weights``; a
+            classifier for other classes is started afresh.
         options: options of the network; ``model_options(name)`` lists them.
 
     Returns:

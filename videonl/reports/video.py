@@ -93,12 +93,12 @@ def key_frames(
 ) -> tuple[list[dict[str, Any]], float]:
     """(per frame its ``second`` and its ``picture``, a JPEG's data address; the duration).
 
-    The frames are spread evenly over the video.
+    The frames are spread evenly over the video; a damaged one is as the decoder repairs it.
     """
     from PIL import Image
 
     frames = []
-    with opened_by(path) as video:
+    with opened_by(path, forgiving=True) as video:
         count = min(PICTURES, video.num_frames)
         numbers = np.unique(np.linspace(0, video.num_frames - 1, count).round().astype(int))
         times = video.times()

@@ -11,9 +11,10 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
@@ -24,8 +25,9 @@ from videonl.errors import VideoError, VideoNLError
 from videonl.inference.predictor import Predictor, short_reason
 from videonl.reports.server import server_page, server_policy
 from videonl.serve.queue import DECODERS, Desk, StoppedError
-from videonl.serve.uploads import Spool, SpoolFile, UploadError, receive_upload
+from videonl.serve.uploads import UploadError, receive_upload
 from videonl.video.sandbox import DecoderPool
+from videonl.video.spool import Spool, SpoolFile
 
 FULL_LOOK = (10, 3)  # what a visitor may ask for where nobody says less
 
@@ -37,7 +39,8 @@ class SiteGuard:
 
     A page from elsewhere can make a visitor's browser send requests to this computer. Those carry
     the page's ``Origin``, and are refused; and a page that gave its own name the address 127.0.0.1
-    (DNS rebinding) is known by the ``Host``.
+    (DNS rebinding) is known by the ``Host``. Names are compared without their ports where a proxy
+    may have left them out of ``Host``, or given the server a name of its own.
 
     Args:
         app: the application.
@@ -47,7 +50,7 @@ class SiteGuard:
 
     def __init__(self, app: ASGIApp, *, hosts: Sequence[str] | None, page_policy: str) -> None:
         self._app = app
-        self._hosts = None if hosts is None else {name.lower() for name in hosts}
+        self._hosts = None if hosts is None else {_name(name) for name in hosts}
         self._headers = [
             (b"content-security-policy", page_policy.encode()),
             (b"x-content-type-options", b"nosniff"),
@@ -76,37 +79,67 @@ class SiteGuard:
         if refusal is None:
             await self._app(scope, receive, send_with_headers)
             return
-        status, sentence = refusal
-        answer = JSONResponse({"error": sentence}, status, headers={"connection": "close"})
+        answer = await refuse(Request(scope, receive), *refusal)
         await answer(scope, receive, send_with_headers)
 
     def _refusal(self, method: str, headers: dict[str, str]) -> tuple[int, str] | None:
         host = headers.get("host", "")
         if self._hosts is not None and _name(host) not in self._hosts:
-            return 421, "this server does not go by that name (Host header)"
+            return 421, (
+                f"this server does not go by the name {_name(host)[:80]!r} (Host header); "
+                "videonl serve --allow-host NAME gives it another one"
+            )
         if method in ("GET", "HEAD"):
             return None
         origin = headers.get("origin")
-        if origin is not None and _netloc(origin) != host.lower():
-            return 403, "requests from pages of other sites are refused (Origin header)"
+        if origin is not None and not self._is_own(origin, host):
+            return 403, (
+                "requests from pages of other sites are refused (Origin header): use the page of "
+                "this server; a proxy has to pass the Host header on, or --allow-host NAME it"
+            )
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
-            return 403, "requests from pages of other sites are refused (Sec-Fetch-Site header)"
+            return 403, (
+                "requests from pages of other sites are refused (Sec-Fetch-Site header): use the "
+                "page of this server"
+            )
         return None
+
+    def _is_own(self, origin: str, host: str) -> bool:
+        """Whether a page of that origin is one of ours."""
+        page, asked = _name(origin), _name(host)
+        if not page:
+            return False
+        if self._hosts is not None and page in self._hosts and not _is_this_computer(page):
+            return True  # a name that somebody gave this server
+        return page == asked and _port(host) in (None, _port(origin))
+
+
+def _split(host: str) -> SplitResult:
+    """Of ``name:port``, ``[address]:port``, an address, or ``https://`` before one of them."""
+    text = host if "://" in host else f"//[{host}]" if host.count(":") > 1 > host.count("[") else (
+        f"//{host}"
+    )  # fmt: skip
+    try:
+        found = urlsplit(text)
+        _ = found.port
+    except ValueError:
+        return urlsplit("")
+    return found
 
 
 def _name(host: str) -> str:
-    """The name in ``name:port`` or ``[address]:port``."""
-    try:
-        return urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return ""
+    """The name, in small letters; "" where there is none."""
+    return (_split(host).hostname or "").rstrip(".")
 
 
-def _netloc(origin: str) -> str:
-    try:
-        return urlsplit(origin).netloc.lower()
-    except ValueError:
-        return ""
+def _port(host: str) -> int | None:
+    """The port; that of the scheme where there is one; None where nothing says it."""
+    found = _split(host)
+    return found.port or {"http": 80, "https": 443}.get(found.scheme)
+
+
+def _is_this_computer(name: str) -> bool:
+    return name in LOOPBACK_NAMES or name.startswith("127.")
 
 
 LINGER_SECONDS = 3.0
@@ -192,22 +225,32 @@ class Service:
         if not self.desk.enter():
             wait = {"retry-after": str(self.desk.retry_after)}
             return await refuse(request, 503, "the server is busy; try again soon", wait)
+        received = await self._receive(request)
+        if isinstance(received, UploadError):  # its place is free again before it is refused
+            return await refuse(request, received.status, str(received))
+        if received is None:
+            return Response(status_code=499)  # nobody reads it
+        return await self._answer(request, *received, views, top_k)
+
+    async def _receive(self, request: Request) -> tuple[SpoolFile, str] | UploadError | None:
+        """The upload and its name; or why it is refused, or None for one that was given up.
+
+        The place at the desk is given back, and the file deleted, where there is no upload.
+        """
         file = None
-        handed_over = False
         try:
             file = self.spool.new()
             name = await receive_upload(request, file, limit=self.limits.upload_bytes)
-            handed_over = True
-            return await self._answer(request, file, name, views, top_k)
-        except UploadError as error:
-            return await refuse(request, error.status, str(error))
-        except ClientDisconnect:
-            return Response(status_code=499)  # nobody reads it
-        finally:
-            if not handed_over:
-                self.desk.leave()
-                if file:
-                    file.close()
+        except BaseException as error:
+            self.desk.leave()
+            if file:
+                file.close()
+            if isinstance(error, UploadError):
+                return error
+            if isinstance(error, ClientDisconnect):
+                return None
+            raise
+        return file, name
 
     async def _answer(
         self, request: Request, file: SpoolFile, name: str, views: tuple[int, int], top_k: int
@@ -219,7 +262,7 @@ class Service:
             )
         except TimeoutError:
             limit = f"takes longer than {self.limits.seconds:g} s, the limit of this server"
-            return error_response(504, f"{name}: {limit}")
+            return error_response(504, f"{name}: {limit}; ask for views=1x1, or send a shorter one")
         except StoppedError:
             return Response(status_code=499)
         except VideoError as error:
@@ -287,6 +330,21 @@ async def refuse(
     return error_response(status, sentence, {**(headers or {}), "connection": "close"})
 
 
+ROUTES = "GET /, GET /health, GET /model and POST /predict"
+
+
+async def no_such_page(_request: Request, error: Exception) -> Response:
+    """What starlette refuses: another path or method."""
+    assert isinstance(error, HTTPException)
+    sentence = f"{str(error.detail).lower()}: there are {ROUTES}; a proxy takes its own path off"
+    return error_response(error.status_code, sentence, dict(error.headers or {}))
+
+
+async def failed(_request: Request, _error: Exception) -> Response:
+    """What nobody foresaw; the log has the traceback."""
+    return error_response(500, "the server failed; try again, or tell who runs it (its log says)")
+
+
 def make_app(
     predictor: Predictor, *, limits: Limits | None = None, hosts: Sequence[str] | None = None
 ) -> Starlette:
@@ -314,6 +372,7 @@ def make_app(
             Route("/predict", service.predict, methods=["POST"]),
         ],
         middleware=[Middleware(SiteGuard, hosts=hosts, page_policy=server_policy())],
+        exception_handlers={HTTPException: no_such_page, Exception: failed},
         lifespan=lifespan,
     )
     app.state.service = service

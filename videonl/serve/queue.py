@@ -10,8 +10,8 @@ from contextlib import closing
 from videonl.errors import VideoError
 from videonl.inference.prediction import Prediction
 from videonl.inference.predictor import Predictor
-from videonl.serve.uploads import SpoolFile
 from videonl.video.sandbox import DecoderPool, SandboxedVideo
+from videonl.video.spool import SpoolFile
 from videonl.video.views import read_views
 
 DECODERS = 2  # while the network computes, the next file is decoded
@@ -59,7 +59,10 @@ class Job:
             try:
                 self._check()
                 with self._pool.open(
-                    self._upload.path, decoder=self._predictor.decoder, started=self._opened
+                    self._upload.path,
+                    decoder=self._predictor.decoder,
+                    forgiving=True,
+                    started=self._opened,
                 ) as video:
                     read = read_views(video, self._predictor.shown(video, self._views))
                 self._check()

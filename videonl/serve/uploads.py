@@ -1,107 +1,15 @@
 """Receiving an upload: straight to a private file, never more than the limit, in bounded time."""
 
 import asyncio
-import os
 import re
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
-from types import TracebackType
 from typing import IO
 
 from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-PREFIX = "videonl-serve-"
-
-
-class Spool:
-    """Private temporary files for uploads.
-
-    On Linux they have no name: the system frees them when they are closed and when this process
-    ends, be it by ``kill -9``. Elsewhere they lie in a folder that only this user can read, which
-    :meth:`close` removes; the folder of a server that was killed is removed by the next one.
-    """
-
-    def __init__(self, *, nameless: bool | None = None) -> None:
-        self._nameless = _can_be_nameless() if nameless is None else nameless
-        self.folder: Path | None = None
-        if not self._nameless:
-            _sweep(Path(tempfile.gettempdir()))
-            self.folder = Path(tempfile.mkdtemp(prefix=f"{PREFIX}{os.getpid()}-"))
-
-    def new(self) -> "SpoolFile":
-        """An empty file."""
-        if self._nameless:
-            handle: IO[bytes] = tempfile.TemporaryFile(prefix=PREFIX)  # noqa: SIM115
-            return SpoolFile(handle, f"/proc/{os.getpid()}/fd/{handle.fileno()}")
-        number, path = tempfile.mkstemp(dir=self.folder)
-        return SpoolFile(os.fdopen(number, "w+b"), path, named=True)
-
-    def close(self) -> None:
-        """Remove the folder."""
-        if self.folder:
-            shutil.rmtree(self.folder, ignore_errors=True)
-
-
-class SpoolFile:
-    """One temporary file; ``path`` opens it, in other processes of this user too."""
-
-    def __init__(self, handle: IO[bytes], path: str, *, named: bool = False) -> None:
-        self.handle, self.path, self._named = handle, path, named
-
-    def close(self) -> None:
-        """Delete it."""
-        self.handle.close()
-        if self._named:
-            Path(self.path).unlink(missing_ok=True)
-
-    def __enter__(self) -> "SpoolFile":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-
-def _can_be_nameless() -> bool:
-    if not os.path.isdir("/proc/self/fd"):
-        return False
-    with tempfile.TemporaryFile() as handle:
-        handle.write(b"x")
-        handle.flush()
-        try:
-            path = f"/proc/{os.getpid()}/fd/{handle.fileno()}"
-            return Path(path).read_bytes() == b"x"
-        except OSError:
-            return False
-
-
-def _sweep(folder: Path) -> None:
-    """Remove what killed servers left behind."""
-    for left in folder.glob(f"{PREFIX}*-*"):
-        number = left.name.removeprefix(PREFIX).partition("-")[0]
-        if number.isdecimal() and not _alive(int(number)):
-            shutil.rmtree(left, ignore_errors=True)
-
-
-def _alive(process: int) -> bool:
-    if os.name == "nt":  # there os.kill(process, 0) would end it
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:
-        pass
-    return True
-
+from videonl.video.spool import SpoolFile
 
 IDLE_SECONDS = 30.0  # a client that sends nothing for so long is given up
 UPLOAD_SECONDS = 900.0  # 256 MB at 2.3 Mbit/s
@@ -160,7 +68,7 @@ async def receive_upload(request: Request, file: SpoolFile, *, limit: int) -> st
         form.finish()
     await asyncio.to_thread(sink.write)
     if not sink.size:
-        raise UploadError(400, "the upload holds no video (0 bytes)")
+        raise UploadError(400, "the upload holds no video (0 bytes); send the file's content")
     return (form.file_name if form else "") or "upload"
 
 
@@ -176,14 +84,18 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
         except StopAsyncIteration:
             return
         except TimeoutError:
-            raise UploadError(408, "the upload came too slowly") from None
+            raise UploadError(
+                408, "the upload came too slowly; send it again, or a smaller one"
+            ) from None
         yield chunk
 
 
 def too_large(limit: int) -> UploadError:
     """The refusal of a large file."""
     return UploadError(
-        413, f"the video is larger than {limit / 1e6:g} MB, the limit of this server"
+        413,
+        f"the video is larger than {limit / 1e6:g} MB, the limit of this server; "
+        "cut it, or scale it down",
     )
 
 
@@ -263,7 +175,7 @@ class Form:
             UploadError: it ended early, or held no file.
         """
         if not self._ended:
-            raise UploadError(400, "the form ends in the middle")
+            raise UploadError(400, "the form ends in the middle; send it again")
         if not self._found:
             raise UploadError(400, "the form holds no file; name the field video")
 

@@ -14,11 +14,13 @@ from lightning.fabric.plugins.io.torch_io import TorchCheckpointIO
 from lightning.fabric.utilities.rank_zero import rank_zero_only
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
+from torch import nn
 
 from videonl.errors import CheckpointError, DatasetError, OutputError, VideoError
 from videonl.escapes import as_word
 from videonl.files import whole_stream
 from videonl.models.finite import check_finite
+from videonl.models.presets import HALF_GREY, clip
 from videonl.training.finite import weights_of
 from videonl.training.theirs import as_list, blamed, leave_out_objects
 from videonl.weights.checkpoint import check_network
@@ -231,12 +233,32 @@ def is_last_batch(trainer: Trainer) -> bool:
     return bool(trainer.fit_loop.epoch_loop.batch_progress.is_last_batch)
 
 
-def read_checkpoint(path: Path, *, network: str | None = None) -> dict[str, Any]:
+def name_of(network: nn.Module) -> str:
+    """What a checkpoint calls a network that is not ours."""
+    return f"{type(network).__module__}:{type(network).__qualname__}"
+
+
+def adopt(network: nn.Module) -> bool:
+    """Give a network that is not ours a name, and the clips that a network is usually shown.
+
+    Returns:
+        Whether it is not ours.
+    """
+    if isinstance(getattr(network, "config", None), Mapping):
+        return False
+    network.config = {"name": name_of(network), "options": {}}  # type: ignore[assignment]
+    if not hasattr(network, "preprocessing"):
+        network.preprocessing = clip(8, 8, HALF_GREY).to_dict()  # type: ignore[assignment]
+    return True
+
+
+def read_checkpoint(path: Path, *, network: str | nn.Module | None = None) -> dict[str, Any]:
     """Load the checkpoint of a training without running any code that it may hold or name.
 
     Args:
         path: of the file.
-        network: the name of its network in the user's own words, see ``name_in_file``.
+        network: the name of its network in the user's own words, see ``name_in_file``; or a
+            network of the user's, which is not compared with the tensors here.
 
     Raises:
         CheckpointError: missing, damaged, hostile, not ours, or with weights that are not finite;
@@ -255,14 +277,15 @@ def read_checkpoint(path: Path, *, network: str | None = None) -> dict[str, Any]
         ) from error
 
 
-def checked_checkpoint(path: Path, *, network: str | None) -> dict[str, Any]:
+def checked_checkpoint(path: Path, *, network: str | nn.Module | None) -> dict[str, Any]:
     """The content of a checkpoint of ours, whose network is the one that it declares.
 
     Raises:
         CheckpointError: it is not.
     """
     content = read_content(path, in_place=True)
-    own = read_own(content, network=network)
+    said = name_of(network) if isinstance(network, nn.Module) else network
+    own = read_own(content, network=said)
     if own is None or content.kind != "torch":
         raise CheckpointError(
             f"{path}: not a checkpoint that videonl wrote; published weights go to "
@@ -271,7 +294,8 @@ def checked_checkpoint(path: Path, *, network: str | None) -> dict[str, Any]:
     beside = [*content.skipped, *own.skipped]
     if beside:
         raise CheckpointError(f"{path} holds {beside[0]}, which no training writes")
-    check_network(path, own)
+    if not isinstance(network, nn.Module):
+        check_network(path, own)
     checkpoint = dict(content.data)
     about = dict(checkpoint["hyper_parameters"])
     about |= {"name": own.config["name"], "options": own.config["options"]}
@@ -280,7 +304,7 @@ def checked_checkpoint(path: Path, *, network: str | None) -> dict[str, Any]:
     return checkpoint
 
 
-def is_whole(path: Path, *, network: str | None) -> bool:
+def is_whole(path: Path, *, network: str | nn.Module | None) -> bool:
     """Whether a training can go on from a file."""
     try:
         return path.is_file() and "optimizer_states" in checked_checkpoint(path, network=network)

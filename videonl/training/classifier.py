@@ -2,7 +2,7 @@
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from inspect import signature
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,15 @@ from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
 from videonl._version import __version__
+from videonl.data import VideoDataModule
 from videonl.errors import VideoNLError
 from videonl.limits import limited, whole
 from videonl.models import create_model
 from videonl.models.finite import check_answers
 from videonl.models.view_ensembling import average_logits, over_views, probabilities_of
 from videonl.training.accumulation import loss_weight
-from videonl.training.checkpoints import read_checkpoint
+from videonl.training.checkpoints import adopt, read_checkpoint
+from videonl.training.classes import align_classes
 from videonl.training.fine_tuning import batch_norms, freeze, fresh_parameters
 from videonl.training.finite import FiniteLoss, check_score, check_weights, weights_of
 from videonl.training.mixing import mix
@@ -30,9 +32,16 @@ from videonl.training.task import AnyScores, Batch, make_task
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.transforms import to_clips
 from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights.hub import pinned_name
 from videonl.weights.loading import load_pretrained
 
-NEVER_FROM_A_FILE = {"self", "pretrained", "network"}  # of the arguments of a classifier
+NEVER_FROM_A_FILE = {
+    "self",
+    "pretrained",
+    "network",
+    "loss",
+    "optimizer",
+}  # of the arguments of a classifier
 COUNTS, MIXING = "training_counts", "mixing_generator"  # in a checkpoint
 
 
@@ -51,9 +60,15 @@ class VideoClassifier(LightningModule):
             for.
         recipe: how to optimise: a ``Recipe`` or its values by name.
         class_weights: K weights of the classes in the loss.
-        network: a network that exists already (with ``config``), instead of making one.
+        network: a network that exists already, instead of making one: any module that takes clips
+            (B, 3, T, H, W) and answers (B, K). Of one that is not ours a checkpoint holds the
+            weights alone: give it again to ``load_from_checkpoint``.
         fresh: names of the parameters that started afresh; set from ``pretrained``.
         multi_label: a video has several classes (task.py); None: no, train.py reads the labels.
+        loss: of logits (B, K) and class numbers (B,), in place of the recipe's; where clips are
+            mixed or have several labels the targets are shares (B, K). Likewise given again.
+        optimizer: makes the optimiser of the parameters that learn, in place of the recipe's; may
+            return whatever ``configure_optimizers`` may.
         views_per_forward: clips in one forward pass at test time.
         channels_last: memory format of the network's weights (faster convolutions).
         compile: ``torch.compile`` the network for the training.
@@ -81,6 +96,8 @@ class VideoClassifier(LightningModule):
         channels_last: bool = True,
         compile: bool = False,
         network: nn.Module | None = None,
+        loss: Callable[[Tensor, Tensor], Tensor] | None = None,
+        optimizer: Callable[[list[nn.Parameter]], Any] | None = None,
         fresh: Sequence[str] = (),
         provenance: str | None = None,
         licence: str | None = None,
@@ -101,6 +118,8 @@ class VideoClassifier(LightningModule):
                 **(options or {}),
             )
         self.net = network or create_model(name, num_classes=num_classes, **(options or {}))
+        self.loss, self.optimizer = loss, optimizer
+        self.is_own = adopt(self.net)
         self.fresh = fresh_parameters(self.net) if pretrained else frozenset(fresh)
         config: Any = self.net.config
         made_for: Any = self.net.preprocessing
@@ -119,6 +138,8 @@ class VideoClassifier(LightningModule):
             self.net = self.net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._make_parts(class_weights)
         # `pretrained` is not kept: the checkpoint has the weights, the file may be gone.
+        report: Any = self.net.load_report if pretrained else None
+        started = (pinned_name(report.source) or str(pretrained)) if pretrained else None
         hyper_parameters = {
             "name": config["name"],
             "num_classes": num_classes,
@@ -131,8 +152,8 @@ class VideoClassifier(LightningModule):
             "views_per_forward": views_per_forward,
             "channels_last": channels_last,
             "fresh": sorted(self.fresh),
-            "provenance": provenance or (str(pretrained) if pretrained else None),
-            "licence": licence or (self.net.load_report.licence if pretrained else None),  # type: ignore[union-attr]
+            "provenance": provenance or started,
+            "licence": licence or (report.licence if pretrained else None),
             "data_split": data_split,
             "trained_videos": trained_videos,
             "videonl_version": videonl_version,
@@ -178,7 +199,9 @@ class VideoClassifier(LightningModule):
             network=loaded.model,
             multi_label=loaded.multi_label,
             views_per_forward=views_per_forward,
-            provenance=str(loaded.provenance.get("provenance") or path),
+            provenance=str(
+                loaded.provenance.get("provenance") or pinned_name(loaded.report.source) or path
+            ),
             licence=loaded.provenance.get("licence"),
             data_split=loaded.provenance.get("data_split"),
             trained_videos=loaded.provenance.get("trained_videos"),
@@ -193,6 +216,7 @@ class VideoClassifier(LightningModule):
         strict: bool | None = None,
         weights_only: bool | None = True,
         name: str | None = None,
+        network: nn.Module | None = None,
         **values: Any,
     ) -> "VideoClassifier":
         """Lightning's road to the module of a checkpoint of its own, running nothing from the file.
@@ -203,6 +227,7 @@ class VideoClassifier(LightningModule):
             strict: whether the keys of the weights must be those of the network.
             weights_only: False is refused.
             name: the name of the network, where it is ``package.module:function``.
+            network: the network, where it was one of yours.
             values: hyper-parameters that win over those of the file.
 
         Raises:
@@ -210,10 +235,10 @@ class VideoClassifier(LightningModule):
         """
         if weights_only is False:
             raise VideoNLError("weights_only=False would run what a file holds; leave it out")
-        content = read_checkpoint(Path(checkpoint_path), network=name)
+        content = read_checkpoint(Path(checkpoint_path), network=name or network)
         known = set(signature(cls.__init__).parameters) - NEVER_FROM_A_FILE
         saved = {key: value for key, value in content["hyper_parameters"].items() if key in known}
-        module = cls(**{**saved, **values})
+        module = cls(**{**saved, **values}, network=network)
         module.on_load_checkpoint(content)
         module.load_state_dict(content["state_dict"], strict=strict is not False)
         return module.to(map_location) if isinstance(map_location, (str, torch.device)) else module
@@ -233,11 +258,38 @@ class VideoClassifier(LightningModule):
         return self
 
     def setup(self, stage: str) -> None:
-        """Recompute and compile once the training is certain; the state dict keeps its keys."""
+        """Recompute and compile once the training is certain; the state dict keeps its keys.
+
+        A data module of ours tells the classes and how its clips are made; in a test its classes
+        take the numbers of the network's.
+        """
+        data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
+        if isinstance(data, VideoDataModule):
+            self.meet(data, training=stage == "fit")
         if stage == "fit":
             recompute_stages(self.net, self.recipe.checkpoint_stages)
             if self._compile:
                 self.net.compile(dynamic=False)
+
+    def meet(self, data: VideoDataModule, *, training: bool) -> None:
+        """Take over from a data set what nobody has said.
+
+        Raises:
+            VideoNLError: its classes are not those of the network.
+        """
+        if data.multi_label and training and not self.multi_label:
+            raise VideoNLError(f"{data.root} has several labels per video: say multi_label=True")
+        if not training or self.class_names is not None:
+            if data.class_names != self.class_names:
+                align_classes(data, self.class_names, num_classes=self.num_classes)
+        elif data.num_classes != self.num_classes:
+            raise VideoNLError(
+                f"num_classes={self.num_classes}, but {data.root} has {data.num_classes} classes"
+            )
+        else:
+            self.class_names = list(data.class_names)
+            self.hparams["class_names"] = self.class_names
+        self.set_preprocessing(data.preprocessing)
 
     def forward(self, clips: Tensor) -> Tensor:
         """Logits (B, K) of normalised clips (B, 3, T, H, W)."""
@@ -257,24 +309,34 @@ class VideoClassifier(LightningModule):
         clips = self.clips(batch)
         views = clips.shape[1]
         truth = self.task.truth(batch).repeat_interleave(views, 0)
+        whole = clips.flatten(0, 1)
         mixed, targets = mix(
-            clips.flatten(0, 1),
+            whole,
             self.task.targets(truth),
             mixup=self.recipe.mixup,
             cutmix=self.recipe.cutmix,
             generator=self.mixing,
         )
         logits = self(mixed)
-        loss, losses = self.task.loss(
-            logits,
-            targets,
-            class_weights=self.class_weights,
-            smoothing=self.recipe.label_smoothing,
-        )
+        loss, losses = self._loss(logits, targets, truth, mixed=mixed is not whole)
         self.finite.check(loss, step=self.global_step)
         self.train_meter.update(logits.detach(), truth, losses.detach())
         self.log("train/loss", loss.detach(), prog_bar=True)
         return loss if self._trainer is None else loss * loss_weight(self._trainer, batch_idx)
+
+    def _loss(
+        self, logits: Tensor, targets: Tensor, truth: Tensor, *, mixed: bool
+    ) -> tuple[Tensor, Tensor]:
+        """(the mean, the losses of the clips (B,)), of the recipe or of the user."""
+        if self.loss is None:
+            return self.task.loss(
+                logits,
+                targets,
+                class_weights=self.class_weights,
+                smoothing=self.recipe.label_smoothing,
+            )
+        losses = self.loss(logits, targets if mixed or self.multi_label else truth)
+        return losses.mean(), losses.detach().mean().expand(len(logits))
 
     def on_train_epoch_end(self) -> None:
         """Log the accuracy on the training clips, as they were seen (augmented, while training)."""
@@ -302,28 +364,28 @@ class VideoClassifier(LightningModule):
         average = self.preprocessing.average
         return over_views(probabilities, multi_label=self.multi_label, average=average)
 
-    def evaluate(self, batch: Batch) -> dict[str, Tensor]:
-        """Count a batch, per view and per video; the answers are those of ``predict_step``."""
+    def evaluate(self, batch: Batch) -> Tensor:
+        """Count a batch, per view and per video (``over_views``); probabilities (B, K)."""
         task = self.task
         task.miss(self.eval_meter, batch)
         task.miss(self.clip_meter, batch, times=batch["views"])
         if not len(batch["label"]):  # none of its files could be read
-            return {"index": batch["index"], "probabilities": torch.zeros(0, self.num_classes)}
+            return torch.zeros(0, self.num_classes)
         per_view = self.view_probabilities(batch["video"])
         truth = task.truth(batch)
         video = self.over_views(per_view)
         self.eval_meter.update(video, truth, task.loss_of(video, truth))
         clips, repeated = per_view.flatten(0, 1), truth.repeat_interleave(per_view.shape[1], 0)
         self.clip_meter.update(clips, repeated, task.loss_of(clips, repeated))
-        return {"index": batch["index"], "probabilities": video}
+        return video
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count a batch."""
         self.evaluate(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Count a batch; its answers."""
-        return self.evaluate(batch)
+        """Count a batch; its answers, as ``predict_step`` gives them."""
+        return {"index": batch["index"], "probabilities": self.evaluate(batch)}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
         """Probabilities of a batch: {"index": (B,), "probabilities": (B, K)}."""
@@ -363,9 +425,12 @@ class VideoClassifier(LightningModule):
         self.log_dict({f"{split}/{key}": value for key, value in values.items()})
 
     def configure_optimizers(self) -> Any:
-        """SGD or AdamW over parameter groups, and the schedule per step."""
+        """SGD or AdamW over parameter groups, and the schedule per step; or the user's own."""
+        self.rates: list[float] = []
+        if self.optimizer is not None:
+            return self.optimizer([p for p in self.parameters() if p.requires_grad])
         made = configure(self.net, self.recipe, self.trainer, fresh=self.fresh)
-        self.rates: list[float] = [group["initial_lr"] for group in made["optimizer"].param_groups]
+        self.rates = [group["initial_lr"] for group in made["optimizer"].param_groups]
         return made
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -18,6 +18,7 @@ from videonl.errors import VideoNLError
 from videonl.files import GrowingFile, csv_line, write_text
 from videonl.json_text import json_text
 from videonl.models.view_ensembling import average_name
+from videonl.shares import counted
 from videonl.training.bad_files import BadFiles
 from videonl.training.checkpoints import BROKEN_PIPE
 from videonl.training.classifier import VideoClassifier
@@ -292,14 +293,16 @@ def names_of(classifier: VideoClassifier) -> list[str]:
 def describe(evaluation: Evaluation) -> str:
     """The lines that a person reads: clip@1 and video@1, always with the number of views."""
     clips, crops = evaluation.views
-    views = "1 view" if clips * crops == 1 else f"{clips * crops} views"
+    views = counted(clips * crops, "view")
     lines = [
-        f"{evaluation.split}: {evaluation.video.videos} videos, {views} each "
+        f"{evaluation.split}: {counted(evaluation.video.videos, 'video')}, {views} each "
         f"(clips × crops: {clips} × {crops}), " + averaged(str(evaluation.protocol["average"])),
         *accuracy_lines(evaluation.video, evaluation.clip),
     ]
     if evaluation.missing:
-        lines.append(f"  {len(evaluation.missing)} videos can not be read and count as wrong")
+        lines.append(
+            f"  {counted(len(evaluation.missing), 'video')} can not be read and count as wrong"
+        )
     return "\n".join(lines)
 
 

@@ -5,19 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
 from lightning.pytorch import Callback, LightningDataModule, Trainer
 from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from videonl.claims import claimed, is_first_process
+from videonl.data import VideoDataModule
 from videonl.data.catalogue import write_census
 from videonl.data.splits import TRAIN_LIST, VAL_LIST, write_lists
+from videonl.errors import VideoNLError
 from videonl.files import write_text
 from videonl.training.bad_files import BadFiles
 from videonl.training.checkpoints import BROKEN_PIPE, Checkpoints, is_lost_worker
 from videonl.training.classifier import VideoClassifier
 from videonl.training.ema import MovingAverage
+from videonl.training.memory import way_out
 from videonl.training.metrics_file import MetricsFile
 from videonl.training.mixing import StepSeed
 from videonl.training.progress import EpochLines, SpeedMonitor, progress_bar
@@ -94,6 +98,8 @@ def fit(
         TrainingDiverged: the loss became NaN or infinite.
         TrainingStopped: by Ctrl-C or SIGTERM; ``last.ckpt`` is saved.
     """
+    if isinstance(data, VideoDataModule):
+        classifier.meet(data, training=True)
     options, shape = dict(trainer_options or {}), classifier.preprocessing
     name = classifier.hparams["name"]
     check_clip(classifier.net, name, frames=shape.frames, size=shape.clip_size)
@@ -102,7 +108,9 @@ def fit(
         if writing and is_first_process():
             stack.enter_context(claimed(folder=run_dir))
         stack.enter_context(plain_signals())
-        resumed = check_resumable(resume, dict(classifier.hparams)) if resume else None
+        own = classifier.net if classifier.is_own else None
+        about = dict(classifier.hparams)
+        resumed = check_resumable(resume, about, network=own) if resume else None
         checkpoints = Checkpoints(
             run_dir,
             monitor=f"val/{classifier.task.metric}",
@@ -137,11 +145,14 @@ def fit(
                 write_split(data, run_dir)
             if config is not None:
                 write_text(run_dir / CONFIG, config)
+        data.keep_decoded(trainer.max_epochs)  # type: ignore[attr-defined]
         tell_loggers(trainer, classifier, config, run_dir=run_dir)
         print_facts(classifier, data, trainer, run_dir=run_dir if writing else None)
         path = str(resume) if resume else None
         try:
             trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True)
+        except torch.OutOfMemoryError as error:
+            raise VideoNLError(way_out(classifier, data, trainer)) from error
         except (RuntimeError, *BROKEN_PIPE) as error:
             # A signal to the process group kills the decoding workers before the step has ended.
             stop = next((c for c in trainer.callbacks if isinstance(c, GracefulStop)), None)  # type: ignore[attr-defined]

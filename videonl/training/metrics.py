@@ -69,13 +69,14 @@ class ClassificationMeter:
         self._place(torch.device("cpu"))
 
     def _place(self, device: torch.device) -> None:
-        """Start afresh on a device."""
+        """Start afresh on a device; what a test makes may count in a training."""
         classes = self.num_classes
-        self.confusion = torch.zeros(classes, classes, dtype=torch.long, device=device)
-        self.unread = torch.zeros(classes, dtype=torch.long, device=device)
         # Right in the top k, videos read, loss; float64 counts up to 2^53.
         wide = torch.float32 if device.type == "mps" else torch.float64
-        self.sums = torch.zeros(3, dtype=wide, device=device)
+        with torch.inference_mode(False):
+            self.confusion = torch.zeros(classes, classes, dtype=torch.long, device=device)
+            self.unread = torch.zeros(classes, dtype=torch.long, device=device)
+            self.sums = torch.zeros(3, dtype=wide, device=device)
 
     def to(self, device: torch.device) -> None:
         """Move to a device, with the counts."""
@@ -241,7 +242,8 @@ class MultiLabelMeter:
     def _place(self, device: torch.device) -> None:
         """Start afresh on a device."""
         wide = torch.float32 if device.type == "mps" else torch.float64
-        self.sums = torch.zeros(4, dtype=wide, device=device)  # hits, videos read, loss, not read
+        with torch.inference_mode(False):
+            self.sums = torch.zeros(4, dtype=wide, device=device)  # hits, read, loss, not read
         self.rows: list[tuple[Tensor, Tensor]] = []
 
     def to(self, device: torch.device) -> None:

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 
+from videonl.data import VideoDataModule
 from videonl.shares import accuracy, percent
 from videonl.training.metrics import TOP_K, MultiLabelScores, mean_loss
 from videonl.training.task import AnyScores
@@ -207,6 +208,7 @@ class SpeedMonitor(Callback):
         self._clips = 0
         self._mark: float | None = None
         self._epoch = [0.0, 0.0, 0]  # wait, busy, batches
+        self._first = True  # epoch of this run
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -257,11 +259,15 @@ class SpeedMonitor(Callback):
         """Say so where the data is the bottleneck."""
         wait, busy, batches = self._epoch
         share = wait / max(wait + busy, 1e-9)
-        if share > WAIT_HINT and batches >= HINT_BATCHES and trainer.is_global_zero:
-            pl_module.print(
-                f"hint: {share:.0%} of the time the training waited for videos; raise "
-                "--data.num_workers, or re-encode them for fast access with videonl prepare"
-            )
+        data: Any = trainer.datamodule  # type: ignore[attr-defined]
+        first, self._first = self._first, False
+        if share <= WAIT_HINT or batches < HINT_BATCHES or not isinstance(data, VideoDataModule):
+            return
+        if first and data.caches:
+            return  # the videos have been decoded now, for all epochs
+        cure = data.cure_for_waiting(on_cpu=pl_module.device.type == "cpu")
+        if cure and trainer.is_global_zero:
+            pl_module.print(f"hint: {share:.0%} of the time the training waited for videos; {cure}")
 
 
 def peak_of_process() -> float:

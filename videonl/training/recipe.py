@@ -228,6 +228,8 @@ def set_rates(trainer: Trainer, rates: Sequence[float], *, position: int | None)
     """
     for config in trainer.lr_scheduler_configs:
         schedule: Any = config.scheduler
+        if not isinstance(schedule, LambdaLR):
+            continue  # the user's own
         if position is not None:
             schedule.last_epoch = position
         schedule.base_lrs = list(rates)

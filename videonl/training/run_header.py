@@ -7,8 +7,9 @@ import torch
 from lightning.pytorch import LightningDataModule, Trainer
 from torch import nn
 
-from videonl.data import class_lines, cover_line, labels_of, look_at, shortcut_of
+from videonl.data import class_lines, cover_line, labels_of, shortcut_of
 from videonl.errors import VideoNLError
+from videonl.shares import counted
 from videonl.training.accumulation import batches_per_step
 from videonl.training.classifier import VideoClassifier
 from videonl.training.recipe import global_batch, scaled_rate
@@ -51,7 +52,7 @@ def facts(
     height, width = shape.clip_size
     device = f"{devices} × {trainer.strategy.root_device.type}"
     lines = [
-        f"data      {classifier.num_classes} classes, videos: {counts} ({data.root})",
+        f"data      {counted(classifier.num_classes, 'class')}, videos: {counts} ({data.root})",
         *(f"          {note}" for note in data.catalogue.notes),
         f"network   {classifier.hparams['name']}, {parameters / 1e6:.3g} M parameters, clips of "
         f"{shape.frames} frames ({shape.shown_steps}) of {height}×{width}"
@@ -61,8 +62,12 @@ def facts(
         f"{per_device} clips × {devices} device(s) × {accumulated} accumulated; "
         f"{recipe.optimizer}, {recipe.schedule}",
     ]
+    if classifier.optimizer is not None:
+        lines[-1] = f"rate      that of the optimiser that was given: global batch {batch}"
     if data.catalogue.records.get("train"):
         lines[1:1] = looks_of(data)
+    if text := data.keep_decoded(trainer.max_epochs):
+        lines.insert(1, f"frames    {text}")
     if data.rate_text:
         lines.insert(1, f"videos    {data.rate_text}")
     if baseline is not None:
@@ -82,7 +87,7 @@ def looks_of(data: Any) -> list[str]:
     """What the headers of the videos tell: per class, of a clip, and whether it is a shortcut."""
     val = data.records.get("val", [])
     records = [*data.records["train"], *val]
-    look = look_at([record.path for record in records])
+    look = data.look
     if not look.facts:
         return [f"videos    nothing is known of them ({look.how})"]
     names = data.class_names

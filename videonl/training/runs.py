@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import nn
 
 from videonl.data.layouts import check_split
 from videonl.errors import CheckpointError, OutputError, VideoNLError
@@ -14,8 +15,9 @@ from videonl.home import expanded
 from videonl.training.accumulation import batches_per_epoch
 from videonl.training.checkpoints import read_checkpoint
 from videonl.training.recipe import set_rates
+from videonl.weights.hub import resumed_from
 from videonl.weights.loading import WEIGHTS
-from videonl.weights.run_folder import LAST, checkpoint_in, newest
+from videonl.weights.run_folder import LAST, newest
 
 
 def run_name(model: str, root: str) -> str:
@@ -89,7 +91,7 @@ def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
     """
     if resume == "auto":
         return latest_checkpoint(out, name)
-    path = checkpoint_in(resume, wanted=(LAST,))
+    path = resumed_from(resume)
     if not path.is_file():
         raise CheckpointError(f"--resume {resume}: {path} does not exist")
     return path
@@ -209,12 +211,15 @@ def batches_done(checkpoint: dict[str, Any]) -> int:
     return 0 if progress["is_last_batch"] else int(progress["current"]["processed"])
 
 
-def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, Any]:
+def check_resumable(
+    path: Path, hyper_parameters: dict[str, Any], *, network: nn.Module | None = None
+) -> dict[str, Any]:
     """Refuse to go on with another network or with other classes.
 
     Args:
         path: the checkpoint.
         hyper_parameters: of the classifier that is to go on.
+        network: of the user's, where it is not ours.
 
     Returns:
         The checkpoint.
@@ -222,7 +227,7 @@ def check_resumable(path: Path, hyper_parameters: dict[str, Any]) -> dict[str, A
     Raises:
         CheckpointError: says what differs.
     """
-    checkpoint = read_checkpoint(path, network=hyper_parameters.get("name"))
+    checkpoint = read_checkpoint(path, network=network or hyper_parameters.get("name"))
     if "optimizer_states" not in checkpoint:
         raise CheckpointError(
             f"{path} holds no state of a training, so nothing can go on from it; start from its "

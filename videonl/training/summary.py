@@ -11,7 +11,7 @@ from matplotlib.ticker import MaxNLocator
 
 from videonl.escapes import figure_text, markdown_row, markdown_text
 from videonl.files import whole_stream, write_text
-from videonl.shares import accuracy, percent, wilson_interval
+from videonl.shares import accuracy, counted, percent, wilson_interval
 from videonl.training.checkpoints import Checkpoints
 from videonl.training.metrics import TOP_K, MultiLabelScores, Scores
 from videonl.training.metrics_file import METRICS_FILE, read_metrics
@@ -278,7 +278,7 @@ def write_summary(
 ) -> Path:
     """Write ``summary.md`` and its pictures; returns its path."""
     rows = read_metrics(folder / METRICS_FILE)
-    lines = [f"# {markdown_text(title)}: {epochs} epochs", "", *about]
+    lines = [f"# {markdown_text(title)}: {counted(epochs, 'epoch')}", "", *about]
     if signs is not None:
         lines += [f"The training, in one sentence: {markdown_text(signs)}.", ""]
     if best is None:
@@ -374,14 +374,14 @@ def optimistic(epochs: int, videos: int) -> str:
     """That the best of several epochs is no estimate, in words; "" of one epoch."""
     if epochs < 2:
         return ""
-    return f"the best of {epochs} epochs on the same {videos} videos, so optimistic"
+    return f"the best of {epochs} epochs on the same {counted(videos, 'video')}, so optimistic"
 
 
 def score_table(best: dict[str, Any], epochs: int) -> list[str]:
     """The figures of the best epoch."""
     chosen = optimistic(epochs, best["videos"])
     return [
-        f"Best validation, after epoch {best['epoch']}, {best['videos']} videos "
+        f"Best validation, after epoch {best['epoch']}, {counted(best['videos'], 'video')} "
         f"({best.get('views', 'one clip each')}, as `test`, `compare` and `infer` look at videos"
         f"{'; ' + chosen if chosen else ''}). [] = {WILSON}:",
         "",

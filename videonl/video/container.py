@@ -158,13 +158,19 @@ def open_source(path: str | os.PathLike[str], *, threads: int = 1, quick: bool =
         for other in container.streams:
             if other.index != stream.index:
                 other.discard = Discard.all
-        stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
+        stream.codec_context.options = decoder_options(stream.codec_context.codec.canonical_name)
         stream.codec_context.thread_count = threads
         stream.codec_context.thread_type = "NONE" if threads == 1 else "AUTO"
     except BaseException:
         container.close()
         raise
     return Source(file, container, stream, count)
+
+
+def decoder_options(codec: str) -> dict[str, str]:
+    """What FFmpeg's decoder is told; that of MJPEG would fill up a damaged picture silently."""
+    strict = {"err_detect": "explode"} if codec == "mjpeg" else {}
+    return {"max_pixels": str(MAX_PIXELS), **strict}
 
 
 def reason(error: BaseException) -> str:

@@ -8,12 +8,17 @@ import json
 import os
 import queue
 import threading
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from videonl.files import GrowingFile
+from videonl.claims import is_written_now
+from videonl.errors import VideoNLError
+from videonl.files import GrowingFile, write_text
 from videonl.json_text import json_text
+from videonl.shards import Shard, shard_files, shard_path
 from videonl.video.sandbox_process import Child, ChildGoneError
 
 Job = dict[str, Any]
@@ -96,36 +101,117 @@ class Journal:
 
     Args:
         file: the journal; lines that are damaged by an interruption are ignored.
+        shard: of many processes; each writes a journal of its own, and knows those of the others.
+        forget: begin anew.
 
     Raises:
         OutputError: it can not be written there.
     """
 
-    def __init__(self, file: Path) -> None:
-        self.file = file
-        self.entries: dict[str, Answer] = {}
-        self._lines = GrowingFile(file)
-        if file.is_file():
-            for line in file.read_text(encoding="utf-8", errors="replace").splitlines():
-                try:
-                    entry = json.loads(line)
-                    self.entries[entry["path"]] = entry
-                except (ValueError, KeyError, TypeError):
-                    continue
+    def __init__(self, file: Path, *, shard: Shard | None = None, forget: bool = False) -> None:
+        self.entries: dict[tuple[str, str], Answer] = {}
+        self.abouts: dict[Path, Answer] = {}  # what each file says of the whole set, the last time
+        own = shard_path(file, shard.rank) if shard else file
+        self._lines = GrowingFile(own, start=() if forget else None)
+        for place in () if forget else (file, *shard_files(file).values()):
+            for entry in entries_of(place):
+                if isinstance(entry.get("path"), str):
+                    key = _key(entry.get("stamp"), entry.get("settings"))
+                    self.entries[entry["path"], key] = entry
+                elif isinstance(entry.get("set"), dict) and isinstance(entry.get("shard"), dict):
+                    self.abouts[place] = entry
 
     def current(self, path: str, stamp: list[int], settings: Any) -> Answer | None:
         """The entry of a file, if neither the file nor the settings have changed since."""
-        entry = self.entries.get(path)
-        if entry and entry.get("stamp") == stamp and entry.get("settings") == settings:
-            return entry
-        return None
+        return self.entries.get((path, _key(stamp, settings)))
+
+    def say(self, about: Answer) -> None:
+        """Note what is true of the whole set."""
+        self._lines.write(json_text(about, ascii=True) + "\n")
 
     def add(self, path: str, stamp: list[int], settings: Any, answer: Answer) -> Answer:
         """Note an answer at once."""
         entry = {**answer, "path": path, "stamp": stamp, "settings": settings}
-        self.entries[path] = entry
+        self.entries[path, _key(stamp, settings)] = entry
         self._lines.write(json_text(entry, ascii=True) + "\n")
         return entry
+
+
+def entries_of(file: Path) -> Iterator[Answer]:
+    """The lines of a journal that are whole.
+
+    Raises:
+        VideoNLError: it can not be read.
+    """
+    if not file.is_file():
+        return
+    try:
+        lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise VideoNLError(f"{file} can not be read ({error.strerror})") from error
+    for line in lines:
+        with suppress(ValueError):
+            entry = json.loads(line)
+            if isinstance(entry, dict):
+                yield entry
+
+
+def _key(stamp: Any, settings: Any) -> str:
+    return json_text([stamp, settings], ascii=True, sort_keys=True)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What the journals of many processes hold.
+
+    Attributes:
+        about: what they say of the whole set.
+        file: the merged journal.
+        journal: all their entries.
+        ranks_missing: processes that left none.
+        ranks_writing: processes that still write theirs.
+    """
+
+    about: Answer
+    file: Path
+    journal: Journal
+    ranks_missing: list[int]
+    ranks_writing: list[int]
+
+    def write(self, entries: Iterable[Answer]) -> None:
+        """Write the merged journal, with which one process may go on."""
+        write_text(self.file, (json_text(entry, ascii=True) + "\n" for entry in entries))
+
+
+def read_parts(file: Path) -> Parts:
+    """The journals of all parts of one piece of work.
+
+    Args:
+        file: the journal of a process that does it alone.
+
+    Raises:
+        VideoNLError: there are none, or they are of different sets of files.
+    """
+    files = shard_files(file)
+    if not files:
+        raise VideoNLError(f"there are no journals {shard_path(file, 0).name}, ... beside {file}")
+    journal = Journal(file)
+    abouts = {r: journal.abouts[place] for r, place in files.items() if place in journal.abouts}
+    if not abouts:
+        raise VideoNLError(
+            f"{next(iter(files.values()))} is not a journal of one of many processes"
+        )
+    about = abouts[min(abouts)]
+    size = int(about["shard"]["size"])
+    for rank, other in abouts.items():
+        if rank < size and any(other.get(key) != about.get(key) for key in about if key != "shard"):
+            raise VideoNLError(
+                f"{files[rank]} and {files[min(abouts)]} are of another set of files or have other "
+                "settings: start all processes again"
+            )
+    missing = [rank for rank in range(size) if rank not in abouts]
+    writing = [rank for rank, place in files.items() if rank < size and is_written_now(place)]
+    return Parts(about, file, journal, missing, writing)
 
 
 def stamp(path: str | os.PathLike[str]) -> list[int]:

@@ -1,6 +1,7 @@
 """Exact random access by the table of packets: start at the right one, decode, match by time."""
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 import av
@@ -10,6 +11,7 @@ from videonl.errors import VideoError
 from videonl.video.container import Source, reason
 from videonl.video.frame_table import FrameTable
 from videonl.video.pictures import Pictures, Scale, Stack
+from videonl.video.sequential_decoder import repaired
 
 # To an entry point this near, packets are read and dropped: cheaper than a seek.
 WALK = 64
@@ -17,6 +19,14 @@ WALK = 64
 
 class TableError(Exception):
     """The decoder's frames do not follow the table: the packets do not tell the truth."""
+
+
+class CorruptError(TableError):
+    """A frame that nobody asked for is damaged: what leans on it is not as in a full decode."""
+
+
+class DamageError(VideoError):
+    """A frame that is wanted is damaged, or a packet on the way to it."""
 
 
 class PacketDecoder:
@@ -36,6 +46,58 @@ class PacketDecoder:
         for start, frames in self._groups(wanted):
             self._decode_group(start, frames, place, stack)
         return stack.array()
+
+    def read_repaired(self, wanted: list[int], scale: Scale) -> tuple[np.ndarray, set[int]]:
+        """What :meth:`read` gives, and the numbers of those frames that are damaged.
+
+        In the place of a damaged frame stands what the decoder made of it; of one that it did not
+        give at all, the picture before. What follows a packet that can not be decoded leans on it,
+        up to the next entry point.
+
+        Raises:
+            VideoError: no picture near them can be decoded.
+        """
+        stack = Stack(self.pictures, len(wanted), scale)
+        places = {index: place for place, index in enumerate(wanted)}
+        damaged: set[int] = set()
+        for start, frames in self._groups(wanted):
+            before: Any = None
+            missing = list(frames)
+            lost: list[range] = []
+            for frame in self._forgiving(start, int(self.table.frame_packet[frames].max()), lost):
+                while missing and self.table.frame_pts[missing[0]] <= frame.pts:
+                    index = missing.pop(0)
+                    exact = int(self.table.frame_pts[index]) == frame.pts
+                    if not exact or frame.is_corrupt:
+                        damaged.add(index)
+                    stack.put(places[index], frame if exact or before is None else before)
+                before = frame
+            if missing and before is None:
+                raise DamageError(f"{self.source.path}: frame {missing[0]} is damaged")
+            for index in missing:
+                damaged.add(index)
+                stack.put(places[index], before)
+            positions = self.table.frame_packet
+            damaged |= {i for i in frames if any(positions[i] in reach for reach in lost)}
+        return stack.array(), damaged
+
+    def _forgiving(self, start: int, last: int, lost: list[range]) -> Iterator[Any]:
+        """Decode packets ``start`` to ``last``; notes which ones are lost with those that fail."""
+        context = self.source.stream.codec_context
+        packet = self._go_to(start)
+        while True:
+            try:
+                frames = packet.decode()
+            except av.error.InvalidDataError:
+                place = self._position - 1
+                frames = repaired(packet, self.source.codec)
+                lost.append(range(place, (place if frames else self.table.group_end(place)) + 1))
+            yield from (frame for frame in frames if frame.pts is not None)
+            if self._position > last:
+                break
+            packet = self._next()
+        with suppress(av.error.InvalidDataError):
+            yield from (frame for frame in context.decode(None) if frame.pts is not None)
 
     def _groups(self, wanted: list[int]) -> list[tuple[int, list[int]]]:
         """(where to start, frames) for every stretch that one decoding run covers.
@@ -72,14 +134,14 @@ class PacketDecoder:
             if proof is not None and (count >= len(proof) or frame.pts != proof[count]):
                 raise TableError
             if frame.is_corrupt and frame.pts not in missing:
-                raise TableError  # what leans on it is as in a full decode only after one
+                raise CorruptError  # what leans on it is as in a full decode only after one
             before = frame.pts
             count += 1
             index = missing.pop(frame.pts, None)
             if index is None:
                 continue
             if frame.is_corrupt:
-                raise VideoError(f"{self.source.path}: frame {index} is damaged")
+                raise DamageError(f"{self.source.path}: frame {index} is damaged")
             stack.put(place[frame.pts], frame)
         if missing or (proof is not None and count != len(proof)):
             raise TableError
@@ -110,7 +172,7 @@ class PacketDecoder:
             yield from context.decode(None)
         except (av.FFmpegError, OSError) as error:
             self._packets = None
-            raise VideoError(
+            raise DamageError(
                 f"{self.source.path}: damaged at packet {self._position - 1} of "
                 f"{len(self.table.pts)} ({reason(error)})"
             ) from error

@@ -10,7 +10,27 @@ from av.video.reformatter import VideoReformatter
 from videonl.errors import VideoError
 from videonl.video.container import MAX_PIXELS
 
+# What else decides on the pixels of a frame: the libraries that decode and scale.
+MADE_BY = {"av": av.__version__, **{k: list(v) for k, v in av.library_versions.items()}}
 Scale = int | tuple[int, int] | None  # the shorter side; (height, width) to lie inside of; neither
+
+
+def size_of(
+    height: int, width: int, scale: Scale, *, rounding: str = "nearest", enlarge: bool = True
+) -> tuple[int, int]:
+    """(height, width) of a picture that is scaled; see :meth:`videonl.video.video.Video.read`."""
+    if isinstance(scale, int):
+        side, wanted = min(height, width), scale
+    elif scale is None:
+        return height, width
+    elif width * scale[0] <= height * scale[1]:  # the height decides
+        side, wanted = height, scale[0]
+    else:
+        side, wanted = width, scale[1]
+    if side < wanted and not enlarge:
+        return height, width
+    more = side // 2 if rounding == "nearest" else 0
+    return max(1, (height * wanted + more) // side), max(1, (width * wanted + more) // side)
 
 
 class Pictures:
@@ -30,6 +50,7 @@ class Pictures:
         self._splitter = VideoReformatter()
         self._base: tuple[int, int] | None = None  # (height, width) before rotation
         self.rounding = "nearest"  # of the longer side of scaled pictures, or "down"
+        self.enlarge = True  # smaller pictures are scaled, too
         self.rotation = 0  # of the last frame, counter-clockwise degrees
         self.trait: str | None = None  # of the last frame: why only PyAV reads it exactly
 
@@ -39,23 +60,11 @@ class Pictures:
         Raises:
             VideoError: the longer side would be beyond all measure.
         """
-        if scale is None:
-            return height, width
-        if isinstance(scale, int):
-            side, wanted = min(height, width), scale
-        elif width * scale[0] <= height * scale[1]:  # the height decides
-            side, wanted = height, scale[0]
-        else:
-            side, wanted = width, scale[1]
-        more = side // 2 if self.rounding == "nearest" else 0
-        size = (
-            max(1, (height * wanted + more) // side),
-            max(1, (width * wanted + more) // side),
-        )
+        size = size_of(height, width, scale, rounding=self.rounding, enlarge=self.enlarge)
         if size[0] * size[1] > MAX_PIXELS:
             raise VideoError(
                 f"{self.name}: {width}x{height} is too long and thin to scale its short side to "
-                f"{wanted}"
+                f"{scale}"
             )
         return size
 

@@ -27,8 +27,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from videonl.bounds import Rule, number, numbers, one_of, optional, shown, whole
 from videonl.errors import VideoNLError
+from videonl.limits import Limit, Rule, Said, above, one_of, optional, shown, whole
 from videonl.video.sampling import timeline
 
 NOTICEABLE = 0.05  # share by which rates differ before clips are taken by time
@@ -58,6 +58,7 @@ REASONS = {
     "crop": "squares are shown",
     "whole": "whole pictures are shown",
 }
+SIZE = whole(1, 4096)  # of a clip or picture
 
 
 def _are_views(value: Any) -> bool:
@@ -67,35 +68,35 @@ def _are_views(value: Any) -> bool:
 
 def _is_stride(value: Any) -> bool:
     # A fraction is never said, only worked out for a file (``for_rate``).
-    return isinstance(value, Fraction) or (type(value) is int and 1 <= value <= 4096)
+    return isinstance(value, Fraction) or SIZE.allows(value)
 
 
 def _is_rectangle(value: Any) -> bool:
     listed = isinstance(value, (list, tuple)) and len(value) == 2
-    return listed and all(type(n) is int and 1 <= n <= 4096 for n in value)
+    return listed and all(map(SIZE.allows, value))
 
 
 RULES: dict[str, Rule] = {
-    "frames": whole(1, 4096),
-    "stride": (_is_stride, whole(1, 4096)[1]),
-    "short_side": whole(1, 4096),
-    "crop": whole(1, 4096),
-    "mean": optional(numbers(3, -1000, 1000)),
-    "std": optional(numbers(3, 0, 1000)),
-    "fps": optional((lambda v: number(v, 0, 1000), "a number above 0, at most 1000")),
-    "rate": optional((lambda v: number(v, 0, 1000), "a number above 0, at most 1000")),
+    "frames": SIZE,
+    "stride": Said(str(SIZE), _is_stride),
+    "short_side": SIZE,
+    "crop": SIZE,
+    "mean": optional(Limit(-1000, 1000, length=3)),
+    "std": optional(Limit(0, 1000, above=True, length=3)),
+    "fps": optional(above(0, 1000)),
+    "rate": optional(above(0, 1000)),
     "short_video": one_of("loop", "pad"),
-    "views": (_are_views, "at least 1 clip and 1 or 3 crops, such as 10x3"),
-    "test_crop": optional(whole(1, 4096)),
+    "views": Said("at least 1 clip and 1 or 3 crops, such as 10x3", _are_views),
+    "test_crop": optional(SIZE),
     "places": one_of("ends", "free", "length", "grid"),
     "span": one_of("steps", "even"),
     "rounding": one_of("nearest", "down"),
     "crop_places": one_of("ends", "up", "steps", "nearest"),
     "average": optional(one_of("mean", "max", "logits")),
     "sampling": one_of("dense", "segments"),
-    "duration": optional((lambda v: number(v, 0, 1e9), "a number of seconds above 0")),
+    "duration": optional(above(0, 1e9)),
     "picture": one_of("crop", "whole"),
-    "rectangle": optional((_is_rectangle, "height and width, such as [96, 160], 4096 at most")),
+    "rectangle": optional(Said("height and width, such as [96, 160], 4096 at most", _is_rectangle)),
 }
 
 
@@ -113,8 +114,8 @@ def check_entries(values: Mapping[str, Any]) -> None:
             raise VideoNLError(
                 f"preprocessing has no entry {shown(key)!r}; its entries are {', '.join(RULES)}"
             )
-        if not RULES[key][0](value):
-            raise VideoNLError(f"preprocessing.{key} is {shown(value)}; it must be {RULES[key][1]}")
+        if not RULES[key].allows(value):
+            raise VideoNLError(f"preprocessing.{key} is {shown(value)}; it must be {RULES[key]}")
     side = max(values.get("short_side", 1), values.get("crop", 1))
     area = max(side**2, math.prod(values.get("rectangle") or (1,)))
     if (pixels := values.get("frames", 1) * area) > MAX_PIXELS:

@@ -68,6 +68,7 @@ class DecoderPool:
         path: str | os.PathLike[str],
         *,
         decoder: Decoder = "auto",
+        forgiving: bool = False,
         started: "Callable[[SandboxedVideo], None] | None" = None,
     ) -> "SandboxedVideo":
         """Open a video file as ``open_video`` does, in a process of its own.
@@ -75,6 +76,7 @@ class DecoderPool:
         Args:
             path: a regular file.
             decoder: see ``open_video``.
+            forgiving: see ``open_video``.
             started: gets the video before its file is opened, for :meth:`SandboxedVideo.cancel`.
 
         Raises:
@@ -85,7 +87,7 @@ class DecoderPool:
         try:
             if started:
                 started(video)
-            video._open(decoder)
+            video._open(decoder, forgiving=forgiving)
         except BaseException:
             video.close()
             raise
@@ -143,6 +145,49 @@ class DecoderPool:
             self._all.discard(child)
 
 
+class Helper:
+    """A process of one's own for a longer job: it writes a file, or reads a stream.
+
+    Args:
+        name: what it works on, for messages.
+        limits: (seconds for an answer, MB of memory; 0: any).
+        may_write: whether it may write files.
+
+    Raises:
+        VideoNLError: it can not be started.
+    """
+
+    def __init__(self, name: str, limits: tuple[float, int], *, may_write: bool) -> None:
+        self.name, (self._seconds, self._memory) = name, limits
+        self._child = Child(self._memory, may_write=may_write)
+        self._child.wait_until_ready()
+
+    def ask(
+        self, job: dict[str, Any], *, rows: int | None = None
+    ) -> tuple[dict[str, Any], np.ndarray | None]:
+        """The answer to a job, and the array of so many rows that it may have.
+
+        Raises:
+            VideoError: the job failed, or its process did.
+        """
+        try:
+            seconds = self._seconds or None
+            answer, array, _ = self._child.ask(job, seconds=seconds, rows=rows)
+        except ChildGoneError as error:
+            why = {
+                "timeout": f"no answer within {self._seconds:g} s (the time limit)",
+                "memory": f"needs more than {self._memory} MB of memory (the memory limit)",
+            }.get(str(error), str(error))
+            raise VideoError(f"{self.name}: {why}") from None
+        if "error" in answer:
+            raise VideoError(str(answer["error"]).replace(os.path.abspath(self.name), self.name))
+        return answer, array
+
+    def close(self) -> None:
+        """End it."""
+        self._child.kill()
+
+
 def _kill_all(children: set[Child]) -> None:
     for child in list(children):
         child.cancel()
@@ -159,15 +204,17 @@ class SandboxedVideo(Video):
         self._child: Child | None = child
         self._given = os.fspath(path)
         self._frames = 0
+        self.damaged = set()
         self._left = pool.time_limit
 
-    def _open(self, decoder: Decoder) -> None:
+    def _open(self, decoder: Decoder, *, forgiving: bool) -> None:
         assert self._child is not None
         self._child.files += 1
         # The child was started in another folder, perhaps.
         path = os.path.abspath(self._given)
+        self.forgiving = forgiving
         job = {"do": "open", "path": path, "decoder": decoder, "threads": 1}
-        answer, _ = self._ask(job)
+        answer, _ = self._ask({**job, "forgiving": forgiving})
         self.path = Path(self._given)
         self._frames = int(answer["num_frames"])
         self.decoder, self.damage = answer["decoder"], answer["damage"]
@@ -252,12 +299,14 @@ class SandboxedVideo(Video):
         short_side: int | None = None,
         inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
+        enlarge: bool = True,
     ) -> "torch.Tensor":
         """Decode frames; see :meth:`Video.read`."""
         import torch
 
         size: Any = {"short_side": short_side, "inside": inside}
-        return torch.from_numpy(self.read_array(indices, **size, rounding=rounding))
+        size |= {"rounding": rounding, "enlarge": enlarge}
+        return torch.from_numpy(self.read_array(indices, **size))
 
     def read_array(
         self,
@@ -266,13 +315,16 @@ class SandboxedVideo(Video):
         short_side: int | None = None,
         inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
+        enlarge: bool = True,
     ) -> np.ndarray:
         """The frames that :meth:`read` gives, as an array."""
         wanted = [int(index) for index in indices]
-        size = {"short_side": short_side, "inside": inside, "rounding": rounding}
+        size: dict[str, Any] = {"short_side": short_side, "inside": inside}
+        size |= {"rounding": rounding, "enlarge": enlarge}
         job = {"do": "read", "indices": wanted, **size}
-        array = self._ask(job, rows=len(wanted))[1]
+        answer, array = self._ask(job, rows=len(wanted))
         assert array is not None
+        self.damaged |= set(map(int, answer["damaged"]))
         self._left = self._pool.time_limit  # pictures came: hours of video may go on like this
         return array
 

@@ -12,14 +12,20 @@ import os
 import signal
 import sys
 from dataclasses import asdict
-from typing import Any, BinaryIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from videonl.errors import VideoError
 from videonl.video.video import Video, open_video
 
+if TYPE_CHECKING:
+    from videonl.video.burn import Burner
+    from videonl.video.live import LiveReader
+
 SPARE_SECONDS = 2  # the parent kills first; the alarm is for a child whose parent is gone
+MOST_NAMED = 100_000  # damaged frames: a line of an answer has an end
 NO_MEMORY = os.strerror(errno.ENOMEM)
 PROPERTIES = ("num_frames", "height", "width", "fps", "end", "exact_by")
 Reply = tuple[dict[str, Any], np.ndarray | None]
@@ -30,6 +36,8 @@ class OpenFile:
 
     def __init__(self) -> None:
         self.video: Video | None = None
+        self.burner: Burner | None = None
+        self.reader: LiveReader | None = None
 
     def reply(self, job: dict[str, Any]) -> Reply:
         """The answer to a job, and an array.
@@ -40,9 +48,14 @@ class OpenFile:
         action = job["do"]
         if action in ("inspect", "encode"):
             return _whole_file(job), None
+        if action in ("burn", "burn on"):
+            return self._burn(job), None
+        if action.startswith("live"):
+            return self._live(job)
         if action == "open":
             self.close()
-            self.video = open_video(job["path"], decoder=job["decoder"], threads=job["threads"])
+            options = {name: job[name] for name in ("decoder", "threads", "forgiving")}
+            self.video = open_video(job["path"], **options)
             names = ("num_frames", "decoder", "declared_frames", "damage")
             return {name: getattr(self.video, name) for name in names}, None
         if action == "close":
@@ -55,10 +68,53 @@ class OpenFile:
         if action == "times":
             return _with_array(self.video.times(job["indices"]).astype(np.float64))
         if action == "read":
-            size = {name: job[name] for name in ("short_side", "inside", "rounding")}
+            size = {name: job[name] for name in ("short_side", "inside", "rounding", "enlarge")}
             size["inside"] = size["inside"] and tuple(size["inside"])  # a list on the way
-            return _with_array(self.video.read_array(job["indices"], **size))
+            header, array = _with_array(self.video.read_array(job["indices"], **size))
+            return {**header, "damaged": sorted(self.video.damaged)[:MOST_NAMED]}, array
         raise VideoError(f"unknown job {action!r}")
+
+    def _burn(self, job: dict[str, Any]) -> dict[str, Any]:
+        """Begin to write a file with captions, or go on."""
+        if job["do"] == "burn":
+            from videonl.video.burn import Burner
+            from videonl.video.captions import Caption
+
+            captions = [Caption.from_list(each) for each in job["captions"]]
+            self.burner = Burner(Path(job["path"]), Path(job["target"]), captions)
+            return {"done": 0, "total": self.burner.total, "finished": False}
+        if self.burner is None:
+            raise VideoError("no file is open")
+        finished = self.burner.step(job["frames"])
+        return {"done": self.burner.done, "total": self.burner.total, "finished": finished}
+
+    def _live(self, job: dict[str, Any]) -> Reply:
+        """Read a camera or stream, and tell what is newest."""
+        from videonl.video.live import Ended, LiveReader, open_live
+        from videonl.video.preprocessing import Preprocessing
+
+        if job["do"] == "live":
+            source = open_live(job["source"], allow_stream=job["allow_stream"])
+            overlay = None if job["overlay"] is None else Path(job["overlay"])
+            shown = Preprocessing.from_dict(job["preprocessing"])
+            self.reader = LiveReader(source, shown, overlay=overlay)
+            return {"name": source.name, "rate": source.rate}, None
+        if self.reader is None:
+            raise VideoError("no source is open")
+        if job["do"] == "live caption":
+            self.reader.caption(tuple((text, share, font) for text, share, font in job["rows"]))
+            return {}, None
+        if job["do"] == "live close":
+            self.reader.close()
+            return self.reader.counts(), None
+        try:
+            clip = self.reader.take(job["wait"])
+        except Ended as end:
+            return {"ended": str(end), "failed": end.failed}, None
+        if clip is None:
+            return {}, None
+        header, array = _with_array(clip.frames)
+        return {**header, "start": clip.start, "end": clip.end, "age": clip.age}, array
 
     def close(self) -> None:
         """Give the file back."""

@@ -7,12 +7,68 @@ import av
 import numpy as np
 
 from videonl.errors import VideoError
-from videonl.video.container import Source, open_source, reason
+from videonl.video.container import MAX_PIXELS, Source, open_source, reason
 from videonl.video.pictures import Pictures, Scale, Stack
 
 # Decoded frames are kept (in their own pixel format) up to this size, so that counting and reading
 # cost one decode together. A 7-second clip of 320x240 takes 19 MB.
 KEEP_BYTES = 96 << 20
+
+
+def repaired(packet: Any, codec: str, before: Any = None) -> list[Any]:
+    """What a decoder makes of a damaged packet, where each is a picture of its own (MJPEG).
+
+    Args:
+        packet: that can not be decoded.
+        codec: FFmpeg's name.
+        before: a frame that takes its place if the decoder makes nothing of it.
+    """
+    if codec != "mjpeg" or not packet.size:
+        return []
+    context = av.CodecContext.create("mjpeg", "r")
+    context.options = {"max_pixels": str(MAX_PIXELS)}
+    context.thread_count = 1
+    try:
+        frames = [*context.decode(packet), *context.decode(None)]
+    except av.error.InvalidDataError:
+        frames = []
+    if not frames and before is not None:
+        frames = [av.VideoFrame.from_ndarray(before.to_ndarray(format="rgb24"), "rgb24")]
+    for frame in frames:
+        frame.pts, frame.time_base = packet.pts, packet.time_base
+    return frames[:1]
+
+
+def decode_all(source: Source, *, forgiving: bool) -> Iterator[tuple[Any, bool]]:
+    """(frame, whether it is damaged) from the start to the end.
+
+    Args:
+        source: a fresh one.
+        forgiving: go on behind a packet that can not be decoded; what follows it up to the next
+            key frame leans on it, and counts as damaged.
+
+    Raises:
+        FFmpegError: such a packet, unless ``forgiving``.
+    """
+    lost, clean_from, before = False, None, None
+    for packet in source.container.demux(source.stream):
+        try:
+            frames = packet.decode()
+        except av.error.InvalidDataError:
+            pictures = repaired(packet, source.codec, before)
+            if not (pictures or forgiving):
+                raise
+            yield from ((frame, True) for frame in pictures)
+            if not pictures:
+                lost, clean_from = True, None
+            continue
+        if lost and clean_from is None and packet.is_keyframe:
+            clean_from = packet.pts
+        for frame in frames:
+            if lost and None not in (clean_from, frame.pts):
+                lost = frame.pts < clean_from
+            before = frame
+            yield frame, lost or bool(frame.is_corrupt)
 
 
 class SequentialDecoder:
@@ -22,17 +78,27 @@ class SequentialDecoder:
         pts: int64 (frames,) increasing presentation times in stream ticks, or None.
         held: ticks for which the last frame says it stands, 0 where it does not.
         damage: None, or why decoding stopped before the end of the file.
+        damaged: the numbers of the frames that are damaged.
+
+    Args:
+        source: the file.
+        pictures: makes arrays of frames.
+        forgiving: see :func:`decode_all`; damaged frames can be read.
     """
 
-    def __init__(self, source: Source, pictures: Pictures) -> None:
+    def __init__(self, source: Source, pictures: Pictures, *, forgiving: bool = False) -> None:
         self.source = source
+        self.forgiving = forgiving
+        self.damaged: set[int] = set()
         self.pictures = pictures
         self.damage: str | None = None
         self._kept: list[Any] | None = []
         times: list[int | None] = []
         self.held = 0
         size = 0
-        for frame in self._frames():
+        for frame, damaged in self._frames():
+            if damaged:
+                self.damaged.add(len(times))
             times.append(frame.pts)
             self.held = int(frame.duration or 0)
             if self._kept is not None:
@@ -50,13 +116,13 @@ class SequentialDecoder:
     def __len__(self) -> int:
         return self._count
 
-    def _frames(self) -> Iterator[Any]:
+    def _frames(self) -> Iterator[tuple[Any, bool]]:
         """All frames from the start; notes damage and ends there."""
         path = self.source.path
         threads = self.source.stream.codec_context.thread_count
         fresh = open_source(path, threads=threads)  # a seek to the start is not exact everywhere
         try:
-            yield from fresh.container.decode(fresh.stream)
+            yield from decode_all(fresh, forgiving=self.forgiving)
         except (av.FFmpegError, OSError) as error:
             self.damage = f"decoding stops there ({reason(error)})"
         finally:
@@ -70,7 +136,7 @@ class SequentialDecoder:
                 self._put(stack, place, index, self._kept[index])
             return stack.array()
         places = {index: place for place, index in enumerate(wanted)}
-        for index, frame in enumerate(self._frames()):
+        for index, (frame, _) in enumerate(self._frames()):
             if index in places:
                 self._put(stack, places[index], index, frame)
                 if index == wanted[-1]:
@@ -78,6 +144,6 @@ class SequentialDecoder:
         raise VideoError(f"{self.source.path}: the file changed while it was read")
 
     def _put(self, stack: Stack, place: int, index: int, frame: Any) -> None:
-        if frame.is_corrupt:
+        if index in self.damaged and not self.forgiving:
             raise VideoError(f"{self.source.path}: frame {index} is damaged")
         stack.put(place, frame)

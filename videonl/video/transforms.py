@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from videonl.errors import VideoNLError
+from videonl.video.pictures import size_of
 
 
 def to_clips(
@@ -84,6 +85,24 @@ def crop(
             f"{frames.shape[-3]}x{frames.shape[-2]}; short_side must be at least crop"
         )
     return frames[..., top : top + height, left : left + width, :]
+
+
+def scaled(
+    frames: torch.Tensor, *, short_side: int | None = None, inside: tuple[int, int] | None = None
+) -> torch.Tensor:
+    """Frames (T, H, W, 3), uint8, of the size that :meth:`Video.read` would scale them to.
+
+    Args:
+        frames: at their stored size.
+        short_side: in pixels.
+        inside: (height, width) that they shall lie inside of.
+    """
+    height, width = frames.shape[1:3]
+    size = size_of(height, width, inside or short_side)
+    if size == (height, width):
+        return frames
+    planes = frames.permute(0, 3, 1, 2)  # (T, 3, H, W)
+    return F.interpolate(planes, size, mode="bilinear", antialias=True).permute(0, 2, 3, 1)
 
 
 def random_resized_crop(

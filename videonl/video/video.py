@@ -11,6 +11,7 @@ Pixels are taken as square, as all published recipes do.
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from functools import partial
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,7 +24,7 @@ from videonl.video.container import Source, open_source, regular_file, split_spa
 from videonl.video.decord_reader import decord_obstacle, read_with_decord
 from videonl.video.frame_table import FrameTable, PacketReader, build_table
 from videonl.video.mp4_table import mp4_table
-from videonl.video.packet_decoder import PacketDecoder, TableError
+from videonl.video.packet_decoder import CorruptError, DamageError, PacketDecoder, TableError
 from videonl.video.pictures import Pictures, Scale
 from videonl.video.sequential_decoder import SequentialDecoder
 
@@ -36,7 +37,11 @@ DECODERS = ("auto", "pyav", "decord")
 
 
 def open_video(
-    path: str | os.PathLike[str], *, decoder: Decoder = "auto", threads: int = 1
+    path: str | os.PathLike[str],
+    *,
+    decoder: Decoder = "auto",
+    threads: int = 1,
+    forgiving: bool = False,
 ) -> "Video":
     """Open a video file; use it as a context manager.
 
@@ -47,6 +52,8 @@ def open_video(
             file, which is PyAV (see benchmarks/decode.py). ``"decord"`` refuses the files that
             decord does not read exactly, instead of quietly using another decoder.
         threads: decoder threads (PyAV); keep 1 inside data loader workers.
+        forgiving: read damaged frames as the decoder repairs them (not decord); their numbers are
+            in :attr:`Video.damaged`, where the caller has to look.
 
     Raises:
         VideoError: the file is missing, no video, without frames, or not exact with that decoder.
@@ -55,7 +62,7 @@ def open_video(
         raise VideoError(f"decoder={decoder!r} is unknown; use one of {', '.join(DECODERS)}")
     table = mp4_table(regular_file(path)) if decoder != "decord" else None
     source = open_source(path, threads=threads, quick=table is not None)
-    video = Video(source, decoder=decoder, table=table)
+    video = Video(source, decoder=decoder, table=table, forgiving=forgiving)
     span = split_span(path)[1]
     if span is not None:
         try:
@@ -75,13 +82,22 @@ class Video:
         num_frames: frames that a full decode gives (not what the header claims).
         declared_frames: what the header claims, 0 if nothing.
         damage: None, or why decoding from the start stops early.
+        forgiving: damaged frames are read as the decoder repairs them; see :func:`open_video`.
+        damaged: numbers of those that were read.
     """
 
     def __init__(
-        self, source: Source, *, decoder: Decoder, table: FrameTable | None = None
+        self,
+        source: Source,
+        *,
+        decoder: Decoder,
+        table: FrameTable | None = None,
+        forgiving: bool = False,
     ) -> None:
         """Take over an open source; ``table`` is what its header tells (mp4_table.py)."""
         self._source = source
+        self.forgiving = forgiving
+        self.damaged: set[int] = set()
         self.path = source.path
         self.damage: str | None = None
         self.declared_frames = int(source.stream.frames)
@@ -148,7 +164,7 @@ class Video:
         self._ask_packets()
 
     def _count_frames(self) -> None:
-        self._sequential = SequentialDecoder(self._source, self._pictures)
+        self._sequential = SequentialDecoder(self._source, self._pictures, forgiving=self.forgiving)
         self.damage = self._sequential.damage
 
     def limit(self, start: float, end: float | None = None) -> None:
@@ -282,6 +298,7 @@ class Video:
         short_side: int | None = None,
         inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
+        enlarge: bool = True,
     ) -> "torch.Tensor":
         """Decode frames.
 
@@ -292,6 +309,7 @@ class Video:
             inside: (height, width): scale so that they lie inside of that and are as large as they
                 can be. Neither: the frames as they are.
             rounding: of the other side, "nearest" or "down".
+            enlarge: whether smaller frames are scaled up to it.
 
         Returns:
             uint8 (len(indices), H, W, 3), RGB.
@@ -302,7 +320,8 @@ class Video:
         import torch
 
         size: Any = {"short_side": short_side, "inside": inside}
-        return torch.from_numpy(self.read_array(indices, **size, rounding=rounding))
+        size |= {"rounding": rounding, "enlarge": enlarge}
+        return torch.from_numpy(self.read_array(indices, **size))
 
     def read_array(
         self,
@@ -311,10 +330,11 @@ class Video:
         short_side: int | None = None,
         inside: tuple[int, int] | None = None,
         rounding: str = "nearest",
+        enlarge: bool = True,
     ) -> np.ndarray:
         """The frames that :meth:`read` gives, as an array, without torch."""
         wanted = self._checked(indices)
-        self._pictures.rounding = rounding
+        self._pictures.rounding, self._pictures.enlarge = rounding, enlarge
         if short_side is not None and inside is not None:
             raise VideoError("short_side and inside both say the size; give one of them")
         if short_side is not None and short_side < 1:
@@ -355,7 +375,12 @@ class Video:
             try:
                 decoder = PacketDecoder(self._source, self._table, self._pictures)
                 return decoder.read(wanted, scale)
-            except TableError:
+            except (DamageError, TableError) as error:
+                if self.forgiving and isinstance(error, DamageError | CorruptError):
+                    with suppress(TableError):
+                        return self._repaired(wanted, scale)
+                if isinstance(error, DamageError):
+                    raise
                 if self._by_header:
                     self._open_again()
                 else:  # the packets lied: from here on only decoding tells
@@ -363,7 +388,19 @@ class Video:
                     self._count_frames()
                 self._within(wanted, self._frames_in_file())
         assert self._sequential is not None
+        self._note_damaged(self._sequential.damaged.intersection(wanted))
         return self._sequential.read(wanted, scale)
+
+    def _repaired(self, wanted: list[int], scale: Scale) -> np.ndarray:
+        assert self._table is not None
+        decoder = PacketDecoder(self._source, self._table, self._pictures)
+        frames, damaged = decoder.read_repaired(wanted, scale)
+        self._note_damaged(damaged)
+        return frames
+
+    def _note_damaged(self, numbers: set[int]) -> None:
+        first = self._part[0] if self._part else 0
+        self.damaged |= {number - first for number in numbers}
 
     def close(self) -> None:
         """Give the file and the decoder back."""

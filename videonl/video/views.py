@@ -1,13 +1,48 @@
 """Test-time views of one video: clips spread in time x crops in space, out of one decoding run."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
+import numpy as np
 import torch
 
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.transforms import crop
-from videonl.video.video import Video
+
+
+class Readable(Protocol):
+    """What clips are taken from: an open video, or its frames that were stored (data)."""
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in the video."""
+
+    @property
+    def fps(self) -> float:
+        """Mean frames per second."""
+
+    @property
+    def damaged(self) -> set[int]:
+        """Numbers of the frames that were read as the decoder repaired them."""
+
+    @property
+    def end(self) -> float:
+        """Seconds at which the last frame disappears."""
+
+    def times(self, indices: Sequence[int] | None = None) -> np.ndarray:
+        """Seconds at which frames appear."""
+
+    def read(
+        self,
+        indices: Sequence[int],
+        *,
+        short_side: int | None = None,
+        inside: tuple[int, int] | None = None,
+        rounding: str = "nearest",
+        enlarge: bool = True,
+    ) -> torch.Tensor:
+        """Frames by number, uint8 (len(indices), H, W, 3)."""
 
 
 @dataclass(frozen=True)
@@ -19,15 +54,34 @@ class Views:
         indices: frame numbers per clip.
         seconds: when these frames appear, seconds as a player shows them, per clip.
         preprocessing: what decided on them.
+        damaged: numbers of the damaged frames per clip, where the video forgives them.
     """
 
     frames: torch.Tensor
     indices: list[list[int]]
     seconds: list[list[float]]
     preprocessing: Preprocessing
+    damaged: list[list[int]]
+
+    @property
+    def crops(self) -> int:
+        """Views per clip."""
+        return len(self.frames) // len(self.indices)
+
+    def whole(self) -> "Views":
+        """Those of the clips without damaged frames."""
+        kept = [number for number, damaged in enumerate(self.damaged) if not damaged]
+        each = self.frames.unflatten(0, (len(self.indices), self.crops))
+        return Views(
+            each[kept].flatten(0, 1),
+            [self.indices[number] for number in kept],
+            [self.seconds[number] for number in kept],
+            self.preprocessing,
+            [[] for _ in kept],
+        )
 
 
-def settled(video: Video, preprocessing: Preprocessing) -> tuple[Preprocessing, dict[str, Any]]:
+def settled(video: Readable, preprocessing: Preprocessing) -> tuple[Preprocessing, dict[str, Any]]:
     """(what to show of this video, the arguments ``times`` and ``end`` for its frame numbers).
 
     Raises:
@@ -39,7 +93,7 @@ def settled(video: Video, preprocessing: Preprocessing) -> tuple[Preprocessing, 
     return shown, {"times": video.times(), "end": video.end} if shown.by_time else {}
 
 
-def read_views(video: Video, preprocessing: Preprocessing) -> Views:
+def read_views(video: Readable, preprocessing: Preprocessing) -> Views:
     """Read the views of a video, for evaluation and for inference alike.
 
     Args:
@@ -60,4 +114,5 @@ def read_views(video: Video, preprocessing: Preprocessing) -> Views:
         chosen = frames[[place[index] for index in clip]]  # (T, H, W, 3)
         views.extend(crop(chosen, *box, fill=preprocessing.padding) for box in boxes)
     seconds = [[float(s) for s in video.times(clip)] for clip in indices]
-    return Views(torch.stack(views), indices, seconds, preprocessing)
+    damaged = [sorted(video.damaged.intersection(clip)) for clip in indices]
+    return Views(torch.stack(views), indices, seconds, preprocessing, damaged)

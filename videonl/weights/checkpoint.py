@@ -61,7 +61,8 @@ def load_checkpoint(
     Args:
         path: a ``.ckpt`` of ``train.py``, a ``.safetensors`` of ``videonl convert``, or a
             published checkpoint (PyTorchVideo, PySlowFast, video-nonlocal-net, MMAction2,
-            GluonCV, torchvision); or the name of published weights (``videonl models``).
+            GluonCV, torchvision); or the name of published weights (``videonl models``) or of a
+            repository on the hub (``hf:user/name``).
         num_classes: None for those of the file; another number starts a fresh classifier.
         device: where to put the network.
         options: options of the network that win over what the file says. Some formats do not
@@ -236,7 +237,7 @@ def convert(
     """Write ``target`` and its sidecar, and read them back.
 
     Args:
-        source: a checkpoint file, or the name of published weights.
+        source: a checkpoint file, or the name of published weights or of a repository on the hub.
         target: a path that ends with ``.safetensors``.
         options: see ``load_checkpoint``.
         labels: a file of class names; by default those that the source has.

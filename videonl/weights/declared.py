@@ -16,8 +16,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NoReturn
 
-from videonl.bounds import Rule, number, shown, sizes, whole
 from videonl.errors import CheckpointError, VideoNLError
+from videonl.limits import Limit, Rule, Said, number, shown, whole
 from videonl.models.registry import is_import_path
 from videonl.video.preprocessing import RULES, Preprocessing, check_entries
 
@@ -29,7 +29,15 @@ MAX_VALUES = 20_000  # of options and provenance
 CHANNELS = 3
 
 
-SHARE: Rule = (lambda v: v == 0 or number(v, 0, 1), "a number from 0 to 1")
+def sizes(low: int, high: int) -> Said:
+    """A few whole numbers, such as a kernel."""
+    each = Limit(low, high, integral=True, length=-1)
+    return Said(
+        f"1 to 4 whole numbers from {low} to {high}", lambda v: each.allows(v) and 1 <= len(v) <= 4
+    )
+
+
+SHARE = number(0, 1)
 # What the tensors do not tell, or tell only once a network was made. None is the preset's value.
 OPTIONS: dict[str, Rule] = {
     "width": whole(1, MAX_SIZE),
@@ -56,7 +64,9 @@ def check_preprocessing(values: Mapping[str, Any], source: str | Path) -> None:
     check_values(values, "preprocessing", source)
     for name in ("mean", "std"):  # a data set may leave them to its network, a file may not
         if name in values and values[name] is None:
-            refuse(source, f"preprocessing.{name}", None, RULES[name][1].removesuffix(", or none"))
+            refuse(
+                source, f"preprocessing.{name}", None, str(RULES[name]).removesuffix(", or none")
+            )
     try:
         check_entries(values)
     except VideoNLError as error:
@@ -106,8 +116,8 @@ def check_rules(
         CheckpointError: names the file, the entry, its value and the bound.
     """
     for key, value in values.items():
-        if key in rules and not rules[key][0](value):
-            refuse(source, f"{where}.{key}", value, rules[key][1])
+        if key in rules and not rules[key].allows(value):
+            refuse(source, f"{where}.{key}", value, str(rules[key]))
 
 
 def check_options(options: Mapping[str, Any], *, tensors: int, source: str | Path) -> None:

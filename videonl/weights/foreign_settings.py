@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from videonl.bounds import shown
+from videonl.limits import shown
 
 MAX_TEXT = 400_000  # characters of a configuration; the largest published has some 10,000
 

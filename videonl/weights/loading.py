@@ -53,7 +53,8 @@ def load_pretrained(
 
     Args:
         model_name: as for ``create_model``.
-        source: a checkpoint file, or the name of published weights (``videonl models``).
+        source: a checkpoint file, or the name of published weights (``videonl models``) or of a
+            repository on the hub (``hf:user/name``).
         num_classes: None for those of the file; another number starts a fresh classifier.
         class_names: of the data: the classifier's rows are taken by name where the file has exactly
             these names, else it starts afresh. None keeps a classifier of ``num_classes``.

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from videonl.errors import CheckpointError
+from videonl.weights.hub import hub_file, is_hub
 from videonl.weights.published_table import GROUPS, MMACTION2_WORDS, Group
 from videonl.weights.run_folder import checkpoint_in
 
@@ -100,13 +101,15 @@ def clip_preprocessing(clip: str) -> dict[str, int]:
 
 
 def local_file(source: str | Path) -> Path:
-    """The file of a path, or of the name of published weights, which are fetched where needed.
+    """The file of a path, or of a name, published or on the hub, which is fetched where needed.
 
     A folder means the checkpoint of its run, see ``checkpoint_in``.
 
     Raises:
-        CheckpointError: neither a file nor a name, with the nearest names.
+        CheckpointError: neither a file nor a name, with the nearest names; see ``hub_file``.
     """
+    if is_hub(source):
+        return hub_file(source)
     path = checkpoint_in(source)
     if path.exists():
         return path

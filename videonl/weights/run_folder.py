@@ -7,14 +7,16 @@ from videonl.errors import CheckpointError
 from videonl.home import expanded
 
 BEST, LAST, CONFIG = "best.ckpt", "last.ckpt", "config.yaml"
+MODEL = "model.safetensors"  # as `videonl push` calls it
 SUFFIXES = (".ckpt", ".safetensors", ".pth", ".pyth", ".pt", ".pkl")
 SHOWN = 3
 
 
-def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST)) -> Path:
+def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MODEL)) -> Path:
     """The checkpoint of a path: a file as it is, a folder's by the rule of this file.
 
-    The folder of a run holds ``best.ckpt`` and ``last.ckpt``. The folder of a name
+    The folder of a run holds ``best.ckpt`` and ``last.ckpt``, a clone from the hub
+    ``model.safetensors``. The folder of a name
     (``runs/NAME``) holds runs by date: the newest is taken that has the wanted checkpoint, and
     where there are several, a warning says which.
 
@@ -41,7 +43,7 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST)) -
                 )
             return found[0]
     inside = sorted(entry.name for entry in given.iterdir() if entry.suffix in SUFFIXES)
-    hint = "; videonl train fit makes one"
+    hint = "; train.py fit makes one"
     if inside:
         more = f" and {len(inside) - SHOWN} more" if len(inside) > SHOWN else ""
         hint = f"; it holds {', '.join(inside[:SHOWN])}{more}: give one of these files"

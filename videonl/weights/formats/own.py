@@ -14,8 +14,8 @@ from typing import Any
 
 from torch import Tensor
 
-from videonl.bounds import shown
 from videonl.errors import CheckpointError
+from videonl.limits import shown
 from videonl.weights.declared import (
     MAX_CLASSES,
     check_names,

@@ -1,0 +1,270 @@
+"""The tables and pictures of the results, from the JSON in ``benchmarks/results``, and the house.
+
+python docs/scripts/results.py            writes what is not current
+python docs/scripts/results.py --check    says what is not current, and exits with 1
+
+A page holds a table between two comments, ``table: NAME`` and ``end``; NAME is the JSON's. A
+picture keeps the hash of the JSON it was drawn from.
+"""
+
+import argparse
+import hashlib
+import json
+import re
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+ROOT = Path(__file__).resolve().parents[2]
+RESULTS = ROOT / "benchmarks" / "results"
+sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(Path(__file__).parent)]
+
+import decode_plot  # noqa: E402 - scripts of the folder above
+import distance_curve  # noqa: E402
+import house  # noqa: E402
+import plot_non_local  # noqa: E402
+import sweeps  # noqa: E402
+
+from videonl.weights import PUBLISHED  # noqa: E402
+
+MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
+# JSON -> (picture, how it is drawn)
+PICTURES: dict[str, tuple[str, Callable[[Any, Path], None]]] = {
+    "decode": ("decode.png", lambda found, path: decode_plot.plot(found["rows"], path)),
+    "distance_curve": (
+        "distance_curve.png",
+        lambda found, path: distance_curve.draw(found["panels"], path),
+    ),
+    "non_local": ("non_local_benchmark.png", plot_non_local.draw),
+}
+
+
+def read(name: str) -> Any:
+    """A committed result."""
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def rows_of(head: str, rows: Sequence[Sequence[object]]) -> str:
+    """A table in Markdown, its head as ``a | b``."""
+    lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
+    return "\n".join([*lines, *("| " + " | ".join(map(str, row)) + " |" for row in rows)])
+
+
+def demo() -> str:
+    """What `make demo` prints, over its seeds."""
+    runs = read("demo")["runs"]
+    rows = []
+    for key, name in (("non_local", "small I3D with a block"), ("plain", "plain 3-D convolution")):
+        found = [run["networks"][key] for run in runs]
+        values = [100 * one["top1"]["value"] for one in found]
+        macs = found[0]["macs_per_view"] / 1e9
+        seeds = ", ".join(f"{value:.1f}" for value in values)
+        mean = sum(values) / len(values)
+        cost = f"{macs:.3f} ({2 * macs:.3f})"
+        rows.append([name, f"{found[0]['params'] / 1e6:.3f}", cost, f"{mean:.1f}", seeds])
+    minutes = [run["total_seconds"] / 60 for run in runs]
+    head = "network | parameters (M) | GMACs (GFLOPs) of 4×48×48 | top-1 (%), mean | by seed"
+    spent = ", ".join(f"{value:.1f}" for value in minutes)
+    return f"{rows_of(head, rows)}\n\nMinutes by seed: {spent}."
+
+
+def decode() -> str:
+    """Warm files: ours beside the fastest peer."""
+    rows = [
+        [
+            *(one["file"], one["clip"], one["kind"], one["ms"], one["fastest_peer"]),
+            *(one["times_fastest_peer"], one["times_fastest_peer_on_original"]),
+            one["of_lower_bound"],
+        ]
+        for one in read("decode")["ratios"]
+        if not one["cold"]
+    ]
+    head = "file | clip | kind | videonl, ms of a core | fastest peer | times as fast | times the "
+    return rows_of(head + "peer on the original | of the lower bound", rows)
+
+
+def end_to_end() -> str:
+    """Whether a network gets its clips in time."""
+    keys = ("files", "network", "workers", "data_clips_per_second", "model_clips_per_second")
+    rows = [[row[key] for key in (*keys, "share")] for row in read("end_to_end")["rows"]]
+    return rows_of(
+        "files | network | decoding processes | clips/s read | clips/s trained | share", rows
+    )
+
+
+def throughput() -> str:
+    """Files to labels, beside the network alone."""
+    found = read("throughput")
+    keys = ("views", "model_only", "end_to_end", "share")
+    table = rows_of(
+        "views | videos/s of the network alone | videos/s from disk | share",
+        [[one[key] for key in keys] for one in found["rates"]],
+    )
+    seconds = ", ".join(f"{k.replace('_', ' ')} {v}" for k, v in found["start"].items())
+    return f"{table}\n\nSeconds: {seconds}."
+
+
+def summary(name: str) -> str:
+    """The ratios of `benchmarks/train_step.py`."""
+    return rows_of("ratio | measured", list(read(name)["summary"].items()))
+
+
+def distances() -> str:
+    """Accuracy by distance, one table per panel."""
+    return "\n\n".join(distance_curve.markdown(curve) for curve in read("distance_curve")["panels"])
+
+
+QUOTED = [
+    *("official/c2d_8x8", "official/c2d_nl_8x8", "official/i3d_32x2", "official/i3d_nl_32x2"),
+    *("official/i3d_128x1", "official/i3d_nl_128x1", "mmaction2/i3d", "mmaction2/i3d_nl_dot"),
+    *("mmaction2/slowonly_nl", "pytorchvideo/i3d_r50"),
+]
+
+
+def models() -> str:
+    """Some published weights, with and without blocks."""
+    known = {one.name: one for one in PUBLISHED}
+    rows = []
+    for name in QUOTED:
+        one = known[name]
+        accuracy = f"{one.top1:.1f} / {one.top5:.1f}" if one.top5 else f"{one.top1:.1f}"
+        cells = (one.clip, one.protocol, f"{one.params:.1f}", accuracy, one.licence)
+        rows.append([f"`{name}`", f"`{one.model}`", *cells])
+    head = "name | network | clip | views | parameters (M) | top-1 / top-5 (%) | licence"
+    return rows_of(head, rows)
+
+
+def here() -> str:
+    """What is measured beside others."""
+    cases = read("non_local")["cases"]
+
+    def block(affinity: str, contender: str) -> str:
+        wanted = {"size": "res3-32", "affinity": affinity, "contender": contender}
+        (case,) = (one for one in cases if wanted.items() <= one.items() and one["backward"])
+        if "error" in case:
+            return case["error"].replace("for the pairwise tensors", f"({contender})")
+        return f"{case['step_ms']:.0f} ms, {case['extra_peak_mib']:.0f} MiB"
+
+    step = read("train_step")["summary"]["training: i3d_r50, times as fast as pytorchvideo"]
+    reads = [one for one in read("decode")["ratios"] if not one["cold"] and one["clip"] == "8x8"]
+    originals = [one["times_fastest_peer"] for one in reads if one["kind"] == "original"]
+    prepared = [one["times_fastest_peer_on_original"] for one in reads if one["kind"] == "prepared"]
+    families = read("faithful")["families"]
+    indices = sum(one["indices"] for one in families.values())
+    ours = read("demo")["runs"]
+    top1 = {
+        key: sum(100 * run["networks"][key]["top1"]["value"] for run in ours) / len(ours)
+        for key in ("non_local", "plain")
+    }
+    at = "training step of one block at res3, 32 frames"
+    rows = [
+        [f"dot product, {at}", block("dot_product", "videonl"),
+         f"{block('dot_product', 'pytorchvideo')} (PyTorchVideo)", "non_local"],
+        [f"concatenation, {at}", block("concatenation", "videonl"),
+         block("concatenation", "mmcv"), "non_local"],
+        ["training step of `i3d_r50`, 8×224²", f"{step:.2f} times as fast", "PyTorchVideo",
+         "train_step"],
+        ["an exact 8x8 clip out of an ordinary file",
+         f"{min(originals):.1f} to {max(originals):.1f} times as fast", "torchcodec, decord",
+         "decode"],
+        ["the same after `videonl prepare`",
+         f"{min(prepared):.1f} to {max(prepared):.1f} times as fast", "they, on the original",
+         "decode"],
+        [f"frames that differ from a second statement of {len(families)} publishers' tests",
+         f"{indices:.0f} of 1,200 clips each", "–", "faithful"],
+        ["a relation of two far bodies, one cost, 3 seeds",
+         f"{top1['non_local']:.1f} % with the block", f"{top1['plain']:.1f} % without", "demo"],
+    ]  # fmt: skip
+    linked = [[*row[:3], f"[{row[3]}](benchmarks/results/{row[3]}.json)"] for row in rows]
+    return rows_of("measured | here | elsewhere | source", linked)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "house": house.drawing,  # of CONTRIBUTING.md: from the imports, not from a JSON
+    "models": models,  # of README.md
+    "here": here,
+    "demo": demo,
+    "decode": decode,
+    "end_to_end": end_to_end,
+    "throughput": throughput,
+    "distance_curve": distances,
+    "non_local": lambda: plot_non_local.table(read("non_local")),
+    **{
+        f"sweep_{name}": lambda name=name: sweeps.markdown(name, read(f"sweep_{name}"))
+        for name in ("affinity", "conv3d", "depth")
+    },
+    "train_step": lambda: summary("train_step"),
+    "train_step_inference_again": lambda: summary("train_step_inference_again"),
+}
+
+
+def filled(text: str) -> str:
+    """A page's text with every marked table as the JSON has it."""
+    return MARKED.sub(lambda found: f"{found[1]}\n{TABLES[found[2]]()}\n\n{found[3]}", text)
+
+
+def told(name: str, text: str) -> bool:
+    """Whether pages hold a result's table, or link to its JSON."""
+    return f"<!-- table: {name} -->" in text or f"results/{name}.json" in text
+
+
+def stamp(name: str) -> str:
+    """What a picture says of its source."""
+    digest = hashlib.sha256((RESULTS / f"{name}.json").read_bytes()).hexdigest()
+    return f"{name}.json {digest}"
+
+
+def drawn_from(picture: Path) -> str | None:
+    """What a picture says of its source; None: nothing."""
+    with Image.open(picture) as image:
+        return image.info.get("Source")
+
+
+def draw(name: str) -> None:
+    """Draw a picture and write its source into it."""
+    file, how = PICTURES[name]
+    path = ROOT / "docs" / file
+    how(read(name), path)
+    words = PngInfo()
+    words.add_text("Source", stamp(name))
+    with Image.open(path) as image:
+        image.load()
+        image.save(path, pnginfo=words, optimize=True)
+
+
+def bring_up_to_date(*, check: bool) -> list[str]:
+    """Write what is not current (``check``: nothing); what it was."""
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    shown = "".join(page.read_text(encoding="utf-8") for page in pages)
+    unseen = [p.name for p in sorted(RESULTS.glob("*.json")) if not told(p.stem, shown)]
+    stale = [f"no page tells of {name}" for name in unseen]
+    for page in pages:
+        text = page.read_text(encoding="utf-8")
+        if (current := filled(text)) != text:
+            stale.append(page.name)
+            if not check:
+                page.write_text(current, encoding="utf-8")
+    for name, (file, _) in PICTURES.items():
+        if drawn_from(ROOT / "docs" / file) != stamp(name):
+            stale.append(file)
+            if not check:
+                draw(name)
+    return stale
+
+
+def main() -> int:
+    """Write, or check."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--check", action="store_true", help="write nothing")
+    check = parser.parse_args().check
+    stale = bring_up_to_date(check=check)
+    print("\n".join(stale) or "all is current")
+    return 1 if check and stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

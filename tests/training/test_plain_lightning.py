@@ -1,0 +1,113 @@
+"""Lightning's own Trainer, without videonl's commands; a network and a loss of one's own."""
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import lightning as L
+import pytest
+import torch
+from torch import Tensor, nn
+
+from tests.small_data import DATA
+from videonl import Predictor, VideoClassifier, VideoDataModule
+from videonl.errors import VideoNLError
+from videonl.training import fit
+
+QUIET: dict[str, Any] = {"accelerator": "cpu", "enable_progress_bar": False, "max_epochs": 2}
+QUIET |= {"logger": False, "enable_model_summary": False, "num_sanity_val_steps": 0}
+SHOWN = {"frames": 4, "stride": 2, "short_side": 36, "crop": 32}
+
+
+class Mean(nn.Module):
+    """A network as anybody writes one: (B, 3, T, H, W) -> (B, K)."""
+
+    def __init__(self, classes: int = 2) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv3d(3, 4, 3),
+            nn.ReLU(),
+            nn.AdaptiveAvgPool3d(1),
+            nn.Flatten(),
+            nn.Linear(4, classes),
+        )
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.layers(clips)
+
+
+def test_three_lines(small_data: Path, tmp_path: Path) -> None:
+    data = VideoDataModule(str(small_data), **DATA)
+    model = VideoClassifier("tiny_i3d_nl1", num_classes=2, options={"width": 8})
+    trainer = L.Trainer(**{**QUIET, "default_root_dir": str(tmp_path)})
+    trainer.fit(model, data)
+    (scores,) = trainer.test(model, data, verbose=False)
+    assert 0 <= scores["test/top1"] <= 1
+    # Lightning's own checkpoint is one of ours: it knows classes and clips.
+    (file,) = (tmp_path / "checkpoints").glob("*.ckpt")
+    again = VideoClassifier.load_from_checkpoint(file)
+    assert again.class_names == ["dark", "light"]
+    assert again.preprocessing.frames == 4
+    assert torch.equal(again.net.state_dict()["stem.conv.weight"], model.net.stem.conv.weight)
+    answer = Predictor.from_checkpoint(file).predict(small_data / "test" / "dark" / "0.mp4")
+    assert set(answer.classes) == {"dark", "light"}
+    trainer = L.Trainer(**{**QUIET, "max_epochs": 3, "default_root_dir": str(tmp_path)})
+    trainer.fit(model, data, ckpt_path=file, weights_only=True)
+    assert trainer.global_step == 3 * 4
+
+
+def test_a_network_a_loss_and_an_optimiser_of_ones_own(small_data: Path, tmp_path: Path) -> None:
+    seen: list[Tensor] = []
+
+    def loss(logits: Tensor, targets: Tensor) -> Tensor:
+        seen.append(targets)
+        return nn.functional.multi_margin_loss(logits, targets)
+
+    data = VideoDataModule(str(small_data), **DATA)
+    data.setup("fit")
+    made = partial(torch.optim.Adam, lr=0.01)
+    model = VideoClassifier(network=Mean(), num_classes=2, loss=loss, optimizer=made)
+    options = {**QUIET, "log_every_n_steps": 1}
+    result = fit(model, data, run_dir=tmp_path / "run", trainer_options=options)
+    assert seen[0].dtype == torch.int64
+    assert seen[0].shape == (2,)
+    assert (tmp_path / "run" / "summary.md").is_file()
+    again = VideoClassifier.load_from_checkpoint(result.last, network=Mean())
+    assert torch.equal(again.net.layers[0].weight, model.net.layers[0].weight)
+    assert again.class_names == ["dark", "light"]
+    with pytest.raises(VideoNLError, match="test_plain_lightning:Mean"):
+        VideoClassifier.load_from_checkpoint(result.last)
+    with pytest.raises(RuntimeError, match="size mismatch"):
+        VideoClassifier.load_from_checkpoint(result.last, network=Mean(3))
+    model = VideoClassifier(network=Mean(), num_classes=2, loss=loss, optimizer=made)
+    more = {**options, "max_epochs": 3}
+    data = VideoDataModule(str(small_data), **DATA)
+    data.setup("fit")
+    result = fit(model, data, run_dir=tmp_path / "run", resume=result.last, trainer_options=more)
+    assert result.epochs == 3
+    assert torch.load(result.last, weights_only=True)["global_step"] == 12
+
+
+def test_mixed_clips_give_a_loss_shares_and_a_module_with_weights_is_kept(small_data: Path) -> None:
+    data = VideoDataModule(str(small_data), **DATA)
+    weighted = nn.CrossEntropyLoss(weight=torch.tensor([1.0, 2.0]))
+    recipe = {"mixup": 0.5, "optimizer": "adamw"}
+    model = VideoClassifier(network=Mean(), num_classes=2, loss=weighted, recipe=recipe)
+    trainer = L.Trainer(**QUIET, enable_checkpointing=False)
+    trainer.fit(model, data)
+    assert "net.layers.0.weight" in model.state_dict()
+
+
+def test_what_does_not_fit_together_is_one_sentence(small_data: Path) -> None:
+    data = VideoDataModule(str(small_data), **DATA)
+    model = VideoClassifier("tiny_i3d", num_classes=5)
+    with pytest.raises(VideoNLError, match=r"num_classes=5, but .* has 2 classes"):
+        L.Trainer(**QUIET, enable_checkpointing=False).fit(model, data)
+    data = VideoDataModule(str(small_data), **DATA)
+    data.setup("fit")
+    data.trainer = L.Trainer(**QUIET, enable_checkpointing=False)
+    data.trainer.strategy._world_size = 2
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(L.Trainer, "world_size", 2)
+        with pytest.raises(VideoNLError, match="use_distributed_sampler=False"):
+            data.train_dataloader()

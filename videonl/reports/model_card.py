@@ -1,0 +1,380 @@
+"""What the hub gets of a run: weights, what describes them, and a model card written from the run.
+
+The card says only what the run's own files say. Names of folders travel without their paths.
+"""
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from glob import escape
+from pathlib import Path, PurePath
+from typing import Any
+
+import yaml
+
+from videonl.errors import VideoNLError
+from videonl.escapes import as_word, markdown_row, markdown_text
+from videonl.evaluation.cost import count_cost
+from videonl.files import read_yaml, write_text
+from videonl.shares import accuracy, counted, percent
+from videonl.training.summary import figures_of, optimistic
+from videonl.video.preprocessing import Preprocessing
+from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint, sha256
+from videonl.weights.hub import pinned_name
+from videonl.weights.published import local_file
+from videonl.weights.run_folder import CONFIG, LAST, MODEL, run_of
+from videonl.weights.safe.container import read_content
+
+CARD, CENSUS = "README.md", "census.json"
+INTERVAL = "95 % Wilson interval"
+# As the hub writes them; what it does not know goes by "other" and its own name.
+LICENCES = (
+    *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "lgpl-3.0", "agpl-3.0"),
+    *("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
+    *("cc-by-nc-nd-4.0", "cc-by-nd-4.0", "openrail", "unlicense", "other"),
+)
+RECIPE = ("optimizer", "learning_rate", "reference_batch", "weight_decay", "momentum")
+
+
+@dataclass
+class Run:
+    """What is known of a checkpoint.
+
+    Attributes:
+        loaded: its network and what belongs to it.
+        repository: ``user/name``, where it goes.
+        licence: of the weights; None where nobody said it.
+        settings: of the training (``config.yaml``); empty without.
+        census: split -> how many videos were found, and the like; empty without.
+        results: of ``test`` and ``validate``, each as its JSON holds it.
+        best: of the validation in the training, as ``summary.md`` shows it; None without.
+        epochs: that the training had when its last checkpoint was written.
+    """
+
+    loaded: LoadedModel
+    repository: str
+    licence: str | None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    census: Mapping[str, Any] = field(default_factory=dict)
+    results: Sequence[Mapping[str, Any]] = ()
+    best: Mapping[str, Any] | None = None
+    epochs: int = 1
+
+    @property
+    def data(self) -> str:
+        """The name of the data set's folder; "" where it is not known."""
+        roots = [result.get("data") for result in self.results]
+        root = next(filter(None, [*roots, table(self.settings, "data").get("root")]), "")
+        return PurePath(str(root)).name
+
+
+def write_package(
+    source: str | Path,
+    folder: Path,
+    *,
+    repository: str,
+    licence: str | None = None,
+    network: str | None = None,
+) -> Run:
+    """Write ``model.safetensors``, ``model.json`` and ``README.md``.
+
+    Args:
+        source: a run's folder or any checkpoint; its results lie beside it.
+        folder: is made where it is missing.
+        repository: ``user/name`` that the card names.
+        licence: of the weights; by default that of the weights that the training started from.
+        network: see ``load_checkpoint``.
+
+    Raises:
+        CheckpointError: the checkpoint can not be loaded.
+        VideoNLError: a result or configuration beside it can not be read.
+        OutputError: the folder can not be written.
+    """
+    path = local_file(source)
+    loaded = load_checkpoint(path, network=network)
+    about = loaded.provenance
+    start = about.get("provenance")
+    if start and PurePath(str(start)).is_absolute():  # whose folders these are is nobody's matter
+        about["provenance"] = pinned_name(str(start)) or PurePath(str(start)).name
+    chosen = licence or about.get("licence")
+    best, epochs = best_of(path)
+    folder_of_run = run_of(path)
+    run = Run(
+        loaded,
+        repository,
+        str(chosen) if chosen else None,
+        settings=read_table(folder_of_run / CONFIG),
+        census=read_table(folder_of_run / CENSUS),
+        results=results_of(path),
+        best=best,
+        epochs=epochs,
+    )
+    text = card(run)
+    folder.mkdir(parents=True, exist_ok=True)
+    more = {"sha256": sha256(path), "licence": run.licence or "not stated"}
+    save_checkpoint(loaded, folder / MODEL, provenance=more)
+    write_text(folder / CARD, text)
+    return run
+
+
+def read_table(file: Path) -> dict[str, Any]:
+    """The table in a YAML (or JSON) file of a run; empty where there is none."""
+    found = read_yaml(file) if file.is_file() else {}
+    return found if isinstance(found, dict) else {}
+
+
+def results_of(checkpoint: Path) -> list[dict[str, Any]]:
+    """The results of ``test`` and ``validate`` of a checkpoint that are newer than it, tests first.
+
+    Raises:
+        VideoNLError: a file that is called like one, and is none.
+    """
+    found = []
+    for file in sorted(checkpoint.parent.glob(f"{escape(checkpoint.stem)}_*.json")):
+        if file.stat().st_mtime < checkpoint.stat().st_mtime:
+            continue
+        try:
+            result = json.loads(file.read_text(encoding="utf-8"))
+            both = [result, *({**result, **own} for own in result.get("own_protocol") or ())]
+            list(result_rows(both))
+        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+            raise VideoNLError(f"{file} is no result of test; move it, or test again") from None
+        found += both
+    return sorted(found, key=lambda each: each["protocol"]["split"] != "test")
+
+
+def best_of(checkpoint: Path) -> tuple[dict[str, Any] | None, int]:
+    """(scores of the validation after which a checkpoint was written, epochs of the training)."""
+    own, last = map(training_of, (checkpoint, checkpoint.with_name(LAST)))
+    epochs = [each["epoch"] + 1 for each in (own, last) if isinstance(each.get("epoch"), int)]
+    best = table(table(table(own, "callbacks"), "Summary"), "best")
+    try:
+        figures_of(best)
+        fitting = best["epoch"] == own["epoch"] + 1
+    except (LookupError, TypeError, ValueError):  # none, or of somebody else's making
+        fitting = False
+    return best if fitting else None, max(epochs, default=1)
+
+
+def training_of(path: Path) -> Mapping[str, Any]:
+    """What a checkpoint of a training holds; nothing of another file."""
+    content = read_content(path, in_place=True) if path.is_file() else None
+    usable = content is not None and content.kind == "torch"
+    return content.data if usable and isinstance(content.data, Mapping) else {}
+
+
+def table(values: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """A table inside a table; empty where there is none."""
+    found = values.get(key)
+    return dict(found) if isinstance(found, Mapping) else {}
+
+
+def card(run: Run) -> str:
+    """The model card: YAML for the hub, then Markdown for people."""
+    config: Any = run.loaded.model.config
+    front = yaml.safe_dump(front_matter(run), sort_keys=False, allow_unicode=True)
+    data = f" on {markdown_text(run.data)}" if run.data else ""
+    lines = [
+        f"# {markdown_text(config['name'])}{data}",
+        "",
+        f"Classifies videos into {counted(config['num_classes'], 'class')}. Trained and written "
+        "with videonl: 3-D convolution and non-local blocks (Wang et al., "
+        "[CVPR 2018](https://arxiv.org/abs/1711.07971)).",
+        "",
+        *use(run.repository),
+    ]
+    for title, part in (
+        ("Data", data_lines(run)),
+        ("Protocol", protocol_lines(run)),
+        ("Accuracy", accuracy_lines(run)),
+        ("Cost", cost_lines(run)),
+        ("Limits", limit_lines(run)),
+        ("Licence", licence_lines(run)),
+    ):
+        lines += [f"## {title}", "", *part, ""]
+    return f"---\n{front}---\n\n" + "\n".join(lines)
+
+
+def front_matter(run: Run) -> dict[str, Any]:
+    """What the hub reads."""
+    config: Any = run.loaded.model.config
+    front: dict[str, Any] = licence_entries(run.licence)
+    front |= {
+        "library_name": "videonl",
+        "pipeline_tag": "video-classification",
+        "tags": ["video-classification", "non-local-neural-networks", str(config["name"])],
+    }
+    scores = run.results[0]["scores"] if run.results else {}
+    key = "video_map" if "video_map" in scores else "video_top1"
+    if run.data and scores.get(key) is not None:
+        split = str(run.results[0]["protocol"].get("split"))
+        kind, words = ("mAP", "mAP") if key == "video_map" else ("accuracy", "video top-1")
+        dataset = {"name": run.data, "type": run.data, "split": split}
+        metric = {"type": kind, "name": words, "value": round(float(scores[key]), 4)}
+        task = {"type": "video-classification"}
+        results = [{"task": task, "dataset": dataset, "metrics": [metric]}]
+        front["model-index"] = [{"name": run.repository.split("/")[1], "results": results}]
+    return front
+
+
+def licence_entries(licence: str | None) -> dict[str, str]:
+    """A licence as the hub writes it; what it does not know keeps its name.
+
+    Example:
+        >>> licence_entries("CC BY-NC 4.0 where the weights are the authors'")
+        {'license': 'cc-by-nc-4.0'}
+    """
+    if licence is None:
+        return {}
+    plain = licence.strip().lower().replace(" ", "-")
+    known = [name for name in LICENCES if plain == name or plain.startswith(f"{name}-")]
+    if known:
+        return {"license": max(known, key=len)}
+    return {"license": "other", "license_name": licence}
+
+
+def use(repository: str) -> list[str]:
+    """How to classify a video with it."""
+    name = f"hf:{repository}"
+    return [
+        "```bash",
+        f"videonl predict clip.mp4 --checkpoint {as_word(name)}   # pip install 'videonl[hub]'",
+        "```",
+        "",
+        "```python",
+        "from videonl import Predictor",
+        "",
+        f'print(Predictor.from_checkpoint("{name}").predict("clip.mp4"))',
+        "```",
+        "",
+        "`model.safetensors` holds the weights, `model.json` the network, its classes and its "
+        "preprocessing. Nothing in them is executed.",
+        "",
+    ]
+
+
+def data_lines(run: Run) -> list[str]:
+    """On what it was trained."""
+    about, loaded = run.loaded.provenance, run.loaded
+    lines = [f"The data set {markdown_text(run.data)}." if run.data else "Not stated."]
+    if census := run.census or table(run.results[0] if run.results else {}, "data_census"):
+        lines += ["", "| videos | found | unreadable |", "|---|---|---|"]
+        lines += [
+            markdown_row([str(split), str(part.get("found")), str(part.get("unreadable"))])
+            for split, part in census.items()
+            if isinstance(part, Mapping)
+        ]
+    if about.get("provenance"):
+        started = markdown_text(str(about["provenance"]))
+        licence = markdown_text(str(about.get("licence") or "not known"))
+        lines += ["", f"Started from {started} (licence of those weights: {licence})."]
+    recipe = table(run.settings, "recipe")
+    said = [f"{key} {recipe[key]}" for key in RECIPE if recipe.get(key) is not None]
+    if said:
+        seed = run.settings.get("seed")
+        lines += ["", markdown_text(f"Recipe: {', '.join(said)}, seed {seed}.")]
+    if loaded.class_names:
+        names = ", ".join(map(markdown_text, loaded.class_names))
+        lines += [
+            "",
+            f"<details><summary>The {counted(len(loaded.class_names), 'class')}"
+            f"</summary>\n\n{names}\n\n</details>",
+        ]
+    return lines
+
+
+def protocol_lines(run: Run) -> list[str]:
+    """How a video is looked at."""
+    shown = Preprocessing.from_dict(run.loaded.preprocessing)
+    rows = [
+        (key, value if isinstance(value, str) else json.dumps(value))
+        for key, value in shown.protocol().items()
+        if value is not None and key not in ("clips", "crops")
+    ]
+    return [
+        f"{shown.shown_views}; every command of videonl looks at videos so.",
+        "",
+        "| | |",
+        "|---|---|",
+        *(markdown_row([key, value]) for key, value in rows),
+    ]
+
+
+def accuracy_lines(run: Run) -> list[str]:
+    """What was measured: tests first, then the validation of the training."""
+    rows = [*result_rows(run.results)]
+    if run.best is not None:
+        views = str(run.best.get("views", ""))
+        rows += [
+            (f"val in training, {run.best['videos']}", views, *row)
+            for row in figures_of(dict(run.best))
+        ]
+    if not rows:
+        return ["Not measured: no result lies beside the checkpoint."]
+    lines = ["| videos | views | | |", "|---|---|---|---|", *map(markdown_row, rows)]
+    lines += ["", f"[] = {INTERVAL}, of the videos alone: another training would differ, too."]
+    if run.best is not None and (text := optimistic(run.epochs, int(run.best["videos"]))):
+        lines += [f"The validation in training is {text}."]
+    return lines
+
+
+def result_rows(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
+    """(videos, views, what, value) of results of ``test`` and ``validate``."""
+    for result in results:
+        scores, protocol = result["scores"], result["protocol"]
+        total = int(scores["videos"])
+        where = f"{protocol['split']}, {total}", str(protocol["views"])
+        for key, words, shown in (
+            ("video_top1", "top-1", accuracy),
+            ("video_top5", "top-5", accuracy),
+            ("video_map", "mean average precision", percent),
+            ("hit1", "hit@1", accuracy),
+            ("mean_per_class", "mean per-class accuracy", percent),
+            ("majority_baseline", "baseline: always the most frequent class", percent),
+            ("constant_baseline", "baseline: the same answer for every video, mAP", percent),
+        ):
+            few = key == "video_top5" and len(result.get("per_class") or ()) <= 5
+            if scores.get(key) is not None and not few:
+                yield (*where, words, shown(float(scores[key]), total))
+
+
+def cost_lines(run: Run) -> list[str]:
+    """Parameters and multiplications."""
+    shown = Preprocessing.from_dict(run.loaded.preprocessing)
+    clip = (3, *shown.view_shape)
+    try:
+        cost = count_cost(run.loaded.model, clip_shape=clip)
+    except (RuntimeError, NotImplementedError, ValueError):  # a network that meta can not run
+        parameters = sum(p.numel() for p in run.loaded.model.parameters())
+        return [f"{parameters / 1e6:.2f} M parameters; the operations could not be counted."]
+    each = cost.macs / 1e9
+    size = "x".join(map(str, clip[1:]))
+    return [
+        f"{cost.params / 1e6:.2f} M parameters; {each:.4g} GMACs ({2 * each:.4g} GFLOPs) per view "
+        f"of {size}, {each * shown.num_views:.4g} GMACs per video of {shown.shown_views}."
+    ]
+
+
+def limit_lines(run: Run) -> list[str]:
+    """What not to expect of it."""
+    several = run.loaded.multi_label
+    videos = int(run.results[0]["scores"].get("videos") or 0) if run.results else 0
+    lines = [
+        "It knows these classes only"
+        + (", each on its own." if several else ", and names one of them for any video."),
+        "Its probabilities are not calibrated.",
+        "The accuracy holds for videos like those it was measured on: the same cameras, people "
+        "and places may be in them as in the training.",
+    ]
+    if videos:
+        lines.append(f"It was tested on {counted(videos, 'video')}.")
+    else:
+        lines.append("No test on videos that had no part in the training is on record.")
+    return [f"- {line}" for line in lines]
+
+
+def licence_lines(run: Run) -> list[str]:
+    """Under which terms."""
+    if run.licence is None:
+        return ["Not stated: ask the owner before you use the weights."]
+    return [f"The weights: {markdown_text(run.licence)}. The licence of the data is its own."]
