@@ -1,5 +1,6 @@
 """Every option of a training does what it says."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,20 +54,60 @@ def test_clipping_bounds_the_step(train: Train, small_data: Path) -> None:
     assert 0 < moved <= 2.1e-6
 
 
-def test_balanced_and_recomputing_training_runs_through_a_compiled_network(
-    train: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compiled: list[dict[str, Any]] = []
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What is compiled, by a backend that only counts: options and (shape, training) of graphs."""
+    torch._dynamo.reset()
+    found: list[Any] = []
+
+    def backend(graph: Any, inputs: list[Any]) -> Any:
+        found.append(next(len(x) for x in inputs if isinstance(x, torch.Tensor) and x.dim() == 5
+                          and x.shape[1] == 3 and x.shape[-1] > 7))  # fmt: skip
+        return graph.forward
 
     def compile_eagerly(self: nn.Module, **options: Any) -> None:
-        compiled.append(options)
-        self._compiled_call_impl = torch.compile(self._call_impl, backend="eager", **options)
+        found.append(options)
+        self._compiled_call_impl = torch.compile(self._call_impl, backend=backend, **options)
 
     monkeypatch.setattr(nn.Module, "compile", compile_eagerly)
+    return found
+
+
+def test_training_and_validation_compile_one_whole_graph_each(
+    train: Train, compiled: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, plain = train(epochs=2)
+    _, fitted = train(epochs=2, model={"compile": True, "views_per_forward": 3})
+    options, *graphs = compiled
+    assert options == {"fullgraph": True, "dynamic": False}
+    assert len(graphs) == 2, graphs
+    said = capsys.readouterr().out
+    assert re.search(r"compiled the network for training in \d+ s", said)
+    assert said.count("compiled the network for validation in") == 1
+    found, expected = weights(fitted.run_dir / LAST), weights(plain.run_dir / LAST)
+    assert list(found) == list(expected)
+    assert not any("_orig_mod" in key for key in found)
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-4)
+    assert not torch._dynamo.callback.callback_handler.start_callbacks
+
+
+def test_balanced_and_recomputing_training_runs_through_a_compiled_network(
+    train: Train, compiled: list[Any]
+) -> None:
     recipe, balanced = {"checkpoint_stages": ["res2", "res3"]}, {"balanced": True}
-    _, fitted = train(epochs=1, recipe=recipe, data=balanced, model={"compile": True})
-    assert compiled == [{"dynamic": False}]
-    assert all(not key.startswith("net._orig") for key in weights(fitted.run_dir / LAST))
+    train(epochs=1, recipe=recipe, data=balanced, model={"compile": True})
+    assert compiled[0] == {"fullgraph": False, "dynamic": False}
+
+
+def test_compiling_without_a_compiler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    torch._inductor.cpp_builder.cpp_compiler_search.cache_clear()
+    with pytest.raises(VideoNLError, match=r"needs a C\+\+ compiler, and this machine has none"):
+        VideoClassifier("tiny_i3d", num_classes=2, compile=True)
+    torch._inductor.cpp_builder.cpp_compiler_search.cache_clear()
 
 
 def test_precision_is_half_on_a_gpu_that_knows_it_and_nowhere_else(
