@@ -56,13 +56,13 @@ def test_clipping_bounds_the_step(train: Train, small_data: Path) -> None:
 
 @pytest.fixture
 def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """What is compiled, by a backend that only counts: options and (shape, training) of graphs."""
+    """Options of compiling, and how many clips each graph takes; the backend only counts."""
     torch._dynamo.reset()
     found: list[Any] = []
 
     def backend(graph: Any, inputs: list[Any]) -> Any:
-        found.append(next(len(x) for x in inputs if isinstance(x, torch.Tensor) and x.dim() == 5
-                          and x.shape[1] == 3 and x.shape[-1] > 7))  # fmt: skip
+        clips = (x for x in inputs if isinstance(x, torch.Tensor) and x.dim() == 5)
+        found.extend(len(x) for x in clips if x.shape[1] == 3 and x.shape[-1] > 7)
         return graph.forward
 
     def compile_eagerly(self: nn.Module, **options: Any) -> None:
@@ -73,6 +73,7 @@ def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     return found
 
 
+@pytest.mark.slow
 def test_training_and_validation_compile_one_whole_graph_each(
     train: Train, compiled: list[Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -98,6 +99,23 @@ def test_balanced_and_recomputing_training_runs_through_a_compiled_network(
     recipe, balanced = {"checkpoint_stages": ["res2", "res3"]}, {"balanced": True}
     train(epochs=1, recipe=recipe, data=balanced, model={"compile": True})
     assert compiled[0] == {"fullgraph": False, "dynamic": False}
+
+
+def test_a_network_that_can_not_be_compiled_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def compile_badly(self: nn.Module, **options: Any) -> None:
+        def backend(graph: Any, inputs: Any) -> Any:
+            raise RuntimeError("no such kernel")
+
+        self._compiled_call_impl = torch.compile(self._call_impl, backend=backend, **options)
+
+    monkeypatch.setattr(nn.Module, "compile", compile_badly)
+    classifier = VideoClassifier("tiny_i3d", num_classes=2, compile=True)
+    classifier.setup("fit")
+    with pytest.raises(VideoNLError, match=r"can not be compiled \(.*no such kernel"):
+        classifier(torch.zeros(1, 3, 4, 16, 16))
+    classifier.teardown("fit")
 
 
 def test_compiling_without_a_compiler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
