@@ -43,7 +43,8 @@ def test_table_and_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
 def test_a_failing_entry_gives_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["compare", "tiny_i3d", "tiny_i3d_n1", *SMALL, "--no-speed"]) == 1
     out, err = capsys.readouterr()
-    assert "did you mean" in out
+    assert "did you mean" not in out, "told once, as an error"
+    assert err.count("did you mean") == 1
     assert "videonl compare: tiny_i3d_n1 failed: no network is named" in err
     assert "0.20" in out, "the other entry is in the table"
 

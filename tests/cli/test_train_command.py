@@ -88,7 +88,8 @@ def test_all_options_are_listed_without_markup(
 @pytest.mark.parametrize("command", PAGES)
 def test_help_names_only_options_that_exist(command: str) -> None:
     known = set(options_of(make_parser(command)))
-    named = set(re.findall(r"--([a-z][\w.]*)", PAGES[command] + USAGE)) - {"help", "help_all"}
+    named = set(re.findall(r"--([a-z][\w.-]*)", PAGES[command] + USAGE)) - {"help", "help_all"}
+    named = {key.replace("-", "_") for key in named}
     named = {key for key in named if not key.startswith(("section", "model.options."))}
     if command != "fit":
         named -= {"resume"}
@@ -240,7 +241,8 @@ def test_a_run_holds_its_settings_and_can_be_tested(
 
 
 def test_clips_come_from_the_network_where_nobody_says_others(data: Path, tmp_path: Path) -> None:
-    out = ["--out", str(tmp_path), "--name", "x", "--data.batch_size", "2"]
+    (tmp_path / "x.yaml").write_text("name: x\n")  # without a file they follow the data
+    out = ["--out", str(tmp_path), "--config", str(tmp_path / "x.yaml"), "--data.batch_size", "2"]
     out += ["--data.num_workers", "0", "--data.crop", "32", "--data.decoder", "pyav"]
     assert main(["train", "fit", "--data.root", str(data), *SMALL, *out]) == 0
     saved = (next(tmp_path.glob("x/*")) / "config.yaml").read_text()

@@ -8,8 +8,9 @@ import yaml
 
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
-from videonl.cli.train_settings import FINE_TUNING, read_settings
+from videonl.cli.train_settings import read_settings
 from videonl.models import create_model
+from videonl.training import FINE_TUNING, DataFacts, choose
 from videonl.weights import LoadedModel, load_checkpoint, network_of, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -34,16 +35,17 @@ def test_the_recipe_is_that_of_the_config() -> None:
 def test_fine_tuning_is_the_default_and_flags_win(published: Path) -> None:
     assert network_of(published) == "tiny_c2d_nl1"
     argv = ["--data.root", "x", "--model.pretrained", str(published)]
-    settings, _ = read_settings("fit", argv)
+    settings, given = read_settings("fit", argv)
     assert settings["model"]["name"] == "tiny_c2d_nl1"
-    assert settings["recipe"]["batch_norm"] == "frozen"
-    assert settings["recipe"]["fresh_factor"] == 10
-    settings, _ = read_settings("fit", [*argv, "--recipe.batch_norm", "train"])
+    assert settings["config"] is None
+    chosen = choose(DataFacts(videos=10), given).settings
+    assert FINE_TUNING.items() <= chosen.items()
+    _, given = read_settings("fit", [*argv, "--recipe.batch_norm", "train"])
+    assert "recipe.batch_norm" not in choose(DataFacts(videos=10), given).settings
+    file = str(ROOT / "configs/scratch.yaml")
+    settings, _ = read_settings("fit", [*argv, "--config", file])
     assert settings["recipe"]["batch_norm"] == "train"
-    settings, _ = read_settings("fit", [*argv, "--config", str(ROOT / "configs/scratch.yaml")])
-    assert settings["recipe"]["batch_norm"] == "train"
-    settings, _ = read_settings("fit", ["--data.root", "x"])
-    assert settings["recipe"]["batch_norm"] == "train"
+    assert settings["config"] == file, "which says the rest"
 
 
 def test_fit_replaces_the_head_and_keeps_the_statistics(

@@ -42,7 +42,7 @@ def test_a_list_by_name_and_the_skip_list(tmp_path: Path) -> None:
     found = evaluation_set(
         tmp_path,
         "test",
-        list_file=str(tmp_path / "mine.csv"),
+        lists={"test": str(tmp_path / "mine.csv")},
         class_names=str(tmp_path / "names.txt"),
     )
     assert [r.label for r in found.records] == [1, 0]  # the skipped one counts as unreadable
@@ -56,6 +56,12 @@ def test_absent_splits(tmp_path: Path) -> None:
         evaluation_set(tmp_path, "test")
     with pytest.raises(DatasetError, match="split='holdout' is unknown"):
         evaluation_set(tmp_path, "holdout")
+    with pytest.raises(DatasetError, match="has no test folder or list"):
+        evaluation_set(tmp_path, None)
+    touch(tmp_path, "val/run/b.mp4")
+    assert evaluation_set(tmp_path, None).split == "val"
+    touch(tmp_path, "test/run/c.mp4")
+    assert evaluation_set(tmp_path, None).split == "test"
 
 
 def test_the_census_can_be_stored(tmp_path: Path) -> None:

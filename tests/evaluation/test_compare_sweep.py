@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from videonl.cli.compare import parser_of_compare, read_given
+from videonl.cli.compare import parser_of_compare, read_given, read_training
 from videonl.errors import VideoNLError
 from videonl.evaluation import Budget, Entry, read_sweep
 
@@ -57,16 +57,18 @@ def test_a_scale_changes_what_it_names(sweep: Path) -> None:
 
 def test_flags_win_over_the_file(sweep: Path) -> None:
     words = f"more=tiny_c2d --sweep {sweep} --views 2x3 --epochs 9 --seeds 1 --learning-rate 0.2"
-    given = read_given(parser_of_compare().parse_args(words.split()))
+    arguments = parser_of_compare().parse_args(words.split())
+    given = read_given(arguments)
     assert [entry.name for entry in given.entries] == ["plain", "non-local", "trained", "more"]
     assert given.settings["views"] == (2, 3)
     assert given.settings["clip"] == (8, 48)
     assert given.settings["data"] == "data/sample/videos"
     assert given.settings["rounds"] == 5
-    assert given.train is not None
-    budget = Budget(**given.train)
+    budget, chosen = read_training(arguments, given, ["--recipe.warmup", "0.3"])
+    assert not chosen, "the file speaks for the rest"
     assert (budget.epochs, budget.seeds, budget.frames, budget.size) == (9, (0,), 8, 48)
-    assert budget.recipe == {"learning_rate": 0.2, "optimizer": "adamw"}
+    assert budget.recipe == {"learning_rate": 0.2, "optimizer": "adamw", "warmup": 0.3}
+    assert budget.data == {"jitter": [48, 48]}
 
 
 @pytest.mark.parametrize(

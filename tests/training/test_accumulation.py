@@ -97,12 +97,12 @@ def test_what_is_printed_is_what_is_trained_with(
     step = torch.optim.SGD.step
 
     def watched(self: Any, *args: Any, **named: Any) -> Any:
-        seen.append(self.param_groups[0]["lr"])
+        seen.extend([rate] if (rate := self.param_groups[0]["lr"]) else [])  # 0: the plan's
         return step(self, *args, **named)
 
     monkeypatch.setattr(torch.optim.SGD, "step", watched)
     own = ["--data.root", str(small_data), *FLAGS, *SMALL, "--recipe.schedule", schedule]
-    own += ["--trainer.max_epochs", "2", "--out"]
+    own += ["--trainer.max_epochs", "2", "--recipe.optimizer", "sgd", "--out"]
     assert main(["train", "fit", *own, str(tmp_path / "whole")]) == 0
     whole, per_epoch = list(seen), len(seen) // 2
     assert seen[0] == pytest.approx(0.01)

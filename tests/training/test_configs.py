@@ -12,10 +12,10 @@ from tests.small_data import FLAGS, write_small_data
 from tests.training.test_multi_label import write_listed_data
 from videonl.cli.main import main
 from videonl.cli.settings import read_yaml
-from videonl.cli.train_settings import FINE_TUNING, read_settings
+from videonl.cli.train_settings import read_settings
 from videonl.errors import VideoNLError
 from videonl.models import create_model
-from videonl.training import make_recipe, read_metrics
+from videonl.training import FINE_TUNING, make_recipe, read_metrics
 from videonl.training.run_header import check_clip
 from videonl.weights import PUBLISHED as PUBLISHED_FILES
 from videonl.weights import LoadedModel, save_checkpoint

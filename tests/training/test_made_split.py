@@ -178,7 +178,7 @@ def test_a_moved_checkpoint_knows_its_training_videos(
     assert "was trained on all 10 videos" in capsys.readouterr().err
     compare[1] = str(run)
     assert main(compare) == 1
-    assert "was trained on all 10 videos" in capsys.readouterr().out
+    assert "was trained on all 10 videos" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

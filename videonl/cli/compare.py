@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,13 +15,19 @@ from videonl.errors import Stopped, VideoNLError
 from videonl.limits import above
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
+    from videonl.evaluation.entry import Entry
     from videonl.evaluation.sweep import Sweep
+    from videonl.evaluation.trained_rows import Budget
 
 EPILOG = """\
 Examples:
   videonl compare i3d_r50 i3d_r50_nl5 --clip 32x224
-  videonl compare tiny_i3d tiny_i3d_nl1 --train --data DIR --seeds 3 --out DIR
+  videonl compare tiny_i3d tiny_i3d_nl2 --train --data DIR --seeds 5 --out DIR
+  videonl compare tiny_i3d tiny_i3d_nl2 --train --config configs/ut_interaction.yaml --data DIR
   videonl compare plain=runs/a/best.ckpt non-local=runs/b/best.ckpt --data DIR
+With --train, every --data.*, --model.*, --recipe.* and --trainer.* of train.py fit and its --config
+FILE say how all rows are trained (train.py fit --help_all lists them); what nobody says follows the
+data, and --dry-run prints the plan alone.
 Exit code: 0 all is well, 1 an entry failed (the others are in the table), 2 bad usage.
 """
 
@@ -38,9 +44,20 @@ def parse_clip(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+# Options of train.py fit, but for --model.name, which names the checkpoints' network here.
+OF_FIT = ("--config", "--data.", "--model.", "--recipe.", "--trainer.")
+OF_BUDGET = {"trainer.max_epochs", "data.batch_size"}
+OWN_NAMES = {
+    "data.root": "--data",
+    "data.frames": "--clip",
+    "data.crop": "--clip",
+    "trainer.max_epochs": "--epochs",
+    "data.batch_size": "--train-batch",
+    "recipe.learning_rate": "--learning-rate",
+}
 DEFAULTS: dict[str, Any] = {
     "data": None,
-    "split": "test",
+    "split": None,
     "group": None,
     "clip": None,
     "views": None,
@@ -60,7 +77,7 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("entries", nargs="*", metavar="MODEL|CKPT", help="network, checkpoint, or NAME=either")
     add("--data", metavar="ROOT", help="data set to test the checkpoints on")
-    add("--split", help="its part to test on (default: test)")
+    add("--split", help="its part to test on (default: test where there is one, else val)")
     add(
         "--group",
         metavar="REGEX",
@@ -82,7 +99,12 @@ def parser_of_compare() -> argparse.ArgumentParser:
     )
     add_protocol(parser)
     add("--num-classes", type=positive, metavar="K", help="of networks by name (default: 400)")
-    add("--out", metavar="DIR", help="write compare.json, .csv, .md, .html, .png there")
+    add(
+        "--out",
+        metavar="DIR",
+        help="write compare.json, .csv, .md, .html, .png there "
+        "(default with --train: a folder below runs/)",
+    )
     add(
         "--model.name",
         dest="network",
@@ -96,10 +118,11 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add("--no-speed", action="store_true", help="do not measure speed and memory")
     add("--training-speed", action="store_true", help="measure forward and backward too")
     add("--train", action="store_true", help="train the networks by name first, on --data")
-    add("--epochs", type=positive, metavar="N", help="of every training (default: 10)")
+    add("--dry-run", action="store_true", help="print the plan of the trainings, and do nothing")
     add("--seeds", type=positive, metavar="N", help="trainings of each network (default: 3)")
-    add("--train-batch", type=positive, metavar="N", help="clips per step (default: 16)")
-    add("--learning-rate", type=above(0), metavar="RATE", help="of every training")
+    add("--epochs", type=positive, metavar="N", help="the same as --trainer.max_epochs")
+    add("--train-batch", type=positive, metavar="N", help="the same as --data.batch_size")
+    add("--learning-rate", type=above(0), metavar="RATE", help="the same as --recipe.learning_rate")
     add(
         "--equal-cost",
         action="store_const",
@@ -109,6 +132,23 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add("--sweep", metavar="FILE", help="a YAML file with entries and settings; flags win over it")
     add("--scale", metavar="NAME", help="one of the scales of the sweep file")
     return parser
+
+
+def read_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The options of this command, and those of the trainings."""
+    own: list[str] = []
+    flags: list[str] = []
+    words = list(argv)
+    while words:
+        word = words.pop(0)
+        name = word.partition("=")[0]
+        if not name.startswith(OF_FIT) or name == "--model.name":
+            own.append(word)
+            continue
+        flags.append(word)
+        if "=" not in word and words and not words[0].startswith("--"):
+            flags.append(words.pop(0))
+    return parser_of_compare().parse_args(own), flags
 
 
 def check_usage(arguments: argparse.Namespace) -> None:
@@ -144,35 +184,131 @@ def read_given(arguments: argparse.Namespace) -> "Sweep":
         except argparse.ArgumentTypeError as error:
             raise VideoNLError(f"{arguments.sweep}: {key}: {error}") from error
     train = dict(sweep.train or {}) if sweep.train is not None or arguments.train else None
-    if train is not None:
-        frames, size = settings["clip"] or (train.get("frames"), train.get("size"))
-        train |= {"frames": frames, "size": size}
-        if arguments.epochs:
-            train["epochs"] = arguments.epochs
-        if arguments.seeds:
-            train["seeds"] = tuple(range(arguments.seeds))
-        if arguments.train_batch:
-            train["batch_size"] = arguments.train_batch
-        if arguments.learning_rate is not None:
-            recipe = train.get("recipe") or {}
-            train["recipe"] = {**recipe, "learning_rate": arguments.learning_rate}
     more = [parse_entry(text, network=arguments.network) for text in arguments.entries]
     entries = [replace(entry, protocol=arguments.protocol) for entry in (*sweep.entries, *more)]
     return Sweep(entries, settings, train)
 
 
+def aliases(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> dict[str, str]:
+    """The settings of a training that have options of this command's own: setting -> value."""
+    clip = settings["clip"] or (None, None)
+    found = {
+        "data.root": settings["data"],
+        "data.frames": clip[0],
+        "data.crop": clip[1],
+        "trainer.max_epochs": arguments.epochs,
+        "data.batch_size": arguments.train_batch,
+        "recipe.learning_rate": arguments.learning_rate,
+    }
+    return {key: str(value) for key, value in found.items() if value is not None}
+
+
+def read_training(
+    arguments: argparse.Namespace, given: "Sweep", flags: Sequence[str]
+) -> tuple["Budget", list[str]]:
+    """How all rows are trained, and a line for each choice that nobody had made.
+
+    What nobody says follows the data, unless a sweep file or a --config speaks for the rest.
+
+    Raises:
+        VideoNLError: an unknown or a wrong option, or two that say different things.
+    """
+    from videonl.cli.train_settings import choose_rest, first_look, read_settings, sides
+    from videonl.evaluation.trained_rows import Budget, budget_values
+
+    own = aliases(arguments, given.settings)
+    check_twice(own, flags)
+    words = [word for key, value in own.items() for word in (f"--{key}", value)]
+    settings, said = read_settings("fit", [*words, *flags])
+    given.settings["data"] = settings["data"]["root"]
+    if given.settings["views"] is None and said.get("data.views"):
+        given.settings["views"] = tuple(said["data.views"])
+    if said.get("model.options", {}).get("non_local"):
+        raise VideoNLError(
+            "model.options.non_local would put the same blocks into every row; a network's name "
+            "says its blocks, such as tiny_i3d and tiny_i3d_nl2"
+        )
+    chosen: list[str] = []
+    if not given.train and settings["config"] is None:
+        said["model.name"] = first_network(given.entries)
+        choices = choose_rest(settings, said, first_look(settings))
+        said |= {**choices.settings, "model.options": settings["model"]["options"]}
+        chosen = choices.lines()
+    for key in () if given.train else OF_BUDGET - said.keys():  # as fit has them
+        section, _, name = key.partition(".")
+        said[key] = settings[section][name]
+    values = dict(given.train or {})
+    if not given.train:
+        said |= {f"data.{key}": value for key, value in sides(said).items()}
+    said |= {key: settings["trainer"][key[8:]] for key in said if key.startswith("trainer.")}
+    for key, value in budget_values(said).items():
+        both = isinstance(value, dict) and isinstance(values.get(key), dict)
+        values[key] = {**values[key], **value} if both else value
+    if arguments.seeds:
+        values["seeds"] = tuple(range(arguments.seeds))
+    return Budget(**values, instantiate=instantiate), chosen
+
+
+def instantiate(trainer: dict[str, Any]) -> dict[str, Any]:
+    """Some arguments of Lightning's Trainer, with the classes that they name made."""
+    from videonl.cli.train_parser import trainer_options
+
+    made = trainer_options(trainer) if trainer else {}
+    return {name: made[name] for name in trainer}
+
+
+def check_twice(own: Mapping[str, str], flags: Sequence[str]) -> None:
+    """Refuse an option of this command and the same one of a training, where they differ.
+
+    Raises:
+        VideoNLError: names both.
+    """
+    for place, flag in enumerate(flags):
+        name, equals, value = flag.partition("=")
+        value = value if equals else next(iter(flags[place + 1 : place + 2]), "")
+        other = own.get(name[2:])
+        if name.startswith("--") and other is not None and other != value:
+            raise VideoNLError(
+                f"{name} {value}: {OWN_NAMES[name[2:]]} says {other}, and both are the same "
+                "option; give one of them"
+            )
+
+
+def first_network(entries: Sequence["Entry"]) -> str:
+    """The network that the choices are made for: a large one, if any is.
+
+    Raises:
+        VideoNLError: there is nothing to train.
+    """
+    names = [entry.target for entry in entries if not entry.is_checkpoint]
+    if not names:
+        raise VideoNLError("--train has nothing to train: every entry is a checkpoint already")
+    return next((name for name in names if not name.startswith("tiny_")), names[0])
+
+
 def main(argv: Sequence[str]) -> int:
     """Compare; exit code 1 if an entry failed."""
-    arguments = parser_of_compare().parse_args(argv)
+    arguments, flags = read_arguments(argv)
     check_usage(arguments)
     given = read_given(arguments)
+    if given.train is None and (flags or arguments.dry_run):
+        word = flags[0].partition("=")[0] if flags else "--dry-run"
+        raise VideoNLError(f"{word} belongs to a training; say --train, or leave it out")
     if arguments.protocol:
         note(f"every network is tested as {arguments.protocol} tests, with its own clips")
     from videonl.evaluation.compare import compare_models
-    from videonl.evaluation.trained_rows import Budget
+    from videonl.evaluation.table import plain_text
     from videonl.inference.show import StepBar
     from videonl.reports import write_comparison
 
+    budget = None
+    if given.train is not None:
+        budget, chosen = read_training(arguments, given, flags)
+        lines = plan_lines(given, budget, chosen)
+        print(*lines, sep="\n", file=None if arguments.dry_run else sys.stderr, flush=True)
+        if arguments.dry_run:
+            return 0
+        arguments.out = arguments.out or run_folder(given.settings["data"])
     settings = given.settings
     if arguments.no_speed:
         settings["rounds"] = 0
@@ -182,16 +318,39 @@ def main(argv: Sequence[str]) -> int:
                 given.entries,
                 **settings,
                 training_speed=arguments.training_speed,
-                train=None if given.train is None else Budget(**given.train),
+                train=budget,
                 folder=arguments.out,
                 on_progress=bar.report,
             )
     except Stopped as stop:  # what it says of --resume is no option of this command
         raise Stopped("stopped; the same command goes on", signum=stop.signum) from None
-    print(table)
+    print(plain_text(table, failures=False))
     for row in table.failed:
         print(f"videonl compare: {row.name} failed: {row.error}", file=sys.stderr)
     if arguments.out:
         files = write_comparison(table, Path(arguments.out))
         print(f"\nwritten: {', '.join(map(str, files))}", file=sys.stderr)
     return 1 if table.failed else 0
+
+
+def run_folder(data: str) -> str:
+    """Where the trainings of a comparison go, if nobody says: a folder like that of a run."""
+    from videonl.training.runs import new_run, run_name
+
+    folder = new_run(Path("runs"), run_name("compare", data), make=False)
+    print(f"run       {folder} (with --out {folder} the same command goes on)", file=sys.stderr)
+    return str(folder)
+
+
+def plan_lines(given: "Sweep", budget: "Budget", chosen: Sequence[str]) -> list[str]:
+    """What the trainings will be, before they start."""
+    from videonl.evaluation.trained_rows import plan_of
+    from videonl.inference.network import choose_device
+
+    return plan_of(
+        given.entries,
+        data=given.settings["data"],
+        budget=budget,
+        device=choose_device(given.settings["device"]),
+        chosen=chosen,
+    )

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from difflib import get_close_matches
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,9 @@ from videonl.cli.train_help import PAGES, USAGE
 from videonl.cli.train_predict import predict_command
 from videonl.cli.train_settings import (
     LISTS,
+    choose_rest,
     config_text,
+    first_look,
     fitting_data,
     read_settings,
     take_lists,
@@ -28,6 +31,7 @@ from videonl.shares import accuracy, counted, percent
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
+    from videonl.training import Choices
     from videonl.training.classifier import VideoClassifier
     from videonl.training.fitting import FitResult
 
@@ -73,50 +77,41 @@ def speaking_once() -> Iterator[None]:
 
 
 def fit_command(command: str, argv: Sequence[str]) -> int:
-    """Train."""
-    settings, given = read_settings(command, argv)
-    from lightning.pytorch import seed_everything
-
+    """Train, or with ``--dry-run`` say how it would be done."""
+    settings, given, chosen, data, resume = settled(command, argv)
     from videonl.cli.train_parser import trainer_options
-    from videonl.training.fitting import fit
-    from videonl.training.runs import check_name, new_run, resume_path, run_name
+    from videonl.training import fit, new_run, plan_lines
+    from videonl.training.run_header import facts
     from videonl.training.stopping import TrainingStopped
     from videonl.training.trainer import leaves_nothing
     from videonl.weights.run_folder import run_of
 
-    seed_everything(settings["seed"], verbose=False)
-    name = settings["name"]
-    if name is None:
-        name = run_name(settings["model"]["name"], settings["data"]["root"])
-    settings["name"] = check_name(name)
-    out = Path(settings["out"])
-    wanted = settings["resume"] or settings["ckpt_path"]
-    resume = resume_path(wanted, out=out, name=name) if wanted else None
     resumed = run_of(resume) if resume else None
-    if wanted == "auto" and resume is None:
-        print(f"no run of the name {name} in {out} yet: starting one")
     options = trainer_options(settings["trainer"])
-    writes = is_first_process() and not leaves_nothing(options)
+    writes = is_first_process() and not (leaves_nothing(options) or settings["dry_run"])
     with ExitStack() as stack:
         if resumed and writes:
             stack.enter_context(claimed(folder=resumed))
         if resumed:
             take_lists(settings, resumed)
-        data, classifier = build(settings, given, resume)
-        run_dir = resumed or new_run(out, name, make=writes)
+        module, classifier = build(settings, {**given, **chosen.settings}, resume, data=data)
+        if settings["dry_run"]:
+            return show_plan(classifier, module, options, chosen.lines())
+        run_dir = resumed or new_run(Path(settings["out"]), settings["name"], make=writes)
         stack.callback(remove_if_empty, run_dir)
         stack.enter_context(clear_errors(settings, run_dir=run_dir))
         try:
             result = fit(
                 classifier,
-                data,
+                module,
                 run_dir=run_dir,
                 seed=settings["seed"],
                 resume=resume,
                 save_every_minutes=settings["save_every_minutes"],
                 save_every_steps=settings["save_every_steps"],
-                config=config_text(with_lists(settings, run_dir, made=data.made_split), data),
+                config=config_text(with_lists(settings, run_dir, made=module.made_split), module),
                 trainer_options=options,
+                announce=facts if resume else partial(plan_lines, chosen=chosen.lines()),
             )
         except TrainingStopped as stop:
             if is_first_process():
@@ -124,6 +119,57 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
             return stop.exit_code
     if result.reports:
         print_result(result, settings, given)
+    return 0
+
+
+def settled(
+    command: str, argv: Sequence[str]
+) -> tuple[dict[str, Any], dict[str, Any], "Choices", "VideoDataModule | None", Path | None]:
+    """What a training is to do.
+
+    Returns:
+        (all settings, those that somebody gave, those that were chosen for want of words, the
+        videos where they were looked at, the checkpoint to go on from).
+    """
+    argv = ["--dry_run" if word == "--dry-run" else word for word in argv]
+    settings, given = read_settings(command, argv)
+    from lightning.pytorch import seed_everything
+
+    from videonl.training import Choices
+    from videonl.training.runs import check_name, resume_path, run_name
+
+    seed_everything(settings["seed"], verbose=False)
+    wanted, out = settings["resume"] or settings["ckpt_path"], Path(settings["out"])
+    data, chosen = None, Choices()
+    if settings["config"] is None and wanted in (None, "auto"):
+        data = first_look(settings)
+        chosen = choose_rest(settings, given, data)
+    name = settings["name"]
+    if name is None:
+        name = run_name(settings["model"]["name"], settings["data"]["root"])
+    resume = resume_path(wanted, out=out, name=check_name(name)) if wanted else None
+    if wanted == "auto" and resume is None:
+        print(f"no run of the name {name} in {out} yet: starting one")
+    elif data and resume:  # as that run was begun, whatever the data would be given today
+        settings, given = read_settings(command, [*argv, "--resume", str(resume)])
+        data, chosen = None, Choices()
+    settings["name"] = check_name(name)
+    return settings, given, chosen, data, resume
+
+
+def show_plan(
+    classifier: "VideoClassifier",
+    data: "VideoDataModule",
+    options: dict[str, Any],
+    chosen: Sequence[str],
+) -> int:
+    """Print what would be done; there is no run, and nothing stays learned."""
+    from videonl.training import make_trainer, plan_lines
+
+    trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
+    if trainer.is_global_zero:
+        print(*plan_lines(classifier, data, trainer, chosen=chosen), sep="\n")
+        data.teardown("fit")
     return 0
 
 
@@ -177,22 +223,30 @@ def test_line(run_dir: Path, settings: Mapping[str, Any], given: Mapping[str, An
 
 
 def build(
-    settings: dict[str, Any], given: dict[str, Any], resume: Path | None
+    settings: dict[str, Any],
+    given: dict[str, Any],
+    resume: Path | None,
+    *,
+    data: "VideoDataModule | None" = None,
 ) -> tuple["VideoDataModule", "VideoClassifier"]:
     """The data module and the classifier; each tells the other what nobody has said.
 
     A training that goes on takes its network from the checkpoint: the published weights that it
     once started from may be gone.
+
+    Args:
+        settings: all of them; what is resolved here is noted there.
+        given: those that somebody gave.
+        resume: a checkpoint to go on from.
+        data: of ``first_look``, where that was had already.
     """
     from lightning.pytorch.utilities import rank_zero_only
 
-    from videonl.data.datamodule import VideoDataModule
     from videonl.training.classes import balanced_weights
     from videonl.training.classifier import VideoClassifier
     from videonl.training.runs import network_settings
 
-    data = VideoDataModule(**settings["data"], seed=settings["seed"])
-    data.setup("fit")
+    data = data or first_look(settings)
     weights = None
     if settings["recipe"]["class_weights"] == "balanced":
         weights = balanced_weights(list(data.census["train"].values()))

@@ -37,12 +37,14 @@ device
 FIT = f"""\
 usage: train.py fit --data.root DIR [--config FILE.yaml] [options]
 
-Trains a network. Every option may stand in the file too; the command line wins.
+Trains a network. Every option may stand in the file too; the command line wins. Without a file,
+what no option says follows the data; the plan that is printed first says what and how to change it.
 
   --config FILE                a whole experiment, see configs/
   --out DIR                    runs go to DIR/NAME/DATE_TIME/ (runs)
   --name NAME                  of the run (default: data folder and network)
   --seed N                     of everything random (0)
+  --dry-run                    print the plan, time and memory included, and stop
   --resume auto|PATH           go on with the newest run of that name, or with a run or checkpoint
 network
   --model.name NAME            one of `videonl models` (i3d_r50_nl5)

@@ -90,6 +90,7 @@ def make_parser(command: str) -> Parser:
     if command == "fit":
         parser.add_argument("--resume", type=str | None, help="auto, a run, or a checkpoint")
         parser.add_argument("--ckpt_path", type=str | None, help="the same as --resume")
+        parser.add_argument("--dry_run", type=bool, default=False, help="print the plan only")
         parser.add_argument("--save_every_minutes", type=float, default=10.0, help="last.ckpt")
         parser.add_argument("--save_every_steps", type=int | None, help="last.ckpt, in steps")
     else:

@@ -31,6 +31,7 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from jsonargparse import ArgumentParser
 
     from videonl.data.datamodule import VideoDataModule
+    from videonl.training import Choices
     from videonl.video.preprocessing import Preprocessing
 
 GENERAL = ("seed", "name", "out", "resume", "ckpt_path", "save_every_minutes", "save_every_steps")
@@ -41,24 +42,15 @@ FROM_NETWORK = ("frames", "stride", "short_side", "crop", "sampling", "picture")
 OF_TEST = (*FROM_NETWORK, "fps", "short_video", "test_crop", "rectangle")
 # Options that there were: files that name them are still read.
 RETIRED = {"data.memory_mb": "a data set that fits is decoded once by itself"}
-CROP_SHARE = 224 / 256  # of the short side, in every published protocol
-# Published weights without a --config: the recipe of configs/finetune.yaml. Small batches of few
-# videos have no statistics to speak of, and what is new has farther to go.
-FINE_TUNING = {
-    "recipe.learning_rate": 0.005,
-    "recipe.fresh_factor": 10.0,
-    "recipe.batch_norm": "frozen",
-    "recipe.warmup": 0.1,
-    "recipe.label_smoothing": 0.1,
-    "trainer.gradient_clip_val": 5.0,
-}
+CROP_SHARE = 224 / 256  # of the short side, as in videonl.training.defaults; torch-free here
 
 
 def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of a command.
 
     Returns:
-        (all with their defaults, nested by section; only those that were given, flat).
+        (all with their defaults, nested by section; only those that were given, flat). ``config``
+        names the file that said the rest; None: nobody did (``choose_rest``).
 
     Raises:
         VideoNLError: an unknown option, a wrong type, a missing or broken file.
@@ -87,8 +79,9 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
             "val/<class>/<video>"
         )
     if command == "fit" and not contents and given.get("model.pretrained"):
-        given = parse(parser, [fine_tuning(given), given_flat(given, parser)], [])
+        given = parse(parser, [own_network(given), given_flat(given, parser)], [])
     settings = parser.parse_object(given).as_dict()
+    settings["config"] = (files or [str(resume)])[-1] if contents else None
     for key, limit in LIMITS.items():
         if settings.get(key) is not None:
             check_limits({f"--{key}": limit}, {f"--{key}": settings[key]})
@@ -126,16 +119,33 @@ def settings_of(file: str, parser: "ArgumentParser") -> dict[str, Any]:
     return found
 
 
-def fine_tuning(given: Any) -> dict[str, Any]:
-    """Settings for starting from published weights, for where nobody said others.
-
-    The network is the file's own, unless --model.name says another.
-    """
+def own_network(given: Any) -> dict[str, Any]:
+    """The network of published weights, unless --model.name says another."""
     from videonl.weights.loading import network_of
 
-    found: dict[str, Any] = dict(FINE_TUNING)
     network = None if "model.name" in given else network_of(given["model.pretrained"])
-    return found if network is None else {**found, "model.name": network}
+    return {} if network is None else {"model.name": network}
+
+
+def choose_rest(
+    settings: dict[str, Any], given: Mapping[str, Any], data: "VideoDataModule"
+) -> "Choices":
+    """Settings that follow the data, where no flag says others; they are noted in ``settings``.
+
+    Args:
+        settings: of ``read_settings``.
+        given: likewise.
+        data: a data module of these settings that was set up.
+    """
+    from videonl.training import choose, data_facts
+
+    chosen = choose(data_facts(data), given)
+    for key, value in chosen.settings.items():
+        section, _, name = key.partition(".")
+        if key == "model.options":
+            value = {**value, **(settings[section][name] or {})}
+        settings[section][name] = value
+    return chosen
 
 
 def stored_settings(
@@ -232,6 +242,15 @@ def fitting_data(
     return data
 
 
+def first_look(settings: Mapping[str, Any]) -> "VideoDataModule":
+    """The videos of a training, before it is settled how they are shown."""
+    from videonl.data import VideoDataModule
+
+    data = VideoDataModule(**settings["data"], seed=settings["seed"])
+    data.setup("fit")
+    return data
+
+
 def sides(given: Mapping[str, Any]) -> dict[str, int]:
     """The short side to a crop that was given alone, and the crop to a short side."""
     crop, short_side = given.get("data.crop"), given.get("data.short_side")
@@ -281,7 +300,7 @@ def config_text(settings: dict[str, Any], data: "VideoDataModule") -> str:
 
     from videonl.training.trainer import DEFAULTS
 
-    left_out = ("config", "resume", "ckpt_path")
+    left_out = ("config", "resume", "ckpt_path", "dry_run")
     kept = {key: value for key, value in settings.items() if key not in left_out}
     kept["out"] = absolute(kept["out"])
     kept["data"] = {**kept["data"], "root": data.root}

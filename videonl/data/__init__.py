@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = doors(
         "datamodule": "VideoDataModule",
         "dataset": "VideoDataset collate",
         "copies": "near_copies",
-        "facts": "class_lines cover_line found_facts look_at",
+        "facts": "class_lines cover_line found_facts look_at picture_line",
         "lists": "read_list",
         "records": "Record",
         "samplers": "BalancedSampler EvaluationSampler TrainingSampler",

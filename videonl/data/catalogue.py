@@ -82,6 +82,7 @@ class EvaluationSet:
     """The videos of one split; what can not be read counts, too, and is never left out in silence.
 
     Attributes:
+        split: train, val or test.
         records: the files, in the order of the folder or list; those on the skip list among them.
         class_names: in the order of the labels' numbers.
         missing: videos that the list names and that do not exist.
@@ -91,6 +92,7 @@ class EvaluationSet:
         learnt: the training videos beside them.
     """
 
+    split: str
     records: list[Record]
     class_names: list[str]
     missing: list[Record]
@@ -150,35 +152,44 @@ def read_catalogue(
 
 def evaluation_set(
     root: str | os.PathLike[str],
-    split: str,
+    split: str | None,
     *,
-    list_file: str | None = None,
+    lists: Mapping[str, str | None] | None = None,
     class_names: str | Sequence[str] | None = None,
     skip_list: str | None = None,
+    official_split: int | None = None,
 ) -> EvaluationSet:
     """The videos of one split of any data set that :func:`read_catalogue` reads.
 
     Args:
         root: the folder.
-        split: ``"train"``, ``"val"`` or ``"test"``.
-        list_file: the list of that split; default as in :func:`read_catalogue`.
-        class_names: names, or a file of names; needed where a list has numbers.
-        skip_list: default ``root/videonl_skip.tsv`` if it exists.
+        split: ``"train"``, ``"val"`` or ``"test"``; None: test where there is one, else val.
+        lists: see :func:`read_catalogue`, as the others.
+        class_names: likewise; needed where a list has numbers.
+        skip_list: likewise.
+        official_split: likewise.
 
     Raises:
         DatasetError: another layout, an unknown split, or one that is not there.
     """
-    if split not in SPLITS:
+    if split is not None and split not in SPLITS:
         raise DatasetError(f"split={split!r} is unknown; use one of {', '.join(SPLITS)}")
     catalogue = read_catalogue(
-        root, lists={split: list_file}, class_names=class_names, skip_list=skip_list
+        root,
+        lists=lists,
+        class_names=class_names,
+        skip_list=skip_list,
+        official_split=official_split,
     )
-    if catalogue.unsplit and split == "test":  # all there is
+    if catalogue.unsplit and split in ("test", None):  # all there is
         catalogue.all_is_test()
+    if split is None:
+        split = "val" if "val" in catalogue.records and "test" not in catalogue.records else "test"
     if split not in catalogue.records:
         there = ", ".join(catalogue.records)
         raise DatasetError(f"{root} has no {split} folder or list (it has: {there})")
     return EvaluationSet(
+        split=split,
         records=catalogue.records[split],
         class_names=catalogue.class_names,
         missing=catalogue.missing.get(split, []),

@@ -204,3 +204,17 @@ def cover_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
         f"covers {middle} % of a video (quartiles {low} to {high}); {short} of {len(timed)} are "
         f"shorter{f' and {loops}' if short else ''}"
     )
+
+
+def picture_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
+    """How much of a picture a clip sees in validation; one sentence."""
+    if not facts:
+        return "no video tells how large it is"
+    if shown.rectangle is not None:
+        height, width = shown.rectangle
+        return f"a clip sees 100 % of a picture, inside of {width}x{height}"
+    # Square views of pictures whose short side is scaled.
+    area = (shown.view_side / shown.short_side) ** 2 * min(shown.views[1], 3)
+    parts = [min(1.0, area * min(v.width, v.height) ** 2 / v.pixels) for v in facts.values()]
+    low, middle, high = (f"{100 * part:.0f}" for part in quarters(parts))
+    return f"a clip sees {middle} % of a picture (quartiles {low} to {high})"

@@ -1,9 +1,10 @@
 """Top-1 and top-5 of checkpoints on the same videos, and the paired tests between them."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import combinations
+from typing import Any
 
 from videonl.class_names import ClassNumbers
 from videonl.data.catalogue import evaluation_set
@@ -55,8 +56,13 @@ class VideoSet:
         return {name: self.labels.count(i) for i, name in enumerate(self.class_names)}
 
 
-def read_set(root: str, split: str) -> VideoSet:
+def read_set(root: str, split: str | None, *, reading: Mapping[str, Any] | None = None) -> VideoSet:
     """List the videos of a split, of class folders or of a list file.
+
+    Args:
+        root: the data set's folder.
+        split: None: test where there is one, else val.
+        reading: more arguments of ``videonl.data.evaluation_set``, such as lists.
 
     Videos that a list names and that do not exist are among them: they count as wrong and are
     reported, as unreadable ones are.
@@ -64,7 +70,7 @@ def read_set(root: str, split: str) -> VideoSet:
     Raises:
         DatasetError: another layout, no such split, or a video without a label.
     """
-    found = evaluation_set(root, split)
+    found = evaluation_set(root, split, **(reading or {}))
     records = [*found.records, *found.missing]
     for record in records:
         if record.label is None or len(record.labels) > 1:
@@ -72,7 +78,7 @@ def read_set(root: str, split: str) -> VideoSet:
     labels = [record.label or 0 for record in records]
     paths = [os.fspath(record.path) for record in records]
     names, learnt = found.class_names, found.learnt
-    return VideoSet(str(root), split, paths, labels, names, found.official, learnt)
+    return VideoSet(str(root), found.split, paths, labels, names, found.official, learnt)
 
 
 def shortcut(videos: VideoSet, *, group: str | None) -> Shortcut | str:

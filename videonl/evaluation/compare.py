@@ -32,7 +32,12 @@ from videonl.evaluation.entry import (
 from videonl.evaluation.environment import describe_environment
 from videonl.evaluation.result import Comparison, Row
 from videonl.evaluation.speed import Subject, measure
-from videonl.evaluation.trained_rows import Budget, budget_clip, train_entries
+from videonl.evaluation.trained_rows import (
+    Budget,
+    budget_clip,
+    reading_options,
+    train_entries,
+)
 from videonl.evaluation.verdict import differences, video_groups
 from videonl.inference.network import choose_device
 from videonl.inference.predictor import Predictor
@@ -51,7 +56,7 @@ def compare_models(
     clip: tuple[int, int] | None = None,
     views: tuple[int, int] | None = None,
     data: str | None = None,
-    split: str = "test",
+    split: str | None = None,
     num_classes: int | None = None,
     device: str | torch.device = "auto",
     rounds: int = 5,
@@ -72,7 +77,7 @@ def compare_models(
         views: (clips, crops) per video; None: those by which each network was validated or
             published. A checkpoint is counted and timed at the size of its views.
         data: a data set's folder, to test the checkpoints on.
-        split: its part to test on.
+        split: its part to test on; None: test where there is one, else val.
         num_classes: of networks by name; None: those of the data set, else 400.
         device: where to measure.
         rounds: how often the speed is measured; 0: not at all.
@@ -97,7 +102,7 @@ def compare_models(
     if views is not None:
         check_entries({"views": views})
     place = choose_device(device)
-    videos = read_set(data, split) if data is not None else None
+    videos = read_set(data, split, reading=reading_options(train)) if data is not None else None
     groups = None
     if group is not None:
         if videos is None:

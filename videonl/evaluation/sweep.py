@@ -81,7 +81,10 @@ def read_sweep(path: str | Path, *, scale: str | None = None) -> Sweep:
     train = content.pop("train", None)
     if train is not None:
         train = _table(train, source=f"{path}: train")
-        _check(train, [item.name for item in fields(Budget)], source=f"{path}: train")
+        names = [item.name for item in fields(Budget) if item.name != "instantiate"]
+        _check(train, names, source=f"{path}: train")
+        if "options" in train:
+            train["options"] = options_in_file(train["options"], source=f"{path}: train")
         train = {key: value for key, value in train.items() if value is not None}
         if "seeds" in train:
             train["seeds"] = _seeds(train["seeds"], source=f"{path}: train: seeds")

@@ -181,8 +181,13 @@ def verdicts(comparison: Comparison) -> list[str]:
     return [verdict_words(item, comparison) for item in comparison.differences]
 
 
-def plain_text(comparison: Comparison) -> str:
-    """The table with its notes, tests and failures, for a terminal or a log."""
+def plain_text(comparison: Comparison, *, failures: bool = True) -> str:
+    """The table with its notes, tests and failures, for a terminal or a log.
+
+    Args:
+        comparison: what was measured.
+        failures: whether to list what failed.
+    """
     columns, cells = table_cells(comparison)
     lines = []
     if cells:
@@ -202,7 +207,7 @@ def plain_text(comparison: Comparison) -> str:
     if comparison.differences:
         lines += ["", f"Verdict ({METHOD}):"]
         lines += [f"  {words}" for words in verdicts(comparison)]
-    if comparison.failed:
+    if comparison.failed and failures:
         lines += ["", f"{len(comparison.failed)} of {len(comparison.rows)} failed:"]
         lines += [f"  {row.name}: {row.error}" for row in comparison.failed]
     return "\n".join(lines)

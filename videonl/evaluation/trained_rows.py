@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -18,8 +18,24 @@ from videonl.limits import SEED, Limit, check_limits, whole
 from videonl.models import create_model
 from videonl.models.registry import find_entry
 
-BUDGET = "budget.json"
+if TYPE_CHECKING:
+    from videonl.data import VideoDataModule
+    from videonl.training import VideoClassifier
 
+BUDGET = "budget.json"
+# Values of a budget that have names of their own -> the setting of train.py that they are.
+SETTINGS = {
+    "epochs": "trainer.max_epochs",
+    "batch_size": "data.batch_size",
+    "frames": "data.frames",
+    "size": "data.crop",
+    "short_side": "data.short_side",
+    "stride": "data.stride",
+    "num_workers": "data.num_workers",
+    "pretrained": "model.pretrained",
+}
+OF_READING = ("class_names_file", "skip_list", "official_split")
+SECTIONS = ("recipe", "data", "model", "trainer")
 
 LIMITS = {
     **dict.fromkeys(("epochs", "batch_size", "frames", "size", "short_side", "stride"), whole(1)),
@@ -47,6 +63,11 @@ class Budget:
             An entry may name its own.
         recipe: values of ``videonl.training.recipe.Recipe`` by name.
         data: more arguments of ``VideoDataModule``, such as ``jitter``.
+        options: of every network; those of an entry win.
+        model: more arguments of ``VideoClassifier``, such as ``compile``.
+        trainer: more arguments of Lightning's ``Trainer``, as primitives.
+        instantiate: makes the callbacks and so on of those that name a class; anew for every
+            training.
     """
 
     epochs: int = 10
@@ -60,6 +81,14 @@ class Budget:
     pretrained: str | None = None
     recipe: Mapping[str, Any] = field(default_factory=dict)
     data: Mapping[str, Any] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
+    model: Mapping[str, Any] = field(default_factory=dict)
+    trainer: Mapping[str, Any] = field(default_factory=dict)
+    instantiate: Callable[[dict[str, Any]], dict[str, Any]] = field(default=dict, compare=False)
+
+    def as_primitives(self) -> dict[str, Any]:
+        """The values as JSON holds them."""
+        return {name: v for name, v in asdict(self).items() if name != "instantiate"}
 
     def __post_init__(self) -> None:
         """Check the values.
@@ -69,13 +98,43 @@ class Budget:
         """
         given = {name: value for name, value in vars(self).items() if value is not None}
         check_limits(LIMITS, {**given, "seeds": list(self.seeds)})
-        for name in ("recipe", "data"):
+        for name in ("recipe", "data", "options", "model", "trainer"):
             if not isinstance(given.get(name), Mapping):
                 raise VideoNLError(f"{name} must be a table, got {str(given.get(name))[:80]!r}")
         if not isinstance(given.get("pretrained", ""), str):
             raise VideoNLError(f"pretrained must be text, got {str(self.pretrained)[:80]!r}")
         if not self.seeds or len(set(self.seeds)) != len(self.seeds):
             raise VideoNLError(f"seeds must be different numbers, got {list(self.seeds)}")
+
+
+def budget_values(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of ``train.py fit`` as values of a ``Budget``.
+
+    Args:
+        given: dotted key -> value; the network's name and the folder are not among a budget's.
+    """
+    left = {key: value for key, value in given.items() if key not in ("model.name", "data.root")}
+    found: dict[str, Any] = {
+        name: left.pop(key) for name, key in SETTINGS.items() if left.get(key) not in (None, -1)
+    }
+    if "model.options" in left:
+        found["options"] = left.pop("model.options") or {}
+    for section in SECTIONS:
+        prefix = f"{section}."
+        table = {key[len(prefix) :]: v for key, v in left.items() if key.startswith(prefix)}
+        if table:
+            found[section] = table
+    return found
+
+
+def reading_options(budget: Budget | None) -> dict[str, Any]:
+    """What a budget says of where the videos and labels of a test stand."""
+    data = budget.data if budget else {}
+    lists = {split: data.get(f"{split}_list") for split in ("train", "val", "test")}
+    more = {name: data[name] for name in OF_READING if data.get(name) is not None}
+    if "class_names_file" in more:
+        more["class_names"] = more.pop("class_names_file")
+    return {**more, "lists": lists} if any(lists.values()) else more
 
 
 def train_entries(
@@ -130,12 +189,12 @@ def train_entries(
                 path, row.learning = _train(entry, seed, data, budget, clip, run_dir, device)
                 checkpoint = str(path)
         except (ValueError, TypeError, RuntimeError) as error:
-            row.error = f"training: {str(error).splitlines()[0]}"
+            row.error = f"training: {first_line(error)}"
         trained.append(Entry(checkpoint, row.name, network=entry.target, protocol=entry.protocol))
         rows.append(row)
         if on_training:
             on_training(done + 1, total)
-    return trained, rows, {**asdict(budget), "clip": clip, "checkpoint": CHOICE}
+    return trained, rows, {**budget.as_primitives(), "clip": clip, "checkpoint": CHOICE}
 
 
 CHOICE = (
@@ -154,7 +213,8 @@ def shared_clip(networks: Sequence[tuple[Entry, str]], budget: Budget) -> dict[s
         try:
             find_entry(entry.target)
             with torch.device("meta"):
-                own = dict(create_model(entry.target, **entry.options).preprocessing)  # type: ignore[arg-type]
+                options = {**budget.options, **entry.options}
+                own = dict(create_model(entry.target, **options).preprocessing)  # type: ignore[arg-type]
             break
         except (ValueError, TypeError):
             continue  # its own training says why
@@ -163,12 +223,15 @@ def shared_clip(networks: Sequence[tuple[Entry, str]], budget: Budget) -> dict[s
             "none of the networks can be made: " + ", ".join(entry.target for entry, _ in networks)
         )
     size = budget.size or int(own["crop"])
-    return {
+    found = {
         "frames": budget.frames or int(own["frames"]),
         "stride": budget.stride or int(own["stride"]),
         "crop": size,
         "short_side": budget.short_side or round(size * own["short_side"] / own["crop"]),
     }
+    if budget.stride is None and budget.data.get("sampling") == "segments":
+        del found["stride"]  # they have none
+    return found
 
 
 def budget_clip(entries: Sequence[Entry], budget: Budget) -> tuple[int, int]:
@@ -176,6 +239,106 @@ def budget_clip(entries: Sequence[Entry], budget: Budget) -> tuple[int, int]:
     named = [(entry, entry.name) for entry in entries if not entry.is_checkpoint]
     clip = shared_clip(named, budget)
     return clip["frames"], clip["crop"]
+
+
+def plan_of(
+    entries: Sequence[Entry],
+    *,
+    data: str,
+    budget: Budget,
+    device: torch.device,
+    chosen: Sequence[str] = (),
+) -> list[str]:
+    """What will be trained, and how long that will take; every network is tried on two batches.
+
+    Args:
+        entries: as of ``train_entries``, as the others.
+        data: likewise.
+        budget: likewise.
+        device: likewise.
+        chosen: a line for each choice that nobody had made.
+
+    Raises:
+        VideoNLError: nothing to train, or no videos.
+    """
+    from videonl.training import duration, make_plan, make_trainer
+
+    networks = [e for e in entries if not e.is_checkpoint]
+    clip = shared_clip([(entry, entry.name) for entry in networks], budget)
+    lines: list[str] = []
+    seconds: list[float | None] = []
+    for entry in networks:
+        try:
+            classifier, videos, options = _parts(entry, budget.seeds[0], data, budget, clip, device)
+        except (ValueError, TypeError, RuntimeError) as error:
+            lines.append(f"network   {entry.target} can not be trained: {first_line(error)}")
+            continue
+        trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
+        made = make_plan(classifier, videos, trainer, chosen=chosen)
+        videos.teardown("fit")
+        networks_line = [line for line in made.facts if line.startswith("network ")]
+        # The first says all of the data; the others what differs.
+        lines += [*networks_line, *made.course] if seconds else made.lines
+        seconds.append(made.seconds)
+    known = [each for each in seconds if each is not None]
+    if known and len(known) == len(seconds):
+        many = len(known) * len(budget.seeds)
+        lines.append(
+            f"in all    {many} trainings ({len(known)} networks x {len(budget.seeds)} seeds): "
+            f"about {duration(sum(known) * len(budget.seeds))}"
+        )
+    return lines
+
+
+def first_line(error: Exception) -> str:
+    """Of a message."""
+    return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _parts(
+    entry: Entry,
+    seed: int,
+    data: str,
+    budget: Budget,
+    clip: dict[str, Any],
+    device: torch.device,
+) -> tuple["VideoClassifier", "VideoDataModule", dict[str, Any]]:
+    """What makes one training: network, videos and the options of its Trainer."""
+    from videonl.data import VideoDataModule
+    from videonl.training import VideoClassifier
+    from videonl.training.classes import balanced_weights
+
+    find_entry(entry.target)
+    more = {**clip, "batch_size": budget.batch_size, **budget.data, "seed": seed}
+    more["split_seed"] = budget.seeds[0]  # all are tested on the same videos
+    if budget.num_workers is not None:
+        more["num_workers"] = budget.num_workers
+    videos = VideoDataModule(data, **more)
+    videos.setup("fit")
+    weights = None
+    if budget.recipe.get("class_weights") == "balanced":
+        weights = balanced_weights(list(videos.census["train"].values()))
+    torch.manual_seed(seed)
+    classifier = VideoClassifier(
+        entry.target,
+        num_classes=videos.num_classes,
+        class_names=videos.class_names,
+        options={**budget.options, **entry.options},
+        pretrained=entry.pretrained or budget.pretrained,
+        preprocessing=videos.preprocessing,
+        recipe=dict(budget.recipe),
+        class_weights=weights,
+        **budget.model,
+    )
+    accelerator = {"cuda": "gpu"}.get(device.type, device.type)
+    options = {
+        "max_epochs": budget.epochs,
+        "accelerator": accelerator,
+        "devices": [device.index or 0] if accelerator == "gpu" else 1,
+        "enable_progress_bar": False,
+        **budget.instantiate(dict(budget.trainer)),
+    }
+    return classifier, videos, options
 
 
 def _train(
@@ -188,43 +351,20 @@ def _train(
     device: torch.device,
 ) -> tuple[Path, str | None]:
     """One training; returns its checkpoint and what it looked like."""
-    from videonl.data.datamodule import VideoDataModule
-    from videonl.training.classifier import VideoClassifier
-    from videonl.training.fitting import fit
+    from videonl.training import fit
 
     find_entry(entry.target)
     resume = _resumable(run_dir, entry, budget, clip)
-    more = {**clip, **budget.data, "batch_size": budget.batch_size, "seed": seed}
-    if more.get("sampling") == "segments" and not budget.stride:
-        more["stride"] = None  # the network's own does not apply
-    more["split_seed"] = budget.seeds[0]  # all are tested on the same videos
-    if budget.num_workers is not None:
-        more["num_workers"] = budget.num_workers
-    videos = VideoDataModule(data, **more)
-    videos.setup("fit")
-    torch.manual_seed(seed)
-    classifier = VideoClassifier(
-        entry.target,
-        num_classes=videos.num_classes,
-        class_names=videos.class_names,
-        options=dict(entry.options),
-        pretrained=entry.pretrained or budget.pretrained,
-        preprocessing=videos.preprocessing,
-        recipe=dict(budget.recipe),
-    )
-    accelerator = {"cuda": "gpu"}.get(device.type, device.type)
+    classifier, videos, options = _parts(entry, seed, data, budget, clip, device)
+    name = classifier.hparams["name"]
     result = fit(
         classifier,
         videos,
         run_dir=run_dir,
         seed=seed,
         resume=resume,
-        trainer_options={
-            "max_epochs": budget.epochs,
-            "accelerator": accelerator,
-            "devices": [device.index or 0] if accelerator == "gpu" else 1,
-            "enable_progress_bar": False,
-        },
+        trainer_options=options,
+        announce=lambda *_, run_dir: [f"training  {name}, seed {seed}: {run_dir}"],
     )
     selectable = result.best is not None and "test" in videos.records and "val" in videos.records
     return result.best if selectable and result.best else result.last, result.signs
@@ -236,7 +376,8 @@ def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]
     Raises:
         VideoNLError: the folder holds another training.
     """
-    about = {"entry": entry.target, "options": dict(entry.options), **asdict(budget), **clip}
+    about = {"entry": entry.target, **budget.as_primitives(), **clip}
+    about["options"] = {**budget.options, **entry.options}
     about["pretrained"] = entry.pretrained or budget.pretrained
     text = json_text(
         {key: about[key] for key in about if key not in ("seeds", "num_workers")}, ascii=True

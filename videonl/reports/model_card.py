@@ -159,8 +159,9 @@ def best_of(checkpoint: Path) -> tuple[dict[str, Any] | None, int]:
 def training_of(path: Path) -> Mapping[str, Any]:
     """What a checkpoint of a training holds; nothing of another file."""
     content = read_content(path, in_place=True) if path.is_file() else None
-    usable = content is not None and content.kind == "torch"
-    return content.data if usable and isinstance(content.data, Mapping) else {}
+    if content is None or content.kind != "torch" or not isinstance(content.data, Mapping):
+        return {}
+    return content.data
 
 
 def table(values: Mapping[str, Any], key: str) -> dict[str, Any]:

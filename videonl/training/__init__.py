@@ -6,10 +6,12 @@ __getattr__, __dir__, __all__ = doors(
     __name__,
     {
         "classifier": "VideoClassifier",
+        "defaults": "FINE_TUNING Choices DataFacts choose data_facts",
         "fine_tuning": "batch_norms",
         "summary": "write_summary",
         "fitting": "FitResult fit",
         "evaluation": "Evaluation evaluate predict",
+        "plan": "duration make_plan plan_lines",
         "recipe": "Recipe make_optimizer make_recipe parameter_groups rate_factor scaled_rate",
         "trainer": "make_trainer",
         "task": "classification_loss multi_hot multi_label_loss",

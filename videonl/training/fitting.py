@@ -1,5 +1,6 @@
 """One training, from a classifier and a data module to checkpoints, metrics and a summary."""
 
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +26,7 @@ from videonl.training.memory import way_out
 from videonl.training.metrics_file import MetricsFile
 from videonl.training.mixing import StepSeed
 from videonl.training.progress import EpochLines, SpeedMonitor, progress_bar
-from videonl.training.run_header import check_clip, print_facts
+from videonl.training.run_header import check_clip, facts
 from videonl.training.runs import ResumePosition, check_resumable
 from videonl.training.stopping import GracefulStop, plain_signals, raise_lost
 from videonl.training.summary import Summary
@@ -75,6 +76,7 @@ def fit(
     save_every_steps: int | None = None,
     config: str | None = None,
     trainer_options: dict[str, Any] | None = None,
+    announce: Callable[..., Sequence[str]] = facts,
 ) -> FitResult:
     """Train.
 
@@ -90,6 +92,8 @@ def fit(
         config: text of ``config.yaml``.
         trainer_options: of Lightning's ``Trainer``; callbacks and loggers stand beside ours, and
             ``logger=False`` leaves the TensorBoard events out.
+        announce: the lines that are printed before the start; arguments as of
+            ``videonl.training.run_header.facts``.
 
     Raises:
         VideoNLError: the network does not take clips of this size, another process trains in this
@@ -147,7 +151,9 @@ def fit(
                 write_text(run_dir / CONFIG, config)
         data.keep_decoded(trainer.max_epochs)  # type: ignore[attr-defined]
         tell_loggers(trainer, classifier, config, run_dir=run_dir)
-        print_facts(classifier, data, trainer, run_dir=run_dir if writing else None)
+        if trainer.is_global_zero:
+            for line in announce(classifier, data, trainer, run_dir=run_dir if writing else None):
+                print(line, flush=True)
         path = str(resume) if resume else None
         try:
             trainer.fit(classifier, datamodule=data, ckpt_path=path, weights_only=True)

@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 from torch import nn
 
-from videonl.data import class_lines, cover_line, labels_of, shortcut_of
+from videonl.data import class_lines, cover_line, labels_of, picture_line, shortcut_of
 from videonl.errors import VideoNLError
 from videonl.shares import counted
 from videonl.training.accumulation import batches_per_step
@@ -17,19 +17,6 @@ from videonl.training.recipe import global_batch, scaled_rate
 FEW_VIDEOS = 2000  # below this, training from scratch rarely works for networks of this size
 LARGE_NETWORK = 10e6  # parameters
 SLOW_ON_CPU = 5e6
-
-
-def print_facts(
-    classifier: VideoClassifier,
-    data: LightningDataModule,
-    trainer: Trainer,
-    *,
-    run_dir: Path | None,
-) -> None:
-    """Print them once, on the first process."""
-    if trainer.is_global_zero:
-        for line in facts(classifier, data, trainer, run_dir=run_dir):
-            print(line, flush=True)
 
 
 def facts(
@@ -104,6 +91,7 @@ def looks_of(data: Any) -> list[str]:
         f"looked at {look.how}",
         *(f"          {line}" for line in table),
         f"clip      {cover_line(look.facts, data.preprocessing)}",
+        f"picture   {picture_line(look.facts, data.preprocessing)}",
         f"shortcut  {found if isinstance(found, str) else found.text()}",
     ]
 

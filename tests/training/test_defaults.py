@@ -1,0 +1,117 @@
+"""What a training does where nobody has said, as a table: facts of the data -> settings."""
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from videonl.training import DataFacts, FitResult, VideoClassifier, choose, duration, plan_lines
+
+UT = DataFacts(videos=84, seconds=3.8)
+POOLED = {"pool1_kernel": [1, 3, 3], "pool1_stride": [1, 2, 2], "pool1_padding": [0, 1, 1]}
+
+
+@pytest.mark.parametrize(
+    ("facts", "given", "expected"),
+    [
+        # Few videos, nothing said: all of it.
+        (UT, {}, {
+            "model.name": "tiny_i3d_nl2", "model.options": {**POOLED, "dropout": 0.2},
+            "data.crop": 64, "data.sampling": "segments", "data.frames": 16,
+            "data.picture": "whole", "data.jitter": [73, 110], "recipe.optimizer": "adamw",
+            "recipe.learning_rate": 0.003, "recipe.reference_batch": 8, "recipe.weight_decay": 0.05,
+            "recipe.label_smoothing": 0.05, "trainer.max_epochs": 120,
+            "trainer.check_val_every_n_epoch": 3,
+        }),
+        # Longer videos have more frames, to a limit; more videos fewer epochs of the same steps.
+        (DataFacts(400, 12.0), {}, {"data.frames": 24, "trainer.max_epochs": 24}),
+        (DataFacts(400, 60.0), {}, {"data.frames": 32}),
+        (DataFacts(400, None), {}, {"data.frames": 16}),
+        (DataFacts(3000, 5.0), {}, {"trainer.max_epochs": 12}),
+        (UT, {"data.batch_size": 16}, {"trainer.max_epochs": 240}),
+        (DataFacts(3, 5.0), {"data.batch_size": 8}, {"trainer.max_epochs": 1200}),
+        # Another network has clips of its own, and learns more slowly.
+        (UT, {"model.name": "r3d_18"}, {
+            "data.frames": None, "data.crop": None, "model.options": None, "data.jitter": None,
+            "data.sampling": "segments", "recipe.learning_rate": 0.001,
+        }),
+        # What was said stays, and so does what belongs to it.
+        (UT, {"model.name": "tiny_c2d", "model.options": {"width": 8}}, {
+            "model.name": None, "model.options": {**POOLED, "dropout": 0.2},
+        }),
+        (UT, {"model.options": {"pool1_stride": [1, 1, 1], "dropout": 0.0}}, {
+            "model.options": None,
+        }),
+        (UT, {"data.stride": 4}, {"data.sampling": None, "data.frames": 16}),
+        (UT, {"data.fps": 15}, {"data.sampling": None}),
+        (UT, {"data.frames": 8}, {"data.frames": None, "data.sampling": "segments"}),
+        (UT, {"data.short_side": 72}, {"data.picture": None, "data.crop": None}),
+        (UT, {"data.crop": 96}, {
+            "data.picture": "whole", "data.crop": None, "data.jitter": [110, 165],
+        }),
+        (UT, {"data.resized_crop": (0.5, 1)}, {"data.picture": None, "data.crop": 64}),
+        (UT, {"recipe.optimizer": "sgd"}, {
+            "recipe.optimizer": None, "recipe.learning_rate": None, "recipe.weight_decay": None,
+        }),
+        (UT, {"recipe.learning_rate": 0.01}, {
+            "recipe.optimizer": "adamw", "recipe.reference_batch": None,
+        }),
+        (UT, {"trainer.max_epochs": 2}, {
+            "trainer.max_epochs": None, "trainer.check_val_every_n_epoch": None,
+        }),
+        (UT, {"trainer.max_steps": 5}, {"trainer.max_epochs": None}),
+        (UT, {"trainer.check_val_every_n_epoch": 1}, {"trainer.max_epochs": 120}),
+        # Published weights keep their clips and learn on gently.
+        (UT, {"model.pretrained": "x.pth", "model.name": "i3d_r50"}, {
+            "recipe.batch_norm": "frozen", "recipe.fresh_factor": 10.0, "data.sampling": None,
+            "data.picture": None, "recipe.optimizer": None, "trainer.max_epochs": 50,
+        }),
+    ],
+)  # fmt: skip
+def test_settings_follow_the_data(
+    facts: DataFacts, given: dict[str, Any], expected: dict[str, Any]
+) -> None:
+    chosen = choose(facts, given).settings
+    assert {key: chosen.get(key) for key in expected} == expected
+    assert not (chosen.keys() - {"model.options"}) & given.keys()
+    if not given and facts == UT:
+        assert chosen == expected
+
+
+def test_many_videos_are_trained_on_as_the_paper_does() -> None:
+    assert choose(DataFacts(240_000, 10.0), {}).settings == {}
+
+
+def test_every_choice_has_a_line_with_the_flags_that_change_it() -> None:
+    chosen = choose(UT, {"recipe.weight_decay": 0.0})
+    lines = chosen.lines()
+    assert all(": " in line and line.startswith("--") for line in lines)
+    said = " ".join(lines)
+    for key in chosen.settings:
+        assert f"--{key}" in said
+    assert "--model.options.pool1_kernel [1,3,3]" in said
+    assert "weight_decay" not in said
+
+
+def test_two_measured_batches_leave_no_trace(
+    train: Callable[..., tuple[VideoClassifier, FitResult]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    plain, _ = train(epochs=1, folder="plain")
+    said: list[str] = []
+
+    def announce(*parts: Any, **more: Any) -> list[str]:
+        said.extend(plan_lines(*parts, **more))
+        return said
+
+    planned, _ = train(epochs=1, folder="planned", announce=announce)
+    assert any("(2 measured batches)" in line for line in said)
+    assert all(line in capsys.readouterr().out for line in said[:1])
+    other = planned.state_dict()
+    for key, value in plain.state_dict().items():
+        assert torch.equal(value, other[key]), key
+
+
+def test_times_in_words() -> None:
+    times = [duration(seconds) for seconds in (0.4, 80, 100, 6000, 200_000)]
+    assert times == ["0.4 seconds", "80 seconds", "1.7 minutes", "1.7 hours", "2.3 days"]

@@ -1,0 +1,224 @@
+"""What a training does where nobody has said: a pure function of its data and of what was said.
+
+Few videos teach a large network nothing from scratch, and a clip of half a second or a square of a
+wide picture often holds nobody. So a few thousand videos at most get a small network, clips that
+span a whole video and its whole picture, an optimiser that trains small networks from scratch, and
+a budget in steps, not in passes over the data.
+"""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any
+
+from videonl.data import look_at
+
+FEW = 5000  # training videos up to which a network from scratch must be small
+NETWORK, SMALL = "tiny_i3d_nl2", "tiny_"
+SIDE = 64  # pixels of a small network's clips: as many as in a square of that side
+FRAMES, MOST_FRAMES = 16, 32
+APART = 0.5  # seconds between two frames of a clip, as far as so many frames allow
+# Of a small network: a quarter of the places in every later layer, at a quarter of the time.
+POOLED = {"pool1_kernel": [1, 3, 3], "pool1_stride": [1, 2, 2], "pool1_padding": [0, 1, 1]}
+DROPOUT = 0.2
+LOOKED_AT = 60  # videos whose lengths are read
+BATCH = 8  # of the data module
+CROP_SHARE = 224 / 256  # of the short side, in every published protocol
+ZOOM = 1.5  # how much larger than their rectangle pictures are shown in training, at most
+ZOOMED = f"in training up to {ZOOM:g} times as large, at a random place: few videos seem more"
+STEPS, PASSES = 1200, 12  # after which the loss has settled, from scratch
+FINE_STEPS, FINE_PASSES = 500, 12  # from published weights
+VALIDATIONS = 40
+# Published weights: the recipe of configs/finetune.yaml. Small batches of few videos have no
+# statistics to speak of, and what is new has farther to go.
+FINE_TUNING = {
+    "recipe.learning_rate": 0.005,
+    "recipe.fresh_factor": 10.0,
+    "recipe.batch_norm": "frozen",
+    "recipe.warmup": 0.1,
+    "recipe.label_smoothing": 0.1,
+    "trainer.gradient_clip_val": 5.0,
+}
+# Who says one of these has chosen himself how clips lie in a video, which part of a picture they
+# show, or how long to train.
+DENSE = {f"data.{name}" for name in ("sampling", "stride", "fps", "short_video")}
+SQUARE = {f"data.{name}" for name in ("picture", "short_side", "jitter", "resized_crop")}
+SQUARE |= {"data.test_crop"}
+SIZE = {f"data.{name}" for name in ("crop", "short_side", "rectangle")}
+BUDGET = {f"trainer.{name}" for name in ("max_epochs", "max_steps", "max_time", "min_epochs")}
+BUDGET |= {f"trainer.{name}" for name in ("min_steps", "limit_train_batches", "overfit_batches")}
+BUDGET |= {"trainer.fast_dev_run", "trainer.barebones"}
+
+
+@dataclass(frozen=True)
+class DataFacts:
+    """What the choice depends on.
+
+    Attributes:
+        videos: to train on.
+        seconds: how long the middle one of them is; None where none tells.
+    """
+
+    videos: int
+    seconds: float | None = None
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Some settings that belong together, and why they are as they are."""
+
+    settings: Mapping[str, Any]
+    reason: str
+
+    def line(self) -> str:
+        """The flags that would say the same, and the reason."""
+        flags = " ".join(f"--{key} {shown(value)}" for key, value in flags_of(self.settings))
+        return f"{flags}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """All that was chosen.
+
+    Attributes:
+        parts: in the order in which they are told.
+    """
+
+    parts: tuple[Choice, ...] = field(default=())
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """Dotted key -> value."""
+        return {key: value for part in self.parts for key, value in part.settings.items()}
+
+    def lines(self) -> list[str]:
+        """One line per choice, with the flags that change it."""
+        return [part.line() for part in self.parts]
+
+
+def data_facts(data: Any) -> DataFacts:
+    """Those of a ``VideoDataModule`` that was set up; the same in every process."""
+    paths = [record.path for record in data.records["train"]]
+    found = look_at(paths, most=LOOKED_AT, limit=math.inf).facts.values()
+    seconds = [known.seconds for known in found if known.seconds]
+    return DataFacts(len(paths), median(seconds) if seconds else None)
+
+
+def choose(facts: DataFacts, given: Mapping[str, Any]) -> Choices:
+    """Settings for what nobody has said.
+
+    Args:
+        facts: of the data.
+        given: dotted key -> value of what was said; none of it is changed.
+
+    Returns:
+        Choices whose keys are not among ``given``; of a table of options what it lacks.
+    """
+    parts = []
+    for settings, reason in proposals(facts, given):
+        left = {key: value for key, value in settings.items() if given.get(key) is None}
+        own = given.get("model.options")
+        if "model.options" in settings and isinstance(own, Mapping):
+            more = {key: v for key, v in settings["model.options"].items() if key not in own}
+            left |= {"model.options": more} if more else {}
+        if left:
+            parts.append(Choice(left, reason))
+    return Choices(tuple(parts))
+
+
+def proposals(facts: DataFacts, given: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """What would be good for these data, with the reasons; also what was given otherwise."""
+    said = {key for key, value in given.items() if value is not None}
+    if "model.pretrained" in said:
+        yield FINE_TUNING, "published weights learn on by the recipe of configs/finetune.yaml"
+        yield from budget(facts, given, steps=FINE_STEPS, passes=FINE_PASSES)
+        return
+    if facts.videos > FEW:
+        return
+    name = str(given.get("model.name") or NETWORK)
+    small = name.startswith(SMALL)
+    if small:
+        why = f"{facts.videos} videos are few for a large network from scratch"
+        yield {"model.name": NETWORK}, f"{why} (--model.pretrained FILE starts from weights)"
+        yield from size_of_small(given)
+    yield from clips(facts, given, small=small)
+    yield from optimiser(given, small=small)
+    yield from budget(facts, given, steps=STEPS, passes=PASSES)
+
+
+def size_of_small(given: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """The options of a small network and the size of its pictures."""
+    options = given.get("model.options") or {}
+    pooled = any(name.startswith("pool1_") for name in options)
+    more: dict[str, Any] = {"dropout": DROPOUT} if pooled else {**POOLED, "dropout": DROPOUT}
+    yield {"model.options": more}, "pooled after its first layer, it costs a quarter"
+    if not SIZE & {key for key, value in given.items() if value is not None}:
+        yield {"data.crop": SIDE}, "as many pixels as that square has: minutes on a CPU"
+
+
+def clips(
+    facts: DataFacts, given: Mapping[str, Any], *, small: bool
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Clips that span a video and show its whole picture."""
+    said = {key for key, value in given.items() if value is not None}
+    long = "" if facts.seconds is None else f" (the middle one has {facts.seconds:.2g} s)"
+    spread: dict[str, Any] = {}
+    if small:
+        wanted = 8 * round((facts.seconds or 0.0) / APART / 8)
+        spread["data.frames"] = min(max(wanted, FRAMES), MOST_FRAMES)
+    if not DENSE & said:
+        spread = {"data.sampling": "segments", **spread}
+    if spread:
+        yield spread, f"a clip spans a video{long}"
+    if SQUARE & said:
+        return
+    yield {"data.picture": "whole"}, "a square of a wide picture often holds nobody"
+    if small and given.get("data.rectangle") is None:
+        side = round(int(given.get("data.crop") or SIDE) / CROP_SHARE)
+        yield {"data.jitter": [side, round(ZOOM * side)]}, ZOOMED
+
+
+def optimiser(given: Mapping[str, Any], *, small: bool) -> Iterator[tuple[dict[str, Any], str]]:
+    """AdamW, unless somebody wants another; its rate belongs to the batch that it is said at."""
+    if given.get("recipe.optimizer") not in (None, "adamw"):
+        return
+    found: dict[str, Any] = {"recipe.optimizer": "adamw"}
+    if not {"recipe.learning_rate", "recipe.reference_batch"} & given.keys():
+        rate = 0.003 if small else 0.001
+        found |= {"recipe.learning_rate": rate, "recipe.reference_batch": BATCH}
+    found |= {"recipe.weight_decay": 0.05, "recipe.label_smoothing": 0.05}
+    yield found, "trains from scratch in few steps"
+
+
+def budget(
+    facts: DataFacts, given: Mapping[str, Any], *, steps: int, passes: int
+) -> Iterator[tuple[dict[str, Any], str]]:
+    """Epochs enough for so many steps and passes, validated some forty times."""
+    if BUDGET & {key for key, value in given.items() if value is not None}:
+        return
+    batch = int(given.get("data.batch_size") or BATCH)
+    window = int(given.get("trainer.accumulate_grad_batches") or 1)
+    per_epoch = math.ceil(max(1, facts.videos // batch) / window)
+    epochs = max(passes, math.ceil(steps / per_epoch))
+    found: dict[str, Any] = {}
+    if not {"trainer.check_val_every_n_epoch", "trainer.val_check_interval"} & given.keys():
+        every = math.ceil(epochs / VALIDATIONS)
+        epochs = every * math.ceil(epochs / every)  # the last one is validated
+        found = {"trainer.check_val_every_n_epoch": every} if every > 1 else {}
+    words = f"{epochs * per_epoch} steps of {batch * window} clips, for the loss to settle"
+    yield {"trainer.max_epochs": epochs, **found}, words
+
+
+def flags_of(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Settings as flags; a table of options is one flag for each."""
+    for key, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from ((f"{key}.{name}", item) for name, item in value.items())
+        else:
+            yield key, value
+
+
+def shown(value: Any) -> str:
+    """A value as a command line takes it."""
+    return str(value).replace(" ", "") if isinstance(value, list) else str(value)

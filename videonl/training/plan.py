@@ -1,0 +1,267 @@
+"""How long a training will take and how much memory: two batches are trained on, and undone."""
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningDataModule, Trainer
+
+from videonl.training.accumulation import batches_per_epoch, batches_per_step
+from videonl.training.classifier import VideoClassifier
+from videonl.training.recipe import make_optimizer
+from videonl.training.run_header import facts
+
+BATCHES = 2
+PATIENCE = 30.0  # seconds of the first batch after which there is no second
+FORWARD = 1 / 3  # of a step's time: the backward pass takes twice as long
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What two batches took.
+
+    Attributes:
+        batches: that were measured, one or two.
+        compute: seconds of the network for the faster one, with its gradients and the step.
+        read: seconds of one process to decode one clip for the first time.
+        again: likewise for any later time; less where decoded pictures are kept.
+        memory: peak bytes; of this process, or of the GPU.
+        gpu: which of the two.
+    """
+
+    batches: int
+    compute: float
+    read: float
+    again: float
+    memory: int
+    gpu: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A training before its start.
+
+    Attributes:
+        facts: of the data, the network and the device.
+        chosen: what was chosen for want of words.
+        course: steps, time and memory.
+        warnings: what a person should know before waiting.
+        seconds: how long it will take; None where that can not be told.
+    """
+
+    facts: list[str]
+    chosen: list[str]
+    course: list[str]
+    warnings: list[str]
+    seconds: float | None
+
+    @property
+    def lines(self) -> list[str]:
+        """All of it, warnings last."""
+        return [*self.facts, *self.chosen, *self.course, *self.warnings]
+
+
+def make_plan(
+    classifier: VideoClassifier,
+    data: LightningDataModule,
+    trainer: Trainer,
+    *,
+    run_dir: Path | None = None,
+    chosen: Sequence[str] = (),
+) -> Plan:
+    """Look at a training that is about to start.
+
+    Args:
+        classifier: the network.
+        data: a ``VideoDataModule`` that was set up.
+        trainer: that will train.
+        run_dir: see ``facts``.
+        chosen: a line for each choice that nobody had made.
+    """
+    lines = facts(classifier, data, trainer, run_dir=run_dir)
+    warnings = [line for line in lines if line.startswith(("warning", "hint"))]
+    known = [line for line in lines if line not in warnings]
+    told = [f"{'' if n else 'chosen':<10}{line}" for n, line in enumerate(chosen)]
+    if trainer.fast_dev_run:  # type: ignore[attr-defined]
+        return Plan(known, told, [], warnings, None)
+    found = measure(classifier, data, trainer)
+    steps, epochs = steps_of(trainer, data)
+    seconds = None if steps is None else seconds_of(found, steps, epochs, trainer, data)
+    text = "until --trainer.max_time" if steps is None else f"{steps}: {epochs:.3g} epochs"
+    batches = "2 measured batches" if found.batches > 1 else "a measured batch"
+    course = [f"steps     {text} of {steps_of_epoch(trainer, data)}"]
+    course += [] if seconds is None else [f"time      about {duration(seconds)} ({batches})"]
+    return Plan(known, told, [*course, memory(found)], warnings, seconds)
+
+
+def plan_lines(
+    classifier: VideoClassifier,
+    data: LightningDataModule,
+    trainer: Trainer,
+    *,
+    run_dir: Path | None = None,
+    chosen: Sequence[str] = (),
+) -> list[str]:
+    """The lines of ``make_plan``."""
+    return make_plan(classifier, data, trainer, run_dir=run_dir, chosen=chosen).lines
+
+
+def steps_of_epoch(trainer: Trainer, data: Any) -> int:
+    """Steps of the optimiser in one pass over the videos."""
+    return math.ceil(batches_per_epoch(trainer, data) / batches_per_step(trainer, data))
+
+
+def steps_of(trainer: Trainer, data: Any) -> tuple[int | None, float]:
+    """(steps, epochs) of a training; None and infinity where only the time ends it."""
+    each = steps_of_epoch(trainer, data)
+    ends = []
+    if trainer.max_epochs not in (None, -1):
+        ends.append(int(trainer.max_epochs or 0) * each)
+    if trainer.max_steps not in (None, -1):
+        ends.append(trainer.max_steps)
+    return (min(ends), min(ends) / each) if ends else (None, math.inf)
+
+
+def seconds_of(found: Measured, steps: int, epochs: float, trainer: Trainer, data: Any) -> float:
+    """The time of so many steps, and of the validations between."""
+    batches = steps * batches_per_step(trainer, data)
+    first = min(batches, batches_per_epoch(trainer, data))
+    seconds = first * step_seconds(found, data, first=True)
+    seconds += (batches - first) * step_seconds(found, data, first=False)
+    if times := validations(epochs, trainer, data):
+        seconds += times * validation_seconds(found, data)
+    return seconds
+
+
+def memory(found: Measured) -> str:
+    """The peak, in one line."""
+    whose = "of the GPU" if found.gpu else "of this process, without those that decode"
+    return f"memory    {found.memory / 2**30:.2g} GiB at most {whose}"
+
+
+def step_seconds(found: Measured, data: Any, *, first: bool) -> float:
+    """One batch: read by the workers, or before the network by the process itself."""
+    reading = data.batch_size * (found.read if first else found.again)
+    return together(reading, found.compute, data.num_workers, gpu=found.gpu)
+
+
+def together(reading: float, computing: float, workers: int, *, gpu: bool) -> float:
+    """Seconds for both, where so many processes read beside the network.
+
+    A CPU's cores are shared: what is computed and what is read takes turns.
+    """
+    if not workers:
+        return reading + computing
+    if gpu:
+        return max(computing, reading / workers)
+    cores = max(torch.get_num_threads(), 1)
+    return max(computing, reading / workers, computing + reading / cores)
+
+
+def validations(epochs: float, trainer: Trainer, data: Any) -> float:
+    """How often the validation videos will be seen."""
+    if "val" not in data.records or not trainer.limit_val_batches:
+        return 0.0
+    return epochs / (trainer.check_val_every_n_epoch or 1)
+
+
+def validation_seconds(found: Measured, data: Any) -> float:
+    """One pass over the validation videos on one of the processes."""
+    videos, views = len(data.records["val"]), data.preprocessing.num_views
+    computing = FORWARD * found.compute / data.batch_size * videos * views
+    return together(videos * views * found.again, computing, data.num_workers, gpu=found.gpu)
+
+
+def measure(classifier: VideoClassifier, data: Any, trainer: Trainer) -> Measured:
+    """Train on two batches, and leave no trace of it: weights and random numbers are put back."""
+    device = trainer.strategy.root_device
+    gpu = device.type == "cuda"
+    loader = data.train_dataloader()
+    videos: Any = loader.dataset
+    videos.preprocessing = videos.preprocessing.with_colours(classifier.preprocessing)
+    keys = list(loader.sampler)[: BATCHES * data.batch_size]
+    batches = [keys[n : n + data.batch_size] for n in range(0, len(keys), data.batch_size)]
+    read, compute, done = 0.0, math.inf, 0
+    if gpu:
+        torch.cuda.reset_peak_memory_stats(device)
+    with undone(classifier, trainer) as step:
+        for batch in batches:
+            start = time.perf_counter()
+            items = loader.collate_fn([videos[key] for key in batch])
+            read = (time.perf_counter() - start) / len(batch)
+            start = time.perf_counter()
+            step(data, {k: v.to(device) if torch.is_tensor(v) else v for k, v in items.items()})
+            if gpu:
+                torch.cuda.synchronize(device)
+            compute, done = min(compute, time.perf_counter() - start), done + 1
+            if compute > PATIENCE:
+                break
+    start = time.perf_counter()
+    for key in batches[0]:
+        epoch, index = key
+        _ = videos[epoch + 1, index]
+    again = (time.perf_counter() - start) / len(batches[0])
+    peak = torch.cuda.max_memory_allocated(device) if gpu else resident()
+    return Measured(done, compute, max(read, again), again, peak, gpu)
+
+
+@contextmanager
+def undone(
+    classifier: VideoClassifier, trainer: Trainer
+) -> Iterator[Callable[[Any, dict[str, Any]], None]]:
+    """A training step of the recipe; what it changes is put back in the end."""
+    device, precision = trainer.strategy.root_device, trainer.precision_plugin
+    net, recipe = classifier.to(device).net, classifier.recipe
+    kept = {name: value.clone() for name, value in net.state_dict().items()}
+    gpus = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(gpus):
+        classifier.train()
+        optimizer = make_optimizer(
+            recipe.optimizer,
+            [{"params": [p for p in net.parameters() if p.requires_grad], "lr": 0.0}],
+            momentum=recipe.momentum,
+            beta2=recipe.beta2,
+            fused=False,
+        )
+
+        def step(data: Any, batch: dict[str, Any]) -> None:
+            task = classifier.task
+            clips = classifier.clips({**batch, "video": data.augmented(batch)}).flatten(0, 1)
+            with precision.forward_context():
+                targets = task.targets(task.truth(batch))
+                loss, _ = task.loss(classifier(clips), targets, class_weights=None, smoothing=0.0)
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad()
+
+        try:
+            yield step
+        finally:
+            optimizer.zero_grad()
+            net.load_state_dict(kept)
+
+
+def resident() -> int:
+    """The most memory that this process has had, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else 1024 * peak
+
+
+def duration(seconds: float) -> str:
+    """In words.
+
+    Example:
+        >>> duration(40), duration(400), duration(40_000)
+        ('40 seconds', '7 minutes', '11 hours')
+    """
+    for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
+        if seconds >= 1.5 * size:
+            return f"{seconds / size:.2g} {unit}"
+    return f"{seconds:.2g} seconds"
