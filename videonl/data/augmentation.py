@@ -187,7 +187,7 @@ def _erased(video: torch.Tensor, boxes: Sequence[Box | None]) -> torch.Tensor:
             filled[top : top + values.shape[0], left : left + values.shape[1], :3] = values
             filled[top : top + values.shape[0], left : left + values.shape[1], 3] = 1
     on_device = sent(torch.from_numpy(noise), video.device).view(*size, 4)
-    return torch.where(on_device[..., 3:] > 0, on_device[..., :3], video)
+    return torch.where(on_device[..., 3:].view(torch.bool), on_device[..., :3], video)
 
 
 def draw_box(

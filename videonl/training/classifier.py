@@ -313,7 +313,8 @@ class VideoClassifier(LightningModule):
         """Loss of a batch; nothing in here waits for the device."""
         clips = self.clips(batch)
         views = clips.shape[1]
-        truth = self.task.truth(batch).repeat_interleave(views, 0)
+        truth = self.task.truth(batch)
+        truth = truth if views == 1 else truth.repeat_interleave(views, 0)
         whole = clips.flatten(0, 1)
         mixed, targets = mix(
             whole,
