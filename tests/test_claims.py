@@ -81,7 +81,7 @@ MEMBERS = {
     "merge --csv": ("o.csv", ["merge", "o.jsonl", "--csv", "o.csv"]),
     "extract": ("-d features", ["extract", "a.mp4", *WEIGHTS, "--out", "features"]),
     "extract --shard": (
-        "features/shard-0-of-2",
+        "features/videonl_extract.00000.jsonl",
         ["extract", "a.mp4", *WEIGHTS, "--out", "features", "--shard", "0/2"],
     ),
     "export": ("net.pt2", ["export", *WEIGHTS, "--format", "torch-export", "--out", "net.pt2"]),

@@ -52,9 +52,12 @@ def test_a_real_time_thread_is_found() -> None:
 
 
 def test_only_known_encoders_are_asked_for() -> None:
-    """The product and its benchmarks name one encoder; the tests never name SVT-AV1."""
-    asked = []
+    """The product and its benchmarks name two of pictures and one of sound, never SVT-AV1."""
+    asked, chosen = [], []
     for folder in ("videonl", "benchmarks", "data", "examples"):
         for path in (ROOT / folder).rglob("*.py"):
-            asked += re.findall(r"\.add_stream\(\s*([^,)]+)", path.read_text(encoding="utf-8"))
-    assert set(asked) == {'"libx264"'}
+            text = path.read_text(encoding="utf-8")
+            asked += re.findall(r"\.add_stream\(\s*([^,)]+)", text)
+            chosen += re.findall(r"^ +codec = (\".*)$", text, re.M)
+    assert set(asked) == {'"libx264"', '"aac"', "codec"}
+    assert chosen == ['"libx264" if "libx264" in av.codecs_available else "mpeg4"']

@@ -139,10 +139,11 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(403, {"error": "this token may not write"})
         asked = json.loads(body)
         name = f"{asked['organization']}/{asked['name']}"
+        private = asked.get("private") or asked.get("visibility") == "private"
         url = {"url": f"{self.server.url}/{name}"}
         if name in self.server.repositories:
             return self.answer(409, {"error": "it is there", **url})
-        self.server.add(name, {}, private=asked.get("visibility") == "private")
+        self.server.add(name, {}, private=private)
         return self.answer(200, url)
 
     def preupload(self, body: bytes, _: str) -> None:

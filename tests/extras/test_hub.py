@@ -62,6 +62,7 @@ def test_pushed_and_classified(hub: Hub, tmp_path: Path, capsys: Capture) -> Non
     text = told(capsys, push)
     commit = hub.repositories["lab/tiny"]["main"]
     assert f"pushed    hf:lab/tiny@{commit}" in text
+    assert "%|" not in text  # no bar in what is no terminal
     assert hub.repositories["lab/tiny"]["private"]
     assert f"Bearer {TOKEN}" in hub.tokens
     files = hub.repositories["lab/tiny"]["commits"][commit]
@@ -105,6 +106,9 @@ def test_a_training_starts_from_the_hub_and_is_tested(
     told(capsys, [*fit, "--model.pretrained", "hf:lab/tiny"])
     (run,) = Path("runs/x").iterdir()
     assert f"pretrained: hf:lab/tiny@{commit}/best.ckpt" in (run / "config.yaml").read_text()
+    asked = len(hub.asked)  # the commit is known, and the weights are in the checkpoint
+    assert "nothing was left to do" in told(capsys, ["train", "fit", "--resume", str(run)])
+    assert len(hub.asked) == asked
     told(capsys, ["push", str(run), "lab/mine", "--dry-run", "look"])
     assert f"Started from hf:lab/tiny@{commit}/best.ckpt" in Path("look/README.md").read_text(
         "utf-8"
@@ -200,6 +204,14 @@ def test_the_cache_serves_without_a_network(
     assert f"hf:lab/tiny@{commit}/best.ckpt" in offline.stderr
     assert "HF_HUB_OFFLINE is set" in missing.stderr
     assert "Traceback" not in missing.stderr
+
+
+def test_an_error_that_holds_the_token_is_said_without_it(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.setenv("HF_TOKEN", f"{TOKEN}\x0bx")  # no header can hold it, says the HTTP library
+    text = told(capsys, ["models", "--fetch", "hf:lab/tiny"], 2)
+    assert "***" in text
 
 
 def test_refused_pushes(hub: Hub, tmp_path: Path, capsys: Capture) -> None:

@@ -79,7 +79,8 @@ def test_fit_test_and_infer_agree(
         assert (found["protocol"]["views"], found["protocol"]["rectangle"]) == ("2x1", [24, 48])
         assert "stride" not in found["protocol"]
         assert found["cost"]["clip_shape"] == [3, 4, 24, 48]
-        macs = count_cost("tiny_i3d_nl1", (3, 4, 24, 48), num_classes=2, options={"width": 8}).macs
+        options = content["hyper_parameters"]["options"]
+        macs = count_cost("tiny_i3d_nl1", (3, 4, 24, 48), num_classes=2, options=options).macs
         assert found["cost"]["gmacs"] == pytest.approx(2 * macs / 1e9)
 
     capsys.readouterr()
@@ -128,7 +129,7 @@ def test_padding_is_the_mean_in_training_and_test(predictor: Predictor, root: Pa
     assert data.preprocessing.rectangle == (24, 48)
     assert data.preprocessing.mean is None
     for entries, said in (
-        ({"sampling": "sparse"}, "sampling is sparse; it must be 'dense' or 'segments'"),
+        ({"sampling": "sparse"}, "sampling is sparse; it must be one of dense, segments"),
         ({"sampling": "segments", "stride": 2}, "stride=2 does not go with sampling=segments"),
         ({"picture": "whole", "resized_crop": (0.1, 1.0)}, "leave one of them out"),
     ):

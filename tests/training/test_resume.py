@@ -155,9 +155,13 @@ def test_run_folders(tmp_path: Path) -> None:
     assert resume_path(str(tmp_path / "name"), out=tmp_path, name="x") == first / "last.ckpt"
     with pytest.raises(CheckpointError, match=r"holds neither best\.ckpt nor last\.ckpt"):
         checkpoint_in(tmp_path)
-    (tmp_path / "model.safetensors").touch()
-    with pytest.raises(CheckpointError, match=r"it holds model\.safetensors: give one"):
+    (tmp_path / "other.safetensors").touch()
+    with pytest.raises(CheckpointError, match=r"it holds other\.safetensors: give one"):
         checkpoint_in(tmp_path)
+    (tmp_path / "model.safetensors").touch()  # a clone from the hub
+    assert checkpoint_in(tmp_path) == tmp_path / "model.safetensors"
+    with pytest.raises(CheckpointError, match=r"holds neither last\.ckpt"):
+        resume_path(str(tmp_path), out=tmp_path, name="x")
 
 
 def test_metrics_file_grows_columns_and_drops_what_is_measured_again(tmp_path: Path) -> None:

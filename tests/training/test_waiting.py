@@ -35,6 +35,7 @@ NO_GPU = pytest.mark.skipif(not torch.cuda.is_available(), reason="no GPU")
 DEVICES = ["cpu", pytest.param("cuda", marks=[pytest.mark.gpu, NO_GPU])]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("device", DEVICES)
 def test_a_slow_data_set_and_a_slow_network_are_told_apart(train, monkeypatch, device) -> None:
     options = {"accelerator": device, "log_every_n_steps": 1}

@@ -16,7 +16,9 @@ def main(argv: Sequence[str]) -> int:
         "Convert a checkpoint to safetensors with a JSON sidecar (network, classes, preprocessing, "
         "provenance). It is read without running anything that is in it.",
     )
-    parser.add_argument("source", help="a checkpoint file, or a name from `videonl models`")
+    parser.add_argument(
+        "source", help="a checkpoint file, a name from `videonl models`, or hf:USER/NAME"
+    )
     parser.add_argument("target", help="the file to write; it ends with .safetensors")
     add_network_flags(parser)
     parser.add_argument("--labels", help="class names: one per line, or JSON")

@@ -95,7 +95,8 @@ def parser_of_predict() -> argparse.ArgumentParser:
         metavar="CKPT",
         help="a .ckpt of train.py or its run's folder, a .safetensors, or a published network: "
         "its file, or its name, which is downloaded once (videonl models lists them, such as "
-        "official/i3d_nl_32x2); the clips of data/sample have one of their own",
+        "official/i3d_nl_32x2), or hf:USER/NAME of the hub; the clips of data/sample have one of "
+        "their own",
     )
     parser.add_argument(
         "--top-k", type=positive, default=5, metavar="K", help="classes to show (default: 5)"

@@ -49,7 +49,7 @@ what no option says follows the data; the plan that is printed first says what a
 network
   --model.name NAME            one of `videonl models` (i3d_r50_nl5)
   --model.options.OPTION V     of the network, such as --model.options.dropout 0.2
-  --model.pretrained FILE      published weights to start from, a file or a name; without a
+  --model.pretrained FILE      weights to start from: a file, a name, hf:USER/NAME; without a
                                --config, the recipe of configs/finetune.yaml is the default
   --model.compile true         torch.compile the network
 {COMMON}  --trainer.precision NAME     auto: bf16-mixed on a GPU or a CPU with AMX, else 32-true

@@ -57,7 +57,7 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     """
     from videonl.cli.train_parser import LIMITS, make_parser
     from videonl.weights.declared import options_in_file
-    from videonl.weights.hub import hub_file, is_hub, pinned_name
+    from videonl.weights.hub import is_hub, pinned
 
     parser = make_parser(command)
     for word in argv:
@@ -87,8 +87,7 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
             check_limits({f"--{key}": limit}, {f"--{key}": settings[key]})
     settings["trainer"] = plain(settings["trainer"])
     if is_hub(settings["model"]["pretrained"] or ""):  # config.yaml keeps the commit
-        start = settings["model"]["pretrained"]
-        settings["model"]["pretrained"] = pinned_name(hub_file(start)) or start
+        settings["model"]["pretrained"] = pinned(settings["model"]["pretrained"])
     return settings, given_flat(given, parser)
 
 

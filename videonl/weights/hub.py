@@ -23,7 +23,7 @@ from videonl.weights.run_folder import LAST, MODEL, SUFFIXES, checkpoint_in
 
 PREFIX = "hf:"
 FORM = "hf:USER/NAME, hf:USER/NAME@REVISION or hf:USER/NAME/FILE"
-PACKAGE, PARTS = "huggingface_hub", ("constants", "errors", "file_download")
+PACKAGE, PARTS = "huggingface_hub", ("constants", "errors", "file_download", "utils")
 READABLE = (*SUFFIXES, ".params", ".bin")
 SHOWN = 5  # files of a repository that are named in a sentence
 
@@ -141,6 +141,18 @@ def pinned_name(path: str | Path) -> str | None:
     return None
 
 
+def pinned(source: str) -> str:
+    """A name on the hub with its commit and file; one that has both is not asked for again.
+
+    Raises:
+        CheckpointError: see ``hub_file``.
+    """
+    name = parse_hub(source)
+    if name.file and _COMMIT.fullmatch(name.revision or ""):
+        return source
+    return pinned_name(hub_file(source)) or source
+
+
 def hub_file(source: str | Path) -> Path:
     """The file of a name on the hub: out of the client's cache, or downloaded into it.
 
@@ -255,13 +267,16 @@ def _check_content(name: HubName, path: Path) -> None:
 
 @contextmanager
 def explained(name: HubName, client: ModuleType) -> Iterator[None]:
-    """Every error of the client as one sentence, without the token.
+    """Every error of the client as one sentence, without the token; bars only on a terminal.
 
     Raises:
         CheckpointError: names the repository and the way out.
     """
-    errors = client.errors
+    errors, bars = client.errors, client.utils
+    hide = not sys.stderr.isatty() and not bars.are_progress_bars_disabled()
     try:
+        if hide:
+            bars.disable_progress_bars()
         yield
     except CheckpointError:
         raise
@@ -280,10 +295,15 @@ def explained(name: HubName, client: ModuleType) -> Iterator[None]:
         elif getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
             text = f"the hub refuses ({_first_line(error)}): {log_in}, with a token that may do so"
         else:
-            text = f"the hub's client failed: {explain_full(error) or _first_line(error)}"
-        token = client.get_token()
-        text = text.replace(token, "***") if token else text
+            text = (
+                f"the hub's client failed ({explain_full(error) or _first_line(error)}); try again"
+            )
+        for token in filter(None, [client.get_token()]):  # as it is, and as Python shows it
+            text = text.replace(token, "***").replace(repr(token)[1:-1], "***")
         raise CheckpointError(f"{name}: {visible(text)}") from None
+    finally:
+        if hide:
+            bars.enable_progress_bars()
 
 
 def _first_line(error: BaseException) -> str:

@@ -100,6 +100,9 @@ def clip_preprocessing(clip: str) -> dict[str, int]:
     return {"frames": frames, "stride": stride}
 
 
+NAMES = " (videonl models lists the names; hf:USER/NAME is one on the hub)"
+
+
 def local_file(source: str | Path) -> Path:
     """The file of a path, or of a name, published or on the hub, which is fetched where needed.
 
@@ -119,5 +122,5 @@ def local_file(source: str | Path) -> Path:
 
         return fetch(known)
     near = get_close_matches(str(source), [entry.name for entry in PUBLISHED], n=3)
-    hint = f"; did you mean {' or '.join(near)}?" if near else " (videonl models lists the names)"
+    hint = f"; did you mean {' or '.join(near)}?" if near else NAMES
     raise CheckpointError(f"{source} is neither a file nor the name of published weights{hint}")
