@@ -567,8 +567,8 @@ class VideoDataModule(L.LightningDataModule):
         """
         if self.trainer is None:
             return 0, 1
-        connector = self.trainer._accelerator_connector
-        if self.trainer.world_size > 1 and connector.use_distributed_sampler:
+        trainer: Any = self.trainer
+        if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise DatasetError(
                 "the loaders split the videos among the processes themselves, without padding: "
                 "make the Trainer with use_distributed_sampler=False"
