@@ -12,8 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.small_data import DATA
 from videonl.data import VideoDataModule, VideoDataset
-from videonl.training import VideoClassifier
-from videonl.training.metrics_file import read_metrics
+from videonl.training import VideoClassifier, read_metrics
 
 SLOW = 0.15  # seconds
 
