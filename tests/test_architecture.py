@@ -112,7 +112,7 @@ def test_lightning_and_decoders_stay_in_their_rooms(path: Path) -> None:
             assert room_of(name) == "video", f"{name} imports decord"
         if top == "av":
             assert room_of(name) in ("video", "sample", "inference", "attention"), f"{name}: {top}"
-        assert not imported.startswith("pytorchvideo.transforms"), "it can not be imported"
+        assert not imported.startswith("pytorchvideo.transforms"), "it cannot be imported"
 
 
 @pytest.mark.parametrize(

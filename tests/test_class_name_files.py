@@ -44,7 +44,7 @@ def test_refusals(tmp_path: Path, content: bytes, words: str) -> None:
     (tmp_path / "names").write_bytes(content)
     with pytest.raises(VideoNLError, match=words):
         read_class_names(tmp_path / "names")
-    with pytest.raises(VideoNLError, match=r"absent can not be read \(No such file"):
+    with pytest.raises(VideoNLError, match=r"absent cannot be read \(No such file"):
         read_class_names(tmp_path / "absent")
 
 

@@ -117,7 +117,7 @@ def test_a_device_is_written_into_and_a_full_one_is_a_sentence(
     write(null, "gone")
     assert stat.S_ISCHR(null.stat().st_mode)
     full = always_full(tmp_path)
-    with pytest.raises(OutputError, match=r"full can not be written .No space left on device"):
+    with pytest.raises(OutputError, match=r"full cannot be written .No space left on device"):
         write(full, "never")
     assert stat.S_ISCHR(full.stat().st_mode)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["full", "null"]
@@ -155,7 +155,7 @@ def test_what_can_not_be_a_file_is_named(tmp_path: Path, write: Writer) -> None:
             ("socket", "it is a socket"),
             ("circle", "symbolic links"),
         ):
-            with pytest.raises(OutputError, match=f"{name} can not be written .*{word}"):
+            with pytest.raises(OutputError, match=f"{name} cannot be written .*{word}"):
                 write(tmp_path / name, "x")
     names = sorted(path.name for path in tmp_path.iterdir())
     assert names == ["circle", "file", "folder", "socket"]
@@ -170,7 +170,7 @@ def test_a_full_disk_leaves_what_was_there(tmp_path: Path, write: Writer) -> Non
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limits[1]))
     try:
-        with pytest.raises(OutputError, match=r"a.txt can not be written .File too large"):
+        with pytest.raises(OutputError, match=r"a.txt cannot be written .File too large"):
             write(path, "x" * 5000)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
@@ -318,7 +318,7 @@ def test_a_growing_file_ends_where_it_did_when_the_disk_is_full(tmp_path: Path) 
 
 def test_the_error_passes_between_processes() -> None:
     error = pickle.loads(pickle.dumps(OutputError("a.csv", "the disk is full")))
-    assert str(error) == "a.csv can not be written (the disk is full)"
+    assert str(error) == "a.csv cannot be written (the disk is full)"
 
 
 def test_an_error_of_what_is_read_stays_its_own(tmp_path: Path) -> None:

@@ -156,9 +156,9 @@ def read_class_names(path: str | Path) -> list[str]:
             raise VideoNLError(f"the class names {path} are too large for a list of names")
         text = read_text(file, strict=True)
     except OSError as error:
-        raise VideoNLError(f"the class names {path} can not be read ({error.strerror})") from error
+        raise VideoNLError(f"the class names {path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise VideoNLError(f"the class names {path} can not be read (no UTF-8 text)") from error
+        raise VideoNLError(f"the class names {path} cannot be read (no UTF-8 text)") from error
     json_like = text.lstrip()[:1] in ("[", "{")
     names = _from_json(text, path) if json_like else _without_numbers(text.split("\n"))
     names = [name.strip().strip('"').strip() for name in names]

@@ -8,11 +8,11 @@ from pathlib import Path
 
 
 class VideoNLError(ValueError):
-    """Bad input: an argument, a file or a configuration that videonl can not use as it is."""
+    """Bad input: an argument, a file or a configuration that videonl cannot use as it is."""
 
 
 class VideoError(VideoNLError):
-    """A video file that can not be read: missing, not a video, truncated, no video stream."""
+    """A video file that cannot be read: missing, not a video, truncated, no video stream."""
 
 
 class DatasetError(VideoNLError):
@@ -24,7 +24,7 @@ class CheckpointError(VideoNLError):
 
 
 class OutputError(VideoNLError):
-    """A file that can not be written: no permission, a full disk, a folder of that name."""
+    """A file that cannot be written: no permission, a full disk, a folder of that name."""
 
     def __init__(self, path: object, reason: str) -> None:
         """Keep the path and the reason, which a worker process hands on by its arguments."""
@@ -32,7 +32,7 @@ class OutputError(VideoNLError):
         self.path, self.reason = path, reason
 
     def __str__(self) -> str:
-        return f"{self.path} can not be written ({self.reason})"
+        return f"{self.path} cannot be written ({self.reason})"
 
 
 class OfTheirs(VideoNLError):

@@ -37,7 +37,7 @@ except ImportError:  # Windows
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DESCRIPTOR = re.compile(r"(?:/proc/(\d+)|/dev)/fd/(\d+)")
 _LONGEST_NAME = 200  # bytes; most file systems take 255, and the name of the part is longer
-_STALE_SECONDS = 3600.0  # where files can not be locked, an unfinished one of this age is nobody's
+_STALE_SECONDS = 3600.0  # where files cannot be locked, an unfinished one of this age is nobody's
 _FLOAT = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?|[-+]?\.(inf|INF)|\.(nan|NAN)")
 
 # What stands for a file that a tool has not fetched, and how to fetch it.
@@ -69,7 +69,7 @@ def whole_file(path: PathLike, *, ending: str | None = None) -> Iterator[Path]:
         A path beside it, of an empty file.
 
     Raises:
-        OutputError: it can not be written there, or the disk is full; then all is as before.
+        OutputError: it cannot be written there, or the disk is full; then all is as before.
     """
     place = Path(path)
     ending = place.suffix if ending is None else ending
@@ -100,7 +100,7 @@ def whole_file(path: PathLike, *, ending: str | None = None) -> Iterator[Path]:
 def whole_stream(path: PathLike) -> Iterator[IO[bytes]]:
     """A binary stream, seekable; the file appears when the block ends without error.
 
-    What can not be written is told at the end: C++ libraries that write to a Python stream end the
+    What cannot be written is told at the end: C++ libraries that write to a Python stream end the
     process if it raises under their hands.
 
     Args:
@@ -167,7 +167,7 @@ class GrowingFile:
         start: what it begins with, in place of what is there; None: go on behind what is there.
 
     Raises:
-        OutputError: it can not be written there.
+        OutputError: it cannot be written there.
     """
 
     def __init__(self, path: PathLike, *, start: Iterable[str] | None = None) -> None:
@@ -231,14 +231,14 @@ def is_stream(path: PathLike) -> bool:
     A pipe, a terminal, a device, or an open descriptor such as ``/dev/stdout``.
 
     Raises:
-        OutputError: it is a folder, a socket, or can not be asked.
+        OutputError: it is a folder, a socket, or cannot be asked.
     """
     if _descriptor_of(path) is not None:
         return True
     try:
         kind = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
-        return False  # the folder is made, or the writer says why it can not be
+        return False  # the folder is made, or the writer says why it cannot be
     except OSError as error:
         raise _output_error(path, error) from error
     if stat.S_ISDIR(kind):
@@ -356,7 +356,7 @@ class _Sink(io.FileIO):
     error: OSError | None = None
 
     def write(self, data: Any) -> int:
-        """Write, or swallow what can not be written."""
+        """Write, or swallow what cannot be written."""
         if self.error is None:
             try:
                 return super().write(data)
@@ -520,7 +520,7 @@ def read_text(path: PathLike, *, strict: bool = False) -> str:
             such file names.
 
     Raises:
-        OSError: it can not be read.
+        OSError: it cannot be read.
         UnicodeDecodeError: see ``strict``.
     """
     return text_of(Path(path).read_bytes(), strict=strict)
@@ -651,13 +651,13 @@ def read_yaml(path: PathLike) -> Any:
     """What a YAML file holds.
 
     Raises:
-        VideoNLError: the file can not be read, or see :func:`parse_yaml`.
+        VideoNLError: the file cannot be read, or see :func:`parse_yaml`.
     """
     try:
         with Path(path).open(encoding="utf-8-sig") as file:
             text = file.read(_LONGEST_YAML + 1)
     except OSError as error:
-        raise VideoNLError(f"{path} can not be read ({error.strerror})") from error
+        raise VideoNLError(f"{path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
         raise VideoNLError(f"{path} is not YAML: it is no text in UTF-8") from error
     return parse_yaml(text, source=os.fspath(path))

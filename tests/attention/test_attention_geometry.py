@@ -91,5 +91,5 @@ def test_what_can_not_be_traced_is_said():
         def forward(self, x):
             return self.block(x.transpose(3, 4))
 
-    with pytest.raises(VideoNLError, match="block can not be traced"):
+    with pytest.raises(VideoNLError, match="block cannot be traced"):
         trace_blocks(Turned(), (2, 8, 12))

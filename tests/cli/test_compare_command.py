@@ -57,7 +57,7 @@ def test_a_failing_entry_gives_exit_code_1(capsys: pytest.CaptureFixture[str]) -
         (["tiny_i3d", "--out", __file__], "is a file"),
         ([], "nothing to compare"),
         (["tiny_i3d", "--scale", "large"], "--scale belongs to a sweep file"),
-        (["--sweep", "none.yaml"], "none.yaml can not be read"),
+        (["--sweep", "none.yaml"], "none.yaml cannot be read"),
         (["tiny_i3d", "--train"], "--data"),
     ],
 )

@@ -69,7 +69,7 @@ def folder(made: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return made
 
 
-# What leans on a packet that can not be decoded is damaged, too: up to the next key frame, 60.
+# What leans on a packet that cannot be decoded is damaged, too: up to the next key frame, 60.
 KINDS = {
     "bad.mp4": [55],
     "lost.mp4": [55, 56, 57, 58, 59],

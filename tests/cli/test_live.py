@@ -289,9 +289,9 @@ def test_ctrl_c_ends_it_with_whole_files(folder: Path, capsys) -> None:
 def test_what_is_no_source_is_one_sentence(folder: Path, capsys) -> None:
     (folder / "text.mp4").write_text("no video")
     wrong = {
-        "97": "/dev/video97: this camera can not be opened (No such file",
-        "/dev/video97": "/dev/video97: this camera can not be opened",
-        "/dev/zero": "/dev/zero: this camera can not be opened",
+        "97": "/dev/video97: this camera cannot be opened (No such file",
+        "/dev/video97": "/dev/video97: this camera cannot be opened",
+        "/dev/zero": "/dev/zero: this camera cannot be opened",
         "rtsp://host/x": "http and https are read; not rtsp",
         "file:///etc/passwd": "not file",
         "none.mp4": "No such file",

@@ -117,7 +117,7 @@ def test_a_full_device_is_a_sentence(
     full = tmp_path / f"full{ending}"
     os.mknod(full, 0o600 | stat.S_IFCHR, os.makedev(1, 7))
     assert main([*words, str(full)]) == 2
-    assert f"{full} can not be written (No space left on device)" in one_sentence(capsys)
+    assert f"{full} cannot be written (No space left on device)" in one_sentence(capsys)
     assert stat.S_ISCHR(full.stat().st_mode)
     assert [path.name for path in tmp_path.iterdir()] == [full.name]
 
@@ -132,7 +132,7 @@ def test_a_full_disk_leaves_the_old_file(
     with file_size_limit(25):
         assert main([*words, str(output)]) == 2
     shown = "shards.jsonl" if name == "merge csv" else output  # merged first
-    assert f"{shown} can not be written (File too large)" in one_sentence(capsys)
+    assert f"{shown} cannot be written (File too large)" in one_sentence(capsys)
     assert output.read_text() == "old"
     assert [path.name for path in tmp_path.iterdir()] == [output.name]
 
@@ -166,7 +166,7 @@ def test_a_full_disk_below_a_folder(work: Path, tmp_path: Path, capsys: Capture,
         assert main([*FOLDERS[name], str(out)]) == 2
     text = one_sentence(capsys)
     assert str(out) in text
-    assert "can not be written (File too large)" in text
+    assert "cannot be written (File too large)" in text
     left = [path for path in out.rglob("*") if path.is_file()]
     assert not [path for path in left if path.name.startswith(".")]
     assert not [path for path in left if path.suffix in (".npz", ".mp4", ".png", ".html")]
@@ -212,7 +212,7 @@ def test_attend_follows_links_and_says_that_the_disk_is_full(
     capsys.readouterr()
     with file_size_limit(1000):
         assert main(words) == 2
-    assert "can not be written (File too large)" in one_sentence(capsys)
+    assert "cannot be written (File too large)" in one_sentence(capsys)
     assert len(list((tmp_path / "kept").iterdir())) == 4
 
 
@@ -240,8 +240,8 @@ def test_standard_output_that_is_full_or_closed(tmp_path: Path) -> None:
     words = [sys.executable, "-m", "videonl.cli.main", "--help"]
     words[-1:] = ["cost", "tiny_i3d", "--json"]
     for shell, sentence in (
-        (f'"$@" > {full}', "standard output can not be written: No space left on device"),
-        ('"$@" >&-', "standard output can not be written: it is closed"),
+        (f'"$@" > {full}', "standard output cannot be written: No space left on device"),
+        ('"$@" >&-', "standard output cannot be written: it is closed"),
     ):
         done = subprocess.run(
             ["sh", "-c", shell, "sh", *words], cwd=ROOT, capture_output=True, text=True, check=False
@@ -262,7 +262,7 @@ def test_outputs_of_a_training(tmp_path: Path, capsys: Capture) -> None:
     assert "what should be its folder is a file" in one_sentence(capsys)
     with file_size_limit(100):
         assert main([*fit, str(tmp_path / "full")]) == 2
-    assert "can not be written (File too large); make room" in one_sentence(capsys)
+    assert "cannot be written (File too large); make room" in one_sentence(capsys)
     assert not [path for path in (tmp_path / "full").rglob("*") if path.is_file()]
     assert main([*fit, str(tmp_path / "runs")]) == 0
     (run,) = (tmp_path / "runs" / "x").iterdir()
@@ -282,7 +282,7 @@ def test_outputs_of_a_training(tmp_path: Path, capsys: Capture) -> None:
         capsys.readouterr()
         with file_size_limit(10):
             assert main([*words, str(link)]) == 2
-        assert f"{name} can not be written (File too large)" in one_sentence(capsys)
+        assert f"{name} cannot be written (File too large)" in one_sentence(capsys)
         assert target.read_bytes() == content
         (tmp_path / f"folder_{name}").mkdir()
         assert main([*words, str(tmp_path / f"folder_{name}")]) == 2

@@ -112,5 +112,5 @@ def test_output_that_can_not_be_written_is_known_at_once(
     for option, name in (("--json", "in/a.mp4/x.json"), ("--csv", "in/a.mp4/x.csv")):
         assert predict("in/a.mp4", "--views", "1x1", option, name) == 2
         out, err = capsys.readouterr()
-        assert f"{name} can not be written" in err
+        assert f"{name} cannot be written" in err
         assert out == ""

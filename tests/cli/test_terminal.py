@@ -55,7 +55,7 @@ def test_a_closed_output_is_one_sentence() -> None:
         done = start(arguments, shell_end=">&-")
         assert done.returncode == 1
         assert done.stderr.decode().count("\n") == 1
-        assert b"standard output can not be written: it is closed" in done.stderr
+        assert b"standard output cannot be written: it is closed" in done.stderr
     both = start(["nosuch"], shell_end=">&- 2>&-")
     assert both.returncode == 2
 

@@ -1,4 +1,4 @@
-"""Videos that can not be read are in the denominator of every figure, in every command."""
+"""Videos that cannot be read are in the denominator of every figure, in every command."""
 
 import json
 import re
@@ -67,7 +67,7 @@ def test_result_files(
     assert "clip@1 11 %   video@1 11 % [2, 43]" in text
     assert "mean per-class accuracy 11 %   most frequent class 44 %" in text
     assert "(of the 5 that were read)" in text
-    assert "4 videos can not be read and count as wrong" in text
+    assert "4 videos cannot be read and count as wrong" in text
 
 
 def test_a_list_s_missing_files_count_as_well(place: Path, tmp_path: Path, capsys: Capture) -> None:
@@ -119,7 +119,7 @@ def test_comparing(place: Path, tmp_path: Path, capsys: Capture) -> None:
     assert (row["top1"]["correct"], row["top1"]["total"]) == (1, 9)
     assert row["confusion"] == [[1, 0, 0], [4, 0, 0], [0, 0, 0]]
     assert row["unread"] == [2, 0, 2]
-    assert "4 can not be read and count as wrong" in capsys.readouterr().out
+    assert "4 cannot be read and count as wrong" in capsys.readouterr().out
     page = (tmp_path / "compare.html").read_text()
     matrix = re.search(r'<table class="matrix">.*?</table>', page, re.DOTALL)
     assert matrix is not None

@@ -146,7 +146,7 @@ def test_training_stops_above_the_share(mixed: Path, monkeypatch: pytest.MonkeyP
     trainer = {"training": True, "global_rank": 0, "world_size": 1, "max_epochs": 1}
     data.trainer = SimpleNamespace(**trainer, overfit_batches=0)  # type: ignore
     batches = list(data.train_dataloader())
-    words = r"3 of 9 training videos can not be read.*videonl check"
+    words = r"3 of 9 training videos cannot be read.*videonl check"
     with pytest.raises(DatasetError, match=words):
         [data.on_after_batch_transfer(batch, 0) for batch in batches]
 

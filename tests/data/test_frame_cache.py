@@ -105,7 +105,7 @@ def test_what_is_stored_is_not_decoded_again(root: Path, cache: Path, tmp_path: 
     assert same(batches(data, 1), before)
     for file in (tmp_path / "data").rglob("*.*"):
         os.utime(file)  # changed since: what is stored is of another video
-    with pytest.raises(Exception, match="can not be read"):
+    with pytest.raises(Exception, match="cannot be read"):
         list(batches(data, 1))
 
 

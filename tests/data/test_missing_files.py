@@ -94,7 +94,7 @@ def test_check_counts_them(linked: Path, tmp_path: Path, capsys: Capture) -> Non
     assert main(words) == 1
     out, err = capsys.readouterr()
     assert "checked 4 files: 3 ok, 1 unreadable" in out
-    assert "1 folder can not be listed" in err
+    assert "1 folder cannot be listed" in err
     assert "train/lost: the link leads to /mnt/absent/class" in err
     report = (tmp_path / "out" / "videonl_check.csv").read_text()
     assert "train/clap/gone.mp4,unreadable,No such file" in report
@@ -129,13 +129,13 @@ def test_training_and_evaluation_count_the_missing(tmp_path: Path, capsys: Captu
     assert main(["train", "fit", *fit]) == 0
     (run,) = (tmp_path / "runs" / "x").iterdir()
     text = "".join(capsys.readouterr())
-    assert "1 video can not be read; other videos took their places" in text
-    assert "1 video can not be read and count as wrong" in text
+    assert "1 video cannot be read; other videos took their places" in text
+    assert "1 video cannot be read and count as wrong" in text
     assert main(["train", "test", "--checkpoint", str(run), *common]) == 0
     assert "test: 5 videos" in capsys.readouterr().out
     compare = ["compare", str(run / "best.ckpt"), "--data", str(data), "--no-speed"]
     assert main([*compare, "--device", "cpu", "--views", "1x1"]) == 0
-    assert "1 can not be read and count as wrong" in "".join(capsys.readouterr())
+    assert "1 cannot be read and count as wrong" in "".join(capsys.readouterr())
 
 
 @pytest.mark.parametrize(
@@ -161,12 +161,12 @@ def test_a_class_or_split_that_leads_nowhere_is_said_before_the_start(
 def test_a_list_that_leads_nowhere_is_said(tmp_path: Path) -> None:
     (tmp_path / "1.mp4").touch()
     (tmp_path / "train.csv").symlink_to("/mnt/absent/train.csv")
-    with pytest.raises(DatasetError, match=r"the list .*train\.csv can not be read"):
+    with pytest.raises(DatasetError, match=r"the list .*train\.csv cannot be read"):
         read_catalogue(tmp_path)
     (tmp_path / "train.csv").unlink()
     (tmp_path / "train.csv").write_text("1.mp4 a\n")
     (tmp_path / "videonl_skip.tsv").symlink_to("/mnt/absent/skip.tsv")
-    with pytest.raises(DatasetError, match=r"the skip list .* can not be read"):
+    with pytest.raises(DatasetError, match=r"the skip list .* cannot be read"):
         read_catalogue(tmp_path)
 
 
@@ -278,7 +278,7 @@ def test_folders_and_files_without_permission(
     (tmp_path / "copy").chmod(0o555)
     done = bound("check", tmp_path / "copy")
     assert done.returncode == 2
-    assert "can not be written (Permission denied); name another folder" in done.stderr
+    assert "cannot be written (Permission denied); name another folder" in done.stderr
 
 
 def test_outputs_below_a_folder_that_is_closed(

@@ -35,7 +35,7 @@ SMALL = (4, 24)
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three classes, three test videos each, and one that can not be read."""
+    """Three classes, three test videos each, and one that cannot be read."""
     root = tmp_path_factory.mktemp("data")
     for number, name in enumerate(NAMES):
         write_video(root / "train" / name / "a.mp4", 8)
@@ -103,7 +103,7 @@ def test_accuracy_equals_what_the_predictor_answers(data: Path, checkpoints: lis
     assert census == {"clap": 3, "jump": 3, "wave": 4}
     (broken,) = table.protocol["data"]["unreadable"]
     assert broken.endswith("broken.mp4")
-    assert "1 can not be read and count as wrong" in str(table)
+    assert "1 cannot be read and count as wrong" in str(table)
 
 
 def test_three_crops_are_counted_at_the_size_that_is_tested(checkpoints: list[Path]) -> None:

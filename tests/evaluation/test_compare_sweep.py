@@ -95,7 +95,7 @@ def test_bad_files(tmp_path: Path, text: str, words: str) -> None:
 
 
 def test_missing_file_and_scale(sweep: Path, tmp_path: Path) -> None:
-    with pytest.raises(VideoNLError, match="can not be read"):
+    with pytest.raises(VideoNLError, match="cannot be read"):
         read_sweep(tmp_path / "none.yaml")
     with pytest.raises(VideoNLError, match=r"no scale 'huge'; it has large"):
         read_sweep(sweep, scale="huge")

@@ -131,9 +131,9 @@ def test_frozen_norm_counts_like_batch_norm():
 def test_bad_input():
     with pytest.raises(VideoNLError, match="did you mean i3d_r50"):
         count_cost("i3d_r5")
-    with pytest.raises(VideoNLError, match=r"tiny_i3d can not take a clip of \(4, 8, 48, 48\)"):
+    with pytest.raises(VideoNLError, match=r"tiny_i3d cannot take a clip of \(4, 8, 48, 48\)"):
         count_cost("tiny_i3d", (4, 8, 48, 48))
-    with pytest.raises(VideoNLError, match=r"can not take a clip.*temporal_groups=4") as caught:
+    with pytest.raises(VideoNLError, match=r"cannot take a clip.*temporal_groups=4") as caught:
         count_cost("i3d_r50_nl5", (3, 6, 64, 64), options={"preset": "official_32x4"})
     assert "\n" not in str(caught.value)
     with pytest.raises(VideoNLError, match="belong to a network that is given by name"):

@@ -1,4 +1,4 @@
-"""The receptive field, held against the textbook formula and against what a network can not see."""
+"""The receptive field, held against the textbook formula and against what a network cannot see."""
 
 import pytest
 import torch

@@ -22,7 +22,7 @@ class Part:
 
     Attributes:
         done: files after which the process is stopped; None: it ends by itself.
-        fail: files that can not be read.
+        fail: files that cannot be read.
     """
 
     done: int | None = None

@@ -84,7 +84,7 @@ def test_float32_within_1e_5_of_the_float64_reference(affinity, layout):
     found = step(block.float(), "fast", x.float().contiguous(memory_format=layout))
     largest = max(b.norm() for b in exact)
     for a, b in zip(found, exact, strict=True):
-        # φ's bias can not change a softmax: its exact gradient is 0, hence the second term.
+        # φ's bias cannot change a softmax: its exact gradient is 0, hence the second term.
         assert (a.double() - b).norm() <= 1e-5 * b.norm() + 1e-7 * largest
 
 
@@ -104,7 +104,7 @@ def test_bfloat16_error_is_within_that_of_the_reference(affinity):
         ratios.append(
             [error(a, c) / error(b, c) for a, b, c in zip(fast, reference, exact, strict=True)]
         )
-    # The same up to the chance of single roundings; φ's bias can not change a softmax: noise only.
+    # The same up to the chance of single roundings; φ's bias cannot change a softmax: noise only.
     for of_one_tensor, c in zip(zip(*ratios, strict=True), exact, strict=True):
         if c.norm() > 1e-6:
             assert sorted(of_one_tensor)[4] <= 1.2

@@ -75,7 +75,7 @@ def test_every_block_acts_once_also_in_a_sequential():
 def test_channels_and_dimensions_are_found_or_asked_for(place, channels, dim):
     net = resnet18()
     if channels is None:
-        with pytest.raises(ValueError, match=f"'{place}' can not be found; pass in_channels"):
+        with pytest.raises(ValueError, match=f"'{place}' cannot be found; pass in_channels"):
             insert_non_local(net, {place: {}})
         insert_non_local(net, {place: {"in_channels": 64, "dim": 2}})
         return

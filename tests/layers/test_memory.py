@@ -1,4 +1,4 @@
-"""Memory is linear in the number of positions, up to maps where the reference form can not run."""
+"""Memory is linear in the number of positions, up to maps where the reference form cannot run."""
 
 import subprocess
 import sys

@@ -87,7 +87,7 @@ def test_import_path(tmp_path, monkeypatch):
         create_model("elsewhere:bare")
     with pytest.raises(VideoNLError, match="has no function 'other'"):
         create_model("elsewhere:other")
-    with pytest.raises(VideoNLError, match="'nowhere_at_all' can not be imported"):
+    with pytest.raises(VideoNLError, match="'nowhere_at_all' cannot be imported"):
         create_model("nowhere_at_all:net")
     assert sys.path == paths
 

@@ -78,7 +78,7 @@ def test_attention_that_fails_is_one_line(
     monkeypatch.setattr("videonl.reports.attention.attend", fails)
     predictor = Predictor.from_checkpoint(with_block(tmp_path), device="cpu")
     assert attention_section(predictor, video) == (
-        '<p class="note">What the block looks at can not be shown: '
+        '<p class="note">What the block looks at cannot be shown: '
         "&lt;i&gt;no&lt;/i&gt; positions</p>\n"
     )
 

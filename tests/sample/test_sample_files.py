@@ -106,7 +106,7 @@ def test_reading_what_is_no_sample_set_says_how_to_make_one(tmp_path):
     with pytest.raises(DatasetError, match="data/sample/prepare"):
         read_sample(tmp_path)
     (tmp_path / "manifest.json").write_text("{")
-    with pytest.raises(DatasetError, match="can not be read"):
+    with pytest.raises(DatasetError, match="cannot be read"):
         read_sample(tmp_path)
 
 

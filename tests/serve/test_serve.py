@@ -142,7 +142,7 @@ def test_forms_that_are_none(server: Server, video: bytes, monkeypatch: pytest.M
         "ends in the middle": whole[:-30],
         "one video at a time": part + form(video),
         "holds no file": whole[: whole.index(b"hello") + 7] + f"--{BOUNDARY}--\r\n".encode(),
-        "can not be read": b"not a form",
+        "cannot be read": b"not a form",
     }
     for words, body in bodies.items():
         status, answer, _ = server.ask("POST", SMALL, body, kind)

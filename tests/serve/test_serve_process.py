@@ -103,7 +103,7 @@ def test_words_before_it_starts(folder: Path, capsys, monkeypatch) -> None:
     words = capsys.readouterr().err.splitlines()
     assert len(words) == 3
     assert "a whole number from 0 to 65535" in words[0]
-    assert "can not listen" in words[1]
+    assert "cannot listen" in words[1]
     assert "pip install 'videonl[serve]'" in words[2]
 
 

@@ -113,7 +113,7 @@ def test_a_network_that_can_not_be_compiled_is_one_sentence(
     monkeypatch.setattr(nn.Module, "compile", compile_badly)
     classifier = VideoClassifier("tiny_i3d", num_classes=2, compile=True)
     classifier.setup("fit")
-    with pytest.raises(VideoNLError, match=r"can not be compiled \(.*no such kernel"):
+    with pytest.raises(VideoNLError, match=r"cannot be compiled \(.*no such kernel"):
         classifier(torch.zeros(1, 3, 4, 16, 16))
     classifier.teardown("fit")
 

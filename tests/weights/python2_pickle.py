@@ -1,6 +1,6 @@
 """A pickle as Python 2's cPickle writes it (protocol 2): byte strings, numpy's old names.
 
-The official checkpoints are such files. Python 3 can not write one, so the operations are put
+The official checkpoints are such files. Python 3 cannot write one, so the operations are put
 down one by one; only arrays, numbers, texts and dicts of those.
 """
 

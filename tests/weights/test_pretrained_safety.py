@@ -183,7 +183,7 @@ def test_zip_bombs_and_lying_storages(tmp_path):
         refuse(file_with(tmp_path, lying, "c.pth"), "storage .* claims|more than the file")
     huge = Payload(bytearray, 1 << 50)
     refuse(file_with(tmp_path, torch_bytes({"a": huge}), "d.pth"), "asks for")
-    refuse(file_with(tmp_path, data[: len(data) // 2], "e.pth"), "damaged|can not be read|no check")
+    refuse(file_with(tmp_path, data[: len(data) // 2], "e.pth"), "damaged|cannot be read|no check")
     refuse(file_with(tmp_path, rezipped(data, change=lambda *_: b""), "f.pth"), "pickle")
     empty = io.BytesIO()
     zipfile.ZipFile(empty, "w").close()
@@ -197,7 +197,7 @@ def test_old_torch_files_that_lie(tmp_path):
     data = path.read_bytes()
     lying = data.replace(b"M\xe8\x03", b"J\xff\xff\xff\x7f")
     refuse(file_with(tmp_path, lying, "b.pth"), "more than the file")
-    refuse(file_with(tmp_path, data[:-2000], "c.pth"), "can not be read|more than the file")
+    refuse(file_with(tmp_path, data[:-2000], "c.pth"), "cannot be read|more than the file")
 
 
 def test_metadata_is_left_out_and_not_imported(tmp_path):
@@ -264,7 +264,7 @@ def test_files_that_are_no_checkpoints(tmp_path, data, message, suffix):
 
 
 def test_missing_files_and_folders(tmp_path):
-    refuse(tmp_path / "missing.pth", "can not be read")
+    refuse(tmp_path / "missing.pth", "cannot be read")
     refuse(tmp_path, "is a folder")
 
 

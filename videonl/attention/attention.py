@@ -89,7 +89,7 @@ def attend(
         strongest: how many keys to list.
 
     Raises:
-        VideoError: the file can not be read.
+        VideoError: the file cannot be read.
         VideoNLError: no such block, clip or place; names what there is.
         NotFiniteError: the network answers with NaN or infinity.
     """
@@ -201,7 +201,7 @@ def look(
         What each of the blocks got, and the logits (K,) of this clip, on the CPU.
 
     Raises:
-        VideoNLError: a block of a kind whose positions can not be mapped back.
+        VideoNLError: a block of a kind whose positions cannot be mapped back.
     """
     lattices = trace_blocks(predictor.model, clip.view.shape[:3])
     by_name = {name.removesuffix(".non_local"): value for name, value in lattices.items()}

@@ -102,7 +102,7 @@ def read_attended(
             the longer side of a test with three crops.
 
     Raises:
-        VideoError: the file can not be read.
+        VideoError: the file cannot be read.
         VideoNLError: no such clip, time or crop.
     """
     if crop not in CROPS:

@@ -115,7 +115,7 @@ class _Tracer(TorchDispatchMode):
             lattice = self._of(inputs[0])
             if lattice is None or lattice.shape != tuple(inputs[0].shape[2:]):
                 raise VideoNLError(
-                    f"the positions of {name} can not be traced back to the clip: its input of "
+                    f"the positions of {name} cannot be traced back to the clip: its input of "
                     f"shape {tuple(inputs[0].shape)} came about by other means than convolutions "
                     "and pools"
                 )

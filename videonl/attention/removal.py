@@ -68,7 +68,7 @@ class Answers:
         return (lost - won) / total, interval
 
     def confidence(self, variant: Variant) -> float:
-        """Mean probability of the true class (0 for a video that can not be read)."""
+        """Mean probability of the true class (0 for a video that cannot be read)."""
         paths = [path for path in self.labelled if path in self.given]
         return sum(self.given[path][variant][1] for path in paths) / len(self.labelled)
 
@@ -132,7 +132,7 @@ class Removal:
         self.answers.given[path] |= self._ask(path, views)
 
     def lose(self, path: str) -> None:
-        """A video can not be read, or not any more."""
+        """A video cannot be read, or not any more."""
         self.answers.unread.add(path)
         self.answers.given.pop(path, None)
 

@@ -194,7 +194,7 @@ def summarise_attention(
             if path not in removal.answers.unread:
                 removal.second(path, predictor.read(path, views=views))
     if unread := len(removal.answers.unread):
-        words = f"{unread} of {len(chosen)} videos can not be read and count as wrong"
+        words = f"{unread} of {len(chosen)} videos cannot be read and count as wrong"
         summary.notes.append(words)
     summary.about = {
         "data": os.fspath(root),
@@ -263,7 +263,7 @@ class _Looks:
         if self.random is None or not set(names) <= set(block_names(self.random.model)):
             self.random = None
             summary.notes.append(
-                "random weights are not compared: the network can not be made anew by its name"
+                "random weights are not compared: the network cannot be made anew by its name"
             )
 
     def add(self, path: str, number: int, views: tuple[int, int] | None) -> Views:

@@ -192,7 +192,7 @@ def write(found: "AttentionMap", folder: Path, *, gif: bool) -> list[Path]:
     """Write PNG, MP4 and JSON, and GIF where asked.
 
     Raises:
-        OutputError: the folder can not be written to.
+        OutputError: the folder cannot be written to.
     """
     from videonl.attention import save_figure, write_gif, write_mp4
 

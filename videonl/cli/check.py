@@ -1,4 +1,4 @@
-"""``videonl check DIR``: find the files of a data set that can not be read, before training."""
+"""``videonl check DIR``: find the files of a data set that cannot be read, before training."""
 
 import os
 import sys
@@ -187,7 +187,7 @@ def catalogue_of(root: str, options: Any) -> "Catalogue | None":
     """The classes and splits of the data set; None of a folder that is none, if nobody asks.
 
     Raises:
-        VideoNLError: ``--leaks`` of such a folder, or with what it can not go with.
+        VideoNLError: ``--leaks`` of such a folder, or with what it cannot go with.
     """
     from videonl.data.catalogue import read_catalogue
     from videonl.data.splits import groups_in_both
@@ -316,7 +316,7 @@ def list_lost(lost: dict[str, str], root: str) -> None:
     """The folders that could not be looked into; whatever they hold is not counted anywhere."""
     if lost:
         noun = "folder" if len(lost) == 1 else "folders"
-        print(f"{len(lost)} {noun} can not be listed:", file=sys.stderr)
+        print(f"{len(lost)} {noun} cannot be listed:", file=sys.stderr)
     for path, why in sorted(lost.items()):
         print(f"  {os.path.relpath(path, root)}: {why}", file=sys.stderr)
 

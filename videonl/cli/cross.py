@@ -109,7 +109,7 @@ def fold_parts(
     """Name of a fold -> what makes its training, and what the groups are.
 
     Raises:
-        VideoNLError: ``--folds`` is no number, or the folds can not be made.
+        VideoNLError: ``--folds`` is no number, or the folds cannot be made.
     """
     from videonl.cli.train_settings import read_settings
     from videonl.data.catalogue import read_catalogue

@@ -110,7 +110,7 @@ def _told(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) 
         words = explain_full(error)
         if words is not None:
             place = error.filename or "a temporary file"
-            sentence = f"{place} can not be written ({words})"
+            sentence = f"{place} cannot be written ({words})"
         elif error.filename is not None and error.errno in OF_THE_MACHINE:
             sentence = f"{os.fsdecode(error.filename)}: {error.strerror}"
         else:

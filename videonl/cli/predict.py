@@ -263,7 +263,7 @@ def classify(
         arguments: of the command.
         predictor: classifies.
         videos: the files of this process.
-        failures: what can not be classified; grows.
+        failures: what cannot be classified; grows.
         about: what the result file of a shard says of the whole set.
     """
     from videonl.inference.prediction import Prediction

@@ -218,7 +218,7 @@ def copy_folders(folders: Sequence[str], source: str, target: str) -> None:
     """Make every folder in the target: a class without a readable video is a class all the same.
 
     Raises:
-        OutputError: one can not be made.
+        OutputError: one cannot be made.
     """
     for folder in folders:
         place = Path(target, os.path.relpath(folder, source))
@@ -319,7 +319,7 @@ def copy_lists(source: str, target: str) -> list[str]:
         try:
             content = file.read_bytes()
         except OSError as error:
-            raise VideoNLError(f"the list {file} can not be read ({error.strerror})") from error
+            raise VideoNLError(f"the list {file} cannot be read ({error.strerror})") from error
         with suppress(UnicodeDecodeError):
             text = content.decode("utf-8").replace(f"{source}{os.sep}", f"{target}{os.sep}")
             content = pattern.sub(".mp4", text).encode("utf-8")

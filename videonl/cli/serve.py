@@ -130,7 +130,7 @@ def listen(host: str, port: int) -> socket.socket:
         return socket.create_server(address[:2], family=family, dualstack_ipv6=both)
     except OSError as error:
         raise VideoNLError(
-            f"can not listen on {host}, port {port} ({error.strerror or error}); choose another "
+            f"cannot listen on {host}, port {port} ({error.strerror or error}); choose another "
             "with --host or --port"
         ) from error
 

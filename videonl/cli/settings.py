@@ -85,7 +85,7 @@ def check_key(key: str, parser: "ArgumentParser", *, source: str) -> "Action":
 
 
 def read_flags(argv: Sequence[str], parser: "ArgumentParser") -> list[str]:
-    """The command line as ``--key=value`` words, which argparse can not take for anything else.
+    """The command line as ``--key=value`` words, which argparse cannot take for anything else.
 
     Raises:
         VideoNLError: an unknown option, one without its value, or a value without an option.

@@ -24,7 +24,7 @@ class OutputLost(BaseException):
     def __init__(self, error: OSError) -> None:
         super().__init__(error)
         self.quiet = error.errno in (errno.EPIPE, errno.ESHUTDOWN)
-        self.reason = f"standard output can not be written: {error.strerror}"
+        self.reason = f"standard output cannot be written: {error.strerror}"
 
 
 class ShownStream:
@@ -35,7 +35,7 @@ class ShownStream:
     """
 
     def __init__(self, stream: Any, *, may_fail: bool) -> None:
-        """Wrap a stream; ``may_fail``: what can not be written there is dropped."""
+        """Wrap a stream; ``may_fail``: what cannot be written there is dropped."""
         self._stream, self._may_fail = stream, may_fail
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")
@@ -101,7 +101,7 @@ def shown_streams() -> Iterator[None]:
     """Standard output and error as ``ShownStream``, for as long as a command runs.
 
     Raises:
-        OutputLost: the end of what was printed can not be written.
+        OutputLost: the end of what was printed cannot be written.
     """
     before = sys.stdout, sys.stderr
     if isinstance(sys.stdout, ShownStream):

@@ -92,14 +92,14 @@ def evaluations(
 
 
 def cost_of(classifier: "VideoClassifier") -> dict[str, Any] | None:
-    """Cost of a video: per view and over all views; None where it can not be counted."""
+    """Cost of a video: per view and over all views; None where it cannot be counted."""
     from videonl.evaluation.cost import count_cost
 
     shown = classifier.preprocessing
     clip = (3, *shown.view_shape)
     try:
         cost = count_cost(classifier.net, clip_shape=clip)
-    except (RuntimeError, NotImplementedError, ValueError):  # a network that meta can not run
+    except (RuntimeError, NotImplementedError, ValueError):  # a network that meta cannot run
         return None
     return {
         "clip_shape": list(clip),

@@ -145,7 +145,7 @@ def private(place: Path) -> None:
     """Make the folder of the cache, for this user alone.
 
     Raises:
-        OSError: it can not be made or written into.
+        OSError: it cannot be made or written into.
         VideoNLError: somebody else may write there, who could put any frames into it.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -180,7 +180,7 @@ def hold(folder: Path) -> None:
 
     Raises:
         VideoNLError: somebody is just removing it.
-        OSError: it can not be made.
+        OSError: it cannot be made.
     """
     if folder in _held:
         return

@@ -79,7 +79,7 @@ class Catalogue:
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """The videos of one split; what can not be read counts, too, and is never left out in silence.
+    """The videos of one split; what cannot be read counts, too, and is never left out in silence.
 
     Attributes:
         split: train, val or test.

@@ -443,7 +443,7 @@ class VideoDataModule(L.LightningDataModule):
         if len(self.bad_files) > allowed:
             path, why = next(iter(self.bad_files.items()))
             raise DatasetError(
-                f"{len(self.bad_files)} of {len(self.records['train'])} training videos can not be "
+                f"{len(self.bad_files)} of {len(self.records['train'])} training videos cannot be "
                 f"read, more than max_bad_share={self.max_bad_share:g} allows (the first: "
                 f"{why if path in why else f'{path}: {why}'}); run "
                 f"videonl check {as_word(self.root)}"

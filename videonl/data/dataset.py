@@ -29,7 +29,7 @@ Batch = dict[str, Any]
 class LabelMissing:
     """Adds ``missing_labels``, for every entry of ``missing`` all its class numbers, and ``views``.
 
-    A video that can not be read counts in each of its classes, in every one of its views.
+    A video that cannot be read counts in each of its classes, in every one of its views.
 
     Args:
         collate: makes the batch.
@@ -185,7 +185,7 @@ class VideoDataset(Dataset[Item]):
                 item["replaced"] = replaced
                 return item
         raise DatasetError(
-            f"{self.attempts} videos in a row can not be read, the last: {replaced[-1][1]}; "
+            f"{self.attempts} videos in a row cannot be read, the last: {replaced[-1][1]}; "
             "run `videonl check` on the data folder"
         )
 
@@ -237,7 +237,7 @@ def collate(items: Sequence[Item]) -> dict[str, Any]:
         int64 (B,); ``path`` and ``labels`` (all classes of a multi-label video) lists of B;
         and
 
-        - ``missing``: ``[(index, path, reason)]`` of the videos of an evaluation batch that can not
+        - ``missing``: ``[(index, path, reason)]`` of the videos of an evaluation batch that cannot
           be read; they are *not* among the B (which may be 0: then ``video`` is empty);
         - ``replaced``: ``[(path, reason)]`` of the training videos another one was drawn for.
     """

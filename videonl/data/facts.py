@@ -60,7 +60,7 @@ class Look:
 
 
 def header_facts(path: str) -> Facts | None:
-    """What the header of a file says; None if it can not be opened."""
+    """What the header of a file says; None if it cannot be opened."""
     file, span = split_span(path)
     found = None
     for quick in (True, False):  # some containers tell little until frames were decoded
@@ -132,7 +132,7 @@ def look_at(paths: Sequence[str], *, most: int = MOST, limit: float = SECONDS) -
         if known is not None:
             facts[os.fspath(paths[number])] = known
     which = "all" if done == len(paths) else f"{done} of"
-    lost = f", {done - len(facts)} of them can not be read" if done > len(facts) else ""
+    lost = f", {done - len(facts)} of them cannot be read" if done > len(facts) else ""
     return Look(facts, len(paths), f"headers of {which} {len(paths)} videos{lost}")
 
 

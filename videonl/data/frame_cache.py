@@ -60,7 +60,7 @@ class StoredVideo:
         """Open a file of the cache.
 
         Raises:
-            OSError: it is not there, or can not be read.
+            OSError: it is not there, or cannot be read.
             ValueError: it is of another state of the video, or not whole.
         """
         self.path, self._scaling, self._decoder, self._file = path, scaling, decoder, file
@@ -185,7 +185,7 @@ class FrameCache:
             wanted: the numbers of the frames to store, increasing.
 
         Raises:
-            VideoError: it can not be opened.
+            VideoError: it cannot be opened.
         """
         file = self.folder / sha256(os.fsencode(os.path.abspath(path))).hexdigest()[:40]
         stored = self._stored(file, path)

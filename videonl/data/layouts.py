@@ -293,13 +293,13 @@ def _json_list(file: Path) -> ListFile | None:
     """The entries of a list of objects with an ``id``; None where it is something else.
 
     Raises:
-        DatasetError: it can not be read, or an entry of it has no id.
+        DatasetError: it cannot be read, or an entry of it has no id.
     """
     try:
         text = read_text(file)
         found = json.loads(text)
     except (OSError, ValueError, RecursionError) as error:
-        raise DatasetError(f"the list {file} can not be read as JSON ({error})") from error
+        raise DatasetError(f"the list {file} cannot be read as JSON ({error})") from error
     if not isinstance(found, list) or not found:
         return None
     if not isinstance(found[0], Mapping) or "id" not in found[0]:

@@ -99,7 +99,7 @@ def list_lines(file: Path) -> Lines:
     try:
         text = read_text(file)
     except OSError as error:
-        raise DatasetError(f"the list {file} can not be read ({error.strerror})") from error
+        raise DatasetError(f"the list {file} cannot be read ({error.strerror})") from error
     for mark, words in POINTERS:
         if text.encode(errors="surrogateescape").startswith(mark):
             raise DatasetError(f"the list {file} is {words}")
@@ -189,7 +189,7 @@ _NAMES = re.compile(r'\s*"([^"]+)"\s*(?=;|$)|([^;]+)')
 
 
 def label_text(names: Sequence[str]) -> str:
-    """Names as :func:`split_labels` reads them; such as hold a quote can not be written."""
+    """Names as :func:`split_labels` reads them; such as hold a quote cannot be written."""
     return ";".join(
         f'"{name}"' if re.fullmatch(r".*[;,].*|[\d\s]*", name) else name for name in names
     )

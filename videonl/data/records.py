@@ -76,7 +76,7 @@ def class_folders(split: Path) -> list[str]:
     """Names of the class folders of a split, sorted.
 
     Raises:
-        DatasetError: the split can not be listed, or a class is a link that leads nowhere.
+        DatasetError: the split cannot be listed, or a class is a link that leads nowhere.
     """
     found = listing(split)
     if found.lost:
@@ -101,7 +101,7 @@ def check_root(root: str | os.PathLike[str]) -> Path:
         except FileNotFoundError:
             state = "does not exist"
         except OSError as error:
-            state = f"can not be opened ({error.strerror})"
+            state = f"cannot be opened ({error.strerror})"
         raise DatasetError(f"the data folder {folder} {state}; give the folder that holds train/")
     if any(split_folder(folder, split) for split in SPLITS):
         return folder

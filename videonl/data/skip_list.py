@@ -1,4 +1,4 @@
-"""The skip list that ``videonl check`` writes: files that can not be read, with the reason.
+"""The skip list that ``videonl check`` writes: files that cannot be read, with the reason.
 
 One line per file, ``path<TAB>reason``, the path relative to the data set's folder.
 """
@@ -22,7 +22,7 @@ def read_skip_list(root: str | os.PathLike[str], path: str | None = None) -> dic
         path: the list; default ``root/videonl_skip.tsv`` if it exists.
 
     Raises:
-        DatasetError: ``path`` is given but can not be read.
+        DatasetError: ``path`` is given but cannot be read.
     """
     file = Path(path) if path else Path(root) / FILE_NAME
     if not path and not os.path.lexists(file):
@@ -30,7 +30,7 @@ def read_skip_list(root: str | os.PathLike[str], path: str | None = None) -> dic
     try:
         lines = read_text(file).split("\n")
     except OSError as error:
-        raise DatasetError(f"the skip list {file} can not be read ({error.strerror})") from error
+        raise DatasetError(f"the skip list {file} cannot be read ({error.strerror})") from error
     skipped = {}
     for line in lines:
         name, tab, reason = line.partition("\t")

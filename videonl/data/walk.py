@@ -1,8 +1,8 @@
 """What lies in a folder: the one place that lists folders, for training and for every command.
 
 Links are followed. A name with a video's extension counts whatever lies behind it, for instance a
-link into a disk that is not mounted: whoever opens it says that it is missing. A folder that can
-not be listed is an error or is named as lost; nothing vanishes without a word.
+link into a disk that is not mounted: whoever opens it says that it is missing. A folder that cannot
+ be listed is an error or is named as lost; nothing vanishes without a word.
 
 A cached list of the files in folders, so that a data set of 240,000 files starts in seconds.
 
@@ -169,7 +169,7 @@ def why_lost(path: str | os.PathLike[str]) -> str:
 
 
 def reason(error: OSError) -> str:
-    """The system's words for a folder that can not be listed."""
+    """The system's words for a folder that cannot be listed."""
     if isinstance(error, PermissionError):
         return "no permission to list this folder"
     return error.strerror or str(error)
@@ -204,7 +204,7 @@ def listing(folder: str | os.PathLike[str]) -> Listing:
     """What lies in a folder of a data set.
 
     Raises:
-        DatasetError: it can not be listed.
+        DatasetError: it cannot be listed.
     """
     try:
         return list_folder(folder)
@@ -251,7 +251,7 @@ class FolderIndex:
         """Names of the files directly in a folder, sorted; empty if there is no such folder.
 
         Raises:
-            DatasetError: it is there and can not be listed.
+            DatasetError: it is there and cannot be listed.
         """
         return self._listed(folder)[0]
 
@@ -281,7 +281,7 @@ class FolderIndex:
         return found
 
     def save(self) -> None:
-        """Keep the listings for the next start; a cache that can not be written is no error."""
+        """Keep the listings for the next start; a cache that cannot be written is no error."""
         count = sum(len(names) for _, names, _ in self._new.values())
         if self.file is None or not self.listed or count < _WORTH_KEEPING:
             return

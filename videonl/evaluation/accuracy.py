@@ -116,7 +116,7 @@ def classify_set(
 ) -> Outcome:
     """Classify the videos of a test set; the same road as ``infer.py``.
 
-    A file that can not be read counts as wrong, as in ``train.py test``, and is reported.
+    A file that cannot be read counts as wrong, as in ``train.py test``, and is reported.
     """
     names = videos.class_names
     number = ClassNumbers(names)

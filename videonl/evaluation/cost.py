@@ -131,7 +131,7 @@ def count_cost(
         options: of the network, where ``model`` is a name.
 
     Raises:
-        VideoNLError: an unknown name or option; a clip that the network can not take.
+        VideoNLError: an unknown name or option; a clip that the network cannot take.
 
     Example:
         >>> cost = count_cost("i3d_r50_nl5", (3, 32, 224, 224),
@@ -154,9 +154,7 @@ def count_cost(
             torch.func.functional_call(model, tensors, (clip,))
     except (RuntimeError, ValueError) as error:
         reason = str(error).splitlines()[0]
-        raise VideoNLError(
-            f"{name} can not take a clip of {tuple(clip_shape)}: {reason}"
-        ) from error
+        raise VideoNLError(f"{name} cannot take a clip of {tuple(clip_shape)}: {reason}") from error
     return Cost(
         name=name,
         clip_shape=clip_shape,

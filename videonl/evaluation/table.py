@@ -117,7 +117,7 @@ def notes(comparison: Comparison) -> list[str]:
     data = protocol.get("data")
     if data:
         bad = len(data["unreadable"])
-        missing = f" ({bad} can not be read and count as wrong)" if bad else ""
+        missing = f" ({bad} cannot be read and count as wrong)" if bad else ""
         several = any("deviation" in (row.top1 or {}) for row in comparison.shown)
         interval = "95 % over seeds and videos" if several else data["interval"]
         if data.get("groups"):

@@ -271,7 +271,7 @@ def plan_of(
         try:
             classifier, videos, options = _parts(entry, budget.seeds[0], data, budget, clip, device)
         except (ValueError, TypeError, RuntimeError) as error:
-            lines.append(f"network   {entry.target} can not be trained: {first_line(error)}")
+            lines.append(f"network   {entry.target} cannot be trained: {first_line(error)}")
             continue
         trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
         made = make_plan(classifier, videos, trainer, chosen=chosen)

@@ -3,7 +3,7 @@
 OpenVINO gets the graph that ``videonl export`` captures, with fixed clips and a free batch. The
 converted network is kept in the user's cache under the hash of its weights, its structure, the
 clip and the versions, so each is converted once; before its first use in a process, its answer to
-a clip is compared with PyTorch's float32. Where they differ, or OpenVINO can not compute the
+a clip is compared with PyTorch's float32. Where they differ, or OpenVINO cannot compute the
 network, one sentence says so and PyTorch computes.
 """
 

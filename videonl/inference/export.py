@@ -81,7 +81,7 @@ def export_model(
         clip: (frames, height, width) of the clips; those of the preprocessing by default.
 
     Raises:
-        VideoNLError: an unknown format, missing packages, a network that can not be exported, or a
+        VideoNLError: an unknown format, missing packages, a network that cannot be exported, or a
             file that disagrees with the network.
     """
     if format not in FORMATS:
@@ -141,7 +141,7 @@ def write_checked(
         The largest difference, and the shapes of the clips that were compared.
 
     Raises:
-        VideoNLError: it can not be captured, written or run, or disagrees.
+        VideoNLError: it cannot be captured, written or run, or disagrees.
     """
     frames, size = clip[0], clip[1:]
     known = predictor.preprocessing

@@ -44,7 +44,7 @@ def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.Exp
     """The network as a graph with a free batch and, if asked for, a free number of frames.
 
     Raises:
-        VideoNLError: it can not be captured.
+        VideoNLError: it cannot be captured.
     """
     free = torch.export.Dim.DYNAMIC
     sizes = {0: free, 2: free} if frames_too else {0: free}
@@ -53,7 +53,7 @@ def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.Exp
             return torch.export.export(net, (clip,), dynamic_shapes=(sizes,), strict=False)
     except Exception as error:  # torch.export raises whatever the network's operators do
         reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise VideoNLError(f"the network can not be exported: {reason}") from error
+        raise VideoNLError(f"the network cannot be exported: {reason}") from error
 
 
 def write_program(
@@ -95,7 +95,7 @@ def write_onnx(
             )
         except Exception as error:  # the exporter raises many kinds
             reason = " ".join(str(error).split())[:200]
-            raise VideoNLError(f"the network can not be written as ONNX: {reason}") from error
+            raise VideoNLError(f"the network cannot be written as ONNX: {reason}") from error
     assert made is not None
     model = made.model_proto
     _name_sizes(model.graph)

@@ -148,7 +148,7 @@ class FeatureExtractor:
             on_window: called with (windows done, windows in all), for a progress bar.
 
         Raises:
-            VideoError: the file can not be read.
+            VideoError: the file cannot be read.
         """
         rows: list[np.ndarray] = []
         kept: list[int] = []
@@ -322,7 +322,7 @@ def save_features(
     """Write ``features``, ``start``, ``end`` and, as JSON texts, ``about`` and ``video``.
 
     Raises:
-        OutputError: the file can not be written there.
+        OutputError: the file cannot be written there.
     """
     with whole_stream(path) as stream:
         np.savez(

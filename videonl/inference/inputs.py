@@ -27,7 +27,7 @@ def find_videos(
         extensions: what a video is called inside folders, such as ``.mp4``; case does not matter.
 
     Returns:
-        The files, and one failure for each input that led to none, and each folder that can not be
+        The files, and one failure for each input that led to none, and each folder that cannot be
         listed.
     """
     wanted = frozenset(extension.lower() for extension in extensions)
@@ -61,7 +61,7 @@ def _expand(text: str, extensions: frozenset[str]) -> tuple[list[str], dict[str,
 
 
 def _matches(pattern: str, extensions: frozenset[str]) -> tuple[list[str], dict[str, str]]:
-    """Videos of a pattern, and the folders on the way that can not be listed.
+    """Videos of a pattern, and the folders on the way that cannot be listed.
 
     Not ``glob.glob``: that leaves such folders out without a word and runs through links in
     circles.

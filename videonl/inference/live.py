@@ -84,7 +84,7 @@ def open_reader(
             this one does.
 
     Raises:
-        VideoError: it can not be opened.
+        VideoError: it cannot be opened.
     """
     if limits is None:
         opened = open_live(source, allow_stream=allow_stream)

@@ -60,7 +60,7 @@ def choose_device(device: str | torch.device) -> torch.device:
         torch.empty(1, device=chosen)
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise VideoNLError(
-            f"device {str(device)!r} can not be used on this machine; use auto, cpu or cuda"
+            f"device {str(device)!r} cannot be used on this machine; use auto, cpu or cuda"
         ) from error
     return chosen
 

@@ -96,8 +96,8 @@ def write_overlay(
         on_frames: called with (frames done, frames in all), for a progress bar.
 
     Raises:
-        VideoError: the file can not be read.
-        OutputError: the target can not be written.
+        VideoError: the file cannot be read.
+        OutputError: the target cannot be written.
     """
     file = regular_file(path)
     with whole_file(target) as part:

@@ -191,7 +191,7 @@ class Predictor:
             forgiving: see ``open_video``; the caller looks at ``Video.damaged``.
 
         Raises:
-            VideoError: it can not be read, or is no video; see ``videonl.video.given``.
+            VideoError: it cannot be read, or is no video; see ``videonl.video.given``.
         """
         return opened(
             video,
@@ -207,7 +207,7 @@ class Predictor:
         """Decode a video's views; each frame that is needed is decoded once for all of them.
 
         Raises:
-            VideoError: the file can not be read.
+            VideoError: the file cannot be read.
         """
         with self.opened(video, fps=fps, forgiving=True) as source:
             return read_views(source, self.shown(source, views))
@@ -291,7 +291,7 @@ class Predictor:
             on_views: called with the number of views just done, for a progress bar.
 
         Raises:
-            VideoError: the file can not be read, or what is given is no video.
+            VideoError: the file cannot be read, or what is given is no video.
         """
         read = self.read(video, views=views, fps=fps)
         prediction = self.judge(name_of(video), read, top_k, on_views)
@@ -319,7 +319,7 @@ class Predictor:
             on_views: called with the number of views just done.
 
         Yields:
-            A prediction, or the failure of a file that can not be read.
+            A prediction, or the failure of a file that cannot be read.
         """
         self.preprocessing.with_views(views)  # refuses wrong ones before the first file
         if is_path(videos) or isinstance(videos, bytes | Frames):

@@ -256,7 +256,7 @@ def timeline_of(
         on_windows: called with (windows done, windows in all), for a progress bar.
 
     Raises:
-        VideoError: the file can not be read.
+        VideoError: the file cannot be read.
         VideoNLError: window or hop are not above 0.
     """
     with predictor.opened(video, fps=fps, forgiving=True) as source:

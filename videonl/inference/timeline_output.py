@@ -98,7 +98,7 @@ def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes
     """A PNG: the probabilities of the strongest classes over time, the segments below.
 
     Raises:
-        OutputError: it can not be written there.
+        OutputError: it cannot be written there.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -42,7 +42,7 @@ class Windows:
         if min(window, self.stride, self.frames) < 1 or self.frames > window:
             raise VideoNLError(
                 f"window={self.window}, stride={self.stride}, frames={self.frames}: all must be at "
-                "least 1, and a window can not be shorter than its frames"
+                "least 1, and a window cannot be shorter than its frames"
             )
 
     def starts(self, num_frames: int) -> list[int]:
@@ -97,7 +97,7 @@ def stream_windows(
         preprocessing: says the size, and the centre that is kept.
 
     Raises:
-        VideoError: a frame can not be decoded.
+        VideoError: a frame cannot be decoded.
 
     Yields:
         (frames, numbers of those that are damaged, where the video forgives them).
@@ -201,7 +201,7 @@ def blocks_in_order(
         preprocessing: says the size to scale to.
 
     Raises:
-        VideoError: a frame can not be decoded.
+        VideoError: a frame cannot be decoded.
     """
     starts = range(0, len(needed), FRAMES_AT_ONCE)
     blocks = [needed[first : first + FRAMES_AT_ONCE] for first in starts]

@@ -82,7 +82,7 @@ class JsonWriter(Writer):
         self._next_write = time.monotonic() + WRITE_EVERY
         if resume and not self._at_end and self.path.exists():
             self._take_up(self.path)
-        if not self._at_end:  # a place that can not be written is known now, not after hours
+        if not self._at_end:  # a place that cannot be written is known now, not after hours
             write_text(self.path, self._text())
 
     def _take_up(self, path: Path) -> None:
@@ -92,7 +92,7 @@ class JsonWriter(Writer):
             self.done = {entry["path"] for entry in predictions}
         except (ValueError, KeyError, TypeError) as error:
             raise VideoNLError(
-                f"{path} is not an output of videonl: --resume can not continue it"
+                f"{path} is not an output of videonl: --resume cannot continue it"
             ) from error
         self._refuse_other_run(content.get("model"), content.get("protocol"))
         self._predictions = predictions
@@ -153,9 +153,7 @@ class _LineWriter(Writer):
         self._file.write(line)
 
     def _not_ours(self) -> VideoNLError:
-        return VideoNLError(
-            f"{self.path} is not an output of videonl: --resume can not continue it"
-        )
+        return VideoNLError(f"{self.path} is not an output of videonl: --resume cannot continue it")
 
     def close(self) -> None:
         """Close the file."""

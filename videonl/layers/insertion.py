@@ -31,13 +31,13 @@ def insert_non_local(
     Args:
         model: any network; changed in place.
         blocks: submodule name -> options of :class:`~videonl.layers.NonLocalBlock` (also
-            ``in_channels`` and ``dim``, where they can not be found), or a ready block.
+            ``in_channels`` and ``dim``, where they cannot be found), or a ready block.
 
     Returns:
         The same model.
 
     Raises:
-        ValueError: an unknown name, a place that is taken, or channels that can not be found.
+        ValueError: an unknown name, a place that is taken, or channels that cannot be found.
     """
     if not isinstance(blocks, Mapping):
         raise ValueError(
@@ -100,9 +100,9 @@ def _build(model: nn.Module, name: str, options: Mapping[str, Any]) -> NonLocalB
         if channels is None:
             channels = getattr(module, "out_channels", getattr(module, "num_features", None))
     if channels is None:
-        raise ValueError(f"the channels of {name!r} can not be found; pass in_channels=...")
+        raise ValueError(f"the channels of {name!r} cannot be found; pass in_channels=...")
     if dim is None:
-        raise ValueError(f"the dimensions of {name!r} can not be found; pass dim=1, 2 or 3.")
+        raise ValueError(f"the dimensions of {name!r} cannot be found; pass dim=1, 2 or 3.")
     return NonLocalBlock(channels, dim=dim, **given)
 
 

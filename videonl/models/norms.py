@@ -93,7 +93,7 @@ def fuse_for_inference(model: nn.Module, *, in_place: bool = False) -> nn.Module
         in_place: change the network itself, where nobody else needs it; else a copy.
 
     Returns:
-        The fused network; it can not be trained, and its state dict is another.
+        The fused network; it cannot be trained, and its state dict is another.
     """
     fused = (model if in_place else deepcopy(model)).eval()
     for module in list(fused.modules()):

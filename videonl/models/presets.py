@@ -133,7 +133,7 @@ def resolve(
         preprocessing: entries in place of the preset's.
 
     Raises:
-        ValueError: an unknown preset, an entry that no preprocessing has or can not have, a triple
+        ValueError: an unknown preset, an entry that no preprocessing has or cannot have, a triple
             of other length.
     """
     if preset not in PRESETS:

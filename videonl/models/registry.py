@@ -50,7 +50,7 @@ class Entry:
 
     Attributes:
         factory: makes it.
-        options: names of its options; None where they can not be known.
+        options: names of its options; None where they cannot be known.
         hints: what their values may be, where annotations say it.
     """
 
@@ -145,7 +145,7 @@ def find_entry(name: str) -> Entry:
     """The entry of a name, or of ``package.module:function``.
 
     Raises:
-        VideoNLError: an unknown name, with the nearest ones; a path that can not be imported.
+        VideoNLError: an unknown name, with the nearest ones; a path that cannot be imported.
     """
     if is_import_path(name):
         return import_entry(name)
@@ -169,7 +169,7 @@ def import_entry(path: str) -> Entry:
         module = import_module(module_name)
     except ImportError as error:
         raise VideoNLError(
-            f"network {path!r}: {module_name!r} can not be imported ({error})"
+            f"network {path!r}: {module_name!r} cannot be imported ({error})"
         ) from error
     finally:
         sys.path.remove(here)
@@ -241,7 +241,7 @@ class NoValues(TorchFunctionMode):
 
 
 def check_memory(name: str, entry: Entry, num_classes: int, options: Mapping[str, Any]) -> None:
-    """Refuse a network that this machine can not hold, before it takes all that there is.
+    """Refuse a network that this machine cannot hold, before it takes all that there is.
 
     Raises:
         VideoNLError: says how large it would be.

@@ -18,7 +18,7 @@ def attention_section(predictor: Predictor, path: str | Path) -> str:
         path: the video.
 
     Returns:
-        The section; one line with the reason where the attention can not be shown; nothing where
+        The section; one line with the reason where the attention cannot be shown; nothing where
         the network has no non-local block.
     """
     if not block_names(predictor.model):

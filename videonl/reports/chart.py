@@ -343,7 +343,7 @@ def save_chart(comparison: Comparison, path: Path) -> bool:
     """Write the picture; False where there is nothing to draw.
 
     Raises:
-        OutputError: it can not be written there.
+        OutputError: it cannot be written there.
     """
     figure = draw_chart(comparison)
     if figure is None:

@@ -86,9 +86,9 @@ def write_package(
         network: see ``load_checkpoint``.
 
     Raises:
-        CheckpointError: the checkpoint can not be loaded.
-        VideoNLError: a result or configuration beside it can not be read.
-        OutputError: the folder can not be written.
+        CheckpointError: the checkpoint cannot be loaded.
+        VideoNLError: a result or configuration beside it cannot be read.
+        OutputError: the folder cannot be written.
     """
     path = local_file(source)
     loaded = load_checkpoint(path, network=network)
@@ -345,7 +345,7 @@ def cost_lines(run: Run) -> list[str]:
     clip = (3, *shown.view_shape)
     try:
         cost = count_cost(run.loaded.model, clip_shape=clip)
-    except (RuntimeError, NotImplementedError, ValueError):  # a network that meta can not run
+    except (RuntimeError, NotImplementedError, ValueError):  # a network that meta cannot run
         parameters = sum(p.numel() for p in run.loaded.model.parameters())
         return [f"{parameters / 1e6:.2f} M parameters; the operations could not be counted."]
     each = cost.macs / 1e9

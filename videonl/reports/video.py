@@ -41,7 +41,7 @@ def video_page(
         attention: the ``attention_section``, where there is some.
 
     Raises:
-        VideoError: the file can not be read.
+        VideoError: the file cannot be read.
         OSError: as well.
     """
     path = Path(prediction.path)

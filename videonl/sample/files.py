@@ -59,7 +59,7 @@ def sample_clips(parameters: SampleParameters) -> Iterator[Clip]:
 
 
 def _claim(root: Path, parameters: SampleParameters) -> None:
-    """Mark the folder as holding these parameters, or say why it can not."""
+    """Mark the folder as holding these parameters, or say why it cannot."""
     wanted = {"generator": _GENERATOR, **parameters.to_dict()}
     if root.exists() and not root.is_dir():
         raise DatasetError(f"{root} is a file: give a folder for the sample data set")
@@ -89,7 +89,7 @@ def _read_json(root: Path) -> dict:
         ) from None
     except (OSError, ValueError) as error:
         raise DatasetError(
-            f"{root / MANIFEST} can not be read ({error}): delete the folder"
+            f"{root / MANIFEST} cannot be read ({error}): delete the folder"
         ) from None
     if not isinstance(found, dict):
         raise DatasetError(f"{root / MANIFEST} is not a sample manifest: delete the folder")

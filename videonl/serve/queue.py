@@ -52,7 +52,7 @@ class Job:
         """Classify.
 
         Raises:
-            VideoError: the file can not be read.
+            VideoError: the file cannot be read.
             StoppedError: :meth:`stop` was called.
         """
         with closing(self._upload):
@@ -141,7 +141,7 @@ class Desk:
             gone: starts what ends when the client is gone.
 
         Raises:
-            VideoError: the file can not be read.
+            VideoError: the file cannot be read.
             TimeoutError: it takes longer than the limit.
             StoppedError: the client is gone.
         """

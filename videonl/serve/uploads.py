@@ -128,7 +128,7 @@ class Sink:
             self._handle.write(self.waiting)
             self._handle.flush()
         except OSError as error:
-            raise UploadError(507, f"the upload can not be stored ({error.strerror})") from error
+            raise UploadError(507, f"the upload cannot be stored ({error.strerror})") from error
         self.waiting.clear()
 
 
@@ -155,7 +155,7 @@ class Form:
                 raise FormParserError("no boundary")
             self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
         except FormParserError as error:
-            raise UploadError(400, f"the form can not be read ({error})") from error
+            raise UploadError(400, f"the form cannot be read ({error})") from error
 
     def feed(self, chunk: bytes) -> None:
         """Take a piece of the body.
@@ -166,7 +166,7 @@ class Form:
         try:
             self._parser.write(chunk)
         except FormParserError as error:
-            raise UploadError(400, f"the form can not be read ({error})") from error
+            raise UploadError(400, f"the form cannot be read ({error})") from error
 
     def finish(self) -> None:
         """Take note of the end of the body.

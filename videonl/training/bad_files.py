@@ -43,7 +43,7 @@ class BadFiles(Callback):
         new = list(self.replaced.items())[self._told :]
         self._told = len(self.replaced)
         if new:
-            pl_module.print(describe(new, "can not be read; other videos took their places"))
+            pl_module.print(describe(new, "cannot be read; other videos took their places"))
 
     def _start(self) -> None:
         self.missing = {}
@@ -61,7 +61,7 @@ class BadFiles(Callback):
             torch.distributed.all_gather_object(shares, self.missing)
             self.missing = {path: text for share in shares for path, text in share.items()}
         if self.missing and not trainer.sanity_checking:
-            text = "can not be read and count as wrong"
+            text = "cannot be read and count as wrong"
             pl_module.print(describe(list(self.missing.items()), text))
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -96,7 +96,7 @@ class BadFiles(Callback):
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say so."""
         if self.missing:
-            text = describe(list(self.missing.items()), "can not be read and are left out")
+            text = describe(list(self.missing.items()), "cannot be read and are left out")
             print(text, file=sys.stderr)
 
 

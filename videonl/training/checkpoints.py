@@ -63,7 +63,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         except OutputError as error:
             kept = "; the previous one is whole" if target.exists() else ""
             raise CheckpointError(
-                f"{target}: the checkpoint can not be written ({error.reason}){kept}. Make "
+                f"{target}: the checkpoint cannot be written ({error.reason}){kept}. Make "
                 "room or say another folder with --out, then go on with --resume"
             ) from error
 

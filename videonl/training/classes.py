@@ -33,7 +33,7 @@ def align_classes(
         if module.num_classes != num_classes:
             raise DatasetError(
                 f"the checkpoint has {num_classes} classes without names, {module.root} has "
-                f"{module.num_classes}: they can not be matched"
+                f"{module.num_classes}: they cannot be matched"
             )
         return
     number = ClassNumbers(class_names)

@@ -33,7 +33,7 @@ class CompiledNetwork:
         """Logits (B, K) of clips (B, 3, T, H, W).
 
         Raises:
-            VideoNLError: the network can not be compiled.
+            VideoNLError: the network cannot be compiled.
         """
         from torch._dynamo.exc import TorchDynamoException
 
@@ -46,7 +46,7 @@ class CompiledNetwork:
         except TorchDynamoException as error:
             reason = " ".join(str(error).split())[:200]
             raise VideoNLError(
-                f"--model.compile true: the network can not be compiled ({reason}); leave it out"
+                f"--model.compile true: the network cannot be compiled ({reason}); leave it out"
             ) from error
 
     def tell(self, say: Callable[[str], None], what: str) -> None:

@@ -106,7 +106,7 @@ class CsvPredictions:
                 write_text(self._path, map(csv_line, chain(heads[:1], rows)))
         except FileNotFoundError as error:
             raise VideoNLError(
-                f"{self._path} can not be put together: {error.filename} is not on this machine; "
+                f"{self._path} cannot be put together: {error.filename} is not on this machine; "
                 "name a file that all processes see"
             ) from error
         for part in parts:
@@ -301,7 +301,7 @@ def describe(evaluation: Evaluation) -> str:
     ]
     if evaluation.missing:
         lines.append(
-            f"  {counted(len(evaluation.missing), 'video')} can not be read and count as wrong"
+            f"  {counted(len(evaluation.missing), 'video')} cannot be read and count as wrong"
         )
     return "\n".join(lines)
 

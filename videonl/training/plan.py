@@ -53,7 +53,7 @@ class Plan:
         chosen: what was chosen for want of words.
         course: steps, time and memory.
         warnings: what a person should know before waiting.
-        seconds: how long it will take; None where that can not be told.
+        seconds: how long it will take; None where that cannot be told.
     """
 
     facts: list[str]

@@ -50,7 +50,7 @@ def new_run(out: Path, name: str, *, now: datetime | None = None, make: bool = T
         make: make it; else only name one that is not there.
 
     Raises:
-        OutputError: it can not be made.
+        OutputError: it cannot be made.
     """
     stamp = (now or datetime.now()).strftime("%Y-%m-%d_%H-%M-%S")
     for count in itertools.count(1):

@@ -64,7 +64,7 @@ QUIET = (
 
 
 def silence() -> None:
-    """Turn off messages that a user can not act on; errors and real warnings stay."""
+    """Turn off messages that a user cannot act on; errors and real warnings stay."""
     for pattern in QUIET:
         warnings.filterwarnings("ignore", pattern)
     for name in ("lightning.pytorch", "lightning.fabric", "lightning"):

@@ -1,7 +1,7 @@
 """A video written once more with captions burnt in: the same frames, times and sound.
 
 Frame after frame is decoded, drawn on and encoded, so the memory does not grow with the length.
-The packets of the sound are copied as they are; only sound that MP4 can not hold is encoded anew.
+The packets of the sound are copied as they are; only sound that MP4 cannot hold is encoded anew.
 """
 
 from collections.abc import Iterator, Sequence
@@ -94,7 +94,7 @@ class Burner:
         captions: what is shown when.
 
     Raises:
-        VideoError: the file can not be read.
+        VideoError: the file cannot be read.
 
     Attributes:
         done: frames written.
@@ -142,7 +142,7 @@ class Burner:
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, VideoError | MemoryError):
                 raise
-            raise VideoError(f"{self._path}: can not be written anew ({reason(error)})") from error
+            raise VideoError(f"{self._path}: cannot be written anew ({reason(error)})") from error
         return False
 
     def _frames(self, source: Source) -> Iterator[Any]:
@@ -232,7 +232,7 @@ def _rate(source: Source) -> Fraction:
 
 
 class Sound:
-    """One sound track: packets are copied; what MP4 can not hold becomes AAC.
+    """One sound track: packets are copied; what MP4 cannot hold becomes AAC.
 
     Args:
         container: the file that is written.

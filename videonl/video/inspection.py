@@ -107,7 +107,7 @@ def _decode(source: Any, finding: Finding) -> int:
 
 
 def _small(frame: Any) -> list[np.ndarray]:
-    """The frame as uint8 (16, 17) grey; nothing of one that can not be scaled: it does decode."""
+    """The frame as uint8 (16, 17) grey; nothing of one that cannot be scaled: it does decode."""
     try:
         grey = frame.reformat(SIDE + 1, SIDE, format="gray", interpolation="AREA")
         return [grey.to_ndarray()]

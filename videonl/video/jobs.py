@@ -105,7 +105,7 @@ class Journal:
         forget: begin anew.
 
     Raises:
-        OutputError: it can not be written there.
+        OutputError: it cannot be written there.
     """
 
     def __init__(self, file: Path, *, shard: Shard | None = None, forget: bool = False) -> None:
@@ -141,14 +141,14 @@ def entries_of(file: Path) -> Iterator[Answer]:
     """The lines of a journal that are whole.
 
     Raises:
-        VideoNLError: it can not be read.
+        VideoNLError: it cannot be read.
     """
     if not file.is_file():
         return
     try:
         lines = file.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError as error:
-        raise VideoNLError(f"{file} can not be read ({error.strerror})") from error
+        raise VideoNLError(f"{file} cannot be read ({error.strerror})") from error
     for line in lines:
         with suppress(ValueError):
             entry = json.loads(line)
@@ -217,7 +217,7 @@ def read_parts(file: Path) -> Parts:
 def stamp(path: str | os.PathLike[str]) -> list[int]:
     """[size in bytes, modification time in ns] of a file: changes when the file does.
 
-    A file that can not be asked (a link that leads nowhere) has [-1, -1].
+    A file that cannot be asked (a link that leads nowhere) has [-1, -1].
     """
     try:
         status = os.stat(path)

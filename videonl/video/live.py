@@ -97,7 +97,7 @@ def open_live(source: str, *, allow_stream: bool = False) -> LiveSource:
         allow_stream: whether an address may be opened.
 
     Raises:
-        VideoError: it can not be opened, or is none of these.
+        VideoError: it cannot be opened, or is none of these.
     """
     name = shown_name(source)
     if "://" in source:
@@ -128,7 +128,7 @@ def _open_camera(source: str) -> Source:
         container = av.open(device, format=layout)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(
-            f"{device}: this camera can not be opened ({reason(error)}); is it there, free, and "
+            f"{device}: this camera cannot be opened ({reason(error)}); is it there, free, and "
             "may you read it?"
         ) from error
     return _source(container, device)
@@ -148,7 +148,7 @@ def _open_stream(address: str, name: str) -> Source:
             metadata_errors="replace",
         )
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{name}: this stream can not be opened ({_why(error)})") from error
+        raise VideoError(f"{name}: this stream cannot be opened ({_why(error)})") from error
     return _source(container, name)
 
 
@@ -438,7 +438,7 @@ class LiveReader:
         except Ended as end:
             self.newest.finish(end)
         except Exception as error:  # told by whoever asks for the next clip
-            self.newest.finish(Ended(f"it can not be decoded ({reason(error)})", failed=True))
+            self.newest.finish(Ended(f"it cannot be decoded ({reason(error)})", failed=True))
 
     def take(self, wait: float) -> LiveClip | None:
         """See :meth:`Newest.take`."""
@@ -457,7 +457,7 @@ class LiveReader:
         """Stop reading; the overlay is whole afterwards.
 
         Raises:
-            VideoError: the overlay can not be written.
+            VideoError: the overlay cannot be written.
         """
         self._stopped.set()
         self._thread.join(timeout=1.0)
@@ -527,11 +527,11 @@ class LiveOverlay:
         """Write what waits, and the end of the file.
 
         Raises:
-            VideoError: something can not be written.
+            VideoError: something cannot be written.
         """
         with self._changed:
             self._over = True
             self._changed.notify_all()
         self._thread.join()
         if self._error is not None:
-            raise VideoError(f"the overlay can not be written ({reason(self._error)})")
+            raise VideoError(f"the overlay cannot be written ({reason(self._error)})")

@@ -51,7 +51,7 @@ class PacketDecoder:
         """What :meth:`read` gives, and the numbers of those frames that are damaged.
 
         In the place of a damaged frame stands what the decoder made of it; of one that it did not
-        give at all, the picture before. What follows a packet that can not be decoded leans on it,
+        give at all, the picture before. What follows a packet that cannot be decoded leans on it,
         up to the next entry point.
 
         Raises:

@@ -72,7 +72,7 @@ class Pictures:
         """uint8 (H, W, 3), RGB, rotated upright.
 
         Raises:
-            VideoError: the frame is damaged or its pixels can not be converted.
+            VideoError: the frame is damaged or its pixels cannot be converted.
         """
         if self._base is None:
             self._base = (frame.height, frame.width)
@@ -87,7 +87,7 @@ class Pictures:
                 rgb = self._converter.reformat(frame, width, height, "rgb24", threads=1)
         except (av.FFmpegError, ValueError) as error:
             raise VideoError(
-                f"{self.name}: can not convert {frame.format.name} frames ({error})"
+                f"{self.name}: cannot convert {frame.format.name} frames ({error})"
             ) from error
         self.rotation = frame.rotation
         self.trait = _trait(frame)

@@ -101,7 +101,7 @@ RULES: dict[str, Rule] = {
 
 
 def check_entries(values: Mapping[str, Any]) -> None:
-    """Refuse entries that no preprocessing has, or of values that it can not have.
+    """Refuse entries that no preprocessing has, or of values that it cannot have.
 
     Args:
         values: some of the entries of a preprocessing, primitives.

@@ -82,7 +82,7 @@ def under_protocol(own: Preprocessing, name: str) -> Preprocessing:
         name: of ``PROTOCOLS``.
 
     Raises:
-        VideoNLError: there is none of that name, or such clips can not be placed like that.
+        VideoNLError: there is none of that name, or such clips cannot be placed like that.
     """
     entries = {**USUAL, **PROTOCOLS[checked_protocol(name)]}
     if entries["fps"] is not None:

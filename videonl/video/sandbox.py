@@ -154,7 +154,7 @@ class Helper:
         may_write: whether it may write files.
 
     Raises:
-        VideoNLError: it can not be started.
+        VideoNLError: it cannot be started.
     """
 
     def __init__(self, name: str, limits: tuple[float, int], *, may_write: bool) -> None:

@@ -38,7 +38,7 @@ class Child:
         files: how many it has opened.
 
     Raises:
-        VideoNLError: it can not be started.
+        VideoNLError: it cannot be started.
     """
 
     def __init__(self, memory_mb: int, *, may_write: bool = False) -> None:

@@ -43,7 +43,7 @@ class OpenFile:
         """The answer to a job, and an array.
 
         Raises:
-            VideoError: the file can not be read.
+            VideoError: the file cannot be read.
         """
         action = job["do"]
         if action in ("inspect", "encode"):

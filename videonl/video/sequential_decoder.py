@@ -19,7 +19,7 @@ def repaired(packet: Any, codec: str, before: Any = None) -> list[Any]:
     """What a decoder makes of a damaged packet, where each is a picture of its own (MJPEG).
 
     Args:
-        packet: that can not be decoded.
+        packet: that cannot be decoded.
         codec: FFmpeg's name.
         before: a frame that takes its place if the decoder makes nothing of it.
     """
@@ -44,7 +44,7 @@ def decode_all(source: Source, *, forgiving: bool) -> Iterator[tuple[Any, bool]]
 
     Args:
         source: a fresh one.
-        forgiving: go on behind a packet that can not be decoded; what follows it up to the next
+        forgiving: go on behind a packet that cannot be decoded; what follows it up to the next
             key frame leans on it, and counts as damaged.
 
     Raises:

@@ -287,7 +287,7 @@ class Video:
         if seconds[-1] > MOST_SECONDS:
             raise VideoError(
                 f"{self.path}: the times of its {len(seconds)} frames reach to {seconds[-1]:.3g} "
-                "seconds, so it can not be sampled by time; sample it by frame (no fps)"
+                "seconds, so it cannot be sampled by time; sample it by frame (no fps)"
             )
         return seconds
 
@@ -315,7 +315,7 @@ class Video:
             uint8 (len(indices), H, W, 3), RGB.
 
         Raises:
-            VideoError: an index is outside the file, or a frame can not be decoded.
+            VideoError: an index is outside the file, or a frame cannot be decoded.
         """
         import torch
 

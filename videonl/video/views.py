@@ -101,7 +101,7 @@ def read_views(video: Readable, preprocessing: Preprocessing) -> Views:
         preprocessing: says which.
 
     Raises:
-        VideoError: a frame can not be read.
+        VideoError: a frame cannot be read.
     """
     shown, clock = settled(video, preprocessing)
     indices = shown.indices(video.num_frames, **clock)

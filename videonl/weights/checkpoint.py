@@ -134,7 +134,7 @@ def check_network(path: Path, own: OwnCheckpoint) -> None:
     """Compare the network that a file of our making declares with its tensors; nothing is made.
 
     Raises:
-        CheckpointError: it can not be made, or its tensors are of another network.
+        CheckpointError: it cannot be made, or its tensors are of another network.
     """
     report = LoadReport(str(path), "videonl")
     config = own.config
@@ -193,7 +193,7 @@ def save_checkpoint(
 
     Raises:
         CheckpointError: another suffix, no such folder, or no regular file.
-        OutputError: it can not be written there.
+        OutputError: it cannot be written there.
     """
     path = Path(path)
     if path.suffix != ".safetensors":
@@ -248,7 +248,7 @@ def convert(
         (report of the loading, path of the sidecar, licence of the weights).
 
     Raises:
-        CheckpointError: the source can not be loaded, or the target not be written.
+        CheckpointError: the source cannot be loaded, or the target not be written.
     """
     path, target = local_file(source), Path(target)
     if target.exists() and target.samefile(path):

@@ -53,7 +53,7 @@ def fetch(entry: Published, *, progress: Progress | None = None) -> Path:
         progress: called with the bytes that are there and the bytes in all; None draws a bar.
 
     Raises:
-        CheckpointError: the file can not be had; says what to fetch and where to put it.
+        CheckpointError: the file cannot be had; says what to fetch and where to put it.
     """
     target = cached_path(entry)
     if target.exists():
@@ -67,7 +67,7 @@ def fetch(entry: Published, *, progress: Progress | None = None) -> Path:
     except (URLError, HTTPException, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise CheckpointError(
-            f"{entry.name}: {entry.url} can not be fetched ({reason}); fetch it elsewhere and put "
+            f"{entry.name}: {entry.url} cannot be fetched ({reason}); fetch it elsewhere and put "
             f"it at {target}, or give the path of your copy"
         ) from None
     check_digest(entry, part)

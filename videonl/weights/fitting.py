@@ -38,7 +38,7 @@ class Wanted:
         """The network.
 
         Raises:
-            CheckpointError: it can not be made; names the file.
+            CheckpointError: it cannot be made; names the file.
         """
         from videonl.models.registry import create_model
 
@@ -48,7 +48,7 @@ class Wanted:
             raise
         except VideoNLError as error:
             raise CheckpointError(
-                f"{report.source} ({report.family}): its network can not be made: {error}"
+                f"{report.source} ({report.family}): its network cannot be made: {error}"
             ) from error
 
     def skeleton(self, report: LoadReport, *, tensors: int) -> nn.Module:
@@ -59,7 +59,7 @@ class Wanted:
             tensors: their number in the file, which bounds the number of blocks.
 
         Raises:
-            CheckpointError: it can not be made; names the file.
+            CheckpointError: it cannot be made; names the file.
         """
         if is_import_path(self.name):
             return self.make(report)
@@ -71,7 +71,7 @@ class Wanted:
             if isinstance(error, CheckpointError):
                 raise
             raise CheckpointError(
-                f"{report.source} ({report.family}): its network can not be made: {self.name} with "
+                f"{report.source} ({report.family}): its network cannot be made: {self.name} with "
                 f"{dict(self.options)} ({error})"[:500]
             ) from None
 

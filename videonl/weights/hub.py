@@ -325,7 +325,7 @@ def push_folder(folder: Path, repository: str, *, private: bool, message: str) -
         ``hf:user/name@commit``.
 
     Raises:
-        CheckpointError: it can not be made or written, or the package is missing.
+        CheckpointError: it cannot be made or written, or the package is missing.
     """
     name = HubName(repository)
     client = client_of(f"pushing to {name}")

@@ -95,7 +95,7 @@ function send(file) {
     fail((answer && answer.error || "The server answered with status " + mine.status) + hint);
   };
   mine.onerror = () => {
-    if (mine === request) fail("The server can not be reached, or it closed the connection.");
+    if (mine === request) fail("The server cannot be reached, or it closed the connection.");
   };
   mine.open("POST", "predict" + ($("quick").checked ? "?views=1x1" : ""));
   mine.send(form);

@@ -67,7 +67,7 @@ def read_own(content: Content, *, network: str | None = None) -> OwnCheckpoint |
         network: the name of its network in the user's own words, see ``name_in_file``.
 
     Raises:
-        CheckpointError: it is ours, but damaged, asks for code, or says what can not be; names
+        CheckpointError: it is ours, but damaged, asks for code, or says what cannot be; names
             the entry.
     """
     if content.kind == "torch" and isinstance(content.data, Mapping):

@@ -84,7 +84,7 @@ def read(tensors: Mapping[str, Tensor], settings: Any = None) -> Translated:
 
 
 def parse(settings: Any) -> dict[str, Any]:
-    """The settings as a table; empty where there are none or they can not be read."""
+    """The settings as a table; empty where there are none or they cannot be read."""
     if isinstance(settings, str) and len(settings) <= MAX_SETTINGS:
         import yaml
 
@@ -101,7 +101,7 @@ def apply_settings(
     """(options, notes) after the file's own settings have spoken.
 
     Raises:
-        CheckpointError: blocks that differ between stages in a way that options can not say.
+        CheckpointError: blocks that differ between stages in a way that options cannot say.
     """
     places = options.get("non_local", {})
     if not settings:

@@ -78,9 +78,7 @@ def sniff(path: Path) -> str:
         with path.open("rb") as stream:
             head = stream.read(600)
     except OSError as error:
-        raise CheckpointError(
-            f"{path} can not be read ({error.strerror}); check the path"
-        ) from None
+        raise CheckpointError(f"{path} cannot be read ({error.strerror}); check the path") from None
     if not head:
         raise CheckpointError(f"{path} is empty; fetch it again")
     other = kind_of(head, path)

@@ -167,7 +167,7 @@ def load_weights_only(path: Path, *, in_place: bool) -> Any:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=in_place)
     except Exception as error:  # a broken file raises anything: struct.error, AssertionError, …
         raise CheckpointError(
-            f"{path} is damaged: torch can not read it ({type(error).__name__}); fetch or copy it "
+            f"{path} is damaged: torch cannot read it ({type(error).__name__}); fetch or copy it "
             "again"
         ) from None
 
