@@ -143,7 +143,9 @@ def test_bad_files_in_training_are_replaced_and_told(mixed: Path) -> None:
 def test_training_stops_above_the_share(mixed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("videonl.data.datamodule.FEW_BAD_FILES", 2)
     data = module(mixed)
-    data.trainer = SimpleNamespace(training=True, global_rank=0, world_size=1, max_epochs=1)  # type: ignore
+    about = {"training": True, "global_rank": 0, "world_size": 1, "max_epochs": 1}
+    about |= {"overfit_batches": 0, "_accelerator_connector": None}
+    data.trainer = SimpleNamespace(**about)  # type: ignore
     batches = list(data.train_dataloader())
     words = r"3 of 9 training videos cannot be read.*videonl check"
     with pytest.raises(DatasetError, match=words):
