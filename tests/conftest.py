@@ -8,6 +8,7 @@ from collections.abc import Iterator
 # Read by torch and by the processes that tests start; before anything imports torch.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("MKL_NUM_THREADS", "1")
+os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"  # so that precision "auto" is float32 anywhere
 
 # No test reads or fills the cache of the person who runs it.
 os.environ["VIDEONL_CACHE"] = tempfile.mkdtemp(prefix="videonl-cache-")

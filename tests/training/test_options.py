@@ -1,5 +1,6 @@
 """Every option of a training does what it says."""
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -53,20 +54,78 @@ def test_clipping_bounds_the_step(train: Train, small_data: Path) -> None:
     assert 0 < moved <= 2.1e-6
 
 
-def test_balanced_and_recomputing_training_runs_through_a_compiled_network(
-    train: Train, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    compiled: list[dict[str, Any]] = []
+@pytest.fixture
+def compiled(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """Options of compiling, and how many clips each graph takes; the backend only counts."""
+    torch._dynamo.reset()
+    found: list[Any] = []
+
+    def backend(graph: Any, inputs: list[Any]) -> Any:
+        clips = (x for x in inputs if isinstance(x, torch.Tensor) and x.dim() == 5)
+        found.extend(len(x) for x in clips if x.shape[1] == 3 and x.shape[-1] > 7)
+        return graph.forward
 
     def compile_eagerly(self: nn.Module, **options: Any) -> None:
-        compiled.append(options)
-        self._compiled_call_impl = torch.compile(self._call_impl, backend="eager", **options)
+        found.append(options)
+        self._compiled_call_impl = torch.compile(self._call_impl, backend=backend, **options)
 
     monkeypatch.setattr(nn.Module, "compile", compile_eagerly)
+    return found
+
+
+@pytest.mark.slow
+def test_training_and_validation_compile_one_whole_graph_each(
+    train: Train, compiled: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, plain = train(epochs=2)
+    _, fitted = train(epochs=2, model={"compile": True, "views_per_forward": 3})
+    options, *graphs = compiled
+    assert options == {"fullgraph": True, "dynamic": False}
+    assert len(graphs) == 2, graphs
+    said = capsys.readouterr().out
+    assert re.search(r"compiled the network for training in \d+ s", said)
+    assert said.count("compiled the network for validation in") == 1
+    found, expected = weights(fitted.run_dir / LAST), weights(plain.run_dir / LAST)
+    assert list(found) == list(expected)
+    assert not any("_orig_mod" in key for key in found)
+    for key, value in expected.items():
+        torch.testing.assert_close(found[key], value, rtol=1e-3, atol=1e-4)
+    assert not torch._dynamo.callback.callback_handler.start_callbacks
+
+
+def test_balanced_and_recomputing_training_runs_through_a_compiled_network(
+    train: Train, compiled: list[Any]
+) -> None:
     recipe, balanced = {"checkpoint_stages": ["res2", "res3"]}, {"balanced": True}
-    _, fitted = train(epochs=1, recipe=recipe, data=balanced, model={"compile": True})
-    assert compiled == [{"dynamic": False}]
-    assert all(not key.startswith("net._orig") for key in weights(fitted.run_dir / LAST))
+    train(epochs=1, recipe=recipe, data=balanced, model={"compile": True})
+    assert compiled[0] == {"fullgraph": False, "dynamic": False}
+
+
+def test_a_network_that_can_not_be_compiled_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def compile_badly(self: nn.Module, **options: Any) -> None:
+        def backend(graph: Any, inputs: Any) -> Any:
+            raise RuntimeError("no such kernel")
+
+        self._compiled_call_impl = torch.compile(self._call_impl, backend=backend, **options)
+
+    monkeypatch.setattr(nn.Module, "compile", compile_badly)
+    classifier = VideoClassifier("tiny_i3d", num_classes=2, compile=True)
+    classifier.setup("fit")
+    with pytest.raises(VideoNLError, match=r"cannot be compiled \(.*no such kernel"):
+        classifier(torch.zeros(1, 3, 4, 16, 16))
+    classifier.teardown("fit")
+
+
+def test_compiling_without_a_compiler_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    from torch._inductor import config
+
+    monkeypatch.setattr(config.cpp, "cxx", ("no-such-compiler",))
+    torch._inductor.cpp_builder.cpp_compiler_search.cache_clear()
+    with pytest.raises(VideoNLError, match=r"needs a C\+\+ compiler, and this machine has none"):
+        VideoClassifier("tiny_i3d", num_classes=2, compile=True)
+    torch._inductor.cpp_builder.cpp_compiler_search.cache_clear()
 
 
 def test_precision_is_half_on_a_gpu_that_knows_it_and_nowhere_else(
@@ -79,6 +138,27 @@ def test_precision_is_half_on_a_gpu_that_knows_it_and_nowhere_else(
     assert choose_precision("16-mixed", gpu=True, training=True) == "16-mixed"
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
     assert choose_precision("auto", gpu=True, training=True) == "32-true"
+
+
+@pytest.mark.parametrize(
+    ("tiles", "capability", "most", "chosen"),
+    [
+        (True, "AVX512", None, "bf16-mixed"),
+        (True, "AVX512", "AVX512_CORE_AMX", "bf16-mixed"),
+        (True, "AVX512", "AVX512_CORE", "32-true"),  # oneDNN may not use the tiles
+        (True, "AVX2", None, "32-true"),  # ATEN_CPU_CAPABILITY=avx2
+        (False, "AVX512", None, "32-true"),
+        (False, "DEFAULT", None, "32-true"),
+    ],
+)
+def test_precision_is_half_on_a_cpu_with_amx_alone(monkeypatch, tiles, capability, most, chosen):
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")  # tests/conftest.py pins float32
+    if most:
+        monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
+    assert choose_precision("auto", gpu=False, training=True) == chosen
+    assert choose_precision("auto", gpu=False, training=False) == "32-true"
 
 
 def test_synchronised_norms_are_asked_of_lightning_on_gpus(

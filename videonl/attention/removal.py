@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from videonl.attention.attention import Change, changed
+from videonl.inference.engines import TorchEngine
 from videonl.inference.predictor import Predictor
 from videonl.shares import accuracy, interval_text, paired_interval, percent, wilson_interval
 from videonl.video.views import Views
@@ -164,6 +165,7 @@ def _twin(predictor: Predictor, changes: Mapping[str, Change]) -> Predictor:
     """The same predictor with a changed network."""
     twin = copy.copy(predictor)
     twin.model = changed(predictor.model, changes)
+    twin.engine = TorchEngine()  # the hooks are Python's
     return twin
 
 

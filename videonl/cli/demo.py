@@ -65,7 +65,7 @@ def held_out_video(root: Path) -> Path:
 def training_flags(root: Path, out: Path, *, name: str, seed: int, quick: bool) -> list[str]:
     """Arguments of ``train.py`` for one network."""
     flags = ["fit", "--config", str(CONFIG), "--data.root", str(root), "--out", str(out)]
-    flags += ["--name", name, "--seed", str(seed)]
+    flags += ["--name", name, "--seed", str(seed), "--trainer.precision", "32-true"]
     if name == "plain":
         flags += [text for key, value in PLAIN.items() for text in (f"--model.{key}", value)]
     return flags + (QUICK_TRAINING if quick else [])

@@ -13,14 +13,15 @@ from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
     add_conceal,
+    add_engine_flags,
     add_network_flags,
     add_shard,
     network_options,
-    note,
     positive,
     say_part,
     say_protocol,
     take_shard,
+    use_engine,
 )
 from videonl.errors import VideoNLError
 from videonl.files import csv_line, write_text
@@ -73,6 +74,7 @@ def parser_of_extract() -> argparse.ArgumentParser:
     add_shard(parser)
     add_network_flags(parser, videos=True)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_engine_flags(parser)
     add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
     add("--quiet", action="store_true", help="print nothing but failures")
     add_conceal(parser)
@@ -102,7 +104,8 @@ def main(argv: Sequence[str]) -> int:
         if part:
             say(part, about, [])
         extractor = make_extractor(arguments)
-        extractor.predictor.open_video, extractor.predictor.say = open_video, note
+        extractor.predictor.open_video = open_video
+        use_engine(arguments, extractor.predictor, extractor.shown, extractor.features)
         extractor.predictor.conceal = arguments.conceal
         written = extract_all(arguments, extractor, paths, failures)
         if part:

@@ -14,7 +14,13 @@ from typing import TYPE_CHECKING
 from videonl.claims import claimed
 from videonl.cli.isolation import add_isolation
 from videonl.cli.main import make_parser
-from videonl.cli.values import add_network_flags, network_options, note, positive
+from videonl.cli.values import (
+    add_engine_flags,
+    add_network_flags,
+    network_options,
+    positive,
+    use_engine,
+)
 from videonl.errors import VideoError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import GrowingFile, whole_file
@@ -61,6 +67,7 @@ def parser_of_live() -> argparse.ArgumentParser:
     add("--top-k", type=positive, default=5, metavar="K", help="classes in a line (default: 5)")
     add("--labels", metavar="FILE", help="class names, one per line, for a checkpoint without")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
+    add_engine_flags(parser)
     add_network_flags(parser, videos=True)
     add_isolation(parser)
     return parser
@@ -82,7 +89,7 @@ def main(argv: Sequence[str]) -> int:
             options=network_options(arguments),
             network=arguments.network,
         )
-        predictor.say = note
+        use_engine(arguments, predictor, predictor.preprocessing, predictor.view_probabilities)
         with whole_file(arguments.overlay) if arguments.overlay else nullcontext() as part:
             return live(arguments, predictor, part)
 
@@ -141,7 +148,7 @@ class Output:
         self._as_json = arguments.json == "-"
         if arguments.json and not self._as_json:
             self._file = GrowingFile(arguments.json, start=())
-        self._about = {"model": predictor.about, "protocol": predictor.protocol((1, 1))}
+        self._about = {"model": predictor.made_by(), "protocol": predictor.protocol((1, 1))}
         self._label: str | None = None
         self._count = 0
         self._latest = 0.0

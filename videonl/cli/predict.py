@@ -13,14 +13,15 @@ from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
     add_conceal,
+    add_engine_flags,
     add_network_flags,
     network_options,
-    note,
     parse_shard,
     parse_views,
     positive,
     say_protocol,
     take_shard,
+    use_engine,
 )
 from videonl.errors import VideoError, VideoNLError
 from videonl.limits import whole
@@ -146,6 +147,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)"
     )
+    add_engine_flags(parser)
     parser.add_argument(
         "--decoder",
         default="pyav",
@@ -227,7 +229,7 @@ def open_writers(
     from videonl.inference.writers import CsvWriter, JsonLinesWriter, JsonWriter
 
     run: dict[str, object] = {
-        "model": predictor.about,
+        "model": predictor.made_by(),
         "protocol": predictor.protocol(arguments.views),
     }
     writers: list[Writer] = []
@@ -407,7 +409,8 @@ def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Fa
             options=network_options(arguments),
             network=arguments.network,
         )
-        predictor.open_video, predictor.say = open_video, note
+        predictor.open_video = open_video
+        use_engine(arguments, predictor, predictor.preprocessing, predictor.view_probabilities)
         predictor.conceal = arguments.conceal
         if not arguments.quiet:
             say_protocol(arguments.protocol, predictor.preprocessing)

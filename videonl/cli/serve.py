@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
+    add_engine_flags,
     add_network_flags,
     network_options,
-    note,
     parse_views,
     positive,
     say_protocol,
+    use_engine,
 )
 from videonl.errors import VideoNLError
 from videonl.limits import whole
@@ -69,6 +70,7 @@ def parser_of_serve() -> argparse.ArgumentParser:
         help="uploads at a time, waiting ones included; more are told to come back later",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add_engine_flags(parser)
     add_network_flags(parser, videos=True)
     parser.add_argument("--labels", metavar="FILE", help="class names, one per line")
     return parser
@@ -98,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
             options=network_options(arguments),
             network=arguments.network,
         )
-        predictor.say = note
+        use_engine(arguments, predictor, predictor.preprocessing, predictor.view_probabilities)
         say_protocol(arguments.protocol, predictor.preprocessing)
         limits = Limits(
             upload_bytes=arguments.max_upload * 10**6,

@@ -52,7 +52,7 @@ network
   --model.pretrained FILE      weights to start from: a file, a name, hf:USER/NAME; without a
                                --config, the recipe of configs/finetune.yaml is the default
   --model.compile true         torch.compile the network
-{COMMON}  --trainer.precision NAME     auto: bf16-mixed on a GPU that knows it, else 32-true
+{COMMON}  --trainer.precision NAME     auto: bf16-mixed on a GPU or a CPU with AMX, else 32-true
 training
   --trainer.max_epochs N       passes over the training videos (20)
   --trainer.accumulate_grad_batches N

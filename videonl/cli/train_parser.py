@@ -43,7 +43,7 @@ LIMITS = {"seed": SEED, "save_every_minutes": above(0), "save_every_steps": whol
 # What Lightning's own words do not say, or say of other defaults.
 OF_OURS = {
     "max_epochs": "passes over the training videos; -1: until max_steps or max_time",
-    "precision": "auto: bf16-mixed where a GPU trains and knows it, else 32-true",
+    "precision": "auto: bf16-mixed where a GPU or a CPU's AMX computes in it, else 32-true",
     "callbacks": "beside those of videonl; a progress bar stands in place of its bar",
     "logger": "beside metrics.csv and TensorBoard; false: no TensorBoard",
     "plugins": "beside those of videonl",

@@ -13,6 +13,11 @@ from videonl.limits import whole
 from videonl.shards import Shard, shard_here
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from videonl.inference.predictor import Predictor
     from videonl.video.preprocessing import Preprocessing
 
 positive = whole(1)  # the type of an option
@@ -131,6 +136,49 @@ def add_network_flags(parser: ArgumentParser, *, videos: bool = False) -> None:
         help="what a published file does not say, such as preset=official_32x2, or other clips and "
         "views than its own, such as test_crop=256; may be repeated",
     )
+
+
+def add_engine_flags(parser: ArgumentParser) -> None:
+    """``--engine`` and ``--precision`` of the commands that classify with one network."""
+    add = parser.add_argument
+    add(
+        "--engine",
+        choices=("torch", "openvino"),
+        default="torch",
+        help="openvino computes faster on a CPU (pip install 'videonl[openvino]'); it is compared "
+        "with torch before its first use",
+    )
+    add(
+        "--precision",
+        choices=("32", "bf16"),
+        default="32",
+        help="bf16 is faster on a GPU and on a CPU with AMX, and rounds to about 1 %%",
+    )
+
+
+def use_engine(
+    arguments: Namespace,
+    predictor: "Predictor",
+    shown: "Preprocessing",
+    answer: "Callable[[Tensor], object]",
+) -> None:
+    """Let a predictor say its notes here, and compute as the flags ask.
+
+    Args:
+        arguments: of the command.
+        predictor: of the command.
+        shown: of the clips that it will see.
+        answer: computes uint8 clips (1, T, H, W, 3). OpenVINO is tried before anything is written
+            that says what computed it.
+    """
+    predictor.say = note
+    predictor.compute_with(arguments.engine, precision=arguments.precision)
+    if arguments.engine == "openvino":
+        import torch
+
+        noise = torch.Generator().manual_seed(0)
+        shape = (1, *shown.view_shape, 3)
+        answer(torch.randint(0, 256, shape, dtype=torch.uint8, generator=noise))
 
 
 def add_conceal(parser: ArgumentParser) -> None:

@@ -17,6 +17,8 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as F
 
+from videonl.video.transforms import sent
+
 Operation = Callable[[torch.Tensor, float], torch.Tensor]  # (T, 3, H, W), -1 to 1
 
 
@@ -58,33 +60,27 @@ OPERATIONS: dict[str, Operation] = {
 }
 
 
-def rand_augment(
-    clip: torch.Tensor,
-    generator: np.random.Generator,
-    *,
-    layers: int = 2,
-    magnitude: float = 7.0,
-    spread: float = 0.5,
-) -> torch.Tensor:
-    """Apply ``layers`` random operations, each with probability one half.
+def draw_operations(
+    generator: np.random.Generator, *, layers: int, magnitude: float, spread: float = 0.5
+) -> list[tuple[str, float]]:
+    """``layers`` random operations of RandAugment, each taken with probability one half.
 
     Args:
-        clip: uint8 (T, H, W, 3).
         generator: the source of randomness.
         layers: operations drawn.
         magnitude: mean strength, 0 to 10.
         spread: standard deviation of the strength.
 
     Returns:
-        uint8 (T, H, W, 3).
+        Name and strength, -1 to 1, of those that were taken.
     """
-    frames = clip.permute(0, 3, 1, 2)  # (T, 3, H, W)
+    taken = []
     for name in generator.choice(list(OPERATIONS), layers):
         strength = float(np.clip(generator.normal(magnitude, spread), 0, 10)) / 10
         sign = 1 if generator.random() < 0.5 else -1
         if generator.random() < 0.5:
-            frames = OPERATIONS[str(name)](frames, sign * strength)
-    return frames.permute(0, 2, 3, 1)
+            taken.append((str(name), sign * strength))
+    return taken
 
 
 @dataclass(frozen=True)
@@ -133,54 +129,87 @@ def augment(
     Returns:
         uint8 (B, V, T, H, W, 3), on the same device.
     """
+    shape = tuple(video.shape[:2])
     numbers = [int(label) for label in labels]
-    result = torch.empty_like(video)
-    for i, seed in enumerate(int(s) for s in seeds):
-        generator = np.random.default_rng((seed, 1))
-        for view in range(video.shape[1]):
-            result[i, view] = _clip(video[i, view], numbers[i], generator, augmentation)
-    return result
-
-
-def _clip(
-    clip: torch.Tensor, label: int, generator: np.random.Generator, augmentation: Augmentation
-) -> torch.Tensor:
-    """One clip (T, H, W, 3); draws the same numbers whatever is switched on."""
-    coins = generator.random(2)
-    if coins[0] < augmentation.flip and label not in augmentation.flip_exceptions:
-        clip = clip.flip(-2)
-    if augmentation.layers:
-        clip = rand_augment(
-            clip, generator, layers=augmentation.layers, magnitude=augmentation.magnitude
+    changes = [
+        [_draw(generator, number, augmentation, video.shape[3:5]) for _ in range(shape[1])]
+        for number, generator in zip(
+            numbers, (np.random.default_rng((int(s), 1)) for s in seeds), strict=True
         )
-    if coins[1] < augmentation.erasing:
-        clip = erase(clip, generator)
-    return clip
+    ]
+    every = [(place, changes[place[0]][place[1]]) for place in np.ndindex(shape)]
+    if any(change.flip for _, change in every):
+        flips = torch.tensor([change.flip for _, change in every]).view(*shape, 1, 1, 1, 1)
+        video = torch.where(sent(flips, video.device), video.flip(-2), video)
+    else:
+        video = video.clone()
+    for place, change in every:
+        for name, strength in change.operations:
+            frames = video[place].permute(0, 3, 1, 2)  # (T, 3, H, W)
+            video[place] = OPERATIONS[name](frames, strength).permute(0, 2, 3, 1)
+    if any(change.box for _, change in every):
+        video = _erased(video, [change.box for _, change in every])
+    return video
 
 
-def erase(
-    clip: torch.Tensor,
+Box = tuple[int, int, np.ndarray]  # top, left, noise uint8 (height, width, 3)
+
+
+@dataclass(frozen=True)
+class _Change:
+    """What was drawn for one clip."""
+
+    flip: bool
+    operations: list[tuple[str, float]]
+    box: Box | None
+
+
+def _draw(
+    generator: np.random.Generator, label: int, augmentation: Augmentation, size: Sequence[int]
+) -> _Change:
+    """Draws the same numbers for a part whatever else is switched on."""
+    coins = generator.random(2)
+    layers, magnitude = augmentation.layers, augmentation.magnitude
+    return _Change(
+        bool(coins[0] < augmentation.flip) and label not in augmentation.flip_exceptions,
+        draw_operations(generator, layers=layers, magnitude=magnitude) if layers else [],
+        draw_box(generator, size) if coins[1] < augmentation.erasing else None,
+    )
+
+
+def _erased(video: torch.Tensor, boxes: Sequence[Box | None]) -> torch.Tensor:
+    """Fill the box of every clip that has one, in all of its frames; one copy and one operator."""
+    size = (*video.shape[:2], 1, *video.shape[3:5])
+    noise = np.zeros((len(boxes), *video.shape[3:5], 4), np.uint8)  # the last: whether it counts
+    for filled, box in zip(noise, boxes, strict=True):
+        if box is not None:
+            top, left, values = box
+            filled[top : top + values.shape[0], left : left + values.shape[1], :3] = values
+            filled[top : top + values.shape[0], left : left + values.shape[1], 3] = 1
+    on_device = sent(torch.from_numpy(noise), video.device).view(*size, 4)
+    return torch.where(on_device[..., 3:].view(torch.bool), on_device[..., :3], video)
+
+
+def draw_box(
     generator: np.random.Generator,
+    size: Sequence[int],
     *,
     area: tuple[float, float] = (0.02, 1 / 3),
     ratio: float = 0.3,
-) -> torch.Tensor:
-    """Fill a box with noise, the same in all frames (Zhong et al. 2017, arXiv:1708.04896).
+) -> Box:
+    """A box of noise, the same in all frames (Zhong et al. 2017, arXiv:1708.04896).
 
     Args:
-        clip: uint8 (T, H, W, 3); not changed.
         generator: the source of randomness.
+        size: (height, width) of the frames.
         area: smallest and largest share of the picture.
         ratio: smallest height to width; the largest is its inverse.
     """
-    height, width = clip.shape[1:3]
+    height, width = size
     share = generator.uniform(*area) * height * width
     shape = np.exp(generator.uniform(np.log(ratio), -np.log(ratio)))
     box_h = min(height, max(1, round(float(np.sqrt(share * shape)))))
     box_w = min(width, max(1, round(float(np.sqrt(share / shape)))))
     top = int(generator.integers(height - box_h + 1))
     left = int(generator.integers(width - box_w + 1))
-    noise = torch.from_numpy(generator.integers(0, 256, (box_h, box_w, 3), np.uint8))
-    clip = clip.clone()
-    clip[:, top : top + box_h, left : left + box_w] = noise.to(clip.device)
-    return clip
+    return top, left, generator.integers(0, 256, (box_h, box_w, 3), np.uint8)

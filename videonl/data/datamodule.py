@@ -22,7 +22,7 @@ from videonl.data.cache_plan import (
 )
 from videonl.data.catalogue import Catalogue, read_catalogue, split_off
 from videonl.data.census import census_text
-from videonl.data.dataset import Item, LabelMissing, VideoDataset, collate
+from videonl.data.dataset import Item, LabelMissing, TimedLoader, VideoDataset, collate
 from videonl.data.facts import Facts, Look, look_at
 from videonl.data.frame_cache import FrameCache
 from videonl.data.passing import workers_that_can_start
@@ -545,7 +545,7 @@ class VideoDataModule(L.LightningDataModule):
         share: dict[str, Any] = {"batch_sampler": [[]]}  # fewer videos than processes: one of none
         if len(sampler):
             share = {"batch_size": batch_size, "sampler": sampler, "drop_last": drop_last}
-        return DataLoader(
+        return TimedLoader(
             dataset,
             **share,
             num_workers=workers,
@@ -567,8 +567,8 @@ class VideoDataModule(L.LightningDataModule):
         """
         if self.trainer is None:
             return 0, 1
-        connector = self.trainer._accelerator_connector
-        if self.trainer.world_size > 1 and connector.use_distributed_sampler:
+        trainer: Any = self.trainer
+        if trainer.world_size > 1 and trainer._accelerator_connector.use_distributed_sampler:
             raise DatasetError(
                 "the loaders split the videos among the processes themselves, without padding: "
                 "make the Trainer with use_distributed_sampler=False"

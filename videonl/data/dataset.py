@@ -1,13 +1,14 @@
 """A map-style data set of video files: item = uint8 views of one video, ready to stack."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from videonl.data.cache_plan import training_scaling
 from videonl.data.frame_cache import FrameCache
@@ -207,6 +208,25 @@ class VideoDataset(Dataset[Item]):
         frames = scaled(frames, **self.preprocessing.scaled_for_training(short_side))
         box = self.preprocessing.random_box(frames.shape[1], frames.shape[2], generator)
         return cut(frames, *box, fill=self.preprocessing.padding).contiguous()
+
+
+class TimedLoader(DataLoader[Item]):
+    """A DataLoader that knows how long its batches were waited for: ``waited``, in seconds."""
+
+    waited = 0.0
+
+    def __iter__(self) -> Any:
+        """The batches; the workers start at once."""
+        return self._timed(super().__iter__())
+
+    def _timed(self, batches: Iterator[Any]) -> Iterator[Any]:
+        while True:
+            begin = time.perf_counter()
+            batch = next(batches, None)
+            self.waited += time.perf_counter() - begin
+            if batch is None:
+                return
+            yield batch
 
 
 def collate(items: Sequence[Item]) -> dict[str, Any]:

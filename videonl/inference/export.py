@@ -18,10 +18,16 @@ from torch import Tensor, nn
 from videonl._version import __version__
 from videonl.errors import OutputError, VideoNLError
 from videonl.files import careful_stream, whole_file
-from videonl.inference.export_formats import run_onnx, run_program, write_onnx, write_program
+from videonl.inference.export_formats import (
+    run_onnx,
+    run_program,
+    set_forms,
+    trace,
+    write_onnx,
+    write_program,
+)
 from videonl.inference.predictor import Predictor
 from videonl.json_text import json_text
-from videonl.layers import NonLocalBlock, affinity_name
 from videonl.models.finite import check_answers
 from videonl.video.preprocessing import Preprocessing
 
@@ -29,18 +35,6 @@ FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}
 # Largest difference of a logit that is rounding: relative to the largest logit.
 TOLERANCE = 1e-4
 SMALLEST = 1e-6  # logits below are compared as if they were this large
-
-# Which form of an affinity the file holds; all are exact. ONNX has no binary search, so there the
-# concatenation is written with the N x M matrix.
-FORMS = {
-    "onnx": {"gaussian": "fast", "embedded_gaussian": "fast", "dot_product": "fast"},
-    "torch-export": {
-        "gaussian": "fast",
-        "embedded_gaussian": "fast",
-        "dot_product": "fast",
-        "concatenation": "fast",
-    },
-}
 
 
 @dataclass(frozen=True)
@@ -189,16 +183,6 @@ def require(*packages: str) -> None:
         )
 
 
-def set_forms(net: nn.Module, format: str) -> dict[str, str]:
-    """Choose the form of every block that can be exported; other affinities: the reference."""
-    forms = {}
-    for name, module in net.named_modules():
-        if isinstance(module, NonLocalBlock):
-            form = FORMS[format].get(affinity_name(module.affinity), "reference")
-            module.implementation = forms[name.removesuffix(".non_local")] = form
-    return forms
-
-
 def example_clip(
     preprocessing: Preprocessing, batch: int, frames: int, size: tuple[int, int]
 ) -> Tensor:
@@ -207,22 +191,6 @@ def example_clip(
     clip = torch.rand(batch, 3, frames, *size, generator=generator)
     mean, std = (torch.tensor(each).view(3, 1, 1, 1) for each in preprocessing.colours)
     return (clip - mean) / std
-
-
-def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.ExportedProgram:
-    """The network as a graph with a free batch and, if asked for, a free number of frames.
-
-    Raises:
-        VideoNLError: it cannot be captured.
-    """
-    free = torch.export.Dim.DYNAMIC
-    sizes = {0: free, 2: free} if frames_too else {0: free}
-    try:
-        with torch.no_grad():
-            return torch.export.export(net, (clip,), dynamic_shapes=(sizes,), strict=False)
-    except Exception as error:  # torch.export raises whatever the network's operators do
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise VideoNLError(f"the network cannot be exported: {reason}") from error
 
 
 def compare(model: nn.Module, file: Path, run: Any, clips: list[Tensor]) -> float:

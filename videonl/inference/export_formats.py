@@ -1,4 +1,4 @@
-"""Writing and running the two formats of an exported network."""
+"""Capturing a network as a graph; writing and running the two formats of an exported one."""
 
 import contextlib
 import io
@@ -9,12 +9,51 @@ from pathlib import Path
 from typing import IO, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from videonl.errors import VideoNLError
 from videonl.json_text import json_text
+from videonl.layers import NonLocalBlock, affinity_name
 
 METADATA = "videonl.json"  # of a torch.export file
+
+# Which form of an affinity the file holds; all are exact. ONNX has no binary search, so there the
+# concatenation is written with the N x M matrix.
+FORMS = {
+    "onnx": {"gaussian": "fast", "embedded_gaussian": "fast", "dot_product": "fast"},
+    "torch-export": {
+        "gaussian": "fast",
+        "embedded_gaussian": "fast",
+        "dot_product": "fast",
+        "concatenation": "fast",
+    },
+}
+
+
+def set_forms(net: nn.Module, format: str) -> dict[str, str]:
+    """Choose the form of every block that can be exported; other affinities: the reference."""
+    forms = {}
+    for name, module in net.named_modules():
+        if isinstance(module, NonLocalBlock):
+            form = FORMS[format].get(affinity_name(module.affinity), "reference")
+            module.implementation = forms[name.removesuffix(".non_local")] = form
+    return forms
+
+
+def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.ExportedProgram:
+    """The network as a graph with a free batch and, if asked for, a free number of frames.
+
+    Raises:
+        VideoNLError: it cannot be captured.
+    """
+    free = torch.export.Dim.DYNAMIC
+    sizes = {0: free, 2: free} if frames_too else {0: free}
+    try:
+        with torch.no_grad():
+            return torch.export.export(net, (clip,), dynamic_shapes=(sizes,), strict=False)
+    except Exception as error:  # torch.export raises whatever the network's operators do
+        reason = " ".join(str(error).split())[:160] or type(error).__name__
+        raise VideoNLError(f"the network cannot be exported: {reason}") from error
 
 
 def write_program(

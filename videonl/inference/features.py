@@ -79,11 +79,7 @@ POOL = "pool"
 
 
 class LayerReached(Exception):
-    """Carries the features out of the network: what comes after the layer is not computed."""
-
-    def __init__(self, output: object) -> None:
-        super().__init__()
-        self.output = output
+    """Leads out of the network: what comes after the layer is not computed."""
 
 
 @dataclass(frozen=True)
@@ -121,13 +117,13 @@ class FeatureExtractor:
         self.layer = layer
         self.windows = windows
         self.shown = predictor.preprocessing.changed(frames=windows.frames, views=(1, 1))
-        self._module = None if layer == POOL else find_layer(predictor.model, layer)
+        self._network = LayerOutput(predictor.model, layer).eval()
         self._channels: int | None = None  # the axis of the layer's answer, once there was one
 
     def about(self) -> dict[str, object]:
         """What makes two features comparable; primitives."""
         return {
-            "model": self.predictor.about,
+            "model": self.predictor.made_by(),
             "preprocessing": self.shown.to_dict(),
             "decoder": self.predictor.decoder,
             "layer": self.layer,
@@ -188,7 +184,7 @@ class FeatureExtractor:
         """
         mean, std = self.shown.colours
         clips = to_clips(frames.to(self.predictor.device), mean=mean, std=std)
-        output = self._output(clips)
+        output = self.predictor.engine(self._network, clips)
         if not isinstance(output, Tensor) or output.dim() < 2 or len(output) != len(frames):
             raise VideoNLError(
                 f"the layer {self.layer!r} does not answer with one tensor per clip; choose another"
@@ -202,26 +198,60 @@ class FeatureExtractor:
     def _channel_axis(self, clips: Tensor, output: Tensor) -> int:
         def smaller() -> Sequence[int]:
             time, height, width = (max(1, size // 2) for size in clips.shape[2:])
-            answer = self._output(clips[:1, :, :time, :height, :width])
+            answer = self._network(clips[:1, :, :time, :height, :width])
             return answer.shape if isinstance(answer, Tensor) else ()
 
-        return channel_axis(self._module, output.shape, layer=self.layer, smaller=smaller)
+        return channel_axis(self._network.layer, output.shape, layer=self.layer, smaller=smaller)
 
-    def _output(self, clips: Tensor) -> object:
-        if self._module is None:
-            return self.predictor.model.forward_features(clips)  # type: ignore[operator]
-        handle = self._module.register_forward_hook(_leave)
+
+class LayerOutput(nn.Module):
+    """A network that ends with one of its layers.
+
+    Args:
+        model: the network.
+        layer: :data:`POOL` or the name of a submodule.
+
+    Raises:
+        VideoNLError: no such layer.
+    """
+
+    def __init__(self, model: nn.Module, layer: str) -> None:
+        super().__init__()
+        if layer != POOL:
+            find_layer(model, layer)
+        self.name, self.model = layer, model
+
+    @property
+    def layer(self) -> nn.Module | None:
+        """The layer; None for :data:`POOL`. No submodule of its own: a graph has each once."""
+        return None if self.name == POOL else find_layer(self.model, self.name)
+
+    def forward(self, clips: Tensor) -> Any:
+        """Clips (B, 3, T, H, W) -> what the layer answers."""
+        layer = self.layer
+        if layer is None:
+            return self.model.forward_features(clips)  # type: ignore[operator]
+        outputs: list[object] = []
+
+        def leave(_: nn.Module, __: object, output: object) -> None:
+            outputs.append(output)
+            if not torch.compiler.is_exporting():  # which drops by itself what nobody needs
+                raise LayerReached
+
+        handle = layer.register_forward_hook(leave)
         try:
-            self.predictor.model(clips)
-        except LayerReached as reached:
-            return reached.output
+            self.model(clips)
+        except LayerReached:
+            pass
         finally:
             handle.remove()
-        raise VideoNLError(f"the network does not run its layer {self.layer!r}")
+        if not outputs:
+            raise VideoNLError(f"the network does not run its layer {self.name!r}")
+        return outputs[0]
 
-
-def _leave(_: nn.Module, __: object, output: object) -> None:
-    raise LayerReached(output)
+    def extra_repr(self) -> str:
+        """The layer's name."""
+        return self.name
 
 
 def _batches(stream: Iterator[tuple[int, Tensor]], size: int) -> Iterator[tuple[list[int], Tensor]]:

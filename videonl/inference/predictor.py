@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from videonl.class_names import choose_names
 from videonl.errors import VideoError, VideoNLError
+from videonl.inference.engines import Engine, TorchEngine, make_engine
 from videonl.inference.network import (
     choose_device,
     network_name,
@@ -90,6 +91,7 @@ class Predictor:
         self.open_video: Callable[..., Video] = open_video  # or DecoderPool.open
         self.conceal = False  # look at damaged frames as the decoder repairs them
         self.say: Callable[[str], None] = _silent  # takes what a person should know, once each
+        self.engine: Engine = TorchEngine()  # see compute_with
         self.trained_videos: str | None = None  # see VideoDataModule.trained_videos
         self._said: set[str] = set()
         self.max_views_per_forward = max_views_per_forward or views_that_fit(self.preprocessing)
@@ -155,6 +157,22 @@ class Predictor:
         )
         made.trained_videos = loaded.provenance.get("trained_videos")
         return made
+
+    def compute_with(self, engine: str = "torch", *, precision: str = "32") -> None:
+        """Choose what computes the network from now on; results say so in ``about``.
+
+        Args:
+            engine: ``"torch"``, or ``"openvino"`` on a CPU.
+            precision: ``"32"``, or ``"bf16"``, which is fast on GPUs and on CPUs with AMX.
+
+        Raises:
+            VideoNLError: an unknown name, a missing package, a device that the engine has not.
+        """
+        self.engine = make_engine(engine, precision=precision, device=self.device, say=self.note)
+
+    def made_by(self) -> dict[str, object]:
+        """What stands in a result: the network, and what computed it unless that is usual."""
+        return {**self.about, **self.engine.about}
 
     def protocol(self, views: tuple[int, int] | None = None) -> dict[str, object]:
         """How a video is looked at, as it stands in the result."""
@@ -241,7 +259,7 @@ class Predictor:
         for chunk in frames.split(self.max_views_per_forward):
             clips = to_clips(chunk[None].to(self.device), mean=mean, std=std)[0]
             try:
-                logits = self.model(clips)
+                logits = self.engine(self.model, clips)
                 parts.append(probabilities_of(logits, multi_label=self.multi_label).cpu())
             except torch.OutOfMemoryError as error:
                 raise VideoNLError(
@@ -350,7 +368,7 @@ class Predictor:
             classes=tuple(self.class_names[int(top.indices[rank])] for rank in ranks),
             probabilities=tuple(float(top.values[rank]) for rank in ranks),
             views=clips_of(views, crops=shown.views[1]),
-            model=self.about,
+            model=self.made_by(),
             protocol=self.protocol(shown.views),
             damaged=tuple(damage.frames),
             concealed=self.conceal and bool(damage.windows),

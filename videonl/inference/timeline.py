@@ -299,7 +299,7 @@ def timeline_of(
         probabilities=probabilities,
         duration=duration,
         multi_label=predictor.multi_label,
-        about={"model": predictor.about, "protocol": protocol},
+        about={"model": predictor.made_by(), "protocol": protocol},
         damaged=[windows[number] for number in sorted(damage.left_out)],
         damaged_frames=tuple(damage.frames),
         concealed=predictor.conceal and bool(damage.windows),

@@ -6,6 +6,8 @@ wins. The refusals below are the only lines in which a device, a type or a size 
 
 from __future__ import annotations
 
+import os
+
 import torch
 from torch import Tensor
 
@@ -31,6 +33,21 @@ LARGE_MATRIX = 100_000
 LARGE_MATRIX_IN_BLOCKS = 2_000_000
 # Sorting pays from so many multiplications on a CPU, so many pairs on a GPU.
 SORTING, GPU_PAIRS = 80_000_000, {2: 200_000_000, 4: 100_000_000, 8: 100_000_000}
+
+
+def cpu_multiplies_bf16() -> bool:
+    """Whether this CPU's matrix unit (AMX) multiplies in bfloat16 and torch may use it.
+
+    Elsewhere bf16 is slower than float32, without AVX-512 tens of times. oneDNN's own variable
+    ``ONEDNN_MAX_CPU_ISA`` (or ``DNNL_``) and torch's ``ATEN_CPU_CAPABILITY`` may forbid it.
+    """
+    most = os.environ.get("ONEDNN_MAX_CPU_ISA") or os.environ.get("DNNL_MAX_CPU_ISA") or "ALL"
+    return (
+        torch.cpu._is_amx_tile_supported()
+        and torch.backends.cpu.get_cpu_capability().startswith("AVX512")
+        and torch.backends.mkldnn.is_available()
+        and (most.upper() in ("ALL", "DEFAULT") or "AMX" in most.upper())
+    )
 
 
 def pairs(op: Operands) -> int:
@@ -186,4 +203,13 @@ def non_local_sum(op: Operands, implementation: str = "auto") -> Tensor:
     return form.compute(op)
 
 
-__all__ = ["TABLE", "ClipConv3d", "Form", "Linear", "Operands", "choose", "non_local_sum"]
+__all__ = [
+    "TABLE",
+    "ClipConv3d",
+    "Form",
+    "Linear",
+    "Operands",
+    "choose",
+    "cpu_multiplies_bf16",
+    "non_local_sum",
+]

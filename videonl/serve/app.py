@@ -205,7 +205,7 @@ class Service:
         limits = self.limits
         return JSONResponse(
             {
-                "model": self.predictor.about,
+                "model": self.predictor.made_by(),
                 "classes": self.predictor.class_names,
                 "protocol": self.predictor.protocol(self.usual_views),
                 "limits": {

@@ -23,6 +23,7 @@ from videonl.models.view_ensembling import average_logits, over_views, probabili
 from videonl.training.accumulation import loss_weight
 from videonl.training.checkpoints import adopt, read_checkpoint
 from videonl.training.classes import align_classes
+from videonl.training.compiled import CompiledNetwork, check_compiler
 from videonl.training.fine_tuning import batch_norms, freeze, fresh_parameters
 from videonl.training.finite import FiniteLoss, check_score, check_weights, weights_of
 from videonl.training.mixing import mix
@@ -71,7 +72,7 @@ class VideoClassifier(LightningModule):
             return whatever ``configure_optimizers`` may.
         views_per_forward: clips in one forward pass at test time.
         channels_last: memory format of the network's weights (faster convolutions).
-        compile: ``torch.compile`` the network for the training.
+        compile: ``torch.compile`` the network for training and validation.
         provenance: where the weights come from; this and the next are set by themselves.
         licence: of those weights.
         data_split: data set and official split of the training.
@@ -130,6 +131,9 @@ class VideoClassifier(LightningModule):
         self.num_classes = num_classes
         self.views_per_forward = views_per_forward
         self._compile = compile
+        self._compiled: CompiledNetwork | None = None
+        if compile:
+            check_compiler()
         self.task = make_task(num_classes, multi_label=bool(multi_label))
         self.multi_label = self.task.multi_label
         if self.multi_label:
@@ -268,8 +272,9 @@ class VideoClassifier(LightningModule):
             self.meet(data, training=stage == "fit")
         if stage == "fit":
             recompute_stages(self.net, self.recipe.checkpoint_stages)
-            if self._compile:
-                self.net.compile(dynamic=False)
+            if self._compile and self._compiled is None:
+                whole = not self.recipe.checkpoint_stages  # whose blocks stay uncompiled
+                self._compiled = CompiledNetwork(self.net, whole=whole)
 
     def meet(self, data: VideoDataModule, *, training: bool) -> None:
         """Take over from a data set what nobody has said.
@@ -293,7 +298,7 @@ class VideoClassifier(LightningModule):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Logits (B, K) of normalised clips (B, 3, T, H, W)."""
-        return self.net(clips)
+        return self.net(clips) if self._compiled is None else self._compiled(clips)
 
     def clips(self, batch: Batch) -> Tensor:
         """The normalised views of a batch, (B, V, 3, T, H, W), of the network's own precision.
@@ -308,7 +313,8 @@ class VideoClassifier(LightningModule):
         """Loss of a batch; nothing in here waits for the device."""
         clips = self.clips(batch)
         views = clips.shape[1]
-        truth = self.task.truth(batch).repeat_interleave(views, 0)
+        truth = self.task.truth(batch)
+        truth = truth if views == 1 else truth.repeat_interleave(views, 0)
         whole = clips.flatten(0, 1)
         mixed, targets = mix(
             whole,
@@ -337,6 +343,16 @@ class VideoClassifier(LightningModule):
             )
         losses = self.loss(logits, targets if mixed or self.multi_label else truth)
         return losses.mean(), losses.detach().mean().expand(len(logits))
+
+    def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        """Say how long compiling took."""
+        if self._compiled is not None:
+            self._compiled.tell(self.print, "training")
+
+    def teardown(self, stage: str) -> None:
+        """Listen to the compiler no longer."""
+        if self._compiled is not None:
+            self._compiled.close()
 
     def on_train_epoch_end(self) -> None:
         """Log the accuracy on the training clips, as they were seen (augmented, while training)."""
@@ -407,6 +423,8 @@ class VideoClassifier(LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log loss and accuracies of the validation set."""
+        if self._compiled is not None:
+            self._compiled.tell(self.print, "validation")
         self.finish_evaluation("val")
 
     def on_test_epoch_end(self) -> None:

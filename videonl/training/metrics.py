@@ -98,16 +98,14 @@ class ClassificationMeter:
         """
         self.to(scores.device)
         known = labels >= 0
-        weight = known.long()
-        labels = labels.clamp(min=0)
         # Of equal scores the first class counts, as everywhere; ``topk`` takes any.
         order = scores.sort(dim=1, descending=True, stable=True).indices
         top = order[:, : min(TOP_K, self.num_classes)]  # (B, k)
-        self.confusion.index_put_((labels, top[:, 0]), weight, accumulate=True)
-        hit = (top == labels[:, None]).any(1) & known
-        losses = torch.where(known, losses, losses.new_zeros(()))
-        batch = torch.stack([hit.to(self.sums), known.to(self.sums), losses.to(self.sums)])
-        self.sums += batch.sum(1)
+        places = (labels.clamp(min=0), top[:, 0])
+        self.confusion.index_put_(places, known.long(), accumulate=True)
+        hit = (top == labels[:, None]).any(1)  # a negative label is never hit
+        batch = torch.stack([hit, known, torch.where(known, losses, 0.0)])
+        self.sums += batch.sum(1, dtype=self.sums.dtype)
 
     def miss(self, labels: Tensor) -> None:
         """Count videos that could not be read: wrong answers to their class.
@@ -268,8 +266,8 @@ class MultiLabelMeter:
         known = truth.any(1)
         hit = truth.gather(1, scores.argmax(1, keepdim=True))[:, 0]
         losses = torch.where(known, losses, losses.new_zeros(()))
-        batch = torch.stack([hit.to(self.sums), known.to(self.sums), losses.to(self.sums)])
-        self.sums[:3] += batch.sum(1)
+        batch = torch.stack([hit, known, losses])  # of the type of the losses
+        self.sums[:3].add_(batch.sum(1, dtype=self.sums.dtype))
         if self.ranking:
             self.rows.append((scores.to(self.sums), truth))
 

@@ -4,14 +4,15 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 
 def one_hot(labels: Tensor, num_classes: int) -> Tensor:
     """Labels (B,) as probabilities (B, K)."""
-    return F.one_hot(labels, num_classes).float()
+    return torch.zeros(len(labels), num_classes, device=labels.device).scatter_(
+        1, labels[:, None], 1.0
+    )
 
 
 def mix(

@@ -2,6 +2,8 @@
 
 import sys
 import time
+from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -195,56 +197,87 @@ WAIT_HINT = 0.3  # share of the time that is worth a hint
 HINT_BATCHES = 20  # too few batches say nothing: the workers are still starting
 
 
+@dataclass
+class Spell:
+    """A stretch of training: seconds, those of waiting for batches, those of a GPU's steps."""
+
+    seconds: float = 0.0
+    waited: float = 0.0
+    computed: float = 0.0
+    clips: int = 0
+    batches: int = 0
+
+    @property
+    def share(self) -> float:
+        """Of the time that waiting for data cost.
+
+        While the host waits a GPU may still compute what was queued: that costs nothing.
+        """
+        cost = min(self.waited, max(0.0, self.seconds - self.computed))
+        return min(1.0, cost / max(self.seconds, 1e-9))
+
+
 class SpeedMonitor(Callback):
     """Logs ``speed/clips_per_second``, ``speed/data_wait`` (share of time) and ``memory/peak_gib``.
 
-    The memory is the GPU's, or on a CPU the process's without its workers.
-
-    The host's clock is read, the device is never asked, so that measuring costs nothing.
+    Waiting is measured where a batch is fetched (``TimedLoader``), a GPU's steps by its own events,
+    which are read when they have happened: nothing here makes the host wait for a device. The
+    memory is the GPU's, or on a CPU the process's without its workers.
     """
 
     def __init__(self) -> None:
-        self._wait = self._busy = 0.0
-        self._clips = 0
-        self._mark: float | None = None
-        self._epoch = [0.0, 0.0, 0]  # wait, busy, batches
+        self._window, self._epoch = Spell(), Spell()
+        self._mark = self._fetched = 0.0
+        self._events: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
         self._first = True  # epoch of this run
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
+        self._window, self._epoch = Spell(), Spell()
+        self._mark, self._fetched = time.perf_counter(), waited(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A validation within an epoch is no training."""
         self._mark = time.perf_counter()
-        self._epoch = [0.0, 0.0, 0]
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """The batch is here: what passed since the last one was waiting."""
-        now = time.perf_counter()
-        if self._mark is not None:
-            self._wait += now - self._mark
-            self._epoch[0] += now - self._mark
-        self._mark = now
+        """Mark the begin of a GPU's step."""
+        if pl_module.device.type == "cuda":
+            self._events.append((event(), torch.cuda.Event(enable_timing=True)))
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Add the step, and log now and then."""
-        now = time.perf_counter()
-        if self._mark is not None:
-            self._busy += now - self._mark
-            self._epoch[1] += now - self._mark
-        self._epoch[2] += 1
-        self._clips += len(batch["label"]) * trainer.world_size
+        """Add the batch, and log now and then."""
+        if self._events:
+            self._events[-1][1].record()
+        now, fetched = time.perf_counter(), waited(trainer)
+        computed = self._steps_done()
+        for spell in (self._window, self._epoch):
+            spell.seconds += now - self._mark
+            spell.waited += fetched - self._fetched
+            spell.computed += computed
+            spell.clips += len(batch["label"]) * trainer.world_size
+            spell.batches += 1
+        self._mark, self._fetched = now, fetched
         every = int(trainer.log_every_n_steps)  # type: ignore[attr-defined]
         if every and trainer.global_step and trainer.global_step % every == 0:
             self._log(trainer, pl_module)
-        self._mark = time.perf_counter()
+
+    def _steps_done(self) -> float:
+        """Seconds of the steps that a GPU has finished since the last call."""
+        seconds = 0.0
+        while self._events and self._events[0][1].query():
+            begin, end = self._events.popleft()
+            seconds += begin.elapsed_time(end) / 1000
+        return seconds
 
     def _log(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        seconds = self._wait + self._busy
         values = {
-            "speed/clips_per_second": self._clips / max(seconds, 1e-9),
-            "speed/data_wait": self._wait / max(seconds, 1e-9),
+            "speed/clips_per_second": self._window.clips / max(self._window.seconds, 1e-9),
+            "speed/data_wait": self._window.share,
         }
         if pl_module.device.type == "cuda":
             peak = torch.cuda.max_memory_allocated(pl_module.device)
@@ -253,12 +286,11 @@ class SpeedMonitor(Callback):
             values["memory/peak_gib"] = peak_of_process()
         for logger in trainer.loggers:
             logger.log_metrics(values, step=trainer.global_step)
-        self._wait, self._busy, self._clips = 0.0, 0.0, 0
+        self._window = Spell()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Say so where the data is the bottleneck."""
-        wait, busy, batches = self._epoch
-        share = wait / max(wait + busy, 1e-9)
+        share, batches = self._epoch.share, self._epoch.batches
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         first, self._first = self._first, False
         if share <= WAIT_HINT or batches < HINT_BATCHES or not isinstance(data, VideoDataModule):
@@ -268,6 +300,18 @@ class SpeedMonitor(Callback):
         cure = data.cure_for_waiting(on_cpu=pl_module.device.type == "cpu")
         if cure and trainer.is_global_zero:
             pl_module.print(f"hint: {share:.0%} of the time the training waited for videos; {cure}")
+
+
+def waited(trainer: Trainer) -> float:
+    """Seconds that the training batches have been waited for; 0 for a loader that is not ours."""
+    return float(getattr(trainer.train_dataloader, "waited", 0.0))
+
+
+def event() -> torch.cuda.Event:
+    """The present moment of a GPU's queue."""
+    made = torch.cuda.Event(enable_timing=True)
+    made.record()
+    return made
 
 
 def peak_of_process() -> float:

@@ -15,6 +15,7 @@ from videonl.training.metrics import (
     negative_log,
 )
 from videonl.training.mixing import one_hot
+from videonl.video.transforms import sent
 
 
 def classification_loss(
@@ -166,8 +167,7 @@ class SeveralClasses:
 
     def truth(self, batch: Batch) -> Tensor:
         """Multi-hot (B, K), on the device of the videos."""
-        device = batch["video"].device
-        return multi_hot(batch["labels"], self.num_classes).to(device, non_blocking=True)
+        return sent(multi_hot(batch["labels"], self.num_classes), batch["video"].device)
 
     def miss(self, meter: Any, batch: Batch, *, times: int = 1) -> None:
         """They rank last in each of their classes."""

@@ -16,6 +16,7 @@ from lightning.pytorch.loggers import Logger
 from lightning.pytorch.plugins import Precision
 
 from videonl.errors import VideoNLError
+from videonl.kernels import cpu_multiplies_bf16
 from videonl.limits import above, check_limits, number, whole
 from videonl.training.checkpoints import AtomicCheckpointIO
 from videonl.training.theirs import as_list, first_sentence
@@ -23,7 +24,7 @@ from videonl.training.theirs import as_list, first_sentence
 # Where ours differ from those of Lightning's Trainer; also what `train.py --help_all` shows.
 DEFAULTS: dict[str, Any] = {
     "max_epochs": 20,
-    "precision": "auto",  # bf16-mixed where a GPU trains and knows it, else 32-true
+    "precision": "auto",  # bf16-mixed where a GPU or a CPU's AMX computes in it, else 32-true
     "log_every_n_steps": 10,
     "num_sanity_val_steps": 0,
     "enable_progress_bar": True,
@@ -156,10 +157,11 @@ def leaves_nothing(options: Mapping[str, Any]) -> bool:
 
 
 def choose_precision(precision: Any, *, gpu: bool, training: bool) -> Any:
-    """What "auto" means: bf16-mixed for training on a GPU that computes in it, else 32-true."""
+    """What "auto" means: bf16-mixed for training where it is fast, else 32-true."""
     if precision != "auto":
         return precision
-    return "bf16-mixed" if gpu and training and torch.cuda.is_bf16_supported() else "32-true"
+    fast = torch.cuda.is_bf16_supported() if gpu else cpu_multiplies_bf16()
+    return "bf16-mixed" if training and fast else "32-true"
 
 
 def hardware() -> dict[str, Any]:

@@ -6,6 +6,7 @@ workers, and the permuted float clip is already in ``channels_last_3d`` order.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -40,12 +41,31 @@ def to_clips(
         raise ValueError(f"video must be (..., T, H, W, 3), got {tuple(video.shape)}")
     if video.dtype != torch.uint8:
         raise ValueError(f"video must be uint8 (0 to 255), got {video.dtype}")
-    scale = torch.tensor([1 / (255 * s) for s in std], dtype=dtype, device=video.device)
-    shift = torch.tensor(
-        [-m / s for m, s in zip(mean, std, strict=True)], dtype=dtype, device=video.device
-    )
+    known = _known_constants if type(video) is torch.Tensor else _constants  # or a fake one
+    scale, shift = known(tuple(mean), tuple(std), dtype, video.device)
     clips = torch.addcmul(shift, video.to(dtype), scale)
     return clips.movedim(-1, -4)  # (..., 3, T, H, W)
+
+
+def _constants(
+    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Scale and shift of the colours (3,), for every mode of autograd."""
+    scales = [1 / (255 * s) for s in std]
+    shifts = [-m / s for m, s in zip(mean, std, strict=True)]
+    with torch.inference_mode(False):
+        scale, shift = sent(torch.tensor([scales, shifts], dtype=dtype), device)
+        return scale, shift
+
+
+_known_constants = lru_cache(maxsize=16)(_constants)
+
+
+def sent(value: torch.Tensor, device: torch.device) -> torch.Tensor:
+    """A tensor of the host on a device; the copy to a GPU is queued, and nobody waits for it."""
+    if device.type != "cuda":
+        return value.to(device)
+    return value.pin_memory().to(device, non_blocking=True)
 
 
 def crop(
