@@ -16,6 +16,7 @@ from videonl.errors import VideoNLError
 from videonl.escapes import as_word, markdown_row, markdown_text
 from videonl.evaluation.cost import count_cost
 from videonl.files import read_yaml, write_text
+from videonl.json_text import json_text
 from videonl.shares import accuracy, counted, percent
 from videonl.training.summary import figures_of, optimistic
 from videonl.video.preprocessing import Preprocessing
@@ -288,7 +289,7 @@ def protocol_lines(run: Run) -> list[str]:
     """How a video is looked at."""
     shown = Preprocessing.from_dict(run.loaded.preprocessing)
     rows = [
-        (key, value if isinstance(value, str) else json.dumps(value))
+        (key, value if isinstance(value, str) else json_text(value))
         for key, value in shown.protocol().items()
         if value is not None and key not in ("clips", "crops")
     ]
