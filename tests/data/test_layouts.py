@@ -237,7 +237,7 @@ def test_official_split(
     assert main([*fit, "--data.official_split", "1", "--resume", run]) == 2
     assert "official split 2" in capsys.readouterr().err
     assert main(["compare", f"a={run}/best.ckpt", "--data", root, "--no-speed"]) == 1
-    assert "official split 2" in capsys.readouterr().out
+    assert "official split 2" in capsys.readouterr().err
 
 
 def test_wrong_splits(roots: dict[str, Path]) -> None:

@@ -259,7 +259,7 @@ def duration(seconds: float) -> str:
 
     Example:
         >>> duration(40), duration(400), duration(40_000)
-        ('40 seconds', '7 minutes', '11 hours')
+        ('40 seconds', '6.7 minutes', '11 hours')
     """
     for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 1.5 * size:
