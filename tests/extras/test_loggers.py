@@ -29,7 +29,7 @@ def test_mlflow_keeps_settings_and_curves(fit: list[str], tmp_path: Path) -> Non
     client = mlflow.MlflowClient(store)
     (run,) = client.search_runs([client.get_experiment_by_name("mine").experiment_id])
     assert run.info.status == "FINISHED"
-    assert run.data.params["recipe/optimizer"] == "sgd"
+    assert run.data.params["recipe/optimizer"] == "adamw"
     assert run.data.params["data/frames"] == "4"
     assert len(client.get_metric_history(run.info.run_id, "train/epoch_loss")) == 2
     (folder,) = (tmp_path / "runs" / "x").iterdir()
