@@ -41,6 +41,6 @@ class Unreachable(Logger):
     def log_hyperparams(self, *_: Any, **__: Any) -> None:
         pass
 
-    def log_metrics(self, *_: Any, step: int | None = None) -> None:
+    def log_metrics(self, metrics: Any, step: int | None = None) -> None:  # noqa: ARG002
         if (step or 0) >= self.step:
             raise ConnectionError("http://127.0.0.1:9: connection refused")
