@@ -78,7 +78,7 @@ def sequential_decode(path: Path, frames: list[np.ndarray] | None = None) -> lis
     They are put into ``frames``, which holds those before the damage where decoding stops.
     """
     frames = [] if frames is None else frames
-    with av.open(str(path)) as container:
+    with av.open(str(path), metadata_errors="replace") as container:
         stream = container.streams.best("video")
         stream.codec_context.thread_count = 1
         for frame in container.decode(stream):
