@@ -130,25 +130,22 @@ def augment(
         uint8 (B, V, T, H, W, 3), on the same device.
     """
     shape = tuple(video.shape[:2])
-    numbers = [int(label) for label in labels]
-    changes = [
-        [_draw(generator, number, augmentation, video.shape[3:5]) for _ in range(shape[1])]
-        for number, generator in zip(
-            numbers, (np.random.default_rng((int(s), 1)) for s in seeds), strict=True
-        )
-    ]
-    every = [(place, changes[place[0]][place[1]]) for place in np.ndindex(shape)]
-    if any(change.flip for _, change in every):
-        flips = torch.tensor([change.flip for _, change in every]).view(*shape, 1, 1, 1, 1)
+    changes: list[_Change] = []  # of the views of the first video, then of the second, ...
+    for label, seed in zip(labels, seeds, strict=True):
+        generator = np.random.default_rng((int(seed), 1))
+        size = video.shape[3:5]
+        changes += [_draw(generator, int(label), augmentation, size) for _ in range(shape[1])]
+    if any(change.flip for change in changes):
+        flips = torch.tensor([change.flip for change in changes]).view(*shape, 1, 1, 1, 1)
         video = torch.where(sent(flips, video.device), video.flip(-2), video)
     else:
         video = video.clone()
-    for place, change in every:
+    for place, change in zip(np.ndindex(shape), changes, strict=True):
         for name, strength in change.operations:
             frames = video[place].permute(0, 3, 1, 2)  # (T, 3, H, W)
             video[place] = OPERATIONS[name](frames, strength).permute(0, 2, 3, 1)
-    if any(change.box for _, change in every):
-        video = _erased(video, [change.box for _, change in every])
+    if any(change.box for change in changes):
+        video = _erased(video, [change.box for change in changes])
     return video
 
 

@@ -26,7 +26,7 @@ from videonl.data.dataset import Item, LabelMissing, TimedLoader, VideoDataset, 
 from videonl.data.facts import Facts, Look, look_at
 from videonl.data.frame_cache import FrameCache
 from videonl.data.passing import workers_that_can_start
-from videonl.data.rates import rates_of, usual_aspect, usual_seconds
+from videonl.data.rates import LOOKED_AT, rates_of, usual_aspect, usual_seconds
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler, by_turns
 from videonl.data.skip_list import is_skipped
@@ -38,7 +38,6 @@ from videonl.video.preprocessing import Preprocessing, rectangle_of, refuse_idle
 from videonl.video.video import Decoder
 
 EVALUATED = {"val", "test"}  # every video of theirs counts, whether it can be read or not
-SOME = 60  # videos that tell the rate of a test
 FEW_BAD_FILES = 16  # that many unreadable videos never stop a training
 
 
@@ -313,7 +312,7 @@ class VideoDataModule(L.LightningDataModule):
             return self.cache_text
         self.cache_text = ""
         facts = self._facts("train")
-        if (epochs or -1) in range(FEWEST_EPOCHS) or not any(f.rate and f.seconds for f in facts):
+        if epochs in range(FEWEST_EPOCHS) or not any(f.rate and f.seconds for f in facts):
             return self.cache_text
         videos = len(self._kept("train"))
         scaling = training_scaling(self.preprocessing, (self.jitter[0], self.jitter[1]))
@@ -359,7 +358,7 @@ class VideoDataModule(L.LightningDataModule):
         if rate is None or self.preprocessing.by_time:
             return ""
         paths = [os.fspath(record.path) for record in self.records[split]]
-        found = rates_of(look_at(paths, most=SOME).facts.values())
+        found = rates_of(look_at(paths, most=LOOKED_AT).facts.values())
         return found.text(rate) if found.others(rate) else ""
 
     def _divide(self, stage: str | None) -> None:

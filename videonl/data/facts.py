@@ -154,8 +154,8 @@ def class_lines(facts: Mapping[str, Facts], classes: Mapping[str, str]) -> list[
     rows = [("class (quartiles)", "videos", "seconds", "frames/s", "width x height")]
     for name in names[:CLASSES_SHOWN]:
         videos = of_class[name]
-        seconds = " ".join(f"{v:.1f}" for v in quarters([v.seconds for v in videos]))
-        rates = " ".join(f"{v:.4g}" for v in quarters([v.rate for v in videos]))
+        seconds = " ".join(f"{v:.1f}" for v in quarters(sorted(v.seconds for v in videos)))
+        rates = " ".join(f"{v:.4g}" for v in quarters(sorted(v.rate for v in videos)))
         boxes = sorted(videos, key=lambda v: (v.pixels, v.width))
         sizes = " ".join(f"{v.width}x{v.height}" for v in quarters(boxes))
         rows.append((visible(name), str(len(videos)), seconds, rates, sizes))
@@ -171,12 +171,8 @@ def class_lines(facts: Mapping[str, Facts], classes: Mapping[str, str]) -> list[
 T = TypeVar("T")
 
 
-def quarters(values: Sequence[T]) -> tuple[T, T, T]:
-    """Those that stand at the quartiles: values that occur, not means of two.
-
-    Sizes come sorted, numbers in any order.
-    """
-    ordered = sorted(values) if isinstance(values[0], int | float) else list(values)  # type: ignore[type-var]
+def quarters(ordered: Sequence[T]) -> tuple[T, T, T]:
+    """Those of sorted values that stand at the quartiles: they occur, none is a mean of two."""
     last = len(ordered) - 1
     first, second, third = (ordered[round(last * part)] for part in (0.25, 0.5, 0.75))
     return first, second, third
@@ -197,10 +193,11 @@ def cover_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
     shares = [min(1.0, span / v.seconds) for span, v in zip(spans, timed, strict=True)]
     # A header may count the last frame or not: half a frame is no difference.
     short = sum(span > v.seconds + 0.5 / v.rate for span, v in zip(spans, timed, strict=True))
-    low, middle, high = (f"{100 * share:.0f}" for share in quarters(shares))
+    low, middle, high = (f"{100 * share:.0f}" for share in quarters(sorted(shares)))
+    _, usual, _ = quarters(sorted(spans))
     loops = "loop" if shown.short_video == "loop" else "repeat their last frame"
     return (
-        f"a clip of {shown.frames} frames, {shown.stride} apart ({quarters(spans)[1]:.2g} s), "
+        f"a clip of {shown.frames} frames, {shown.stride} apart ({usual:.2g} s), "
         f"covers {middle} % of a video (quartiles {low} to {high}); {short} of {len(timed)} are "
         f"shorter{f' and {loops}' if short else ''}"
     )
@@ -216,5 +213,5 @@ def picture_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
     # Square views of pictures whose short side is scaled.
     area = (shown.view_side / shown.short_side) ** 2 * min(shown.views[1], 3)
     parts = [min(1.0, area * min(v.width, v.height) ** 2 / v.pixels) for v in facts.values()]
-    low, middle, high = (f"{100 * part:.0f}" for part in quarters(parts))
+    low, middle, high = (f"{100 * part:.0f}" for part in quarters(sorted(parts)))
     return f"a clip sees {middle} % of a picture (quartiles {low} to {high})"

@@ -2,7 +2,7 @@
 
 Links are followed. A name with a video's extension counts whatever lies behind it, for instance a
 link into a disk that is not mounted: whoever opens it says that it is missing. A folder that cannot
- be listed is an error or is named as lost; nothing vanishes without a word.
+be listed is an error or is named as lost; nothing vanishes without a word.
 
 A cached list of the files in folders, so that a data set of 240,000 files starts in seconds.
 

@@ -3,7 +3,7 @@
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -98,14 +98,10 @@ class _Apart:
 
     def __init__(self, job: dict[str, object], limits: tuple[float, int]) -> None:
         may_write = job["overlay"] is not None
-        self._helper = Helper(shown_name(str(job["source"])), limits, may_write=may_write)
+        name = shown_name(str(job["source"]))
+        self._helper = Helper(name, limits, {"do": "live", **job}, may_write=may_write)
         self._rows = Preprocessing.from_dict(job["preprocessing"]).frames  # type: ignore[arg-type]
         self._counts = {"seen": 0, "missed": 0}
-        try:
-            self._helper.ask({"do": "live", **job})
-        except BaseException:
-            self._helper.close()
-            raise
 
     def take(self, wait: float) -> LiveClip | None:
         answer, frames = self._helper.ask({"do": "live take", "wait": wait}, rows=self._rows)
@@ -158,14 +154,14 @@ def watch(
             continue
         begin = time.monotonic()
         answer = answer_of(predictor, clip, top_k)
-        late = clip.age + time.monotonic() - begin
+        answer = replace(answer, late=answer.late + time.monotonic() - begin)
         reader.caption(tuple(row_of(*each) for each in answer.classes[:ROWS]))
-        on_answer(Answer(answer.start, answer.end, late, answer.label, answer.classes))
+        on_answer(answer)
     return Ended("it was stopped", failed=False)
 
 
 def answer_of(predictor: Predictor, clip: LiveClip, top_k: int) -> Answer:
-    """What the network says of a clip."""
+    """What the network says of a clip; ``late`` is what its last frame has waited so far."""
     values = predictor.view_probabilities(torch.from_numpy(clip.frames)[None])[0]
     top = values.sort(descending=True, stable=True)
     names = predictor.class_names

@@ -100,55 +100,33 @@ def write_overlay(
         OutputError: the target cannot be written.
     """
     file = regular_file(path)
-    with whole_file(target) as part:
-        finished, burner = False, _burner(file, part, captions, limits)
-        with closing(burner):
-            while not finished:
-                finished = burner.step()
-                if on_frames:
-                    on_frames(burner.done, max(burner.total, burner.done))
-
-
-def _burner(
-    file: Path, part: Path, captions: Sequence[Caption], limits: tuple[float, int] | None
-) -> "_Here | _Apart":
-    return _Apart(file, part, captions, limits) if limits else _Here(file, part, captions)
-
-
-class _Here:
-    """Decodes and encodes in this process."""
-
-    def __init__(self, file: Path, part: Path, captions: Sequence[Caption]) -> None:
-        self._burner = Burner(file, part, captions)
-        self.done = self.total = 0
-
-    def step(self) -> bool:
-        finished = self._burner.step(AT_ONCE)
-        self.done, self.total = self._burner.done, self._burner.total
-        return finished
-
-    def close(self) -> None:
-        self._burner.close()
+    with (
+        whole_file(target) as part,
+        closing(
+            _Apart(file, part, captions, limits) if limits else Burner(file, part, captions)
+        ) as burner,
+    ):
+        finished = False
+        while not finished:
+            finished = burner.step(AT_ONCE)
+            if on_frames:
+                on_frames(burner.done, max(burner.total, burner.done))
 
 
 class _Apart:
-    """Lets a process do it that can be killed (video/sandbox.py)."""
+    """A burner in a process that can be killed (video/sandbox.py)."""
 
     def __init__(
         self, file: Path, part: Path, captions: Sequence[Caption], limits: tuple[float, int]
     ) -> None:
         self.done = self.total = 0
-        self._helper = Helper(str(file), limits, may_write=True)
         texts = [caption.as_list() for caption in captions]
         place = {"path": os.path.abspath(file), "target": os.path.abspath(part)}
-        try:
-            self._helper.ask({"do": "burn", **place, "captions": texts})
-        except BaseException:
-            self.close()
-            raise
+        job = {"do": "burn", **place, "captions": texts}
+        self._helper = Helper(str(file), limits, job, may_write=True)
 
-    def step(self) -> bool:
-        answer, _ = self._helper.ask({"do": "burn on", "frames": AT_ONCE})
+    def step(self, frames: int) -> bool:
+        answer, _ = self._helper.ask({"do": "burn on", "frames": frames})
         self.done, self.total = int(answer["done"]), int(answer["total"])
         return bool(answer["finished"])
 

@@ -116,11 +116,10 @@ class SiteGuard:
 
 def _split(host: str) -> SplitResult:
     """Of ``name:port``, ``[address]:port``, an address, or ``https://`` before one of them."""
-    text = host if "://" in host else f"//[{host}]" if host.count(":") > 1 > host.count("[") else (
-        f"//{host}"
-    )  # fmt: skip
+    if "://" not in host:
+        host = f"//[{host}]" if host.count(":") > 1 and "[" not in host else f"//{host}"
     try:
-        found = urlsplit(text)
+        found = urlsplit(host)
         _ = found.port
     except ValueError:
         return urlsplit("")

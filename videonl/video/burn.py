@@ -35,7 +35,7 @@ class PictureWriter:
     """
 
     def __init__(
-        self, target: Path, size: tuple[int, int], *, rate: Fraction, base: Fraction
+        self, target: Path, size: Sequence[int], *, rate: Fraction, base: Fraction
     ) -> None:
         self.container = av.open(f"file:{target.absolute()}", "w", format="mp4")
         # Never AV1: its encoder takes a real-time scheduler.
@@ -81,6 +81,25 @@ class PictureWriter:
             self.container.close()
 
 
+class Canvas:
+    """Decoded frames of one video as upright pictures to draw on, all as large as the first one."""
+
+    def __init__(self) -> None:
+        self._size: tuple[int, int] | None = None
+        self._scaler = VideoReformatter()
+
+    def picture(self, frame: Any) -> np.ndarray:
+        """A frame as uint8 (height, width, 3), RGB."""
+        place = orientation(frame)
+        turned = place is not None and place[0]
+        if self._size is None:
+            shape = (frame.width, frame.height) if turned else (frame.height, frame.width)
+            self._size = enlarged(*shape)
+        height, width = self._size[::-1] if turned else self._size
+        rgb = self._scaler.reformat(frame, width, height, "rgb24").to_ndarray()
+        return np.ascontiguousarray(upright(rgb, frame))
+
+
 class _NoTimes(Exception):
     """Times are missing or do not increase: the nominal rate is all there is (as for a Video)."""
 
@@ -113,7 +132,7 @@ class Burner:
         self._painter = Painter(self._captions)
         self._writer: PictureWriter | None = None
         self._sounds: dict[int, Sound] = {}
-        self._scaler = VideoReformatter()
+        self._canvas = Canvas()
         self._zero = Fraction(0)  # of the container's time line, where a player's clock is at 0
         self._before: int | None = None
         self._held = Fraction(0)
@@ -185,28 +204,20 @@ class Burner:
                 self._zero = begin_of(self._source, frame.pts)
             time = frame.pts * base - self._zero
             self._held = (frame.duration or 0) * base
-        place = orientation(frame)
-        turned = place is not None and place[0]
-        if self._writer is None:
-            shape = (frame.width, frame.height) if turned else (frame.height, frame.width)
-            self._size = enlarged(*shape)
-            self._open(base)
-        assert self._writer is not None
-        height, width = self._size[::-1] if turned else self._size
-        rgb = self._scaler.reformat(frame, width, height, "rgb24").to_ndarray()
-        picture = np.ascontiguousarray(upright(rgb, frame))
+        picture = self._canvas.picture(frame)
+        writer = self._writer or self._open(self._source, picture.shape[:2], base)
         self._painter.paint(picture, float(time))
-        self._writer.add(picture, time)
+        writer.add(picture, time)
         self.done += 1
 
-    def _open(self, base: Fraction) -> None:
-        assert self._source is not None
-        rate = _rate(self._source)
+    def _open(self, source: Source, size: Sequence[int], base: Fraction) -> PictureWriter:
+        rate = _rate(source)
         base = 1 / rate if self._nominal else base
-        self._writer = PictureWriter(self._target, self._size, rate=rate, base=base)
-        for stream in self._source.container.streams.audio:
+        self._writer = writer = PictureWriter(self._target, size, rate=rate, base=base)
+        for stream in source.container.streams.audio:
             if stream.codec_context is not None:
-                self._sounds[stream.index] = Sound(self._writer.container, stream, self._zero)
+                self._sounds[stream.index] = Sound(writer.container, stream, self._zero)
+        return writer
 
     def _finish(self) -> bool:
         if self._writer is None:

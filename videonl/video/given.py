@@ -232,7 +232,7 @@ def frames_of(given: Any, *, name: str) -> Sequence[np.ndarray]:
     Raises:
         VideoError: they are none.
     """
-    if hasattr(given, "__array__") or isinstance(given, torch.Tensor):
+    if hasattr(given, "__array__"):
         frames = _array(given, name)
         _check(frames.shape, frames.dtype, name)
         return list(frames)

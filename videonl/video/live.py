@@ -25,11 +25,11 @@ import av
 import numpy as np
 
 from videonl.errors import VideoError
-from videonl.video.burn import PictureWriter
-from videonl.video.captions import Row, enlarged, lay
+from videonl.video.burn import Canvas, PictureWriter
+from videonl.video.captions import Row, lay
 from videonl.video.clock import nominal_rate
 from videonl.video.container import FORMATS, MAX_PIXELS, Source, open_source, reason
-from videonl.video.pictures import Pictures, orientation, upright
+from videonl.video.pictures import Pictures
 from videonl.video.preprocessing import SENSIBLE_RATES, Preprocessing
 
 STALL_SECONDS = 10.0  # without a frame, and the source is given up
@@ -498,19 +498,12 @@ class LiveOverlay:
     def _write(self) -> None:
         writer: PictureWriter | None = None
         try:
-            scaler = av.video.reformatter.VideoReformatter()
+            canvas = Canvas()
             for second, frame in self._frames():
-                place = orientation(frame)
-                turned = place is not None and place[0]
-                shape = (frame.width, frame.height) if turned else (frame.height, frame.width)
-                size = enlarged(*shape)
+                picture = canvas.picture(frame)
                 if writer is None:
-                    writer = PictureWriter(
-                        self._target, size, rate=self._rate, base=Fraction(1, 90000)
-                    )
-                height, width = size[::-1] if turned else size
-                rgb = scaler.reformat(frame, width, height, "rgb24").to_ndarray()
-                picture = np.ascontiguousarray(upright(rgb, frame))
+                    size, base = picture.shape[:2], Fraction(1, 90000)
+                    writer = PictureWriter(self._target, size, rate=self._rate, base=base)
                 if self.rows:
                     lay(picture, self.rows)
                 writer.add(picture, Fraction(second).limit_denominator(90000))

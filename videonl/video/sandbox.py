@@ -151,16 +151,25 @@ class Helper:
     Args:
         name: what it works on, for messages.
         limits: (seconds for an answer, MB of memory; 0: any).
+        job: what it begins with.
         may_write: whether it may write files.
 
     Raises:
         VideoNLError: it cannot be started.
+        VideoError: the job failed, or its process did.
     """
 
-    def __init__(self, name: str, limits: tuple[float, int], *, may_write: bool) -> None:
+    def __init__(
+        self, name: str, limits: tuple[float, int], job: dict[str, Any], *, may_write: bool
+    ) -> None:
         self.name, (self._seconds, self._memory) = name, limits
         self._child = Child(self._memory, may_write=may_write)
-        self._child.wait_until_ready()
+        try:
+            self._child.wait_until_ready()
+            self.ask(job)
+        except BaseException:
+            self.close()
+            raise
 
     def ask(
         self, job: dict[str, Any], *, rows: int | None = None
