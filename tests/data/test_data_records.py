@@ -47,6 +47,23 @@ def test_class_folders(tmp_path: Path) -> None:
     assert census_values(catalogue.census)["val"]["found"] == 2
 
 
+# The endings that people have and that the demuxers of videonl.video read.
+ENDINGS = (
+    *("mp4", "m4v", "mov", "qt", "3gp", "3g2", "f4v", "mj2", "mkv", "webm", "avi", "divx", "flv"),
+    *("ogv", "ogg", "ogm", "ts", "mts", "m2ts", "mpg", "mpeg", "vob", "m1v", "m2v", "asf", "wmv"),
+    *("gif", "ivf", "mxf", "h264", "hevc"),
+)
+
+
+def test_endings_in_any_case(tmp_path: Path) -> None:
+    names = [f"{n}.{case}" for n, end in enumerate(ENDINGS) for case in (end, end.upper())]
+    touch(tmp_path, *(f"run/{name}" for name in names), "run/1.jpg", "run/2.TXT", "walk/1.Mp4")
+    catalogue = read_catalogue(tmp_path)
+    assert [r.path for r in catalogue.records["train"]][-1].endswith("1.Mp4")
+    assert {name for name, label in pairs(catalogue, "train") if label == "run"} == set(names)
+    assert "2 other files left out: .jpg (1), .txt (1)" in catalogue.notes[0]
+
+
 WRONG_LAYOUTS = {
     "absent": ([], "does not exist"),
     "empty": (["x/"], "is empty"),

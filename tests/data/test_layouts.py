@@ -1,6 +1,7 @@
 """Official lists, in the formats their authors hand out, from files to a test result."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -183,6 +184,26 @@ def test_recognised(name: str, roots: dict[str, Path]) -> None:
     assert found.multi_label == (name == "charades")
     if name not in ("charades", "something1"):
         assert sorted(r.label or 0 for r in found.records["test"]) == [0, 1]
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_line_ends_and_marks(name: str, roots: dict[str, Path], tmp_path: Path) -> None:
+    """What an editor on Windows makes of the lists is the same data set."""
+    copied = tmp_path / "copy"
+    shutil.copytree(roots[name], copied)
+    lists = [p for p in copied.rglob("*") if p.suffix in (".txt", ".csv", ".json")]
+    for path in lists:
+        text = path.read_text("utf-8-sig")  # line ends become \n
+        path.write_bytes(text.replace("\n", "\r\n").encode("utf-8-sig"))
+    found, expected = read_catalogue(copied), read_catalogue(roots[name])
+    assert lists
+    assert (found.official, found.class_names) == (expected.official, expected.class_names)
+    for split, records in expected.records.items():
+        places = [Path(r.path).relative_to(roots[name]) for r in records]
+        assert [Path(r.path).relative_to(copied) for r in found.records[split]] == places
+        assert [r.labels or r.label for r in found.records[split]] == [
+            r.labels or r.label for r in records
+        ]
 
 
 @pytest.mark.slow

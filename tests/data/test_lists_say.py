@@ -123,6 +123,18 @@ def test_numbers_from_one(tmp_path: Path) -> None:
     assert answers(folders, "val") == {"2.mp4": "walk", "3.mp4": "run"}
 
 
+def test_a_label_outside_of_the_class_file(tmp_path: Path) -> None:
+    names = tmp_path / "names.txt"
+    names.write_text("Run\nWalk\n")
+    for train, val, words in (
+        ("run/0.mp4 Run\nwalk/0.mp4 Walk\n", "run/1.mp4 Run\nrun/2.mp4 Swim\n", "class 'Swim'"),
+        ("run/0.mp4 0\nwalk/0.mp4 1\n", "run/1.mp4 0\nrun/2.mp4 5\n", "class number 5, but"),
+    ):
+        write(tmp_path, train, val)
+        with pytest.raises(DatasetError, match=f"val.txt, line 2 has the {words}"):
+            read(tmp_path, names=str(names))
+
+
 def test_labels_from_folders(tmp_path: Path) -> None:
     write(tmp_path, "run/0.mp4\nwalk/1.mp4\n", "walk\\2.mp4\n")
     found = read(tmp_path)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.inference.networks import NAMES, PREPROCESSING
+from tests.serve.serving import serving
 from tests.videos import numbered_frames, write_video
 from videonl import Predictor
 from videonl.cli.main import main
@@ -113,6 +114,19 @@ def test_extract_and_attend_count_alike(place: Path, tmp_path: Path, capsys: Sho
         (file,) = folder.glob("*.json")
         seconds[name] = json.loads(file.read_text("utf-8"))["clip"]["seconds"]
     assert seconds["25"] == pytest.approx(seconds["50"], abs=2e-3)
+
+
+def test_a_server_counts_alike(place: Path) -> None:
+    with serving(place / "model.safetensors") as server:
+        found = {}
+        for name in ("25", "50"):
+            status, found[name], _ = server.post("/predict", (place / f"{name}.mkv").read_bytes())
+            assert status == 200
+    first, second = (found[name]["views"][0]["seconds"] for name in ("25", "50"))
+    assert first == pytest.approx(second, abs=2e-3)
+    for one, other in zip(found["25"]["classes"], found["50"]["classes"], strict=True):
+        assert one["class"] == other["class"]
+        assert one["probability"] == pytest.approx(other["probability"], abs=1e-6)
 
 
 def test_a_timeline_takes_windows_of_a_clip(place: Path, tmp_path: Path, capsys: Shown) -> None:
