@@ -20,8 +20,8 @@ pytestmark = [pytest.mark.extras, pytest.mark.timeout(900)]
 @pytest.fixture(autouse=True)
 def cache(tmp_path, monkeypatch):
     pytest.importorskip("openvino", reason="see make test-extras")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    return tmp_path / "cache" / "videonl" / "openvino"
+    monkeypatch.setenv("VIDEONL_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "openvino"
 
 
 def predictor_of(affinity="embedded_gaussian", **shown) -> Predictor:

@@ -335,7 +335,8 @@ class VideoDataModule(L.LightningDataModule):
             return ""
         side = self.jitter[1]
         return (
-            f"re-encode them for fast access: videonl prepare {self.root} DIR --short-side {side}"
+            "re-encode them for fast access: "
+            f"videonl prepare {as_word(self.root)} DIR --short-side {side}"
         )
 
     def teardown(self, stage: str | None = None) -> None:

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from videonl._version import __version__
 from videonl.errors import VideoNLError
-from videonl.home import user_cache
+from videonl.home import cache_folder
 from videonl.inference.export_formats import set_forms, trace
 from videonl.kernels import cpu_multiplies_bf16
 
@@ -124,7 +124,7 @@ class OpenVINOEngine:
 
     def _converted(self, network: nn.Module, clip: Tensor, *, fresh: bool) -> Any:
         """The network in OpenVINO's form, out of the cache unless it has to be ``fresh``."""
-        base = user_cache()
+        base = cache_folder()
         version = self._openvino.__version__
         place = base and base / "openvino" / fingerprint(network, clip.shape[1:], version)
         if place is not None and not fresh:
