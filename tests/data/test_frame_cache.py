@@ -1,5 +1,6 @@
 """Frames on disk: the same batches to the bit, decoded once; whatever happens to the cache."""
 
+import fcntl
 import os
 import resource
 import shutil
@@ -14,6 +15,7 @@ import torch
 
 from tests.small_data import DATA, FLAGS, write_small_data
 from tests.videos import write_video
+from videonl.claims import LOCK
 from videonl.cli.main import main
 from videonl.data import VideoDataModule
 from videonl.video import Preprocessing
@@ -190,6 +192,18 @@ def test_what_nobody_uses_makes_way(root: Path, cache: Path, monkeypatch: Patch)
     running.teardown("fit")
     assert "are decoded once" in module(root, jitter=(36, 40))[1]
     assert not month.exists()
+
+
+def test_one_that_is_being_removed(root: Path, cache: Path) -> None:
+    data, _ = module(root)
+    train, val = (data.caches[split].folder for split in ("train", "val"))
+    data.teardown("fit")
+    with open(val / LOCK, "wb") as other, open(train / LOCK, "wb") as free:
+        fcntl.flock(other, fcntl.LOCK_EX)  # as a process that removes it
+        assert "no cache in" in data.keep_decoded(9)
+        fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nothing is held that is not used
+    data.teardown("fit")
+    assert "are decoded once" in data.keep_decoded(9)
 
 
 def test_what_cures_waiting(root: Path, cache: Path, monkeypatch: Patch) -> None:

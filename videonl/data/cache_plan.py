@@ -107,7 +107,7 @@ def plan_caches(
     base = cache_folder()
     if base is None:
         return {}, f"{videos} videos are decoded in every epoch: there is no folder for a cache"
-    place = base / "frames"
+    place, folders = base / "frames", dict[str, Path]()
     try:
         private(place)
         folders = {name: place / key_of(root, need, decoder) for name, need in needs.items()}
@@ -127,6 +127,7 @@ def plan_caches(
                 f"the {gb(most)} that {place} may take"
             )
     except (VideoNLError, OSError) as error:
+        release(folders.values())
         return {}, f"{videos} videos are decoded in every epoch: no cache in {place} ({error})"
     caches = {
         name: FrameCache(folder, scaling=needs[name].scaling, decoder=decoder, budget=most)

@@ -340,9 +340,10 @@ class VideoDataModule(L.LightningDataModule):
         )
 
     def teardown(self, stage: str | None = None) -> None:
-        """Let others remove the frames that were stored."""
+        """Let others remove the frames that were stored; another training decides anew."""
         if stage == "fit":
             release(cache.folder for cache in self.caches.values())
+            self.cache_text = None
 
     def trained_videos(self) -> str | None:
         """Which videos are trained on, for the checkpoint, where the folder itself does not say so.

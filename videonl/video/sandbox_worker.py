@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from videonl.video.live import LiveReader
 
 SPARE_SECONDS = 2  # the parent kills first; the alarm is for a child whose parent is gone
-MOST_NAMED = 100_000  # damaged frames: a line of an answer has an end
 NO_MEMORY = os.strerror(errno.ENOMEM)
 PROPERTIES = ("num_frames", "height", "width", "fps", "end", "exact_by")
 Reply = tuple[dict[str, Any], np.ndarray | None]
@@ -71,7 +70,8 @@ class OpenFile:
             size = {name: job[name] for name in ("short_side", "inside", "rounding", "enlarge")}
             size["inside"] = size["inside"] and tuple(size["inside"])  # a list on the way
             header, array = _with_array(self.video.read_array(job["indices"], **size))
-            return {**header, "damaged": sorted(self.video.damaged)[:MOST_NAMED]}, array
+            damaged = self.video.damaged.intersection(job["indices"])
+            return {**header, "damaged": sorted(damaged)}, array
         raise VideoError(f"unknown job {action!r}")
 
     def _burn(self, job: dict[str, Any]) -> dict[str, Any]:
