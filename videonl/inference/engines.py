@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from videonl._version import __version__
 from videonl.errors import VideoNLError
 from videonl.home import cache_folder
-from videonl.inference.export_formats import set_forms, trace
+from videonl.inference.export_formats import difference_of, set_forms, trace
 from videonl.kernels import cpu_multiplies_bf16
 
 ENGINES = ("torch", "openvino")
@@ -99,7 +99,7 @@ class OpenVINOEngine:
             try:
                 for fresh in (False, True):  # what an older, equal-looking network left behind
                     made = self._compile(self._converted(network, clip, fresh=fresh))
-                    difference = relative(answer_of(made, clip), expected)
+                    difference = difference_of(answer_of(made, clip), expected)
                     if difference <= BOUNDS[self.precision]:
                         return made
                 reason = (
@@ -201,14 +201,6 @@ def make_engine(
 def answer_of(made: Any, clips: Tensor) -> Tensor:
     """What a compiled network answers; a request of its own, so that threads do not meet."""
     return torch.from_numpy(made.create_infer_request().infer([clips.contiguous().numpy()])[0])
-
-
-def relative(answer: Tensor, expected: Any) -> float:
-    """The largest difference, relative to the largest value; infinite for another shape."""
-    if not isinstance(expected, Tensor) or answer.shape != expected.shape:
-        return float("inf")
-    scale = max(float(expected.abs().max()), 1e-6)
-    return float((answer - expected).abs().max()) / scale
 
 
 def fingerprint(network: nn.Module, clip: torch.Size, version: str) -> str:

@@ -19,6 +19,7 @@ from videonl._version import __version__
 from videonl.errors import OutputError, VideoNLError
 from videonl.files import careful_stream, whole_file
 from videonl.inference.export_formats import (
+    difference_of,
     run_onnx,
     run_program,
     set_forms,
@@ -34,7 +35,6 @@ from videonl.video.preprocessing import Preprocessing
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}
 # Largest difference of a logit that is rounding: relative to the largest logit.
 TOLERANCE = 1e-4
-SMALLEST = 1e-6  # logits below are compared as if they were this large
 
 
 @dataclass(frozen=True)
@@ -204,10 +204,7 @@ def compare(model: nn.Module, file: Path, run: Any, clips: list[Tensor]) -> floa
     for clip, got in zip(clips, run(file, clips), strict=True):
         with torch.no_grad():
             expected = check_answers(model(clip.to(device)).float().cpu())
-        if got.shape != expected.shape or not bool(got.isfinite().all()):
-            return float("inf")
-        scale = max(float(expected.abs().max()), SMALLEST)
-        worst = max(worst, float((got - expected).abs().max()) / scale)
+        worst = max(worst, difference_of(got, expected))
     return worst
 
 

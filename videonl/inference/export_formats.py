@@ -16,6 +16,7 @@ from videonl.json_text import json_text
 from videonl.layers import NonLocalBlock, affinity_name
 
 METADATA = "videonl.json"  # of a torch.export file
+SMALLEST = 1e-6  # answers below are compared as if they were this large
 
 # Which form of an affinity the file holds; all are exact. ONNX has no binary search, so there the
 # concatenation is written with the N x M matrix.
@@ -28,6 +29,16 @@ FORMS = {
         "concatenation": "fast",
     },
 }
+
+
+def difference_of(answer: Tensor, expected: Any) -> float:
+    """The largest difference, relative to the largest value; infinite where they are no match."""
+    if not isinstance(expected, Tensor) or answer.shape != expected.shape:
+        return float("inf")
+    if not bool(answer.isfinite().all()):
+        return float("inf")
+    scale = max(float(expected.abs().max()), SMALLEST)
+    return float((answer - expected).abs().max()) / scale
 
 
 def set_forms(net: nn.Module, format: str) -> dict[str, str]:
