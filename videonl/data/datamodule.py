@@ -1,4 +1,8 @@
-"""The LightningDataModule: a folder in, batches of uint8 videos out."""
+"""The LightningDataModule: a folder in, batches of uint8 videos out.
+
+The file is long because Lightning asks one class for all of it, and the arguments of that class are
+the options ``--data.*``, each with its sentence.
+"""
 
 import os
 from collections import Counter

@@ -3,6 +3,9 @@
 Nothing is ever queued. The newest frames that a clip covers lie in one buffer; a new frame takes
 the place of the oldest. Whoever asks gets the clip that ends with the newest frame, sampled by
 time, so a slow network sees fewer clips, never older ones.
+
+The file is long because source, buffer and overlay are one promise: each hands on to the next what
+is newest, and none may wait for another.
 """
 
 import math

@@ -17,6 +17,9 @@ clip has one frame of each. In training it is drawn; view i of n in a test takes
 ``picture="whole"`` shows all of a picture instead of a square of it: scaled into a rectangle as
 large as it fits, in the middle, with the mean colour around it. There is one such view of a clip:
 three crops are one.
+
+The file is long because nothing else may work out a frame's number or a crop: entries, what they
+may be and both answers stand together.
 """
 
 import math
