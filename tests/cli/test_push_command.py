@@ -134,6 +134,7 @@ def test_results_are_those_of_these_weights(
     push(run, tmp_path / "several")
     card = (tmp_path / "several" / "README.md").read_text("utf-8")
     assert "| val, 24 | 1x1 | mean average precision | 40 % |" in card
+    assert "No test on videos that had no part in the training is on record." in card
     capsys.readouterr()
     for text in ("{", "[]", '{"scores": {}}', '{"protocol": 1, "scores": {"videos": "x"}}'):
         result.write_text(text)

@@ -360,7 +360,8 @@ def cost_lines(run: Run) -> list[str]:
 def limit_lines(run: Run) -> list[str]:
     """What not to expect of it."""
     several = run.loaded.multi_label
-    videos = int(run.results[0]["scores"].get("videos") or 0) if run.results else 0
+    tests = [r["scores"]["videos"] for r in run.results if r["protocol"]["split"] == "test"]
+    videos = int(tests[0]) if tests else 0
     lines = [
         "It knows these classes only"
         + (", each on its own." if several else ", and names one of them for any video."),
