@@ -168,8 +168,7 @@ def test_a_closed_pool_leaves_no_process(clips: dict[str, Path]) -> None:
 
 
 def test_an_answer_of_nonsense_is_not_trusted(clips: dict[str, Path], pool: DecoderPool) -> None:
-    request = {"do": "read", "indices": [0, 1], "rounding": "nearest"}
-    request |= {"short_side": 8, "inside": None, "enlarge": True}
+    request = {"do": "read", "indices": [0, 1], "size": {"short_side": 8}}
     with pool.open(clips["mp4"]) as video, pytest.raises(VideoError, match="nonsense"):
         video._ask(request, rows=5)
 

@@ -20,7 +20,7 @@ from videonl.data.frame_cache import AS_IT_IS, FrameCache, folders_of
 from videonl.errors import VideoNLError
 from videonl.home import cache_folder
 from videonl.json_text import json_text
-from videonl.video.pictures import MADE_BY, size_of
+from videonl.video.pictures import MADE_BY, Scaling, size_of
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.video import Decoder
 
@@ -45,7 +45,7 @@ class Need:
     videos: int
     frame_bytes: float
     frames: float
-    scaling: dict[str, Any]
+    scaling: Scaling
     which: Mapping[str, Any]
 
     @property
@@ -54,12 +54,12 @@ class Need:
         return round(self.videos * self.frames * (self.frame_bytes + 24) + 200 * self.videos)
 
 
-def training_scaling(shown: Preprocessing, jitter: tuple[int, int]) -> dict[str, Any]:
+def training_scaling(shown: Preprocessing, jitter: tuple[int, int]) -> Scaling:
     """The stored size of a training: the largest that its jitter asks for, or the video's own."""
     return {**AS_IT_IS, **shown.scaled_for_training(jitter[1]), "enlarge": False}
 
 
-def test_scaling(shown: Preprocessing) -> dict[str, Any]:
+def test_scaling(shown: Preprocessing) -> Scaling:
     """The stored size of an evaluation: that of its views."""
     return {**AS_IT_IS, **shown.scaling}
 
@@ -68,7 +68,7 @@ def need_of(
     facts: Sequence[Facts],
     videos: int,
     *,
-    scaling: dict[str, Any],
+    scaling: Scaling,
     shown: Preprocessing | None = None,
 ) -> Need:
     """What so many videos need, reckoned from some of them.
@@ -79,9 +79,7 @@ def need_of(
         scaling: the stored size.
         shown: store the frames of these views; None: store all frames.
     """
-    how = {"rounding": scaling["rounding"], "enlarge": scaling["enlarge"]}
-    scale = scaling["inside"] or scaling["short_side"]
-    sizes = [size_of(max(1, f.height), max(1, f.width), scale, **how) for f in facts]
+    sizes = [size_of(max(1, f.height), max(1, f.width), **scaling) for f in facts]
     sides = [3 * height * width for height, width in sizes]
     counts = [known.seconds * known.rate for known in facts if known.seconds and known.rate]
     frames, which = sum(counts) / len(counts), {}

@@ -22,7 +22,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Unpack
 
 import numpy as np
 import torch
@@ -33,6 +33,7 @@ from videonl.errors import OutputError, VideoError
 from videonl.files import whole_file
 from videonl.video.container import split_span
 from videonl.video.jobs import stamp
+from videonl.video.pictures import Scaling
 from videonl.video.video import Decoder, Video, open_video
 from videonl.video.views import Readable
 
@@ -42,7 +43,6 @@ _HEAD = struct.Struct("<8s6q2d")
 _AT_ONCE = 64 << 20  # bytes of frames that are decoded before they are written
 _SHARE_LEFT = 16  # the folder is measured again when so much of what was free is written
 
-Scaling = dict[str, Any]  # arguments of Video.read: the stored size
 AS_IT_IS: Scaling = {"short_side": None, "inside": None, "rounding": "nearest", "enlarge": True}
 
 
@@ -90,30 +90,17 @@ class StoredVideo:
         """Seconds at which frames appear, see :meth:`videonl.video.video.Video.times`."""
         return self._times if indices is None else self._times[list(indices)]
 
-    def read(
-        self,
-        indices: Sequence[int],
-        *,
-        short_side: int | None = None,
-        inside: tuple[int, int] | None = None,
-        rounding: str = "nearest",
-        enlarge: bool = True,
-    ) -> torch.Tensor:
+    def read(self, indices: Sequence[int], **size: Unpack[Scaling]) -> torch.Tensor:
         """Stored frames, uint8 (len(indices), H, W, 3); from the video where they are no more.
 
         Args:
             indices: frame numbers.
-            short_side: of the stored frames.
-            inside: likewise.
-            rounding: likewise.
-            enlarge: likewise.
+            size: of the stored frames.
 
         Raises:
             ValueError: another size than the stored one is asked for.
         """
-        size: Scaling = {"short_side": short_side, "inside": inside}
-        size |= {"rounding": rounding, "enlarge": enlarge}
-        if size != self._scaling:
+        if AS_IT_IS | size != self._scaling:
             raise ValueError(f"frames are stored as {self._scaling}, asked for {size}")
         places = np.searchsorted(self._numbers, list(indices))
         frames = np.empty((len(places), *self._shape), np.uint8)
@@ -219,8 +206,9 @@ class FrameCache:
     def _write(self, file: Path, path: str, video: Video, numbers: Sequence[int]) -> None:
         made_of, by = stamp(split_span(path)[0]), video.exact_by
         count, clock, times = video.num_frames, (video.fps, video.end), video.times()
-        inside, side = self.scaling["inside"], self.scaling["short_side"]
-        step = max(8, _AT_ONCE // (3 * math.prod(inside or (2, side, side))))
+        side = self.scaling["short_side"] or 0
+        pixels = math.prod(self.scaling["inside"] or (2, side, side))
+        step = max(8, _AT_ONCE // (3 * pixels))
         frames = video.read(numbers[:step], **self.scaling).numpy()
         height, width, _ = frames.shape[1:]
         size = frames[0].nbytes

@@ -226,8 +226,6 @@ def _one_pass(
     source = open_source(video.path)
     forgiving = video.forgiving
     pictures = Pictures(str(video.path))
-    pictures.rounding = preprocessing.rounding
-    scale = preprocessing.rectangle or preprocessing.short_side
     try:
         frames = enumerate(decode_all(source, forgiving=forgiving))
         for block in blocks:
@@ -239,7 +237,7 @@ def _one_pass(
                     if damaged and not forgiving:
                         raise VideoError(f"{video.path}: frame {index} is damaged")
                     video.damaged |= {index} if damaged else set()
-                    found.append(pictures.array(frame, scale))
+                    found.append(pictures.array(frame, preprocessing.scaling))
             yield block, torch.from_numpy(np.stack(found))
     except StopIteration:
         raise VideoError(f"{video.path}: the file changed while it was read") from None

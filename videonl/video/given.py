@@ -22,7 +22,7 @@ import torch
 
 from videonl.errors import VideoError
 from videonl.limits import above
-from videonl.video.pictures import Pictures, Scale, Stack
+from videonl.video.pictures import Pictures, Scaling, Stack
 from videonl.video.spool import Spool
 from videonl.video.video import Video
 
@@ -214,7 +214,7 @@ class FrameVideo(Video):
         self._within(wanted, len(self._held))
         return wanted
 
-    def _read(self, wanted: list[int], scale: Scale) -> np.ndarray:
+    def _read(self, wanted: list[int], scale: Scaling) -> np.ndarray:
         stack = Stack(self._pictures, len(wanted), scale)
         for place, index in enumerate(wanted):
             picture = np.ascontiguousarray(self._held[index])

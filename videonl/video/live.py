@@ -306,7 +306,6 @@ class Newest:
         self._step = 1 / rate
         self._clock = clock
         self._pictures = Pictures(name)
-        self._pictures.rounding = self.shown.rounding
         # Four frames per tick, should a source send more than it says.
         most = int(4 * self.span * max(fps, rate)) + 64
         self._held: deque[tuple[float, np.ndarray]] = deque(maxlen=most)
@@ -319,8 +318,7 @@ class Newest:
 
     def put(self, second: float, frame: Any) -> None:
         """Take a decoded frame."""
-        scale = self.shown.rectangle or self.shown.short_side
-        picture = self._pictures.array(frame, scale)
+        picture = self._pictures.array(frame, self.shown.scaling)
         cut = _cut(picture, self.shown.boxes(*picture.shape[:2])[0], self.shown.padding)
         with self._changed:
             self.seen += 1

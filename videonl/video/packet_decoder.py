@@ -10,7 +10,7 @@ import numpy as np
 from videonl.errors import VideoError
 from videonl.video.container import Source, reason
 from videonl.video.frame_table import FrameTable
-from videonl.video.pictures import Pictures, Scale, Stack
+from videonl.video.pictures import Pictures, Scaling, Stack
 from videonl.video.sequential_decoder import repaired
 
 # To an entry point this near, packets are read and dropped: cheaper than a seek.
@@ -39,7 +39,7 @@ class PacketDecoder:
         self._packets: Iterator[Any] | None = None
         self._position = 0  # in decoding order, of the packet that comes next
 
-    def read(self, wanted: list[int], scale: Scale) -> np.ndarray:
+    def read(self, wanted: list[int], scale: Scaling) -> np.ndarray:
         """Frames ``wanted`` (sorted, unique) as uint8 (T, H, W, 3)."""
         place = {int(self.table.frame_pts[index]): i for i, index in enumerate(wanted)}
         stack = Stack(self.pictures, len(wanted), scale)
@@ -47,7 +47,7 @@ class PacketDecoder:
             self._decode_group(start, frames, place, stack)
         return stack.array()
 
-    def read_repaired(self, wanted: list[int], scale: Scale) -> tuple[np.ndarray, set[int]]:
+    def read_repaired(self, wanted: list[int], scale: Scaling) -> tuple[np.ndarray, set[int]]:
         """What :meth:`read` gives, and the numbers of those frames that are damaged.
 
         In the place of a damaged frame stands what the decoder made of it; of one that it did not

@@ -1,7 +1,7 @@
 """From decoded frames to RGB arrays: scaling, colour, rotation, one size for a whole read."""
 
 import struct
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import av
 import numpy as np
@@ -12,24 +12,36 @@ from videonl.video.container import MAX_PIXELS
 
 # What else decides on the pixels of a frame: the libraries that decode and scale.
 MADE_BY = {"av": av.__version__, **{k: list(v) for k, v in av.library_versions.items()}}
-Scale = int | tuple[int, int] | None  # the shorter side; (height, width) to lie inside of; neither
 
 
-def size_of(
-    height: int, width: int, scale: Scale, *, rounding: str = "nearest", enlarge: bool = True
-) -> tuple[int, int]:
+class Scaling(TypedDict, total=False):
+    """The size of pictures, as ``Video.read`` takes it; as they are where nothing is said.
+
+    Attributes:
+        short_side: pixels of the shorter side; the longer side is rounded.
+        inside: (height, width) to lie inside of, as large as they can be; not with the other.
+        rounding: of the other side, "nearest" or "down".
+        enlarge: whether smaller ones are scaled up to it.
+    """
+
+    short_side: int | None
+    inside: tuple[int, int] | None
+    rounding: str
+    enlarge: bool
+
+
+def size_of(height: int, width: int, **scale: Unpack[Scaling]) -> tuple[int, int]:
     """(height, width) of a picture that is scaled; see :meth:`videonl.video.video.Video.read`."""
-    if isinstance(scale, int):
-        side, wanted = min(height, width), scale
-    elif scale is None:
-        return height, width
-    elif width * scale[0] <= height * scale[1]:  # the height decides
-        side, wanted = height, scale[0]
+    if inside := scale.get("inside"):
+        decides = width * inside[0] <= height * inside[1]  # the height
+        side, wanted = (height, inside[0]) if decides else (width, inside[1])
+    elif short_side := scale.get("short_side"):
+        side, wanted = min(height, width), short_side
     else:
-        side, wanted = width, scale[1]
-    if side < wanted and not enlarge:
         return height, width
-    more = side // 2 if rounding == "nearest" else 0
+    if side < wanted and not scale.get("enlarge", True):
+        return height, width
+    more = side // 2 if scale.get("rounding", "nearest") == "nearest" else 0
     return max(1, (height * wanted + more) // side), max(1, (width * wanted + more) // side)
 
 
@@ -49,26 +61,24 @@ class Pictures:
         self._converter = VideoReformatter()
         self._splitter = VideoReformatter()
         self._base: tuple[int, int] | None = None  # (height, width) before rotation
-        self.rounding = "nearest"  # of the longer side of scaled pictures, or "down"
-        self.enlarge = True  # smaller pictures are scaled, too
         self.rotation = 0  # of the last frame, counter-clockwise degrees
         self.trait: str | None = None  # of the last frame: why only PyAV reads it exactly
 
-    def scaled(self, height: int, width: int, scale: Scale) -> tuple[int, int]:
-        """(height, width) whose shorter side is ``scale``, or the largest that lie inside of it.
+    def scaled(self, height: int, width: int, scale: Scaling) -> tuple[int, int]:
+        """(height, width) of a picture that is scaled.
 
         Raises:
             VideoError: the longer side would be beyond all measure.
         """
-        size = size_of(height, width, scale, rounding=self.rounding, enlarge=self.enlarge)
+        size = size_of(height, width, **scale)
         if size[0] * size[1] > MAX_PIXELS:
             raise VideoError(
                 f"{self.name}: {width}x{height} is too long and thin to scale its short side to "
-                f"{scale}"
+                f"{scale.get('inside') or scale.get('short_side')}"
             )
         return size
 
-    def array(self, frame: Any, scale: Scale) -> np.ndarray:
+    def array(self, frame: Any, scale: Scaling) -> np.ndarray:
         """uint8 (H, W, 3), RGB, rotated upright.
 
         Raises:
@@ -76,8 +86,8 @@ class Pictures:
         """
         if self._base is None:
             self._base = (frame.height, frame.width)
-        if isinstance(scale, tuple) and (place := orientation(frame)) and place[0]:
-            scale = scale[::-1]  # the picture is turned after it was scaled
+        if (inside := scale.get("inside")) and (place := orientation(frame)) and place[0]:
+            scale = scale | {"inside": inside[::-1]}  # the picture is turned after it was scaled
         height, width = self.scaled(*self._base, scale)
         try:
             if (frame.height, frame.width) != (height, width) and _shares_colours(frame.format):
@@ -93,7 +103,7 @@ class Pictures:
         self.trait = _trait(frame)
         return upright(_view(rgb)[:height, :width], frame)
 
-    def rescaled(self, frames: np.ndarray, scale: Scale) -> np.ndarray:
+    def rescaled(self, frames: np.ndarray, scale: Scaling) -> np.ndarray:
         """Scale upright RGB frames (T, H, W, 3) as :meth:`array` does."""
         height, width = self.scaled(frames.shape[1], frames.shape[2], scale)
         if (height, width) == frames.shape[1:3]:
@@ -112,7 +122,7 @@ class Pictures:
 class Stack:
     """Frames of one read, each copied once, into its place."""
 
-    def __init__(self, pictures: Pictures, count: int, scale: Scale) -> None:
+    def __init__(self, pictures: Pictures, count: int, scale: Scaling) -> None:
         self.pictures = pictures
         self.count = count
         self.scale = scale

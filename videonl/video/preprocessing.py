@@ -23,13 +23,16 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from fractions import Fraction
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from videonl.errors import VideoNLError
 from videonl.limits import Limit, Rule, Said, above, one_of, optional, shown, whole
 from videonl.video.sampling import timeline
+
+if TYPE_CHECKING:  # it decodes: not for those who only ask where frames lie
+    from videonl.video.pictures import Scaling
 
 NOTICEABLE = 0.05  # share by which rates differ before clips are taken by time
 SENSIBLE_RATES = (1.0, 1000.0)  # frames per second; others are damaged headers
@@ -343,18 +346,18 @@ class Preprocessing:
         return self.mean, self.std
 
     @property
-    def scaling(self) -> dict[str, Any]:
+    def scaling(self) -> "Scaling":
         """The size of pictures as arguments of ``Video.read``."""
         if self.rectangle is not None:
             return {"inside": self.rectangle, "rounding": self.rounding}
         return {"short_side": self.short_side, "rounding": self.rounding}
 
-    def scaled_for_training(self, short_side: int) -> dict[str, Any]:
+    def scaled_for_training(self, short_side: int) -> "Scaling":
         """Likewise for a clip whose short side was drawn; whole pictures take the same share."""
         if self.rectangle is None:
             return {"short_side": short_side}
-        sides = (max(1, round(s * short_side / self.short_side)) for s in self.rectangle)
-        return {"inside": tuple(sides)}
+        height, width = (max(1, round(s * short_side / self.short_side)) for s in self.rectangle)
+        return {"inside": (height, width)}
 
     @property
     def padding(self) -> tuple[int, ...] | None:

@@ -14,11 +14,12 @@ import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 import numpy as np
 
 from videonl.errors import VideoError, VideoNLError
+from videonl.video.pictures import Scaling
 from videonl.video.sandbox_process import Child, ChildGoneError
 from videonl.video.video import Decoder, Video
 
@@ -292,36 +293,16 @@ class SandboxedVideo(Video):
         assert array is not None
         return array
 
-    def read(
-        self,
-        indices: Sequence[int],
-        *,
-        short_side: int | None = None,
-        inside: tuple[int, int] | None = None,
-        rounding: str = "nearest",
-        enlarge: bool = True,
-    ) -> "torch.Tensor":
+    def read(self, indices: Sequence[int], **size: Unpack[Scaling]) -> "torch.Tensor":
         """Decode frames; see :meth:`Video.read`."""
         import torch
 
-        size: Any = {"short_side": short_side, "inside": inside}
-        size |= {"rounding": rounding, "enlarge": enlarge}
         return torch.from_numpy(self.read_array(indices, **size))
 
-    def read_array(
-        self,
-        indices: Sequence[int],
-        *,
-        short_side: int | None = None,
-        inside: tuple[int, int] | None = None,
-        rounding: str = "nearest",
-        enlarge: bool = True,
-    ) -> np.ndarray:
+    def read_array(self, indices: Sequence[int], **size: Unpack[Scaling]) -> np.ndarray:
         """The frames that :meth:`read` gives, as an array."""
         wanted = [int(index) for index in indices]
-        size: dict[str, Any] = {"short_side": short_side, "inside": inside}
-        size |= {"rounding": rounding, "enlarge": enlarge}
-        job = {"do": "read", "indices": wanted, **size}
+        job = {"do": "read", "indices": wanted, "size": size}
         answer, array = self._ask(job, rows=len(wanted))
         assert array is not None
         self.damaged |= set(map(int, answer["damaged"]))

@@ -68,8 +68,9 @@ class OpenFile:
         if action == "times":
             return _with_array(self.video.times(job["indices"]).astype(np.float64))
         if action == "read":
-            size = {name: job[name] for name in ("short_side", "inside", "rounding", "enlarge")}
-            size["inside"] = size["inside"] and tuple(size["inside"])  # a list on the way
+            size = job["size"]
+            if size.get("inside"):
+                size["inside"] = tuple(size["inside"])  # a list on the way
             header, array = _with_array(self.video.read_array(job["indices"], **size))
             return {**header, "damaged": sorted(self.video.damaged)[:MOST_NAMED]}, array
         raise VideoError(f"unknown job {action!r}")

@@ -8,7 +8,7 @@ import numpy as np
 
 from videonl.errors import VideoError
 from videonl.video.container import MAX_PIXELS, Source, open_source, reason
-from videonl.video.pictures import Pictures, Scale, Stack
+from videonl.video.pictures import Pictures, Scaling, Stack
 
 # Decoded frames are kept (in their own pixel format) up to this size, so that counting and reading
 # cost one decode together. A 7-second clip of 320x240 takes 19 MB.
@@ -128,7 +128,7 @@ class SequentialDecoder:
         finally:
             fresh.close()
 
-    def read(self, wanted: list[int], scale: Scale) -> np.ndarray:
+    def read(self, wanted: list[int], scale: Scaling) -> np.ndarray:
         """Frames ``wanted`` (sorted, unique) as uint8 (T, H, W, 3)."""
         stack = Stack(self.pictures, len(wanted), scale)
         if self._kept is not None:

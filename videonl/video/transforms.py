@@ -7,13 +7,14 @@ workers, and the permuted float clip is already in ``channels_last_3d`` order.
 import math
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Unpack
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
 from videonl.errors import VideoNLError
-from videonl.video.pictures import size_of
+from videonl.video.pictures import Scaling, size_of
 
 
 def to_clips(
@@ -107,22 +108,19 @@ def crop(
     return frames[..., top : top + height, left : left + width, :]
 
 
-def scaled(
-    frames: torch.Tensor, *, short_side: int | None = None, inside: tuple[int, int] | None = None
-) -> torch.Tensor:
+def scaled(frames: torch.Tensor, **size: Unpack[Scaling]) -> torch.Tensor:
     """Frames (T, H, W, 3), uint8, of the size that :meth:`Video.read` would scale them to.
 
     Args:
         frames: at their stored size.
-        short_side: in pixels.
-        inside: (height, width) that they shall lie inside of.
+        size: the same that ``Video.read`` takes.
     """
     height, width = frames.shape[1:3]
-    size = size_of(height, width, inside or short_side)
-    if size == (height, width):
+    target = size_of(height, width, **size)
+    if target == (height, width):
         return frames
     planes = frames.permute(0, 3, 1, 2)  # (T, 3, H, W)
-    return F.interpolate(planes, size, mode="bilinear", antialias=True).permute(0, 2, 3, 1)
+    return F.interpolate(planes, target, mode="bilinear", antialias=True).permute(0, 2, 3, 1)
 
 
 def random_resized_crop(

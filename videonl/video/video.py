@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from functools import partial
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Unpack
 
 import numpy as np
 
@@ -25,7 +25,7 @@ from videonl.video.decord_reader import decord_obstacle, read_with_decord
 from videonl.video.frame_table import FrameTable, PacketReader, build_table
 from videonl.video.mp4_table import mp4_table
 from videonl.video.packet_decoder import CorruptError, DamageError, PacketDecoder, TableError
-from videonl.video.pictures import Pictures, Scale
+from videonl.video.pictures import Pictures, Scaling
 from videonl.video.sequential_decoder import SequentialDecoder
 
 if TYPE_CHECKING:  # a decoding process (sandbox_worker.py) does without torch's 500 MB
@@ -229,7 +229,7 @@ class Video:
 
     def _shape(self) -> tuple[int, int]:
         if self._size is None:
-            self._size = self._read_pyav([0], None).shape[1:3]  # type: ignore[assignment]
+            self._size = self._read_pyav([0], {}).shape[1:3]  # type: ignore[assignment]
         assert self._size is not None
         return self._size
 
@@ -291,25 +291,12 @@ class Video:
             )
         return seconds
 
-    def read(
-        self,
-        indices: Sequence[int],
-        *,
-        short_side: int | None = None,
-        inside: tuple[int, int] | None = None,
-        rounding: str = "nearest",
-        enlarge: bool = True,
-    ) -> "torch.Tensor":
+    def read(self, indices: Sequence[int], **size: Unpack[Scaling]) -> "torch.Tensor":
         """Decode frames.
 
         Args:
             indices: frame numbers in any order, repeats allowed.
-            short_side: scale while decoding so that the shorter side has this many pixels; the
-                longer side is rounded.
-            inside: (height, width): scale so that they lie inside of that and are as large as they
-                can be. Neither: the frames as they are.
-            rounding: of the other side, "nearest" or "down".
-            enlarge: whether smaller frames are scaled up to it.
+            size: of the pictures, see :class:`~videonl.video.pictures.Scaling`.
 
         Returns:
             uint8 (len(indices), H, W, 3), RGB.
@@ -319,32 +306,24 @@ class Video:
         """
         import torch
 
-        size: Any = {"short_side": short_side, "inside": inside}
-        size |= {"rounding": rounding, "enlarge": enlarge}
         return torch.from_numpy(self.read_array(indices, **size))
 
-    def read_array(
-        self,
-        indices: Sequence[int],
-        *,
-        short_side: int | None = None,
-        inside: tuple[int, int] | None = None,
-        rounding: str = "nearest",
-        enlarge: bool = True,
-    ) -> np.ndarray:
+    def read_array(self, indices: Sequence[int], **size: Unpack[Scaling]) -> np.ndarray:
         """The frames that :meth:`read` gives, as an array, without torch."""
         wanted = self._checked(indices)
-        self._pictures.rounding, self._pictures.enlarge = rounding, enlarge
+        short_side, inside = size.get("short_side"), size.get("inside")
         if short_side is not None and inside is not None:
             raise VideoError("short_side and inside both say the size; give one of them")
         if short_side is not None and short_side < 1:
             raise VideoError(f"short_side must be at least 1, got {short_side}")
         if inside is not None and min(inside) < 1:
             raise VideoError(f"inside must be at least 1 pixel high and wide, got {inside}")
+        if others := set(size) - set(Scaling.__annotations__):
+            raise TypeError(f"no argument of the size of frames: {', '.join(sorted(others))}")
         if not wanted:
             raise VideoError(f"{self.path}: no frame indices to read")
         unique, back = np.unique(np.array(wanted, np.int64), return_inverse=True)
-        frames = self._read(unique.tolist(), short_side or inside)
+        frames = self._read(unique.tolist(), size)
         if len(unique) != len(wanted) or (back != np.arange(len(back))).any():
             frames = frames[back]
         return frames
@@ -362,7 +341,7 @@ class Video:
                 why = f"; {self.damage}" if self.damage else ""
                 raise VideoError(f"{self.path}: frame {index} is outside the {count} frames{why}")
 
-    def _read(self, wanted: list[int], scale: Scale) -> np.ndarray:
+    def _read(self, wanted: list[int], scale: Scaling) -> np.ndarray:
         if self.decoder == "decord":
             scaled = partial(self._pictures.rescaled, scale=scale)
             return read_with_decord(
@@ -370,7 +349,7 @@ class Video:
             )
         return self._read_pyav(wanted, scale)
 
-    def _read_pyav(self, wanted: list[int], scale: Scale) -> np.ndarray:
+    def _read_pyav(self, wanted: list[int], scale: Scaling) -> np.ndarray:
         while self._table is not None:
             try:
                 decoder = PacketDecoder(self._source, self._table, self._pictures)
@@ -391,7 +370,7 @@ class Video:
         self._note_damaged(self._sequential.damaged.intersection(wanted))
         return self._sequential.read(wanted, scale)
 
-    def _repaired(self, wanted: list[int], scale: Scale) -> np.ndarray:
+    def _repaired(self, wanted: list[int], scale: Scaling) -> np.ndarray:
         assert self._table is not None
         decoder = PacketDecoder(self._source, self._table, self._pictures)
         frames, damaged = decoder.read_repaired(wanted, scale)

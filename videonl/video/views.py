@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, Unpack
 
 import numpy as np
 import torch
 
+from videonl.video.pictures import Scaling
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.transforms import crop
 
@@ -33,15 +34,7 @@ class Readable(Protocol):
     def times(self, indices: Sequence[int] | None = None) -> np.ndarray:
         """Seconds at which frames appear."""
 
-    def read(
-        self,
-        indices: Sequence[int],
-        *,
-        short_side: int | None = None,
-        inside: tuple[int, int] | None = None,
-        rounding: str = "nearest",
-        enlarge: bool = True,
-    ) -> torch.Tensor:
+    def read(self, indices: Sequence[int], **size: Unpack[Scaling]) -> torch.Tensor:
         """Frames by number, uint8 (len(indices), H, W, 3)."""
 
 
