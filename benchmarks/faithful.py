@@ -49,7 +49,8 @@ FAMILIES = {
 COLUMNS = {
     "network": "logits or probabilities, float64",
     "gradients": "by the clip, float64, relative",
-    "indices": f"of {len(LENGTHS)} lengths × {len(SHAPES)} clip shapes, how many differ",
+    "indices": f"of {len(LENGTHS)} lengths × {len(SHAPES)} clip shapes, how many differ (not of "
+    "torchvision where the video is shorter than a clip: it leaves such out)",
     "sizes": f"of {len(SIDES)} short sides × {len(SOURCES)} sources, how many differ",
     "crops": f"of {2 * len(WIDTHS)} pictures, how many differ",
     "normalisation": "float32 against float64",

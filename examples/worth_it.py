@@ -63,7 +63,7 @@ for row in found["rows"]:
 # %% [markdown]
 # ## What the block looks at
 #
-# One query (the dot, chosen where the weights are most peaked), and arrows to what it weighs most.
+# One query (the dot: the place that moves the score most), and arrows to what it weighs most.
 
 # %%
 checkpoint = WORK / "compare" / "training" / "block" / "seed-0" / "best.ckpt"

@@ -175,7 +175,7 @@ def here() -> str:
          f"{min(prepared):.1f} to {max(prepared):.1f} times as fast", "they, on the original",
          "decode"],
         [f"frames that differ from a second statement of {len(families)} publishers' tests",
-         f"{indices:.0f} of 1,200 clips each", "–", "faithful"],
+         f"{indices:.0f} of 1,200 lengths and clips each", "–", "faithful"],
         ["a relation of two far bodies, one cost, 3 seeds",
          f"{top1['non_local']:.1f} % with the block", f"{top1['plain']:.1f} % without", "demo"],
     ]  # fmt: skip

@@ -48,7 +48,8 @@ def run(tmp_path: Path) -> Path:
 
     write_ckpt(folder / "best.ckpt", change)
     write_ckpt(folder / "last.ckpt", lambda content: content.update(epoch=4))
-    settings = {"data": {"root": f"{PERSON}/gestures"}, "recipe": {"optimizer": "sgd"}, "seed": 3}
+    recipe = {"optimizer": "sgd", "momentum": 0.9, "beta2": 0.999}
+    settings = {"data": {"root": f"{PERSON}/gestures"}, "recipe": recipe, "seed": 3}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
     (folder / "census.json").write_text(json.dumps({"train": {"found": 90, "unreadable": 2}}))
     (folder / "best_test_2x3.json").write_text(json.dumps(RESULT))
@@ -82,7 +83,7 @@ def test_a_card_says_what_the_run_says(
         "--checkpoint hf:lab/gestures",
         "| train | 90 | 2 |",
         "Started from start.pth (licence of those weights: CC BY-NC 4.0)",
-        "optimizer sgd, seed 3",
+        "optimizer sgd, momentum 0.9, seed 3",
         r"&lt;script>\|\*x\*",
         "| test, 24 | 2x3 | top-1 | 62 % [43, 79] |",
         "| test, 24 | 1x1 | top-1 | 50 % [31, 69] |",
@@ -134,6 +135,7 @@ def test_results_are_those_of_these_weights(
     push(run, tmp_path / "several")
     card = (tmp_path / "several" / "README.md").read_text("utf-8")
     assert "| val, 24 | 1x1 | mean average precision | 40 % |" in card
+    assert "No test on videos that had no part in the training is on record." in card
     capsys.readouterr()
     for text in ("{", "[]", '{"scores": {}}', '{"protocol": 1, "scores": {"videos": "x"}}'):
         result.write_text(text)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.evaluation.test_ready_sweeps import KINETICS
 from tests.small_data import FLAGS, write_small_data
 from tests.training.test_multi_label import write_listed_data
 from videonl.cli.main import main
@@ -116,12 +117,17 @@ def test_the_start_of_a_published_config_fits_its_network(config: Path) -> None:
 
 @pytest.mark.parametrize("config", PUBLISHED, ids=lambda path: path.stem)
 def test_a_published_config_follows_the_recipe_of_its_accuracy(config: Path) -> None:
-    recipe = make_recipe(settings_of(config)[0]["recipe"])
+    settings, _ = settings_of(config)
+    recipe = make_recipe(settings["recipe"])
     text = " ".join(line[2:] for line in config.read_text("utf-8").splitlines() if line[:1] == "#")
     paper = "and so is the recipe: plain momentum" in text
     assert paper != ("the release's" in text)
     assert (recipe.nesterov, recipe.norm_weight_decay) == ((False, 1e-4) if paper else (True, 0.0))
     assert (recipe.bias_weight_decay, recipe.warmup, recipe.weight_decay) == (1e-4, 0.0, 1e-4)
+    steps = settings["trainer"]["max_epochs"] * KINETICS / recipe.reference_batch
+    assert steps == pytest.approx(400_000, rel=0.02)
+    assert [round(at * 400) for at in recipe.milestones] == [150, 300]
+    assert recipe.learning_rate / recipe.reference_batch == pytest.approx(0.01 / 64)
     figures = {entry.top1 for entry in PUBLISHED_FILES if entry.name.startswith("official/")}
     said = re.search(r"Top-1 ([\d.]+) is the (paper|release)", text)
     if said and not paper:

@@ -261,6 +261,17 @@ def test_one_command_shows_it(family: str, videos: dict[int, Path], tmp_path: Pa
     assert ("logits" in protocol["average"]) == (family == "gluoncv")
 
 
+def test_every_entry_is_changed_by_an_option_and_kept(tmp_path: Path) -> None:
+    path, _ = make_file(tmp_path, "mmaction2")
+    entries: dict[str, Any] = {"places": "free", "span": "even", "short_video": "pad", "fps": 25.0}
+    entries |= {"rounding": "down", "crop_places": "up", "average": "logits"}
+    assert not entries.items() & load_checkpoint(path).preprocessing.items()
+    words = [word for key, value in entries.items() for word in ("--option", f"{key}={value}")]
+    out = tmp_path / "kept.safetensors"
+    assert main(["convert", str(path), str(out), *words]) == 0
+    assert entries.items() <= load_checkpoint(out).preprocessing.items()
+
+
 CFG = """
 MODEL: {ARCH: i3d, DROPOUT_RATE: 0.3}
 DATA:

@@ -83,7 +83,7 @@ def attend(
         at: the query as (t, y, x): number of the frame in the clip, from 0, and pixel of the
             file's picture as it is shown (after rotation). The position of the features nearest
             to it is taken. None: the query that moves the score most, see :func:`most_moving`.
-        clip: 0 to 9, one of the ten clips of a test; the one in the middle by default.
+        clip: 0 to 9, one of the ten clips of a test; that of a test of one clip by default.
         start: seconds at which the clip starts instead.
         crop: "centre", or one of a test's three: "first", "middle", "last".
         strongest: how many keys to list.

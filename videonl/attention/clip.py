@@ -97,7 +97,7 @@ def read_attended(
         preprocessing: what the network is shown of this video (``Predictor.shown``).
         clip: one of the ten clips that a test spreads over the video, 0 to 9.
         start: seconds from which the clip starts instead (over what follows it is spread, if that
-            is how the network samples). Neither: the clip in the middle.
+            is how the network samples). Neither: that of a test of one clip.
         crop: "centre" at the size of the training, or "first", "middle", "last": the squares along
             the longer side of a test with three crops.
 

@@ -140,9 +140,9 @@ def summarise_attention(
 ) -> Summary:
     """Where the blocks look in a data set's videos, and what becomes of the answers without them.
 
-    Entropy and reach are those of random queries in the middle clip; the answers are those of
-    ``infer.py``. Every video is read twice: the mean of what a block adds is known after the first
-    pass only.
+    Entropy and reach are those of random queries in the clip that ``attend`` takes; the answers are
+    those of ``infer.py``. Every video is read twice: the mean of what a block adds is known after
+    the first pass only.
 
     Args:
         predictor: a network with non-local blocks.

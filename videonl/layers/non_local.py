@@ -98,7 +98,8 @@ class NonLocalBlock(nn.Module):
             raise ValueError(f"form={form!r} must be one of {tuple(FORMS)}.")
         meant = FORMS[form]
         use_scale = meant["use_scale"] if use_scale is None else use_scale
-        subsample_position = subsample_position or str(meant["subsample_position"])
+        if subsample_position is None:
+            subsample_position = str(meant["subsample_position"])
         for name, value, allowed in (
             ("dim", dim, tuple(_CONVOLUTIONS)),
             ("subsample_position", subsample_position, ("before", "after")),

@@ -34,7 +34,8 @@ LICENCES = (
     *("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
     *("cc-by-nc-nd-4.0", "cc-by-nd-4.0", "openrail", "unlicense", "other"),
 )
-RECIPE = ("optimizer", "learning_rate", "reference_batch", "weight_decay", "momentum")
+RECIPE = ("optimizer", "learning_rate", "reference_batch", "weight_decay", "schedule")
+ITS_OWN = {"sgd": ("momentum", "nesterov"), "adamw": ("beta2",)}  # what an optimizer alone reads
 
 
 @dataclass
@@ -271,7 +272,8 @@ def data_lines(run: Run) -> list[str]:
         licence = markdown_text(str(about.get("licence") or "not known"))
         lines += ["", f"Started from {started} (licence of those weights: {licence})."]
     recipe = table(run.settings, "recipe")
-    said = [f"{key} {recipe[key]}" for key in RECIPE if recipe.get(key) is not None]
+    keys = (*RECIPE, *ITS_OWN.get(str(recipe.get("optimizer")), ()))
+    said = [f"{key} {recipe[key]}" for key in keys if recipe.get(key) is not None]
     if said:
         seed = run.settings.get("seed")
         lines += ["", markdown_text(f"Recipe: {', '.join(said)}, seed {seed}.")]
@@ -360,7 +362,8 @@ def cost_lines(run: Run) -> list[str]:
 def limit_lines(run: Run) -> list[str]:
     """What not to expect of it."""
     several = run.loaded.multi_label
-    videos = int(run.results[0]["scores"].get("videos") or 0) if run.results else 0
+    tests = [r["scores"]["videos"] for r in run.results if r["protocol"]["split"] == "test"]
+    videos = int(tests[0]) if tests else 0
     lines = [
         "It knows these classes only"
         + (", each on its own." if several else ", and names one of them for any video."),

@@ -37,6 +37,12 @@ def is_colour(value: Any) -> bool:
     return isinstance(value, (list, tuple)) and len(value) == 3 and all(map(is_number, value))
 
 
+def part(table: Any, name: str) -> Mapping[str, Any]:
+    """A table in a table; empty where there is none."""
+    found = table.get(name) if isinstance(table, Mapping) else None
+    return found if isinstance(found, Mapping) else {}
+
+
 @dataclass
 class Account:
     """What was read of some settings, and what was not.

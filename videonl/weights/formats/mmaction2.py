@@ -18,6 +18,7 @@ from videonl.weights.foreign_settings import (
     is_flag,
     is_share,
     is_whole,
+    part,
     python_settings,
 )
 from videonl.weights.geometry import geometry
@@ -134,12 +135,6 @@ def apply_settings(translated: Translated, meta: Any) -> None:
         options["dropout"] = dropout
     translated.options = merge_options(translated.options, options)
     translated.notes += account.notes("meta")
-
-
-def part(table: Any, name: str) -> Mapping[str, Any]:
-    """A table in a table; empty where there is none."""
-    found = table.get(name) if isinstance(table, Mapping) else None
-    return found if isinstance(found, Mapping) else {}
 
 
 def steps_of_test(settings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:

@@ -12,6 +12,7 @@ from videonl.weights.foreign_settings import (
     is_number,
     is_share,
     is_whole,
+    part,
 )
 from videonl.weights.geometry import geometry
 from videonl.weights.translated import NORM, Translated, merge_options, rename
@@ -76,7 +77,7 @@ def read(tensors: Mapping[str, Tensor], settings: Any = None) -> Translated:
         options["pool2_kernel"] = NO_POOL
     known = parse(settings)
     options, notes = apply_settings(options, known)
-    if table(known, "DATA").get("REVERSE_INPUT_CHANNEL") is True:  # it was shown blue first
+    if part(known, "DATA").get("REVERSE_INPUT_CHANNEL") is True:  # it was shown blue first
         renamed["stem.conv.weight"] = renamed["stem.conv.weight"].flip(1)
     return Translated(
         FAMILY, renamed, options, image=image, skipped=skipped, notes=notes, licence=LICENCE
@@ -113,7 +114,7 @@ def apply_settings(
         pooled = options["inflation"] == "none" and "pool2_kernel" not in options
         return options, [note] * bool(places) + [pool] * pooled
     found: dict[str, Any] = {}
-    model, account = table(settings, "MODEL"), Account()
+    model, account = part(settings, "MODEL"), Account()
     arch = model.get("ARCH")
     if isinstance(arch, str):
         found["pool2_kernel"] = TEMPORAL_POOLS.get(arch, NO_POOL)
@@ -124,19 +125,13 @@ def apply_settings(
     if model.get("HEAD_ACT") == "none":
         found["head_average"] = "logits"
     found["preprocessing"] = clips(settings, account)
-    crop = table(settings, "DATA").get("TRAIN_CROP_SIZE")
+    crop = part(settings, "DATA").get("TRAIN_CROP_SIZE")
     if type(crop) is int and crop >= 32:
         found["head_window"] = [crop // 32, crop // 32]
     if places:
-        found |= non_local(table(settings, "NONLOCAL"), list(places))
+        found |= non_local(part(settings, "NONLOCAL"), list(places))
         account.read.append("NONLOCAL")
     return merge_options(options, found), account.notes("cfg")
-
-
-def table(settings: Mapping[str, Any], name: str) -> Mapping[str, Any]:
-    """A section of the settings, empty where there is none."""
-    found = settings.get(name)
-    return found if isinstance(found, Mapping) else {}
 
 
 def clips(settings: Mapping[str, Any], account: Account) -> dict[str, Any]:
@@ -145,7 +140,7 @@ def clips(settings: Mapping[str, Any], account: Account) -> dict[str, Any]:
     A test of several crops scales the short side to TEST_CROP_SIZE and takes squares of the whole
     of it; a test of one scales it to the smaller TRAIN_JITTER_SCALES and cuts TEST_CROP_SIZE out.
     """
-    data, test = table(settings, "DATA"), table(settings, "TEST")
+    data, test = part(settings, "DATA"), part(settings, "TEST")
 
     def take(section: Any, name: str, kind: Any, option: str) -> Any:
         return account.take(section, name, kind, option=option)
