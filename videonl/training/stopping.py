@@ -1,4 +1,4 @@
-"""Ctrl-C and the scheduler's SIGTERM end a training between two steps, with a saved checkpoint."""
+"""Ctrl-C, SIGTERM and SIGHUP end a training between two steps, with a saved checkpoint."""
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.claims import is_first_process
-from videonl.errors import Stopped, VideoNLError
+from videonl.errors import ENDING, Stopped, VideoNLError
 from videonl.escapes import as_word
 from videonl.training.checkpoints import (
     Checkpoints,
@@ -25,10 +25,7 @@ from videonl.training.checkpoints import (
     is_lost_worker,
 )
 
-# Of Ctrl-C, a scheduler or container, a terminal that was closed.
-SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
+SIGNALS = [signal.SIGINT, *ENDING]
 # How gloo and NCCL say that a process is gone.
 LOST_PROCESS = re.compile(
     r"closed by peer|reset by peer|socket closed|remote process exited|no longer connected", re.I
