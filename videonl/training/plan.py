@@ -168,7 +168,11 @@ def validations(epochs: float, trainer: Trainer, data: Any) -> float:
     """How often the validation videos will be seen."""
     if "val" not in data.records or not trainer.limit_val_batches:
         return 0.0
-    return epochs / (trainer.check_val_every_n_epoch or 1)
+    # Batches, or a share of an epoch; Lightning has none where it is a time.
+    every = getattr(trainer, "val_check_interval", 1.0)
+    if isinstance(every, int):
+        every /= batches_per_epoch(trainer, data)
+    return epochs / (trainer.check_val_every_n_epoch or 1) / every
 
 
 def validation_seconds(found: Measured, data: Any) -> float:
