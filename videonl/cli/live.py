@@ -130,8 +130,9 @@ def stopping() -> "Iterator[Callable[[], bool]]":
     event = threading.Event()
     before = {}
     if threading.current_thread() is threading.main_thread():
-        heard = [n for n in (signal.SIGINT, *ENDING) if signal.getsignal(n) is not signal.SIG_IGN]
-        before = {number: signal.signal(number, lambda *_: event.set()) for number in heard}
+        heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in (signal.SIGINT, *heard):
+            before[number] = signal.signal(number, lambda *_: event.set())
     try:
         yield event.is_set
     finally:

@@ -45,7 +45,8 @@ def plain_signals() -> Iterator[None]:
         KeyboardInterrupt: it came, and Lightning made a ``SystemExit`` of it.
     """
     is_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
+    numbers = [*SIGNALS, *([WORKERS] if WORKERS else [])] if is_main else []
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
         yield
     except SystemExit as error:
@@ -125,9 +126,12 @@ class GracefulStop(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Hear of a killed worker between two steps; its loader has taken the signal by now."""
+        """Hear of a killed worker between two steps; its loader has taken the signal by now.
+
+        For good: the signal may come after its broken pipe, and would interrupt the saving.
+        """
         if self._previous and WORKERS and signal.getsignal(WORKERS) is not signal.SIG_DFL:
-            self._previous[WORKERS] = signal.signal(WORKERS, signal.SIG_DFL)
+            signal.signal(WORKERS, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -121,7 +121,7 @@ def plot_confusion(
         axes.set_xticks(*zip(*columns, strict=True), rotation=90)
     shares = [[n / max(sum(row), 1) for n in row] for row in confusion]
     right, total = sum(row[i] for i, row in enumerate(confusion)), sum(map(sum, confusion))
-    axes.set_title(f"top-1 {accuracy(right / max(total, 1), total)}", fontsize=10)
+    figure.suptitle(f"top-1 {accuracy(right / max(total, 1), total)}", fontsize=10)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
