@@ -4,6 +4,7 @@ They are all ``ValueError``, so that library users can catch what they know; the
 the sentence without a traceback and exit with 2.
 """
 
+import signal
 from pathlib import Path
 
 
@@ -50,6 +51,10 @@ class Stopped(Exception):
         """Keep the sentence, and the exit code that shells expect of that signal."""
         super().__init__(message)
         self.signum, self.exit_code = signum, 128 + signum
+
+
+# What a scheduler or container, and a terminal that is closed, say; not every system has both.
+ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Ended(KeyboardInterrupt):

@@ -26,7 +26,7 @@ from typing import IO, Any
 
 import yaml
 
-from videonl.errors import OutputError, VideoNLError
+from videonl.errors import ENDING, OutputError, VideoNLError
 
 try:
     import fcntl
@@ -398,10 +398,8 @@ def ended_by_signals(part: Path | None = None) -> Iterator[None]:
     Args:
         part: a file that is unfinished as long as the block runs.
     """
-    names = ("SIGTERM", "SIGHUP")
-    numbers = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = ENDING if is_main else []
     mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     if part is not None:
         _unfinished[part] = os.getpid()

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.serve.serving import serving
 from tests.small_data import FLAGS
 from tests.videos import write_video
 from videonl.cli.main import main
@@ -18,6 +19,8 @@ NAMES += ["\u4e2d\u6587", "\u0645\u0631\u062d\u0628\u0627", "\U0001f600", "bell\
 NAMES += ["line\nbreak", "tab\tx", "-dash", "a,b", "x" * 200, "caf\udce9"]
 LONG = "v" * 251 + ".mp4"  # 255 bytes, the most that a file system takes
 CPU = ["--trainer.accelerator", "cpu"]
+# For programs: a path in them is the bytes that open the file.
+RAW = ("videonl_check.jsonl", "videonl_extract.csv", "i.csv", "p.csv")
 TEXTS = (".csv", ".json", ".jsonl", ".md", ".html", ".yaml")
 
 
@@ -69,12 +72,19 @@ def test_names(
     unharmed(capsys, "extract", str(data / "test"), *given, "--out", "features")
     unharmed(capsys, "extract", str(data / "test"), *given, "--out", "features")  # all there
     assert len(list(Path("features").rglob("*.npz"))) == len(NAMES)
+    for rank in ("0/2", "1/2"):
+        parts = ["extract", str(data / "test"), *given, "--out", "parts", "--shard", rank]
+        unharmed(capsys, *parts)
+    unharmed(capsys, "merge", "parts")
+    unharmed(capsys, "predict", last, *given, "--overlay", "burnt.mp4")
+    unharmed(capsys, "live", last, *given, "--json", "live.jsonl")
+    served(Path(run), Path(one).read_bytes())
     unharmed(capsys, "export", *given, "--out", "net.onnx")
     unharmed(capsys, "convert", f"{run}/best.ckpt", "converted.safetensors")
-    unharmed(capsys, "check", str(data))
+    unharmed(capsys, "check", str(data), "--leaks")
     unharmed(capsys, "prepare", str(data), "prepared", "--short-side", "32")
     for path in tmp_path.rglob("*"):
-        if path.suffix in TEXTS and path.name not in ("videonl_check.jsonl", "i.csv", "p.csv"):
+        if path.suffix in TEXTS and path.name not in RAW:
             text = path.read_bytes().decode("utf-8")  # valid, or it raises
             assert "\x1b" not in text, path
             if path.suffix == ".json":
@@ -85,6 +95,17 @@ def test_names(
         assert len(rows) == len(NAMES)
         below = data if file == "p.csv" else data / "test"
         assert all((below / row["path"]).is_file() for row in rows), file
+
+
+def served(run: Path, video: bytes) -> None:
+    """Every class, and an upload of an odd name, in the answers of a server."""
+    with serving(run / "best.ckpt") as server:
+        assert sorted(server.ask("GET", "/model")[1]["classes"]) == sorted(NAMES)
+        asked = f"/predict?views=1x1&top_k={len(NAMES)}"
+        status, answer, _ = server.upload(asked, video, "\u4e2d <b>$|.mp4")
+        assert (status, answer["file"]) == (200, "\u4e2d <b>$|.mp4")
+        assert {row["class"] for row in answer["classes"]} == set(NAMES)
+        assert "\x1b" not in server.ask("GET", "/")[1]
 
 
 def no_number(text: str) -> Any:

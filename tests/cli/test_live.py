@@ -272,13 +272,14 @@ def test_a_stream_in_a_process_of_its_own(folder: Path, capsys) -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
-def test_ctrl_c_ends_it_with_whole_files(folder: Path, capsys) -> None:
+@pytest.mark.parametrize("name", ["SIGINT", "SIGHUP"])
+def test_signals_end_it_with_whole_files(name: str, folder: Path, capsys) -> None:
     write_video(folder / "long.mp4", np.tile(numbered_frames(100), (10, 1, 1, 1)))
 
     def press() -> None:
         while not (folder / "seen.jsonl").exists() or not lines_of(folder / "seen.jsonl"):
             time.sleep(0.05)
-        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), getattr(signal, name))
 
     threading.Thread(target=press, daemon=True).start()
     assert live("long.mp4", "--json", "seen.jsonl", "--overlay", "seen.mp4") == 0

@@ -1,12 +1,24 @@
 """What a training does where nobody has said, as a table: facts of the data -> settings."""
 
 from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
 
-from videonl.training import DataFacts, FitResult, VideoClassifier, choose, duration, plan_lines
+from tests.training.conftest import QUIET, make_parts
+from videonl.training import (
+    DataFacts,
+    FitResult,
+    VideoClassifier,
+    choose,
+    duration,
+    make_plan,
+    make_trainer,
+    plan_lines,
+)
 
 UT = DataFacts(videos=84, seconds=3.8)
 POOLED = {"pool1_kernel": [1, 3, 3], "pool1_stride": [1, 2, 2], "pool1_padding": [0, 1, 1]}
@@ -110,6 +122,25 @@ def test_two_measured_batches_leave_no_trace(
     other = planned.state_dict()
     for key, value in plain.state_dict().items():
         assert torch.equal(value, other[key]), key
+
+
+def test_validations_within_an_epoch_take_their_time(
+    small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = {"compute": 3.0, "read": 0.0, "again": 0.0, "memory": 1.0, "batches": 2, "gpu": False}
+    monkeypatch.setattr("videonl.training.plan.measure", lambda *_: SimpleNamespace(**found))
+    seconds = []
+    for every in (None, 1, 0.5, "00:01:00:00"):  # None and a time: once per epoch
+        options = {**QUIET, "logger": False, "max_epochs": 2, "val_check_interval": every}
+        classifier, data = make_parts(small_data)
+        seconds.append(make_plan(classifier, data, make_trainer(options)).seconds)
+    plain, each, half, timed = (round(found or 0.0, 3) for found in seconds)
+    batches = len(data.train_dataloader())
+    videos = len(data.records["val"]) * data.preprocessing.num_views
+    once = round(videos / data.batch_size, 3)  # a third of a step per batch
+    assert plain == timed == pytest.approx(2 * (3 * batches + once))
+    assert half == pytest.approx(2 * (3 * batches + 2 * once))
+    assert each == pytest.approx(2 * (3 * batches + batches * once))
 
 
 def test_times_in_words() -> None:

@@ -3,7 +3,9 @@
 import warnings
 from pathlib import Path
 
+import pytest
 from markdown_it import MarkdownIt
+from matplotlib.image import imread
 
 from videonl.training import write_summary
 
@@ -28,6 +30,20 @@ def test_summary_and_confusion_show_them(tmp_path: Path) -> None:
     ]
     assert cells[-16::4] == NAMES
     assert cells[-13] == "<b>x</b> (1)"
+
+
+@pytest.mark.parametrize("names", [["x" * 255, "y" * 255], ["\u4e2d" * 85, "\x07" * 255]])
+def test_long_names_leave_room_for_the_confusion(names: list[str], tmp_path: Path) -> None:
+    best = {"epoch": 1, "videos": 6, "loss": 1.0, "top1": 0.5, "top5": 1.0, "macro": 0.5,
+            "majority": 0.5, "per_class": [0.5, 0.5], "confusion": [[3, 0], [3, 0]],
+            "unread": 0, "unread_per_class": [0, 0]}  # fmt: skip
+    (tmp_path / "metrics.csv").write_text("step\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        write_summary(tmp_path, title="net", class_names=names, best=best, epochs=1)
+    picture = imread(tmp_path / "confusion.png")[..., :3]
+    blue = picture[..., 2] - picture[..., 0] > 0.3  # of a class that is always answered
+    assert blue.sum() > 1000
 
 
 def test_the_confusion_of_many_classes_is_drawn(tmp_path: Path) -> None:

@@ -318,7 +318,7 @@ def list_lost(lost: dict[str, str], root: str) -> None:
         noun = "folder" if len(lost) == 1 else "folders"
         print(f"{len(lost)} {noun} cannot be listed:", file=sys.stderr)
     for path, why in sorted(lost.items()):
-        print(f"  {os.path.relpath(path, root)}: {why}", file=sys.stderr)
+        print(f"  {visible(os.path.relpath(path, root))}: {why}", file=sys.stderr)
 
 
 def print_census(findings: Sequence[dict[str, Any]]) -> None:
@@ -389,15 +389,14 @@ def print_leaks(
     }
     pictures = {path: known.get("pictures", "") for path, known in findings.items()}
     pairs, plain = near_copies(pictures, splits)
-    lines = [csv_line(("path", "other", "likeness"))]
-    lines += [csv_line([*(os.path.relpath(p, root) for p in pair[:2]), f"{pair[2]:.3f}"])
-              for pair in pairs]  # fmt: skip
-    write_text(out / COPIES, lines)
+    shown = {path: visible(os.path.relpath(path, root)) for pair in pairs for path in pair[:2]}
+    lines = [csv_line([shown[one], shown[two], f"{share:.3f}"]) for one, two, share in pairs]
+    write_text(out / COPIES, [csv_line(("path", "other", "likeness")), *lines])
     several = len(set(splits.values())) > 1
     where = "in different splits" if several else "(there is one split only)"
     rows.append(("near-copies", f"{len(pairs)} pairs of videos {where} show nearly the same"))
-    rows += [("", f"{visible(os.path.relpath(one, root))} ~ {visible(os.path.relpath(two, root))}, "
-              f"likeness {likeness:.2f}") for one, two, likeness in pairs[:FEW]]  # fmt: skip
+    for one, two, share in pairs[:FEW]:
+        rows.append(("", f"{shown[one]} ~ {shown[two]}, likeness {share:.2f}"))
     if plain:
         rows.append(("", f"{plain} videos are too plain to be compared"))
     shared, count, words = groups_in_both(catalogue.records, root, group=group)

@@ -12,6 +12,7 @@ from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_protocol, note, parse_views, positive
 from videonl.errors import Stopped, VideoNLError
+from videonl.escapes import as_word
 from videonl.limits import above
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
@@ -338,7 +339,8 @@ def run_folder(data: str) -> str:
     from videonl.training.runs import new_run, run_name
 
     folder = new_run(Path("runs"), run_name("compare", data), make=False)
-    print(f"run       {folder} (with --out {folder} the same command goes on)", file=sys.stderr)
+    word = as_word(folder)
+    print(f"run       {folder} (with --out {word} the same command goes on)", file=sys.stderr)
     return str(folder)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
+from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.errors import DatasetError, VideoNLError
 from videonl.files import write_text
@@ -44,10 +45,16 @@ def parser() -> Any:
 def main(argv: Sequence[str]) -> int:
     """Train, test and sum up."""
     options, flags = read_arguments(argv)
-    out = Path(options.out)
-    root = ["--data.root", options.folder]
     if bool(options.folds) == bool(options.runs):
         raise VideoNLError("give --folds K, --folds official or --runs RUN RUN ...; one of them")
+    with claimed(folder=options.out):
+        return cross(options, flags)
+
+
+def cross(options: argparse.Namespace, flags: Sequence[str]) -> int:
+    """One part after the other, and their sum."""
+    out = Path(options.out)
+    root = ["--data.root", options.folder]
     if options.runs:
         parts, words = given_runs(options.runs), ""
     elif options.folds == "official":

@@ -21,7 +21,7 @@ from videonl.cli.values import (
     positive,
     use_engine,
 )
-from videonl.errors import VideoError, VideoNLError
+from videonl.errors import ENDING, VideoError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import GrowingFile, whole_file
 from videonl.json_text import json_text
@@ -126,13 +126,13 @@ def live(arguments: argparse.Namespace, predictor: "Predictor", part: Path | Non
 
 @contextmanager
 def stopping() -> "Iterator[Callable[[], bool]]":
-    """Whether Ctrl-C or SIGTERM came: what is written is brought to its end first."""
+    """Whether Ctrl-C, SIGTERM or SIGHUP came: what is written is brought to its end first."""
     event = threading.Event()
     before = {}
     if threading.current_thread() is threading.main_thread():
-        for number in (signal.SIGINT, signal.SIGTERM):
-            before[number] = signal.getsignal(number)
-            signal.signal(number, lambda *_: event.set())
+        heard = [number for number in ENDING if signal.getsignal(number) is not signal.SIG_IGN]
+        for number in (signal.SIGINT, *heard):
+            before[number] = signal.signal(number, lambda *_: event.set())
     try:
         yield event.is_set
     finally:

@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from videonl._version import __version__
 from videonl.cli.terminal import OutputLost, give_up_output, shown_streams
 from videonl.cli.unforeseen import asked_for_trace, tell_unforeseen
-from videonl.errors import Ended, Stopped, VideoNLError
+from videonl.errors import ENDING, Ended, Stopped, VideoNLError
 from videonl.files import explain_full
 
 # name -> (module with ``main(argv) -> int``, one line of help). Modules are imported when called.
@@ -42,7 +42,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "doctor": ("videonl.cli.doctor", "print versions and what is missing"),
 }
 
-ENDING = ("SIGTERM", "SIGHUP")  # of schedulers, containers, closed terminals
 # The script that a person typed in place of ``videonl COMMAND``; None: that itself.
 SCRIPT: ContextVar[str | None] = ContextVar("SCRIPT", default=None)
 
@@ -125,9 +124,8 @@ def ended_like_ctrl_c() -> Iterator[None]:
 
     A process that was forked in here, such as a decoding worker, ends at once.
     """
-    numbers = [getattr(signal, name) for name in ENDING if hasattr(signal, name)]
-    if threading.current_thread() is not threading.main_thread():
-        numbers = []
+    is_main = threading.current_thread() is threading.main_thread()
+    numbers = ENDING if is_main else []
     mine = [number for number in numbers if signal.getsignal(number) is signal.SIG_DFL]
     process = os.getpid()
 

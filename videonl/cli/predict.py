@@ -28,7 +28,12 @@ from videonl.limits import whole
 from videonl.shards import Shard, about_set, shard_path
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
-    from videonl.inference.prediction import Failure
+    from rich.console import Console
+
+    from videonl.inference.prediction import Failure, Prediction
+    from videonl.inference.predictor import Predictor
+    from videonl.inference.show import View
+    from videonl.inference.timeline import Timeline
     from videonl.inference.writers import Writer
 
 
@@ -58,15 +63,6 @@ def open_shard(
         writer.done |= done_by_others(path, shard.rank, run=run)
     return writer
 
-
-if TYPE_CHECKING:  # torch takes seconds to import: not for --help
-    from rich.console import Console
-
-    from videonl.inference.prediction import Failure, Prediction
-    from videonl.inference.predictor import Predictor
-    from videonl.inference.show import View
-    from videonl.inference.timeline import Timeline
-    from videonl.inference.writers import Writer
 
 EPILOG = """\
 Many files, many processes or machines (killed ones go on where they were; merge says if all is in):

@@ -1,6 +1,5 @@
 """Errors of a running training that a person can do something about, as one sentence."""
 
-import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,9 +16,9 @@ from videonl.errors import (
     VideoNLError,
 )
 from videonl.escapes import as_word
+from videonl.files import explain_full
 
 CAUGHT = re.compile(r"^Caught .* in DataLoader worker process")
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
@@ -68,11 +67,11 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
     except VideoNLError as error:
         raise_cause(error)
     except OSError as error:
-        if error.errno not in FULL:
+        if (words := explain_full(error)) is None:
             raise
         place = error.filename or run_dir or "the disk"
         raise VideoNLError(
-            f"{place}: the disk is full ({error.strerror}); make room, then {going_on(run_dir)}"
+            f"{place}: the disk is full ({words}); make room, then {going_on(run_dir)}"
         ) from error
     except Exception as error:
         raise Unforeseen(run_dir) from error

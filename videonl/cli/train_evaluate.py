@@ -1,6 +1,6 @@
 """``train.py validate``, ``test`` and ``predict``."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,56 +20,68 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
 def test_command(command: str, argv: Sequence[str]) -> int:
     """Measure the accuracy, by the network's own protocol or by the one that is asked for."""
     settings, given = read_settings(command, argv)
-    from videonl.cli.train_parser import trainer_options
-    from videonl.data.catalogue import census_of
-    from videonl.evaluation.environment import describe_environment
-
     if settings["csv"]:
         raise VideoNLError(f"--csv belongs to predict; {command} writes --json")
-    from videonl.training.evaluation import describe, draw_confusion, measured, result, write_json
-    from videonl.weights.hub import pinned_name
+    from videonl.cli.train_parser import trainer_options
+    from videonl.data.catalogue import census_of
+    from videonl.training.evaluation import describe
 
-    checkpoint = checkpoint_of(settings)
-    if command == "validate":
+    checkpoint, quick = checkpoint_of(settings), command == "validate"
+    if quick:
         settings["split"] = settings["split"] or "val"
-    views = "val_views" if command == "validate" else "views"
+    views = "val_views" if quick else "views"
     data, classifier, own = prepare(settings, given, checkpoint, views=views)
     census = census_of(data.catalogue)
-    quick = command == "validate"
-    split = settings["split"] or ("val" if quick or "test" not in data.records else "test")
+    split = settings["split"] or ("test" if "test" in data.records else "val")
     shape = classifier.preprocessing.protocol()["views"]
     default = results_of(settings, checkpoint, f"_{split}_{shape}.json")
     path = Path(settings["json"] or default) if settings["json"] or not quick else None
     if text := data.rates_differ(split):
         print(f"note      {text}")
     how = {"split": split, "trainer_options": trainer_options(settings["trainer"])}
-    with claimed(path if is_first_process() else None), clear_errors(settings):
-        evaluation, *others = evaluations(classifier, data, own, **how)
-    print(describe(evaluation))
-    for other in others:
-        print(f"by the network's own protocol, {own.shown_views}:\n{describe(other)}")
-    if classifier.preprocessing != own and not others:
-        said = "protocol" if given.get("protocol") else f"data.{views}"
-        print(f"  the network's own protocol is {own.shown_views}: leave out --{said}")
-    if path is not None and is_first_process():
-        cost = cost_of(classifier)
-        about = {
-            "own_protocol": [measured(other, classifier) for other in others],
-            "cost": cost,
-            "checkpoint": pinned_name(checkpoint) or checkpoint.name,
-            "data": data.root,
-            "data_census": census,
-            "seed": settings["seed"],
-            "environment": describe_environment(classifier.device),
-        }
-        if cost is not None:
-            print(f"  cost {cost['gmacs_per_view']:.4g} GMACs per view, {cost['gmacs']:.4g} in all")
-        write_json(result(evaluation, classifier, **about), path)
-        print(f"result    {path}")
-        picture = path.with_name(f"{path.stem}_confusion.png")
-        if path.is_file() and draw_confusion(evaluation, classifier, picture):
-            print(f"picture   {picture}")
+    with claimed(path if is_first_process() else None):
+        with clear_errors(settings):
+            evaluation, *others = evaluations(classifier, data, own, **how)
+        print(describe(evaluation))
+        for other in others:
+            print(f"by the network's own protocol, {own.shown_views}:\n{describe(other)}")
+        if classifier.preprocessing != own and not others:
+            said = "protocol" if given.get("protocol") else f"data.{views}"
+            print(f"  the network's own protocol is {own.shown_views}: leave out --{said}")
+        if path is not None and is_first_process():
+            about = {"data": data.root, "data_census": census, "seed": settings["seed"]}
+            write_result(path, classifier, evaluation, others, checkpoint=checkpoint, about=about)
     return 0
+
+
+def write_result(
+    path: Path,
+    classifier: "VideoClassifier",
+    evaluation: "Evaluation",
+    others: Sequence["Evaluation"],
+    *,
+    checkpoint: Path,
+    about: Mapping[str, Any],
+) -> None:
+    """Write the result file and the confusion picture beside it, and say where they are."""
+    from videonl.evaluation.environment import describe_environment
+    from videonl.training.evaluation import draw_confusion, measured, result, write_json
+    from videonl.weights.hub import pinned_name
+
+    if (cost := cost_of(classifier)) is not None:
+        print(f"  cost {cost['gmacs_per_view']:.4g} GMACs per view, {cost['gmacs']:.4g} in all")
+    more = {
+        "own_protocol": [measured(other, classifier) for other in others],
+        "cost": cost,
+        "checkpoint": pinned_name(checkpoint) or checkpoint.name,
+        **about,
+        "environment": describe_environment(classifier.device),
+    }
+    write_json(result(evaluation, classifier, **more), path)
+    print(f"result    {path}")
+    picture = path.with_name(f"{path.stem}_confusion.png")
+    if path.is_file() and draw_confusion(evaluation, classifier, picture):
+        print(f"picture   {picture}")
 
 
 def evaluations(

@@ -24,18 +24,9 @@ MARKUP = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`|`+~?([^`]+)`+|\.\. \w+::\s*")
 DEFAULT = re.compile(r"\s*\bDefault: (``[^`]*``|\S+?)\.(?=\s|$)")  # jsonargparse writes ours
 # Not settings of a person, but of the code that builds.
 INTERNAL_MODEL: set[str | int] = {
-    *("num_classes", "class_names", "preprocessing", "recipe", "class_weights"),
+    *("num_classes", "class_names", "preprocessing", "recipe", "class_weights", "network", "loss"),
+    *("optimizer", "fresh", "provenance", "licence", "data_split", "trained_videos"),
     "videonl_version",
-    *(
-        "network",
-        "loss",
-        "optimizer",
-        "fresh",
-        "provenance",
-        "licence",
-        "data_split",
-        "trained_videos",
-    ),
 }
 INTERNAL_DATA: set[str | int] = {"root", "seed", "split_seed", "preprocessing"}
 # Of what belongs to no section; the others are checked by what they build.

@@ -8,6 +8,7 @@ from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from typing import TYPE_CHECKING, Any
 
 from videonl.errors import VideoNLError
+from videonl.escapes import as_word
 from videonl.files import parse_yaml
 from videonl.limits import whole
 from videonl.shards import Shard, shard_here
@@ -279,7 +280,8 @@ def add_shard(parser: ArgumentParser) -> None:
 
 def say_part(shard: Shard, folder: object) -> None:
     """Say what is done here, and what comes when all parts are done."""
-    print(f"part {shard.rank} of {shard.size}; when all have ended: videonl merge {folder}")
+    merge = f"videonl merge {as_word(folder)}"
+    print(f"part {shard.rank} of {shard.size}; when all have ended: {merge}")
 
 
 def numbers(text: str) -> list[int] | None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from math import prod
+from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
 from starlette.applications import Starlette
@@ -23,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from videonl.errors import VideoError, VideoNLError
 from videonl.inference.predictor import Predictor, short_reason
+from videonl.json_text import json_text
 from videonl.reports.server import server_page, server_policy
 from videonl.serve.queue import DECODERS, Desk, StoppedError
 from videonl.serve.uploads import UploadError, receive_upload
@@ -145,6 +147,14 @@ LINGER_SECONDS = 3.0
 LINGER_BYTES = 64 << 20
 
 
+class Json(JSONResponse):
+    """An answer in JSON; a class may have the name of a folder whose bytes are no UTF-8."""
+
+    def render(self, content: Any) -> bytes:
+        """The body."""
+        return json_text(content, separators=(",", ":")).encode()
+
+
 @dataclass(frozen=True)
 class Limits:
     """What a visitor may ask for.
@@ -197,12 +207,12 @@ class Service:
     async def health(self, _request: Request) -> Response:
         """Whether it works, and how full it is."""
         busy = self.desk.active
-        return JSONResponse({"status": "ok", "busy": busy, "room": self.limits.room})
+        return Json({"status": "ok", "busy": busy, "room": self.limits.room})
 
     async def model(self, _request: Request) -> Response:
         """The network, its classes and the limits."""
         limits = self.limits
-        return JSONResponse(
+        return Json(
             {
                 "model": self.predictor.made_by(),
                 "classes": self.predictor.class_names,
@@ -273,7 +283,7 @@ class Service:
         answer = prediction.as_dict()
         answer.pop("path")
         seconds = round(time.monotonic() - start, 3)
-        return JSONResponse({"file": name, "seconds": seconds, **answer})
+        return Json({"file": name, "seconds": seconds, **answer})
 
     def _wishes(self, request: Request) -> tuple[tuple[int, int], int]:
         """(views, top_k) of the query ``?views=10x3&top_k=5``."""
@@ -303,9 +313,9 @@ async def _gone(request: Request) -> None:
 
 def error_response(
     status: int, sentence: str, headers: dict[str, str] | None = None
-) -> JSONResponse:
+) -> Json:
     """One sentence as JSON."""
-    return JSONResponse({"error": sentence}, status, headers=headers)
+    return Json({"error": sentence}, status, headers=headers)
 
 
 async def refuse(

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.errors import DatasetError
 from videonl.escapes import visible
+from videonl.training.processes import of_all
 
 SHOWN = 5
 Failure = tuple[str, str]  # path, reason
@@ -56,10 +56,7 @@ class BadFiles(Callback):
             raise DatasetError(f"the data folder {root} is gone")  # not a bad video: none is left
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shares: list[dict[str, str]] = [{}] * trainer.world_size
-            torch.distributed.all_gather_object(shares, self.missing)
-            self.missing = {path: text for share in shares for path, text in share.items()}
+        self.missing = {path: why for part in of_all(self.missing) for path, why in part.items()}
         if self.missing and not trainer.sanity_checking:
             text = "cannot be read and count as wrong"
             pl_module.print(describe(list(self.missing.items()), text))

@@ -36,13 +36,8 @@ from videonl.weights.checkpoint import load_checkpoint
 from videonl.weights.hub import pinned_name
 from videonl.weights.loading import load_pretrained
 
-NEVER_FROM_A_FILE = {
-    "self",
-    "pretrained",
-    "network",
-    "loss",
-    "optimizer",
-}  # of the arguments of a classifier
+# Of the arguments of a classifier.
+NEVER_FROM_A_FILE = {"self", "pretrained", "network", "loss", "optimizer"}
 COUNTS, MIXING = "training_counts", "mixing_generator"  # in a checkpoint
 
 

@@ -23,6 +23,7 @@ from videonl.training.bad_files import BadFiles
 from videonl.training.checkpoints import BROKEN_PIPE
 from videonl.training.classifier import VideoClassifier
 from videonl.training.metrics import TOP_K, Scores
+from videonl.training.processes import add_up, of_all
 from videonl.training.progress import TerminalBar
 from videonl.training.stopping import plain_signals, raise_lost
 from videonl.training.summary import accuracy_lines, plot_confusion, score_values
@@ -113,15 +114,6 @@ class CsvPredictions:
             part.unlink(missing_ok=True)
 
 
-def in_all(trainer: Trainer, *counts: int) -> tuple[int, ...]:
-    """The sums of counts over all processes, which have all come here."""
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return counts
-    total = torch.tensor(counts, device=trainer.strategy.root_device)
-    torch.distributed.all_reduce(total)
-    return tuple(total.tolist())
-
-
 class WritePredictions(Callback):
     """Hands every batch of ``trainer.predict`` to a file; keeps nothing in memory.
 
@@ -182,10 +174,7 @@ class Answers(Callback):
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put those of all processes together."""
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            shares: list[dict[int, dict[int, float]]] = [{}] * trainer.world_size
-            torch.distributed.all_gather_object(shares, self.top)
-            self.top = {index: top for share in shares for index, top in share.items()}
+        self.top = {index: top for part in of_all(self.top) for index, top in part.items()}
 
     def rows(
         self, records: Sequence[Record], class_names: Sequence[str], missing: Mapping[str, str]
@@ -408,6 +397,7 @@ def predict(
             raise_lost(error)
         finally:
             file.close()
-    written, unread = in_all(trainer, writing.count, len(bad_files.missing))
+    counts = torch.tensor([writing.count, len(bad_files.missing)])
+    written, unread = add_up(counts.to(trainer.strategy.root_device)).tolist()
     file.finish(rank=trainer.global_rank, size=trainer.world_size)
     return written, unread

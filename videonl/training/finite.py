@@ -11,6 +11,7 @@ from torch import Tensor
 from videonl.errors import NotFiniteError, VideoNLError
 from videonl.models.finite import NO_ANSWER, first_not_finite
 from videonl.training.ema import RAW
+from videonl.training.processes import of_all
 
 REMEDY = (
     "lower --recipe.learning_rate, clip the gradients (--trainer.gradient_clip_val 1) or train in "
@@ -90,11 +91,7 @@ def check_weights(state: Mapping[str, Any], *, step: int) -> None:
     Raises:
         TrainingDiverged: names the first of them.
     """
-    name = first_not_finite(state)
-    if torch.distributed.is_available() and torch.distributed.is_initialized():
-        shares: list[Any] = [None] * torch.distributed.get_world_size()
-        torch.distributed.all_gather_object(shares, name)
-        name = next((share for share in shares if share is not None), None)
+    name = next((found for found in of_all(first_not_finite(state)) if found is not None), None)
     if name is not None:
         raise TrainingDiverged(
             f"the weights became NaN or infinite by step {step} ({name}): {REMEDY}"

@@ -100,7 +100,7 @@ def fit(
             folder, or a process that decodes was killed.
         CheckpointError: ``resume`` is missing, unsafe, or of another network or data set.
         TrainingDiverged: the loss became NaN or infinite.
-        TrainingStopped: by Ctrl-C or SIGTERM; ``last.ckpt`` is saved.
+        TrainingStopped: by Ctrl-C, SIGTERM or SIGHUP; ``last.ckpt`` is saved.
     """
     if isinstance(data, VideoDataModule):
         classifier.meet(data, training=True)

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+
+from videonl.training.processes import add_up, of_all
 
 TOP_K = 5
 
@@ -127,10 +129,7 @@ class ClassificationMeter:
             "unread": self.unread.clone(),
             "sums": self.sums.clone(),
         }
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            for count in counts.values():
-                torch.distributed.all_reduce(count)
-        return {name: count.cpu() for name, count in counts.items()}
+        return {name: add_up(count).cpu() for name, count in counts.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on counting from ``state``; one process of several does, the others from nothing."""
@@ -289,10 +288,7 @@ class MultiLabelMeter:
 
     def state(self) -> dict[str, Tensor]:
         """The counts so far, over all processes; not the scores."""
-        sums = self.sums.clone()
-        if torch.distributed.is_available() and torch.distributed.is_initialized():
-            torch.distributed.all_reduce(sums)
-        return {"sums": sums.cpu()}
+        return {"sums": add_up(self.sums.clone()).cpu()}
 
     def load(self, state: dict[str, Tensor]) -> None:
         """Go on counting from ``state``."""
@@ -339,10 +335,7 @@ def gathered(rows: Sequence[tuple[Tensor, Tensor]], num_classes: int) -> tuple[T
     """Scores and truth (N, K) of all processes, on the CPU."""
     scores = torch.cat([torch.zeros(0, num_classes), *(row.cpu() for row, _ in rows)])
     truth = torch.cat([torch.zeros(0, num_classes, dtype=torch.bool), *(t.cpu() for _, t in rows)])
-    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
-        return scores, truth
-    shares: list[Any] = [None] * torch.distributed.get_world_size()
-    torch.distributed.all_gather_object(shares, (scores, truth))
+    shares = of_all((scores, truth))
     return torch.cat([share[0] for share in shares]), torch.cat([share[1] for share in shares])
 
 

@@ -1,8 +1,6 @@
 """How long a training will take and how much memory: two batches are trained on, and undone."""
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from lightning.pytorch import LightningDataModule, Trainer
 
 from videonl.training.accumulation import batches_per_epoch, batches_per_step
 from videonl.training.classifier import VideoClassifier
+from videonl.training.progress import peak_of_process
 from videonl.training.recipe import make_optimizer
 from videonl.training.run_header import facts
 
@@ -32,7 +31,7 @@ class Measured:
         compute: seconds of the network for the faster one, with its gradients and the step.
         read: seconds of one process to decode one clip for the first time.
         again: likewise for any later time; less where decoded pictures are kept.
-        memory: peak bytes; of this process, or of the GPU.
+        memory: peak in GiB; of this process, or of the GPU.
         gpu: which of the two.
     """
 
@@ -40,7 +39,7 @@ class Measured:
     compute: float
     read: float
     again: float
-    memory: int
+    memory: float
     gpu: bool
 
 
@@ -143,7 +142,7 @@ def seconds_of(found: Measured, steps: int, epochs: float, trainer: Trainer, dat
 def memory(found: Measured) -> str:
     """The peak, in one line."""
     whose = "of the GPU" if found.gpu else "of this process, without those that decode"
-    return f"memory    {found.memory / 2**30:.2g} GiB at most {whose}"
+    return f"memory    {found.memory:.2g} GiB at most {whose}"
 
 
 def step_seconds(found: Measured, data: Any, *, first: bool) -> float:
@@ -169,7 +168,11 @@ def validations(epochs: float, trainer: Trainer, data: Any) -> float:
     """How often the validation videos will be seen."""
     if "val" not in data.records or not trainer.limit_val_batches:
         return 0.0
-    return epochs / (trainer.check_val_every_n_epoch or 1)
+    # Batches, or a share of an epoch; Lightning has none where it is a time.
+    every = getattr(trainer, "val_check_interval", 1.0)
+    if isinstance(every, int):
+        every /= batches_per_epoch(trainer, data)
+    return epochs / (trainer.check_val_every_n_epoch or 1) / every
 
 
 def validation_seconds(found: Measured, data: Any) -> float:
@@ -208,7 +211,7 @@ def measure(classifier: VideoClassifier, data: Any, trainer: Trainer) -> Measure
         epoch, index = key
         _ = videos[epoch + 1, index]
     again = (time.perf_counter() - start) / len(batches[0])
-    peak = torch.cuda.max_memory_allocated(device) if gpu else resident()
+    peak = torch.cuda.max_memory_allocated(device) / 2**30 if gpu else peak_of_process()
     return Measured(done, compute, max(read, again), again, peak, gpu)
 
 
@@ -246,12 +249,6 @@ def undone(
         finally:
             optimizer.zero_grad()
             net.load_state_dict(kept)
-
-
-def resident() -> int:
-    """The most memory that this process has had, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else 1024 * peak
 
 
 def duration(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""Ctrl-C and the scheduler's SIGTERM end a training between two steps, with a saved checkpoint."""
+"""Ctrl-C, SIGTERM and SIGHUP end a training between two steps, with a saved checkpoint."""
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.claims import is_first_process
-from videonl.errors import Stopped, VideoNLError
+from videonl.errors import ENDING, Stopped, VideoNLError
 from videonl.escapes import as_word
 from videonl.training.checkpoints import (
     Checkpoints,
@@ -25,10 +25,7 @@ from videonl.training.checkpoints import (
     is_lost_worker,
 )
 
-# Of Ctrl-C, a scheduler or container, a terminal that was closed.
-SIGNALS = [
-    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)
-]
+SIGNALS = [signal.SIGINT, *ENDING]
 # How gloo and NCCL say that a process is gone.
 LOST_PROCESS = re.compile(
     r"closed by peer|reset by peer|socket closed|remote process exited|no longer connected", re.I
@@ -48,7 +45,8 @@ def plain_signals() -> Iterator[None]:
         KeyboardInterrupt: it came, and Lightning made a ``SystemExit`` of it.
     """
     is_main = threading.current_thread() is threading.main_thread()
-    before = {number: signal.getsignal(number) for number in SIGNALS} if is_main else {}
+    numbers = [*SIGNALS, *([WORKERS] if WORKERS else [])] if is_main else []
+    before = {number: signal.getsignal(number) for number in numbers}
     try:
         yield
     except SystemExit as error:
@@ -128,9 +126,12 @@ class GracefulStop(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Hear of a killed worker between two steps; its loader has taken the signal by now."""
+        """Hear of a killed worker between two steps; its loader has taken the signal by now.
+
+        For good: the signal may come after its broken pipe, and would interrupt the saving.
+        """
         if self._previous and WORKERS and signal.getsignal(WORKERS) is not signal.SIG_DFL:
-            self._previous[WORKERS] = signal.signal(WORKERS, signal.SIG_DFL)
+            signal.signal(WORKERS, signal.SIG_DFL)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int

@@ -96,7 +96,7 @@ def plot_confusion(
 ) -> None:
     """Draw the confusion matrix, every row as shares of its class.
 
-    Of many classes, some are named.
+    Of many classes, some are named; long names are cut off.
 
     Args:
         confusion: confusion[true][predicted].
@@ -107,19 +107,21 @@ def plot_confusion(
     if any(unread):
         confusion = [[*row, count] for row, count in zip(confusion, unread, strict=True)]
     step = -(-len(class_names) // MOST_NAMES)
-    size = max(4.0, 0.32 * len(class_names) / step + 2)
     with figure_text(class_names) as drawable:
+        names = [drawable(name) for name in class_names]
+        names = [n if len(n) <= LONGEST_NAME else f"{n[: LONGEST_NAME - 1]}…" for n in names]
+        room = max(2.0, *(0.09 * len(name.encode()) for name in names))  # inches beside the matrix
+        size = max(4.0, 0.32 * len(names) / step + room)
         figure = Figure(figsize=(size, size), layout="constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        names = list(map(drawable, class_names))
         columns = [(place, names[place]) for place in range(0, len(names), step)]
         axes.set_yticks(*zip(*columns, strict=True))
         columns += [(len(names), "(unread)")] if any(unread) else []
         axes.set_xticks(*zip(*columns, strict=True), rotation=90)
     shares = [[n / max(sum(row), 1) for n in row] for row in confusion]
     right, total = sum(row[i] for i, row in enumerate(confusion)), sum(map(sum, confusion))
-    axes.set_title(f"top-1 {accuracy(right / max(total, 1), total)}", fontsize=10)
+    figure.suptitle(f"top-1 {accuracy(right / max(total, 1), total)}", fontsize=10)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set_xlabel("predicted")
     axes.set_ylabel("true")
@@ -213,7 +215,7 @@ def score_values(video: AnyScores, clip: AnyScores, names: Sequence[str]) -> dic
 
 
 SUMMARY, CURVES, CONFUSION = "summary.md", "curves.png", "confusion.png"
-MOST_NAMES = 60  # at a side of a confusion picture
+MOST_NAMES, LONGEST_NAME = 60, 30  # at a side of a confusion picture; letters
 
 
 class Summary(Callback):
