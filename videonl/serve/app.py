@@ -311,9 +311,7 @@ async def _gone(request: Request) -> None:
         pass
 
 
-def error_response(
-    status: int, sentence: str, headers: dict[str, str] | None = None
-) -> Json:
+def error_response(status: int, sentence: str, headers: dict[str, str] | None = None) -> Json:
     """One sentence as JSON."""
     return Json({"error": sentence}, status, headers=headers)
 
