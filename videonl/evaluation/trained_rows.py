@@ -17,6 +17,8 @@ from videonl.json_text import json_text
 from videonl.limits import SEED, Limit, check_limits, whole
 from videonl.models import create_model
 from videonl.models.registry import find_entry
+from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights.published import local_file
 
 if TYPE_CHECKING:
     from videonl.data import VideoDataModule
@@ -171,6 +173,7 @@ def train_entries(
     ]
     if not networks:
         raise VideoNLError("--train has nothing to train: every entry is a checkpoint already")
+    check_entries_exist(entries, budget)
     clip = shared_clip(networks, budget)
     trained, rows = [], []
     for entry, name in zip(entries, names, strict=True):
@@ -197,6 +200,26 @@ def train_entries(
     return trained, rows, {**budget.as_primitives(), "clip": clip, "checkpoint": CHOICE}
 
 
+def check_entries_exist(entries: Sequence[Entry], budget: Budget) -> None:
+    """Refuse a misspelled network, option or file before the first training starts.
+
+    Args:
+        entries: as of ``train_entries``.
+        budget: likewise; its options are those of every network.
+
+    Raises:
+        VideoNLError: an unknown network or option, a file that is missing or no checkpoint.
+    """
+    for entry in entries:
+        if entry.is_checkpoint:
+            load_checkpoint(entry.target, network=entry.network)
+            continue
+        with torch.device("meta"):
+            create_model(entry.target, **{**budget.options, **entry.options})
+        if weights := entry.pretrained or budget.pretrained:
+            local_file(weights)
+
+
 CHOICE = (
     "the best epoch on val where the data set has one and another split is tested, else the last"
 )
@@ -206,22 +229,11 @@ def shared_clip(networks: Sequence[tuple[Entry, str]], budget: Budget) -> dict[s
     """The clip that all networks see: the budget's, else what the first network was made for.
 
     Raises:
-        VideoNLError: no network can be made.
+        VideoNLError: the first network cannot be made.
     """
-    own: dict[str, Any] = {}
-    for entry, _ in networks:
-        try:
-            find_entry(entry.target)
-            with torch.device("meta"):
-                options = {**budget.options, **entry.options}
-                own = dict(create_model(entry.target, **options).preprocessing)  # type: ignore[arg-type]
-            break
-        except (ValueError, TypeError):
-            continue  # its own training says why
-    if not own:
-        raise VideoNLError(
-            "none of the networks can be made: " + ", ".join(entry.target for entry, _ in networks)
-        )
+    first, _ = networks[0]
+    with torch.device("meta"):
+        own: Any = create_model(first.target, **{**budget.options, **first.options}).preprocessing
     size = budget.size or int(own["crop"])
     found = {
         "frames": budget.frames or int(own["frames"]),
@@ -259,10 +271,11 @@ def plan_of(
         chosen: a line for each choice that nobody had made.
 
     Raises:
-        VideoNLError: nothing to train, or no videos.
+        VideoNLError: nothing to train, no videos, or an entry that cannot be trained or read.
     """
     from videonl.training import duration, make_plan, make_trainer
 
+    check_entries_exist(entries, budget)
     networks = [e for e in entries if not e.is_checkpoint]
     clip = shared_clip([(entry, entry.name) for entry in networks], budget)
     lines: list[str] = []
@@ -270,9 +283,8 @@ def plan_of(
     for entry in networks:
         try:
             classifier, videos, options = _parts(entry, budget.seeds[0], data, budget, clip, device)
-        except (ValueError, TypeError, RuntimeError) as error:
-            lines.append(f"network   {entry.target} cannot be trained: {first_line(error)}")
-            continue
+        except (TypeError, RuntimeError) as error:  # of a network of the user's
+            raise VideoNLError(f"{entry.target} cannot be trained: {first_line(error)}") from error
         trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
         made = make_plan(classifier, videos, trainer, chosen=chosen)
         videos.teardown("fit")
