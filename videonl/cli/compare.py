@@ -89,7 +89,7 @@ def parser_of_compare() -> argparse.ArgumentParser:
         "--group",
         metavar="REGEX",
         help="regular expression that finds the group (camera, subject, sequence) of a test video "
-        "in its path below ROOT; videos of a group are alike, so intervals count groups, not videos",
+        "in its path below ROOT; its videos are alike, so intervals count groups instead of videos",
     )
     add(
         "--clip",

@@ -25,7 +25,7 @@ def parser() -> argparse.ArgumentParser:
         "--clip",
         type=parse_clip,
         metavar="FRAMESxSIZE",
-        help="FRAMESxSIDE or FRAMESxHEIGHTxWIDTH (default: the views that the network is tested on)",
+        help="also FRAMESxHEIGHTxWIDTH (default: the views that the network is tested on)",
     )
     made.add_argument(
         "--views", type=parse_views, default=(1, 1), metavar="CLIPSxCROPS", help="views per video"

@@ -14,8 +14,8 @@ def add_isolation(parser: argparse.ArgumentParser) -> None:
         "--isolate",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="decode in separate processes, so that a file that crashes the decoder, hangs or fills "
-        "the memory is reported and skipped (default: on)",
+        help="decode in separate processes, so that a file that crashes, hangs or fills the memory "
+        "is reported and the others go on (default: on)",
     )
     parser.add_argument(
         "--time-limit",

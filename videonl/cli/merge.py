@@ -35,9 +35,7 @@ def main(argv: Sequence[str]) -> int:
     path = Path(arguments.place)
     if path.is_dir():
         if arguments.csv:
-            raise VideoNLError(
-                f"--csv is for the predictions of videonl predict, and {path} is a folder; leave it out"
-            )
+            raise VideoNLError(f"--csv is for predictions, and {path} is a folder; leave it out")
         return merge_folder(path)
     return merge_predictions(path, arguments.csv)
 

@@ -79,8 +79,8 @@ def show(networks: Sequence[str], weights: Sequence["Published"]) -> None:
     console.print(table(weights))
     console.print(
         "Give a name as --checkpoint or --model.pretrained, or to create_model(model, "
-        "pretrained=name); the file is downloaded once. Accuracy: as published, on the Kinetics-400 "
-        "validation set (image: ImageNet); views: clips × crops per video."
+        "pretrained=name); the file is downloaded once. Accuracy: as published, on the "
+        "Kinetics-400 validation set (image: ImageNet); views: clips × crops per video."
     )
 
 

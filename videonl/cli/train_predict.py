@@ -24,7 +24,9 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
     settings, given = read_settings(command, argv)
     lines = settings["json"]
     if lines and not lines.endswith(".jsonl"):
-        raise VideoNLError(f"--json {lines}: predict writes JSON Lines, give a name in .jsonl")
+        raise VideoNLError(
+            f"--json {lines}: predict writes JSON Lines; give a name that ends in .jsonl"
+        )
     from videonl.cli.train_parser import trainer_options
     from videonl.training.evaluation import predict
 
@@ -46,7 +48,7 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
         )
     if file is not None and not path.exists():
         merge = f"videonl merge {as_word(path)}"
-        print(f"{counted(count, 'video')}: {path.stem}.*{path.suffix}; {merge} makes them one")
+        print(f"{counted(count, 'video')}: {path.stem}.*{path.suffix}; {merge} joins them")
     else:
         print(f"{counted(count, 'video')}: {path}")
     return 1 if unread else 0
