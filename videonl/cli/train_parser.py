@@ -85,8 +85,15 @@ def make_parser(command: str) -> Parser:
         )
         parser.add_argument("--ckpt_path", type=str | None, help="the same as --resume")
         parser.add_argument("--dry_run", type=bool, default=False, help="print the plan and stop")
-        parser.add_argument("--save_every_minutes", type=float, default=10.0, help="of last.ckpt")
-        parser.add_argument("--save_every_steps", type=int | None, help="of last.ckpt")
+        parser.add_argument(
+            "--save_every_minutes",
+            type=float,
+            default=10.0,
+            help="minutes from one last.ckpt to the next",
+        )
+        parser.add_argument(
+            "--save_every_steps", type=int | None, help="steps from one last.ckpt to the next"
+        )
     else:
         parser.add_argument("--checkpoint", type=str | None, help="a checkpoint or a run's folder")
         parser.add_argument("--ckpt_path", type=str | None, help="the same as --checkpoint")
