@@ -107,7 +107,7 @@ class CsvPredictions:
                 write_text(self._path, map(csv_line, chain(heads[:1], rows)))
         except FileNotFoundError as error:
             raise VideoNLError(
-                f"{self._path} cannot be written: the part {error.filename} is not on this machine; "
+                f"{self._path} cannot be written: {error.filename} is not on this machine; "
                 "name a file in a folder that all processes can read"
             ) from error
         for part in parts:
@@ -356,7 +356,7 @@ def predict(
 ) -> tuple[int, int]:
     """Write the class and the probabilities of every video of a split, batch by batch.
 
-    Every process takes a part of the videos and writes its own file; the files are joined at the end.
+    Every process takes a part of the videos and writes its own file; they are joined at the end.
 
     Args:
         classifier: with its weights.

@@ -131,7 +131,7 @@ class ClassificationMeter:
         return {name: add_up(count).cpu() for name, count in counts.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Restore ``state``; with several processes in one of them only, since counts are summed."""
+        """Restore ``state``; of several processes in one only, since counts are summed."""
         self.reset()
         self.confusion += state["confusion"].to(self.confusion)
         self.unread += state["unread"].to(self.unread)
