@@ -20,7 +20,7 @@ from videonl.training.task import AnyScores
 
 
 def epoch_places(rows: list[dict[str, float]]) -> Callable[[Mapping[str, float]], float]:
-    """A function for the position of a row of ``metrics.csv`` in epochs: 2.0 at the end of the second.
+    """A function for the position of a row of ``metrics.csv``: 2.0 at the end of the second epoch.
 
     A validation within an epoch has a position within it.
     """

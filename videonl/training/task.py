@@ -30,7 +30,7 @@ def classification_loss(
     Args:
         logits: (B, K).
         targets: (B, K) probabilities: one-hot, or mixed.
-        class_weights: (K,); the mean is divided by the weights, so that the learning rate still fits.
+        class_weights: (K,); the mean is weighted, so that the learning rate still fits.
         label_smoothing: share of the probability that goes to all classes.
 
     Returns:
