@@ -55,11 +55,11 @@ def test_check_reports_and_writes_the_skip_list(
     assert "checked 4 files" in text
 
     assert main(["check", str(folder)]) == 1
-    assert "4 of 4 files were checked before" in capsys.readouterr().out
+    assert "4 of 4 files were already checked" in capsys.readouterr().out
     write_video(folder / "train" / "a" / "zero.mp4", 5)  # mended: looked at again
     (folder / "train" / "a" / "text.mp4").unlink()
     main(["check", str(folder)])
-    assert "2 of 3 files were checked before" in capsys.readouterr().out
+    assert "2 of 3 files were already checked" in capsys.readouterr().out
     assert report(folder)["zero.mp4"]["status"] == "ok"
 
 
@@ -184,7 +184,7 @@ def test_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert len(copies) == 2
     assert main(["check", str(root), "--leaks", "--group", r"/(a|b)/"]) == 0
     told = capsys.readouterr().out
-    assert "checked before" in told
+    assert "already checked" in told
     assert "2 of 2 groups lie in more than one split" in told
 
 
@@ -192,7 +192,7 @@ def test_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     ("words", "sentence"),
     [
         (["--leaks", "--quick"], "leave --quick out"),
-        (["--group", "x"], "--group belongs to --leaks"),
+        (["--group", "x"], "--group needs --leaks"),
         (["--leaks", "--group", "x("], "no regular expression"),
         (["--leaks", "--group", "zzz"], "finds nothing in"),
     ],

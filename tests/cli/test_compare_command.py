@@ -56,7 +56,7 @@ def test_a_failing_entry_gives_exit_code_1(capsys: pytest.CaptureFixture[str]) -
         (["tiny_i3d", "--device", "warp"], "device 'warp'"),
         (["tiny_i3d", "--out", __file__], "is a file"),
         ([], "nothing to compare"),
-        (["tiny_i3d", "--scale", "large"], "--scale belongs to a sweep file"),
+        (["tiny_i3d", "--scale", "large"], "--scale chooses a scale of a sweep file"),
         (["--sweep", "none.yaml"], "none.yaml cannot be read"),
         (["tiny_i3d", "--train"], "--data"),
     ],
@@ -94,8 +94,8 @@ def test_a_training_stopped_by_a_signal_is_one_sentence(
     from videonl.training import TrainingStopped
 
     def stopped(*args: object, **options: object) -> None:
-        raise TrainingStopped("stopped; the same command goes on", signum=2)
+        raise TrainingStopped("stopped; run the same command again to continue", signum=2)
 
     monkeypatch.setattr("videonl.evaluation.compare.compare_models", stopped)
     assert main(["compare", "tiny_i3d", "--no-speed"]) == 130
-    assert capsys.readouterr().err == "videonl compare: stopped; the same command goes on\n"
+    assert capsys.readouterr().err == "videonl compare: stopped; run the same command again to continue\n"

@@ -163,7 +163,7 @@ def damaged(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda _: None, "holds no journals of parts"),
+        (lambda _: None, "holds no results of several processes"),
         (damaged, "is not a journal of one of many processes"),
     ],
 )

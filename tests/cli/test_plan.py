@@ -160,4 +160,4 @@ def test_what_compare_refuses(
 def test_options_of_a_training_need_one(capsys: pytest.CaptureFixture[str]) -> None:
     for flag in (["--data.frames", "4"], ["--dry-run"]):
         assert main(["compare", "tiny_c2d", *flag]) == 2
-        assert f"{flag[0]} belongs to a training; say --train" in capsys.readouterr().err
+        assert f"{flag[0]} is for trainings; add --train" in capsys.readouterr().err

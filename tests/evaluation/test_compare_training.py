@@ -120,7 +120,7 @@ def test_a_folder_with_another_budget_is_refused(data: Path, folder: Path) -> No
         [Entry("tiny_c2d", "one", SMALL)], data=str(data), train=other, folder=folder, rounds=0,
         device="cpu",
     )  # fmt: skip
-    assert "another budget" in str(found.rows[0].error)
+    assert "other settings" in str(found.rows[0].error)
 
 
 def test_testing_and_classifying_see_the_same_numbers(

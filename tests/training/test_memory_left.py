@@ -47,4 +47,4 @@ def test_the_sentence_says_what_would_fit(
     stages = ["--recipe.checkpoint_stages", "[res2,res3,res4]"]
     fewer = float(re.findall(r"about ([\d.]+) GiB each", said(10 * 2**30, *stages))[0]) * 2**30
     assert fewer < each
-    assert "take smaller or shorter clips" in said(int(weights))
+    assert "use smaller or shorter clips" in said(int(weights))
