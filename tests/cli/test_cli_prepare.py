@@ -97,7 +97,7 @@ def test_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (target / "train" / "2.mp4").unlink()
     before = (target / "train" / "1.mp4").stat().st_mtime_ns
     assert main(["prepare", *arguments]) == 0
-    assert "1 of 2 files were prepared before" in capsys.readouterr().out
+    assert "already prepared: 1 of 2 files" in capsys.readouterr().out
     assert (target / "train" / "1.mp4").stat().st_mtime_ns == before
     assert main(["prepare", *arguments, "--quality", "30"]) == 0  # other settings: all anew
     assert (target / "train" / "1.mp4").stat().st_mtime_ns > before

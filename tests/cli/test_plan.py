@@ -30,12 +30,12 @@ def test_a_plan_alone_writes_and_trains_nothing(
         "shortcut  ",
         "network   tiny_i3d_nl2, 0.219 M parameters",
         "baseline  always answering the most frequent class scores 50.0 %",
-        "chosen    --model.name tiny_i3d_nl2: 4 videos are few",
+        "chosen    --model.name tiny_i3d_nl2: too few videos (4)",
         "          --data.picture whole: ",
         "steps     1200: 600 epochs of 2",
         "time      about ",
-        "(2 measured batches)",
-        "GiB at most of this process",
+        "(measured on 2 batches)",
+        "GiB at the peak of this process",
     ):
         assert line in said, line
     assert not list(tmp_path.iterdir())

@@ -88,7 +88,7 @@ def test_a_card_says_what_the_run_says(
         "| test, 24 | 2x3 | top-1 | 62 % [43, 79] |",
         "| test, 24 | 1x1 | top-1 | 50 % [31, 69] |",
         "| val in training, 40 | 1x1 of 4x32² | top-1 | 75 % [60, 86] |",
-        "the best of 5 epochs on the same 40 videos, so optimistic",
+        "the best of 5 epochs on the same 40 videos, which is optimistic",
         "GMACs",
         "It was tested on 24 videos.",
         "The weights: CC BY-NC 4.0.",

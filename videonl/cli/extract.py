@@ -86,7 +86,12 @@ def parser_of_extract() -> argparse.ArgumentParser:
     add_network_flags(parser, videos=True)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add_engine_flags(parser)
-    add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
+    add(
+        "--decoder",
+        default="pyav",
+        choices=("pyav", "decord", "auto"),
+        help="use pyav (default) for untrusted files",
+    )
     add("--quiet", action="store_true", help="print nothing but failures")
     add_conceal(parser)
     add_isolation(parser)

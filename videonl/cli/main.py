@@ -173,6 +173,13 @@ class Parser(argparse.ArgumentParser):
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help with the defaults of the options, except for those that have none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        return action.help if action.default in (None, False) else super()._get_help_string(action)
+
+
 def called(command: str) -> str:
     """What the user types for a command: ``train.py`` after ``python train.py`` or ``infer.py``."""
     return SCRIPTS.get(command, f"videonl {command}") if SCRIPT.get() else f"videonl {command}"
@@ -184,7 +191,7 @@ def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
         prog=SCRIPT.get() or prog,
         description=description,
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
 
 

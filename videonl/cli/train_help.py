@@ -4,7 +4,7 @@ USAGE = """\
 usage: train.py COMMAND [--config FILE.yaml] [--section.option value ...]
 
   fit        train a network on a folder of videos
-  validate   accuracy on val/, as the training validated
+  validate   accuracy on val/, with the views of the training
   test       accuracy on test/ (or val/), by the full protocol such as 10 clips x 3 crops
   predict    write class and probabilities of every video to a CSV file
 
