@@ -153,7 +153,7 @@ def test_the_short_side_is_what_the_training_needs(
     words = ["prepare", str(tmp_path / "in"), str(tmp_path / "out")]
     config = tmp_path / "a.yaml"
     for text, more, said in (
-        ("", [], "short side 320: train.py fit takes clips of a short side of 256 to 320"),
+        ("", [], "short side 320: videonl train fit takes clips of a short side of 256 to 320"),
         (
             "data: {jitter: [48, 48]}",
             ["--config"],

@@ -64,7 +64,7 @@ def parser_of_attend() -> argparse.ArgumentParser:
         "--checkpoint",
         metavar="CKPT",
         required=True,
-        help="a .ckpt of train.py or its run's folder, a .safetensors, a published checkpoint",
+        help="as for videonl predict",
     )
     add("--block", metavar="NAME", help="such as res4.5 (default: the last; with --data: all)")
     add(

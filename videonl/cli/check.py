@@ -359,7 +359,7 @@ def print_classes(findings: dict[str, dict[str, Any]], catalogue: "Catalogue | N
     if facts:
         print("\n".join(f"  {line}" for line in class_lines(facts, classes)))
         usual = Preprocessing(frames=8, stride=8, short_side=256, crop=224)
-        print(f"  {cover_line(facts, usual)} (the default of train.py fit)")
+        print(f"  {cover_line(facts, usual)} (the default of videonl train fit)")
 
 
 def print_leaks(

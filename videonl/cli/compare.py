@@ -26,9 +26,9 @@ Examples:
   videonl compare tiny_i3d tiny_i3d_nl2 --train --data DIR --seeds 5 --out DIR
   videonl compare tiny_i3d tiny_i3d_nl2 --train --config configs/ut_interaction.yaml --data DIR
   videonl compare plain=runs/a/best.ckpt non-local=runs/b/best.ckpt --data DIR
-With --train, every --data.*, --model.*, --recipe.* and --trainer.* of train.py fit and its --config
-FILE set how all rows are trained (train.py fit --help_all lists them); all other settings are
-chosen from the data. --dry-run prints the plan and trains nothing.
+With --train, every --data.*, --model.*, --recipe.* and --trainer.* of videonl train fit and its
+--config FILE set how all rows are trained (videonl train fit --help_all lists them); other settings
+are chosen from the data. --dry-run prints the plan and trains nothing.
 Exit code: 0 success, 1 an entry failed (the others are in the table), 2 wrong usage.
 """
 

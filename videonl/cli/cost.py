@@ -28,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
         help="also FRAMESxHEIGHTxWIDTH (default: the views that the network is tested on)",
     )
     made.add_argument(
-        "--views", type=parse_views, default=(1, 1), metavar="CLIPSxCROPS", help="views per video"
+        "--views", type=parse_views, default="1x1", metavar="CLIPSxCROPS", help="views per video"
     )
     made.add_argument(
         "--num-classes", type=whole(1, 10_000_000), default=400, help="classes of the classifier"

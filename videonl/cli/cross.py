@@ -25,7 +25,7 @@ def parser() -> Any:
     result = make_parser(
         "videonl cross",
         "Train once per fold (or per official split), test each network on the videos that it was "
-        "not trained on, and print the mean. All options of train.py fit are accepted, such as "
+        "not trained on, and print the mean. Options of videonl train fit are accepted, such as "
         "--model.name NAME. Parts that are finished in --out are not repeated.",
     )
     result.add_argument("folder", help="the data set")

@@ -177,7 +177,11 @@ class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
     """Help with the defaults of the options, except for those that have none."""
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
-        return action.help if action.default in (None, False) else super()._get_help_string(action)
+        if action.default is None or action.default is False or action.default == []:
+            return action.help
+        if isinstance(action.default, tuple):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        return super()._get_help_string(action)
 
 
 def called(command: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed
 from videonl.cli.check import list_lost, list_missing
-from videonl.cli.main import called, make_parser
+from videonl.cli.main import make_parser
 from videonl.cli.values import add_shard, numbers, say_part, take_shard
 from videonl.errors import OutputError, VideoNLError
 from videonl.escapes import visible
@@ -45,7 +45,7 @@ def parser() -> Any:
     result.add_argument(
         "--config",
         metavar="FILE",
-        help="configuration of the training, as for train.py fit (default: its default settings)",
+        help="configuration of the training, as for videonl train fit (default: its defaults)",
     )
     result.add_argument("--enlarge", action="store_true", help="also scale smaller videos up")
     result.add_argument(
@@ -191,7 +191,7 @@ def needed_side(config: str | None) -> tuple[int, str]:
     side = side or (round(crop / CROP_SHARE) if crop else size_of_network(model))
     low, high = jitter or (side, round(side * 1.25))
     sizes = str(high) if low == high else f"{low} to {high}"
-    training = config or f"{called('train')} fit"
+    training = config or "videonl train fit"
     return high, f"{training} takes clips of a short side of {sizes}"
 
 
