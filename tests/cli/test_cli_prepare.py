@@ -162,7 +162,11 @@ def test_the_short_side_is_what_the_training_needs(
         ("data: {crop: 112}", ["--config"], "160: "),
         ("data: {short_side: 72}", ["--config"], "of 72 to 90"),
         ("model: {name: tiny_c2d}", ["--config"], "of 48 to 60"),
-        ("data: {short_side: 72}", ["--short-side", "60", "--config"], "60; 90 is needed: "),
+        (
+            "data: {short_side: 72}",
+            ["--short-side", "60", "--config"],
+            "60 (the training needs 90)",
+        ),
     ):
         config.write_text(text, encoding="utf-8")
         main([*words, *more, *[str(config)] * bool(more)])

@@ -76,7 +76,10 @@ def test_places_keep_the_tree_and_clashes_are_named(
     other.write_bytes(Path("in/a.mp4").read_bytes())
     out = tmp_path / "out"
     assert extract("in/sub", "in/a.mp4", str(other), "--out", str(out)) == 1
-    assert f"{other}: another video's features would have the same file name" in capsys.readouterr().err
+    assert (
+        f"{other}: another video's features would have the same file name"
+        in capsys.readouterr().err
+    )
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*.npz"))
     assert files == ["a.mp4.npz", "b.AVI.npz"]
 

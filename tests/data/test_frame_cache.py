@@ -230,4 +230,4 @@ def test_a_training_says_it(root: Path, cache: Path, tmp_path: Path, capfd: Show
     assert f"note      {config}: data.memory_mb was removed and is ignored" in shown.err
     assert len(entries(cache)) >= 8
     assert main([*words, "2", "--data.memory_mb", "4"]) == 2
-    assert "--data.memory_mb was removed (a data set that fits into memory" in capfd.readouterr().err
+    assert "--data.memory_mb was removed (a data set that fits" in capfd.readouterr().err

@@ -115,7 +115,7 @@ def test_groups_come_from_the_path() -> None:
     found = video_groups(paths, root="d", pattern=r"cam(\d)")
     assert list(found.values()) == ["1", "1", "2"]
     assert list(video_groups(paths, root="d", pattern=r"cam\d").values())[2] == "cam2"
-    for pattern, reason in (("(", "not a regular"), ("set", "not match 'test/a/cam1"), ("c", "one")):
+    for pattern, reason in (("(", "not a reg"), ("set", "not match 'test/a/cam1"), ("c", "one")):
         with pytest.raises(VideoNLError, match=re.escape(reason)):
             video_groups(paths, root="d", pattern=pattern)
 

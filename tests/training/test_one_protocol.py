@@ -110,7 +110,8 @@ def test_another_protocol_gives_both_figures(
 
     content = measured("validate", run, root, tmp_path / "v.json", "--data.val_views", "1x1")
     assert content["own_protocol"] == []  # one view was asked for, not seven
-    assert "leave out --data.val_views for the network's own protocol, 2x3 of 4x32²" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "leave out --data.val_views for the network's own protocol, 2x3 of 4x32²" in shown
 
     words = ["--data", str(root), "--split", "val", "--no-speed", "--views", "3x3"]
     assert main(["compare", f"one={run}", *words]) == 0
@@ -121,7 +122,8 @@ def test_another_protocol_gives_both_figures(
 
     video = str(root / "val" / "dark" / "0.mp4")
     assert main(["predict", video, "--checkpoint", str(run), "--views", "1x1"]) == 0
-    assert "1x1 of 4x32², as asked; the network's accuracy was measured with 2x3" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1x1 of 4x32², as asked; the network's accuracy was measured with 2x3" in said
 
 
 def test_sizes_that_are_asked_for(run: Path, root: Path, tmp_path: Path) -> None:
