@@ -175,7 +175,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def show(arguments: argparse.Namespace, predictor: "Predictor") -> int:
-    """One video: pictures and JSON, and what they say in a few lines."""
+    """One video: write pictures and JSON, and print the main values."""
     from videonl.attention import KINDS, attend
     from videonl.shares import percent
 

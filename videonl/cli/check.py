@@ -103,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def about(videos: Sequence[str], options: Any) -> dict[str, Any]:
-    """What the journal of a part says of all parts."""
+    """The entry of a part's journal that must be the same in all parts."""
     root = os.path.abspath(options.folder)
     work = {"command": "check", "root": root, "settings": {"quick": options.quick}}
     return {**work, **about_set(options.shard, videos, failed_inputs=0)}
@@ -159,7 +159,7 @@ def show(
     found: "Walk",
     catalogue: "Catalogue | None",
 ) -> None:
-    """What was found in a whole data set, and where it stands."""
+    """Print the findings of a whole data set, and the files that they were written to."""
     from videonl.data.skip_list import FILE_NAME
     from videonl.data.walk import others_text
 
@@ -172,7 +172,7 @@ def show(
 
 
 def list_missing(parts: "Parts", missing: Sequence[str], root: str) -> bool:
-    """Say which processes and files are not done; whether there are any."""
+    """Print which processes and files are not done; returns whether there are any."""
     for rank in parts.ranks_missing:
         print(f"process {rank} has written nothing yet", file=sys.stderr)
     for rank in parts.ranks_writing:

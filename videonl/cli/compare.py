@@ -180,7 +180,7 @@ def check_usage(arguments: argparse.Namespace) -> None:
 
 
 def read_given(arguments: argparse.Namespace) -> "Sweep":
-    """What the sweep file and the flags say together; flags win."""
+    """The settings of the sweep file and of the options, which override it."""
     from videonl.evaluation.entry import parse_entry
     from videonl.evaluation.sweep import Sweep, read_sweep
 

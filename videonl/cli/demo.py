@@ -92,7 +92,7 @@ def summary(report: Path, seconds: dict[str, float], video: Path) -> dict[str, A
 
 
 def print_end(facts: dict[str, Any], report: Path, runs: dict[str, Path]) -> None:
-    """What came out, and where everything lies."""
+    """Print the results and the paths of the files."""
     held_out = facts["held_out"]
     answer, right = held_out["answers"][0], held_out["class"]
     verdict = "right" if answer["class"] == right else f"wrong, it is {right!r}"

@@ -15,7 +15,7 @@ ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Export, check, and say what was written."""
+    """Export, check, and print what was written."""
     parser = make_parser(
         "videonl export",
         "Write a network as a file that runs without videonl. The file is compared with the "

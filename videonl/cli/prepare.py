@@ -140,7 +140,7 @@ def merge(target: Path) -> int:
 
 
 def find_sources(source: str, target: str, skip_list: str | None) -> tuple["Walk", list[str]]:
-    """What lies in the source, and the videos of it that are to be prepared.
+    """The files in the source, and the videos among them that are to be prepared.
 
     Raises:
         VideoNLError: a link in it leads into the target.

@@ -193,7 +193,7 @@ def serve(
 
 
 def warning(address: str, names: list[str] | None) -> str:
-    """What to know before a server is open to others."""
+    """The warning for a server that other computers can reach."""
     called = (
         ""
         if names

@@ -88,7 +88,7 @@ class ClosedStream(ShownStream):
         self.missed = False
 
     def write(self, text: str) -> int:
-        """Note that somebody wanted to say something."""
+        """Record that something should have been printed."""
         self.missed = self.missed or bool(text)
         return super().write(text)
 

@@ -69,7 +69,7 @@ def run_of(classifier: "VideoClassifier", data: Any, checkpoint: Path) -> dict[s
 
 
 class JsonLines:
-    """The lines of ``videonl predict``, one file per process; a run that is repeated goes on.
+    """JSON Lines as of ``videonl predict``, one file per process; a repeated run continues.
 
     Args:
         path: ``out.jsonl``; in several processes ``out.00000.jsonl``, ..., for ``videonl merge``.
@@ -121,4 +121,4 @@ class JsonLines:
         self._writer.close()
 
     def finish(self, *, rank: int, size: int) -> None:
-        """The files stay: ``videonl merge`` knows which videos have none yet."""
+        """Do nothing: ``videonl merge`` joins the files."""

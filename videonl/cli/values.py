@@ -245,7 +245,7 @@ def parse_rate(text: str) -> dict[str, Any]:
 
 
 def network_options(arguments: Namespace) -> dict[str, Any]:
-    """What ``--option``, ``--fps`` and ``--protocol`` say, as ``load_checkpoint`` takes it."""
+    """The values of ``--option``, ``--fps`` and ``--protocol``, as for ``load_checkpoint``."""
     protocol = {"protocol": arguments.protocol} if getattr(arguments, "protocol", None) else {}
     return {**protocol, **dict(arguments.option), **(getattr(arguments, "fps", None) or {})}
 

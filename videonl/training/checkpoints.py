@@ -103,12 +103,12 @@ class Checkpoints(Checkpoint):
 
     @property
     def best(self) -> Path:
-        """Where the best checkpoint lies."""
+        """The path of the best checkpoint."""
         return self.folder / BEST
 
     @property
     def last(self) -> Path:
-        """Where the last checkpoint lies."""
+        """The path of the last checkpoint."""
         return self.folder / LAST
 
     def save_last(self, trainer: Trainer) -> None:
@@ -200,7 +200,7 @@ class Checkpoints(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the best score so far."""
+        """Restore the best score so far."""
         self.best_score = state_dict["best_score"]
         self.best_loss = state_dict["best_loss"]
         self.best_epoch = state_dict["best_epoch"]

@@ -61,7 +61,7 @@ class CsvPredictions:
         self._names = list(class_names)
 
     def begin(self, paths: Sequence[str], *, rank: int, size: int) -> list[str]:
-        """Every ``size``-th video; the file starts afresh."""
+        """Start a new file; returns every ``size``-th video."""
         path = self._part(rank) if size > 1 else self._path
         own = ("path", "class")
         scores = [f"{name} (score)" if name in own else name for name in self._names]

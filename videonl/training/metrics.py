@@ -236,7 +236,7 @@ class MultiLabelMeter:
         self._place(torch.device("cpu"))
 
     def _place(self, device: torch.device) -> None:
-        """Start afresh on a device."""
+        """Reset on a device."""
         wide = torch.float32 if device.type == "mps" else torch.float64
         with torch.inference_mode(False):
             self.sums = torch.zeros(4, dtype=wide, device=device)  # hits, read, loss, not read

@@ -315,7 +315,7 @@ def event() -> torch.cuda.Event:
 
 
 def peak_of_process() -> float:
-    """GiB of memory that this process has held at most; 0 where the system does not say."""
+    """Peak memory of this process in GiB; 0 if the system does not provide it."""
     try:
         import resource
     except ImportError:  # not on Windows
