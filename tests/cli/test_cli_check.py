@@ -55,11 +55,11 @@ def test_check_reports_and_writes_the_skip_list(
     assert "checked 4 files" in text
 
     assert main(["check", str(folder)]) == 1
-    assert "4 of 4 files were already checked" in capsys.readouterr().out
+    assert "already checked: 4 of 4 files" in capsys.readouterr().out
     write_video(folder / "train" / "a" / "zero.mp4", 5)  # mended: looked at again
     (folder / "train" / "a" / "text.mp4").unlink()
     main(["check", str(folder)])
-    assert "2 of 3 files were already checked" in capsys.readouterr().out
+    assert "already checked: 2 of 3 files" in capsys.readouterr().out
     assert report(folder)["zero.mp4"]["status"] == "ok"
 
 

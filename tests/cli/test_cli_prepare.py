@@ -142,7 +142,7 @@ def test_files_on_the_skip_list_are_left_out(
     assert "failed  train/bad.mp4" in capsys.readouterr().out
     (source / "videonl_skip.tsv").write_text("train/bad.mp4\tunreadable\n")
     assert main(["prepare", str(source), str(target), "--workers", "1"]) == 0
-    assert "1 of 2 files are on the skip list: left out" in capsys.readouterr().out
+    assert "left out by the skip list: 1 of 2 files" in capsys.readouterr().out
     assert [p.name for p in (target / "train").iterdir()] == ["a.mp4"]
 
 

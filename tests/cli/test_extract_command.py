@@ -48,7 +48,7 @@ def test_a_stopped_run_goes_on(
     assert extract("in", "--out", out) == 130
     assert extract("in", "--out", out) == 0
     assert len(seen) == 4, "the two that were there are not extracted again"
-    assert "1 videos" in capsys.readouterr().out
+    assert "1 video: " in capsys.readouterr().out
     assert extract("in", "--out", out, "--layer", "res2") == 2
     assert "another layer" in capsys.readouterr().err
     assert extract("in", "--out", out, "--layer", "res2", "--overwrite", "--quiet") == 0
