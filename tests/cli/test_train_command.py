@@ -173,7 +173,7 @@ def test_mistakes_about_the_data_and_the_network(
     for text, said in {
         "model: {name: a}\nmodel: {compile: true}\n": "line 2: the key 'model' stands twice",
         "data: {root: x, crop: 3, crop: 4}\n": "line 1: the key 'crop' stands twice",
-        "model: {name: a}\nmodel.name: b\n": "the key 'model.name' stands twice",
+        "model: {name: a}\nmodel.name: b\n": "the key 'model.name' is given twice",
         "data: 3\n": "'data' is not an option; did you mean data.",
         "data: {root: x, crop: {size: 3}}\n": "--data.crop {'size': 3}: it must be int",
         "data: {root: x, frames: null}\n": "--data.frames null: it must be int",
