@@ -78,6 +78,19 @@ def test_a_script_is_named_as_it_was_started(
     assert "videonl train" not in said
 
 
+def test_a_wrong_value_is_named_with_its_option(capsys: pytest.CaptureFixture[str]) -> None:
+    for words, said in (
+        (["predict", "a.mp4", "--top-k", "0"], "predict: error: --top-k '0': it must be a whole"),
+        (["sample", "--train", "-1"], "sample: error: --train '-1': it must be a whole number"),
+        (["prepare", "a", "b", "--preset", "quick"], "--preset: invalid choice: 'quick' (choose"),
+        (["cost", "tiny_i3d", "--clip", "0x3"], "cost: error: --clip: '0x3' is not a clip: write"),
+    ):
+        with pytest.raises(SystemExit) as stop:
+            main(words)
+        assert stop.value.code == 2
+        assert said in capsys.readouterr().err
+
+
 def test_nothing_says_1_videos(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

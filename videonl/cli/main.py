@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -169,7 +170,9 @@ class Parser(argparse.ArgumentParser):
         return super().format_help().replace("`", "")
 
     def error(self, message: str) -> NoReturn:
-        """Print the sentence and exit with 2."""
+        """Exit with 2 and the sentence, with "--x 'y': why" for argparse's "argument --x: 'y': why"."""
+        message = re.sub(r"^argument (\S+): (?='[^']*': )", r"\1 ", message)
+        message = message.removeprefix("argument ")
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")
 
 

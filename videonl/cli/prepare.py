@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from videonl.data.walk import Walk
 
 JOURNAL = "videonl_prepare.jsonl"
+PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow"),
+)
 SECTIONS = ("data", "model")  # of a training's configuration
 
 
@@ -62,7 +66,7 @@ def parser() -> Any:
         default=23,
         help="H.264 CRF, lower is better and larger",
     )
-    result.add_argument("--preset", default="fast", help="x264 speed: ultrafast to veryslow")
+    result.add_argument("--preset", choices=PRESETS, default="fast", help="speed of x264")
     result.add_argument(
         "--skip-list", help="files to leave out (default: SOURCE/videonl_skip.tsv if it exists)"
     )

@@ -54,7 +54,9 @@ def main(argv: Sequence[str]) -> int:
     )
     for split in ("train", "val", "test"):
         help_text = f"clips in the {split} split"
-        parser.add_argument(f"--{split}", type=int, default=default.count(split), help=help_text)
+        parser.add_argument(
+            f"--{split}", type=whole(0), default=default.count(split), help=help_text
+        )
     parser.add_argument("--size", type=int, default=default.size, help="frame size in pixels")
     parser.add_argument("--frames", type=int, default=default.frames, help="frames per clip")
     parser.add_argument(
