@@ -229,7 +229,7 @@ def test_a_training_that_leaves_less(flags: list[str], left: set[str], fit: Fit)
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--trainer.callbacks", "3"], "--trainer.callbacks 3: it must be list or the name of a"),
+        (["--trainer.callbacks", "3"], "--trainer.callbacks 3: it must be a list or the name of a"),
         (["--trainer.callbacks", "no.Such"], "--trainer.callbacks: no.Such: No module named 'no'"),
         (["--trainer.callbacks", "EarlyStopping"], "EarlyStopping: the following arguments are"),
         (["--trainer.callbacks", "Timer", "--trainer.callbacks.drum", "1"], "'drum' is not accept"),

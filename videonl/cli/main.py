@@ -170,7 +170,7 @@ class Parser(argparse.ArgumentParser):
         return super().format_help().replace("`", "")
 
     def error(self, message: str) -> NoReturn:
-        """Exit with 2 and the sentence, with "--x 'y': why" for argparse's "argument --x: 'y': why"."""
+        """Exit with 2 and the sentence; "argument --x: 'y': why" of argparse is "--x 'y': why"."""
         message = re.sub(r"^argument (\S+): (?='[^']*': )", r"\1 ", message)
         message = message.removeprefix("argument ")
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")

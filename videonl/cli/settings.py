@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
     from jsonargparse import ArgumentParser, Namespace
 
-TYPES = {"Sequence": "list", "dict": "a table such as {a: 1}", "NoneType": "null"}
+# What the types of options are called in messages.
+TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "list": "a list",
+    "Sequence": "a list",
+    "dict": "a table such as {a: 1}",
+    "NoneType": "null",
+}
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -213,6 +223,8 @@ def wrong_value(key: str, value: Any, wanted: Sequence[str], report: str = "") -
     kinds = list(dict.fromkeys(TYPES.get(name, name) for name in names))
     if "NoneType" in names and len(kinds) > 1:
         kinds.remove("null")
+    if {"a number", "a whole number"} <= set(kinds):
+        kinds.remove("a whole number")
     shown = "null" if value is None else repr(value)
     reason = f"it must be {' or '.join(kinds)}" if kinds else " ".join(report.split())
     return f"--{key} {shown}: {reason}"
