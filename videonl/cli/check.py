@@ -69,7 +69,7 @@ def parser() -> Any:
         help="regular expression that finds the group (camera, subject, sequence) of a video in "
         "its path below FOLDER, for --leaks (default: a common prefix of file names, if any)",
     )
-    result.add_argument("--again", action="store_true", help="check all files anew")
+    result.add_argument("--again", action="store_true", help="check all files again")
     add_shard(result)
     return result
 

@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> int:
     parser = make_parser(
         "videonl export",
         "Write a network as a file that runs without videonl. The file is compared with the "
-        "network before it is kept; class names and preprocessing travel in it.",
+        "network before it is kept; class names and preprocessing are in it.",
     )
     add = parser.add_argument
     add("--checkpoint", metavar="CKPT", required=True, help="as for videonl predict")

@@ -314,7 +314,7 @@ def accuracy_lines(run: Run) -> list[str]:
             for row in figures_of(dict(run.best))
         ]
     if not rows:
-        return ["Not measured: no result lies beside the checkpoint."]
+        return ["Not measured: there is no result beside the checkpoint."]
     lines = ["| videos | views | | |", "|---|---|---|---|", *map(markdown_row, rows)]
     lines += ["", f"[] = {INTERVAL}, over the videos alone; another training would also differ."]
     if run.best is not None and (text := optimistic(run.epochs, int(run.best["videos"]))):
