@@ -44,8 +44,8 @@ from videonl.inference.predictor import Predictor
 from videonl.video.preprocessing import check_entries
 
 CONVENTION = (
-    "1 MAC = one multiplication with its addition, FLOPs = 2 x MACs; counted are convolutions, "
-    "linear layers and the pairwise products of the non-local blocks as they are executed"
+    "1 MAC = one multiplication with its addition, FLOPs = 2 x MACs; counted are "
+    "convolutions, linear layers and the pairwise products of non-local blocks, as executed"
 )
 Reporter = Callable[[str, int, int], None]  # (what, done, total)
 

@@ -94,7 +94,7 @@ def make_plan(
     found = measure(classifier, data, trainer)
     steps, epochs = steps_of(trainer, data)
     seconds = None if steps is None else seconds_of(found, steps, epochs, trainer, data)
-    shown = counted(1, "epoch") if epochs == 1 else f"{epochs:.3g} epochs"
+    shown = counted(1, "epoch") if epochs == 1 else f"{round(epochs, 2):g} epochs"
     text = "until --trainer.max_time, in epochs" if steps is None else f"{steps}: {shown}"
     batches = f"measured on {counted(found.batches, 'batch')}"
     course = [f"steps     {text} of {counted(steps_of_epoch(trainer, data), 'step')}"]
