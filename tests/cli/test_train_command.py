@@ -114,7 +114,7 @@ def test_defaults_in_the_help_are_the_defaults() -> None:
         (["fit", "--data.roo", "x"], "--data.roo is not an option"),  # no abbreviations
         (["fit", "--learning_rate", "3"], "did you mean --recipe.learning_rate?"),
         (["fit", "--modle.name", "x"], "--model.name?"),
-        (["fit", "videos"], "'videos' belongs to no option"),
+        (["fit", "videos"], "'videos' does not belong to an option"),
         (["fit", "--config", "nope.yaml"], "there is no such file"),
         (["fit", "--config", "configs/sampel.yaml"], "did you mean configs/sample.yaml?"),
         (["fit", "--data.root", "/nowhere/at/all"], "/nowhere/at/all does not exist"),

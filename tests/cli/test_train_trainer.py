@@ -149,7 +149,7 @@ def test_checkpoints_of_lightning_and_states_of_any_kind(
     )
     assert code == 0
     assert run is not None
-    assert "without the state of Remembering, since it holds an object of datetime.datetime" in (
+    assert "the state of Remembering, because it holds an object of type datetime.datetime" in (
         capsys.readouterr().out
     )
     third = run / "checkpoints" / "epoch=0-step=3.ckpt"

@@ -157,7 +157,7 @@ def test_rows_are_paired_over_the_videos_that_both_met_alike() -> None:
     assert (difference.videos, difference.value) == (5, 0.0)
     words = verdict_words(difference, Comparison(trained, protocol={}))
     assert "5 test videos" in words
-    assert "3 videos that only some of the trainings could read are left out" in words
+    assert "left out: 3 videos that only some trainings could read" in words
 
 
 def test_checkpoint_of_another_data_set_is_refused(data: Path, tmp_path: Path) -> None:
