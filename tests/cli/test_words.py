@@ -103,7 +103,7 @@ def test_nothing_says_1_videos(
         ["check", "one"],
         ["prepare", "one", "ready", "--short-side", "32", "--workers", "1"],
         ["extract", "one", "--out", "features", *own],
-        ["predict", "one", "--views", "1x1", "--timeline", *own],
+        ["predict", "one", "--timeline", *own],
     ):
         assert main(words) == 0, words
         said = "".join(capsys.readouterr())

@@ -181,7 +181,7 @@ def test_a_network_that_looks_at_values_is_left_to_the_training() -> None:
             return super().forward(x.flatten(1)) if x.sum().item() > 0 else x
 
     check_clip(Looks(3, 2).train(), "own", frames=1, size=(1, 1))
-    with pytest.raises(VideoNLError, match="own does not take clips of 1 frames of 2×2"):
+    with pytest.raises(VideoNLError, match="own does not take clips of 1 frame of 2×2"):
         check_clip(
             torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3, 2)),
             "own",

@@ -19,7 +19,8 @@ from videonl.models import create_model
 from videonl.models.registry import find_entry
 from videonl.shares import counted
 from videonl.weights.checkpoint import load_checkpoint
-from videonl.weights.published import local_file
+from videonl.weights.hub import is_hub
+from videonl.weights.published import find_published, local_file
 
 if TYPE_CHECKING:
     from videonl.data import VideoDataModule
@@ -201,7 +202,7 @@ def train_entries(
 
 
 def check_entries_exist(entries: Sequence[Entry], budget: Budget) -> None:
-    """Refuse a misspelled network, option or file before the first training starts.
+    """Refuse a misspelled network, option or file before the first training; downloads nothing.
 
     Args:
         entries: as of ``train_entries``.
@@ -212,12 +213,19 @@ def check_entries_exist(entries: Sequence[Entry], budget: Budget) -> None:
     """
     for entry in entries:
         if entry.is_checkpoint:
-            load_checkpoint(entry.target, network=entry.network)
+            if not is_published(entry.target):
+                load_checkpoint(entry.target, network=entry.network)
             continue
         with torch.device("meta"):
             create_model(entry.target, **{**budget.options, **entry.options})
-        if weights := entry.pretrained or budget.pretrained:
+        weights = entry.pretrained or budget.pretrained
+        if weights is not None and not is_published(weights):
             local_file(weights)
+
+
+def is_published(weights: str) -> bool:
+    """Whether weights are those of a known name or on the hub, to be downloaded when needed."""
+    return is_hub(weights) or find_published(weights) is not None
 
 
 CHOICE = (

@@ -106,7 +106,9 @@ def parameter_groups(
         )
         group["params"].append(parameter)
     if not groups:
-        raise VideoNLError("no parameter of the network is trainable: all have requires_grad=False")
+        raise VideoNLError(
+            "no parameter of the network is trainable: all are frozen (requires_grad=False)"
+        )
     return [groups[key] for key in sorted(groups)]
 
 
