@@ -116,7 +116,7 @@ def test_every_name_is_checked_before_the_first_training(
     argv += ["--out", str(tmp_path / "out"), "--data.num_workers", "0", "--device", "cpu"]
     argv += ["--model.options.width", "4"]
     for words, reason in (
-        (["tiny_i3dd"], "no network is named 'tiny_i3dd'; did you mean tiny_i3d"),
+        (["tiny_i3dd"], "'tiny_i3dd'; did you mean tiny_i3d"),
         ([str(tmp_path / "none.ckpt")], "none.ckpt is neither a file nor"),
         (["official/i3d_nl_32x"], "did you mean official/i3d_nl_32x"),
         ([str(tmp_path / "text.ckpt")], "text.ckpt"),

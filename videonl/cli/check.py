@@ -245,8 +245,8 @@ def check(
         else:
             jobs.append({"path": path, "quick": options.quick})
     if findings:
-        known = f"{len(findings)} of {counted(len(paths), 'file')}"
-        print(f"already checked: {known} (--again checks them again)")
+        before = f"{len(findings)} of {counted(len(paths), 'file')}"
+        print(f"already checked: {before} (--again checks them again)")
     running = run_jobs(
         "inspect",
         jobs,
