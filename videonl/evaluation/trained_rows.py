@@ -283,9 +283,10 @@ def plan_of(
     """
     from videonl.training import duration, make_plan, make_trainer
 
-    check_entries_exist(entries, budget)
     networks = [e for e in entries if not e.is_checkpoint]
     clip = shared_clip([(entry, entry.name) for entry in networks], budget)
+    _videos(budget.seeds[0], data, budget, clip)
+    check_entries_exist(entries, budget)
     lines: list[str] = []
     seconds: list[float | None] = []
     for entry in networks:
@@ -316,6 +317,23 @@ def first_line(error: Exception) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
 
 
+def _videos(seed: int, data: str, budget: Budget, clip: dict[str, Any]) -> "VideoDataModule":
+    """The data module of one training, set up.
+
+    Raises:
+        DatasetError: there are no videos to train on.
+    """
+    from videonl.data import VideoDataModule
+
+    more = {**clip, "batch_size": budget.batch_size, **budget.data, "seed": seed}
+    more["split_seed"] = budget.seeds[0]  # all are tested on the same videos
+    if budget.num_workers is not None:
+        more["num_workers"] = budget.num_workers
+    videos = VideoDataModule(data, **more)
+    videos.setup("fit")
+    return videos
+
+
 def _parts(
     entry: Entry,
     seed: int,
@@ -325,17 +343,11 @@ def _parts(
     device: torch.device,
 ) -> tuple["VideoClassifier", "VideoDataModule", dict[str, Any]]:
     """The classifier, the data module and the Trainer's options of one training."""
-    from videonl.data import VideoDataModule
     from videonl.training import VideoClassifier
     from videonl.training.classes import balanced_weights
 
     find_entry(entry.target)
-    more = {**clip, "batch_size": budget.batch_size, **budget.data, "seed": seed}
-    more["split_seed"] = budget.seeds[0]  # all are tested on the same videos
-    if budget.num_workers is not None:
-        more["num_workers"] = budget.num_workers
-    videos = VideoDataModule(data, **more)
-    videos.setup("fit")
+    videos = _videos(seed, data, budget, clip)
     weights = None
     if budget.recipe.get("class_weights") == "balanced":
         weights = balanced_weights(list(videos.census["train"].values()))
