@@ -106,7 +106,7 @@ def test_training_that_fails_says_why(table: Comparison) -> None:
 
 def test_a_wrong_entry_is_refused_before_the_first_training(data: Path, tmp_path: Path) -> None:
     entries = [Entry("tiny_c2d", "one", SMALL), Entry("tiny_c2d", "wrong", {"widht": 4})]
-    with pytest.raises(VideoNLError, match="'widht'; did you mean width?"):
+    with pytest.raises(VideoNLError, match="'widht'; did you mean width"):
         compare_models(entries, data=str(data), train=BUDGET, folder=tmp_path, device="cpu")
     assert not list(tmp_path.iterdir())
 
