@@ -161,11 +161,11 @@ def test_names_that_differ_in_signs(tmp_path: Path) -> None:
             "C", "C++", "left->right", "left<-right",
         ]  # fmt: skip
     names.write_text("C\nleft<-right\nleft->right\n")
-    with pytest.raises(DatasetError, match="'C' and 'C\\+\\+' would both be one"):
+    with pytest.raises(DatasetError, match="'C' and 'C\\+\\+' would both be matched"):
         read(tmp_path, names=str(names))
     root = touch(tmp_path / "folders", "train/C/1.mp4", "train/C++/2.mp4")
     assert answers(read_catalogue(root)) == {"1.mp4": "C", "2.mp4": "C++"}
-    with pytest.raises(DatasetError, match="would both be one"):
+    with pytest.raises(DatasetError, match="would both be matched"):
         read_catalogue(root, class_names=["C", "D"])
 
 

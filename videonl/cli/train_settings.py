@@ -113,7 +113,7 @@ def settings_of(file: str, parser: "ArgumentParser") -> dict[str, Any]:
         if option != key:  # model.options.width: 8 in one line
             value = {**(found.get(option) or {}), key[len(option) + 1 :]: value}
         elif key in found:
-            raise VideoNLError(f"{file}: the key {key!r} stands twice; keep one of the two")
+            raise VideoNLError(f"{file}: the key {key!r} is given twice; keep one of the two")
         found[option] = value
     return found
 
