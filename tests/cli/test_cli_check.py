@@ -144,7 +144,7 @@ def test_frame_count_lie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["check", str(tmp_path), "--workers", "1"]) == 0
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  note")]
     assert len(notes) == 1
-    assert "its header says 62 frames, 60 decode (and 3 more files in the same way)" in notes[0]
+    assert "the header says 62 frames, but 60 decode (and 3 more files in the same way)" in notes[0]
 
 
 def test_worker_imports_neither_torch_nor_lightning() -> None:
