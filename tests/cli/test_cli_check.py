@@ -87,7 +87,7 @@ def test_out_folder_and_wrong_arguments(
     assert main(["check", str(tmp_path / "none")]) == 2
     errors = capsys.readouterr().err
     assert "is no folder" in errors
-    assert "holds no video files" in errors
+    assert "contains no video files" in errors
 
 
 WORKER = """
@@ -176,7 +176,7 @@ def test_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "class (quartiles)" in told
     assert "are shorter and loop" in told
     assert "size alone" in told
-    assert "a network may score that without seeing what happens" in told
+    assert "a network may score as much without seeing what happens" in told
     assert "1 pairs of videos in different splits" in told
     assert "train/a/x_seq01_c.mp4 ~ val/a/x_seq09_c.mp4" in told
     assert "2 of 9 groups lie in more than one split (the sequence at the start)" in told
@@ -194,7 +194,7 @@ def test_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
         (["--leaks", "--quick"], "leave --quick out"),
         (["--group", "x"], "--group belongs to --leaks"),
         (["--leaks", "--group", "x("], "no regular expression"),
-        (["--leaks", "--group", "zzz"], "finds nothing in"),
+        (["--leaks", "--group", "zzz"], "matches nothing in"),
     ],
 )
 def test_leaks_that_can_not_be_looked_for(

@@ -146,7 +146,7 @@ def test_a_line_twice_counts_once(tmp_path: Path) -> None:
     write(tmp_path, "run/0.mp4 a\nwalk/0.mp4 b\nrun/0.mp4 a\n")
     found = read(tmp_path)
     assert len(found.records["train"]) == 2
-    assert "1 lines stand twice and count once" in found.notes[0]
+    assert "1 repeated line ignored" in found.notes[0]
 
 
 def test_names_that_differ_in_signs(tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_pointers_and_bytes(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="git lfs pull"):
         read(tmp_path)
     (tmp_path / "train.txt").write_bytes(b"a.mp4 caf\xe9\n")
-    with pytest.raises(DatasetError, match="line 1: the label is no Unicode text"):
+    with pytest.raises(DatasetError, match="line 1: the label is not Unicode text"):
         read(tmp_path)
 
 
