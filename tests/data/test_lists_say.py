@@ -230,4 +230,4 @@ def test_from_a_list_with_a_header(
     assert "a b.mp4: the file is empty" in capsys.readouterr().err
     (tmp_path / "list.csv").write_text("label,youtube_id,time_start,time_end\n")
     assert main(["predict", "--from-list", "list.csv", *words]) == 2
-    assert "names no files; give the folder" in capsys.readouterr().err
+    assert "contains no file names; give the folder" in capsys.readouterr().err

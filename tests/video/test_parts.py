@@ -30,7 +30,8 @@ def test_the_frames_between(kind: str, decoder: str, tmp_path: Path) -> None:
             for frame, index in zip(part.read_array(wanted), wanted, strict=True):
                 np.testing.assert_array_equal(frame, whole[inside[index]])
             assert part.end >= part.times()[-1]
-            with pytest.raises(VideoError, match=f"no frame .* has {counted(len(inside), 'frame')}"):
+            words = f"no frame .* has {counted(len(inside), 'frame')}"
+            with pytest.raises(VideoError, match=words):
                 part.read([len(inside)])
 
 
