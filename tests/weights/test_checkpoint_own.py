@@ -122,7 +122,7 @@ def test_bad_descriptions(tmp_path, change, message):
 def test_class_names_of_the_caller(tmp_path):
     path = lightning_file(tiny(), tmp_path / "a.ckpt")
     assert load_checkpoint(path, class_names=list("abc")).class_names == list("abc")
-    with pytest.raises(CheckpointError, match="2 class names for a network of 3"):
+    with pytest.raises(CheckpointError, match="3 classes, but 2 class names"):
         load_checkpoint(path, class_names=list("ab"))
 
 
