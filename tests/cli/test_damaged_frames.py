@@ -171,7 +171,7 @@ def test_features_of_whole_windows(folder: Path, capsys) -> None:
     assert 0 < (~rows).sum() <= 4
     assert np.array_equal(good.values[rows], bad.values)
     assert np.array_equal(good.end[rows], bad.end)
-    assert "windows left out because of damaged"  in capsys.readouterr().err
+    assert "windows left out because of damaged" in capsys.readouterr().err
     assert main(["extract", "lost.mp4", *arguments, "--conceal", "--overwrite"]) == 0
     assert len(load_features(Path("features/lost.mp4.npz"))[0].values) == len(good.values)
 

@@ -105,7 +105,7 @@ def test_missing_and_surplus_keys_are_listed(tmp_path):
     ("change", "message"),
     [
         ({"name": "os:system"}, "never allowed to import code.*--model.name os:system"),
-        ({"name": "no_such_net"}, "no network is named"),
+        ({"name": "no_such_net"}, "there is no network"),
         ({"options": {"widht": 3}}, "widht"),
         ({"name": None}, "does not name its network"),
     ],

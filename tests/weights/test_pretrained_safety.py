@@ -127,7 +127,7 @@ def test_arrays_that_lie_about_their_size(tmp_path):
         (b"P1\n.", "refused"),
         (b"\x82\x01.", "refused|damaged"),
         (b"h\x07.", "damaged"),
-        (b"K\x01", "ends in the middle|damaged"),
+        (b"K\x01", "cut off|damaged"),
     ],
 )
 def test_instructions_that_lie(tmp_path, body, message):
