@@ -130,7 +130,7 @@ def test_padding_is_the_mean_in_training_and_test(predictor: Predictor, root: Pa
     assert data.preprocessing.mean is None
     for entries, said in (
         ({"sampling": "sparse"}, "sampling is sparse; it must be one of dense, segments"),
-        ({"sampling": "segments", "stride": 2}, "stride=2 does not go with sampling=segments"),
+        ({"sampling": "segments", "stride": 2}, "stride=2 does not apply to sampling=segments"),
         ({"picture": "whole", "resized_crop": (0.1, 1.0)}, "leave one of them out"),
     ):
         with pytest.raises(DatasetError, match=said):

@@ -220,7 +220,7 @@ def test_a_wrong_entry_is_one_sentence(entries: dict[str, Any], words: str) -> N
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(VideoNLError, match="does not say stride"):
+    with pytest.raises(VideoNLError, match="lacks the entry stride"):
         Preprocessing.from_dict({"frames": 8})
     with pytest.raises(VideoNLError, match="lacks mean and std"):
         _ = Preprocessing.from_dict(BASE).colours
@@ -266,9 +266,9 @@ def test_what_does_not_apply_is_no_difference() -> None:
     assert whole.changed(picture="crop", views=(10, 3)) == shape(8, 8)
     assert shape(8, 8, rectangle=(9, 9), duration=2.0) == shape(8, 8)
     for entries, said in (
-        ({"sampling": "segments", "stride": 2}, "stride=2 does not go with sampling=segments"),
+        ({"sampling": "segments", "stride": 2}, "stride=2 does not apply to sampling=segments"),
         ({"sampling": "segments", "places": "free"}, "spread over the whole video"),
-        ({"duration": 3.0}, "duration=3.0 does not go with sampling=dense"),
+        ({"duration": 3.0}, "duration=3.0 does not apply to sampling=dense"),
         ({"rectangle": (96, 96)}, "squares are shown"),
         ({"picture": "whole", "test_crop": 96}, "whole pictures are shown"),
         ({"picture": "half"}, "picture is half; it must be one of crop, whole"),

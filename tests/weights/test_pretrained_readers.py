@@ -312,7 +312,7 @@ def test_the_name_must_fit_the_file(tmp_path):
     state = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
     path = saved(tmp_path / "a.pyth", {"model_state": state})
     for name in ("i3d_r50", "c2d_r50_nl5", "i3d_r101_nl5", "i3d_r50_nl10"):
-        with pytest.raises(CheckpointError, match="the file holds i3d_r50_nl5"):
+        with pytest.raises(CheckpointError, match="the file contains i3d_r50_nl5"):
             load_pretrained(name, path)
 
 
@@ -388,7 +388,7 @@ def test_heavy_i3d(tmp_path):
     state = {mmaction2_key(key): value for key, value in model.state_dict().items()}
     path = saved(tmp_path / "a.pth", {"state_dict": state})
     assert torch.equal(logits(load_checkpoint(path).model), logits(model))
-    with pytest.raises(CheckpointError, match=r"the file holds i3d_r50 .*inflation"):
+    with pytest.raises(CheckpointError, match=r"the file contains i3d_r50 .*inflation"):
         create_model("i3d_r50", pretrained=path)
 
 

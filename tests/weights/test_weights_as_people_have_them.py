@@ -118,13 +118,13 @@ def test_what_does_not_fit_begins_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_pretrained("i3d_r50_nl5", path)
     sentence = str(caught.value)
-    way_out = sentence.index("the file holds c2d_r50, the network is i3d_r50_nl5; start from it")
+    way_out = sentence.index("the file contains c2d_r50, but the network is i3d_r50_nl5; use")
     assert way_out < sentence.index("shape: ")
     assert "--model.name c2d_r50" in sentence
     assert "and 7 more" in sentence
     assert len(sentence) < 600
     own = write_ckpt(tmp_path / "a.ckpt")
-    with pytest.raises(CheckpointError, match=r"the file holds tiny_i3d_nl1, the network is tiny_"):
+    with pytest.raises(CheckpointError, match=r"the file contains tiny_i3d_nl1, but the network is tiny_"):
         load_pretrained("tiny_c2d", own)
 
 

@@ -188,7 +188,8 @@ class VideoDataset(Dataset[Item]):
                 item["replaced"] = replaced
                 return item
         raise DatasetError(
-            f"{self.attempts} videos in a row cannot be read, the last: {replaced[-1][1]}; "
+            f"{counted(self.attempts, 'video')} in a row cannot be read, the last: "
+            f"{replaced[-1][1]}; "
             "run videonl check on the data folder"
         )
 

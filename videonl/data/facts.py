@@ -198,7 +198,7 @@ def cover_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
     _, usual, _ = quarters(sorted(spans))
     loops = "loop" if shown.short_video == "loop" else "repeat their last frame"
     return (
-        f"a clip of {shown.frames} frames, {shown.stride} apart ({usual:.2g} s), "
+        f"a clip of {counted(shown.frames, 'frame')}, {shown.stride} apart ({usual:.2g} s), "
         f"covers {middle} % of a video (quartiles {low} to {high}); {short} of {len(timed)} are "
         f"shorter{f' and {loops}' if short else ''}"
     )

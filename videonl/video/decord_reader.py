@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from videonl.errors import VideoError
+from videonl.shares import counted
 from videonl.video.container import Source
 from videonl.video.frame_table import TIMED_FORMATS, FrameTable
 
@@ -45,7 +46,9 @@ def decord_obstacle(
     if table.hidden:
         return "an edit list or damaged packets"
     if source.stream.frames not in (0, len(table)):
-        return f"the header says {source.stream.frames} frames, the file holds {len(table)}"
+        return (
+            f"the header says {counted(source.stream.frames, 'frame')}, the file has {len(table)}"
+        )
     if table.false_keys:
         return "key frames that do not reset the decoder"
     if rotation % 180 and width % 32:

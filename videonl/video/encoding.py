@@ -16,6 +16,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from videonl.errors import OutputError, VideoError
 from videonl.files import whole_file
+from videonl.shares import counted
 from videonl.video.clock import begin_of
 from videonl.video.container import open_source, reason
 from videonl.video.pictures import orientation, plane_rows, upright
@@ -213,7 +214,8 @@ def _verify(written: Path, proof: _Proof, target: str | Path) -> None:
         source.close()
     if len(seconds) != len(proof.seconds):
         raise VideoError(
-            f"{target}: verification failed: {len(seconds)} of {len(proof.seconds)} frames decode"
+            f"{target}: verification failed: {len(seconds)} of "
+            f"{counted(len(proof.seconds), 'frame')} decode"
         )
     shift = np.subtract(seconds, seconds[0]) - np.subtract(proof.seconds, proof.seconds[0])
     if np.abs(shift).max() > 1e-3:

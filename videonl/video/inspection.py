@@ -149,7 +149,10 @@ def _count_packets(source: Any, finding: Finding) -> int:
 def _judge(finding: Finding, damaged: int) -> Finding:
     short, long = sorted((finding.width, finding.height))
     if damaged:
-        finding.status, finding.why = "damaged", f"{damaged} of {finding.frames} frames are damaged"
+        finding.status, finding.why = (
+            "damaged",
+            f"{damaged} of {counted(finding.frames, 'frame')} damaged",
+        )
     elif finding.declared and finding.frames < 0.95 * finding.declared:
         finding.status = "truncated"
         finding.why = (

@@ -499,7 +499,7 @@ class Preprocessing:
         if times is None:
             raise ValueError("sampling by time (fps) needs the times of the frames")
         if len(times) != num_frames:
-            raise ValueError(f"times of all {num_frames} frames are needed, got {len(times)}")
+            raise ValueError(f"times of all frames ({num_frames}) are needed, got {len(times)}")
         return timeline(times, self.fps, end=end)
 
     def track_times(self, length: int, times: np.ndarray) -> np.ndarray:

@@ -234,7 +234,7 @@ def build(
         tensors = dict(translated.peer_keys)  # the network is the peer's own
         head = next(key.removesuffix(".weight") for key in tensors if key.endswith("proj.weight"))
     if wanted.num_classes != of_file:
-        tensors = without_head(tensors, head, f"classifier of {of_file} classes", report)
+        tensors = without_head(tensors, head, f"classifier of {counted(of_file, 'class')}", report)
         fresh.append(f"{head}.")
     elif class_names is not None and not align_head(
         tensors, head, names_of(translated, of_file), class_names, report
