@@ -81,7 +81,7 @@ REFUSED = {
     "shifted": (
         "run/0.mp4 0\nwalk/0.mp4 1\n",
         "run/1.mp4 1\n",
-        r"val.txt, line 1: run/1.mp4 has the class number 1, but in .*train.txt, line 1",
+        r"val.txt, line 1: run/1.mp4 has the class number 1, but line 1 of .*train.txt gives",
     ),
     "no labels": ("0.mp4\n1.mp4\n", None, r"has no labels .line 1: 0.mp4."),
     "span": ("run/0.mp4 a 3.0 2.0\n", None, r"train.txt, line 1: a part from 3 to 2 seconds"),

@@ -97,7 +97,7 @@ def test_missing_and_surplus_keys_are_listed(tmp_path):
     del data["state_dict"]["net.stem.conv.weight"]
     data["state_dict"]["net.stem.extra"] = torch.zeros(1)
     torch.save(data, path)
-    with pytest.raises(CheckpointError, match=r"missing: stem.conv.weight; left over: stem.extra"):
+    with pytest.raises(CheckpointError, match=r"missing: stem.conv.weight; unexpected: stem.extra"):
         load_checkpoint(path)
 
 

@@ -369,7 +369,7 @@ def test_integers_are_no_weights(tmp_path):
     model = network("c2d_r50", preset="pyslowfast")
     state = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
     state["head.projection.bias"] = torch.ones(5, dtype=torch.int64)
-    with pytest.raises(CheckpointError, match=r"no floats: head\.projection\.bias"):
+    with pytest.raises(CheckpointError, match=r"not floating point: head\.projection\.bias"):
         load_checkpoint(saved(tmp_path / "a.pyth", {"model_state": state}))
 
 
