@@ -240,11 +240,11 @@ def test_the_bar_counts_every_video(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "give either a video or --data ROOT"),
-        (["a.mp4", "--data", "."], "give either a video or --data ROOT"),
-        (["--data", ".", "--at", "1,2,3"], "--at belongs to one video"),
-        (["a.mp4", "--json", "x.json"], "--json belongs to --data"),
-        (["a.mp4", "--views", "1x1"], "--views belongs to --data"),
+        ([], "give either a video file or --data ROOT"),
+        (["a.mp4", "--data", "."], "give either a video file or --data ROOT"),
+        (["--data", ".", "--at", "1,2,3"], "--at is for a single video"),
+        (["a.mp4", "--json", "x.json"], "--json needs --data"),
+        (["a.mp4", "--views", "1x1"], "--views needs --data"),
         (["gone.mp4"], "gone.mp4"),
         (["a.mp4", "--block", "res9"], "the network has res3.0, res4.0"),
     ],

@@ -227,7 +227,7 @@ def test_a_training_says_it(root: Path, cache: Path, tmp_path: Path, capfd: Show
     assert main([*words, "3", "--config", str(config)]) == 0
     shown = capfd.readouterr()
     assert "frames    9 videos, decoded once: 0." in shown.out
-    assert f"note      {config}: data.memory_mb is no option any more" in shown.err
+    assert f"note      {config}: data.memory_mb was removed and is ignored" in shown.err
     assert len(entries(cache)) >= 8
     assert main([*words, "2", "--data.memory_mb", "4"]) == 2
-    assert "--data.memory_mb is no option any more: a data set that fits" in capfd.readouterr().err
+    assert "--data.memory_mb was removed (a data set that fits" in capfd.readouterr().err

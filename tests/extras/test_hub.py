@@ -107,7 +107,7 @@ def test_a_training_starts_from_the_hub_and_is_tested(
     (run,) = Path("runs/x").iterdir()
     assert f"pretrained: hf:lab/tiny@{commit}/best.ckpt" in (run / "config.yaml").read_text()
     asked = len(hub.asked)  # the commit is known, and the weights are in the checkpoint
-    assert "nothing was left to do" in told(capsys, ["train", "fit", "--resume", str(run)])
+    assert "nothing left to do" in told(capsys, ["train", "fit", "--resume", str(run)])
     assert len(hub.asked) == asked
     told(capsys, ["push", str(run), "lab/mine", "--dry-run", "look"])
     assert f"Started from hf:lab/tiny@{commit}/best.ckpt" in Path("look/README.md").read_text(

@@ -173,7 +173,7 @@ def test_a_run_is_a_checkpoint_and_a_damaged_one_names_the_whole_one(
     shown = capsys.readouterr().err
     assert f"{last} is a damaged archive" in shown
     best = run / "best.ckpt"
-    assert f"{best} is whole: go on with --resume {best}" in shown
+    assert f"{best} is intact: go on with --resume {best}" in shown
     assert "weights_only" not in shown
     assert main(["train", "fit", "--resume", str(best), "--trainer.max_epochs", "2"]) == 0
     assert "epoch 2/2" in capsys.readouterr().out

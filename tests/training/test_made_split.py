@@ -142,7 +142,7 @@ def test_without_validation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     told = capsys.readouterr().out
     run = next((tmp_path / "runs").glob("*/*"))
     assert "4 in train (" in told
-    assert "no validation, so there is no best" in told
+    assert "without validation there is no best checkpoint" in told
     assert (run / "last.ckpt").is_file()
     assert not (run / "best.ckpt").exists()
     assert not (run / "val.csv").exists()

@@ -116,7 +116,7 @@ def test_a_failing_write_keeps_the_previous_checkpoint(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(module.torch, "save", full)
-    with pytest.raises(CheckpointError, match=r"No space left.*the previous one is whole"):
+    with pytest.raises(CheckpointError, match=r"No space left.*the previous one is intact"):
         AtomicCheckpointIO().save_checkpoint({"value": 2}, path)
     assert torch.load(path, weights_only=True) == {"value": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
