@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torchvision.transforms.v2 import functional as F
 
-from videonl.video.transforms import sent
+from videonl.video.transfer import sent
 
 Operation = Callable[[torch.Tensor, float], torch.Tensor]  # (T, 3, H, W), -1 to 1
 

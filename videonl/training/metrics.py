@@ -325,9 +325,9 @@ class MultiLabelMeter:
         )
 
 
-def mean_loss(meter: ClassificationMeter | MultiLabelMeter) -> float | None:
-    """Mean loss of what a meter of this process has counted so far; None of nothing."""
-    read, loss = meter.sums[1:3].tolist()
+def mean_loss(sums: Tensor) -> float | None:
+    """Mean loss of what a meter has counted, from its ``sums`` on the host; None of nothing."""
+    read, loss = sums[1:3].tolist()
     return loss / read if read else None
 
 

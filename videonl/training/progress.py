@@ -14,6 +14,7 @@ from videonl.data import VideoDataModule
 from videonl.shares import accuracy, percent
 from videonl.training.metrics import TOP_K, MultiLabelScores, mean_loss
 from videonl.training.task import AnyScores
+from videonl.video.transfer import Arrival
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
@@ -77,7 +78,7 @@ def span(seconds: float) -> str:
 
 
 class TerminalBar(TQDMProgressBar):
-    """Lightning's bar, drawn now and then, since drawing asks the device for the loss."""
+    """Lightning's bar, drawn now and then."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=5, leave=False)
@@ -109,6 +110,7 @@ class ProgressLines(Callback):
         self.seconds = seconds
         self._printed = 0.0
         self._clock = TimeToGo()
+        self._line: tuple[str, Arrival] | None = None  # where, and the counts on their way
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -118,20 +120,19 @@ class ProgressLines(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Print where the training is, if it is time."""
+        """Print where the training is, if it is time; on a GPU when its counts have arrived."""
         now = time.monotonic()
-        if now - self._printed < self.seconds or not trainer.is_global_zero:
-            return
-        self._printed = now
-        total = int(trainer.num_training_batches)
-        classifier: Any = pl_module
-        loss = mean_loss(classifier.train_meter)  # of the epoch so far, here
-        shown = "" if loss is None else f"  mean loss {loss:.3f}"
-        print(
-            f"{epoch_of(trainer)}  batch {batch_idx + 1}/{total}{shown}"
-            f"  {self._clock.text(trainer, batch_idx)}".rstrip(),
-            flush=True,
-        )
+        if self._line is None and now - self._printed >= self.seconds and trainer.is_global_zero:
+            self._printed = now
+            classifier: Any = pl_module
+            where = f"{epoch_of(trainer)}  batch {batch_idx + 1}/{int(trainer.num_training_batches)}"
+            self._line = where, Arrival(classifier.train_meter.sums)
+        if self._line is not None and self._line[1].here:
+            where, counts = self._line
+            self._line = None
+            loss = mean_loss(counts.wait())  # of the epoch so far, here
+            shown = "" if loss is None else f"  mean loss {loss:.3f}"
+            print(f"{where}{shown}  {self._clock.text(trainer, batch_idx)}".rstrip(), flush=True)
 
 
 class EpochLines(Callback):
@@ -262,8 +263,7 @@ class SpeedMonitor(Callback):
             spell.clips += len(batch["label"]) * trainer.world_size
             spell.batches += 1
         self._mark, self._fetched = now, fetched
-        every = int(trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        if every and trainer.global_step and trainer.global_step % every == 0:
+        if log_is_due(trainer):
             self._log(trainer, pl_module)
 
     def _steps_done(self) -> float:
@@ -300,6 +300,36 @@ class SpeedMonitor(Callback):
         cure = data.cure_for_waiting(on_cpu=pl_module.device.type == "cpu")
         if cure and trainer.is_global_zero:
             pl_module.print(f"hint: {share:.0%} of the time the training waited for videos; {cure}")
+
+
+def log_is_due(trainer: Trainer) -> bool:
+    """Whether Lightning would give its loggers a row after this batch (at its end)."""
+    every = int(trainer.log_every_n_steps)  # type: ignore[attr-defined]
+    if not every or trainer.fit_loop._should_accumulate():
+        return False
+    return trainer.global_step % every == 0 or trainer.should_stop
+
+
+class LateLog:
+    """Gives the loggers losses as they arrive, each with the step and epoch that it is of.
+
+    Lightning asks the device for a logged value at once, and so waits for it.
+    """
+
+    def __init__(self) -> None:
+        self._rows: deque[tuple[Arrival, int, int]] = deque()
+
+    def add(self, loss: Arrival, trainer: Trainer) -> None:
+        """Note the loss of the batch that ends, under Lightning's number of its step."""
+        self._rows.append((loss, trainer.global_step - 1, trainer.current_epoch))
+
+    def hand_over(self, trainer: Trainer, *, wait: bool = False) -> None:
+        """Give the loggers what has arrived; all, with ``wait``."""
+        while self._rows and (wait or self._rows[0][0].here):
+            loss, step, epoch = self._rows.popleft()
+            row = {"train/loss": loss.wait().item(), "epoch": float(epoch)}
+            for logger in trainer.loggers:
+                logger.log_metrics(row, step=step)
 
 
 def waited(trainer: Trainer) -> float:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from videonl.errors import VideoNLError
 from videonl.video.pictures import Scaling, size_of
+from videonl.video.transfer import sent
 
 
 def to_clips(
@@ -60,13 +61,6 @@ def _constants(
 
 
 _known_constants = lru_cache(maxsize=16)(_constants)
-
-
-def sent(value: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the host on a device; the copy to a GPU is queued, and nobody waits for it."""
-    if device.type != "cuda":
-        return value.to(device)
-    return value.pin_memory().to(device, non_blocking=True)
 
 
 def crop(
