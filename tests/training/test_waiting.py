@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
-from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.fake_cuda import Event, Gpu, fake_cuda
 from tests.small_data import DATA
 from videonl.data import VideoDataModule, VideoDataset
 from videonl.training import VideoClassifier, read_metrics
@@ -63,83 +62,76 @@ def sleeping_forward(device: str) -> Callable[..., Any]:
     return forward if device == "cuda" else slowly(plain)
 
 
-VIEWS = {"device", "view", "slice", "select", "unsqueeze", "expand", "permute", "t", "detach"}
-VIEWS |= {"alias", "unbind", "as_strided_", "lift_fresh"}
-
-
-class Calls(TorchDispatchMode):
-    """What a GPU is given to do, and what would make the host wait for it."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.launched: list[str] = []
-        self.waiting: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func._overloadpacket.__name__
-        result = func(*args, **(kwargs or {}))
-        tensors = [x for x in (*args, result) if isinstance(x, torch.Tensor)]
-        devices = {x.device.type for x in tensors}
-        if "cuda" in devices and name not in VIEWS:
-            self.launched.append(name)
-        if name in ("_local_scalar_dense", "nonzero", "masked_select", "equal", "unique"):
-            self.waiting.append(name)
-        queued = (kwargs or {}).get("non_blocking", False) or any(x is True for x in args)
-        if name in ("_to_copy", "copy_") and devices == {"cpu", "cuda"} and not queued:
-            self.waiting.append(f"{name} {kwargs}")
-        return result
-
-
 class Head(nn.Module):
-    """A network of one operator, whose answer has a gradient."""
+    """A network that only marks its place in the queue of a GPU."""
 
-    def __init__(self, num_classes: int) -> None:
+    def __init__(self, num_classes: int, gpu: Gpu) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.zeros(num_classes, device="cuda"))
+        self._mark = gpu.mark
+        self.places: list[int] = []
 
     def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        self.places.append(self._mark("network"))
         return self.weight.expand(len(clips), -1)
 
 
+def batch_of(count: int) -> dict[str, Any]:
+    """A training batch as the loader gives it."""
+    numbers = torch.arange(count)
+    return {
+        "video": torch.zeros(count, 1, 4, 16, 16, 3, dtype=torch.uint8),
+        "label": numbers % 3,
+        "seed": numbers,
+        "labels": [[0], [1, 2]] * (count // 2),
+        "replaced": [],
+    }
+
+
 @pytest.mark.parametrize(
-    ("multi_label", "recipe", "limit"),
-    [(False, {"mixup": 0.2}, 25), (False, {"cutmix": 1.0}, 26), (True, {"mixup": 0.2}, 25)],
+    ("multi_label", "recipe", "layers", "limit"),
+    [
+        (False, {"mixup": 0.2}, 0, 25),
+        (False, {"cutmix": 1.0}, 0, 25),
+        (True, {"mixup": 0.2}, 0, 25),
+        (False, {"mixup": 0.2}, 2, 25 + 2 * 47),
+    ],
 )
 def test_a_step_launches_little_and_makes_the_host_wait_for_nothing(
-    monkeypatch, small_data, multi_label, recipe, limit
+    monkeypatch, small_data, multi_label, recipe, layers, limit
 ) -> None:
-    """Everything around the network: flip, erase, normalise, mix, count; over fake CUDA tensors."""
-    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
-    monkeypatch.setattr(torch.cuda, "synchronize", forbidden)
-    data = VideoDataModule(str(small_data), **{**DATA, "erasing": 1.0, "flip": 0.5})
+    """Everything around the network: flip, RandAugment, erase, normalise, mix, count."""
+    options = {"erasing": 1.0, "flip": 0.5, "rand_augment": layers}
+    data = VideoDataModule(str(small_data), **{**DATA, **options})
     classifier = VideoClassifier(
         "tiny_i3d_nl1", num_classes=3, recipe=recipe, multi_label=multi_label
     )
-    monkeypatch.setattr(classifier.finite, "check", nothing)  # asks when the copy has arrived
     monkeypatch.setattr(classifier, "log", nothing)
-    loss = torch.zeros(())
-    monkeypatch.setattr(classifier, "_loss", lambda logits, *_, **__: (loss, logits[:, 0]))
-    with FakeTensorMode(allow_non_fake_inputs=True):
-        classifier.net = Head(3)
-        batch = {
-            "video": torch.zeros(8, 1, 4, 16, 16, 3, dtype=torch.uint8, device="cuda"),
-            "label": torch.zeros(8, dtype=torch.long, device="cuda"),
-            "labels": [[0], [1, 2]] * 4,
-            "host": ([0] * 8, list(range(8))),
-        }
+    batch, begins = batch_of(64), []
+    with fake_cuda(monkeypatch) as gpu:
+        loss = torch.zeros((), device="cuda")
+        monkeypatch.setattr(classifier, "_loss", lambda logits, *_, **__: (loss, logits[:, 0]))
+        classifier.net = head = Head(3, gpu)
         classifier.train_meter.to(torch.device("cuda"))
-        with Calls() as calls:
-            batch["video"] = data.augmented(batch)
-            classifier.training_step(batch, 0)
-    assert calls.waiting == []
+        for _ in range(2):
+            begins.append(len(gpu.launched))
+            there = data.on_before_batch_transfer(batch, 0)
+            there = data.transfer_batch_to_device(there, torch.device("cuda"), 0)
+            begins.append(len(gpu.launched))
+            there["video"] = data.augmented(there)
+            classifier.training_step(there, 0)
+    assert gpu.waiting == []
+    assert Event.waited_for == 0
+    work = gpu.names[begins[1] : begins[2]]
     constants = 1  # the copy of mean and deviation, which is made once for tensors that are real
-    assert len(calls.launched) - constants <= limit, " ".join(calls.launched)
-    assert "addcmul" in calls.launched
+    assert len(work) - constants - 1 <= limit, " ".join(work)
+    assert "addcmul" in work
+    first, second = head.places
+    copies = range(begins[2], begins[3])
+    assert len(copies) == 3
+    assert all(first not in gpu.launched[place].before for place in copies), "one after the other"
+    assert set(copies) <= gpu.launched[second].before
 
 
 def nothing(*_args: Any, **_named: Any) -> None:
     """In place of what has its own tests."""
-
-
-def forbidden(*_args: Any) -> None:
-    raise AssertionError("torch.cuda.synchronize in the loop of a training")

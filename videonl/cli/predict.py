@@ -161,7 +161,8 @@ def parser_of_predict() -> argparse.ArgumentParser:
         "--max-views-per-forward",
         type=positive,
         metavar="N",
-        help="bounds the memory; the result stays the same (default: about 1 GiB)",
+        help="bounds the memory; the result stays the same (default: about 1 GiB, on a GPU an "
+        "eighth of its memory)",
     )
     add_conceal(parser)
     predict_timeline.add_arguments(parser)

@@ -13,7 +13,8 @@ from videonl.video.preprocessing import Preprocessing
 from videonl.weights.checkpoint import sha256
 from videonl.weights.hub import pinned_name
 
-FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at
+FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at, or
+FORWARD_SHARE = 8  # on a GPU this part of its memory: few views would leave it idle
 BYTES_PER_INPUT = 64 * 4  # of activations per input value, about, for the networks of the paper
 
 
@@ -33,11 +34,14 @@ def prepare_network(model: nn.Module, *, device: torch.device, fuse: bool) -> nn
     return network
 
 
-def views_that_fit(preprocessing: Preprocessing) -> int:
+def views_that_fit(preprocessing: Preprocessing, *, device: torch.device) -> int:
     """How many views of this size take about ``FORWARD_MEMORY`` in one forward pass."""
+    room = FORWARD_MEMORY
+    if device.type == "cuda":
+        room = max(room, torch.cuda.get_device_properties(device).total_memory // FORWARD_SHARE)
     height, width = preprocessing.rectangle or (preprocessing.short_side,) * 2
     values = 3 * preprocessing.frames * height * width
-    return max(1, min(64, FORWARD_MEMORY // (values * BYTES_PER_INPUT)))
+    return max(1, min(64, room // (values * BYTES_PER_INPUT)))
 
 
 def network_name(model: nn.Module) -> str:

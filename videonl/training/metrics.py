@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from videonl.training.processes import add_up, of_all
+from videonl.video.transfer import sent
 
 TOP_K = 5
 
@@ -85,9 +86,9 @@ class ClassificationMeter:
         if self.sums.device != device:
             confusion, unread, sums = self.confusion, self.unread, self.sums
             self._place(device)
-            self.confusion += confusion.to(device)
-            self.unread += unread.to(device)
-            self.sums += sums.to(self.sums)
+            self.confusion += sent(confusion, device)
+            self.unread += sent(unread, device)
+            self.sums += sent(sums.to(self.sums.dtype), device)
 
     @torch.no_grad()
     def update(self, scores: Tensor, labels: Tensor, losses: Tensor) -> None:
@@ -248,8 +249,8 @@ class MultiLabelMeter:
         if self.sums.device != device:
             sums, rows = self.sums, self.rows
             self._place(device)
-            self.sums += sums.to(self.sums)
-            self.rows = [(scores.to(device), truth.to(device)) for scores, truth in rows]
+            self.sums += sent(sums.to(self.sums.dtype), device)
+            self.rows = [(sent(scores, device), sent(truth, device)) for scores, truth in rows]
 
     @torch.no_grad()
     def update(self, scores: Tensor, truth: Tensor, losses: Tensor) -> None:

@@ -125,7 +125,8 @@ class ProgressLines(Callback):
         if self._line is None and now - self._printed >= self.seconds and trainer.is_global_zero:
             self._printed = now
             classifier: Any = pl_module
-            where = f"{epoch_of(trainer)}  batch {batch_idx + 1}/{int(trainer.num_training_batches)}"
+            total = int(trainer.num_training_batches)
+            where = f"{epoch_of(trainer)}  batch {batch_idx + 1}/{total}"
             self._line = where, Arrival(classifier.train_meter.sums)
         if self._line is not None and self._line[1].here:
             where, counts = self._line
