@@ -14,7 +14,7 @@ from videonl.video import lane
 
 VIEWS = {"device", "view", "slice", "select", "unsqueeze", "expand", "permute", "t", "detach"}
 VIEWS |= {"alias", "unbind", "as_strided_", "lift_fresh", "split", "split_with_sizes", "squeeze"}
-VIEWS |= {"transpose", "_unsafe_view", "prim_device"}
+VIEWS |= {"transpose", "_unsafe_view", "prim_device", "empty_like"}
 ASKING = {"_local_scalar_dense", "nonzero", "masked_select", "equal", "unique", "is_nonzero"}
 
 
@@ -60,6 +60,7 @@ class Gpu(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()
         self.launched: list[Launch] = []
+        self.copies: list[int] = []  # those launched that come from the host
         self.waiting: list[str] = []
         self.stream = Stream()
 
@@ -82,11 +83,12 @@ class Gpu(TorchDispatchMode):
         devices = {x.device.type for x in tensors}
         if "cuda" not in devices:
             return result
+        copied = name in ("_to_copy", "copy_") and "cpu" in devices
         if name not in VIEWS:
-            self.mark(name)
+            place = self.mark(name)
+            self.copies += [place] if copied and result.device.type == "cuda" else []
         queued = (kwargs or {}).get("non_blocking", False) or any(x is True for x in args)
-        blocking = name in ("_to_copy", "copy_") and "cpu" in devices and not queued
-        if name in ASKING or blocking:
+        if name in ASKING or (copied and not queued):
             self.waiting.append(f"{name} {kwargs}")
         return result
 

@@ -6,12 +6,27 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback
+from lightning.pytorch.accelerators import CUDAAccelerator
+from lightning.pytorch.callbacks import LearningRateMonitor
+from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import nn
 
 from tests.fake_cuda import Event, Gpu, fake_cuda
 from tests.small_data import DATA
 from videonl.data import VideoDataModule, VideoDataset
-from videonl.training import VideoClassifier, read_metrics
+from videonl.training import (
+    MovingAverage,
+    ProgressLines,
+    SpeedMonitor,
+    StepSeed,
+    TerminalBar,
+    VideoClassifier,
+    make_trainer,
+    read_metrics,
+)
+from videonl.video import Arrival
 
 SLOW = 0.15  # seconds
 
@@ -131,6 +146,116 @@ def test_a_step_launches_little_and_makes_the_host_wait_for_nothing(
     assert len(copies) == 3
     assert all(first not in gpu.launched[place].before for place in copies), "one after the other"
     assert set(copies) <= gpu.launched[second].before
+
+
+class FakeAccelerator(CUDAAccelerator):
+    """Of a machine whose GPU is not there."""
+
+    def setup(self, trainer: Any) -> None: ...
+
+    def setup_device(self, device: torch.device) -> None: ...
+
+    def teardown(self) -> None: ...
+
+    @staticmethod
+    def parse_devices(devices: Any) -> list[int]:
+        return [0]
+
+    @staticmethod
+    def is_available() -> bool:
+        return True
+
+
+class Enough(Exception):
+    """Ends a training within an epoch."""
+
+
+class Watch(Callback):
+    """Looks at what happened from the first batch to the last."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        self.gpu = gpu
+
+    def on_train_batch_start(self, *arguments: Any) -> None:
+        if arguments[-1] == 0:
+            self.gpu.waiting.clear()  # the weights are copied at the start
+
+    def on_train_batch_end(self, *arguments: Any) -> None:
+        if arguments[-1] == 3:
+            self.waiting = list(self.gpu.waiting)
+            raise Enough
+
+
+def test_a_training_of_lightning_makes_the_host_wait_for_nothing(monkeypatch, small_data) -> None:
+    """Its loop, with our callbacks, a logger at every step, a bar, lines and an average.
+
+    Fake tensors refuse ``item``; only the backward pass, which needs a GPU, is left out.
+    """
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 0)
+    data = VideoDataModule(str(small_data), **{**DATA, "rand_augment": 2})
+    data.setup("fit")
+    monkeypatch.setattr(data, "train_dataloader", lambda: [batch_of(8)] * 6)
+    recipe = {"mixup": 0.2, "optimizer": "adamw", "learning_rate": 0.1, "ema": 0.9}
+    classifier = VideoClassifier("tiny_i3d_nl1", num_classes=2, recipe=recipe)
+    logger = DummyLogger()
+    with fake_cuda(monkeypatch) as gpu:
+        device = torch.device("cuda")
+        parts = [nn.Conv3d(3, 4, 1, device=device), nn.AdaptiveAvgPool3d(1), nn.Flatten()]
+        classifier.net = nn.Sequential(*parts, nn.Linear(4, 2, device=device))
+
+        def backward(loss: torch.Tensor, *_: Any) -> None:
+            for parameter in classifier.net.parameters():
+                parameter.grad = torch.zeros_like(parameter)
+
+        monkeypatch.setattr(classifier, "backward", backward)
+        bar = TerminalBar()
+        monkeypatch.setattr(bar, "_refresh_rate", 1)
+        watch = Watch(gpu)
+        ours = [StepSeed(0), SpeedMonitor(), MovingAverage(0.9), ProgressLines(0.0), bar, watch]
+        strategy = SingleDeviceStrategy(device=device, accelerator=FakeAccelerator())
+        monkeypatch.setattr(strategy, "model_to_device", nothing)  # it is there
+        monkeypatch.setattr(strategy, "teardown", nothing)
+        trainer = make_trainer(
+            {
+                "strategy": strategy,
+                "limit_val_batches": 0,
+                "log_every_n_steps": 1,
+                "gradient_clip_val": 1.0,
+            },
+            callbacks=[*ours, LearningRateMonitor("step")],
+            loggers=[logger],
+        )
+        with pytest.raises(Enough):
+            trainer.fit(classifier, datamodule=data)
+    assert watch.waiting == []
+    assert Event.waited_for == 0
+    assert any("foreach" in name or "fused" in name for name in gpu.names)
+
+
+@pytest.mark.parametrize("accumulated", [1, 2])
+def test_losses_that_arrive_later_are_logged_at_their_own_steps(
+    train, monkeypatch, accumulated
+) -> None:
+    options = {"accumulate_grad_batches": accumulated}
+
+    def logged(folder: str) -> list[tuple[float, float, float]]:
+        _, fitted = train(folder=folder, epochs=1, trainer=options)
+        rows = read_metrics(fitted.run_dir / "metrics.csv")
+        found = [(r["step"], r["epoch"], r["train/loss"]) for r in rows if "train/loss" in r]
+        speeds = [row["step"] for row in rows if "speed/data_wait" in row]
+        assert speeds == [step + 1 for step, *_ in found], "one row a step"
+        return found
+
+    at_once = logged("once")
+    assert len(at_once) == fitted_steps(at_once)
+    monkeypatch.setattr(Arrival, "here", property(lambda _: False))  # until they are waited for
+    assert logged("later") == at_once
+
+
+def fitted_steps(rows: list[tuple[float, float, float]]) -> int:
+    """Every step from the first on has a row."""
+    assert [step for step, *_ in rows] == list(range(len(rows)))
+    return len(rows)
 
 
 def nothing(*_args: Any, **_named: Any) -> None:

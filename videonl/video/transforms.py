@@ -45,7 +45,7 @@ def to_clips(
         raise ValueError(f"video must be uint8 (0 to 255), got {video.dtype}")
     known = _known_constants if type(video) is torch.Tensor else _constants  # or a fake one
     scale, shift = known(tuple(mean), tuple(std), dtype, video.device)
-    clips = torch.addcmul(shift, video.to(dtype), scale)
+    clips = torch.addcmul(shift, video, scale)  # in the type of the constants
     return clips.movedim(-1, -4)  # (..., 3, T, H, W)
 
 
