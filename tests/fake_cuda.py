@@ -1,5 +1,6 @@
 """A CUDA device that is not there: fake tensors, and what is queued for it on which stream."""
 
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -89,8 +90,16 @@ class Gpu(TorchDispatchMode):
             self.copies += [place] if copied and result.device.type == "cuda" else []
         queued = (kwargs or {}).get("non_blocking", False) or any(x is True for x in args)
         if name in ASKING or (copied and not queued):
-            self.waiting.append(f"{name} {kwargs}")
+            self.waiting.append(f"{name} {asked_by()}")
         return result
+
+
+def asked_by() -> str:
+    """The line outside of torch that runs an operator."""
+    for frame in reversed(traceback.extract_stack()):
+        if "/torch/" not in frame.filename and frame.filename != __file__:
+            return f"{frame.filename}:{frame.lineno} {frame.line}"
+    return ""
 
 
 @contextmanager
@@ -112,6 +121,7 @@ def fake_cuda(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gpu]:
     monkeypatch.setattr(torch.cuda, "Event", Event)
     monkeypatch.setattr(torch.cuda, "stream", on)
     monkeypatch.setattr(torch.cuda, "current_stream", lambda *_: gpu.stream)
+    monkeypatch.setattr(torch.cuda, "current_device", lambda: 0)
     monkeypatch.setattr(torch.cuda, "synchronize", forbidden)
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda self: self)
     monkeypatch.setattr(torch.Tensor, "record_stream", lambda *_: None)

@@ -8,8 +8,8 @@ import pytest
 import torch
 from lightning.pytorch import Callback
 from lightning.pytorch.accelerators import CUDAAccelerator
-from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers.logger import DummyLogger
+from lightning.pytorch.loops import fit_loop
 from lightning.pytorch.strategies import SingleDeviceStrategy
 from torch import nn
 
@@ -19,6 +19,7 @@ from videonl.data import VideoDataModule, VideoDataset
 from videonl.training import (
     MovingAverage,
     ProgressLines,
+    RateLog,
     SpeedMonitor,
     StepSeed,
     TerminalBar,
@@ -158,12 +159,16 @@ class FakeAccelerator(CUDAAccelerator):
     def teardown(self) -> None: ...
 
     @staticmethod
-    def parse_devices(devices: Any) -> list[int]:
+    def parse_devices(_devices: Any) -> list[int]:
         return [0]
 
     @staticmethod
     def is_available() -> bool:
         return True
+
+
+class Batches(list):
+    """A loader; of a mere list every entry would be one."""
 
 
 class Enough(Exception):
@@ -192,14 +197,18 @@ def test_a_training_of_lightning_makes_the_host_wait_for_nothing(monkeypatch, sm
     Fake tensors refuse ``item``; only the backward pass, which needs a GPU, is left out.
     """
     monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda _: 0)
+    monkeypatch.setattr(torch.Tensor, "__deepcopy__", lambda self, _: self.detach().clone())
+    monkeypatch.setattr(fit_loop, "has_len_all_ranks", lambda *_, **__: True)  # before the loop
     data = VideoDataModule(str(small_data), **{**DATA, "rand_augment": 2})
     data.setup("fit")
-    monkeypatch.setattr(data, "train_dataloader", lambda: [batch_of(8)] * 6)
+    loader = Batches([batch_of(8)] * 6)
+    monkeypatch.setattr(data, "train_dataloader", lambda: loader)
     recipe = {"mixup": 0.2, "optimizer": "adamw", "learning_rate": 0.1, "ema": 0.9}
     classifier = VideoClassifier("tiny_i3d_nl1", num_classes=2, recipe=recipe)
     logger = DummyLogger()
     with fake_cuda(monkeypatch) as gpu:
-        device = torch.device("cuda")
+        device = torch.device("cuda:0")
+        classifier._device = device
         parts = [nn.Conv3d(3, 4, 1, device=device), nn.AdaptiveAvgPool3d(1), nn.Flatten()]
         classifier.net = nn.Sequential(*parts, nn.Linear(4, 2, device=device))
 
@@ -222,7 +231,7 @@ def test_a_training_of_lightning_makes_the_host_wait_for_nothing(monkeypatch, sm
                 "log_every_n_steps": 1,
                 "gradient_clip_val": 1.0,
             },
-            callbacks=[*ours, LearningRateMonitor("step")],
+            callbacks=[*ours, RateLog()],
             loggers=[logger],
         )
         with pytest.raises(Enough):

@@ -26,8 +26,8 @@ from videonl.training.classes import align_classes
 from videonl.training.compiled import CompiledNetwork, check_compiler
 from videonl.training.fine_tuning import batch_norms, freeze, fresh_parameters
 from videonl.training.finite import FiniteLoss, check_score, check_weights, weights_of
+from videonl.training.logged import LateLog, log_is_due
 from videonl.training.mixing import mix
-from videonl.training.progress import LateLog, log_is_due
 from videonl.training.recipe import Recipe, configure, make_recipe
 from videonl.training.recompute import recompute_stages
 from videonl.training.task import AnyScores, Batch, make_task

@@ -12,6 +12,7 @@ from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 
 from videonl.data import VideoDataModule
 from videonl.shares import accuracy, percent
+from videonl.training.logged import log_is_due
 from videonl.training.metrics import TOP_K, MultiLabelScores, mean_loss
 from videonl.training.task import AnyScores
 from videonl.video.transfer import Arrival
@@ -301,36 +302,6 @@ class SpeedMonitor(Callback):
         cure = data.cure_for_waiting(on_cpu=pl_module.device.type == "cpu")
         if cure and trainer.is_global_zero:
             pl_module.print(f"hint: {share:.0%} of the time the training waited for videos; {cure}")
-
-
-def log_is_due(trainer: Trainer) -> bool:
-    """Whether Lightning would give its loggers a row after this batch (at its end)."""
-    every = int(trainer.log_every_n_steps)  # type: ignore[attr-defined]
-    if not every or trainer.fit_loop._should_accumulate():
-        return False
-    return trainer.global_step % every == 0 or trainer.should_stop
-
-
-class LateLog:
-    """Gives the loggers losses as they arrive, each with the step and epoch that it is of.
-
-    Lightning asks the device for a logged value at once, and so waits for it.
-    """
-
-    def __init__(self) -> None:
-        self._rows: deque[tuple[Arrival, int, int]] = deque()
-
-    def add(self, loss: Arrival, trainer: Trainer) -> None:
-        """Note the loss of the batch that ends, under Lightning's number of its step."""
-        self._rows.append((loss, trainer.global_step - 1, trainer.current_epoch))
-
-    def hand_over(self, trainer: Trainer, *, wait: bool = False) -> None:
-        """Give the loggers what has arrived; all, with ``wait``."""
-        while self._rows and (wait or self._rows[0][0].here):
-            loss, step, epoch = self._rows.popleft()
-            row = {"train/loss": loss.wait().item(), "epoch": float(epoch)}
-            for logger in trainer.loggers:
-                logger.log_metrics(row, step=step)
 
 
 def waited(trainer: Trainer) -> float:
