@@ -10,7 +10,7 @@ from tests.inference.networks import NAMES, PREPROCESSING, write_checkpoint
 from tests.videos import write_video
 from videonl import Predictor
 from videonl.errors import CheckpointError, VideoError, VideoNLError
-from videonl.inference import Failure, Prediction
+from videonl.inference import Failure, Prediction, videos_ahead
 from videonl.video import Preprocessing, Video, open_video, read_views, to_clips
 from videonl.weights import load_checkpoint
 
@@ -215,6 +215,21 @@ def test_on_a_gpu_the_next_video_is_queued_before_an_answer_is_waited_for(
     monkeypatch.setattr(predictor, "device", torch.device("cuda:0"))
     assert list(predictor.predict_many(given, views=(2, 1))) == alone
     assert done == ["queue 0", "queue 1", "answer 0", "answer 1", "queue 2", "answer 2"]
+
+
+def test_videos_that_are_decoded_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None beside a network on a CPU; for a GPU as many as there are cores, in 2 GiB."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    shown = Preprocessing.from_dict(
+        {**PREPROCESSING, "frames": 8, "short_side": 256, "crop": 224, "views": (10, 3)}
+    )
+    gpu = torch.device("cuda")
+    assert videos_ahead(shown, device=torch.device("cpu")) == 0
+    assert videos_ahead(shown, device=gpu) == 8
+    assert videos_ahead(shown.changed(frames=128), device=gpu) == 2
+    assert videos_ahead(shown.changed(frames=1024), device=gpu) == 1
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    assert videos_ahead(shown, device=gpu) == 1
 
 
 @pytest.mark.parametrize("views", [(0, 1), (1, 2), (1, 0), (-1, 3)])

@@ -1,5 +1,6 @@
 """The network as the predictor runs it: fused, in the layout of its clips, on its device."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from videonl.weights.hub import pinned_name
 
 FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at, or
 FORWARD_SHARE = 8  # on a GPU this part of its memory: few views would leave it idle
+AHEAD_MEMORY = 2**31  # bytes of views that are decoded ahead for a GPU, at most
+MOST_AHEAD = 8  # videos
 BYTES_PER_INPUT = 64 * 4  # of activations per input value, about, for the networks of the paper
 
 
@@ -42,6 +45,20 @@ def views_that_fit(preprocessing: Preprocessing, *, device: torch.device) -> int
     height, width = preprocessing.rectangle or (preprocessing.short_side,) * 2
     values = 3 * preprocessing.frames * height * width
     return max(1, min(64, room // (values * BYTES_PER_INPUT)))
+
+
+def videos_ahead(preprocessing: Preprocessing, *, device: torch.device) -> int:
+    """How many videos are decoded, each in a thread, while the network computes one.
+
+    On a CPU none: the network has its cores. A GPU takes 30 views of a video in less time than one
+    core needs to decode them.
+    """
+    if device.type == "cpu":
+        return 0
+    height, width = preprocessing.rectangle or (preprocessing.short_side,) * 2
+    size = preprocessing.num_views * 3 * preprocessing.frames * height * width
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(MOST_AHEAD, (cores or 1) - 1, AHEAD_MEMORY // size))
 
 
 def network_name(model: nn.Module) -> str:

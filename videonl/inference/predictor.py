@@ -24,6 +24,7 @@ from videonl.inference.network import (
     network_name,
     origin_of,
     prepare_network,
+    videos_ahead,
     views_that_fit,
 )
 from videonl.inference.prediction import Clip, Failure, Prediction
@@ -330,16 +331,17 @@ class Predictor:
             top_k: how many classes to return.
             views: as for ``predict``.
             fps: of all frames in memory among them.
-            workers: threads that decode ahead; by default 1, on a CPU 0: it holds the network up.
+            workers: threads that decode ahead; by default ``videos_ahead``, on a CPU none.
             on_views: called with the number of views just done.
 
         Yields:
             A prediction, or the failure of a file that cannot be read.
         """
-        self.preprocessing.with_views(views)  # refuses wrong ones before the first file
+        shown = self.preprocessing.with_views(views)  # refuses wrong ones before the first file
         if is_path(videos) or isinstance(videos, bytes | Frames):
             raise VideoNLError("predict_many takes several videos: give a list, or use predict")
-        workers = int(self.device.type != "cpu") if workers is None else workers
+        if workers is None:
+            workers = videos_ahead(shown, device=self.device)
 
         def read(video: Given) -> Views:
             return self.read(video, views=views, fps=rate_for(video, fps))
