@@ -241,7 +241,7 @@ def test_a_training_of_lightning_makes_the_host_wait_for_nothing(monkeypatch, sm
     assert any("foreach" in name or "fused" in name for name in gpu.names)
 
 
-@pytest.mark.parametrize("accumulated", [1, 2])
+@pytest.mark.parametrize("accumulated", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_losses_that_arrive_later_are_logged_at_their_own_steps(
     train, monkeypatch, accumulated
 ) -> None:
