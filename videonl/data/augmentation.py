@@ -1,8 +1,9 @@
-"""Augmentation of a batch of uint8 videos where it lies, on the CPU or the GPU.
+"""Augmentation of a batch of uint8 videos on the device it is on, CPU or GPU.
 
-Every clip gets its own random numbers out of its own seed, drawn by the data set together with the
-clip's place in the video; so a run repeats itself whatever the number of workers, and all frames of
-a clip are changed alike. All clips are changed at once, and what was drawn travels in one copy.
+Every clip gets its own random numbers from its own seed, which the data set draws together with the
+clip's place in the video; so a run is reproducible whatever the number of workers, and all frames
+of a clip are changed alike. All clips are changed at once, and all random choices go to the device
+in one copy.
 """
 
 from collections.abc import Collection, Sequence
@@ -36,7 +37,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name in ("flip", "erasing"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a probability, got {getattr(self, name)}")
+                raise ValueError(f"{name}={getattr(self, name)}: a probability lies in 0 to 1")
         if self.layers < 0 or not 0 <= self.magnitude <= 10:
             raise ValueError(
                 "RandAugment needs layers >= 0 and a magnitude of 0 to 10, got "
@@ -92,7 +93,7 @@ Box = tuple[int, int, np.ndarray]  # top, left, noise uint8 (height, width, 3)
 
 @dataclass(frozen=True)
 class _Change:
-    """What was drawn for one clip."""
+    """The random choices for one clip."""
 
     flip: bool
     operations: list[Drawn]
@@ -102,7 +103,7 @@ class _Change:
 def _draw(
     generator: np.random.Generator, label: int, augmentation: Augmentation, size: Sequence[int]
 ) -> _Change:
-    """Draws the same numbers for a part whatever else is switched on."""
+    """A generator for one kind of change, independent of which other kinds are switched on."""
     coins = generator.random(2)
     layers, magnitude = augmentation.layers, augmentation.magnitude
     return _Change(
