@@ -18,6 +18,7 @@ reaches the threshold in a window counts, so segments of different classes may o
 """
 
 import math
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
@@ -25,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
@@ -275,13 +277,17 @@ def timeline_of(
         hop = min(1.0, window / 2) if hop is None else hop
         windows = place_windows(times, duration, window=window, hop=hop)
         scores: list[np.ndarray] = []
+        answers: deque[Callable[[], Tensor]] = deque()
         damage = Damage(conceal=predictor.conceal)
         kept = damage.kept(clips_of_windows(source, windows, times, preprocessing))
         while chunk := list(islice(kept, predictor.max_views_per_forward)):
             clips = torch.stack([clip for _, clip in chunk])
-            scores.append(predictor.view_probabilities(clips).numpy())
+            answers.append(predictor.queued(clips))
+            if len(answers) > 1:  # while a GPU computes, the next windows are decoded
+                scores.append(answers.popleft()().numpy())
             if on_windows:
                 on_windows(chunk[-1][0] + 1, len(windows))
+    scores += [answer().numpy() for answer in answers]
     if said := damage.tell(name_of(video), len(windows)):
         predictor.note(said)
     probabilities = np.concatenate(scores)

@@ -25,5 +25,7 @@ __getattr__, __dir__, __all__ = doors(
         "metrics": "ClassificationMeter MultiLabelMeter average_precision mean_loss negative_log",
         "signs": "Course constant_loss signs_of",
         "metrics_file": "MetricsFile read_metrics",
+        "logged": "RateLog",
+        "progress": "ProgressLines SpeedMonitor TerminalBar",
     },
 )
