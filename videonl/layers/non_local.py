@@ -171,12 +171,12 @@ class NonLocalBlock(nn.Module):
     def _literal(self, x: Tensor, pair_sum: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         """Equations 1 and 6 as the paper writes them."""
         late = self.subsample_position == "after"
-        source = x if late else self._pool(x)  # (B, C, *key positions)
+        source = x if late else self.pool(x)  # (B, C, *key positions)
         theta = self.theta(x) if self.affinity.embedded else x  # (B, C', *spatial)
         phi = self.phi(source) if self.affinity.embedded else source
         g = self.g(source)
         if late:
-            phi, g = self._pool(phi), self._pool(g)
+            phi, g = self.pool(phi), self.pool(g)
         y = pair_sum(self._rows(theta), self._rows(phi), self._rows(g))  # (B', N, C')
         y = join_groups(y, tuple(x.shape[2:]), batch=x.shape[0], attend=self.attend)
         z = self.out(to_map(y, tuple(x.shape[2:])))  # (B, C, *spatial)
@@ -193,7 +193,7 @@ class NonLocalBlock(nn.Module):
             maps = {name: Linear() for name in ("theta", "phi", "g", "out")}
             return non_local_sum(self._operands(theta, phi, g, **maps), self.implementation)
 
-    def _pool(self, x: Tensor) -> Tensor:
+    def pool(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) -> (B, C, *key positions)."""
         return x if self.pool_kernel is None else _POOLS[self.dim](x, self.pool_kernel)
 
