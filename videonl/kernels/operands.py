@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -119,23 +119,11 @@ class Form:
     Attributes:
         name: for people.
         holds_matrix: whether the N x M matrix is in memory at once.
-        refuses: why it does not serve these operands, in words, or None.
         compute: the operands -> W_z y, (B, N, C_out).
+        refuses: why it does not serve these operands, in words, or None.
     """
 
     name: str
     holds_matrix: bool
-    refuses: Callable[[Operands], str | None]
     compute: Callable[[Operands], Tensor]
-
-
-def refuse_second_derivative(_ctx: Any, *_grads: Any) -> NoReturn:
-    """The backward pass of an operator's backward pass.
-
-    Raises:
-        RuntimeError: always.
-    """
-    raise RuntimeError(
-        "this form of the non-local sum has first derivatives only; "
-        "NonLocalBlock(implementation='reference') can be differentiated twice."
-    )
+    refuses: Callable[[Operands], str | None] = lambda _: None

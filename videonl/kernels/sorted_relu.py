@@ -14,13 +14,13 @@ a_i + b_j = 0 the derivative is 0, as that of ReLU.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from videonl.kernels.operands import Operands, refuse_second_derivative
+from videonl.kernels.operands import Operands
+from videonl.kernels.operator import differentiable
 
 _BLOCK = 32  # rows of one product with a triangle of ones
 
@@ -41,12 +41,10 @@ def sorted_sum(op: Operands, *, entries: int, product: bool) -> Tensor:
     if op.out.weight is not None:
         values = values @ op.out.weight.mT  # (B, M, C_out)
     # An exported program runs without this library: there its operators are written out.
-    traced = torch.compiler.is_exporting()
-    y = (
-        _Sorted(a, b, product).sums(values)[0]
-        if traced
-        else relu_sums(a, b, values, entries, product)
-    )
+    if torch.compiler.is_exporting():
+        y = _Sorted(a, b, product).sums(values)[0]
+    else:
+        y = _relu_sums(a, b, values, entries, product)
     return y if op.out.bias is None else y + op.out.bias
 
 
@@ -78,16 +76,15 @@ class _Sorted:
 
     def sums(self, values: Tensor) -> tuple[Tensor, Tensor]:
         """Σ_j ReLU(a_i + b_j) g_j and its derivative in a_i: (B, M, D) -> (B, N, D) twice."""
-        plain = _running_sum(_take(values, self.order).to(self.gaps.dtype), self.product)
-        slope = _take(plain, self.last).masked_fill(self.none, 0)
+        plain, slope = self.slopes(values)
         moments = F.pad(_running_sum(self.gaps * plain[:, :-1], self.product), (0, 0, 1, 0))
         moments = moments + (0 * plain[:, -1:] + self.poison)
         return torch.addcmul(_take(moments, self.last), self.reach, slope), slope
 
-    def slopes(self, values: Tensor) -> Tensor:
-        """Σ_{j: a_i + b_j > 0} g_j alone: (B, M, D) -> (B, N, D)."""
+    def slopes(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """S (B, M, D), and Σ_{j: a_i + b_j > 0} g_j: (B, M, D) -> (B, N, D)."""
         plain = _running_sum(_take(values, self.order).to(self.gaps.dtype), self.product)
-        return _take(plain, self.last).masked_fill(self.none, 0)
+        return plain, _take(plain, self.last).masked_fill(self.none, 0)
 
 
 def _take(table: Tensor, rows: Tensor) -> Tensor:
@@ -109,18 +106,19 @@ def _running_sum(t: Tensor, product: bool) -> Tensor:
     return (inside + before[:, :, None]).view(batch, -1, channels)[:, :count]
 
 
-@torch.library.custom_op("videonl::relu_sums", mutates_args=())
-def relu_sums(a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool) -> Tensor:
+def _forward(a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool) -> Tensor:
     """(B, N), (B, M), (B, M, D) -> (B, N, D), some channels at a time."""
-    keys = _Sorted(a, b, product)
-    out = values.new_empty(*a.shape, values.shape[2])
+    keys, out = _Sorted(a, b, product), _fake(a, b, values)
     for part in _parts(out, entries):
         out[:, :, part] = keys.sums(values[:, :, part])[0]
     return out
 
 
-@torch.library.custom_op("videonl::relu_sums_backward", mutates_args=())
-def _relu_sums_backward(
+def _fake(a: Tensor, b: Tensor, values: Tensor, *_: object) -> Tensor:
+    return values.new_empty(*a.shape, values.shape[2])
+
+
+def _backward(
     grad: Tensor, a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     keys, queries = _Sorted(a, b, product), _Sorted(b, a, product)
@@ -130,7 +128,7 @@ def _relu_sums_backward(
         one, g = grad[:, :, part], values[:, :, part]
         grad_values[:, :, part], slope = queries.sums(one)
         grad_b += (slope * g).sum(2)
-        grad_a += (keys.slopes(g) * one).sum(2)
+        grad_a += (keys.slopes(g)[1] * one).sum(2)
     return grad_a.to(a.dtype), grad_b.to(b.dtype), grad_values
 
 
@@ -140,27 +138,4 @@ def _parts(rows: Tensor, entries: int) -> list[slice]:
     return list(map(slice, starts, starts[1:]))
 
 
-@relu_sums.register_fake
-def _(a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool) -> Tensor:
-    return values.new_empty(*a.shape, values.shape[2])
-
-
-@_relu_sums_backward.register_fake
-def _(
-    grad: Tensor, a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    return a.new_empty(a.shape), b.new_empty(b.shape), values.new_empty(values.shape)
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.entries, ctx.product = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _pull_back(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    grads = _relu_sums_backward(grad, *ctx.saved_tensors, ctx.entries, ctx.product)
-    return (*grads, None, None)
-
-
-relu_sums.register_autograd(_pull_back, setup_context=_setup)
-_relu_sums_backward.register_autograd(refuse_second_derivative)
+_relu_sums = differentiable("relu_sums", _forward, _backward, fake=_fake)
