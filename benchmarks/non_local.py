@@ -13,14 +13,13 @@ after every process, and what it holds already of the same code is not measured 
 interrupted run goes on.
 
 The peers need ``pip install -e ".[bench]"``; without them their cases are left out. Peak memory is
-counted on top of what is there before the step (input, weights, libraries). On a CUDA device the
-same cases run in float32 and bfloat16 and the memory is torch's own peak.
+that of the tensors which a step holds at once, on top of what is there before it (input, weights).
+On a CUDA device the same cases run in float32 and bfloat16.
 """
 
 from __future__ import annotations
 
 import argparse
-import ctypes
 import hashlib
 import json
 import os
@@ -32,7 +31,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
-from itertools import product
+from itertools import accumulate, product
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +138,7 @@ class Runner:
     def __init__(self, case: dict[str, Any]) -> None:
         import torch
 
-        self.case, self.seconds, self.peak = case, [], None
+        self.case, self.seconds, self.peak = case, [], 0.0
         self.cuda = case["device"] == "cuda"
         self.clock = time.process_time if case["clock"] == "cpu" else time.perf_counter
         channels, *spatial = SIZES[case["size"]]
@@ -198,18 +197,14 @@ class Runner:
         return self.clock() - start
 
     def first(self) -> None:
-        """The step that sets things up; it counts where it is so long that this does not."""
+        """The step that sets things up: its memory; its time where nothing else takes as long."""
         seconds: list[float] = []
-        peak = extra_peak(lambda: seconds.append(self.time()), self.case["device"], trim=False)
+        self.peak = extra_peak(lambda: seconds.append(self.time()), self.case["device"])
         if seconds[0] > ONE_ROUND_S:
-            self.seconds, self.peak = seconds, peak
+            self.seconds = seconds
 
     def result(self) -> dict[str, Any]:
-        """What was measured, memory first where it is not known yet."""
-        self.forget()
-        if self.peak is None:
-            self.peak = extra_peak(self.step, self.case["device"])
-        self.forget()
+        """What was measured."""
         form = {"form": self.form} if self.form else {}
         return form | {
             "step_ms": round(1e3 * min(self.seconds), 2),
@@ -258,9 +253,7 @@ def run_cases(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:
         for name in quick:
             runners[name].seconds.append(runners[name].time())
         rounds += 1
-    for name in list(runners):
-        measured = attempt(name, runners[name].result)
-        found.setdefault(name, measured)
+    found |= {name: runner.result() for name, runner in runners.items()}
     return [case | found[case["contender"]] for case in cases]
 
 
@@ -270,34 +263,25 @@ def _reason(words: str) -> str:
     return words.strip().splitlines()[-1][:120]
 
 
-def extra_peak(step: Callable[[], None], device: str, *, trim: bool = True) -> float:
-    """MiB that one step takes on top of what is there before it.
+def extra_peak(step: Callable[[], Any], device: str) -> float:
+    """MiB of tensors that one step holds at once on top of what is there before it.
 
-    With ``trim`` freed tensors go back to the system at once, so that the peak is that of living
-    tensors; from then on steps are slower.
+    On a CPU they are counted as torch allocates and frees them: what the system says of a process
+    depends on how it pages.
     """
-    if device == "cuda":
-        import torch
+    import torch
 
+    if device == "cuda":
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
         step()
         return (torch.cuda.max_memory_allocated() - before) / 2**20
-    libc = ctypes.CDLL("libc.so.6")
-    if trim:
-        libc.mallopt(-3, 65536)  # M_MMAP_THRESHOLD
-    libc.malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # resets the high-water mark
-    before = _status("VmRSS")
-    step()
-    return _status("VmHWM") - before
-
-
-def _status(name: str) -> float:
-    for line in Path("/proc/self/status").read_text(encoding="utf-8").splitlines():
-        if line.startswith(name):
-            return int(line.split()[1]) / 1024
-    raise RuntimeError(f"{name} is not in /proc/self/status; this benchmark needs Linux.")
+    cpu = [torch.profiler.ProfilerActivity.CPU]
+    with torch.profiler.profile(activities=cpu, profile_memory=True) as seen:
+        step()
+    events = [e for e in seen.profiler.kineto_results.events() if e.name() == "[memory]"]
+    events.sort(key=lambda event: event.start_ns())
+    return max(accumulate((event.nbytes() for event in events), initial=0)) / 2**20
 
 
 def run_in_fresh_process(cases: list[dict[str, Any]]) -> list[dict[str, Any]]:

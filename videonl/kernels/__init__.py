@@ -15,7 +15,7 @@ from videonl.kernels.associate import associated_sum
 from videonl.kernels.convolution import ClipConv3d
 from videonl.kernels.literal import blockwise_sum, literal_sum
 from videonl.kernels.operands import Form, Linear, Operands
-from videonl.kernels.softmax import block_sum, fused_sum, tiled_sum
+from videonl.kernels.softmax import block_sum, fused_sum, kept_sum, tiled_sum
 from videonl.kernels.sorted_relu import sorted_sum
 
 HALF = (torch.float16, torch.bfloat16)
@@ -54,8 +54,8 @@ def pairs(op: Operands) -> int:
     return op.queries.shape[1] * op.keys.shape[1]
 
 
-def refuses_literal_softmax(op: Operands) -> str | None:
-    """Both Gaussians with their matrix: only while it is small."""
+def refuses_kept(op: Operands) -> str | None:
+    """The softmax with its matrix."""
     if op.keys.shape[1] > KEPT * max(op.width, op.depth):
         return f"the keys are more than {KEPT} times the width: its matrix is the largest tensor"
     return None
@@ -94,7 +94,7 @@ def tiles_are_unavailable(dtype: torch.dtype) -> str | None:
     from videonl.kernels.softmax_tiles import takes_tf32, unavailable
 
     if dtype == torch.float32 and not takes_tf32():
-        return "its float32 tiles multiply in TF32, which torch may not use here"
+        return "its float32 tiles multiply in TF32 only, which torch may not use here"
     return unavailable()
 
 
@@ -152,7 +152,7 @@ def _sorted(op: Operands) -> Tensor:
 
 TABLE: dict[str, tuple[Form, ...]] = {
     "softmax": (
-        Form("literal", True, literal_sum, refuses_literal_softmax),
+        Form("matrix kept", True, kept_sum, refuses_kept),
         Form("fused attention", False, fused_sum, refuses_fused),
         Form("Triton tiles", False, tiled_sum, refuses_tiles),
         Form("blocks of queries", False, _blocks),
@@ -197,9 +197,8 @@ def choose(op: Operands, implementation: str = "auto") -> Form:
 def non_local_sum(op: Operands, implementation: str = "auto") -> Tensor:
     """W_z y by the form that :func:`choose` takes -> (B, N, C_out)."""
     form, dtype = choose(op, implementation), op.queries.dtype
-    literal = form.compute is literal_sum and op.kind != "softmax"
-    if dtype in HALF and op.queries.device.type == "cpu" and not literal:
-        # Half sums in another order round up to 6 times as much; a softmax of halves is slow.
+    if dtype in HALF and op.queries.device.type == "cpu" and form.compute is not literal_sum:
+        # Half sums in another order round up to 6 times as much.
         return form.compute(op.to(torch.float32)).to(dtype)
     return form.compute(op)
 

@@ -1,19 +1,27 @@
-"""Both Gaussians, Σ_j softmax_j(scale · q_iᵀ k_j) v_j, without the whole N x M matrix.
+"""Both Gaussians, Σ_j softmax_j(scale · q_iᵀ k_j) v_j: four exact forms of the same sum.
 
-Torch's fused attention, tiles in Triton, and blocks of queries as one operator of plain products,
-whose weights are computed again in the backward pass.
+The matrix kept (plain operators), torch's fused attention, tiles in Triton, and blocks of queries
+as one operator of plain products, whose weights are computed again in the backward pass.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd.function import Function
 from torch.nn.functional import scaled_dot_product_attention
 
 from videonl.kernels.operands import Operands
-from videonl.kernels.operator import differentiable
+from videonl.kernels.operator import define, run
 
 _KEPT = 5
+
+
+def kept_sum(op: Operands) -> Tensor:
+    """Through the N x M matrix, whose scale is taken by the products -> (B, N, C_out)."""
+    return op.out(_Kept.apply(*op.embedded(), op.scale)[0])
 
 
 def fused_sum(op: Operands) -> Tensor:
@@ -40,7 +48,38 @@ def block_sum(op: Operands, *, entries: int) -> Tensor:
     rows = queries.shape[1]
     kept = min(rows, _KEPT * rows * op.width // keys.shape[1]) if op.learns else 0
     queries = queries if op.scale == 1.0 else queries * op.scale
-    return op.out(_blocks(queries, keys, values, entries, kept)[0])
+    return op.out(run("softmax_blocks", queries, keys, values, entries, kept)[0])
+
+
+class _Kept(Function):
+    """softmax(scale · q kᵀ) v and its weights p (B, N, M); no launch for the scale."""
+
+    generate_vmap_rule = True
+
+    @staticmethod
+    def forward(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+        p = torch.softmax(_product(q, k.mT, scale), -1)
+        return p @ v, p
+
+    @staticmethod
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+        *tensors, ctx.scale = inputs
+        ctx.save_for_backward(*tensors, output[1])
+        ctx.set_materialize_grads(False)
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor | None, grad_p: Tensor | None) -> tuple[Any, ...]:
+        q, k, v, p = ctx.saved_tensors
+        grad = q.new_zeros(()).expand(*q.shape[:2], v.shape[2]) if grad is None else grad
+        d = grad @ v.mT if grad_p is None else grad @ v.mT + grad_p  # (B, N, M)
+        d = torch.ops.aten._softmax_backward_data(d, p, -1, p.dtype)
+        return _product(d, k, ctx.scale), _product(d.mT, q, ctx.scale), p.mT @ grad, None
+
+
+def _product(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """Scale · a b in one launch."""
+    ignored = a.detach()[:, :1, :1]  # beta is 0
+    return torch.baddbmm(ignored, a, b, beta=0, alpha=scale)
 
 
 def _forward(q: Tensor, k: Tensor, v: Tensor, entries: int, kept: int) -> tuple[Tensor, Tensor]:
@@ -83,4 +122,4 @@ def _parts(q: Tensor, k: Tensor, entries: int, kept: int) -> list[slice]:
     return list(map(slice, starts, starts[1:]))
 
 
-_blocks = differentiable("softmax_blocks", _forward, _backward, fake=_fake)
+define("softmax_blocks", _forward, _backward, fake=_fake)

@@ -19,7 +19,7 @@ from importlib.util import find_spec
 import torch
 from torch import Tensor
 
-from videonl.kernels.operator import differentiable
+from videonl.kernels.operator import define, run
 
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton's own switch: kernels on the CPU
 
@@ -67,7 +67,7 @@ def _fake(q: Tensor, _: Tensor, v: Tensor, __: float) -> tuple[Tensor, Tensor]:
     return v.new_empty(batch, count, v.shape[2]), v.new_empty(batch, count, dtype=torch.float32)
 
 
-_tiles = differentiable("softmax_tiles", _forward, _backward, fake=_fake)
+define("softmax_tiles", _forward, _backward, fake=_fake)
 
 
 def attend(queries: Tensor, keys: Tensor, values: Tensor, *, scale: float) -> Tensor:
@@ -82,4 +82,4 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, *, scale: float) -> Te
     Returns:
         (B, N, D), contiguous.
     """
-    return _tiles(queries, keys, values, scale)[0]
+    return run("softmax_tiles", queries, keys, values, scale)[0]

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from videonl.kernels.operands import Operands
-from videonl.kernels.operator import differentiable
+from videonl.kernels.operator import define, run
 
 _BLOCK = 32  # rows of one product with a triangle of ones
 
@@ -44,7 +44,7 @@ def sorted_sum(op: Operands, *, entries: int, product: bool) -> Tensor:
     if torch.compiler.is_exporting():
         y = _Sorted(a, b, product).sums(values)[0]
     else:
-        y = _relu_sums(a, b, values, entries, product)
+        y = run("relu_sums", a, b, values, entries, product)
     return y if op.out.bias is None else y + op.out.bias
 
 
@@ -138,4 +138,4 @@ def _parts(rows: Tensor, entries: int) -> list[slice]:
     return list(map(slice, starts, starts[1:]))
 
 
-_relu_sums = differentiable("relu_sums", _forward, _backward, fake=_fake)
+define("relu_sums", _forward, _backward, fake=_fake)
