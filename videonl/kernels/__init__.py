@@ -177,7 +177,7 @@ def explain(op: Operands) -> list[str]:
     """The forms of one sum in their order: which one is taken, which refuses and why."""
     taken, lines = choose(op), []
     for form in TABLE[op.kind]:
-        reason = form.refuses(op)
+        reason = form.refuses and form.refuses(op)
         why = "taken" if form is taken else f"no: {reason}" if reason else "next"
         lines.append(f"{form.name}: {why}")
     return lines
@@ -186,7 +186,9 @@ def explain(op: Operands) -> list[str]:
 def choose(op: Operands, implementation: str = "auto") -> Form:
     """The first form that does not refuse; "fast" takes none that holds the matrix."""
     for form in TABLE[op.kind]:
-        if (implementation == "auto" or not form.holds_matrix) and form.refuses(op) is None:
+        if implementation != "auto" and form.holds_matrix:
+            continue
+        if form.refuses is None or form.refuses(op) is None:
             return form
     raise ValueError(
         f"implementation={implementation!r}: no form without the N x M matrix serves here "

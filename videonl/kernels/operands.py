@@ -120,10 +120,10 @@ class Form:
         name: for people.
         holds_matrix: whether the N x M matrix is in memory at once.
         compute: the operands -> W_z y, (B, N, C_out).
-        refuses: why it does not serve these operands, in words, or None.
+        refuses: why it does not serve these operands, in words, or None; None if it always does.
     """
 
     name: str
     holds_matrix: bool
     compute: Callable[[Operands], Tensor]
-    refuses: Callable[[Operands], str | None] = lambda _: None
+    refuses: Callable[[Operands], str | None] | None = None

@@ -19,7 +19,7 @@ def define(
     *,
     fake: Callable[..., Any],
 ) -> None:
-    """Make the operators ``videonl::name`` and ``videonl::name_backward`` for :func:`run`.
+    """Make ``videonl::name`` and ``videonl::name_backward`` for ``run(name, ..)``.
 
     Args:
         name: of the operator.
@@ -37,11 +37,6 @@ def define(
         _LIBRARY.define(title + schema, tags=torch.Tag.pt2_compliant_tag)
         _LIBRARY.impl(title, compute, "CompositeExplicitAutograd")
         torch.library.register_fake(f"videonl::{title}", empty, lib=_LIBRARY)
-
-
-def run(name: str, *arguments: Any) -> Any:
-    """What ``forward`` of the operator gives; its first result can be differentiated once."""
-    return _Sum.apply(name, *arguments)
 
 
 class _Sum(Function):
@@ -81,3 +76,7 @@ class _Gradients(Function):
             "this form of the non-local sum has no second-order gradients; "
             "use NonLocalBlock(implementation='reference')."
         )
+
+
+# run(name, *arguments): what ``forward`` gives; its first result can be differentiated once.
+run = _Sum.apply

@@ -61,37 +61,31 @@ class _Sorted:
         self.product = product
         wide = torch.promote_types(b.dtype, torch.float32)
         a, b = a.to(wide), b.to(wide)
-        ordered, self.order = b.sort(dim=1, descending=True)
+        ordered, order = b.sort(dim=1, descending=True)
         # 0 where they are not finite: those keys are poison.
         self.gaps = -ordered.diff(dim=1).nan_to_num(0.0, 0.0, 0.0)[:, :, None]  # (B, M - 1, 1)
         taken = torch.searchsorted(-ordered, a)  # keys with -b < a
-        self.none = (taken == 0)[:, :, None]
-        self.last = (taken - 1).clamp(min=0)
-        reach = a + ordered.gather(1, self.last)
+        last = (taken - 1).clamp(min=0)
+        self.none = (taken == 0)[:, :, None]  # (B, N, 1)
+        reach = (a + ordered.gather(1, last)).masked_fill(taken == 0, 0)
         # As in the literal form, where 0 · inf = NaN: a query that is not finite spoils itself,
         # such a key every query. A score of -inf is harmless, ReLU makes it 0.
-        reach = torch.where(self.none[:, :, 0], 0, reach) + 0 * a.clamp(min=0)
-        self.reach = reach[:, :, None]  # (B, N, 1)
+        self.reach = (reach + 0 * a.clamp(min=0))[:, :, None]  # (B, N, 1)
         self.poison = 0 * b.clamp(min=0).sum(1)[:, None, None]
+        start = torch.arange(b.shape[0], device=b.device)[:, None] * b.shape[1]
+        self.order, self.last = order + start, last + start  # rows of all samples' keys
 
-    def sums(self, values: Tensor) -> tuple[Tensor, Tensor]:
+    def sums(self, values: Tensor, *, slopes_only: bool = False) -> tuple[Tensor, Tensor]:
         """Σ_j ReLU(a_i + b_j) g_j and its derivative in a_i: (B, M, D) -> (B, N, D) twice."""
-        plain, slope = self.slopes(values)
-        moments = F.pad(_running_sum(self.gaps * plain[:, :-1], self.product), (0, 0, 1, 0))
+        values = F.embedding(self.order, values.flatten(0, 1)).to(self.gaps.dtype)
+        plain = _running_sum(values, self.product)  # S
+        slopes = F.embedding(self.last, plain.flatten(0, 1)).masked_fill(self.none, 0)
+        if slopes_only:
+            return slopes, slopes
+        moments = F.pad(_running_sum(self.gaps * plain[:, :-1], self.product), (0, 0, 1, 0))  # R
         moments = moments + (0 * plain[:, -1:] + self.poison)
-        return torch.addcmul(_take(moments, self.last), self.reach, slope), slope
-
-    def slopes(self, values: Tensor) -> tuple[Tensor, Tensor]:
-        """S (B, M, D), and Σ_{j: a_i + b_j > 0} g_j: (B, M, D) -> (B, N, D)."""
-        plain = _running_sum(_take(values, self.order).to(self.gaps.dtype), self.product)
-        return plain, _take(plain, self.last).masked_fill(self.none, 0)
-
-
-def _take(table: Tensor, rows: Tensor) -> Tensor:
-    """Rows of each sample's table: (B, K, D), (B, n) -> (B, n, D)."""
-    start = torch.arange(table.shape[0], device=table.device)[:, None] * table.shape[1]
-    flat = table.reshape(-1, table.shape[2]).index_select(0, (rows + start).flatten())
-    return flat.unflatten(0, rows.shape)
+        rest = F.embedding(self.last, moments.flatten(0, 1))
+        return torch.addcmul(rest, self.reach, slopes), slopes
 
 
 def _running_sum(t: Tensor, product: bool) -> Tensor:
@@ -108,13 +102,14 @@ def _running_sum(t: Tensor, product: bool) -> Tensor:
 
 def _forward(a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool) -> Tensor:
     """(B, N), (B, M), (B, M, D) -> (B, N, D), some channels at a time."""
-    keys, out = _Sorted(a, b, product), _fake(a, b, values)
-    for part in _parts(out, entries):
-        out[:, :, part] = keys.sums(values[:, :, part])[0]
+    keys, out = _Sorted(a, b, product), values.new_empty(*a.shape, values.shape[2])
+    width = max(8, entries // a.numel())
+    for g, into in zip(values.split(width, 2), out.split(width, 2), strict=True):
+        into.copy_(keys.sums(g)[0])
     return out
 
 
-def _fake(a: Tensor, b: Tensor, values: Tensor, *_: object) -> Tensor:
+def _fake(a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool) -> Tensor:
     return values.new_empty(*a.shape, values.shape[2])
 
 
@@ -124,18 +119,14 @@ def _backward(
     keys, queries = _Sorted(a, b, product), _Sorted(b, a, product)
     grad_a, grad_b = torch.zeros_like(keys.reach[:, :, 0]), torch.zeros_like(queries.reach[:, :, 0])
     grad_values = values.new_empty(values.shape)
-    for part in _parts(grad, entries):
-        one, g = grad[:, :, part], values[:, :, part]
-        grad_values[:, :, part], slope = queries.sums(one)
-        grad_b += (slope * g).sum(2)
-        grad_a += (keys.slopes(g)[1] * one).sum(2)
+    width = max(8, entries // a.numel())
+    parts = grad.split(width, 2), values.split(width, 2), grad_values.split(width, 2)
+    for one, g, into in zip(*parts, strict=True):
+        result, slopes = queries.sums(one)
+        into.copy_(result)
+        grad_b += (slopes * g).sum(2)
+        grad_a += (keys.sums(g, slopes_only=True)[0] * one).sum(2)
     return grad_a.to(a.dtype), grad_b.to(b.dtype), grad_values
-
-
-def _parts(rows: Tensor, entries: int) -> list[slice]:
-    width = max(8, entries // (rows.shape[0] * rows.shape[1]))
-    starts = range(0, rows.shape[2] + width, width)
-    return list(map(slice, starts, starts[1:]))
 
 
 define("relu_sums", _forward, _backward, fake=_fake)

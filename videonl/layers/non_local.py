@@ -272,8 +272,10 @@ class NonLocalBlock(nn.Module):
     def _maps(self, modules: dict[str, Any], dtype: torch.dtype) -> dict[str, Linear]:
         """θ, φ, g and W_z as linear maps of rows, all cast at once where they must be."""
         if self.g.weight.dtype == dtype:
-            maps = {name: Linear(m.weight.flatten(1), m.bias) for name, m in modules.items()}
-            return {"theta": Linear(), "phi": Linear(), **maps}
+            maps = {"theta": Linear(), "phi": Linear()}
+            for name, module in modules.items():
+                maps[name] = Linear(module.weight.flatten(1), module.bias)
+            return maps
         names = (("theta",), ("phi", "g"), ("out",)) if "phi" in modules else (("g",), ("out",))
         groups = [[modules[name] for name in group] for group in names]
         weights = [[m.weight for m in group] for group in groups]

@@ -56,14 +56,15 @@ def pool_rows(rows: Tensor, spatial: tuple[int, ...], kernel: tuple[int, ...] | 
     """
     if kernel is None:
         return rows
+    batch, _, channels = rows.shape
     if len(kernel) == 1:
         spatial, kernel = (1, *spatial), (1, *kernel)
     elif len(kernel) == 3 and kernel[0] == 1:
-        frames = rows.reshape(-1, math.prod(spatial[1:]), rows.shape[2])  # (B · T, H · W, C)
-        return pool_rows(frames, spatial[1:], kernel[1:]).reshape(rows.shape[0], -1, rows.shape[2])
+        spatial, kernel = spatial[1:], kernel[1:]
+        rows = rows.reshape(-1, math.prod(spatial), channels)  # (B · T, H · W, C)
     pool = F.max_pool2d if len(kernel) == 2 else F.max_pool3d
     pooled = pool(rows.unflatten(1, spatial).movedim(-1, 1), kernel)  # (B, C, *pooled)
-    return pooled.movedim(1, -1).flatten(1, -2)
+    return pooled.movedim(1, -1).reshape(batch, -1, channels)
 
 
 def to_rows(x: Tensor) -> Tensor:
