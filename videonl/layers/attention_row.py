@@ -17,11 +17,6 @@ if TYPE_CHECKING:
     from videonl.layers.non_local import NonLocalBlock
 
 
-def attention_row(block: NonLocalBlock, x: Tensor, position: int | tuple[int, ...]) -> Tensor:
-    """See :meth:`videonl.layers.NonLocalBlock.attention_row`."""
-    return next(attention_rows(block, x, [position]))
-
-
 @torch.no_grad()
 def attention_rows(
     block: NonLocalBlock, x: Tensor, positions: Iterable[int | tuple[int, ...]]

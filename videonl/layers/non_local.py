@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from videonl.kernels import Linear, Operands, non_local_sum
 from videonl.layers.affinity import Affinity, resolve_affinity
-from videonl.layers.attention_row import attention_row
+from videonl.layers.attention_row import attention_rows
 from videonl.layers.channel_attention import ChannelAttention
 from videonl.layers.positions import (
     ATTEND,
+    BATCH_NORMS,
+    CONVOLUTIONS,
+    POOLS,
     join_groups,
     make_norm,
     pool_kernel,
@@ -26,9 +28,7 @@ from videonl.layers.positions import (
 )
 
 IMPLEMENTATIONS = ("auto", "fast", "reference")
-_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_PLAIN_NORMS = (*BATCH_NORMS, nn.SyncBatchNorm)
 
 
 # Where the paper and its released code differ. The paper: no factor on the logits (eq. 3), the pool
@@ -101,7 +101,7 @@ class NonLocalBlock(nn.Module):
         if subsample_position is None:
             subsample_position = str(meant["subsample_position"])
         for name, value, allowed in (
-            ("dim", dim, tuple(_CONVOLUTIONS)),
+            ("dim", dim, (1, 2, 3)),
             ("subsample_position", subsample_position, ("before", "after")),
             ("attend", attend, ATTEND),
             ("implementation", implementation, IMPLEMENTATIONS),
@@ -126,7 +126,7 @@ class NonLocalBlock(nn.Module):
         self.attend = attend
         self.implementation = implementation
         self.form = form
-        convolution = _CONVOLUTIONS[dim]
+        convolution = CONVOLUTIONS[dim - 1]
         if affinity_class.embedded:
             self.theta = convolution(in_channels, inner, 1)
             self.phi = convolution(in_channels, inner, 1)
@@ -164,7 +164,7 @@ class NonLocalBlock(nn.Module):
         if self.implementation == "reference":
             return self._literal(x, self._matrix_sum)
         convolutions = self._convolutions()
-        if not _are_plain(convolutions.values(), _CONVOLUTIONS.values()):
+        if not _are_plain(convolutions.values(), CONVOLUTIONS):
             return self._literal(x, self._chosen_sum)  # wrapped or hooked: their calls are seen
         return self._fused(x, convolutions)
 
@@ -195,7 +195,7 @@ class NonLocalBlock(nn.Module):
 
     def pool(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) -> (B, C, *key positions)."""
-        return x if self.pool_kernel is None else _POOLS[self.dim](x, self.pool_kernel)
+        return x if self.pool_kernel is None else POOLS[self.dim - 1](x, self.pool_kernel)
 
     def _rows(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) -> (B', n, C): rows that may attend to each other."""
@@ -213,7 +213,7 @@ class NonLocalBlock(nn.Module):
         if self.channel is not None:
             x = x + self.channel(x)
         # In place where autograd allows it and the layout stays: one map of memory less.
-        own = type(self.norm) in _BATCH_NORMS or not z.requires_grad
+        own = type(self.norm) in _PLAIN_NORMS or not z.requires_grad
         alike = z.dtype == x.dtype and z.stride() == x.stride()
         return z.add_(x) if own and alike else x + z
 
@@ -223,7 +223,7 @@ class NonLocalBlock(nn.Module):
         op = self.operands(x, convolutions)
         y = non_local_sum(op, self.implementation)  # (B', n, C)
         y = join_groups(y, spatial, batch=x.shape[0], attend=self.attend)  # (B, N, C)
-        if self.norm is not None and _are_plain((self.norm,), _BATCH_NORMS):
+        if self.norm is not None and _are_plain((self.norm,), _PLAIN_NORMS):
             flat = y.reshape(-1, self.in_channels, *(1,) * self.dim)  # (B · N, C, 1, ..)
             return to_map(self.norm(flat).view(y.shape), spatial)
         z = to_map(y, spatial)
@@ -306,7 +306,7 @@ class NonLocalBlock(nn.Module):
             ``temporal_groups`` or ``attend`` keep out.
         """
         self._check(x)
-        return attention_row(self, x, position)
+        return next(attention_rows(self, x, [position]))
 
     def extra_repr(self) -> str:
         """The options that the child modules do not show."""
