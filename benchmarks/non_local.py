@@ -210,7 +210,7 @@ class Runner:
             "step_ms": round(1e3 * min(self.seconds), 2),
             "median_ms": round(1e3 * statistics.median(self.seconds), 2),
             "steps": len(self.seconds),
-            "extra_peak_mib": round(self.peak, 1),
+            "extra_peak_mib": round(self.peak, 2),
         }
 
 
