@@ -1,6 +1,6 @@
 """The operation as the paper writes it, for any f: through the N x M matrix, or blocks of its rows.
 
-The first is what every form is held to; the second takes memory linear in N + M.
+The first is the reference for every form; the second takes memory linear in N + M.
 """
 
 from __future__ import annotations

@@ -17,6 +17,7 @@ from videonl.escapes import figure_text, visible
 from videonl.evaluation.result import Comparison, Row
 from videonl.evaluation.verdict import interval_of
 from videonl.files import whole_stream
+from videonl.shares import counted
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top (or top, bottom: all the same)
 Offset = tuple[float, float]
@@ -205,7 +206,7 @@ def _title(comparison: Comparison, *, accuracy: bool) -> str:
         elif not all("interval95" in score for score in scores if "deviation" in score):
             over = "range over seeds"
         return (
-            f"{name} ({data['split']}): {data['videos']} videos, "
+            f"{name} ({data['split']}): {counted(data['videos'], 'video')}, "
             f"{comparison.protocol['views']} views, bars: {over}"
         )
     machine = comparison.protocol.get("environment", {})
