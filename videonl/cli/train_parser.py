@@ -5,7 +5,7 @@ from argparse import SUPPRESS
 from collections.abc import Iterator
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser, set_loader, set_parsing_settings
+from jsonargparse import ArgumentParser, set_loader
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.profilers import Profiler
@@ -48,7 +48,6 @@ OF_OURS = {
 NEEDS = re.compile(r"Requirement '([\w-]+)[^']*' not met")
 EXTRAS = {name: f"videonl[{name}]" for name in ("wandb", "mlflow")}
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
 set_loader("videonl", parse_value, exceptions=(VideoNLError,))
 
 
