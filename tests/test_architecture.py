@@ -9,8 +9,6 @@ from pkgutil import iter_modules
 
 import pytest
 
-from tests.inner_imports import STILL_INSIDE
-
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "videonl"
 SOURCES = sorted(PACKAGE.rglob("*.py"))
@@ -36,14 +34,13 @@ UPWARD = {("videonl.models.registry", "weights")}
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 # What tests may import besides the doors of the rooms: where every command begins.
 DOORS = {"videonl", "videonl.cli.main", *(f"videonl.{name}" for name in (*FLOORS, *GROUND))}
-# (test, module): exceptions to it. The tiles are compiled for GPUs that are not here and run under
-# an interpreter, which needs the kernels themselves.
+# (test, module): the only exceptions. The tiles are compiled for GPUs that are not here and run
+# under an interpreter, which needs the kernels themselves.
 INSIDE = {
     ("tests/kernels/softmax_tiles_interpreted.py", "videonl.kernels.softmax_tiles"),
     ("tests/kernels/softmax_tiles_interpreted.py", "videonl.kernels.softmax_tiles_triton"),
     ("tests/kernels/test_softmax_tiles.py", "videonl.kernels.softmax_tiles"),
     ("tests/kernels/test_softmax_tiles.py", "videonl.kernels.softmax_tiles_triton"),
-    *(tuple(line.split()) for line in STILL_INSIDE),
 }
 
 
