@@ -312,6 +312,7 @@ def test_every_command_takes_one_s_own_network(own: Path, place: Path) -> None:
     assert main(["compare", "--sweep", str(sweep), "--no-speed"]) == 0
 
 
+@pytest.mark.slow
 def test_compare_trains_and_tests_one_s_own_network(
     place: Path, canary: Callable[[], bool]
 ) -> None:

@@ -3,6 +3,7 @@
 import re
 from argparse import SUPPRESS
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Literal
 
 from jsonargparse import ArgumentParser, set_loader
@@ -70,6 +71,7 @@ class Parser(ArgumentParser):
         return super().format_help(*args)
 
 
+@cache
 def make_parser(command: str) -> Parser:
     """Every option of a command, read off the signatures of what it builds."""
     parser = Parser(prog=f"train.py {command}")
@@ -116,14 +118,21 @@ def add_trainer(parser: Parser) -> None:
         options[f"trainer.{key}"].help = text
 
 
+@cache
+def trainer_parser() -> Parser:
+    """The section ``trainer`` alone."""
+    parser = Parser(prog="train.py")
+    add_trainer(parser)
+    return parser
+
+
 def trainer_options(values: dict[str, Any]) -> dict[str, Any]:
     """The section ``trainer`` with the callbacks, loggers and so on that it names, made.
 
     Raises:
         VideoNLError: one of them refuses its arguments.
     """
-    parser = Parser(prog="train.py")
-    add_trainer(parser)
+    parser = trainer_parser()
     values = {key: spelled_out(key, value) for key, value in values.items()}
     try:
         made = parser.instantiate(parser.parse_object({"trainer": values}))
