@@ -224,8 +224,13 @@ ALL = (*commands(Path(), Path()), *OTHERS)
     ("command", "file"),
     [
         *((command, "nan.ckpt") for command in ALL),
-        *(("predict", "inf.ckpt"), ("fit --resume", "inf.ckpt")),
-        *(pytest.param(command, "inf.ckpt", marks=pytest.mark.slow) for command in ALL),
+        ("predict", "inf.ckpt"),
+        ("fit --resume", "inf.ckpt"),
+        *(
+            pytest.param(command, "inf.ckpt", marks=pytest.mark.slow)
+            for command in ALL
+            if command not in ("predict", "fit --resume")
+        ),
     ],
 )
 def test_weights_that_are_not_finite_are_refused(

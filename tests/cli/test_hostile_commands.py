@@ -29,7 +29,7 @@ def peak() -> int:
     if not PEAK.exists():
         return 0
     (line,) = re.findall(r"VmHWM:\s+(\d+)", Path("/proc/self/status").read_text(encoding="utf-8"))
-    PEAK.write_text("5")
+    PEAK.write_text("5", encoding="utf-8")
     return int(line)
 
 
