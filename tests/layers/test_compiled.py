@@ -30,7 +30,7 @@ def network(affinity, **options):
     return nn.Sequential(nn.Conv3d(3, 8, 3, padding=1), nn.ReLU(), block)
 
 
-@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("autocast", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("train", [True, pytest.param(False, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("affinity", [*AFFINITIES, Nearness])
 @pytest.mark.parametrize(

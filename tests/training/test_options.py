@@ -245,5 +245,5 @@ def test_warnings_before_the_start(
     assert "sync is for GPUs" in found
     assert "scores 66.7 %" in found
     found = said("a a;b c a", "a;b b", "--model.options.width", "8")
-    assert "from scratch" not in found
+    assert "parameters from scratch" not in found
     assert "mAP of 75.0 %" in found
