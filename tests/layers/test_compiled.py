@@ -32,7 +32,18 @@ def network(affinity, **options):
 
 @pytest.mark.parametrize("autocast", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("train", [True, pytest.param(False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("affinity", [*AFFINITIES, Nearness])
+@pytest.mark.parametrize(
+    "affinity",
+    [
+        "embedded_gaussian",
+        Nearness,
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in AFFINITIES
+            if name != "embedded_gaussian"
+        ),
+    ],
+)
 @pytest.mark.parametrize(
     "implementation",
     [
