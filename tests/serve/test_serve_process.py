@@ -107,13 +107,17 @@ def test_words_before_it_starts(folder: Path, capsys, monkeypatch) -> None:
     assert "pip install 'videonl[serve]'" in words[2]
 
 
-def test_a_warning_where_others_can_reach_it() -> None:
-    from videonl.cli.serve import is_loopback, warning
-
-    assert is_loopback("127.0.0.1")
-    assert is_loopback("::1")
-    assert not is_loopback("0.0.0.0")
-    assert "WARNING" in warning("0.0.0.0", None)
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_a_warning_where_others_can_reach_it(
+    host: str, warned: bool, folder: Path, capsys, monkeypatch
+) -> None:
+    uvicorn = pytest.importorskip("uvicorn", reason="needs videonl[serve]")
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # those of this process stay
+    checkpoint = ["--checkpoint", str(folder / "model.safetensors"), "--device", "cpu"]
+    assert main(["serve", *checkpoint, "--host", host, "--port", "0"]) == 0
+    shown = capsys.readouterr()
+    assert ("WARNING" in shown.out + shown.err) == warned
 
 
 @pytest.mark.browser
