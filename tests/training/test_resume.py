@@ -154,7 +154,7 @@ def test_run_folders(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"contains neither best\.ckpt nor last\.ckpt"):
         checkpoint_in(tmp_path)
     (tmp_path / "other.safetensors").touch()
-    with pytest.raises(CheckpointError, match=r"it holds other\.safetensors: give one"):
+    with pytest.raises(CheckpointError, match=r"it contains other\.safetensors: give one"):
         checkpoint_in(tmp_path)
     (tmp_path / "model.safetensors").touch()  # a clone from the hub
     assert checkpoint_in(tmp_path) == tmp_path / "model.safetensors"
