@@ -161,7 +161,7 @@ def test_page_in_a_real_browser(table: Comparison, tmp_path: Path) -> None:
         browser.press("\ue007")
         assert browser.run(ROWS) == sorted(names)
         # A phone: the page itself does not scroll sideways.
-        browser.become_a_phone()
+        browser.be(375)
         wide = "return document.documentElement.scrollWidth <= 375"
         assert browser.run(wide)
         browser.screenshot(tmp_path / "page.png")

@@ -130,7 +130,7 @@ def test_the_page_in_a_browser(folder: Path, tmp_path: Path) -> None:
         assert "10 clips × 3 crops" in text
         assert browser.run("return document.activeElement.id") == "result-title"
         picture(browser, "desktop")
-        browser.become_a_phone()
+        browser.be(375)
         assert browser.run("return innerWidth") == 375
         assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
         picture(browser, "phone")

@@ -1,0 +1,147 @@
+"""Every kind of page that videonl writes, once per session; a new kind is one line of ``PAGES``."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from tests.inference.networks import write_checkpoint
+from tests.videos import numbered_frames, write_video
+from videonl import Predictor
+from videonl.evaluation import Comparison, Row, Score, differences, paired_tests
+from videonl.inference import Timeline, Window, timeline_of
+from videonl.reports import attention_section, comparison_page, server_page, video_page
+
+LONG = "putting something that cannot actually stand upright on the table, so it falls on its side"
+WORD = "Pneumonoultramicroscopicsilicovolcanoconiosis" * 2
+NAMES = [LONG, WORD, "<b>$x$ & y</b>", *"defghijkl"]
+
+
+class Studio:
+    """What the pages are made from: a small network with a block, and two small videos."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """A network of ``NAMES``."""
+        options = {"name": "tiny_i3d_nl2", "class_names": NAMES, "num_classes": len(NAMES)}
+        return Predictor.from_checkpoint(write_checkpoint(self.folder, **options), device="cpu")
+
+    @cached_property
+    def played(self) -> Path:
+        """A video that browsers play, wider than the thumbnails."""
+        frames = numbered_frames(150, 72, 128)
+        return write_video(self.folder / "a wide one.webm", frames, codec="libvpx")
+
+    @cached_property
+    def filmed(self) -> Path:
+        """A video that they do not play, upright as a phone films, of a long name."""
+        frames = numbered_frames(60, 160, 90)
+        return write_video(self.folder / f"{'long-name' * 12}.avi", frames, codec="mpeg4")
+
+    def timeline(self) -> str:
+        """A page of the real road: a timeline, and what the block looks at."""
+        found = timeline_of(self.predictor, self.played, window=2.0, hop=1.0)
+        prediction = self.predictor.predict(self.played, views=(1, 1))
+        section = attention_section(self.predictor, self.played)
+        return video_page(prediction, (found, found.segments()), attention=section)
+
+    def busy_timeline(self) -> str:
+        """Many short segments of many classes, of every confidence."""
+        prediction = self.predictor.predict(self.played, views=(1, 1))
+        spans = [(0.15 * k, 0.15 * k + 0.3) for k in range(40)]
+        windows = [Window(start, end, 0, 8) for start, end in spans]
+        shares = np.full((40, len(NAMES)), 0.01)
+        for k in range(40):
+            shares[k, k // 2 % len(NAMES)] = 0.12 + 0.88 * k / 40
+        found = Timeline(str(self.played), NAMES, windows, shares, 6.0, False, {})
+        return video_page(prediction, (found, found.segments()))
+
+    def key_frames(self) -> str:
+        """No video, no timeline, but the attention on an upright picture."""
+        prediction = self.predictor.predict(self.filmed, views=(1, 1))
+        return video_page(
+            prediction, None, attention=attention_section(self.predictor, self.filmed)
+        )
+
+    def server(self) -> str:
+        """The page of ``serve``."""
+        return server_page(self.predictor, limit=256 * 10**6, views=(10, 3))
+
+
+def compared(names: list[str], classes: list[str], *, videos: int = 600) -> Comparison:
+    """Networks with everything that a comparison can hold, and one that failed."""
+    each = videos // len(classes)
+    rows = []
+    for number, name in enumerate(names):
+        row = Row(name, clip_shape=(3, 32, 224, 224), sampling="stride 2", views=(10, 3))
+        row.params, row.macs, row.non_local_macs = 35_390_000, 10**10 * (number + 2), number % 2
+        wrong = max(1, each // 5 - number)
+        right = len(classes) * (each - wrong)
+        row.top1 = Score(right, each * len(classes)).as_dict()
+        row.top5 = Score(right + 9, each * len(classes)).as_dict()
+        speed = {"clips_per_second": 12.3 / (number + 1), "low": 9.25, "high": 13.5}
+        row.inference = row.training = {**speed, "peak_memory": 10**9 * (1 + number)}
+        row.confusion = [
+            [each - wrong if k == j else wrong * ((j + 1) % len(classes) == k) for k in range(len(classes))]
+            for j in range(len(classes))
+        ]  # fmt: skip
+        row.unread = [0] * len(classes)
+        row.answers = [
+            (f"{k}.mp4", classes[0], classes[(k % 40 < 9 - number) * 1]) for k in range(videos)
+        ]
+        row.own = {"views": "10x1", "top1": {"value": 0.7512}}
+        rows.append(row)
+    tests, found = paired_tests(rows[:3]), differences(rows[:3])
+    rows.append(Row("broken", error=f"no network is named {WORD!r}; did you mean i3d_r50?"))
+    protocol = {
+        "convention": "FLOPs = 2 x MACs",
+        "views": "10x3",
+        "timing": {"rounds": 5, "batch_size": 1},
+        "environment": {"processor": "a processor", "threads": 2, "versions": {"torch": "2.15.0"}},
+        "data": {
+            "root": "data/" + WORD, "split": "test", "videos": videos, "unreadable": {"a.mp4": ""},
+            "interval": "Wilson score interval, 95 %", "census": dict.fromkeys(classes, each),
+        },
+    }  # fmt: skip
+    return Comparison(rows, tests, found, protocol, classes)
+
+
+@dataclass(frozen=True)
+class Page:
+    """A kind of page, and scripts that bring it into the states in which a person meets it."""
+
+    make: Callable[[Studio], str]
+    states: tuple[str, ...] = ("",)
+    dark: bool = False
+
+
+ANSWER = """show({file: %r, views: [1], protocol: {crops: 3}, seconds: 1.25,
+classes: [{class: %r, probability: 0.99968}, {class: "jump", probability: 0.0625}]})"""
+WORKING = "$('working').hidden = false; say('Classifying ' + %r); $('clock').textContent = '3 s'"
+SERVER = ("", ANSWER % (WORD, LONG), f"fail({(WORD + ' is no video')!r})", WORKING % WORD)
+NETWORKS = ["i3d_r50", "i3d_r50_nl5 with a dot product and ReLU in place of the softmax", "x3d_m"]
+
+PAGES = {
+    "timeline": Page(Studio.timeline, ("", "go(4)")),
+    "busy_timeline": Page(Studio.busy_timeline),
+    "key_frames": Page(Studio.key_frames),
+    "compared": Page(lambda _: comparison_page(compared(NETWORKS, NAMES))),
+    "many_networks": Page(
+        lambda _: comparison_page(compared([f"{n} {n}_{k}" for k, n in enumerate(NETWORKS * 4)], ["a", "b"]))
+    ),
+    "many_classes": Page(
+        lambda _: comparison_page(compared(["a", "b"], [f"{LONG[: 9 + k]} {k}" for k in range(40)], videos=40_000))
+    ),
+    "confused_pairs": Page(
+        lambda _: comparison_page(compared(["a", "b"], [f"{LONG} {k}" for k in range(60)]))
+    ),
+    "nothing_compared": Page(
+        lambda _: comparison_page(Comparison([Row("a", error=WORD)], protocol={"views": "1x1"}))
+    ),
+    "server": Page(Studio.server, SERVER, dark=True),
+}  # fmt: skip
