@@ -34,6 +34,19 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
+def shortened(text: str, letters: int) -> str:
+    """A text of at most so many letters: of a longer one, both ends stay, for they tell it apart.
+
+    Example:
+        >>> shortened("pushing it from left to right", 17)
+        'pushing …to right'
+    """
+    if len(text) <= letters:
+        return text
+    first = letters // 2
+    return f"{text[:first]}…{text[first + 1 - letters :]}"
+
+
 def as_word(value: object) -> str:
     """A value as a word of a command line that can be pasted.
 

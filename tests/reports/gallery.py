@@ -86,15 +86,15 @@ def compared(names: list[str], classes: list[str], *, videos: int = 600) -> Comp
         row.top5 = Score(right + 9, each * len(classes)).as_dict()
         speed = {"clips_per_second": 12.3 / (number + 1), "low": 9.25, "high": 13.5}
         row.inference = row.training = {**speed, "peak_memory": 10**9 * (1 + number)}
-        row.confusion = [
-            [each - wrong if k == j else wrong * ((j + 1) % len(classes) == k) for k in range(len(classes))]
-            for j in range(len(classes))
-        ]  # fmt: skip
+        places = np.arange(len(classes))
+        counts = np.diag(np.full(len(classes), each - wrong))
+        counts[places, (places + 1) % len(classes)] = wrong
+        row.confusion = counts.tolist()
         row.unread = [0] * len(classes)
         row.answers = [
             (f"{k}.mp4", classes[0], classes[(k % 40 < 9 - number) * 1]) for k in range(videos)
         ]
-        row.own = {"views": "10x1", "top1": {"value": 0.7512}}
+        row.own = {"views": "10x1", "top1": Score(451, 600).as_dict()}
         rows.append(row)
     tests, found = paired_tests(rows[:3]), differences(rows[:3])
     rows.append(Row("broken", error=f"no network is named {WORD!r}; did you mean i3d_r50?"))
@@ -126,22 +126,28 @@ WORKING = "$('working').hidden = false; say('Classifying ' + %r); $('clock').tex
 SERVER = ("", ANSWER % (WORD, LONG), f"fail({(WORD + ' is no video')!r})", WORKING % WORD)
 NETWORKS = ["i3d_r50", "i3d_r50_nl5 with a dot product and ReLU in place of the softmax", "x3d_m"]
 
+MANY = [f"{name} {name}_{k}" for k, name in enumerate(NETWORKS * 4)]
+CLASSES = [f"{LONG[: 9 + k]} {k}" for k in range(60)]
+
+
+FAILED = Comparison(
+    [Row("a", error=WORD)], protocol={"views": "1x1", "convention": "FLOPs = 2 x MACs"}
+)
+
+
+def comparing(*given: list[str], **options: int) -> Page:
+    """The page of ``compared``."""
+    return Page(lambda _: comparison_page(compared(*given, **options)))
+
+
 PAGES = {
     "timeline": Page(Studio.timeline, ("", "go(4)")),
     "busy_timeline": Page(Studio.busy_timeline),
     "key_frames": Page(Studio.key_frames),
-    "compared": Page(lambda _: comparison_page(compared(NETWORKS, NAMES))),
-    "many_networks": Page(
-        lambda _: comparison_page(compared([f"{n} {n}_{k}" for k, n in enumerate(NETWORKS * 4)], ["a", "b"]))
-    ),
-    "many_classes": Page(
-        lambda _: comparison_page(compared(["a", "b"], [f"{LONG[: 9 + k]} {k}" for k in range(40)], videos=40_000))
-    ),
-    "confused_pairs": Page(
-        lambda _: comparison_page(compared(["a", "b"], [f"{LONG} {k}" for k in range(60)]))
-    ),
-    "nothing_compared": Page(
-        lambda _: comparison_page(Comparison([Row("a", error=WORD)], protocol={"views": "1x1"}))
-    ),
+    "compared": comparing(NETWORKS, NAMES),
+    "many_networks": comparing(MANY, ["a", "b"]),
+    "many_classes": comparing(["a", "b"], CLASSES[:30], videos=60_000),
+    "confused_pairs": comparing(["a", "b"], CLASSES),
+    "nothing_compared": Page(lambda _: comparison_page(FAILED)),
     "server": Page(Studio.server, SERVER, dark=True),
-}  # fmt: skip
+}

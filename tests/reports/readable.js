@@ -50,6 +50,7 @@ for (let node = walker.nextNode(); node; node = walker.nextNode()) {
   const contrast = (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
   const large = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
   if (contrast < (large ? 3 : 4.5)) found.add(`${words(node)} has a contrast of ${contrast.toFixed(2)}`);
+  if (style.textOverflow === "ellipsis" && element.closest("[title]")) continue;  // cut with dots
   const inside = scroller(element);
   for (const box of boxes) {
     if (!inside && (box.left < -1 || box.right + scrollX > innerWidth + 1)) found.add(`${words(node)} leaves the page`);

@@ -14,6 +14,7 @@ from tests.reports.gallery import PAGES, Studio
 
 PROBE = (Path(__file__).parent / "readable.js").read_text(encoding="utf-8")
 WIDTHS = (1200, 390)
+OPEN = "for (const part of document.querySelectorAll('details')) part.open = true; "
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +39,7 @@ def test_a_person_can_read_it(name: str, studio: Studio, browser: Browser) -> No
             browser.be(width, dark=dark)
             for number, state in enumerate(page.states):
                 browser.open(file)
-                browser.run(state)
+                browser.run(OPEN + state)
                 where = f"{width} px{', dark' * dark}{f', state {number}' * bool(number)}"
                 found += [f"{where}: {words}" for words in browser.run(PROBE)]
                 keep(browser, f"{name}_{number}_{width}{'_dark' * dark}")

@@ -226,6 +226,6 @@ def test_warnings_before_the_start() -> None:
     assert "1 classes have no videos in val: c" in found
     assert "sync is for GPUs" in found
     assert "few" not in "\n".join(warnings_of(model, videos, {}, 1_000_000, trainer))
-    assert "scores 66.7 %" in str(baseline_of({"a": 1, "b": 2}, 3, multi_label=False))
-    assert "mAP of 50.0 %" in str(baseline_of({"a": 1, "b": 2, "c": 0}, 3, multi_label=True))
+    assert "scores 67 %" in str(baseline_of({"a": 1, "b": 2}, 3, multi_label=False))
+    assert "mAP of 50 %" in str(baseline_of({"a": 1, "b": 2, "c": 0}, 3, multi_label=True))
     assert baseline_of({}, 0, multi_label=False) is None

@@ -11,6 +11,7 @@ from videonl.attention.heat_map import COLD, WARM, colours, overlay, seen_mask
 from videonl.attention.map import KINDS, AttentionMap, Place
 from videonl.escapes import figure_text
 from videonl.files import whole_stream
+from videonl.shares import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -308,14 +309,14 @@ def _bend(start: np.ndarray, end: np.ndarray, layout: _Layout) -> float:
 
 def _words(found: AttentionMap) -> tuple[str, list[str]]:
     """Title and the lines below it."""
-    names = ", ".join(f"{name} {100 * p:.0f} %" for name, p in found.classes[:2])
+    names = ", ".join(f"{name} {percent(p)}" for name, p in found.classes[:2])
     title = f"{Path(found.path).name}: what {found.block} looks at"
     query, spread = found.query, found.spread
     truth = "" if found.truth is None else f" · true class: {found.truth}"
     lines = [
         f"{found.affinity.replace('_', ' ')} · this clip: {names}{truth}",
         f"query (dot): {query.seconds:.2f} s, y {query.y:.0f}, x {query.x:.0f}: {found.chosen}",
-        f"entropy {spread.entropy:.2f} nats ({100 * spread.relative:.0f} % of even) · reach "
+        f"entropy {spread.entropy:.2f} nats ({percent(spread.relative)} of even) · reach "
         f"{spread.pixels:.0f} px, {spread.seconds:.2f} s",
     ]
     if spread.kind:

@@ -32,6 +32,7 @@ from videonl.layers import affinity_name
 from videonl.layers.attention_row import attention_rows, reachable
 from videonl.models.finite import check_answers
 from videonl.models.registry import create_model
+from videonl.shares import percent
 from videonl.video.views import Views, read_views
 
 MEASURES = {  # of Spread -> its name in JSON
@@ -330,10 +331,10 @@ def table(summary: Summary) -> str:
         rows.append(
             [
                 *(block, affinity, f"{entropy[0]:.2f} ± {entropy[1]:.2f}"),
-                f"{100 * relative[0]:.0f} ± {100 * relative[1]:.0f} %",
-                "-" if random is None else f"{100 * random:.0f} %",
+                percent(relative[0], deviation=relative[1]),
+                "-" if random is None else percent(random),
                 f"{pixels[0]:.2f} ± {pixels[1]:.2f}",
-                f"{100 * diagonals[0]:.0f} %",
+                percent(diagonals[0]),
                 f"{seconds[0]:.2f} ± {seconds[1]:.2f}",
             ]
         )
@@ -353,22 +354,22 @@ def block_words(summary: Summary, block: str) -> list[str]:
         return summary.mean(block, measure, whose=whose)[0]
 
     lines = [
-        f"{block} looks {mean('pixels'):.0f} pixels ({100 * mean('diagonals'):.0f} % of the "
+        f"{block} looks {mean('pixels'):.0f} pixels ({percent(mean('diagonals'))} of the "
         f"picture's diagonal) and {mean('seconds'):.2f} s away; equal weights would look "
         f"{mean('pixels', EQUAL):.0f} pixels and {mean('seconds', EQUAL):.2f} s away.",
-        f"  Its weights have {100 * mean('relative'):.0f} % of the entropy of equal weights",
+        f"  Its weights have {percent(mean('relative'))} of the entropy of equal weights",
     ]
     if (RANDOM, block) in summary.spreads:
         random = mean("relative", RANDOM)
         more = mean("relative") - random
         how = "more even than" if more > 0 else "more choosy than"
         how = "as choosy as" if abs(more) <= ALIKE else how
-        lines[-1] += f": {how} the same network with random weights ({100 * random:.0f} %)"
+        lines[-1] += f": {how} the same network with random weights ({percent(random)})"
     lines[-1] += "."
     for kind, words in KINDS.items():
         share = summary.share_of(block, kind)
         if share:
-            lines.append(f"  {100 * share:.0f} % of its rows are {words}.")
+            lines.append(f"  {percent(share)} of its rows are {words}.")
     answers = summary.answers
     lines.append(f"  Without it (z = x) {fall_words(answers, ('removed', block))}.")
     lines.append(

@@ -10,6 +10,7 @@ from videonl.errors import VideoError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import write_text
 from videonl.limits import number
+from videonl.shares import percent
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.prediction import Failure
@@ -198,7 +199,9 @@ def show(arguments: argparse.Namespace, found: "Result") -> None:
     print(f"{path}  ({timeline.duration:.1f} s, {len(timeline.windows)} windows)")
     for s in segments:
         name = visible(s.name)
-        print(f"  {s.start:9.2f} s to {s.end:9.2f} s  {s.confidence:7.2%}  {name}", flush=True)
+        print(
+            f"  {s.start:9.2f} s to {s.end:9.2f} s  {percent(s.confidence):>7}  {name}", flush=True
+        )
     if not segments:
         print("  no segment (see --threshold and --min-length)")
 

@@ -21,7 +21,7 @@ from videonl.json_text import json_text
 from videonl.reports.chart import chart_svg, save_chart
 from videonl.reports.pages import render
 
-MOST_CLASSES = 40  # of a confusion matrix that a person can read; above it, the confused pairs
+MOST_CLASSES = 30  # of a confusion matrix that a person can read; above it, the confused pairs
 MOST_PAIRS = 20
 
 

@@ -299,7 +299,9 @@ class SpeedMonitor(Callback):
             return  # the videos have been decoded now, for all epochs
         cure = data.cure_for_waiting(on_cpu=pl_module.device.type == "cpu")
         if cure and trainer.is_global_zero:
-            pl_module.print(f"hint: {share:.0%} of the time the training waited for videos; {cure}")
+            pl_module.print(
+                f"hint: {percent(share)} of the time the training waited for videos; {cure}"
+            )
 
 
 def waited(trainer: Trainer) -> float:
