@@ -71,7 +71,7 @@ def test_page_stands_alone_and_is_well_formed(table: Comparison) -> None:
     assert "default-src 'none'" in page
     heads = re.findall("<h2[^>]*>(.*?)</h2>", page)
     real = "Are the differences real?"
-    assert heads == ["Failed", "Accuracy against cost", real, "Confusion", "Protocol"]
+    assert heads == ["Failed", "Measured", "Accuracy against cost", real, "Confusion", "Protocol"]
 
 
 def test_names_and_reasons_are_escaped(table: Comparison) -> None:
@@ -91,7 +91,7 @@ def test_many_classes_are_shown_as_confused_pairs(table: Comparison) -> None:
         row.confusion[3][7] = 4
     page = comparison_page(table)
     assert 'class="matrix"' not in page
-    assert '<td>class 3</td><td>class 7</td><td class="number">4</td>' in page
+    assert '>class 3</td><td class="name">class 7</td><td class="number">4</td>' in page
 
 
 def test_page_without_accuracy_and_without_rows() -> None:

@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from videonl._version import __version__
-from videonl.escapes import figure_text
+from videonl.escapes import figure_text, shortened
 from videonl.files import csv_line, whole_stream
 from videonl.inference.prediction import Failure, damage_as_dict
 from videonl.inference.timeline import Segment, Timeline, claims_of
 from videonl.json_text import json_text
 
+OTHERS = "0.6"  # the grey of segments whose class is not drawn
 Result = tuple[Timeline, list[Segment]]
 
 
@@ -103,7 +104,7 @@ def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    title = Path(timeline.path).name
+    title = shortened(Path(timeline.path).name, 80)
     order = (-timeline.probabilities.max(axis=0)).argsort(kind="stable")[:classes]
     colours = {timeline.class_names[k]: f"C{number}" for number, k in enumerate(order)}
     claims = claims_of([(window.start, window.end) for window in timeline.windows])
@@ -111,19 +112,22 @@ def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes
     broken = np.flatnonzero(claims[1:, 0] - claims[:-1, 1] > 1e-6) * 2 + 2
     seconds = np.insert(claims.reshape(-1), broken, np.nan)
     with figure_text([title, *colours]) as drawable:
-        figure = Figure(figsize=(11, 4.2), layout="constrained")
+        figure = Figure(figsize=(10, 4.8), layout="constrained")
         FigureCanvasAgg(figure)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         for k in order:
             name = timeline.class_names[k]
-            label = "\u200b" + drawable(name)  # an underscore at the front would hide the entry
-            values = np.insert(timeline.probabilities[:, k].repeat(2), broken, np.nan)
+            # An underscore at the front would hide the entry.
+            label = "\u200b" + drawable(shortened(name, 52))
+            values = 100 * np.insert(timeline.probabilities[:, k].repeat(2), broken, np.nan)
             upper.plot(seconds, values, color=colours[name], label=label)
-        upper.set(ylim=(0, 1.02), ylabel="probability", title=drawable(title))
-        upper.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
+        upper.set(ylim=(0, 102), ylabel="probability (%)", title=drawable(title))
         for segment in segments:
-            colour = colours.get(segment.name, "0.6")
+            colour = colours.get(segment.name, OTHERS)
             lower.axvspan(segment.start, segment.end, color=colour, alpha=0.85, linewidth=0)
         lower.set(yticks=[], xlabel="seconds", xlim=(0, timeline.duration), ylabel="segments")
+        if any(segment.name not in colours for segment in segments):
+            upper.plot([], color=OTHERS, linewidth=6, label="other classes")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
         with whole_stream(path) as stream:
-            figure.savefig(stream, format="png", dpi=120)
+            figure.savefig(stream, format="png", dpi=140)
