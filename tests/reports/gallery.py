@@ -11,8 +11,15 @@ from tests.inference.networks import write_checkpoint
 from tests.videos import numbered_frames, write_video
 from videonl import Predictor
 from videonl.evaluation import Comparison, Row, Score, differences, paired_tests
-from videonl.inference import Timeline, Window, timeline_of
-from videonl.reports import attention_section, comparison_page, server_page, video_page
+from videonl.inference import Timeline, Window, draw_timeline, timeline_of
+from videonl.reports import (
+    attention_section,
+    comparison_page,
+    save_chart,
+    server_page,
+    video_page,
+)
+from videonl.training import plot_confusion, plot_curves
 
 LONG = "putting something that cannot actually stand upright on the table, so it falls on its side"
 WORD = "Pneumonoultramicroscopicsilicovolcanoconiosis" * 2
@@ -53,12 +60,7 @@ class Studio:
     def busy_timeline(self) -> str:
         """Many short segments of many classes, of every confidence."""
         prediction = self.predictor.predict(self.played, views=(1, 1))
-        spans = [(0.15 * k, 0.15 * k + 0.3) for k in range(40)]
-        windows = [Window(start, end, 0, 8) for start, end in spans]
-        shares = np.full((40, len(NAMES)), 0.01)
-        for k in range(40):
-            shares[k, k // 2 % len(NAMES)] = 0.12 + 0.88 * k / 40
-        found = Timeline(str(self.played), NAMES, windows, shares, 6.0, False, {})
+        found = busy(self.played)
         return video_page(prediction, (found, found.segments()))
 
     def key_frames(self) -> str:
@@ -71,6 +73,15 @@ class Studio:
     def server(self) -> str:
         """The page of ``serve``."""
         return server_page(self.predictor, limit=256 * 10**6, views=(10, 3))
+
+
+def busy(path: Path) -> Timeline:
+    """Every half of a second another class, more and more probable."""
+    spans = [(0.15 * k, 0.15 * k + 0.3) for k in range(40)]
+    shares = np.full((40, len(NAMES)), 0.01)
+    for k in range(40):
+        shares[k, k // 2 % len(NAMES)] = 0.12 + 0.88 * k / 40
+    return Timeline(str(path), NAMES, [Window(*s, 0, 8) for s in spans], shares, 6.15, False, {})
 
 
 def compared(names: list[str], classes: list[str], *, videos: int = 600) -> Comparison:
@@ -150,4 +161,40 @@ PAGES = {
     "confused_pairs": comparing(["a", "b"], CLASSES),
     "nothing_compared": Page(lambda _: comparison_page(FAILED)),
     "server": Page(Studio.server, SERVER, dark=True),
+}
+
+
+def confusion(classes: int, each: int, *, unread: int = 0) -> Callable[[Path], object]:
+    """The picture of a training with so many classes of long names."""
+    names = [f"{LONG[:40]} {k}" for k in range(classes)]
+    counts = (np.eye(classes, dtype=int) * each + 1).tolist()
+    return lambda path: plot_confusion(counts, names, path, unread=[unread] * classes)
+
+
+def curves(epochs: int) -> Callable[[Path], object]:
+    """The picture of a training of so many epochs."""
+    rows = [
+        {"epoch": k, "step": 10 * k + 9, "train/epoch_loss": 2 / (k + 1), "train/top1": 0.5,
+         "val/loss": 2.2 / (k + 1), "val/top1": 0.4}
+        for k in range(epochs)
+    ]  # fmt: skip
+    return lambda path: plot_curves(rows, path, videos=600, best=epochs)
+
+
+def segments(path: Path) -> None:
+    """The plot of a timeline."""
+    found = busy(path.with_name("a name " * 30))
+    draw_timeline(found, found.segments(), path)
+
+
+PICTURES: dict[str, Callable[[Path], object]] = {
+    "segments": segments,
+    "one_epoch": curves(1),
+    "many_epochs": curves(200),
+    "two_classes": confusion(2, 30_000, unread=1),
+    "twenty_classes": confusion(20, 300),
+    "sixty_classes": confusion(60, 30),
+    "all_classes": confusion(400, 30, unread=1),
+    "chart": lambda path: save_chart(compared(NETWORKS, NAMES), path),
+    "crowded_chart": lambda path: save_chart(compared(MANY, ["a", "b"]), path),
 }

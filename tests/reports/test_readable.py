@@ -1,16 +1,19 @@
-"""Every page that videonl writes, in a real browser, as wide as a desk and as a phone.
+"""Every page that videonl writes, in a real browser, at a desk and on a phone; and its pictures.
 
 VIDEONL_PICTURES=FOLDER keeps what is seen, for who wants to look.
 """
 
 import os
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 from tests.browser import Browser, open_browser
-from tests.reports.gallery import PAGES, Studio
+from tests.reports.gallery import PAGES, PICTURES, Studio
 
 PROBE = (Path(__file__).parent / "readable.js").read_text(encoding="utf-8")
 WIDTHS = (1200, 390)
@@ -50,3 +53,32 @@ def test_a_person_can_read_it(name: str, studio: Studio, browser: Browser) -> No
 def keep(browser: Browser, name: str) -> None:
     if folder := os.environ.get("VIDEONL_PICTURES"):
         browser.screenshot(Path(folder) / f"{name}.png", whole=True)
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_words_of_a_picture(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    figures = []
+    save = Figure.savefig
+
+    def kept(self: Figure, *args: object, **options: object) -> None:
+        figures.append(self)
+        save(self, *args, **options)
+
+    monkeypatch.setattr(Figure, "savefig", kept)
+    folder = Path(os.environ.get("VIDEONL_PICTURES", tmp_path))
+    PICTURES[name](folder / f"{name}.png")
+    (figure,) = figures
+    figure.canvas.draw()
+    shown = [text for text in figure.findobj(Text) if text.get_visible() and text.get_text()]
+    assert shown
+    inches = min(1000 / figure.get_figwidth(), 140)  # pixels of one, on a page
+    for text in shown:
+        words, box = text.get_text(), text.get_window_extent()
+        assert text.get_fontsize() * inches / 72 >= 11, words
+        assert figure.bbox.x0 - 1 <= box.x0 and box.x1 <= figure.bbox.x1 + 1, words  # noqa: PT018
+        assert figure.bbox.y0 - 1 <= box.y0 and box.y1 <= figure.bbox.y1 + 1, words  # noqa: PT018
+    for axes in figure.axes:
+        for labels, side in ((axes.get_xticklabels(), "x"), (axes.get_yticklabels(), "y")):
+            boxes = [t.get_window_extent() for t in labels if t.get_visible() and t.get_text()]
+            ends = sorted((getattr(b, f"{side}0"), getattr(b, f"{side}1")) for b in boxes)
+            assert all(a[1] <= b[0] + 1 for a, b in pairwise(ends)), f"{side} of {name}"

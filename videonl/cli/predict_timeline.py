@@ -147,9 +147,9 @@ def one(
         found = (timeline, timeline.segments(**rule(arguments, predictor)))
         show(arguments, found)
     if arguments.plot and found:
-        from videonl.inference.timeline_output import draw
+        from videonl.inference.timeline_output import draw_timeline
 
-        draw(found[0], found[1], Path(arguments.plot))
+        draw_timeline(found[0], found[1], Path(arguments.plot))
     prediction = None
     if not found:
         prediction = predictor.predict(video, top_k=arguments.top_k, views=arguments.views)

@@ -95,7 +95,9 @@ def _csv(rows: Sequence[Sequence[object]]) -> str:
     return "".join(map(csv_line, rows))
 
 
-def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes: int = 6) -> None:
+def draw_timeline(
+    timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes: int = 6
+) -> None:
     """A PNG: the probabilities of the strongest classes over time, the segments below.
 
     Raises:

@@ -78,7 +78,7 @@ def plot_curves(
         elif best is not None:
             axes.axvline(best, color="grey", linestyle=":", label=f"best, epoch {best}")
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_ylabel(title)
         axes.grid(alpha=0.3)
         axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
@@ -234,7 +234,7 @@ def score_values(video: AnyScores, clip: AnyScores, names: Sequence[str]) -> dic
 
 SUMMARY, CURVES, CONFUSION = "summary.md", "curves.png", "confusion.png"
 LONGEST_NAME = 30  # letters, at a side of a confusion picture
-PAGE, LINE = 10.0, 0.16  # inches: the width of a page, where 9 points are 12 pixels; a name's line
+PAGE, LINE = 10.0, 0.14  # inches: the width of a page, where 9 points are 12 pixels; a name's line
 
 
 class Summary(Callback):
