@@ -41,7 +41,7 @@ def test_the_picture_is_on_the_page_and_fits_a_phone(video: Path, tmp_path: Path
         assert "the block adds nothing" in words  # it is not trained
         assert " s (frame " in words
         assert "This row is nearly even: " in words
-        assert " % of that of equal weights" in words
+        assert "\N{NO-BREAK SPACE}% of that of equal weights" in words
         picture = browser.run(
             "const p = document.querySelector('.attention img');"
             "return [p.naturalWidth, p.naturalHeight, p.alt, p.src]"

@@ -17,7 +17,7 @@ function stop() {
   request = null;
 }
 
-function percent(share) { return (100 * share).toFixed(1) + " %"; }  // as videonl.shares
+function percent(share) { return (100 * share).toFixed(1) + "\u00a0%"; }  // as videonl.shares
 
 function megabytes(bytes) {
   return bytes < 1e5 ? (bytes / 1e3).toFixed(1) + " kB" : (bytes / 1e6).toFixed(1) + " MB";
