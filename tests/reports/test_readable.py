@@ -4,9 +4,10 @@ VIDEONL_PICTURES=FOLDER keeps what is seen, for who wants to look.
 """
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 from matplotlib.figure import Figure
@@ -17,7 +18,13 @@ from tests.reports.gallery import PAGES, PICTURES, Studio
 
 PROBE = (Path(__file__).parent / "readable.js").read_text(encoding="utf-8")
 WIDTHS = (1200, 390)
+QUICK = {"timeline", "compared", "server", "segments", "one_epoch", "two_classes", "chart"}
 OPEN = "for (const part of document.querySelectorAll('details')) part.open = true; "
+
+
+def each(names: Iterable[str]) -> list[Any]:
+    """A test of each; those that are not ``QUICK`` are slow."""
+    return [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in names]
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +39,7 @@ def browser() -> Iterator[Browser]:
 
 
 @pytest.mark.browser
-@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize("name", each(PAGES))
 def test_a_person_can_read_it(name: str, studio: Studio, browser: Browser) -> None:
     page, file = PAGES[name], studio.folder / f"{name}.html"
     file.write_text(page.make(studio), encoding="utf-8")
@@ -55,7 +62,7 @@ def keep(browser: Browser, name: str) -> None:
         browser.screenshot(Path(folder) / f"{name}.png", whole=True)
 
 
-@pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.parametrize("name", each(PICTURES))
 def test_words_of_a_picture(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     figures = []
     save = Figure.savefig
@@ -76,9 +83,8 @@ def test_words_of_a_picture(name: str, tmp_path: Path, monkeypatch: pytest.Monke
         hidden |= {label for label, place in ticks.items() if not low <= place <= high}
         labels = [label for label in ticks if label not in hidden and label.get_text()]
         across = 0 if axis.axis_name == "x" else 1
-        ends = sorted(
-            tuple(box.get_points()[:, across]) for box in map(Text.get_window_extent, labels)
-        )
+        boxes = [label.get_window_extent().get_points()[:, across] for label in labels]
+        ends = sorted(map(tuple, boxes))
         assert all(a[1] <= b[0] + 1 for a, b in pairwise(ends)), f"words of an axis of {name}"
     shown = {text for text in figure.findobj(Text) if text.get_visible() and text.get_text()}
     inches = min(1000 / figure.get_figwidth(), 140)  # pixels of one, on a page

@@ -142,7 +142,8 @@ def plot_confusion(
             for x, number in enumerate(row):
                 colour = "white" if shares[y][x] > 0.7 else "black"  # 4.5 to 1 at least
                 written = str(number or "")
-                axes.text(x, y, written, ha="center", va="center", color=colour, fontsize=8)
+                place = {"ha": "center", "va": "center", "in_layout": False}
+                axes.text(x, y, written, color=colour, fontsize=8, **place)
     with whole_stream(path) as stream:
         figure.savefig(stream, format="png", dpi=140)
 
