@@ -94,5 +94,5 @@ def _environment() -> Environment:
 def _shown(value: object) -> object:
     """A value as it goes into a page: plain text without what acts unseen, no line before a %."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return visible(value, keep="\n\t").replace(" %", "\N{NO-BREAK SPACE}%")
+        return visible(value, keep="\n\t").replace(" %", "\xa0%")
     return value
