@@ -331,10 +331,10 @@ def table(summary: Summary) -> str:
         rows.append(
             [
                 *(block, affinity, f"{entropy[0]:.2f} ± {entropy[1]:.2f}"),
-                percent(relative[0], deviation=relative[1]),
-                "-" if random is None else percent(random),
+                percent(relative[0], summary.videos, deviation=relative[1]),
+                "-" if random is None else percent(random, summary.videos),
                 f"{pixels[0]:.2f} ± {pixels[1]:.2f}",
-                percent(diagonals[0]),
+                percent(diagonals[0], summary.videos),
                 f"{seconds[0]:.2f} ± {seconds[1]:.2f}",
             ]
         )
@@ -353,23 +353,25 @@ def block_words(summary: Summary, block: str) -> list[str]:
     def mean(measure: str, whose: str = TRAINED) -> float:
         return summary.mean(block, measure, whose=whose)[0]
 
+    def share(measure: str, whose: str = TRAINED) -> str:
+        return percent(mean(measure, whose), summary.videos)
+
     lines = [
-        f"{block} looks {mean('pixels'):.0f} pixels ({percent(mean('diagonals'))} of the "
+        f"{block} looks {mean('pixels'):.0f} pixels ({share('diagonals')} of the "
         f"picture's diagonal) and {mean('seconds'):.2f} s away; equal weights would look "
         f"{mean('pixels', EQUAL):.0f} pixels and {mean('seconds', EQUAL):.2f} s away.",
-        f"  Its weights have {percent(mean('relative'))} of the entropy of equal weights",
+        f"  Its weights have {share('relative')} of the entropy of equal weights",
     ]
     if (RANDOM, block) in summary.spreads:
-        random = mean("relative", RANDOM)
-        more = mean("relative") - random
+        more = mean("relative") - mean("relative", RANDOM)
         how = "more even than" if more > 0 else "more choosy than"
         how = "as choosy as" if abs(more) <= ALIKE else how
-        lines[-1] += f": {how} the same network with random weights ({percent(random)})"
+        lines[-1] += f": {how} the same network with random weights ({share('relative', RANDOM)})"
     lines[-1] += "."
     for kind, words in KINDS.items():
-        share = summary.share_of(block, kind)
-        if share:
-            lines.append(f"  {percent(share)} of its rows are {words}.")
+        part = summary.share_of(block, kind)
+        if part:
+            lines.append(f"  {percent(part, summary.videos)} of its rows are {words}.")
     answers = summary.answers
     lines.append(f"  Without it (z = x) {fall_words(answers, ('removed', block))}.")
     lines.append(
