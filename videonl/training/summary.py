@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -73,9 +74,10 @@ def plot_curves(
             )
             if key == "val/top1" and videos and points:
                 _draw_intervals(axes, points, videos)
-        if axes.dataLim.width < 1:  # a single epoch: no line, and no best one
-            axes.set_xlim(axes.dataLim.x1 - 0.6, axes.dataLim.x1 + 0.6)
-        elif best is not None:
+        first, last = axes.dataLim.intervalx
+        if 0 <= last - first < 1:  # else the axis of a single epoch has fractions alone
+            axes.set_xlim(first - 0.6, last + 0.6)
+        if best is not None and first < last:
             axes.axvline(best, color="grey", linestyle=":", label=f"best, epoch {best}")
         axes.set_xlabel("epoch")
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -90,8 +92,7 @@ def plot_curves(
 def _draw_intervals(axes: Axes, points: Sequence[tuple[float, float]], videos: int) -> None:
     """Wilson's intervals of shares: a band, or the bar of a single one."""
     places = [x for x, _ in points]
-    low, high = ([100 * end for end in ends] for ends in
-                 zip(*(wilson_of(y, videos) for _, y in points), strict=True))  # fmt: skip
+    low, high = 100 * np.transpose([wilson_of(y, videos) for _, y in points])
     colour, words = axes.lines[-1].get_color(), "95 % (Wilson)"
     if len(points) > 1:
         axes.fill_between(places, low, high, alpha=0.15, color=colour, label=words)
