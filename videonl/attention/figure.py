@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -213,7 +213,7 @@ def _label(
     band.set(transform=figure.transFigure, gid="band")
     figure.add_artist(band)
     away = (-1 if below else 1) * GAP / layout.height
-    where = {"ha": "center", "va": "top" if below else "bottom", "linespacing": 1.0}
+    where: dict[str, Any] = {"ha": "center", "va": "top" if below else "bottom", "linespacing": 1.0}
     middle = x + (layout.side - GAP) / 2 / WIDTH
     figure.text(middle, y + away, text, fontsize=WORDS, color=SOFT, zorder=8, **where)
 

@@ -143,7 +143,7 @@ def plot_confusion(
             for x, number in enumerate(row):
                 colour = "white" if shares[y][x] > 0.7 else "black"  # 4.5 to 1 at least
                 written = str(number or "")
-                place = {"ha": "center", "va": "center", "in_layout": False}
+                place: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
                 axes.text(x, y, written, color=colour, fontsize=8, **place)
     with whole_stream(path) as stream:
         figure.savefig(stream, format="png", dpi=140)
