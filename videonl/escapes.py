@@ -35,12 +35,13 @@ def _escape(char: str) -> str:
 
 
 def shortened(text: str, letters: int) -> str:
-    """A text of at most so many letters: of a longer one, both ends stay, for they tell it apart.
+    """A text of at most so many letters, ``visible`` ones: both ends stay, for they tell it apart.
 
     Example:
         >>> shortened("pushing it from left to right", 17)
         'pushing …to right'
     """
+    text = visible(text)
     if len(text) <= letters:
         return text
     first = letters // 2

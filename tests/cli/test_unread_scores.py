@@ -123,7 +123,7 @@ def test_comparing(place: Path, tmp_path: Path, capsys: Capture) -> None:
     page = (tmp_path / "compare.html").read_text()
     matrix = re.search(r'<table class="matrix[^>]*>.*?</table>', page, re.DOTALL)
     assert matrix is not None
-    assert "<th>(unread)</th>" in matrix[0]
+    assert "<span>(unread)</span></th>" in matrix[0]
     assert [int(n) for n in re.findall(r">(\d+)</td>", matrix[0])] == [
         1,
         0,

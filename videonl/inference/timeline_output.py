@@ -106,7 +106,7 @@ def draw_timeline(
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    title = shortened(Path(timeline.path).name, 80)
+    title = Path(timeline.path).name
     order = (-timeline.probabilities.max(axis=0)).argsort(kind="stable")[:classes]
     colours = {timeline.class_names[k]: f"C{number}" for number, k in enumerate(order)}
     claims = claims_of([(window.start, window.end) for window in timeline.windows])
@@ -120,10 +120,10 @@ def draw_timeline(
         for k in order:
             name = timeline.class_names[k]
             # An underscore at the front would hide the entry.
-            label = "\u200b" + drawable(shortened(name, 52))
+            label = "\u200b" + shortened(drawable(name), 52)
             values = 100 * np.insert(timeline.probabilities[:, k].repeat(2), broken, np.nan)
             upper.plot(seconds, values, color=colours[name], label=label)
-        upper.set(ylim=(0, 102), ylabel="probability (%)", title=drawable(title))
+        upper.set(ylim=(0, 102), ylabel="probability (%)", title=shortened(drawable(title), 80))
         for segment in segments:
             colour = colours.get(segment.name, OTHERS)
             lower.axvspan(segment.start, segment.end, color=colour, alpha=0.85, linewidth=0)

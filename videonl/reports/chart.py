@@ -241,7 +241,7 @@ def draw_chart(comparison: Comparison) -> "Figure | None":
         _set_cost_axis(axes, [p.x for p in chart.points])
         _set_result_axis(axes, chart)
         _draw_points(axes, chart)
-        names = [drawable(shortened(p.name, MOST_LETTERS)) for p in chart.points]
+        names = [shortened(drawable(p.name), MOST_LETTERS) for p in chart.points]
         _place_labels(figure, axes, chart.points, names)
     return figure
 
@@ -407,4 +407,4 @@ def _mark(root: ElementTree.Element, point: Point) -> None:
     group.insert(0, title)
     words.set("class", "name")
     for text in words.iter("text"):
-        text.text = visible(shortened(point.name, MOST_LETTERS))
+        text.text = shortened(point.name, MOST_LETTERS)

@@ -118,8 +118,8 @@ def plot_confusion(
         confusion = [[*row, count] for row, count in zip(confusion, unread, strict=True)]
     count, most = len(class_names), max(map(max, confusion))
     with figure_text(class_names) as drawable:
-        names = [drawable(shortened(name, LONGEST_NAME)) for name in class_names]
-        room = min(3.0, max(0.7, *(0.075 * len(name.encode()) for name in names)))
+        names = [shortened(drawable(name), LONGEST_NAME) for name in class_names]
+        room = min(3.9, max(0.7, *(0.075 * len(name.encode()) for name in names)))
         cell = min(0.75, (PAGE - room - 0.6) / (count + some))
         step = math.ceil(LINE / cell)
         figure = Figure(figsize=(_wide(cell * (count + some) + room), cell * count + room + 0.9))
