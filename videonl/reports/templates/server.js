@@ -17,7 +17,9 @@ function stop() {
   request = null;
 }
 
-function percent(share) { return (100 * share).toFixed(1) + "\u00a0%"; }  // as videonl.shares
+const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1,
+  roundingMode: "halfEven" });
+function percent(share) { return tenths.format(100 * share) + "\u00a0%"; }  // as videonl.shares
 
 function megabytes(bytes) {
   return bytes < 1e5 ? (bytes / 1e3).toFixed(1) + " kB" : (bytes / 1e6).toFixed(1) + " MB";
