@@ -64,7 +64,7 @@ def test_resume_skips_what_is_there_and_tries_failures_again(
     assert predict("in/a.mp4", str(late), "in/sub", *common, "--resume") == 0
     out, err = capsys.readouterr()
     assert "in/a.mp4" not in out
-    assert "1 of 3 were in the output already" in err
+    assert "already in the output: 1 of 3 files" in err
     after = output.read_text()
     assert after != before
     for path in ("in/a.mp4", str(late), "in/sub/b.AVI"):

@@ -102,7 +102,7 @@ def test_training_and_its_summary(place: Path, tmp_path: Path) -> None:
         "| top-1 | 11 % [2, 43] |",
         "| mean per-class accuracy | 11 % |",
         "| baseline: always the most frequent class | 44 % |",
-        "4 of the 9 videos could not be read: they count as wrong in every figure",
+        "4 of 9 videos could not be read: they count as wrong in every score",
         "| class | videos | unread | accuracy | most often taken for |",
         "| clap | 3 | 2 | 33 % [6, 79] |  |",
         "| jump | 4 |  | 0 % [0, 49] | clap (4) |",

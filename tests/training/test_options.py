@@ -221,11 +221,11 @@ def test_warnings_before_the_start() -> None:
     census = {"train": {"a": 10, "b": 0, "c": 3}, "val": {"a": 1, "b": 2, "c": 0}}
     videos = {"train": 13, "val": 3}
     found = "\n".join(warnings_of(model, videos, census, 30_000_000, trainer))
-    assert "13 training videos are few for 30 M parameters from scratch" in found
-    assert "1 classes have no videos in train: b" in found
-    assert "1 classes have no videos in val: c" in found
-    assert "sync is for GPUs" in found
-    assert "few" not in "\n".join(warnings_of(model, videos, {}, 1_000_000, trainer))
+    assert "13 training videos for 30 M parameters from scratch" in found
+    assert "1 class without videos in train: b" in found
+    assert "1 class without videos in val: c" in found
+    assert "sync has no effect on CPUs" in found
+    assert "too little" not in "\n".join(warnings_of(model, videos, {}, 1_000_000, trainer))
     assert "scores 67 %" in str(baseline_of({"a": 1, "b": 2}, 3, multi_label=False))
     assert "mAP of 50 %" in str(baseline_of({"a": 1, "b": 2, "c": 0}, 3, multi_label=True))
     assert baseline_of({}, 0, multi_label=False) is None

@@ -18,7 +18,7 @@ from videonl.evaluation.result import Comparison, Row
 from videonl.evaluation.table import rate_words, share_words
 from videonl.evaluation.verdict import interval_of
 from videonl.files import whole_stream
-from videonl.shares import percent
+from videonl.shares import counted, percent
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top (or top, bottom: all the same)
 Offset = tuple[float, float]
@@ -215,7 +215,7 @@ def _title(comparison: Comparison, *, accuracy: bool) -> str:
         elif not all("interval95" in score for score in scores if "deviation" in score):
             over = "range over seeds"
         return (
-            f"{name} ({data['split']}): {data['videos']} videos, "
+            f"{name} ({data['split']}): {counted(data['videos'], 'video')}, "
             f"{comparison.protocol['views']} views, bars: {over}"
         )
     machine = comparison.protocol.get("environment", {})

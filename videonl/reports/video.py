@@ -77,14 +77,14 @@ def embedded(path: Path) -> tuple[str, str]:
     is_webm = container == "matroska,webm" and kind in WEBM
     if not (is_mp4 or is_webm):
         return "", (
-            f"Browsers do not play this file ({kind[0]} in {container.split(',')[0]}): its key "
-            "frames stand here instead."
+            f"Browsers cannot play this file ({kind[0]} in {container.split(',')[0]}): its key "
+            "frames are shown instead."
         )
     size = path.stat().st_size
     if size > EMBED_BYTES:
         return "", (
             f"The file has {size / 2**20:.0f} MiB, more than the {EMBED_BYTES >> 20} MiB that a "
-            "page may hold: its key frames stand here instead."
+            "page may hold: its key frames are shown instead."
         )
     return data_address(f"video/{'mp4' if is_mp4 else 'webm'}", path.read_bytes()), ""
 

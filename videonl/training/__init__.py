@@ -1,4 +1,4 @@
-"""Training with Lightning: the module, its metrics and recipes, checkpoints, the result files."""
+"""Training with Lightning: module, metrics, recipes, checkpoints and result files."""
 
 from videonl.doors import doors
 

@@ -1,4 +1,4 @@
-"""What is not finite ends the training with one sentence, and is neither kept nor scored."""
+"""Losses and weights that are NaN or infinite end the training, and are never saved or scored."""
 
 import math
 from collections import deque
@@ -25,16 +25,16 @@ class TrainingDiverged(VideoNLError):
 
 
 class FiniteLoss:
-    """Looks at every loss; on a GPU some steps later, when its copy has arrived by itself.
+    """Checks every loss; on a GPU some steps later, when its asynchronous copy has arrived.
 
-    Asking a GPU for a value at once makes the host wait for all the work that is queued.
+    Reading a value from a GPU at once would make the host wait for all queued work.
     """
 
     def __init__(self) -> None:
         self._pending: deque[Pending] = deque()
 
     def check(self, loss: Tensor, *, step: int) -> None:
-        """Note a loss, and look at those that have arrived.
+        """Queue a loss, and check those that have arrived.
 
         Args:
             loss: a scalar.
@@ -54,7 +54,7 @@ class FiniteLoss:
             self._judge(self._pending.popleft())
 
     def settle(self) -> None:
-        """Wait for all losses noted and look at them.
+        """Wait for all queued losses and check them.
 
         Raises:
             TrainingDiverged: one of them is not finite.
@@ -73,7 +73,7 @@ class FiniteLoss:
 
 
 def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Every weight that a checkpoint holds: those under an average, too."""
+    """All weights in a checkpoint, including those beside a moving average."""
     averaged, raw = checkpoint.get("state_dict"), checkpoint.get(RAW)
     found = dict(averaged) if isinstance(averaged, Mapping) else {}
     if isinstance(raw, Mapping):
@@ -82,7 +82,7 @@ def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_weights(state: Mapping[str, Any], *, step: int) -> None:
-    """Refuse weights that are not finite, in all processes where they are not in one.
+    """Refuse weights that are not finite, in all processes if they are not finite in one.
 
     Args:
         state: weights by name.

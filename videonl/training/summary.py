@@ -23,9 +23,9 @@ from videonl.training.task import AnyScores
 
 
 def epoch_places(rows: list[dict[str, float]]) -> Callable[[Mapping[str, float]], float]:
-    """Where a row of ``metrics.csv`` stands, in epochs: 2.0 at the end of the second.
+    """A function for the position of a row of ``metrics.csv``: 2.0 at the end of the second epoch.
 
-    A validation within an epoch stands between its ends.
+    A validation within an epoch has a position within it.
     """
     ends = {row["epoch"]: row["step"] + 1 for row in rows if "train/epoch_loss" in row}
 
@@ -40,13 +40,13 @@ def epoch_places(rows: list[dict[str, float]]) -> Callable[[Mapping[str, float]]
 def plot_curves(
     rows: list[dict[str, float]], path: Path, *, videos: int, best: int | None = None
 ) -> bool:
-    """Draw loss and accuracy over the epochs; False where there is nothing to draw.
+    """Draw loss and accuracy over the epochs; False if there is nothing to draw.
 
     Args:
         rows: of ``metrics.csv``.
         path: of the PNG.
         videos: of the validation; their uncertainty is a band around its accuracy.
-        best: the epoch that is marked, counted from 1.
+        best: the epoch to mark, counted from 1.
     """
     several = any("val/map" in row for row in rows)
     accuracy = (("train/top1", "training clips"), ("val/top1", "validation"))
@@ -155,7 +155,7 @@ def _wide(inches: float) -> float:
 
 
 def loss_text(scores: AnyScores) -> str:
-    """The loss, and of how many videos where that is not all of them."""
+    """The loss, with the number of videos if some could not be read."""
     if scores.loss is None:
         return "no loss: no video could be read"
     some = f" (of the {scores.videos - scores.unread} that were read)" if scores.unread else ""
@@ -163,13 +163,13 @@ def loss_text(scores: AnyScores) -> str:
 
 
 def accuracy_lines(video: AnyScores, clip: AnyScores) -> list[str]:
-    """Accuracy per clip and per video, and beside it what a constant answer scores."""
+    """Lines with the accuracy per clip and per video, and that of a constant answer."""
     total = video.videos  # the clips of one video are no further evidence
     if isinstance(video, MultiLabelScores):
         return [
             f"  clip mAP {percent(clip.headline, total)}   video mAP {percent(video.map, total)}   "
             f"hit@1 {accuracy(video.hit1, total)}",
-            "  mAP of an answer that is the same for every video "
+            "  mAP of giving every video the same answer "
             f"{percent(video.prior, total)}   {loss_text(video)}",
         ]
     top5 = f"   video@5 {accuracy(video.top5, total)}" if len(video.per_class) > TOP_K else ""
@@ -181,7 +181,7 @@ def accuracy_lines(video: AnyScores, clip: AnyScores) -> list[str]:
     ]
 
 
-WILSON = "Wilson's 95 % interval for other videos of the same kind"
+WILSON = "95 % confidence interval (Wilson), for other videos of the same kind"
 
 
 def wilson_of(share: float, total: int) -> tuple[float, float]:
@@ -240,7 +240,7 @@ PAGE, LINE = 10.0, 0.14  # inches: the width of a page, where 9 points are 12 pi
 
 
 class Summary(Callback):
-    """Remembers the scores of the best epoch, and writes the summary when the training ends.
+    """Keeps the scores of the best epoch, and writes the summary when the training ends.
 
     Args:
         checkpoints: of the run; knows which epoch is the best.
@@ -303,7 +303,7 @@ def write_summary(
     rows = read_metrics(folder / METRICS_FILE)
     lines = [f"# {markdown_text(title)}: {counted(epochs, 'epoch')}", "", *about]
     if signs is not None:
-        lines += [f"The training, in one sentence: {markdown_text(signs)}.", ""]
+        lines += [f"Diagnosis: {markdown_text(signs)}.", ""]
     if best is None:
         lines += ["No validation was done.", ""]
     else:
@@ -325,7 +325,7 @@ def write_summary(
 def signs_of_run(
     classifier: Any, trainer: Trainer, folder: Path, best: Mapping[str, Any] | None
 ) -> str | None:
-    """What the training looks like (signs.py), from ``metrics.csv`` and the data."""
+    """The diagnosis of the training (signs.py), from ``metrics.csv`` and the data."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     counts = list(data.census["train"].values())
     several, weights = classifier.multi_label, classifier.class_weights
@@ -350,7 +350,7 @@ def signs_of_run(
 
 
 def origin_lines(hparams: Mapping[str, Any], trainer: Trainer) -> list[str]:
-    """What the weights started from, under which licence, and what of the data was there."""
+    """Lines on the initial weights, their licence, and the census of the data."""
     lines = []
     if hparams["provenance"]:
         licence = hparams["licence"] or "not known"
@@ -376,7 +376,7 @@ def loss_of(scores: Mapping[str, Any]) -> float:
 
 
 def figures_of(best: dict[str, Any]) -> list[tuple[str, str]]:
-    """The shares to show, with their names; a share of right videos has its interval."""
+    """The scores to show, with their names; shares of right videos with their interval."""
     total = best["videos"]
     if "map" in best:
         return [
@@ -384,7 +384,7 @@ def figures_of(best: dict[str, Any]) -> list[tuple[str, str]]:
             ("hit@1", accuracy(best["hit1"], total)),
             ("baseline: the same answer for every video, mAP", percent(best["prior"], total)),
         ]
-    few = len(best["per_class"]) <= TOP_K  # then the top 5 are all
+    few = len(best["per_class"]) <= TOP_K  # then top-5 is always right
     return [
         ("top-1", accuracy(best["top1"], total)),
         *([] if few else [("top-5", accuracy(best["top5"], total))]),
@@ -394,10 +394,12 @@ def figures_of(best: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def optimistic(epochs: int, videos: int) -> str:
-    """That the best of several epochs is no estimate, in words; "" of one epoch."""
+    """A remark that the best of several epochs is too high an estimate; "" for one epoch."""
     if epochs < 2:
         return ""
-    return f"the best of {epochs} epochs on the same {counted(videos, 'video')}, so optimistic"
+    return (
+        f"the best of {epochs} epochs on the same {counted(videos, 'video')}, which is optimistic"
+    )
 
 
 def score_table(best: dict[str, Any], epochs: int) -> list[str]:
@@ -405,7 +407,7 @@ def score_table(best: dict[str, Any], epochs: int) -> list[str]:
     chosen = optimistic(epochs, best["videos"])
     return [
         f"Best validation, after epoch {best['epoch']}, {counted(best['videos'], 'video')} "
-        f"({best.get('views', 'one clip each')}, as `test`, `compare` and `infer` look at videos"
+        f"({best.get('views', 'one clip each')}, as test, compare and predict sample videos"
         f"{'; ' + chosen if chosen else ''}). [] = {WILSON}:",
         "",
         "| | |",
@@ -418,18 +420,18 @@ def score_table(best: dict[str, Any], epochs: int) -> list[str]:
 
 
 def unread_lines(best: dict[str, Any]) -> list[str]:
-    """How many of the videos could not be read, where some could not."""
+    """A line on the videos that could not be read, if there are any."""
     if not best["unread"]:
         return []
     return [
-        f"{best['unread']} of the {best['videos']} videos could not be read: they count as wrong "
-        "in every figure; the loss is that of the others.",
+        f"{best['unread']} of {counted(best['videos'], 'video')} could not be read: they count as "
+        "wrong in every score; the loss is that of the others.",
         "",
     ]
 
 
 def class_table(best: dict[str, Any], class_names: list[str]) -> list[str]:
-    """Accuracy per class, and what each is taken for most often; or the average precision."""
+    """Accuracy and most frequent confusion of every class; or the average precision."""
     if "map" in best:
         lines = ["## Classes", "", "| class | videos | average precision |", "|---|---|---|"]
         for name, number, value in zip(
