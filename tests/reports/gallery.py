@@ -1,7 +1,7 @@
 """Every kind of page that videonl writes, once per session; a new kind is one line of ``PAGES``."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -62,6 +62,14 @@ class Studio:
         prediction = self.predictor.predict(self.played, views=(1, 1))
         found = busy(self.played)
         return video_page(prediction, (found, found.segments()))
+
+    def overlapping_timeline(self) -> str:
+        """Several labels at a time."""
+        prediction = self.predictor.predict(self.played, views=(1, 1))
+        found = busy(self.played)
+        shares = np.stack([np.roll(found.probabilities[:, 0] > 0.1, 3 * k) for k in range(12)], 1)
+        found = replace(found, probabilities=np.where(shares, 0.8, 0.1), multi_label=True)
+        return video_page(prediction, (found, found.segments(threshold=0.5)))
 
     def key_frames(self) -> str:
         """No video, no timeline, but the attention on an upright picture."""
@@ -154,6 +162,7 @@ def comparing(*given: list[str], **options: int) -> Page:
 PAGES = {
     "timeline": Page(Studio.timeline, ("", "go(4)")),
     "busy_timeline": Page(Studio.busy_timeline),
+    "overlapping_timeline": Page(Studio.overlapping_timeline),
     "key_frames": Page(Studio.key_frames),
     "compared": comparing(NETWORKS, NAMES),
     "many_networks": comparing(MANY, ["a", "b"]),

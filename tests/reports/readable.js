@@ -61,6 +61,13 @@ for (let node = walker.nextNode(); node; node = walker.nextNode()) {
     }
   }
 }
+for (const part of document.querySelectorAll("body *")) {  // what lies over others, over its words
+  if (getComputedStyle(part).position !== "absolute" || !part.textContent.trim()) continue;
+  part.scrollIntoView({ block: "center" });
+  const { left, top, width, height } = part.getBoundingClientRect();
+  const seen = document.elementFromPoint(left + Math.min(12, width / 2), top + height / 2);
+  if (seen && !part.contains(seen)) found.add(`${words(part)} lies below ${words(seen)}`);
+}
 for (const box of document.querySelectorAll("body *")) {
   if (!/auto|scroll/.test(getComputedStyle(box).overflowX) || box.scrollWidth <= box.clientWidth) continue;
   const what = box.tagName.toLowerCase() + "." + box.className;

@@ -9,7 +9,7 @@ from videonl._version import __version__
 from videonl.escapes import figure_text, shortened
 from videonl.files import csv_line, whole_stream
 from videonl.inference.prediction import Failure, damage_as_dict
-from videonl.inference.timeline import Segment, Timeline, claims_of
+from videonl.inference.timeline import Segment, Timeline, claims_of, lanes_of
 from videonl.json_text import json_text
 
 OTHERS = "0.6"  # the grey of segments whose class is not drawn
@@ -124,9 +124,12 @@ def draw_timeline(
             values = 100 * np.insert(timeline.probabilities[:, k].repeat(2), broken, np.nan)
             upper.plot(seconds, values, color=colours[name], label=label)
         upper.set(ylim=(0, 102), ylabel="probability (%)", title=shortened(drawable(title), 80))
-        for segment in segments:
-            colour = colours.get(segment.name, OTHERS)
-            lower.axvspan(segment.start, segment.end, color=colour, alpha=0.85, linewidth=0)
+        lanes = lanes_of(segments)
+        high = 1 / max([lane + 1 for lane in lanes], default=1)
+        for segment, lane in zip(segments, lanes, strict=True):
+            colour, top = colours.get(segment.name, OTHERS), 1 - lane * high
+            place = {"ymin": top - high, "ymax": top, "alpha": 0.85, "linewidth": 0}
+            lower.axvspan(segment.start, segment.end, color=colour, **place)
         lower.set(yticks=[], xlabel="seconds", xlim=(0, timeline.duration), ylabel="segments")
         if any(segment.name not in colours for segment in segments):
             upper.plot([], color=OTHERS, linewidth=6, label="other classes")

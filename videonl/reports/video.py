@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from videonl.inference.prediction import Prediction
-from videonl.inference.timeline import Segment, Timeline, claims_of
+from videonl.inference.timeline import Segment, Timeline, claims_of, lanes_of
 from videonl.json_text import json_text
 from videonl.reports.pages import data_address, render
 from videonl.shares import counted, percent
@@ -136,12 +136,16 @@ def _windows(timeline: Timeline, segments: Sequence[Segment]) -> dict[str, objec
 def _bars(timeline: Timeline, segments: Sequence[Segment]) -> list[dict[str, Any]]:
     """The segments with their colours and their places on the timeline in per cent."""
     names = list(dict.fromkeys(segment.name for segment in segments))
+    lanes = lanes_of(segments)
+    count = max(lanes, default=0) + 1
     return [
         {
             **vars(segment),
             "colour": COLOURS[names.index(segment.name) % len(COLOURS)],
             "left": 100 * segment.start / timeline.duration,
             "width": 100 * (segment.end - segment.start) / timeline.duration,
+            "top": 100 * lane / count,
+            "height": 100 / count,
         }
-        for segment in segments
+        for segment, lane in zip(segments, lanes, strict=True)
     ]
