@@ -86,7 +86,7 @@ def test_out_folder_and_wrong_arguments(
     (tmp_path / "none").mkdir()
     assert main(["check", str(tmp_path / "none")]) == 2
     errors = capsys.readouterr().err
-    assert "is no folder" in errors
+    assert "is not a folder" in errors
     assert "contains no video files" in errors
 
 
@@ -182,13 +182,13 @@ def test_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "a network may score as much without seeing what happens" in told
     assert "1 pair of nearly identical videos in different splits" in told
     assert "train/a/x_seq01_c.mp4 ~ val/a/x_seq09_c.mp4" in told
-    assert "2 of 9 groups in more than one split (the sequence at the start)" in told
+    assert "in more than one split: 2 of 9 groups (the sequence at the start)" in told
     copies = (root / "videonl_copies.csv").read_text().splitlines()
     assert len(copies) == 2
     assert main(["check", str(root), "--leaks", "--group", r"/(a|b)/"]) == 0
     told = capsys.readouterr().out
     assert "already checked" in told
-    assert "2 of 2 groups in more than one split" in told
+    assert "in more than one split: 2 of 2 groups" in told
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--leaks", "--quick"], "leave --quick out"),
         (["--group", "x"], "--group needs --leaks"),
-        (["--leaks", "--group", "x("], "no regular expression"),
+        (["--leaks", "--group", "x("], "not a regular expression"),
         (["--leaks", "--group", "zzz"], "matches nothing in"),
     ],
 )
