@@ -32,7 +32,7 @@ def test_a_training_learns_and_leaves_everything_behind(
     _, fitted = train(epochs=4, config="seed: 0\n")
     shown = capsys.readouterr().out
     assert "rate      0.003 = 0.003 × 2/2" in shown
-    assert "always answering the most frequent class scores 50.0 %" in shown
+    assert "always answering the most frequent class scores 50 %" in shown
     assert "epoch 4/4" in shown
     assert fitted.best_score == 1.0
     names = {path.name for path in fitted.run_dir.iterdir()}
