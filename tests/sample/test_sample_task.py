@@ -1,6 +1,7 @@
 """The sample task: both tracks tell the class, one track tells nothing."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,16 +49,20 @@ def test_an_oracle_of_both_tracks_is_always_right(tracks):
         assert found == [ALL[label] for label in labels]
 
 
-def test_the_first_body_is_the_very_same_in_every_class():
+@pytest.mark.parametrize("gap", [None, 16])
+def test_the_first_body_is_the_very_same_in_every_class(gap):
+    parameters = replace(FOUR, gap=gap)
     for index in range(200):
-        scenes = [draw_scene(FOUR, name, split="val", index=index) for name in ALL]
+        scenes = [draw_scene(parameters, name, split="val", index=index) for name in ALL]
         assert len({scene.bodies[0] for scene in scenes}) == 1
         assert len({scene.texture_seed for scene in scenes}) == 1
 
 
-def test_of_the_second_body_only_the_direction_depends_on_the_class():
+@pytest.mark.parametrize("gap", [None, 16])
+def test_of_the_second_body_only_the_direction_depends_on_the_class(gap):
+    parameters = replace(FOUR, gap=gap)
     for index in range(200):
-        bodies = [draw_scene(FOUR, name, split="val", index=index).bodies[1] for name in ALL]
+        bodies = [draw_scene(parameters, name, split="val", index=index).bodies[1] for name in ALL]
         rest = {(b.x, b.y, b.radius, b.shape, b.luma, b.blue, b.red) for b in bodies}
         assert len(rest) == 1
         assert np.ptp([math.hypot(b.dx, b.dy) for b in bodies]) < 1e-9
@@ -151,6 +156,8 @@ def test_every_shape_occurs_and_classes_are_balanced():
         ({"size": 63}, "even"),
         ({"frames": 1}, "2 frames"),
         ({"train": -1}, "from 0 on"),
+        ({"gap": 29}, "give 28 or fewer"),
+        ({"gap": -1}, "from 0 on"),
         ({"distance": (10, 120)}, r"between 0 and 68\.16"),
     ],
 )

@@ -65,6 +65,13 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--scale", type=float, default=default.scale, help="size and travel of the bodies, 0.2 to 1"
     )
+    parser.add_argument(
+        "--gap",
+        type=whole(0),
+        metavar="FRAMES",
+        help="show the second body only so many frames after the first has gone: a cue at the "
+        "beginning decides what the end means (default: both are there all the time)",
+    )
     parser.add_argument("--seed", type=SEED, default=default.seed, help="random seed")
     parser.add_argument(
         "--workers",

@@ -58,6 +58,8 @@ class SampleParameters:
         seed: any two seeds share no clip; nor do two splits of one seed.
         scale: size and travel of the bodies, 1.0 for a fifth and a third of the frame; small
             bodies leave room for distances that are large beside them.
+        gap: frames between the last one of the first body and the first one of the second, which
+            is a relation that is far apart in time; None: both are there all the time.
     """
 
     classes: tuple[str, ...] = ("same", "opposite", "perpendicular")
@@ -69,6 +71,7 @@ class SampleParameters:
     distance: tuple[float, float] = (12.0, 66.0)
     seed: int = 0
     scale: float = 0.5
+    gap: int | None = None
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.classes if name not in RELATIONS]
@@ -84,12 +87,25 @@ class SampleParameters:
             raise DatasetError("train, val, test and seed are numbers from 0 on")
         if not 0.2 <= self.scale <= 1:
             raise DatasetError(f"scale={self.scale:g}: give a number between 0.2 and 1")
+        if self.gap is not None and not 0 <= self.gap <= self.frames - 4:
+            raise DatasetError(
+                f"gap={self.gap}: either body needs 2 frames to move; with clips of {self.frames} "
+                f"frames give {self.frames - 4} or fewer, from 0 on"
+            )
         low, high = self.distance
         if not 0 <= low <= high <= self.max_distance:
             raise DatasetError(
                 f"distance={low:g} to {high:g}: with frames of {self.size} pixels and bodies of "
                 f"scale {self.scale:g} give two rising numbers between 0 and {self.max_distance:g}"
             )
+
+    @property
+    def shown(self) -> tuple[slice, slice]:
+        """The frames in which either body is there; it travels its way within them."""
+        if self.gap is None:
+            return slice(0, self.frames), slice(0, self.frames)
+        part = (self.frames - self.gap) // 2
+        return slice(0, part), slice(self.frames - part, self.frames)
 
     @property
     def margin(self) -> float:
@@ -125,7 +141,7 @@ class SampleParameters:
 
 @dataclass(frozen=True)
 class Body:
-    """One body: place (x, y) in the middle of the clip, motion in pixels per frame, and looks."""
+    """One body: place (x, y) in the middle of its frames, pixels per frame, and looks."""
 
     x: float
     y: float
@@ -138,7 +154,7 @@ class Body:
     red: int  # chroma Cr
 
     def track(self, frames: int) -> np.ndarray:
-        """Centre in every frame: float (frames, 2) as x, y in pixels."""
+        """Centre in each of its frames: float (frames, 2) as x, y in pixels."""
         steps = np.arange(frames) - (frames - 1) / 2
         return np.stack([self.x + self.dx * steps, self.y + self.dy * steps], axis=1)
 
@@ -153,7 +169,7 @@ class Scene:
 
     @property
     def distance(self) -> float:
-        """Distance of the two centres in the middle of the clip, in pixels."""
+        """Distance of the two centres in the middle of their frames, in pixels."""
         first, second = self.bodies
         return math.hypot(first.x - second.x, first.y - second.y)
 
@@ -201,9 +217,9 @@ def draw_scene(parameters: SampleParameters, relation: str, *, split: str, index
     low, high = parameters.margin, parameters.size - parameters.margin
     places = _places(rng, distance, low, high)
     angle, sign = _direction(rng), 1 if rng.integers(2) else -1
-    bodies = []
+    bodies, frames = [], parameters.shown[0].stop
     for place, direction in zip(places, (angle, RELATIONS[relation](angle, sign)), strict=True):
-        speed = rng.uniform(*_TRAVEL) * parameters.scale * parameters.size / parameters.frames
+        speed = rng.uniform(*_TRAVEL) * parameters.scale * parameters.size / frames
         dx, dy = speed * math.cos(direction), speed * math.sin(direction)
         looks = _looks(rng, parameters.scale * parameters.size)
         bodies.append(Body(x=float(place[0]), y=float(place[1]), dx=dx, dy=dy, **looks))
