@@ -34,6 +34,7 @@ from videonl.evaluation.environment import describe_environment
 from videonl.evaluation.verdict import interval_of
 from videonl.files import write_text
 from videonl.json_text import json_text
+from videonl.reports.chart import save_chart
 from videonl.shares import interval_text
 
 RESULTS = Path(__file__).parent / "results"
@@ -208,10 +209,15 @@ def comparison_of(found: Found) -> Comparison:
     return Comparison(
         rows,
         differences=differences(rows, groups=groups),
-        protocol={"data": data, "views": "x".join(map(str, found["protocol"].get("views", ())))},
+        protocol={"data": data, "views": found["protocol"].get("views", "")},
         class_names=found["classes"],
         video_groups=groups,
     )
+
+
+def save_picture(found: Found, path: Path) -> None:
+    """Accuracy against cost, with the lines of what needs no picture."""
+    save_chart(comparison_of(found), path)
 
 
 def claim(comparison: Comparison) -> str:
