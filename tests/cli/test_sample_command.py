@@ -23,12 +23,13 @@ def test_the_command_writes_and_goes_on(tmp_path, capsys):
     assert "0 clips written, 9 were there already" in capsys.readouterr().out
 
 
-def test_a_gap_is_of_the_data_set(tmp_path, capsys):
+def test_a_gap_and_what_is_related_are_of_the_data_set(tmp_path, capsys):
     root = str(tmp_path / "set")
-    assert main(["sample", "--root", root, *SMALL, "--gap", "4"]) == 0
+    assert main(["sample", "--root", root, *SMALL, "--gap", "4", "--of", "colour"]) == 0
     assert read_sample(root)[0].gap == 4
+    assert read_sample(root)[0].of == "colour"
     assert main(["sample", "--root", root, *SMALL]) == 2
-    assert "gap=4 (asked: None)" in capsys.readouterr().err
+    assert "gap=4 (asked: None), of=colour (asked: motion)" in capsys.readouterr().err
     assert main(["sample", "--root", root, *SMALL, "--gap", "5"]) == 2
     assert "give 4 or fewer" in capsys.readouterr().err
 

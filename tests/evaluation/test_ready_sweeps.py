@@ -18,6 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs" / "sweeps"
 # One per table of the paper: 2a to 2g.
 TABLES = ("affinity", "stage", "depth", "space_time", "conv3d", "non_local_3d", "length")
+OWN = ("cue", "appearance")  # sample tasks of our own
 MEASURED = ("affinity", "depth", "conv3d")  # by the recipe of before configs/sample.yaml's
 KINETICS = 234_640  # training videos, as many as 14,665 iterations of 16 clips
 SCALES = (None, "ut", "kinetics400")
@@ -34,7 +35,7 @@ def macs(one: Sweep, frames: int, size: int) -> dict[str, int]:
 
 
 def test_there_is_one_per_table_of_the_paper() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*TABLES, "distance", "cue"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*TABLES, "distance", *OWN}
 
 
 @pytest.mark.parametrize("scale", [None, "near"])
@@ -86,7 +87,7 @@ def test_every_sweep_builds_at_every_scale(name: str, scale: str | None) -> None
     assert all(value > 0 for value in counted.values())
 
 
-@pytest.mark.parametrize("name", [*(n for n in TABLES if n not in MEASURED), "cue"])
+@pytest.mark.parametrize("name", [*(n for n in TABLES if n not in MEASURED), *OWN])
 def test_small_sweeps_that_are_still_to_run_follow_the_demo(name: str) -> None:
     content = yaml.safe_load((ROOT / "configs" / "sample.yaml").read_text(encoding="utf-8"))
     one = sweep(name, None)
@@ -108,6 +109,11 @@ def test_the_networks_of_the_cue_cost_the_same_and_see_less_than_its_gap() -> No
     plain = next(entry for entry in one.entries if entry.name == "plain")
     model = create_model(plain.target, num_classes=3, **plain.options)
     assert receptive_field(model, clip_shape=(16, 48, 48))[0] < 16 // budget.stride
+
+
+def test_the_networks_of_appearance_cost_the_same() -> None:
+    counted = macs(sweep("appearance", None), 4, 48)
+    assert all(v == pytest.approx(counted["NL I3D 3x3x3"], rel=0.06) for v in counted.values())
 
 
 @pytest.mark.parametrize("name", TABLES)
@@ -179,4 +185,4 @@ def test_the_commented_commands_start(
             assert data in error
             assert "Traceback" not in error, error
             started += 1
-    assert started == 3 * len(TABLES) + 3
+    assert started == 3 * len(TABLES) + 2 + len(OWN)

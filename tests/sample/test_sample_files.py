@@ -90,11 +90,28 @@ def test_with_a_gap_a_body_is_gone_before_the_other_comes(tmp_path):
                 assert luma[other][place, y, x].max() < 180
 
 
+def test_hues_are_seen_after_the_codec(tmp_path):
+    parameters = SampleParameters(of="colour", classes=("same", "opposite", "perpendicular"))
+    for index in range(9):
+        relation = parameters.classes[index % 3]
+        scene = draw_scene(parameters, relation, split="test", index=index)
+        encode_scene(scene, tmp_path / "clip.mp4", parameters=parameters)
+        rgb = decode(tmp_path / "clip.mp4")[1].astype(float)
+        hues = []
+        for body in scene.bodies:
+            x, y = np.round(body.track(32)).astype(int).T
+            red, green, blue = rgb[np.arange(32), y, x].mean(0)
+            luma = 0.299 * red + 0.587 * green + 0.114 * blue
+            hues.append([[0, 0], [(blue - luma) / 1.772, (red - luma) / 1.402]])
+        assert relation_of(np.array(hues)) == relation
+
+
 def test_a_folder_from_before_the_gap_is_known(written):
     root, _ = written
     manifest = root / "manifest.json"
     known = json.loads(manifest.read_text())
     assert known.pop("gap") is None
+    assert known.pop("of") == "motion"
     manifest.write_text(json.dumps(known))
     assert write_sample(root, parameters=SMALL, workers=0).written == 0
     assert read_sample(root)[0] == SMALL

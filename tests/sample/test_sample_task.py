@@ -68,6 +68,25 @@ def test_of_the_second_body_only_the_direction_depends_on_the_class(gap):
         assert np.ptp([math.hypot(b.dx, b.dy) for b in bodies]) < 1e-9
 
 
+def test_of_colours_only_the_second_hue_depends_on_the_class() -> None:
+    parameters = replace(FOUR, of="colour")
+    for index in range(200):
+        scenes = [draw_scene(parameters, name, split="val", index=index) for name in ALL]
+        assert len({scene.bodies[0] for scene in scenes}) == 1
+        assert len({replace(s.bodies[1], blue=0, red=0) for s in scenes}) == 1
+        for name, scene in zip(ALL, scenes, strict=True):
+            hues = [[[0, 0], [body.blue - 128, body.red - 128]] for body in scene.bodies]
+            assert relation_of(np.array(hues)) == name
+
+
+def test_what_is_not_related_tells_nothing_of_the_class() -> None:
+    """Directions where the hues are related: over the classes they are drawn alike."""
+    clips = [clip.scene for clip in sample_clips(replace(FOUR, of="colour", train=600, test=0))]
+    tracks = np.array([[body.track(FOUR.frames) for body in scene.bodies] for scene in clips])
+    told = [relation_of(pair) == s.relation for pair, s in zip(tracks, clips, strict=True)]
+    assert abs(np.mean(told) - 0.25) < 4 * math.sqrt(0.25 * 0.75 / len(told))
+
+
 @pytest.mark.parametrize("name", ALL)
 def test_the_second_direction_is_distributed_like_the_first(name):
     """Each map sends the arcs of directions onto themselves, one to one, keeping lengths."""
@@ -158,6 +177,7 @@ def test_every_shape_occurs_and_classes_are_balanced():
         ({"train": -1}, "from 0 on"),
         ({"gap": 29}, "give 28 or fewer"),
         ({"gap": -1}, "from 0 on"),
+        ({"of": "size"}, "of=size: give motion or colour"),
         ({"distance": (10, 120)}, r"between 0 and 68\.16"),
     ],
 )

@@ -27,7 +27,7 @@ from videonl.sample.task import SPLITS, Body, SampleParameters, Scene, draw_scen
 
 MANIFEST, TABLE = "manifest.json", "manifest.csv"
 _GENERATOR = 1  # raised when the same parameters come to mean other clips
-_OLDER = {"scale": 1.0, "gap": None}  # what older manifests do not say
+_OLDER = {"scale": 1.0, "gap": None, "of": "motion"}  # what older manifests do not say
 _BATCH = 8  # clips per task of a worker
 
 

@@ -1,12 +1,13 @@
 """The sample data set: two moving bodies, and a class that neither body gives away alone.
 
 The class of a clip is the relation between the directions in which two bodies move (same, opposite,
-perpendicular, mirror). Everything about one body (start, direction, speed, size, shape, colour) has
-the same distribution in every class, so that only a network that relates two distant places of the
-picture, over several frames, can tell the classes apart.
+perpendicular, mirror), or that between their hues. Everything about one body (start, direction,
+speed, size, shape, colour) has the same distribution in every class, so that only a network that
+relates two distant places of the picture (and of directions, over several frames) can tell the
+classes apart.
 
 Why this holds exactly: all numbers of a scene are drawn without looking at the class, save one: the
-second body's direction, which is the first body's direction taken through a map (a turn or a
+second body's direction (or hue), which is the first body's taken through a map (a turn or a
 reflection) that keeps the distribution of directions as it is. Where the bodies are in the middle
 of the clip (so also how far apart, and along which axis) is drawn independently of the directions.
 
@@ -25,6 +26,7 @@ from videonl.errors import DatasetError
 
 SPLITS = ("train", "val", "test")
 SHAPES = ("disc", "square", "diamond")
+RELATED = ("motion", "colour")
 FPS = 16
 
 # Relation -> direction of the second body, from the first one's and a random sign.
@@ -60,6 +62,8 @@ class SampleParameters:
             bodies leave room for distances that are large beside them.
         gap: frames between the last one of the first body and the first one of the second, which
             is a relation that is far apart in time; None: both are there all the time.
+        of: what stands in the relation: ``"motion"``, the directions, or ``"colour"``, the hues,
+            which a single frame shows; directions then tell nothing.
     """
 
     classes: tuple[str, ...] = ("same", "opposite", "perpendicular")
@@ -72,6 +76,7 @@ class SampleParameters:
     seed: int = 0
     scale: float = 0.5
     gap: int | None = None
+    of: str = "motion"
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.classes if name not in RELATIONS]
@@ -87,6 +92,8 @@ class SampleParameters:
             raise DatasetError("train, val, test and seed are numbers from 0 on")
         if not 0.2 <= self.scale <= 1:
             raise DatasetError(f"scale={self.scale:g}: give a number between 0.2 and 1")
+        if self.of not in RELATED:
+            raise DatasetError(f"of={self.of}: give {' or '.join(RELATED)}")
         if self.gap is not None and not 0 <= self.gap <= self.frames - 4:
             raise DatasetError(
                 f"gap={self.gap}: either body needs 2 frames to move; with clips of {self.frames} "
@@ -188,9 +195,10 @@ def _places(rng: np.random.Generator, distance: float, low: float, high: float) 
             return np.stack([first, second])
 
 
-def _looks(rng: np.random.Generator, size: float) -> dict[str, Any]:
-    """Radius, shape and colour of one body: lighter than any background."""
-    hue = rng.uniform(0, 2 * math.pi)
+def _looks(rng: np.random.Generator, size: float, hue: float | None) -> dict[str, Any]:
+    """Radius, shape and colour of one body: lighter than any background; any hue, or the one."""
+    any_hue = rng.uniform(0, 2 * math.pi)
+    hue = any_hue if hue is None else hue
     return {
         "radius": rng.uniform(*_RADIUS) * size,
         "shape": SHAPES[rng.integers(len(SHAPES))],
@@ -203,8 +211,8 @@ def _looks(rng: np.random.Generator, size: float) -> dict[str, Any]:
 def draw_scene(parameters: SampleParameters, relation: str, *, split: str, index: int) -> Scene:
     """Draw one clip's scene; a pure function of its arguments.
 
-    The relation changes nothing but the direction of the second body, so that scenes of the same
-    seed, split and index in different classes share everything else.
+    The relation changes nothing but the direction of the second body, or its hue, so that scenes of
+    the same seed, split and index in different classes share everything else.
 
     Args:
         parameters: size, frames, distance and seed.
@@ -217,10 +225,14 @@ def draw_scene(parameters: SampleParameters, relation: str, *, split: str, index
     low, high = parameters.margin, parameters.size - parameters.margin
     places = _places(rng, distance, low, high)
     angle, sign = _direction(rng), 1 if rng.integers(2) else -1
+    directions = (angle, RELATIONS[relation](angle, sign))
+    hues: tuple[float | None, float | None] = (None, None)
+    if parameters.of == "colour":
+        hues, directions = directions, (_direction(rng), _direction(rng))
     bodies, frames = [], parameters.shown[0].stop
-    for place, direction in zip(places, (angle, RELATIONS[relation](angle, sign)), strict=True):
+    for place, direction, hue in zip(places, directions, hues, strict=True):
         speed = rng.uniform(*_TRAVEL) * parameters.scale * parameters.size / frames
         dx, dy = speed * math.cos(direction), speed * math.sin(direction)
-        looks = _looks(rng, parameters.scale * parameters.size)
+        looks = _looks(rng, parameters.scale * parameters.size, hue)
         bodies.append(Body(x=float(place[0]), y=float(place[1]), dx=dx, dy=dy, **looks))
     return Scene(relation, (bodies[0], bodies[1]), int(rng.integers(2**31)))
