@@ -43,6 +43,8 @@ _ARCS, _ARC = 8, math.radians(10)
 # As fractions of the frame, at scale 1: how far a body travels in a clip, and its radius.
 _TRAVEL, _RADIUS = (0.26, 0.34), (0.09, 0.11)
 
+_DARKER = 70  # steps of luma
+
 
 @dataclass(frozen=True)
 class SampleParameters:
@@ -196,13 +198,16 @@ def _places(rng: np.random.Generator, distance: float, low: float, high: float) 
 
 
 def _looks(rng: np.random.Generator, size: float, hue: float | None) -> dict[str, Any]:
-    """Radius, shape and colour of one body: lighter than any background; any hue, or the one."""
-    any_hue = rng.uniform(0, 2 * math.pi)
+    """Radius, shape and colour of one body: lighter than any background.
+
+    Where its hue matters it is darker, so that no channel of the picture is cut off at white.
+    """
+    any_hue, darker = rng.uniform(0, 2 * math.pi), 0 if hue is None else _DARKER
     hue = any_hue if hue is None else hue
     return {
         "radius": rng.uniform(*_RADIUS) * size,
         "shape": SHAPES[rng.integers(len(SHAPES))],
-        "luma": int(rng.integers(210, 236)),
+        "luma": int(rng.integers(210, 236)) - darker,
         "blue": int(128 + 40 * math.cos(hue)),
         "red": int(128 + 40 * math.sin(hue)),
     }
