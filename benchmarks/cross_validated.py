@@ -6,7 +6,8 @@ Every network is trained once per fold and seed, as train.py fit trains where no
 (other options go to it), and answers the videos of the fold that it has not seen. The plain network
 is widened until it costs what the block costs. The first seed of plain and embedded Gaussian comes
 first, fold by fold, then the other affinities, then the other seeds: the table may be read early.
-The same command goes on after a stop; benchmarks/results/DIR.json is written after each training.
+The same command goes on after a stop; benchmarks/results/DIR.json is written after each training,
+and none that it holds is made again, here or elsewhere.
 The hours: with 10 folds and 3 seeds 90 trainings, for 110 clips of 4 seconds 3 minutes each on two
 cores with nothing else running.
 """
@@ -19,15 +20,17 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from os.path import relpath
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import torch
 
 from videonl.claims import claimed
 from videonl.cli import cross
+from videonl.cli.main import run
 from videonl.cli.train_settings import choose_rest, first_look, read_settings
+from videonl.cli.values import positive
 from videonl.data import read_catalogue, shortcut_of
+from videonl.errors import VideoNLError
 from videonl.evaluation import Comparison, Entry, Row, Score, count_cost, differences, verdict_words
 from videonl.evaluation.entry import equally_dear
 from videonl.evaluation.environment import describe_environment
@@ -45,6 +48,7 @@ AFFINITIES = {
     "dot product": "dot_product",
     "concatenation": "concatenation",
 }
+SAME = ("data", "classes", "videos", "group", "folds", "flags")  # of two runs of one question
 Found = dict[str, Any]
 
 
@@ -85,37 +89,47 @@ def measure(given: argparse.Namespace, flags: Sequence[str]) -> int:
     options = argparse.Namespace(folder=given.folder, folds=str(given.folds), seed=0)
     by = ["--data.group", given.group] if given.group else []
     parts, words = cross.fold_parts(options, [*flags, *by], given.out)
-    found = about(given, flags)
-    names = found["classes"]
-    rows = flags_of_rows([*root, *next(iter(parts.values())), *flags], len(names))
-    before = json.loads(given.result.read_text("utf-8")) if given.result.is_file() else {}
-    known = {key_of(one): one for one in before.get("trainings", [])}
     planned = list(order(list(parts), range(given.seeds)))
-    found |= {"folds": len(parts), "groups": words, "planned": len(planned)}
+    found = about(given, flags) | {"folds": len(parts), "groups": words, "planned": len(planned)}
+    go_on(found, given.result)
+    rows = flags_of_rows([*root, *next(iter(parts.values())), *flags], len(found["classes"]))
+    known = set(map(key_of, found["trainings"]))
     for row, seed, fold in planned:
-        folder = given.out / AFFINITIES.get(row, PLAIN) / f"seed-{seed}" / fold
-        done, start = (folder / cross.RESULT).is_file(), time.perf_counter()
+        if (row, seed, fold) in known:
+            print(f"{row}, seed {seed}, {fold}: done before")
+            continue
+        folder, start = given.out / row.replace(" ", "_") / f"seed-{seed}" / fold, time.time()
         code = cross.one(folder, [*root, *parts[fold], *flags, *rows[row]], seed=seed)
         if code:
             return code
-        seconds = round(time.perf_counter() - start, 1)
         result = json.loads((folder / cross.RESULT).read_text("utf-8"))
-        if done:
-            seconds = known.get((row, seed, fold), {}).get("seconds")
-        found["networks"].setdefault(row, network_of(result, len(names)))
+        found["networks"].setdefault(row, network_of(result, len(found["classes"])))
         found["protocol"] = found["protocol"] or result["protocol"]
-        found["trainings"].append(
-            {
-                "row": row,
-                "seed": seed,
-                "fold": fold,
-                "seconds": seconds,
-                **answers_of(result, given.folder),
-            }
-        )
+        training = {"row": row, "seed": seed, "fold": fold, "seconds": round(time.time() - start)}
+        found["trainings"].append({**training, **answers_of(result, given.folder)})
         write_text(given.result, text_of(found))
     print(markdown(found))
     return 0
+
+
+def go_on(found: Found, result: Path) -> None:
+    """Take over what the result file holds of the same question, made here or elsewhere.
+
+    Raises:
+        VideoNLError: it answers another question.
+    """
+    if not result.is_file():
+        return
+    before = json.loads(result.read_text("utf-8"))
+    other = [key for key in SAME if before[key] != found[key]]
+    if other:
+        raise VideoNLError(
+            f"{result} was made with {other[0]} {before[other[0]]}, not {found[other[0]]}: give "
+            "another --result"
+        )
+    machines = [one for one in before["environments"] if one not in found["environments"]]
+    found |= {key: before[key] for key in ("networks", "protocol", "trainings")}
+    found["environments"] = [*machines, *found["environments"]]
 
 
 def key_of(training: Found) -> tuple[str, int, str]:
@@ -135,7 +149,7 @@ def about(given: argparse.Namespace, flags: Sequence[str]) -> Found:
         "group": given.group,
         "flags": list(flags),
         "shortcut": shortcut if isinstance(shortcut, str) else shortcut.as_dict(),
-        "environment": describe_environment(torch.device("cpu")),
+        "environments": [describe_environment(torch.device("cpu"))],
         "protocol": {},
         "networks": {},
         "trainings": [],
@@ -238,11 +252,9 @@ def markdown(found: Found) -> str:
     """How much of it is done, the table with what needs no picture, and the verdict."""
     comparison = comparison_of(found)
     data, trainings = comparison.protocol["data"], found["trainings"]
-    seconds = [one["seconds"] for one in trainings if one["seconds"]]
     lines = [
         f"{len(trainings)} of {found['planned']} planned trainings are in it"
-        + (f" ({mean(seconds) / 60:.1f} minutes each)" if seconds else "")
-        + f"; the table is over {data['split']}, {data['videos']} of {found['videos']} videos.",
+        f"; the table is over {data['split']}, {data['videos']} of {found['videos']} videos.",
         "",
         "| network | parameters (M) | GMACs (GFLOPs) | top-1 (%) [95 %] | by seed |",
         "|---|---|---|---|---|",
@@ -266,17 +278,17 @@ def markdown(found: Found) -> str:
     return "\n".join([*lines, "", claim(comparison)]) if comparison.rows else "\n".join(lines)
 
 
-def main() -> int:
+def main(argv: Sequence[str]) -> int:
     """Train what is missing, and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("folder", help="the data set")
-    parser.add_argument("--folds", type=int, default=10, help="of whole groups (default: 10)")
+    parser.add_argument("--folds", type=positive, default=10, help="of whole groups (default: 10)")
     parser.add_argument("--group", help="as --data.group of train.py fit (default: the same)")
-    parser.add_argument("--seeds", type=int, default=3, help="of plain and embedded Gaussian")
+    parser.add_argument("--seeds", type=positive, default=3, help="of plain and embedded Gaussian")
     parser.add_argument("--out", type=Path, help="of the trainings (default: runs/cross/DIR)")
     parser.add_argument("--result", type=Path, help="default: benchmarks/results/DIR.json")
-    given, flags = parser.parse_known_args()
+    given, flags = parser.parse_known_args(argv)
     name = Path(given.folder).resolve().name
     given.out = given.out or Path("runs/cross") / name
     given.result = given.result or RESULTS / f"{name}.json"
@@ -285,4 +297,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run(main, sys.argv[1:], "cross_validated.py"))
