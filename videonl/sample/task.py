@@ -99,7 +99,7 @@ class SampleParameters:
         if self.gap is not None and not 0 <= self.gap <= self.frames - 4:
             raise DatasetError(
                 f"gap={self.gap}: either body needs 2 frames to move; with clips of {self.frames} "
-                f"frames give {self.frames - 4} or fewer, from 0 on"
+                f"frames give 0 to {self.frames - 4}"
             )
         low, high = self.distance
         if not 0 <= low <= high <= self.max_distance:
