@@ -155,7 +155,7 @@ def models() -> str:
 
 def here() -> str:
     """What is measured beside others."""
-    cases = read("non_local")["cases"]
+    cases = [one for one in read("non_local")["cases"] if one.get("layout", "last") == "last"]
 
     def block(affinity: str, contender: str) -> str:
         wanted = {"size": "res3-32", "affinity": affinity, "contender": contender}

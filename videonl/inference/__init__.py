@@ -15,6 +15,7 @@ __getattr__, __dir__, __all__ = doors(
         "live": "watch",
         "overlay": "captions_of overlay_paths write_overlay",
         "show": "StepBar list_failures rich_table",
+        "timeline_output": "draw_timeline",
         "windows": "Windows stream_windows",
     },
 )

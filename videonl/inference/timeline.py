@@ -18,7 +18,7 @@ reaches the threshold in a window counts, so segments of different classes may o
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
@@ -108,6 +108,18 @@ def merge(
                 mean = float(probabilities[first:last, k].mean())
                 segments.append(Segment(start, end, class_names[k], mean, last - first))
     return sorted(segments, key=lambda segment: (segment.start, -segment.confidence))
+
+
+def lanes_of(segments: Sequence[Segment]) -> list[int]:
+    """Per segment, in order of their starts, the first lane where no other one is in its way."""
+    ends: list[float] = []
+    lanes = []
+    for segment in segments:
+        free = (lane for lane, end in enumerate(ends) if end <= segment.start + 1e-6)
+        lane = next(free, len(ends))
+        ends[lane : lane + 1] = [segment.end]
+        lanes.append(lane)
+    return lanes
 
 
 # How a window goes on that is shorter than a clip.

@@ -301,7 +301,8 @@ class SpeedMonitor(Callback):
             return  # the videos have been decoded now, for all epochs
         cure = data.cure_for_waiting(on_cpu=pl_module.device.type == "cpu")
         if cure and trainer.is_global_zero:
-            pl_module.print(f"hint: the training waited for videos {share:.0%} of the time; {cure}")
+            told = percent(share)
+            pl_module.print(f"hint: the training waited for videos {told} of the time; {cure}")
 
 
 def waited(trainer: Trainer) -> float:
