@@ -18,10 +18,12 @@ from torch import Tensor, nn
 from videonl.errors import VideoNLError
 from videonl.files import whole_stream
 from videonl.inference.predictor import Predictor
+from videonl.inference.prefetch import behind
 from videonl.inference.windows import Damage, Windows, stream_windows
 from videonl.json_text import json_text
 from videonl.models.finite import check_answers
 from videonl.video.given import Given, name_of
+from videonl.video.transfer import Arrival, sent
 from videonl.video.transforms import to_clips
 from videonl.video.video import Video
 
@@ -150,7 +152,6 @@ class FeatureExtractor:
         Raises:
             VideoError: the file cannot be read.
         """
-        rows: list[np.ndarray] = []
         kept: list[int] = []
         damage = Damage(conceal=self.predictor.conceal)
         with self.predictor.opened(video, fps=fps, forgiving=True) as source:
@@ -159,11 +160,15 @@ class FeatureExtractor:
             seconds = self.windows.seconds(starts, times, end=source.end)
             stream = stream_windows(source, self.windows, track=track, preprocessing=self.shown)
             size = self.predictor.max_views_per_forward
-            for numbers, clips in _batches(damage.kept(stream), size):
-                rows.append(self.features(clips))
-                kept += numbers
-                if on_window:
-                    on_window(kept[-1] + 1, len(starts))
+
+            def queued() -> Iterator[Callable[[], np.ndarray]]:
+                for numbers, clips in _batches(damage.kept(stream), size):
+                    yield self._queued(clips)
+                    kept.extend(numbers)
+                    if on_window:
+                        on_window(kept[-1] + 1, len(starts))
+
+            rows = list(behind(queued()))
         if said := damage.tell(name_of(video), len(starts)):
             self.predictor.note(said)
         return Features(np.concatenate(rows), *seconds[kept].T)
@@ -175,15 +180,19 @@ class FeatureExtractor:
         track = shown.track(len(times), times=times, end=video.end)
         return track, shown.track_times(len(track), times)
 
-    @torch.inference_mode()
     def features(self, frames: Tensor) -> np.ndarray:
         """uint8 (N, T, H, W, 3) -> float32 (N, C).
 
         Raises:
             NotFiniteError: the network's output is NaN or infinite.
         """
+        return self._queued(frames)()
+
+    @torch.inference_mode()
+    def _queued(self, frames: Tensor) -> Callable[[], np.ndarray]:
+        """As ``features``, but only queued; a call of what is returned waits for it."""
         mean, std = self.shown.colours
-        clips = to_clips(frames.to(self.predictor.device), mean=mean, std=std)
+        clips = to_clips(sent(frames, self.predictor.device), mean=mean, std=std)
         output = self.predictor.engine(self._network, clips)
         if not isinstance(output, Tensor) or output.dim() < 2 or len(output) != len(frames):
             raise VideoNLError(
@@ -193,7 +202,8 @@ class FeatureExtractor:
             self._channels = self._channel_axis(clips, output)
         if output.dim() > 2:
             output = output.movedim(self._channels, 1).flatten(2).mean(2)
-        return check_answers(output.float().cpu()).numpy()
+        values = Arrival(output.float())
+        return lambda: check_answers(values.wait()).numpy()
 
     def _channel_axis(self, clips: Tensor, output: Tensor) -> int:
         def smaller() -> Sequence[int]:

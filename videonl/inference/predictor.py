@@ -7,7 +7,6 @@ Testing uses the same functions, ``read_views`` and ``to_clips``, so both get th
 """
 
 import os
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -28,7 +27,7 @@ from videonl.inference.network import (
     views_that_fit,
 )
 from videonl.inference.prediction import Clip, Failure, Prediction
-from videonl.inference.prefetch import Ahead
+from videonl.inference.prefetch import Ahead, behind
 from videonl.inference.windows import Damage
 from videonl.models.finite import check_answers
 from videonl.models.norms import fuse_for_inference
@@ -360,14 +359,8 @@ class Predictor:
             return ended
 
         most = int(self.device.type == "cuda")  # videos that a GPU is given before it has answered
-        queued: deque[Callable[[], Prediction | Failure]] = deque()
         with Ahead(read, workers) as ahead:
-            for video, outcome in ahead.map(videos):
-                queued.append(begun(video, outcome))
-                if len(queued) > most:
-                    yield queued.popleft()()
-            while queued:
-                yield queued.popleft()()
+            yield from behind((begun(*each) for each in ahead.map(videos)), most)
 
     def judge(
         self,

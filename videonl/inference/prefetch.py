@@ -3,7 +3,9 @@
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, TypeVar
+
+T = TypeVar("T")
 
 
 class Ahead:
@@ -33,6 +35,17 @@ class Ahead:
                 yield _ready(waiting.popleft())
         while waiting:
             yield _ready(waiting.popleft())
+
+
+def behind(calls: Iterable[Callable[[], T]], count: int = 1) -> Iterator[T]:
+    """What the calls return, each made when ``count`` more are there: a GPU has work meanwhile."""
+    waiting: deque[Callable[[], T]] = deque()
+    for call in calls:
+        waiting.append(call)
+        if len(waiting) > count:
+            yield waiting.popleft()()
+    while waiting:
+        yield waiting.popleft()()
 
 
 def _ready(pair: tuple[Any, Future[Any]]) -> tuple[Any, Callable[[], Any]]:

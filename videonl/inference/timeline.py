@@ -18,7 +18,6 @@ reaches the threshold in a window counts, so segments of different classes may o
 """
 
 import math
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
@@ -30,6 +29,7 @@ from torch import Tensor
 
 from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
+from videonl.inference.prefetch import behind
 from videonl.inference.windows import Damage, blocks_in_order
 from videonl.shares import counted
 from videonl.video.given import Given, name_of
@@ -288,18 +288,16 @@ def timeline_of(
         window = span if window is None else window
         hop = min(1.0, window / 2) if hop is None else hop
         windows = place_windows(times, duration, window=window, hop=hop)
-        scores: list[np.ndarray] = []
-        answers: deque[Callable[[], Tensor]] = deque()
         damage = Damage(conceal=predictor.conceal)
         kept = damage.kept(clips_of_windows(source, windows, times, preprocessing))
-        while chunk := list(islice(kept, predictor.max_views_per_forward)):
-            clips = torch.stack([clip for _, clip in chunk])
-            answers.append(predictor.queued(clips))
-            if len(answers) > 1:  # while a GPU computes, the next windows are decoded
-                scores.append(answers.popleft()().numpy())
-            if on_windows:
-                on_windows(chunk[-1][0] + 1, len(windows))
-    scores += [answer().numpy() for answer in answers]
+
+        def queued() -> Iterator[Callable[[], Tensor]]:
+            while chunk := list(islice(kept, predictor.max_views_per_forward)):
+                yield predictor.queued(torch.stack([clip for _, clip in chunk]))
+                if on_windows:
+                    on_windows(chunk[-1][0] + 1, len(windows))
+
+        scores = [answer.numpy() for answer in behind(queued())]
     if said := damage.tell(name_of(video), len(windows)):
         predictor.note(said)
     probabilities = np.concatenate(scores)
