@@ -109,4 +109,4 @@ def served(run: Path, video: bytes) -> None:
 
 
 def no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")

@@ -86,8 +86,8 @@ def test_out_folder_and_wrong_arguments(
     (tmp_path / "none").mkdir()
     assert main(["check", str(tmp_path / "none")]) == 2
     errors = capsys.readouterr().err
-    assert "is no folder" in errors
-    assert "holds no video files" in errors
+    assert "is not a folder" in errors
+    assert "contains no video files" in errors
 
 
 WORKER = """
@@ -145,7 +145,8 @@ def test_frame_count_lie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
     notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("  note")]
     assert len(notes) == 1
     assert (
-        "its header says 62 frames, 60 decode (and 3 more files with the same status)" in notes[0]
+        "the header says 62 frames, but 60 decode (and 3 more files with the same status)"
+        in notes[0]
     )
 
 
@@ -178,16 +179,16 @@ def test_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "class (quartiles)" in told
     assert "are shorter and loop" in told
     assert "size alone" in told
-    assert "a network may score that without seeing what happens" in told
-    assert "1 pair of nearly equal videos in different splits" in told
+    assert "a network may score as much without seeing what happens" in told
+    assert "1 pair of nearly identical videos in different splits" in told
     assert "train/a/x_seq01_c.mp4 ~ val/a/x_seq09_c.mp4" in told
-    assert "2 of 9 groups in more than one split (the sequence at the start)" in told
+    assert "in more than one split: 2 of 9 groups (the sequence at the start)" in told
     copies = (root / "videonl_copies.csv").read_text().splitlines()
     assert len(copies) == 2
     assert main(["check", str(root), "--leaks", "--group", r"/(a|b)/"]) == 0
     told = capsys.readouterr().out
     assert "already checked" in told
-    assert "2 of 2 groups in more than one split" in told
+    assert "in more than one split: 2 of 2 groups" in told
 
 
 @pytest.mark.parametrize(
@@ -195,8 +196,8 @@ def test_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--leaks", "--quick"], "leave --quick out"),
         (["--group", "x"], "--group needs --leaks"),
-        (["--leaks", "--group", "x("], "no regular expression"),
-        (["--leaks", "--group", "zzz"], "finds nothing in"),
+        (["--leaks", "--group", "x("], "not a regular expression"),
+        (["--leaks", "--group", "zzz"], "matches nothing in"),
     ],
 )
 def test_leaks_that_can_not_be_looked_for(

@@ -46,7 +46,7 @@ def test_a_failing_entry_gives_exit_code_1(capsys: pytest.CaptureFixture[str]) -
     out, err = capsys.readouterr()
     assert "did you mean" not in out, "told once, as an error"
     assert err.count("did you mean") == 1
-    assert "videonl compare: tiny_i3d_n1 failed: no network is named" in err
+    assert "videonl compare: tiny_i3d_n1 failed: there is no network" in err
     assert "0.20" in out, "the other entry is in the table"
 
 

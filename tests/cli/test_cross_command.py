@@ -47,7 +47,7 @@ def test_folds(classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     elsewhere = str(tmp_path / "sum")
     given = ["cross", str(classes), "--runs", *runs, "--out", elsewhere]
     assert main([*given, "--trainer.accelerator", "cpu"]) == 0
-    assert "4 of 8 videos are left out" in capsys.readouterr().out
+    assert "4 of 8 videos left out" in capsys.readouterr().out
     again = json.loads((tmp_path / "sum/cross.json").read_text())
     assert again["mean"]["video_top1"] == summary["mean"]["video_top1"]
 
@@ -78,7 +78,7 @@ def test_official_splits(classes: Path, tmp_path: Path, capsys: pytest.CaptureFi
         (["--folds", "2", "--runs", "a"], "give exactly one of"),
         (["--runs", "nowhere"], "nowhere: not the folder of a run"),
         (["--folds", "x"], "it must be a number, or official"),
-        (["--folds", "official"], "holds no official lists"),
+        (["--folds", "official"], "contains no official lists"),
         (["--folds", "2", "--data.val_list", "a.txt"], "set by videonl cross"),
     ],
 )

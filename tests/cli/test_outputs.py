@@ -105,7 +105,7 @@ def test_pipes_are_answered(work: Path, tmp_path: Path, name: str) -> None:
 def test_weights_are_no_stream(work: Path, tmp_path: Path, capsys: Capture) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
     assert main(["convert", "model.safetensors", str(tmp_path / "pipe.safetensors")]) == 2
-    assert "pipe.safetensors is no regular file" in one_sentence(capsys)
+    assert "pipe.safetensors is not a regular file" in one_sentence(capsys)
 
 
 @needs_root

@@ -130,7 +130,7 @@ def test_prepare(place: Path, capsys: Shown) -> None:
     assert len(list(Path("fast").rglob("*.mp4"))) == COUNT
     assert main([*words[:4], "24", "--workers", "1", "--shard", "0/2"]) in (0, 1)
     assert main(["merge", "fast"]) == 2
-    assert "are of another set of files or have other settings" in capsys.readouterr().err
+    assert "belong to different sets of files or settings" in capsys.readouterr().err
 
 
 def test_extract(place: Path, capsys: Shown) -> None:
@@ -164,7 +164,7 @@ def damaged(folder: Path) -> None:
     ("make", "words"),
     [
         (lambda _: None, "holds no results of several processes"),
-        (damaged, "is not a journal of one of many processes"),
+        (damaged, "is not the journal of one of several processes"),
     ],
 )
 def test_a_folder_that_holds_none(

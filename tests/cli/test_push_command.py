@@ -154,7 +154,7 @@ def test_refused_before_anything_is_written(
     for name in ("lab", "lab/a/b", "la b/x", "lab/x@v1", "hf:lab"):
         with pytest.raises(SystemExit, match="2"):
             main(["push", str(run), name, "--dry-run", str(tmp_path / "new")])
-        assert "is no name of a repository" in capsys.readouterr().err
+        assert "is not the name of a repository" in capsys.readouterr().err
     push(tmp_path / "none.ckpt", tmp_path / "new", code=2)
     assert "neither a file nor the name" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

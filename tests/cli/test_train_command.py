@@ -164,15 +164,15 @@ def test_mistakes_about_the_data_and_the_network(
     twice = tmp_path / "twice.yaml"
     twice.write_text("model: {name: tiny_i3d}\ndata: {}\nmodel: {options: {}}\n")
     text = error_of(capsys, "fit", "--config", str(twice))
-    assert f"{twice}, line 3: the key 'model' stands twice" in text
+    assert f"{twice}, line 3: the key 'model' is given twice" in text
     text = error_of(capsys, "fit", *root, "--model.options", "{width: 8, width: 9}")
-    assert "the key 'width' stands twice" in text
+    assert "the key 'width' is given twice" in text
     (tmp_path / "wrong.yaml").write_text("model:\n  nam: x\n")
     unknown = error_of(capsys, "fit", "--config", str(tmp_path / "wrong.yaml"))
     assert "'model.nam' is not an option; did you mean model.name?" in unknown
     for text, said in {
-        "model: {name: a}\nmodel: {compile: true}\n": "line 2: the key 'model' stands twice",
-        "data: {root: x, crop: 3, crop: 4}\n": "line 1: the key 'crop' stands twice",
+        "model: {name: a}\nmodel: {compile: true}\n": "line 2: the key 'model' is given twice",
+        "data: {root: x, crop: 3, crop: 4}\n": "line 1: the key 'crop' is given twice",
         "model: {name: a}\nmodel.name: b\n": "the key 'model.name' is given twice",
         "data: 3\n": "'data' is not an option; did you mean data.",
         "data: {root: x, crop: {size: 3}}\n": "--data.crop {'size': 3}: it must be a whole number",

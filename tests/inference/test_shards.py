@@ -156,7 +156,7 @@ def test_results_of_another_run_are_refused(part: Part, capsys: Capture) -> None
     assert part.write("1/2", views="10x3") == 2
     assert "another checkpoint or protocol" in capsys.readouterr().err
     part.write("1/2", files=FILES[:-1], resume=False)
-    assert "another set of files" in merged(capsys)[2]
+    assert "different sets of files" in merged(capsys)[2]
     Path("out.00001.jsonl").write_text("notes\n", encoding="utf-8")
     assert "not a result file" in merged(capsys)[2]
 

@@ -150,7 +150,7 @@ def test_every_shape_occurs_and_classes_are_balanced():
         ({"classes": ("same",)}, "two or more"),
         ({"size": 63}, "even"),
         ({"frames": 1}, "2 frames"),
-        ({"train": -1}, "from 0 on"),
+        ({"train": -1}, "at least 0"),
         ({"distance": (10, 120)}, r"between 0 and 68\.16"),
     ],
 )

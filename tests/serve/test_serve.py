@@ -139,9 +139,9 @@ def test_forms_that_are_none(server: Server, video: bytes, monkeypatch: pytest.M
     whole = form(video)
     part = whole[: whole.rindex(b"--" + BOUNDARY.encode())]
     bodies = {
-        "ends in the middle": whole[:-30],
+        "is incomplete": whole[:-30],
         "one video at a time": part + form(video),
-        "holds no file": whole[: whole.index(b"hello") + 7] + f"--{BOUNDARY}--\r\n".encode(),
+        "contains no file": whole[: whole.index(b"hello") + 7] + f"--{BOUNDARY}--\r\n".encode(),
         "cannot be read": b"not a form",
     }
     for words, body in bodies.items():

@@ -40,7 +40,7 @@ def parse_value(text: str) -> Any:
     try:
         value = parse_yaml(text, source=repr(text))
     except VideoNLError as error:
-        if "stands twice" in str(error) and text.lstrip().startswith("{"):
+        if "is given twice" in str(error) and text.lstrip().startswith("{"):
             raise
         return text
     # Text such as "a: b" is a table in YAML; on a command line only {...} is meant as one.

@@ -1,4 +1,4 @@
-"""A folder or a list becomes batches."""
+"""Data sets: a folder or lists of videos become batches."""
 
 from videonl.doors import doors
 

@@ -1,13 +1,13 @@
-"""Augmentation of a batch of uint8 videos where it lies, on the CPU or the GPU.
+"""Augmentation of a batch of uint8 videos on the device it is on, CPU or GPU.
 
-Every clip gets its own random numbers out of its own seed, drawn by the data set together with the
-clip's place in the video; so a run repeats itself whatever the number of workers, and all frames of
-a clip are changed alike.
+Every clip gets its own random numbers from its own seed, which the data set draws together with the
+clip's place in the video; so a run is reproducible whatever the number of workers, and all frames
+of a clip are changed alike.
 
 RandAugment for clips: the same operations with the same strength on every frame.
 
-Cubuk et al. 2019 (arXiv:1909.13719). Operations that look at the picture (equalize, autocontrast)
-look at the whole clip, so that a clip does not flicker.
+Cubuk et al. 2019 (arXiv:1909.13719). Operations that use the statistics of a picture (equalize,
+autocontrast) use those of the whole clip, so that a clip does not flicker.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -104,7 +104,7 @@ class Augmentation:
     def __post_init__(self) -> None:
         for name in ("flip", "erasing"):
             if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(f"{name} is a probability, got {getattr(self, name)}")
+                raise ValueError(f"{name}={getattr(self, name)}: a probability lies in 0 to 1")
         if self.layers < 0 or not 0 <= self.magnitude <= 10:
             raise ValueError(
                 "RandAugment needs layers >= 0 and a magnitude of 0 to 10, got "
@@ -154,7 +154,7 @@ Box = tuple[int, int, np.ndarray]  # top, left, noise uint8 (height, width, 3)
 
 @dataclass(frozen=True)
 class _Change:
-    """What was drawn for one clip."""
+    """The random choices for one clip."""
 
     flip: bool
     operations: list[tuple[str, float]]
@@ -164,7 +164,7 @@ class _Change:
 def _draw(
     generator: np.random.Generator, label: int, augmentation: Augmentation, size: Sequence[int]
 ) -> _Change:
-    """Draws the same numbers for a part whatever else is switched on."""
+    """A generator for one kind of change, independent of which other kinds are switched on."""
     coins = generator.random(2)
     layers, magnitude = augmentation.layers, augmentation.magnitude
     return _Change(
@@ -175,7 +175,7 @@ def _draw(
 
 
 def _erased(video: torch.Tensor, boxes: Sequence[Box | None]) -> torch.Tensor:
-    """Fill the box of every clip that has one, in all of its frames; one copy and one operator."""
+    """Fill the box of every clip that has one, in all of its frames, with one copy."""
     size = (*video.shape[:2], 1, *video.shape[3:5])
     noise = np.zeros((len(boxes), *video.shape[3:5], 4), np.uint8)  # the last: whether it counts
     for filled, box in zip(noise, boxes, strict=True):

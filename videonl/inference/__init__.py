@@ -1,4 +1,4 @@
-"""A checkpoint and a video become an answer."""
+"""Answers for videos: prediction, timelines, features, export of a network."""
 
 from videonl.doors import doors
 

@@ -1,4 +1,4 @@
-"""The network as the predictor runs it: fused, in the layout of its clips, on its device."""
+"""Prepare a network for inference: fused, in the memory layout of its clips, on its device."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -41,7 +41,7 @@ def views_that_fit(preprocessing: Preprocessing) -> int:
 
 
 def network_name(model: nn.Module) -> str:
-    """Its name in the registry, or that of its class."""
+    """Its name in the registry, or else that of its class."""
     return str(getattr(model, "config", {}).get("name", type(model).__name__))
 
 
@@ -66,9 +66,9 @@ def choose_device(device: str | torch.device) -> torch.device:
 
 
 def origin_of(path: str | Path, provenance: Mapping[str, Any]) -> dict[str, object]:
-    """Where weights come from: a file here, one of the hub, or published ones by their name.
+    """Where weights come from: a local file, the hub, or published ones by their name.
 
-    What they were fine-tuned from, and the licence of that, travel along where they are known.
+    What they were fine-tuned from, and its licence, are included where known.
     """
     known = {
         name: provenance[key]

@@ -1,4 +1,4 @@
-"""Timelines of many files written down: JSON, CSV of segments, CSV of windows, and a plot."""
+"""Write timelines of many files: JSON, CSV of segments, CSV of windows, and a plot."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -55,7 +55,7 @@ def as_json(
 
 
 def _left_out(timeline: Timeline) -> dict[str, object]:
-    """The windows with damaged frames, where they are not classified."""
+    """The windows with damaged frames, if they are not classified."""
     if not timeline.damaged:
         return {}
     spans = [[round(w.start, 6), round(w.end, 6)] for w in timeline.damaged]

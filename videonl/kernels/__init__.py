@@ -1,7 +1,7 @@
 """Exact ways to compute a non-local sum: one contract, one table, one choice.
 
-:data:`TABLE` names the forms of every sum, the preferred first; the first that does not refuse
-wins. The refusals below are the only lines in which a device, a type or a size decides.
+:data:`TABLE` lists the forms of every sum, the preferred first; the first one that does not refuse
+is used. Only the refusals below depend on device, type and size.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def refuses_operator(_op: Operands) -> str | None:
 
 
 def never(_op: Operands) -> str | None:
-    """What serves everything."""
+    """Never refuses."""
     return None
 
 
@@ -174,7 +174,7 @@ TABLE: dict[str, tuple[Form, ...]] = {
 
 
 def explain(op: Operands) -> list[str]:
-    """The forms of one sum in their order: which one is taken, which refuses and why."""
+    """The forms of one sum in their order: which one is used, and why the others are not."""
     taken, lines = choose(op), []
     for form in TABLE[op.kind]:
         reason = form.refuses(op)
@@ -189,7 +189,7 @@ def choose(op: Operands, implementation: str = "auto") -> Form:
         if (implementation == "auto" or not form.holds_matrix) and form.refuses(op) is None:
             return form
     raise ValueError(
-        f"implementation={implementation!r}: no form without the N x M matrix serves here "
+        f"implementation={implementation!r}: no form without the N x M matrix can be used here "
         "(torch.func does not transform an operator); use 'auto' or 'reference'."
     )
 

@@ -1,4 +1,4 @@
-"""The operation as the paper writes it, through the N x M matrix: what every form is held to."""
+"""The operation as the paper writes it, with the N x M matrix: the reference for every form."""
 
 from torch import Tensor
 

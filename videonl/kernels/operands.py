@@ -1,4 +1,4 @@
-"""What a form gets: rows, and the linear maps around the sum, which it may reorder."""
+"""The input of a form: rows, and the linear maps around the sum, which it may reorder."""
 
 from __future__ import annotations
 
@@ -117,9 +117,9 @@ class Form:
     """One exact way to compute :class:`Operands`.
 
     Attributes:
-        name: for people.
-        holds_matrix: whether the N x M matrix is in memory at once.
-        refuses: why it does not serve these operands, in words, or None.
+        name: for messages.
+        holds_matrix: whether the whole N x M matrix is in memory.
+        refuses: the reason why it cannot be used for these operands, or None.
         compute: the operands -> W_z y, (B, N, C_out).
     """
 

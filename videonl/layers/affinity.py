@@ -13,7 +13,7 @@ class Affinity(nn.Module):
 
     Args:
         inner_channels: width C of the embedded queries and keys.
-        use_scale: multiply the logits by 1/sqrt(C); only the embedded Gaussian listens.
+        use_scale: multiply the logits by 1/sqrt(C); used by the embedded Gaussian only.
 
     Attributes:
         embedded: whether f sees the learned embeddings θ(x) and φ(x), or (Gaussian) the features

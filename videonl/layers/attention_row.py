@@ -27,8 +27,8 @@ def attention_rows(
 ) -> Iterator[Tensor]:
     """The rows of several queries, one at a time, in O(M·C) memory.
 
-    The embedded keys are kept from one query to the next while they stay the same: all the time,
-    but for temporal groups, space-only and time-only attention.
+    The embedded keys are kept from one query to the next as long as they are the same: always,
+    except for temporal groups, space-only and time-only attention.
 
     Args:
         block: the block.

@@ -1,4 +1,4 @@
-"""Putting non-local blocks into any network by submodule name, and taking them out."""
+"""Insert non-local blocks into any network by submodule name, and remove them."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def remove_non_local(model: nn.Module) -> nn.Module:
 
 
 def _apply_non_local(module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
-    """The forward hook: stateless, so that it survives deepcopy and pickling."""
+    """The forward hook: stateless, so that deepcopy and pickling keep it."""
     return module.get_submodule(CHILD)(output)
 
 
@@ -107,7 +107,7 @@ def _build(model: nn.Module, name: str, options: Mapping[str, Any]) -> NonLocalB
 
 
 def _nearest(model: nn.Module, name: str) -> Iterator[nn.Module]:
-    """Modules that tell what ``name`` puts out: its own, last first, then earlier siblings."""
+    """Modules that determine the output of ``name``: its own, last first, then earlier siblings."""
     yield from reversed(list(model.get_submodule(name).modules()))
     parent_name, _, own = name.rpartition(".")
     parent = model.get_submodule(parent_name)

@@ -1,4 +1,4 @@
-"""A file becomes exact frames, or one error."""
+"""Video files as exact frames, and what a network is shown of them."""
 
 from videonl.doors import doors
 
