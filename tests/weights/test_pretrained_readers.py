@@ -316,6 +316,20 @@ def test_the_name_must_fit_the_file(tmp_path):
             load_pretrained(name, path)
 
 
+def test_without_settings_c2d_and_slow_c2d_are_told_by_an_option(tmp_path):
+    slow = network("c2d_r50", preset="pyslowfast", pool2_kernel=(1, 1, 1))
+    state = {pyslowfast_key(key): value for key, value in slow.state_dict().items()}
+    path = saved(tmp_path / "a.pyth", {"model_state": state})
+    pooled = load_checkpoint(path)
+    note = "for one without (slow_c2d), give pool2_kernel=(1, 1, 1)"
+    assert note in str(pooled.report)
+    assert not torch.equal(logits(pooled.model), logits(slow))
+    loaded = load_checkpoint(path, options={"pool2_kernel": (1, 1, 1)})
+    assert torch.equal(logits(loaded.model), logits(slow))
+    path = saved(tmp_path / "b.pyth", {"model_state": state, "cfg": "MODEL: {ARCH: slow_c2d}"})
+    assert torch.equal(logits(load_checkpoint(path).model), logits(slow))
+
+
 def test_only_num_classes_replaces_the_head(tmp_path):
     model = network("c2d_r50", preset="pyslowfast")
     state = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
