@@ -1,6 +1,7 @@
 """The floors of the house: every room imports only what lies below it."""
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -180,3 +181,21 @@ def test_no_unfinished_words_in_the_sources() -> None:
         text = path.read_text()
         for word in ("TODO", "FIXME", "raise NotImplementedError"):
             assert word not in text, f"{path} holds {word}"
+
+
+# A share of 100 as text, such as f"{100 * x:.1f} %", f"{x:.1%}" and "%.1f%%".
+PERCENT = re.compile(r"%\}|\} ?%|\df%%|\) ?\+ ?\"[ \u00a0]?%\"")
+WRITERS = {"shares.py", "server.js"}
+LENGTHS = re.compile(r"(left|width)[^;]*%")  # of a style, where per cent is no notation
+
+
+def test_one_function_writes_percentages() -> None:
+    files = [*SOURCES, *(PACKAGE / "reports" / "templates").glob("*.*")]
+    own = [
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in files
+        if path.name not in WRITERS
+        for line in re.sub(r"\{%.*?%\}", "", path.read_text(encoding="utf-8")).splitlines()
+        if PERCENT.search(line) and not LENGTHS.search(line)
+    ]
+    assert own == [], "use videonl.shares.percent"

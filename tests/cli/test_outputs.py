@@ -113,7 +113,7 @@ def test_pipes_are_answered(work: Path, tmp_path: Path, name: str) -> None:
 def test_weights_are_no_stream(work: Path, tmp_path: Path, capsys: Capture) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
     assert main(["convert", "model.safetensors", str(tmp_path / "pipe.safetensors")]) == 2
-    assert "pipe.safetensors is no regular file" in one_sentence(capsys)
+    assert "pipe.safetensors is not a regular file" in one_sentence(capsys)
 
 
 @needs_root
@@ -275,10 +275,10 @@ def test_outputs_of_a_training(tmp_path: Path, capsys: Capture) -> None:
     fit += ["--name", "x", "--trainer.max_epochs", "1", "--out"]
     (tmp_path / "file").write_text("mine")
     assert main([*fit, str(tmp_path / "file")]) == 2
-    assert "what should be its folder is a file" in one_sentence(capsys)
+    assert f"{tmp_path / 'file'} is a file" in one_sentence(capsys)
     with file_size_limit(100):
         assert main([*fit, str(tmp_path / "full")]) == 2
-    assert "cannot be written (File too large); make room" in one_sentence(capsys)
+    assert "cannot be written (File too large); free some space" in one_sentence(capsys)
     assert not [path for path in (tmp_path / "full").rglob("*") if path.is_file()]
     assert main([*fit, str(tmp_path / "runs")]) == 0
     (run,) = (tmp_path / "runs" / "x").iterdir()

@@ -130,36 +130,36 @@ def test_defaults_in_the_help_are_the_defaults() -> None:
     ("argv", "message"),
     [
         (["fitt"], "did you mean fit?"),
-        (["fit"], "Say --data.root DIR"),
+        (["fit"], "--data.root DIR"),
         (["fit", "--data.rot", "x"], "did you mean --data.root"),
-        (["fit", "--data.roo", "x"], "--data.roo is no option"),  # no abbreviations
+        (["fit", "--data.roo", "x"], "--data.roo is not an option"),  # no abbreviations
         (["fit", "--learning_rate", "3"], "did you mean --recipe.learning_rate?"),
         (["fit", "--modle.name", "x"], "--model.name?"),
-        (["fit", "videos"], "'videos' belongs to no option"),
+        (["fit", "videos"], "'videos' does not belong to an option"),
         (["fit", "--config", "nope.yaml"], "there is no such file"),
         (["fit", "--config", "configs/sampel.yaml"], "did you mean configs/sample.yaml?"),
         (["fit", "--data.root", "/nowhere/at/all"], "/nowhere/at/all does not exist"),
-        (["fit", "--data.root", "x", "--data.batch_size", "many"], "it must be int"),
-        (["fit", "--trainer.max_ep", "3"], "--trainer.max_ep is no option; did you mean"),
-        (["fit", "--trainer", "3"], "--trainer is no option"),
+        (["fit", "--data.root", "x", "--data.batch_size", "many"], "it must be a whole number"),
+        (["fit", "--trainer.max_ep", "3"], "--trainer.max_ep is not an option; did you mean"),
+        (["fit", "--trainer", "3"], "--trainer is not an option"),
         (["fit", "--trainer.max_epochs", "--seed", "1"], "--trainer.max_epochs needs a value"),
         (["fit", "--name"], "--name needs a value: --name VALUE"),
-        (["fit", "--seed", "null"], "--seed null: it must be int"),
-        (["fit", "--data.frames", "[1, 2]"], "--data.frames [1, 2]: it must be int"),
+        (["fit", "--seed", "null"], "--seed null: it must be a whole number"),
+        (["fit", "--data.frames", "[1, 2]"], "--data.frames [1, 2]: it must be a whole number"),
         (["fit", "--data.views", "[1, 2, 3]"], "--data.views [1, 2, 3]: it must be tuple with 2"),
-        (["fit", "--recipe.warmup", "{a: 1}"], "--recipe.warmup {'a': 1}: it must be float"),
-        (["fit", "--recipe.checkpoint_stages", "res2"], "'res2': it must be list"),
+        (["fit", "--recipe.warmup", "{a: 1}"], "--recipe.warmup {'a': 1}: it must be a number"),
+        (["fit", "--recipe.checkpoint_stages", "res2"], "'res2': it must be a list"),
         (["fit", "--model.options", "3"], "--model.options 3: it must be a table such as {a: 1}"),
-        (["fit", "--model.options.a.b", "3"], "--model.options.a.b is no option"),
+        (["fit", "--model.options.a.b", "3"], "--model.options.a.b is not an option"),
         (
             ["fit", "--data.root", "data", "--data.train_list", "C: D"],
             "the list C: D cannot be read",
         ),
-        (["fit", "--model.compile", "maybe"], "--model.compile 'maybe': it must be bool"),
+        (["fit", "--model.compile", "maybe"], "--model.compile 'maybe': it must be true or false"),
         (["fit", "--trainer.precision", "17"], "it must be auto or "),
-        (["fit", "--trainer.limit_val_batches", "few"], "'few': it must be int or float"),
+        (["fit", "--trainer.limit_val_batches", "few"], "'few': it must be a number"),
         (["fit", "--data.root", "x", "--recipe.schedule", "up"], "cosine or step or constant"),
-        (["test", "--data.root", "x"], "Say --checkpoint PATH"),
+        (["test", "--data.root", "x"], "--checkpoint PATH"),
         (["test", "--data.root", "x", "--checkpoint", "/no/such"], "/no/such is neither a file"),
     ],
 )
@@ -189,20 +189,20 @@ def test_mistakes_about_the_data_and_the_network(
     twice = tmp_path / "twice.yaml"
     twice.write_text("model: {name: tiny_i3d}\ndata: {}\nmodel: {options: {}}\n")
     text = error_of(capsys, "fit", "--config", str(twice))
-    assert f"{twice}, line 3: the key 'model' stands twice" in text
+    assert f"{twice}, line 3: the key 'model' is given twice" in text
     text = error_of(capsys, "fit", *root, "--model.options", "{width: 8, width: 9}")
-    assert "the key 'width' stands twice" in text
+    assert "the key 'width' is given twice" in text
     (tmp_path / "wrong.yaml").write_text("model:\n  nam: x\n")
     unknown = error_of(capsys, "fit", "--config", str(tmp_path / "wrong.yaml"))
-    assert "'model.nam' is no option; did you mean model.name?" in unknown
+    assert "'model.nam' is not an option; did you mean model.name?" in unknown
     for text, said in {
-        "model: {name: a}\nmodel: {compile: true}\n": "line 2: the key 'model' stands twice",
-        "data: {root: x, crop: 3, crop: 4}\n": "line 1: the key 'crop' stands twice",
-        "model: {name: a}\nmodel.name: b\n": "the key 'model.name' stands twice",
-        "data: 3\n": "'data' is no option; did you mean data.",
-        "data: {root: x, crop: {size: 3}}\n": "--data.crop {'size': 3}: it must be int",
-        "data: {root: x, frames: null}\n": "--data.frames null: it must be int",
-        "model: {name: yes}\n": "--model.name True: it must be str",
+        "model: {name: a}\nmodel: {compile: true}\n": "line 2: the key 'model' is given twice",
+        "data: {root: x, crop: 3, crop: 4}\n": "line 1: the key 'crop' is given twice",
+        "model: {name: a}\nmodel.name: b\n": "the key 'model.name' is given twice",
+        "data: 3\n": "'data' is not an option; did you mean data.",
+        "data: {root: x, crop: {size: 3}}\n": "--data.crop {'size': 3}: it must be a whole number",
+        "data: {root: x, frames: null}\n": "--data.frames null: it must be a whole number",
+        "model: {name: yes}\n": "--model.name True: it must be text",
     }.items():
         (tmp_path / "wrong.yaml").write_text(text)
         assert said in error_of(capsys, "fit", "--config", str(tmp_path / "wrong.yaml"))

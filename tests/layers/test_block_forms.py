@@ -186,7 +186,7 @@ def test_an_affinity_of_ones_own_gets_a_fast_form():
 
 
 def test_blockwise_sum_in_several_blocks(monkeypatch):
-    monkeypatch.setattr("videonl.kernels.blockwise.BLOCK_ENTRIES", 64)
+    monkeypatch.setattr("videonl.kernels.CPU_ENTRIES", 64)
     test_an_affinity_of_ones_own_gets_a_fast_form()
 
 

@@ -32,7 +32,7 @@ def test_a_training_learns_and_leaves_everything_behind(
     _, fitted = train(epochs=4, config="seed: 0\n")
     shown = capsys.readouterr().out
     assert "rate      0.003 = 0.003 × 2/2" in shown
-    assert "always answering the most frequent class scores 50.0 %" in shown
+    assert "always answering the most frequent class scores 50 %" in shown
     assert "epoch 4/4" in shown
     assert fitted.best_score == 1.0
     names = {path.name for path in fitted.run_dir.iterdir()}
@@ -47,8 +47,8 @@ def test_a_training_learns_and_leaves_everything_behind(
     summary = (fitted.run_dir / "summary.md").read_text()
     assert "| top-1 | 100 % [51, 100] |" in summary
     assert "| dark | 2 | 100 % [34, 100] |" in summary
-    assert "the best of 4 epochs on the same 4 videos, so optimistic" in summary
-    assert f"The training, in one sentence: {(fitted.signs or '').split(':')[0]}" in summary
+    assert "the best of 4 epochs on the same 4 videos, which is optimistic" in summary
+    assert f"Diagnosis: {(fitted.signs or '').split(':')[0]}" in summary
     assert shown.count("val top-1 100 % [51, 100]") >= 1
     losses = [f"{row['train/epoch_loss']:.3f}" for row in rows if "train/epoch_loss" in row]
     assert re.findall(r"epoch \d/4  mean loss (\S+)  train top-1 \d+ %  val top-1", shown) == losses

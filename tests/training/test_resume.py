@@ -114,7 +114,7 @@ def test_a_failing_write_keeps_the_previous_checkpoint(
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(CheckpointError, match=r"No space left.*the previous one is whole"):
+    with pytest.raises(CheckpointError, match=r"No space left.*the previous one is intact"):
         AtomicCheckpointIO().save_checkpoint({"value": 2}, path)
     assert torch.load(path, weights_only=True) == {"value": 1}
     assert [p.name for p in tmp_path.iterdir()] == ["last.ckpt"]
@@ -151,14 +151,14 @@ def test_run_folders(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=f"2 runs with a best.ckpt; the newest .*{second.name}"):
         assert checkpoint_in(tmp_path / "name") == second / "best.ckpt"
     assert resume_path(str(tmp_path / "name"), out=tmp_path, name="x") == first / "last.ckpt"
-    with pytest.raises(CheckpointError, match=r"holds neither best\.ckpt nor last\.ckpt"):
+    with pytest.raises(CheckpointError, match=r"contains neither best\.ckpt nor last\.ckpt"):
         checkpoint_in(tmp_path)
     (tmp_path / "other.safetensors").touch()
-    with pytest.raises(CheckpointError, match=r"it holds other\.safetensors: give one"):
+    with pytest.raises(CheckpointError, match=r"it contains other\.safetensors: give one"):
         checkpoint_in(tmp_path)
     (tmp_path / "model.safetensors").touch()  # a clone from the hub
     assert checkpoint_in(tmp_path) == tmp_path / "model.safetensors"
-    with pytest.raises(CheckpointError, match=r"holds neither last\.ckpt"):
+    with pytest.raises(CheckpointError, match=r"contains neither last\.ckpt"):
         resume_path(str(tmp_path), out=tmp_path, name="x")
 
 
