@@ -18,7 +18,7 @@ export PYTHONPATH := $(CURDIR)$(if $(PYTHONPATH),:$(PYTHONPATH))
 .PHONY: help venv demo test test-slow test-extras test-lowest docs lint format lock clean
 
 help:  ## list the targets
-	@echo "videonl: two commands do all the set-up: make demo, make test"; echo
+	@echo "videonl: make demo and make test set up everything that they need"; echo
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | awk -F'\t' '{printf "  make %-11s %s\n", $$1, $$2}'
 	@echo; echo "  VENV=DIR    the environment to use (default .venv; clones may share one)"
 	@echo "  PYTHON=EXE  the Python to make it with (3.11 or newer; default python3)"
@@ -27,21 +27,21 @@ venv: $(STAMP)  ## make the environment: requirements.lock and the package
 
 $(STAMP):
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "videonl needs Python 3.11 or newer; say which: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
+	  { echo "videonl needs Python 3.11 or newer; give one: make $(MAKECMDGOALS) PYTHON=python3.12"; exit 1; }
 	@mkdir -p $(dir $(abspath $(VENV)))
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --upgrade "pip>=24"
 ifeq ($(PLATFORM),Linux-x86_64)
-	@echo "Installing requirements.lock (about 6 GB with the CUDA libraries; some minutes) ..."
+	@echo "Installing requirements.lock (about 6 GB with the CUDA libraries; takes some minutes) ..."
 	$(PY) -m pip install --quiet --require-hashes -r requirements.lock
 	$(PY) -m pip install --quiet --no-deps --no-build-isolation -e .
 else
-	@echo "No lock for $(PLATFORM): installing from the floors in pyproject.toml ..."
+	@echo "requirements.lock is not for $(PLATFORM): installing the versions that pyproject.toml allows ..."
 	$(PY) -m pip install --quiet -e '.[dev]'
 endif
 	@rm -f $(VENV)/.videonl-*; touch $@
 
-demo: $(STAMP)  ## train, compare and classify on a small data set that it makes itself (minutes)
+demo: $(STAMP)  ## train, compare and classify on a small data set (made first; takes minutes)
 	$(PY) -m videonl.cli.main demo
 
 test: $(STAMP)  ## run the tests (without the slow ones)
@@ -78,11 +78,11 @@ lint: $(STAMP)  ## ruff and mypy
 	$(PY) -m ruff format --check .
 	$(PY) -m mypy
 
-format: $(STAMP)  ## let ruff rewrite what it can
+format: $(STAMP)  ## let ruff format and fix the code
 	$(PY) -m ruff check --fix .
 	$(PY) -m ruff format .
 
-lock: $(STAMP)  ## make requirements.lock again from pyproject.toml (keeps what still fits)
+lock: $(STAMP)  ## make requirements.lock again from pyproject.toml (keeps versions that still fit)
 	$(PY) -m pip install --quiet uv
 	$(PY) -m uv pip compile pyproject.toml --extra dev --generate-hashes --no-emit-index-url --no-header \
 	  --annotation-style line --python-platform x86_64-manylinux_2_28 --python-version 3.11 -o requirements.lock > /dev/null

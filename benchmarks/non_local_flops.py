@@ -72,3 +72,26 @@ def targets(results: dict[str, Any]) -> list[dict[str, Any]]:
             entry["bound"] = round(fastest / ours["least_ms"], 2)
         found.append(entry)
     return found
+
+
+def choices(results: dict[str, Any]) -> list[dict[str, Any]]:
+    """Of every sum of which all forms were measured: the one that ``auto`` takes, the fastest."""
+    common = ("size", "affinity", "device", "dtype", "threads", "layout")
+    groups: dict[tuple[Any, ...], dict[str, dict[str, Any]]] = {}
+    for case in results["cases"]:
+        if "step_ms" in case and case["contender"] not in ("mmcv", "pytorchvideo"):
+            groups.setdefault(tuple(case[n] for n in common), {})[case["contender"]] = case
+    found = []
+    for key, ours in groups.items():
+        if "videonl" not in ours:
+            continue
+        times = {
+            case.get("form") or name.removeprefix("form: "): case["step_ms"]
+            for name, case in sorted(ours.items())  # "videonl" last: over "fast" of one form
+        }
+        auto, fastest = ours["videonl"]["form"], min(times, key=times.__getitem__)
+        taken = ours["videonl"]["step_ms"]
+        slower = round(100 * (taken / times[fastest] - 1), 1)
+        one = {"auto": auto, "auto_ms": taken, "fastest": fastest, "fastest_ms": times[fastest]}
+        found.append(dict(zip(common, key, strict=True)) | one | {"slower_percent": slower})
+    return found

@@ -168,5 +168,5 @@ def _ratio(row: dict[str, dict[str, Any]]) -> str:
     if "step_ms" not in ours or not peers:
         return "–"
     faster = min(p["step_ms"] for p in peers) / ours["step_ms"]
-    smaller = min(p["extra_peak_mib"] for p in peers) / ours["extra_peak_mib"]
+    smaller = min(p["extra_peak_mib"] for p in peers) / max(ours["extra_peak_mib"], 0.1)
     return f"{faster:.2f}× faster, {smaller:.1f}× less memory"

@@ -30,14 +30,14 @@ def test_every_form_that_is_found(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "holds no class names"),
-        (b"\n\n", "holds no class names"),
-        (b"a\nb\na\n", "names a class twice: a"),
-        (b"caf\xe9\n", "no UTF-8 text"),
+        (b"", "contains no class names"),
+        (b"\n\n", "contains no class names"),
+        (b"a\nb\na\n", "lists a class twice: a"),
+        (b"caf\xe9\n", "not UTF-8 text"),
         (b"[1, 2]", "must be a list of names"),
         (b'{"a": 0, "b": 2}', "must be a list of names"),
-        (b"[", "are no JSON"),
-        (b"[" * 100000, "are no JSON"),
+        (b"[", "are not valid JSON"),
+        (b"[" * 100000, "are not valid JSON"),
     ],
 )
 def test_refusals(tmp_path: Path, content: bytes, words: str) -> None:

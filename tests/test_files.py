@@ -329,7 +329,7 @@ def test_an_error_of_what_is_read_stays_its_own(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line"),
     [
-        ("a: 1\nb: 2\na: 3\n", "line 3: the key 'a' stands twice"),
+        ("a: 1\nb: 2\na: 3\n", "line 3: the key 'a' is given twice"),
         ("model:\n  name: x\n  options: {depth: 1, width: 2, depth: 3}\n", "line 3: the key 'dep"),
         ("model: {}\ndata: {}\nmodel: {}\n", "line 3: the key 'model'"),
         ("- a: 1\n- b: 1\n  b: 2\n", "line 3: the key 'b'"),

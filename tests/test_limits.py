@@ -71,7 +71,7 @@ def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     assert code == 2, message
     assert len(message.splitlines()) == 1
     assert "Traceback" not in message
-    assert "unforeseen" not in message
+    assert "unexpected error" not in message
     return message
 
 

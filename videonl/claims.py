@@ -1,8 +1,8 @@
-"""One writer for every output: a second process is refused at the start, before it costs anything.
+"""Locks on outputs, so that two processes never write the same one: the second is refused at once.
 
 A claim is a lock on a hidden file beside the output, or in the folder: ``.out.csv.lock``,
-``runs/NAME/DATE/.videonl.lock``. The system frees it however its process ends, so what a killed
-process leaves blocks nobody. Where the file system knows no locks, the work goes on without one.
+``runs/NAME/DATE/.videonl.lock``. The system frees it however its process ends, so a process that
+was killed blocks nobody. Where the file system has no locks, the work goes on without one.
 """
 
 import os
@@ -24,12 +24,13 @@ _held: dict[Path, int] = {}  # lock file -> its descriptor in this process
 def claimed(
     *files: PathLike | None, folder: PathLike | None = None, shared: bool = False
 ) -> Iterator[None]:
-    """Be the only process that writes these outputs, for as long as the block runs.
+    """Lock outputs for this process while the block runs.
 
     Args:
-        files: to be written, each by its name; None, ``-``, pipes and devices are nobody's.
-        folder: to be written into, with whatever names.
-        shared: others may claim the same outputs likewise, such as the shards of one set.
+        files: files that will be written; None, ``-``, pipes and devices need no lock.
+        folder: a folder in which files of any name will be written.
+        shared: let other processes that also pass ``shared`` claim the same outputs, such as the
+            shards of one set.
 
     Raises:
         VideoNLError: another process writes one of them.
@@ -51,7 +52,7 @@ def claimed(
 
 
 def is_written_now(file: PathLike) -> bool:
-    """Whether another process has claimed a file; as far as the file system knows locks."""
+    """Whether another process has claimed a file; False where the file system has no locks."""
     lock = _lock_beside(file)
     if lock in _held:
         return False
@@ -66,7 +67,7 @@ def is_written_now(file: PathLike) -> bool:
 
 
 def is_first_process(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether this process talks and writes for its job: torchrun's, SLURM's or Lightning's."""
+    """Whether this process prints and writes for its job (rank 0 of torchrun, SLURM, Lightning)."""
     return all(environment.get(name, "0") in ("", "0") for name in _RANKS)
 
 

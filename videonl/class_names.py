@@ -1,9 +1,10 @@
-"""Class names: those of Kinetics, their order, files of names, and which a network is shown with.
+"""Class names: those of Kinetics-400, their order, files of names, and the names of a network.
 
 Copies of Kinetics write a class ``"dancing gangnam style"``, ``dancing_gangnam_style`` or, with
-torchvision's script, ``skiing_slalom`` without the signs ``'()``, which swaps neighbours in a plain
-sort. So a name is looked up as it is first, then without case, spaces and signs, and numbered as
-the list has it. ``C`` and ``C++`` are two classes, ``push up`` and ``push_up`` are one.
+torchvision's script, ``skiing_slalom`` without the characters ``'()``, which changes the order of a
+plain sort. So a name is looked up as it is first, then without case, spaces and punctuation, and
+gets its number in the official list. ``C`` and ``C++`` are two classes, ``push up`` and ``push_up``
+are one.
 """
 
 import json
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from videonl.errors import DatasetError, VideoNLError
 from videonl.files import read_text
+from videonl.shares import counted
 
 MAX_FILE = 16 * 1024 * 1024  # bytes of a file of names
 
@@ -42,7 +44,7 @@ def normalised(name: str) -> str:
 
 
 def _without_light_signs(name: str) -> str:
-    """A name without case and without the signs that copies of one data set differ in."""
+    """A name without case and without the punctuation in which copies of one data set differ."""
     return re.sub(r"""[\s_\-.,'"()]+""", "", name.casefold()) or name
 
 
@@ -68,14 +70,14 @@ class ClassNumbers:
             self._ways.append((key, found))
 
     def get(self, name: str) -> int | None:
-        """The number of the class; None where no class, or more than one, may be meant."""
+        """The number of the class; None where no class, or more than one, matches."""
         for key, found in self._ways:
             if key(name) in found:
                 return found[key(name)]
         return None
 
     def check_spellings(self, names: Iterable[str]) -> None:
-        """Refuse names of a data set that would be taken for one class and are hardly one.
+        """Refuse two names that would be matched to one class although they look different.
 
         Raises:
             DatasetError: two names that differ in more than case, spaces and quotes.
@@ -86,8 +88,8 @@ class ClassNumbers:
             other = name if number is None else met.setdefault(number, name)
             if _without_light_signs(other) != _without_light_signs(name):
                 raise DatasetError(
-                    f"the classes {other!r} and {name!r} would both be one of the known classes; "
-                    "the class names need a line for each (--data.class_names_file)"
+                    f"the classes {other!r} and {name!r} would both be matched to the same class; "
+                    "give a file with a line for each class (--data.class_names_file)"
                 )
 
     def __contains__(self, name: str) -> bool:
@@ -114,8 +116,8 @@ def order_classes(names: Iterable[str]) -> list[str]:
         light = _without_light_signs(name)
         if light in given:
             raise DatasetError(
-                f"the classes {given[light]!r} and {name!r} differ in signs or case only; merge or "
-                "rename them, or keep them apart by a file with both (--data.class_names_file)"
+                f"the classes {given[light]!r} and {name!r} differ only in punctuation or case; "
+                "merge or rename them, or list both in a file (--data.class_names_file)"
             )
         given[light] = name
     loose = {normalised(name): name for name in given.values()}
@@ -132,9 +134,9 @@ def _warn_of_lost_signs(given: dict[str, str]) -> None:
         known = sum(normalised(name) in given for name in kinetics400())
         if known > 300:  # of the 400 names, 368 are in Kinetics-600 and 378 in Kinetics-700
             warnings.warn(
-                f"these {len(given)} class names look like Kinetics-{len(given)} without the signs "
-                "'(), which sort differently from the official list: to use class numbers of "
-                "others, give the list with --data.class_names_file",
+                f"these {len(given)} class names look like those of Kinetics-{len(given)} without "
+                "the characters '(), so they sort differently from the official list: where class "
+                "numbers of others matter, give that list with --data.class_names_file",
                 stacklevel=3,
             )
 
@@ -153,26 +155,26 @@ def read_class_names(path: str | Path) -> list[str]:
     file = Path(path)
     try:
         if file.stat().st_size > MAX_FILE:
-            raise VideoNLError(f"the class names {path} are too large for a list of names")
+            raise VideoNLError(f"{path} is too large for a list of class names (over 16 MiB)")
         text = read_text(file, strict=True)
     except OSError as error:
         raise VideoNLError(f"the class names {path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise VideoNLError(f"the class names {path} cannot be read (no UTF-8 text)") from error
+        raise VideoNLError(f"the class names {path} cannot be read (not UTF-8 text)") from error
     json_like = text.lstrip()[:1] in ("[", "{")
     names = _from_json(text, path) if json_like else _without_numbers(text.split("\n"))
     names = [name.strip().strip('"').strip() for name in names]
     names = [name for name in names if name]
     if not names:
-        raise VideoNLError(f"{path} holds no class names; it needs one per line")
+        raise VideoNLError(f"{path} contains no class names; write one per line")
     twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
-        raise VideoNLError(f"{path} names a class twice: {', '.join(twice[:5])}")
+        raise VideoNLError(f"{path} lists a class twice: {', '.join(twice[:5])}")
     return names
 
 
 def _without_numbers(lines: Sequence[str]) -> list[str]:
-    """The lines, or what stands behind their numbers where they are numbered from 0 or 1."""
+    """The lines, or the text after their numbers where they are numbered from 0 or 1."""
     found = [re.fullmatch(r"(\d+)[\s,;]+(.*\S)", line.strip()) for line in lines if line.strip()]
     numbers = [int(match[1]) for match in found if match]
     for first in (0, 1):
@@ -190,7 +192,7 @@ def _from_json(text: str, path: str | Path) -> list[str]:
     try:
         found = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise VideoNLError(f"the class names {path} are no JSON ({error})") from None
+        raise VideoNLError(f"the class names {path} are not valid JSON ({error})") from None
     if isinstance(found, list) and all(isinstance(name, str) for name in found):
         return found
     if isinstance(found, dict) and sorted(map(str, found.values())) == sorted(
@@ -209,11 +211,11 @@ def choose_names(
     count: int | None,
     source: str,
 ) -> list[str]:
-    """The names to show.
+    """The class names of a network's outputs.
 
     Args:
-        own: what the checkpoint says, or None.
-        given: what the user says, or None.
+        own: names stored in the checkpoint, or None.
+        given: names given by the user, or None.
         count: classes of the network, if known.
         source: the checkpoint, for the message.
 
@@ -223,15 +225,18 @@ def choose_names(
     wanted = count or (len(own) if own is not None else None)
     if given is not None:
         if wanted is not None and len(given) != wanted:
-            raise VideoNLError(f"{len(given)} labels for {source}, which has {wanted} classes")
+            raise VideoNLError(
+                f"{source} has {counted(wanted, 'class')}, but {counted(len(given), 'label')} "
+                "came; give one per class, in the order of the network's outputs"
+            )
         if own is not None and list(given) != list(own) and sorted(given) == sorted(own):
             raise VideoNLError(
-                f"the labels are those of {source} in another order; leave the file out, "
-                "the checkpoint knows its order"
+                f"the labels are those of {source} in another order; leave out the file of "
+                "labels: the checkpoint contains the right order"
             )
         return list(given)
     if own is not None:
         return list(own)
     if wanted is None:
-        raise VideoNLError(f"{source} does not say its class names; give a file with --labels")
+        raise VideoNLError(f"{source} contains no class names; give a file with --labels")
     return [f"class {index}" for index in range(wanted)]

@@ -1,7 +1,7 @@
-"""The doors of a room: its public names, each imported on first use (PEP 562).
+"""Lazy public names of a package: each is imported on first use (PEP 562).
 
-A room's ``__init__`` says where its names live, and stays free to import: ``videonl.video`` needs
-no torch before a name is asked for that does.
+The ``__init__`` of a package ("room") lists which module defines which name, so importing it costs
+nothing: ``videonl.video`` imports torch only when a name that needs it is used.
 """
 
 from collections.abc import Callable, Mapping
@@ -12,11 +12,11 @@ from typing import Any
 def doors(
     room: str, names: Mapping[str, str]
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
-    """``__getattr__``, ``__dir__`` and ``__all__`` of a room.
+    """Make ``__getattr__``, ``__dir__`` and ``__all__`` of a package.
 
     Args:
         room: the package's ``__name__``.
-        names: module of the room -> its public names, separated by spaces.
+        names: module of the package -> its public names, separated by spaces.
 
     Example:
         >>> getter, _, public = doors("videonl.video", {"video": "Video open_video"})

@@ -1,7 +1,7 @@
-"""The errors for bad input: one sentence that names the culprit and the way out.
+"""The errors for bad input: each is one sentence that names the cause and says what to do.
 
-They are all ``ValueError``, so that library users can catch what they know; the entry points print
-the sentence without a traceback and exit with 2.
+They are all ``ValueError``, so that library users can catch what they know; the commands print the
+sentence without a traceback and exit with 2.
 """
 
 import signal
@@ -17,7 +17,7 @@ class VideoError(VideoNLError):
 
 
 class DatasetError(VideoNLError):
-    """A data set whose layout, labels or census does not allow what was asked."""
+    """A data set whose layout, labels or number of videos does not allow what was asked."""
 
 
 class CheckpointError(VideoNLError):
@@ -28,7 +28,7 @@ class OutputError(VideoNLError):
     """A file that cannot be written: no permission, a full disk, a folder of that name."""
 
     def __init__(self, path: object, reason: str) -> None:
-        """Keep the path and the reason, which a worker process hands on by its arguments."""
+        """Keep path and reason as separate arguments, so that the error can be pickled."""
         super().__init__(path, reason)
         self.path, self.reason = path, reason
 
@@ -37,28 +37,28 @@ class OutputError(VideoNLError):
 
 
 class OfTheirs(VideoNLError):
-    """A callback, logger or plugin that the user brought raised; the cause is its own error."""
+    """An exception in the user's callback, logger or plugin; ``__cause__`` is that exception."""
 
 
 class NotFiniteError(VideoNLError):
-    """A network answers with NaN or infinity: no file is to blame, and no score may come of it."""
+    """A network's outputs are NaN or infinite: no file is at fault, and no score is given."""
 
 
 class Stopped(Exception):
-    """The work was stopped by a signal; the text says where it can go on from."""
+    """The work was stopped by a signal; the text says how it can go on."""
 
     def __init__(self, message: str, *, signum: int) -> None:
-        """Keep the sentence, and the exit code that shells expect of that signal."""
+        """Keep the sentence, and the exit code that shells expect for that signal."""
         super().__init__(message)
         self.signum, self.exit_code = signum, 128 + signum
 
 
-# What a scheduler or container, and a terminal that is closed, say; not every system has both.
+# Sent by schedulers and containers, and by a terminal that is closed; not every system has both.
 ENDING = [getattr(signal, name) for name in ("SIGTERM", "SIGHUP") if hasattr(signal, name)]
 
 
 class Ended(KeyboardInterrupt):
-    """SIGTERM or SIGHUP came: whatever stops in good order for Ctrl-C does so for them."""
+    """SIGTERM or SIGHUP arrived; handled like Ctrl-C, so that work stops in good order."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -66,11 +66,11 @@ class Ended(KeyboardInterrupt):
 
 
 class Unforeseen(Exception):
-    """A fault that nobody foresaw; its cause is the error itself.
+    """An unexpected exception, a bug; ``__cause__`` is the exception itself.
 
     Args:
-        folder: of the run in which it happened: the trace is kept there.
-        words: what to say of it, where more is known than the error's own words.
+        folder: the folder of the run, in which the traceback is kept.
+        words: a message for the user, where more is known than the exception's own text.
     """
 
     def __init__(self, folder: Path | None = None, words: str | None = None) -> None:

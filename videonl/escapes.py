@@ -1,6 +1,6 @@
-"""Names that others chose (classes, files, networks) inside the formats that we write.
+"""Escape names from outside (classes, files, networks) for the formats that are written here.
 
-One function per format; HTML is the matter of jinja2's autoescape in ``videonl/reports/pages.py``.
+One function per format; HTML is escaped by jinja2's autoescape (``videonl/reports/pages.py``).
 """
 
 import logging
@@ -18,7 +18,7 @@ UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\
 
 
 def visible(text: str, *, keep: str = "") -> str:
-    r"""What would act instead of being seen, as an escape: ``"a\x1b[2J"`` shows its ``\x1b``.
+    r"""Replace control and direction characters by escapes: ``"a\x1b[2J"`` shows its ``\x1b``.
 
     Args:
         text: any.
@@ -34,8 +34,22 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
+def shortened(text: str, letters: int) -> str:
+    """A text of at most so many letters, ``visible`` ones: both ends stay, for they tell it apart.
+
+    Example:
+        >>> shortened("pushing it from left to right", 17)
+        'pushing …to right'
+    """
+    text = visible(text)
+    if len(text) <= letters:
+        return text
+    first = letters // 2
+    return f"{text[:first]}…{text[first + 1 - letters :]}"
+
+
 def as_word(value: object) -> str:
-    """A value as a word of a command line that can be pasted.
+    """Quote a value as one word of a shell command line.
 
     Example:
         >>> as_word("my videos"), as_word("runs/x")
@@ -47,8 +61,8 @@ def as_word(value: object) -> str:
 def markdown_text(text: str) -> str:
     r"""A name in running Markdown or in a cell of a table, shown letter by letter.
 
-    Escaped is what GitHub's renderer acts on: tags, entities, emphasis, code, mathematics, links
-    and the bar between cells. Underscores and brackets within words mean nothing and stay.
+    Characters on which GitHub's renderer acts are escaped: tags, entities, emphasis, code,
+    mathematics, links and the bar between cells. Underscores and brackets within words stay.
     """
     text = re.sub(r"[\\`*|$~]", r"\\\g<0>", visible(text))
     text = re.sub(r"(?<![^\W_])_|_(?![^\W_])", r"\\_", text)
@@ -63,7 +77,7 @@ def markdown_row(cells: Iterable[str]) -> str:
 
 @contextmanager
 def figure_text(names: Iterable[str]) -> Iterator[Callable[[str], str]]:
-    """Draw names in a matplotlib figure as they are; build the whole figure inside.
+    """Draw names in a matplotlib figure literally; build the whole figure inside the block.
 
     A dollar sign starts no mathematics. Letters that the default font lacks come from fonts of
     this machine; those that no font has are shown as escapes, where matplotlib would warn and draw

@@ -1,10 +1,10 @@
-"""Files of the user: outputs that appear whole or not at all, YAML and lists that are understood.
+"""Read and write files: outputs that appear completely or not at all, YAML, lists of text.
 
-Every output of the project goes through here. A reader sees the old content or the new one, never
-a part; a link is followed and stays; what exists and is no regular file (a pipe, a device,
-``/dev/stdout``) is written straight into; a failure is one sentence and leaves nothing behind.
-The file is long because these cases are one promise: a writer that knew only some of them would be
-a second writer.
+Every output of the project is written here. A reader sees the old content or the new one, never a
+part; a symbolic link is followed and kept; a pipe or a device (``/dev/stdout``) is written to
+directly; a failure is one sentence and leaves no partial file behind.
+The file is long because every output needs all of these cases: a second writer that knew only some
+of them would break the others.
 """
 
 import csv
@@ -59,7 +59,7 @@ PathLike = str | os.PathLike[str]
 
 @contextmanager
 def whole_file(path: PathLike, *, ending: str | None = None) -> Iterator[Path]:
-    """A path for something that writes files itself; what is there gets its name in the end.
+    """Yield a temporary path for code that writes a file itself; in the end it gets its real name.
 
     Args:
         path: of the file; its folder is made. A file that is there keeps its mode.
@@ -69,7 +69,7 @@ def whole_file(path: PathLike, *, ending: str | None = None) -> Iterator[Path]:
         A path beside it, of an empty file.
 
     Raises:
-        OutputError: it cannot be written there, or the disk is full; then all is as before.
+        OutputError: it cannot be written there, or the disk is full; the old file is unchanged.
     """
     place = Path(path)
     ending = place.suffix if ending is None else ending
@@ -100,8 +100,8 @@ def whole_file(path: PathLike, *, ending: str | None = None) -> Iterator[Path]:
 def whole_stream(path: PathLike) -> Iterator[IO[bytes]]:
     """A binary stream, seekable; the file appears when the block ends without error.
 
-    What cannot be written is told at the end: C++ libraries that write to a Python stream end the
-    process if it raises under their hands.
+    An error of writing is raised only when the block ends: C++ libraries that write to a Python
+    stream abort the process if it raises while they do.
 
     Args:
         path: see :func:`whole_file`.
@@ -122,7 +122,7 @@ def whole_stream(path: PathLike) -> Iterator[IO[bytes]]:
 
 @contextmanager
 def careful_stream(part: Path, *, shown: PathLike) -> Iterator[IO[bytes]]:
-    """What :func:`whole_stream` yields, of a path that :func:`whole_file` yielded.
+    """The stream of :func:`whole_stream`, for a path that :func:`whole_file` yielded.
 
     Args:
         part: that path.
@@ -145,11 +145,11 @@ def careful_stream(part: Path, *, shown: PathLike) -> Iterator[IO[bytes]]:
 
 
 def write_text(path: PathLike, text: str | Iterable[str]) -> None:
-    """Write UTF-8 with the line ends as they are; file names that are no UTF-8 keep their bytes.
+    """Write UTF-8, line ends unchanged; names of files that are not UTF-8 keep their bytes.
 
     Args:
         path: see :func:`whole_file`.
-        text: the content, or its parts, which may still be read from the old file.
+        text: the content, or its parts, which may be read from the old file meanwhile.
 
     Raises:
         OutputError: see :func:`whole_file`.
@@ -160,11 +160,11 @@ def write_text(path: PathLike, text: str | Iterable[str]) -> None:
 
 
 class GrowingFile:
-    """A text file that grows; every piece is handed to the system at once, whole or not at all.
+    """A text file that is appended to; each piece is written at once, completely or not at all.
 
     Args:
         path: of the file; its folder is made.
-        start: what it begins with, in place of what is there; None: go on behind what is there.
+        start: new content that replaces the file; None: append to what is there.
 
     Raises:
         OutputError: it cannot be written there.
@@ -226,7 +226,7 @@ def csv_line(cells: Iterable[object], *, end: str = "\r\n") -> str:
 
 
 def is_stream(path: PathLike) -> bool:
-    """Whether a name leads to something that is written once, from front to back.
+    """Whether a path is a stream, which is written once, from front to back.
 
     A pipe, a terminal, a device, or an open descriptor such as ``/dev/stdout``.
 
@@ -249,7 +249,7 @@ def is_stream(path: PathLike) -> bool:
 
 
 def remove_part(path: PathLike) -> None:
-    """Remove what a process that was killed left of a file that it was writing."""
+    """Remove the unfinished file that a killed process left."""
     target = Path(os.path.realpath(path))
     for number in range(2):
         part = _part_of(target, number, target.suffix)
@@ -259,7 +259,7 @@ def remove_part(path: PathLike) -> None:
 
 
 def explain_full(error: BaseException) -> str | None:
-    """The system's words if an error, of whichever library, says that a disk takes no more."""
+    """The system's message if an error of any library means that the disk is full; else None."""
     number = getattr(error, "errno", None)
     if number is None and (found := re.search(r"\(os error (\d+)\)", str(error))):
         number = int(found[1])  # how Rust ends its messages
@@ -285,7 +285,7 @@ def _claim(target: Path, ending: str) -> tuple[Path, int]:
         handle = _open_new(part)
         if handle is not None:
             return part, handle
-    raise OSError(errno.EBUSY, "too many processes write it")
+    raise OSError(errno.EBUSY, "too many processes are writing it")
 
 
 def _open_new(part: Path) -> int | None:
@@ -351,7 +351,7 @@ def _finish(part: Path, handle: int, target: Path, mode: int) -> None:
 
 
 class _Sink(io.FileIO):
-    """A file that remembers its first error and takes everything after it."""
+    """A file that keeps its first error and ignores everything written after it."""
 
     error: OSError | None = None
 
@@ -486,7 +486,7 @@ def _in_words(path: PathLike) -> Iterator[None]:
 
 @contextmanager
 def _disk_in_words(path: PathLike, part: Path) -> Iterator[None]:
-    """Errors of what writes the part; those of what it reads are none of ours."""
+    """Turn errors of writing the part into sentences; errors of what is read pass unchanged."""
     try:
         yield
     except OutputError:
@@ -510,12 +510,12 @@ def _output_error(path: PathLike, error: OSError) -> OutputError:
 
 
 def read_text(path: PathLike, *, strict: bool = False) -> str:
-    """The text of a list that a person or another tool wrote; its lines end as Unix has it.
+    """The text of a list that a person or another tool wrote; line ends become line feeds.
 
     Args:
         path: of a file.
-        strict: an encoding that is no Unicode is an error; else its bytes come as Python writes
-            such file names.
+        strict: raise for an encoding that is not Unicode; else its bytes are kept as surrogates,
+            as Python keeps such file names.
 
     Raises:
         OSError: it cannot be read.
@@ -562,7 +562,7 @@ class _Loader(yaml.SafeLoader):
     depth = 0
 
     def compose_node(self, parent: Any, index: Any) -> Any:
-        """Anything; deeper than this no configuration is, and a hostile one costs seconds."""
+        """Any node; refuses deeper nesting than any configuration has: hostile files cost time."""
         self.depth += 1
         if self.depth > _DEEPEST_YAML:
             raise RecursionError
@@ -571,7 +571,7 @@ class _Loader(yaml.SafeLoader):
         return node
 
     def flatten_mapping(self, node: Any) -> None:
-        """Fill in what ``<<`` takes over; tables that take over each other grow without bounds."""
+        """Fill in what ``<<`` merges; tables that merge each other can grow without bounds."""
         super().flatten_mapping(node)  # type: ignore[no-untyped-call]
         if len(node.value) > _MOST_KEYS:
             raise yaml.constructor.ConstructorError(
@@ -579,7 +579,7 @@ class _Loader(yaml.SafeLoader):
             )
 
     def compose_mapping_node(self, anchor: Any) -> Any:
-        """A table; a key that stands twice in it is an error."""
+        """A table; a key that is given twice in it is an error."""
         node = super().compose_mapping_node(anchor)
         seen: set[Hashable] = set()
         for key, _ in node.value:
@@ -588,13 +588,13 @@ class _Loader(yaml.SafeLoader):
             value = self.construct_object(key)
             if value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                    None, None, f"the key {key.value!r} is given twice", key.start_mark
                 )
             seen.add(value)
         return node
 
     def construct_yaml_int(self, node: Any) -> int:
-        """A whole number, of so many digits that they cost nothing."""
+        """An integer; refuses numbers so long that parsing them takes time."""
         if len(node.value) > _LONGEST_NUMBER:
             raise yaml.constructor.ConstructorError(
                 None, None, f"a number of {len(node.value)} digits", node.start_mark
@@ -616,14 +616,14 @@ for _letter, _pairs in _Loader.yaml_implicit_resolvers.items():
 
 
 def parse_yaml(text: str, *, source: str) -> Any:
-    """The value that YAML text stands for; nothing in it is ever run.
+    """Parse YAML with a safe loader.
 
     Args:
         text: the YAML.
         source: what to call it in a message.
 
     Raises:
-        VideoNLError: no YAML, longer than any configuration, or a key that stands twice in one
+        VideoNLError: not YAML, longer than any configuration, or a key that is given twice in one
             table; with the line.
 
     Example:
@@ -631,7 +631,9 @@ def parse_yaml(text: str, *, source: str) -> Any:
         {'rate': 0.0001, 'list': [1, False]}
     """
     if len(text) > _LONGEST_YAML:
-        raise VideoNLError(f"{source} is too long for a configuration: over {_LONGEST_YAML} signs")
+        raise VideoNLError(
+            f"{source} is too long for a configuration: over {_LONGEST_YAML} characters"
+        )
     try:
         return yaml.load(text, _Loader)
     except RecursionError:
@@ -640,7 +642,7 @@ def parse_yaml(text: str, *, source: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or " ".join(str(error).split())
-        if problem.endswith("stands twice"):
+        if problem.endswith("is given twice"):
             raise VideoNLError(f"{source}{where}: {problem}; keep one of the two") from error
         raise VideoNLError(f"{source} is not YAML{where}: {problem}") from error
 
@@ -657,5 +659,5 @@ def read_yaml(path: PathLike) -> Any:
     except OSError as error:
         raise VideoNLError(f"{path} cannot be read ({error.strerror})") from error
     except UnicodeDecodeError as error:
-        raise VideoNLError(f"{path} is not YAML: it is no text in UTF-8") from error
+        raise VideoNLError(f"{path} is not YAML: it is not UTF-8 text") from error
     return parse_yaml(text, source=os.fspath(path))

@@ -16,7 +16,7 @@ def user_cache() -> Path | None:
 
 
 def cache_folder() -> Path | None:
-    """Where what can be made again is kept: ``$VIDEONL_CACHE``, else as ``user_cache``."""
+    """The folder for what can be made again: ``$VIDEONL_CACHE``, else as ``user_cache``."""
     named = os.environ.get("VIDEONL_CACHE")
     return Path(named) if named else user_cache()
 
@@ -31,5 +31,5 @@ def expanded(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         raise VideoNLError(
-            f"{path}: there is no such home folder; write the whole path or set HOME"
+            f"{path}: there is no such home folder; write the full path or set HOME"
         ) from None

@@ -1,4 +1,4 @@
-"""JSON as every reader reads it: NaN and infinity, which JSON does not know, are null."""
+"""Standard JSON: NaN and infinity, which JSON does not have, become null."""
 
 import json
 import math
@@ -15,7 +15,7 @@ def json_text(value: Any, *, ascii: bool = False, **layout: Any) -> str:
     Args:
         value: primitives, lists, tuples and tables of them. A number that is not finite is
             undefined, and becomes ``null``.
-        ascii: escape everything beyond ASCII; else only the bytes of file names that are no UTF-8.
+        ascii: escape everything beyond ASCII; else only bytes of file names that are not UTF-8.
         layout: of ``json.dumps``: ``indent``, ``sort_keys``, ``default``.
 
     Example:

@@ -1,7 +1,7 @@
-"""What a value may be, said once where it is declared; every wrong one is one sentence.
+"""Limits of arguments, declared beside the signature; a wrong value is one sentence.
 
-A function or class lists its limits above its signature, and an option of a command line takes one
-as its type::
+A function or class lists its limits above its signature, and a command-line option takes one as its
+type::
 
     @limited(batch_size=whole(1), flip=number(0, 1))
     def __init__(self, root: str, *, batch_size: int = 8, flip: float = 0.5) -> None: ...
@@ -24,7 +24,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 class Rule(Protocol):
-    """What a value may be; ``str`` says it in words."""
+    """What a value may be; ``str`` gives it in words."""
 
     def allows(self, value: Any) -> bool:
         """Whether a value is right, whatever it is."""
@@ -35,12 +35,12 @@ class Limit:
     """One number, or ``length`` of them, within a range.
 
     Args:
-        low: the smallest; ``above``: it is itself too small.
+        low: the smallest value, itself excluded if ``above``.
         high: the largest.
-        integral: no fractions.
+        integral: integers only.
         above: whether ``low`` is excluded.
-        length: how many numbers; None: one alone; -1: any number of them.
-        rising: whether they must not fall.
+        length: None: a single number; n: a list of n; -1: a list of any length.
+        rising: whether a list must be in ascending order.
     """
 
     low: float
@@ -58,12 +58,12 @@ class Limit:
             reach = f"{reach} and at most {high}" if self.above else f"from {low} to {high}"
         if self.length is None:
             return f"{one} {reach}"
-        many = "rising numbers" if self.rising else "numbers"
+        many = "ascending numbers" if self.rising else "numbers"
         many = many.replace("numbers", "whole numbers") if self.integral else many
         return f"a list of {f'{self.length} ' if self.length > 0 else ''}{many}, each {reach}"
 
     def allows(self, value: Any) -> bool:
-        """Whether a value is of that kind, finite and in range."""
+        """Whether a value has that type, is finite and in range."""
         if self.length is not None:
             if isinstance(value, str | bytes | Mapping) or not isinstance(value, Sequence):
                 return False
@@ -85,7 +85,7 @@ class Limit:
         return self.low <= exact <= self.high and not (self.above and exact == self.low)
 
     def __call__(self, text: str) -> Any:
-        """The number that a command line says.
+        """Parse a word of a command line.
 
         Raises:
             ArgumentTypeError: no such number, or out of range.
@@ -115,7 +115,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class Said:
-    """A rule that no range tells: its words, and whether a value keeps it."""
+    """A rule described in words, with a function that checks it."""
 
     words: str
     right: Callable[[Any], bool]
@@ -163,13 +163,13 @@ SEED = whole(0, 2**32 - 1)  # what numpy takes
 
 
 def limited(**limits: Rule) -> Callable[[Function], Function]:
-    """Check the arguments of a function; what is None by default may be None.
+    """Check the arguments of a function; one whose default is None may be None.
 
     Args:
-        limits: by the name of the argument.
+        limits: argument name -> its rule.
 
     Raises:
-        VideoNLError: from the function: names the argument, what came, what is allowed.
+        VideoNLError: when the function is called; names the argument, its value and the rule.
     """
 
     def decorate(function: Function) -> Function:

@@ -1,8 +1,9 @@
-"""One set of files over many processes: who does what, and a file of its own for each.
+"""Split a set of files over several processes, each of which writes its own result file.
 
 Process ``rank`` of ``size`` takes every ``size``-th file and appends to its own JSON Lines file, so
-nobody waits for anybody and any of them may be killed and started again, also as another number of
-processes: what any file of the set holds is not done again. ``videonl merge`` makes one of them.
+no process waits for another, and any of them may be killed and started again, also with another
+number of processes: what one of the files holds is not computed again. ``videonl merge`` joins
+them.
 """
 
 import hashlib
@@ -34,12 +35,12 @@ class Shard:
 
 
 def shard_here(environment: Mapping[str, str] = os.environ) -> Shard | None:
-    """The part of this process under ``torchrun`` or in a SLURM array; None for one of its own.
+    """This process's part under ``torchrun`` or in a SLURM array; None for a process on its own.
 
     Tasks of an array that run ``torchrun`` each share their part among their processes.
 
     Raises:
-        VideoNLError: the array has gaps, so that nothing tells which of its tasks this is.
+        VideoNLError: the array has gaps, so that the number of this task is not known.
     """
     words = [environment.get(key, "") for key in ("RANK", "WORLD_SIZE", "LOCAL_RANK")]
     rank, size = 0, 1
@@ -51,7 +52,7 @@ def shard_here(environment: Mapping[str, str] = os.environ) -> Shard | None:
         step = (last - first) // max(1, count - 1) or 1
         if (last - first) != step * (count - 1) or (number - first) % step:
             raise VideoNLError(
-                f"the SLURM array of task {number} has gaps, so its part is not known: give "
+                f"the SLURM array of task {number} has gaps, so its part is unknown: give "
                 "--shard RANK/SIZE"
             )
         rank, size = rank + (number - first) // step * size, size * count
@@ -72,7 +73,7 @@ def shard_files(path: Path) -> dict[int, Path]:
 
 
 def about_set(shard: Shard, files: Sequence[str], *, failed_inputs: int) -> dict[str, object]:
-    """What the first line of a result file says of the whole set."""
+    """What the first line of a result file holds about the whole set."""
     digest = hashlib.sha256()
     for name in files:
         digest.update(os.fsencode(name) + b"\0")

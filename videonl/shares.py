@@ -1,6 +1,6 @@
-"""Figures as they are written: shares of right answers with their interval, and counts of things.
+"""How figures are written: accuracies with their confidence interval, and counts of things.
 
-A ground module, because a training, a test, a comparison and a page all say accuracies.
+Training, tests, comparisons and pages all use these, so that they agree.
 """
 
 import math
@@ -47,7 +47,7 @@ def wilson_interval(correct: int, total: int, *, z: float = Z_95) -> tuple[float
 
 
 def decimals(total: int) -> int:
-    """Decimals of a percentage that so many videos carry: one video moves it by ``100 / total``.
+    """Decimals that a percentage of ``total`` videos supports: one video is ``100 / total``.
 
     Example:
         >>> [decimals(total) for total in (24, 100, 210, 20_000)]
@@ -56,14 +56,26 @@ def decimals(total: int) -> int:
     return min(2, max(0, math.ceil(math.log10(max(total, 1) / 100))))
 
 
-def percent(share: float, total: int) -> str:
-    """A share in per cent, with the digits that ``total`` videos carry.
+TENTHS = 1000  # so finely a probability is written, and what else is no share of videos
+
+
+def percent(share: float, total: int = TENTHS, *, deviation: float | None = None) -> str:
+    """A share in per cent; nothing else writes one, but ``server.js``, which must say the same.
+
+    Args:
+        share: 0 to 1.
+        total: of so many videos, whose digits it gets; else it is written to a tenth.
+        deviation: of the share, which is written beside it.
 
     Example:
-        >>> percent(0.625, 24), percent(0.625, 600)
-        ('62 %', '62.5 %')
+        >>> percent(0.625, 24), percent(0.625, 600), percent(0.625)
+        ('62 %', '62.5 %', '62.5 %')
+        >>> percent(0.625, 24, deviation=0.02)
+        '62 ± 2 %'
     """
-    return f"{100 * share:.{decimals(total)}f} %"
+    digits = decimals(total)
+    spread = "" if deviation is None else f" ± {100 * deviation:.{digits}f}"
+    return f"{100 * share:.{digits}f}{spread} %"
 
 
 def interval_text(low: float, high: float, total: int) -> str:
@@ -111,7 +123,10 @@ def paired_interval(
         '0.024 0.173'
     """
     if min(only_first, only_second) < 0 or only_first + only_second > total:
-        raise ValueError(f"{only_first} and {only_second} are no parts of total={total}")
+        raise ValueError(
+            f"only_first={only_first} and only_second={only_second} must not be negative, and "
+            f"together at most total={total}"
+        )
     p, q = (only_first + 1) / (total + 2), (only_second + 1) / (total + 2)
     half = z * math.sqrt((p + q - (p - q) ** 2) / (total + 2))
     return max(-1.0, p - q - half), min(1.0, p - q + half)

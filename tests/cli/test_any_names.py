@@ -39,12 +39,13 @@ def unharmed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     code = main(list(argv))
     shown = "".join(capsys.readouterr())
     assert code == 0, (argv, shown)
-    assert "unforeseen" not in shown
+    assert "unexpected error" not in shown
     assert not any(sign in shown for sign in ("\x07", "\x1b[2J", "\udce9")), argv
     return shown
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_plots")
 @pytest.mark.skipif(os.name == "nt", reason="names that only POSIX file systems take")
 def test_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
@@ -109,4 +110,4 @@ def served(run: Path, video: bytes) -> None:
 
 
 def no_number(text: str) -> Any:
-    raise ValueError(f"{text} is no JSON")
+    raise ValueError(f"{text} is not JSON")

@@ -75,7 +75,7 @@ def ends_well(place: Path, argv: list[str]) -> None:
     text = err.getvalue()
     assert code in (0, 1, 2), (argv, code)
     assert "Traceback" not in text + out.getvalue(), (argv, text)
-    assert "unforeseen" not in text, (argv, text)
+    assert "unexpected error" not in text, (argv, text)
     lines = [line for line in text.splitlines() if line.startswith("videonl")]
     assert len(lines) == 1 or code != 2, (argv, text)
     assert lines or code == 0, (argv, text)

@@ -68,7 +68,7 @@ def test_pictures_of_a_video(folder, tmp_path, capsys):
 
 def test_without_a_query_the_rule_is_stated(folder, tmp_path, capsys):
     assert run(folder, str(folder / "data/val/b/1.mp4"), "--gif", "--out", str(tmp_path)) == 0
-    assert "the position that moves the score of" in capsys.readouterr().out
+    assert "the position that changes the score of" in capsys.readouterr().out
     assert (tmp_path / "1.res4.0.gif").is_file()
 
 
@@ -94,11 +94,11 @@ def test_numbers_of_a_data_set(folder, tmp_path, capsys):
     assert row["random_weights"]["entropy_relative"] > 0.99  # θ and φ start near zero
     assert row["rows"].keys() == {"saturated", "nearly even", "zero"}
     trained, random = row["entropy_relative"]["mean"], row["random_weights"]["entropy_relative"]
-    how = "as choosy as" if random - trained <= 0.02 else "more choosy than"
+    how = "as selective as in" if random - trained <= 0.02 else "more selective than in"
     assert f"{how} the same network with random weights ({100 * random:.0f} %)" in text
     pixels = row["reach_pixels"]["mean"]
-    assert f"res4.0 looks {pixels:.0f} pixels (" in text
-    assert "equal weights would look" in text
+    assert f"res4.0 attends to places {pixels:.0f} pixels (" in text
+    assert "equal weights would reach" in text
 
 
 def by_hand(folder: Path, paths: list[str]) -> dict[str, list[tuple[str, float]]]:
@@ -202,8 +202,8 @@ def test_one_video_has_no_interval_and_other_classes_no_accuracy(folder, tmp_pat
             assert text.count("one video has no interval") == 2
         else:
             assert "accuracy" not in removed
-            assert "the network knows none of these videos' classes" in text
-            assert "of 1 answers change" in text
+            assert "the network has none of these videos' classes" in text
+            assert "of 1 answer changed" in text
         assert list(content["removed"]) == ["res3.0"]
 
 
@@ -219,7 +219,7 @@ def test_a_broken_file_is_named_and_the_others_count(folder, tmp_path, capsys):
     assert "broken.mp4" in said.err
     content = json.loads(said.out)
     assert content["videos"] == 2
-    assert content["notes"] == ["1 of 3 videos cannot be read and count as wrong"]
+    assert content["notes"] == ["1 of 3 videos cannot be read, counted as wrong"]
     assert content["whole"]["accuracy"]["total"] == 3
 
 
@@ -240,11 +240,11 @@ def test_the_bar_counts_every_video(folder, monkeypatch):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        ([], "give either a video or --data ROOT"),
-        (["a.mp4", "--data", "."], "give either a video or --data ROOT"),
-        (["--data", ".", "--at", "1,2,3"], "--at belongs to one video"),
-        (["a.mp4", "--json", "x.json"], "--json belongs to --data"),
-        (["a.mp4", "--views", "1x1"], "--views belongs to --data"),
+        ([], "give either a video file or --data ROOT"),
+        (["a.mp4", "--data", "."], "give either a video file or --data ROOT"),
+        (["--data", ".", "--at", "1,2,3"], "--at is for a single video"),
+        (["a.mp4", "--json", "x.json"], "--json needs --data"),
+        (["a.mp4", "--views", "1x1"], "--views needs --data"),
         (["gone.mp4"], "gone.mp4"),
         (["a.mp4", "--block", "res9"], "the network has res3.0, res4.0"),
     ],

@@ -48,7 +48,7 @@ def test_a_killed_check_goes_on_where_it_was(
     assert not (root / "videonl_check.csv").exists()
 
     assert main(["check", str(root), "--workers", "2"]) == 0
-    assert f"{len(done)} of 40 files were checked before" in capsys.readouterr().out
+    assert f"already checked: {len(done)} of 40 files" in capsys.readouterr().out
     assert set(Counter(journal_paths(root)).values()) == {1}  # no file was decoded twice
     assert len(journal_paths(root)) == 40
 
@@ -60,7 +60,7 @@ def test_a_file_over_a_limit_is_bad_until_the_limit_is_raised(
     assert main(["check", str(tmp_path), "--timeout", "0.0001"]) == 1
     assert read_skip_list(tmp_path) == {str(path): "timeout: takes longer than 0.0001 s to decode"}
     assert main(["check", str(tmp_path), "--timeout", "0.0001"]) == 1
-    assert "1 of 1 files were checked before" in capsys.readouterr().out
+    assert "already checked: 1 of 1 file " in capsys.readouterr().out
     assert main(["check", str(tmp_path), "--timeout", "60"]) == 0
     assert read_skip_list(tmp_path) == {}
 
@@ -74,10 +74,10 @@ def test_half_a_line_and_a_changed_file_are_looked_at_again(
     with (tmp_path / "videonl_check.jsonl").open("a") as journal:
         journal.write('{"path": "half')
     assert main(["check", str(tmp_path)]) == 0
-    assert "2 of 2 files were checked before" in capsys.readouterr().out
+    assert "already checked: 2 of 2 files" in capsys.readouterr().out
     write_video(tmp_path / "b.mp4", 21)
     assert main(["check", str(tmp_path)]) == 0
-    assert "1 of 2 files were checked before" in capsys.readouterr().out
+    assert "already checked: 1 of 2 files" in capsys.readouterr().out
 
 
 def test_census(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -97,7 +97,7 @@ def test_a_data_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (target / "train" / "2.mp4").unlink()
     before = (target / "train" / "1.mp4").stat().st_mtime_ns
     assert main(["prepare", *arguments]) == 0
-    assert "1 of 2 files were prepared before" in capsys.readouterr().out
+    assert "already prepared: 1 of 2 files" in capsys.readouterr().out
     assert (target / "train" / "1.mp4").stat().st_mtime_ns == before
     assert main(["prepare", *arguments, "--quality", "30"]) == 0  # other settings: all anew
     assert (target / "train" / "1.mp4").stat().st_mtime_ns > before
@@ -142,7 +142,7 @@ def test_files_on_the_skip_list_are_left_out(
     assert "failed  train/bad.mp4" in capsys.readouterr().out
     (source / "videonl_skip.tsv").write_text("train/bad.mp4\tunreadable\n")
     assert main(["prepare", str(source), str(target), "--workers", "1"]) == 0
-    assert "1 of 2 files are on the skip list: left out" in capsys.readouterr().out
+    assert "left out by the skip list: 1 of 2 files" in capsys.readouterr().out
     assert [p.name for p in (target / "train").iterdir()] == ["a.mp4"]
 
 
@@ -153,7 +153,7 @@ def test_the_short_side_is_what_the_training_needs(
     words = ["prepare", str(tmp_path / "in"), str(tmp_path / "out")]
     config = tmp_path / "a.yaml"
     for text, more, said in (
-        ("", [], "short side 320: train.py fit takes clips of a short side of 256 to 320"),
+        ("", [], "short side 320: videonl train fit takes clips of a short side of 256 to 320"),
         (
             "data: {jitter: [48, 48]}",
             ["--config"],
@@ -162,7 +162,11 @@ def test_the_short_side_is_what_the_training_needs(
         ("data: {crop: 112}", ["--config"], "160: "),
         ("data: {short_side: 72}", ["--config"], "of 72 to 90"),
         ("model: {name: tiny_c2d}", ["--config"], "of 48 to 60"),
-        ("data: {short_side: 72}", ["--short-side", "60", "--config"], "60; 90 is needed: "),
+        (
+            "data: {short_side: 72}",
+            ["--short-side", "60", "--config"],
+            "60 (the training needs 90)",
+        ),
     ):
         config.write_text(text, encoding="utf-8")
         main([*words, *more, *[str(config)] * bool(more)])

@@ -102,7 +102,7 @@ def test_a_layer_whose_axes_are_not_known_is_refused(
         lambda _, x: x.mean((2, 3, 4))[:, None].expand(-1, 3, -1),
     )
     assert call(*words, "--layer", "head", "--overwrite") == 2
-    assert "does not tell which axis holds its channels" in capsys.readouterr().err
+    assert "the axis of its channels cannot be determined" in capsys.readouterr().err
 
 
 def test_equal_scores_name_the_first_class(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_data import write_small_data
 from videonl.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +46,7 @@ def test_a_failing_entry_gives_exit_code_1(capsys: pytest.CaptureFixture[str]) -
     out, err = capsys.readouterr()
     assert "did you mean" not in out, "told once, as an error"
     assert err.count("did you mean") == 1
-    assert "videonl compare: tiny_i3d_n1 failed: no network is named" in err
+    assert "videonl compare: tiny_i3d_n1 failed: there is no network" in err
     assert "0.20" in out, "the other entry is in the table"
 
 
@@ -56,7 +57,7 @@ def test_a_failing_entry_gives_exit_code_1(capsys: pytest.CaptureFixture[str]) -
         (["tiny_i3d", "--device", "warp"], "device 'warp'"),
         (["tiny_i3d", "--out", __file__], "is a file"),
         ([], "nothing to compare"),
-        (["tiny_i3d", "--scale", "large"], "--scale belongs to a sweep file"),
+        (["tiny_i3d", "--scale", "large"], "--scale chooses a scale of a sweep file"),
         (["--sweep", "none.yaml"], "none.yaml cannot be read"),
         (["tiny_i3d", "--train"], "--data"),
     ],
@@ -94,8 +95,37 @@ def test_a_training_stopped_by_a_signal_is_one_sentence(
     from videonl.training import TrainingStopped
 
     def stopped(*args: object, **options: object) -> None:
-        raise TrainingStopped("stopped; the same command goes on", signum=2)
+        raise TrainingStopped("stopped; run the same command again to continue", signum=2)
 
     monkeypatch.setattr("videonl.evaluation.compare.compare_models", stopped)
     assert main(["compare", "tiny_i3d", "--no-speed"]) == 130
-    assert capsys.readouterr().err == "videonl compare: stopped; the same command goes on\n"
+    assert (
+        capsys.readouterr().err
+        == "videonl compare: stopped; run the same command again to continue\n"
+    )
+
+
+def test_every_name_is_checked_before_the_first_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A misspelled row must not be found after the others were trained."""
+    monkeypatch.setattr("videonl.training.fit", lambda *_, **__: pytest.fail("a training started"))
+    write_small_data(tmp_path / "data", train=1, val=1)
+    (tmp_path / "text.ckpt").write_text("no checkpoint")
+    argv = ["--train", "--data", str(tmp_path / "data"), "--no-speed"]
+    argv += ["--out", str(tmp_path / "out"), "--data.num_workers", "0", "--device", "cpu"]
+    argv += ["--model.options.width", "4"]
+    for words, reason in (
+        (["tiny_i3dd"], "'tiny_i3dd'; did you mean tiny_i3d"),
+        ([str(tmp_path / "none.ckpt")], "none.ckpt is neither a file nor"),
+        (["official/i3d_nl_32x"], "did you mean official/i3d_nl_32x"),
+        ([str(tmp_path / "text.ckpt")], "text.ckpt"),
+        (["--model.options.widht", "4"], "no option 'widht'; did you mean width?"),
+        (["--model.pretrained", "none.pth"], "none.pth is neither a file nor"),
+    ):
+        for more in ([], ["--dry-run"]):
+            assert main(["compare", "tiny_i3d", *words, *argv, *more]) == 2, words
+            said = capsys.readouterr().err
+            assert reason in said
+            assert said.count("\n") == 1
+    assert not (tmp_path / "out").exists()

@@ -84,8 +84,8 @@ def test_bad_sources(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\na\nb\nc\n", "names a class twice: a"),
-        ("", "holds no class names"),
+        ("a\na\nb\nc\n", "lists a class twice: a"),
+        ("", "contains no class names"),
         ("a\nb\n", "2 class names"),
     ],
 )

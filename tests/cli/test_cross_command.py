@@ -37,7 +37,7 @@ def test_folds(classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert not groups[0] & groups[1]
     assert sum(map(len, held)) == 8
     assert main(words) == 0
-    assert capsys.readouterr().out.count("done before") == 2
+    assert capsys.readouterr().out.count("already done") == 2
     # The same runs, moved: what each was trained on is known to it.
     runs = []
     for n in (1, 2):
@@ -47,7 +47,7 @@ def test_folds(classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     elsewhere = str(tmp_path / "sum")
     given = ["cross", str(classes), "--runs", *runs, "--out", elsewhere]
     assert main([*given, "--trainer.accelerator", "cpu"]) == 0
-    assert "4 of 8 videos are left out" in capsys.readouterr().out
+    assert "4 of 8 videos left out" in capsys.readouterr().out
     again = json.loads((tmp_path / "sum/cross.json").read_text())
     assert again["mean"]["video_top1"] == summary["mean"]["video_top1"]
 
@@ -74,12 +74,12 @@ def test_official_splits(classes: Path, tmp_path: Path, capsys: pytest.CaptureFi
     [
         (["--folds", "99"], "has 8 groups of videos (single files"),
         (["--folds", "2", "--data.group", r"(dark|light)"], "lies in one group only"),
-        ([], "give --folds K, --folds official or --runs"),
-        (["--folds", "2", "--runs", "a"], "one of them"),
-        (["--runs", "nowhere"], "nowhere: no folder of a run"),
-        (["--folds", "x"], "give a number, or official"),
-        (["--folds", "official"], "holds no official lists"),
-        (["--folds", "2", "--data.val_list", "a.txt"], "decided by videonl cross"),
+        ([], "give exactly one of --folds K, --folds official and --runs"),
+        (["--folds", "2", "--runs", "a"], "give exactly one of"),
+        (["--runs", "nowhere"], "nowhere: not the folder of a run"),
+        (["--folds", "x"], "it must be a number, or official"),
+        (["--folds", "official"], "contains no official lists"),
+        (["--folds", "2", "--data.val_list", "a.txt"], "set by videonl cross"),
     ],
 )
 def test_refusals(

@@ -13,6 +13,7 @@ from tests.videos import numbered_frames, write_video
 from videonl.cli.main import main
 from videonl.errors import VideoError
 from videonl.inference import load_features
+from videonl.shares import counted
 from videonl.video import DecoderPool, inspect_file, open_video
 
 BAD = 55  # the packet that is damaged; it is shown as this frame, or near it
@@ -130,7 +131,7 @@ def test_a_timeline_goes_on(folder: Path, capsys) -> None:
         assert len(found["windows"]) + len(left) == len(truth)
         assert found["damaged"]["frames"][0] == 55
         assert not found["damaged"]["concealed"]
-        assert f"{len(left)} of {len(truth)} windows are left out" in capsys.readouterr().err
+        assert f"{len(left)} of {len(truth)} windows left out" in capsys.readouterr().err
         for window in found["windows"]:
             near = window["frames"][1] >= 55 and window["frames"][0] < 60
             assert near or window["classes"] == truth[window["start"]]
@@ -138,7 +139,7 @@ def test_a_timeline_goes_on(folder: Path, capsys) -> None:
         assert (code, len(found["windows"])) == (0, len(truth))
         assert found["damaged"]["concealed"]
         count = len(found["damaged"]["frames"])
-        assert f"{count} damaged frames are shown as" in capsys.readouterr().err
+        assert f"{counted(count, 'damaged frame')} shown as repaired" in capsys.readouterr().err
 
 
 def test_clips_of_a_prediction(folder: Path, capsys) -> None:
@@ -147,17 +148,17 @@ def test_clips_of_a_prediction(folder: Path, capsys) -> None:
     assert len(found["views"]) == 94 - 4
     assert not any(BAD in view["frames"] for view in found["views"])
     assert found["damaged"] == {"frames": [BAD], "concealed": False}
-    assert "4 of 94 clips are left out" in capsys.readouterr().err
+    assert "4 of 94 clips left out" in capsys.readouterr().err
     assert (
         predict("bad.mp4", "--views", "94x1", "--json", "out.json", "--conceal", "--no-isolate")
         == 0
     )
     (found,) = json.loads(Path("out.json").read_text(encoding="utf-8"))["predictions"]
     assert len(found["views"]) == 94
-    assert "1 damaged frames are shown" in capsys.readouterr().err
+    assert "1 damaged frame shown as repaired" in capsys.readouterr().err
     part = "bad.mp4#t=2.2,2.28"  # two frames, one of them damaged
     assert predict(part, "--no-isolate", "--views", "1x1") == 1
-    assert "all clips hold damaged frames" in capsys.readouterr().err
+    assert "all clips contain damaged frames" in capsys.readouterr().err
     assert predict(part, "--no-isolate", "--views", "1x1", "--conceal") == 0
 
 
@@ -170,7 +171,7 @@ def test_features_of_whole_windows(folder: Path, capsys) -> None:
     assert 0 < (~rows).sum() <= 4
     assert np.array_equal(good.values[rows], bad.values)
     assert np.array_equal(good.end[rows], bad.end)
-    assert "windows are left out" in capsys.readouterr().err
+    assert "windows left out because of damaged" in capsys.readouterr().err
     assert main(["extract", "lost.mp4", *arguments, "--conceal", "--overwrite"]) == 0
     assert len(load_features(Path("features/lost.mp4.npz"))[0].values) == len(good.values)
 

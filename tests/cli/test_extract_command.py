@@ -48,7 +48,7 @@ def test_a_stopped_run_goes_on(
     assert extract("in", "--out", out) == 130
     assert extract("in", "--out", out) == 0
     assert len(seen) == 4, "the two that were there are not extracted again"
-    assert "1 videos" in capsys.readouterr().out
+    assert "1 video: " in capsys.readouterr().out
     assert extract("in", "--out", out, "--layer", "res2") == 2
     assert "another layer" in capsys.readouterr().err
     assert extract("in", "--out", out, "--layer", "res2", "--overwrite", "--quiet") == 0
@@ -76,7 +76,10 @@ def test_places_keep_the_tree_and_clashes_are_named(
     other.write_bytes(Path("in/a.mp4").read_bytes())
     out = tmp_path / "out"
     assert extract("in/sub", "in/a.mp4", str(other), "--out", str(out)) == 1
-    assert f"{other}: another video's features have this name" in capsys.readouterr().err
+    assert (
+        f"{other}: another video's features would have the same file name"
+        in capsys.readouterr().err
+    )
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*.npz"))
     assert files == ["a.mp4.npz", "b.AVI.npz"]
 

@@ -106,7 +106,7 @@ def test_a_short_source_gives_one_clip_and_a_silent_one_stalls() -> None:
         newest.put(number / 25, picture)
     assert newest.take(0) is None
     clock.sleep(11)
-    with pytest.raises(Ended, match="stalls: nothing came for 10 s"):
+    with pytest.raises(Ended, match="stalled: no frame for 10 s"):
         newest.take(0)
     short = Newest(Preprocessing.from_dict(PREPROCESSING), rate=25, clock=clock, name="test")
     for number, picture in enumerate(pictures(3)):
@@ -240,9 +240,9 @@ def stream_of(folder: Path, *sizes: int) -> bytes:
 @pytest.mark.parametrize(
     ("sizes", "then", "words", "code"),
     [
-        ((64,), 30.0, "stalls: nothing came for 1 s", 1),
+        ((64,), 30.0, "stalled: no frame for 1 s", 1),
         ((64,), 0.0, "it has ended", 0),
-        ((64, 96), 0.0, "change from 64x64 to 96x96", 1),
+        ((64, 96), 0.0, "changed from 64x64 to 96x96", 1),
     ],
 )
 def test_a_stream_that_ends_stalls_or_changes(
@@ -293,7 +293,7 @@ def test_what_is_no_source_is_one_sentence(folder: Path, capsys) -> None:
         "97": "/dev/video97: this camera cannot be opened (No such file",
         "/dev/video97": "/dev/video97: this camera cannot be opened",
         "/dev/zero": "/dev/zero: this camera cannot be opened",
-        "rtsp://host/x": "http and https are read; not rtsp",
+        "rtsp://host/x": "only http and https addresses are read, not rtsp",
         "file:///etc/passwd": "not file",
         "none.mp4": "No such file",
         "text.mp4": "not a readable video",

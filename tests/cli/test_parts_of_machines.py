@@ -85,14 +85,14 @@ def test_check(place: Path, capsys: Shown) -> None:
     with open("out/.videonl_check.00001.jsonl.lock", "wb") as lock:  # as a process that runs
         fcntl.flock(lock, fcntl.LOCK_EX)
         assert main(["merge", "out"]) == 1
-    assert "process 1 still works: merge again later" in capsys.readouterr().err
+    assert "process 1 is still running: merge again when it has ended" in capsys.readouterr().err
     assert main(["merge", "out"]) == 1
     said = capsys.readouterr().err
     assert "process 2 has written nothing yet" in said
-    assert "2 videos are not done yet: start the processes again, they go on" in said
+    assert "not done yet: 2 videos: start the same commands again to continue" in said
     parts(words, TWO)  # other processes: what the three have done is not done again
     said = capsys.readouterr().out
-    assert said.count("of 3 files were checked before") == 2
+    assert said.count("already checked: ") == 2
     Path("out/videonl_check.00002.jsonl").unlink(missing_ok=True)
     assert main(["merge", "out"]) == 1  # one is broken
     shown = capsys.readouterr()
@@ -109,7 +109,7 @@ def test_check(place: Path, capsys: Shown) -> None:
     assert main(["check", "data", "--out", "out", "--leaks", "--shard", "0/2"]) == 2
     assert "--leaks compares all videos" in capsys.readouterr().err
     assert main(["check", "data", "--out", "out"]) == 1  # alone, it goes on with the merged
-    assert "6 of 6 files were checked before" in capsys.readouterr().out
+    assert "already checked: 6 of 6 files" in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -119,7 +119,7 @@ def test_prepare(place: Path, capsys: Shown) -> None:
     assert main(["merge", "fast"]) == 1
     shown = capsys.readouterr()
     assert "process 0 has written nothing yet" in shown.err
-    assert "2 videos are not done yet" in shown.err
+    assert "not done yet: 2 videos" in shown.err
     parts(words, TWO)
     assert main(["merge", "fast"]) == 1
     shown = capsys.readouterr()
@@ -130,7 +130,7 @@ def test_prepare(place: Path, capsys: Shown) -> None:
     assert len(list(Path("fast").rglob("*.mp4"))) == COUNT
     assert main([*words[:4], "24", "--workers", "1", "--shard", "0/2"]) in (0, 1)
     assert main(["merge", "fast"]) == 2
-    assert "are of another set of files or have other settings" in capsys.readouterr().err
+    assert "belong to different sets of files or settings" in capsys.readouterr().err
 
 
 def test_extract(place: Path, capsys: Shown) -> None:
@@ -139,12 +139,12 @@ def test_extract(place: Path, capsys: Shown) -> None:
     words += ["--out", "features", "--no-isolate"]
     parts(words, THREE[:2])
     assert main(["merge", "features"]) == 1
-    assert "2 videos are not done yet" in capsys.readouterr().err
+    assert "not done yet: 2 videos" in capsys.readouterr().err
     parts(words, TWO)
     capsys.readouterr()
     assert main(["merge", "features"]) == 1
     shown = capsys.readouterr()
-    assert "5 of 6 videos have features: features/videonl_extract.csv" in shown.out
+    assert "features of 5 of 6 videos: features/videonl_extract.csv" in shown.out
     assert "broken.mp4" in shown.err
     with open("features/videonl_extract.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
@@ -163,8 +163,8 @@ def damaged(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("make", "words"),
     [
-        (lambda _: None, "holds no journals of parts"),
-        (damaged, "is not a journal of one of many processes"),
+        (lambda _: None, "holds no results of several processes"),
+        (damaged, "is not the journal of one of several processes"),
     ],
 )
 def test_a_folder_that_holds_none(

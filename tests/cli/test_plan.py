@@ -26,16 +26,16 @@ def test_a_plan_alone_writes_and_trains_nothing(
         "data      2 classes, videos: 4 in train, 2 in val",
         "0.5 0.5 0.5  25 25 25  48x40",
         "clip      the 16 frames of a clip are spread over the whole video; 6 of 6 have fewer",
-        "picture   a clip sees 100 % of a picture",
+        "picture   a clip sees 100.0 % of a picture",
         "shortcut  ",
         "network   tiny_i3d_nl2, 0.219 M parameters",
-        "baseline  always answering the most frequent class scores 50.0 %",
-        "chosen    --model.name tiny_i3d_nl2: 4 videos are few",
+        "baseline  always answering the most frequent class scores 50 %",
+        "chosen    --model.name tiny_i3d_nl2: too few videos (4)",
         "          --data.picture whole: ",
         "steps     1200: 600 epochs of 2",
         "time      about ",
-        "(2 measured batches)",
-        "GiB at most of this process",
+        "(measured on 2 batches)",
+        "GiB at the peak of this process",
     ):
         assert line in said, line
     assert not list(tmp_path.iterdir())
@@ -160,4 +160,4 @@ def test_what_compare_refuses(
 def test_options_of_a_training_need_one(capsys: pytest.CaptureFixture[str]) -> None:
     for flag in (["--data.frames", "4"], ["--dry-run"]):
         assert main(["compare", "tiny_c2d", *flag]) == 2
-        assert f"{flag[0]} belongs to a training; say --train" in capsys.readouterr().err
+        assert f"{flag[0]} is for trainings; add --train" in capsys.readouterr().err

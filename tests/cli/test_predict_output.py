@@ -64,7 +64,7 @@ def test_resume_skips_what_is_there_and_tries_failures_again(
     assert predict("in/a.mp4", str(late), "in/sub", *common, "--resume") == 0
     out, err = capsys.readouterr()
     assert "in/a.mp4" not in out
-    assert "1 of 3 were in the output already" in err
+    assert "already in the output: 1 of 3 files" in err
     after = output.read_text()
     assert after != before
     for path in ("in/a.mp4", str(late), "in/sub/b.AVI"):
@@ -90,7 +90,7 @@ def test_an_interrupted_run_leaves_a_valid_file_to_resume(
 ) -> None:
     from videonl.inference import Predictor
 
-    output, original, calls = tmp_path / "out.json", Predictor.view_probabilities, []
+    output, original, calls = tmp_path / "out.json", Predictor.queued, []
 
     def interrupted(self: Predictor, *arguments: object, **named: object) -> object:
         calls.append(1)
@@ -98,10 +98,10 @@ def test_an_interrupted_run_leaves_a_valid_file_to_resume(
             raise KeyboardInterrupt
         return original(self, *arguments, **named)
 
-    monkeypatch.setattr(Predictor, "view_probabilities", interrupted)
+    monkeypatch.setattr(Predictor, "queued", interrupted)
     assert predict("in", "--views", "1x1", "--json", str(output)) == 130
     assert len(json.loads(output.read_text())["predictions"]) == 1
-    monkeypatch.setattr(Predictor, "view_probabilities", original)
+    monkeypatch.setattr(Predictor, "queued", original)
     assert predict("in", "--views", "1x1", "--json", str(output), "--resume") == 0
     assert len(json.loads(output.read_text())["predictions"]) == 3
 

@@ -118,8 +118,8 @@ def test_a_set_that_still_grows_is_merged_so_far(
         assert main(["merge", "out.jsonl"]) == 1
     errors = capsys.readouterr().err
     for rank in (1, 2):
-        assert f"process {rank} still writes its result file: merge again later" in errors
-    assert "5 videos have no result yet\n" in errors
+        assert f"process {rank} is still running: merge again when it has ended" in errors
+    assert "no result yet: 5 videos\n" in errors
     assert "wrote no result file" not in errors
     assert main(["merge", "out.jsonl"]) == 2  # nobody writes the empty one any more
 

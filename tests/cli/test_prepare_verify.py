@@ -21,7 +21,7 @@ def rewrite(path: Path, frames: np.ndarray, times: list[int]) -> None:
 @pytest.mark.parametrize(
     ("frames", "times", "words"),
     [
-        (255 - numbered_frames(20), list(range(20)), "another picture"),
+        (255 - numbered_frames(20), list(range(20)), "looks different"),
         (numbered_frames(20)[:18], list(range(18)), "18 of 20 frames"),
         (numbered_frames(20), [2 * i for i in range(20)], "shown at other times"),
     ],

@@ -118,5 +118,5 @@ def test_a_name_that_is_none(place: Path, capsys: Printed) -> None:
 @pytest.mark.parametrize("kind", [{"sampling": "segments"}, {"picture": "whole"}])
 def test_clips_that_no_publisher_places(kind: dict[str, str]) -> None:
     own = Preprocessing.from_dict(dict(frames=4, stride=1, short_side=40, crop=32, **kind))
-    with pytest.raises(VideoNLError, match=r"--protocol caffe2: .* does not go with"):
+    with pytest.raises(VideoNLError, match=r"--protocol caffe2: .* does not apply to"):
         under_protocol(own, "caffe2")

@@ -88,7 +88,7 @@ def test_a_card_says_what_the_run_says(
         "| test, 24 | 2x3 | top-1 | 62 % [43, 79] |",
         "| test, 24 | 1x1 | top-1 | 50 % [31, 69] |",
         "| val in training, 40 | 1x1 of 4x32² | top-1 | 75 % [60, 86] |",
-        "the best of 5 epochs on the same 40 videos, so optimistic",
+        "the best of 5 epochs on the same 40 videos, which is optimistic",
         "GMACs",
         "It was tested on 24 videos.",
         "The weights: CC BY-NC 4.0.",
@@ -108,7 +108,7 @@ def test_what_is_not_known_is_not_claimed(
     checkpoint = write_ckpt(tmp_path / "a.ckpt")
     push(checkpoint, tmp_path / "look")
     said = capsys.readouterr().err
-    assert "states no licence: say --licence" in said
+    assert "states no licence: give one" in said
     assert "has no test result" in said
     card = (tmp_path / "look" / "README.md").read_text("utf-8")
     assert "license:" not in card
@@ -135,12 +135,12 @@ def test_results_are_those_of_these_weights(
     push(run, tmp_path / "several")
     card = (tmp_path / "several" / "README.md").read_text("utf-8")
     assert "| val, 24 | 1x1 | mean average precision | 40 % |" in card
-    assert "No test on videos that had no part in the training is on record." in card
+    assert "It has not been tested on videos that were not used in its training." in card
     capsys.readouterr()
     for text in ("{", "[]", '{"scores": {}}', '{"protocol": 1, "scores": {"videos": "x"}}'):
         result.write_text(text)
         push(run, tmp_path / "broken", code=2)
-        assert f"{result} is no result of test" in capsys.readouterr().err
+        assert f"{result} is not a result of test" in capsys.readouterr().err
         assert not (tmp_path / "broken").exists()
 
 
@@ -150,11 +150,11 @@ def test_refused_before_anything_is_written(
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("x")
     push(run, tmp_path / "full", code=2)
-    assert "is no empty folder" in capsys.readouterr().err
+    assert "is not an empty folder" in capsys.readouterr().err
     for name in ("lab", "lab/a/b", "la b/x", "lab/x@v1", "hf:lab"):
         with pytest.raises(SystemExit, match="2"):
             main(["push", str(run), name, "--dry-run", str(tmp_path / "new")])
-        assert "is no name of a repository" in capsys.readouterr().err
+        assert "is not the name of a repository" in capsys.readouterr().err
     push(tmp_path / "none.ckpt", tmp_path / "new", code=2)
     assert "neither a file nor the name" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

@@ -18,9 +18,9 @@ SMALL = [*SPLITS, "--size", "64", "--frames", "8", "--distance", "16", "30", "--
 def test_the_command_writes_and_goes_on(tmp_path, capsys):
     root = str(tmp_path / "set")
     assert main(["sample", "--root", root, *SMALL]) == 0
-    assert "9 clips written, 0 were there already" in capsys.readouterr().out
+    assert "9 clips written, 0 already there" in capsys.readouterr().out
     assert main(["sample", "--root", root, *SMALL]) == 0
-    assert "0 clips written, 9 were there already" in capsys.readouterr().out
+    assert "0 clips written, 9 already there" in capsys.readouterr().out
 
 
 def test_a_gap_and_what_is_related_are_of_the_data_set(tmp_path, capsys):

@@ -57,7 +57,7 @@ def test_a_training_tells_what_it_takes_and_what_comes_next(
 
     assert main([*fit, "--resume", "auto"]) == 0
     said = capsys.readouterr().out
-    assert "nothing was left to do: the run has its 2 epochs (a larger --trainer.max_epochs" in said
+    assert "nothing left to do: the run has had its 2 epochs (raise --trainer.max_epochs" in said
     assert f"next      videonl {typed}" in said
 
 

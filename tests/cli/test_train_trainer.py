@@ -149,7 +149,7 @@ def test_checkpoints_of_lightning_and_states_of_any_kind(
     )
     assert code == 0
     assert run is not None
-    assert "without the state of Remembering, since it holds an object of datetime.datetime" in (
+    assert "the state of Remembering, because it holds an object of type datetime.datetime" in (
         capsys.readouterr().out
     )
     third = run / "checkpoints" / "epoch=0-step=3.ckpt"
@@ -229,7 +229,7 @@ def test_a_training_that_leaves_less(flags: list[str], left: set[str], fit: Fit)
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--trainer.callbacks", "3"], "--trainer.callbacks 3: it must be list or the name of a"),
+        (["--trainer.callbacks", "3"], "--trainer.callbacks 3: it must be a list or the name of a"),
         (["--trainer.callbacks", "no.Such"], "--trainer.callbacks: no.Such: No module named 'no'"),
         (["--trainer.callbacks", "EarlyStopping"], "EarlyStopping: the following arguments are"),
         (["--trainer.callbacks", "Timer", "--trainer.callbacks.drum", "1"], "'drum' is not accept"),

@@ -30,7 +30,7 @@ def test_one_sentence_and_a_file_with_the_trace(capsys: pytest.CaptureFixture[st
     assert run(["doctor"]) == 1
     text = capsys.readouterr().err
     assert len(text.splitlines()) == 1
-    assert "unforeseen: KeyError: 'nobody\\nforesaw'" in text
+    assert "unexpected error: KeyError: 'nobody\\nforesaw'" in text
     found = re.search(r"the trace is in (\S+)\)", text)
     assert found
     assert "in broken" in Path(found[1]).read_text(encoding="utf-8")

@@ -159,7 +159,7 @@ def test_all_files_bad(tmp_path: Path) -> None:
         dataset[0]
     with pytest.raises(IndexError, match="outside a data set of 1"):
         dataset[1]
-    with pytest.raises(DatasetError, match="without videos"):
+    with pytest.raises(DatasetError, match="has no videos"):
         VideoDataset([], preprocessing=SMALL)
     empty = collate([VideoDataset([Record("absent.mp4", 0)], preprocessing=SMALL)[0]])
     assert len(empty["video"]) == 0

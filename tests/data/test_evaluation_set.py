@@ -77,7 +77,7 @@ def test_kinetics_600_without_signs_is_announced() -> None:
     names = kinetics400()[:368] + [f"another class {i}" for i in range(232)]
     random.Random(0).shuffle(names)
     stripped = [n.translate({ord(c): None for c in "'()"}) for n in names]
-    with pytest.warns(UserWarning, match="Kinetics-600 without the signs.*class_names_file"):
+    with pytest.warns(UserWarning, match="Kinetics-600 without the characters.*class_names_file"):
         assert order_classes(stripped) == sorted(stripped)
     with warnings.catch_warnings():
         warnings.simplefilter("error")

@@ -88,7 +88,7 @@ def test_the_batches_are_the_same(root: Path, cache: Path, options: dict[str, An
     plain = list(batches(module(root, keep=False, **options)[0]))
     assert not cache.exists()
     data, said = module(root, **options)
-    assert said == f"9 videos are decoded once: {said.split(': ')[1].split(' in ')[0]} in {cache}"
+    assert said == f"9 videos, decoded once: {said.split(': ')[1].split(' in ')[0]} in {cache}"
     assert same(batches(data), plain)  # filled here, read there
     assert same(batches(module(root, **options)[0]), plain)
     assert len(entries(cache)) >= 8
@@ -132,10 +132,10 @@ def test_where_it_can_not_lie(root: Path, tmp_path: Path, monkeypatch: Patch) ->
     (tmp_path / "file").touch()
     (tmp_path / "open" / "frames").mkdir(parents=True)
     (tmp_path / "open" / "frames").chmod(0o777)
-    for place, words in (("file", "no cache in"), ("open", "others may write there")):
+    for place, words in (("file", "no cache in"), ("open", "other users may write there")):
         monkeypatch.setenv("VIDEONL_CACHE", str(tmp_path / place))
         data, said = module(root)
-        assert said.startswith("9 videos are decoded in every epoch: ")
+        assert said.startswith("9 videos, decoded in every epoch: ")
         assert words in said
         assert same(batches(data), plain)
     assert list((tmp_path / "open" / "frames").iterdir()) == []
@@ -157,7 +157,7 @@ def test_a_disk_that_gets_full(root: Path, cache: Path, capfd: Shown) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     said = capfd.readouterr().err
-    assert "note: no more frames are kept" in said
+    assert "note: no more frames are stored" in said
     assert all(file.stat().st_size <= 20_000 for file in cache.rglob("*"))
 
 
@@ -180,17 +180,17 @@ def test_what_nobody_uses_makes_way(root: Path, cache: Path, monkeypatch: Patch)
     )
     need = sum(file.stat().st_size for file in day.iterdir())
     disk(4.5 * need)  # room for all
-    assert "are decoded once" in module(root, jitter=(36, 37))[1]
+    assert "decoded once" in module(root, jitter=(36, 37))[1]
     assert [p.exists() for p in (year, month, day)] == [False, True, True]  # too old for any room
     disk(2.8 * need)
     data, said = module(root, jitter=(36, 39))
-    assert "are decoded once" in said
+    assert "decoded once" in said
     assert [p.exists() for p in (month, day)] == [True, False]  # a training holds the older one
     data.teardown("fit")
     disk(2.0 * need)
     assert "other trainings use" in module(root, jitter=(36, 40))[1]
     running.teardown("fit")
-    assert "are decoded once" in module(root, jitter=(36, 40))[1]
+    assert "decoded once" in module(root, jitter=(36, 40))[1]
     assert not month.exists()
 
 
@@ -203,7 +203,7 @@ def test_one_that_is_being_removed(root: Path, cache: Path) -> None:
         assert "no cache in" in data.keep_decoded(9)
         fcntl.flock(free, fcntl.LOCK_EX | fcntl.LOCK_NB)  # nothing is held that is not used
     data.teardown("fit")
-    assert "are decoded once" in data.keep_decoded(9)
+    assert "decoded once" in data.keep_decoded(9)
 
 
 def test_what_cures_waiting(root: Path, cache: Path, monkeypatch: Patch) -> None:
@@ -226,8 +226,8 @@ def test_a_training_says_it(root: Path, cache: Path, tmp_path: Path, capfd: Show
     words += ["--trainer.accelerator", "cpu", "--trainer.max_epochs"]
     assert main([*words, "3", "--config", str(config)]) == 0
     shown = capfd.readouterr()
-    assert "frames    9 videos are decoded once: 0." in shown.out
-    assert f"note      {config}: data.memory_mb is no option any more" in shown.err
+    assert "frames    9 videos, decoded once: 0." in shown.out
+    assert f"note      {config}: data.memory_mb was removed and is ignored" in shown.err
     assert len(entries(cache)) >= 8
     assert main([*words, "2", "--data.memory_mb", "4"]) == 2
-    assert "--data.memory_mb is no option any more: a data set that fits" in capfd.readouterr().err
+    assert "--data.memory_mb was removed (a data set that fits" in capfd.readouterr().err

@@ -254,7 +254,7 @@ def test_official_split(
     wrong = ["--checkpoint", run, *common, "--data.official_split", "1"]
     for command in ("test", "validate"):
         assert main(["train", command, *wrong]) == 2
-        assert "say --data.official_split 2" in capsys.readouterr().err
+        assert "give --data.official_split 2" in capsys.readouterr().err
     assert main([*fit, "--data.official_split", "1", "--resume", run]) == 2
     assert "official split 2" in capsys.readouterr().err
     assert main(["compare", f"a={run}/best.ckpt", "--data", root, "--no-speed"]) == 1
@@ -264,9 +264,9 @@ def test_official_split(
 def test_wrong_splits(roots: dict[str, Path]) -> None:
     with pytest.raises(DatasetError, match="UCF-101 here has the splits 1, 2, 3"):
         read_catalogue(roots["ucf"], official_split=4)
-    with pytest.raises(DatasetError, match="Charades has one official split"):
+    with pytest.raises(DatasetError, match="Charades has only one official split"):
         read_catalogue(roots["charades"], official_split=1)
-    with pytest.raises(DatasetError, match="holds no official lists"):
+    with pytest.raises(DatasetError, match="contains no official lists"):
         read_catalogue(roots["kinetics"], official_split=1)
 
 

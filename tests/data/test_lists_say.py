@@ -81,7 +81,7 @@ REFUSED = {
     "shifted": (
         "run/0.mp4 0\nwalk/0.mp4 1\n",
         "run/1.mp4 1\n",
-        r"val.txt, line 1: run/1.mp4 has the class number 1, but in .*train.txt, line 1",
+        r"val.txt, line 1: run/1.mp4 has the class number 1, but line 1 of .*train.txt gives",
     ),
     "no labels": ("0.mp4\n1.mp4\n", None, r"has no labels .line 1: 0.mp4."),
     "span": ("run/0.mp4 a 3.0 2.0\n", None, r"train.txt, line 1: a part from 3 to 2 seconds"),
@@ -146,7 +146,7 @@ def test_a_line_twice_counts_once(tmp_path: Path) -> None:
     write(tmp_path, "run/0.mp4 a\nwalk/0.mp4 b\nrun/0.mp4 a\n")
     found = read(tmp_path)
     assert len(found.records["train"]) == 2
-    assert "1 lines stand twice and count once" in found.notes[0]
+    assert "1 repeated line ignored" in found.notes[0]
 
 
 def test_names_that_differ_in_signs(tmp_path: Path) -> None:
@@ -161,11 +161,11 @@ def test_names_that_differ_in_signs(tmp_path: Path) -> None:
             "C", "C++", "left->right", "left<-right",
         ]  # fmt: skip
     names.write_text("C\nleft<-right\nleft->right\n")
-    with pytest.raises(DatasetError, match="'C' and 'C\\+\\+' would both be one"):
+    with pytest.raises(DatasetError, match="'C' and 'C\\+\\+' would both be matched"):
         read(tmp_path, names=str(names))
     root = touch(tmp_path / "folders", "train/C/1.mp4", "train/C++/2.mp4")
     assert answers(read_catalogue(root)) == {"1.mp4": "C", "2.mp4": "C++"}
-    with pytest.raises(DatasetError, match="would both be one"):
+    with pytest.raises(DatasetError, match="would both be matched"):
         read_catalogue(root, class_names=["C", "D"])
 
 
@@ -197,7 +197,7 @@ def test_pointers_and_bytes(tmp_path: Path) -> None:
     with pytest.raises(DatasetError, match="git lfs pull"):
         read(tmp_path)
     (tmp_path / "train.txt").write_bytes(b"a.mp4 caf\xe9\n")
-    with pytest.raises(DatasetError, match="line 1: the label is no Unicode text"):
+    with pytest.raises(DatasetError, match="line 1: the label is not Unicode text"):
         read(tmp_path)
 
 
@@ -230,4 +230,4 @@ def test_from_a_list_with_a_header(
     assert "a b.mp4: the file is empty" in capsys.readouterr().err
     (tmp_path / "list.csv").write_text("label,youtube_id,time_start,time_end\n")
     assert main(["predict", "--from-list", "list.csv", *words]) == 2
-    assert "names no files; give the folder" in capsys.readouterr().err
+    assert "contains no file names; give the folder" in capsys.readouterr().err

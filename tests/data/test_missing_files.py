@@ -62,7 +62,7 @@ def test_infer_lists_the_missing_and_follows_links(
     assert len(content["failures"]) == 2
     err = capsys.readouterr().err
     assert "gone.mp4" in err
-    assert "the link leads to /mnt/absent/class, which is not there" in err
+    assert "the link leads to /mnt/absent/class, which does not exist" in err
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_training_and_evaluation_count_the_missing(tmp_path: Path, capsys: Captu
     assert main(["train", "fit", *fit]) == 0
     (run,) = (tmp_path / "runs" / "x").iterdir()
     text = "".join(capsys.readouterr())
-    assert "1 video cannot be read; other videos took their places" in text
+    assert "1 video cannot be read and were replaced by others" in text
     assert "1 video cannot be read and count as wrong" in text
     assert main(["train", "test", "--checkpoint", str(run), *common]) == 0
     assert "test: 5 videos" in capsys.readouterr().out
@@ -141,9 +141,9 @@ def test_training_and_evaluation_count_the_missing(tmp_path: Path, capsys: Captu
 @pytest.mark.parametrize(
     ("link", "words"),
     [
-        ("train/cat", "train/cat: the link leads to /mnt/absent/x, which is not there"),
+        ("train/cat", "train/cat: the link leads to /mnt/absent/x, which does not exist"),
         ("train/St. Moritz", "train/St. Moritz: the link leads to"),
-        ("val", "val: the link leads to /mnt/absent/x, which is not there"),
+        ("val", "val: the link leads to /mnt/absent/x, which does not exist"),
         ("test", "test: the link leads to"),
         ("train/loop", "train/loop: Too many levels of symbolic links"),
     ],
@@ -274,7 +274,7 @@ def test_folders_and_files_without_permission(
     (data / "train").chmod(0)
     done = bound("check", data, "--out", tmp_path / "out2")
     refused(done, 2)
-    assert "holds no video files" in done.stderr
+    assert "contains no video files" in done.stderr
     (tmp_path / "copy").chmod(0o555)
     done = bound("check", tmp_path / "copy")
     assert done.returncode == 2

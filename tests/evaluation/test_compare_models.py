@@ -78,7 +78,7 @@ def test_one_entry_fails_and_the_others_finish() -> None:
     assert "did you mean tiny_i3d" in str(unknown)
     assert "missing.ckpt" in str(missing)
     assert "depht" in str(option)
-    assert "3 of 4 failed" in str(table)
+    assert "3 of 4 entries failed" in str(table)
 
 
 def test_a_clip_that_does_not_fit_fails_in_its_row() -> None:
@@ -157,7 +157,7 @@ def test_rows_are_paired_over_the_videos_that_both_met_alike() -> None:
     assert (difference.videos, difference.value) == (5, 0.0)
     words = verdict_words(difference, Comparison(trained, protocol={}))
     assert "5 test videos" in words
-    assert "3 videos that only some of the trainings could read are left out" in words
+    assert "left out: 3 videos that only some trainings could read" in words
 
 
 def test_checkpoint_of_another_data_set_is_refused(data: Path, tmp_path: Path) -> None:
@@ -303,5 +303,5 @@ def test_a_data_set_of_lists_is_read_as_in_training(tmp_path: Path) -> None:
     assert [Path(path).name for path in found.paths] == ["0.mp4", "1.mp4", "2.mp4"]
     assert [found.class_names[label] for label in found.labels] == ["short", "long", "long"]
     (tmp_path / "val.csv").write_text("0.mp4,short;long\n1.mp4,long\n")
-    with pytest.raises(DatasetError, match=r"0\.mp4: compare needs exactly one label"):
+    with pytest.raises(DatasetError, match=r"0\.mp4: compare needs data with exactly one label"):
         read_set(str(tmp_path), "val")

@@ -20,6 +20,7 @@ from videonl.reports import comparison_page
 from videonl.weights import LoadedModel, save_checkpoint
 
 SMALL = {"width": 4}
+SAMPLE = Path(__file__).resolve().parents[2] / "checkpoints" / "sample_nl.safetensors"
 BUDGET = Budget(
     epochs=1, seeds=(0, 1), batch_size=2, frames=4, size=16, stride=1, num_workers=0,
     recipe={"learning_rate": 0.5},
@@ -47,7 +48,7 @@ def table(data: Path, folder: Path) -> Comparison:
     entries = [
         Entry("tiny_c2d", "one", SMALL),
         Entry("tiny_c2d", "other", SMALL),
-        Entry("tiny_c2d", "wrong", {"widht": 4}),
+        Entry("tiny_c2d", "wrong", SMALL, pretrained=str(SAMPLE)),
     ]
     return compare_models(
         entries, data=str(data), train=BUDGET, folder=folder, views=(1, 1), rounds=1, device="cpu"
@@ -100,7 +101,14 @@ def test_mcnemar_pairs_have_the_same_seed(table: Comparison) -> None:
 
 def test_training_that_fails_says_why(table: Comparison) -> None:
     assert [row.name for row in table.failed] == ["wrong, seed 0", "wrong, seed 1"]
-    assert "widht" in str(table.failed[0].error)
+    assert SAMPLE.name in str(table.failed[0].error)
+
+
+def test_a_wrong_entry_is_refused_before_the_first_training(data: Path, tmp_path: Path) -> None:
+    entries = [Entry("tiny_c2d", "one", SMALL), Entry("tiny_c2d", "wrong", {"widht": 4})]
+    with pytest.raises(VideoNLError, match="'widht'; did you mean width"):
+        compare_models(entries, data=str(data), train=BUDGET, folder=tmp_path, device="cpu")
+    assert not list(tmp_path.iterdir())
 
 
 def test_finished_trainings_are_not_repeated(data: Path, folder: Path, table: Comparison) -> None:
@@ -120,7 +128,7 @@ def test_a_folder_with_another_budget_is_refused(data: Path, folder: Path) -> No
         [Entry("tiny_c2d", "one", SMALL)], data=str(data), train=other, folder=folder, rounds=0,
         device="cpu",
     )  # fmt: skip
-    assert "another budget" in str(found.rows[0].error)
+    assert "other settings" in str(found.rows[0].error)
 
 
 def test_testing_and_classifying_see_the_same_numbers(

@@ -107,7 +107,7 @@ def test_a_training_starts_from_the_hub_and_is_tested(
     (run,) = Path("runs/x").iterdir()
     assert f"pretrained: hf:lab/tiny@{commit}/best.ckpt" in (run / "config.yaml").read_text()
     asked = len(hub.asked)  # the commit is known, and the weights are in the checkpoint
-    assert "nothing was left to do" in told(capsys, ["train", "fit", "--resume", str(run)])
+    assert "nothing left to do" in told(capsys, ["train", "fit", "--resume", str(run)])
     assert len(hub.asked) == asked
     told(capsys, ["push", str(run), "lab/mine", "--dry-run", "look"])
     assert f"Started from hf:lab/tiny@{commit}/best.ckpt" in Path("look/README.md").read_text(
@@ -133,15 +133,15 @@ def test_what_can_not_be_had_is_one_sentence(
     hub.add("lab/other", {"pytorch_model.bin": b"\x80\x04N.no tensors in here"})
     for name, words in {
         "lab/none": "there is no such repository, or it is private",
-        "lab/two": "holds several checkpoints: give one, such as hf:lab/two/a.ckpt",
+        "lab/two": "contains several checkpoints: give one, such as hf:lab/two/a.ckpt",
         "lab/two/c.ckpt": "has no file c.ckpt; it holds README.md, a.ckpt, sub/b.pth",
         "lab/two@v1": "it has no revision v1",
-        "lab/onnx": "holds no checkpoint",
+        "lab/onnx": "contains no checkpoint",
         "lab/text": "model.safetensors is a web page",
         "lab/other": "pytorch_model.bin",
-        "lab": "is no name on the hub",
-        "la--b/x": "is no name of a repository",
-        "lab/two/../../etc": "is no file of a repository",
+        "lab": "is not a name on the hub",
+        "la--b/x": "is not the name of a repository",
+        "lab/two/../../etc": "is not a file of a repository",
     }.items():
         text = told(capsys, ["convert", f"hf:{name}", "x.safetensors"], 2)
         assert words in text, text
@@ -218,7 +218,7 @@ def test_refused_pushes(hub: Hub, tmp_path: Path, capsys: Capture) -> None:
     write_ckpt(tmp_path / "run" / "best.ckpt")
     hub.add("lab/public", {"README.md": b"# mine"})
     text = told(capsys, ["push", "run", "lab/public", "--private"], 2)
-    assert "is there and public" in text
+    assert "exists and is public" in text
     assert set(hub.repositories["lab/public"]["commits"]) & {"model.json"} == set()
     hub.fault = "refuse"
     text = told(capsys, ["push", "run", "lab/new"], 2)

@@ -103,9 +103,9 @@ def test_what_openvino_computes_wrongly_torch_computes(monkeypatch, wrong):
     expected = predictor.view_probabilities(frames)
     predictor.compute_with("openvino")
     assert torch.equal(predictor.view_probabilities(frames), expected)
-    reason = "no rule" if wrong == "no answer" else "its answer differs from PyTorch's by"
+    reason = "no rule" if wrong == "no answer" else "its output differs from PyTorch's by"
     assert len(said) == 1
-    assert f"PyTorch computes: {reason}" in said[0]
+    assert f"PyTorch does: {reason}" in said[0]
     assert "engine" not in predictor.made_by()
 
 
@@ -128,4 +128,4 @@ def test_commands(tmp_path, capsys):
         answers[engine] = features, {each["class"]: each["probability"] for each in classes}
     np.testing.assert_allclose(answers["openvino"][0], answers["torch"][0], rtol=1e-3, atol=1e-5)
     assert answers["openvino"][1] == pytest.approx(answers["torch"][1], abs=1e-5)
-    assert "PyTorch computes" not in capsys.readouterr().err
+    assert "PyTorch does" not in capsys.readouterr().err

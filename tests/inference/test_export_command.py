@@ -43,7 +43,7 @@ def test_the_docs_example_gives_the_predictors_probabilities(tmp_path, monkeypat
     assert main(["export", "--checkpoint", str(checkpoint)]) == 0
     said = capsys.readouterr().out
     assert said.startswith("model.onnx: ")
-    assert "free: batch and clip length" in said
+    assert "variable sizes: batch and clip length" in said
     assert "agrees with the network" in said
     frames = numbered_frames(4, 16, 16)
     scope = {"frames": frames}

@@ -102,5 +102,5 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     assert path.read_bytes() == before
     assert [file.name for file in path.parent.iterdir()] == ["v.mp4.npz"]
     path.write_text("text")
-    with pytest.raises(VideoNLError, match="no file of videonl extract"):
+    with pytest.raises(VideoNLError, match="was not written by videonl extract"):
         load_features(path)

@@ -112,12 +112,12 @@ def test_scaled_frames_differ_by_rounding_alone(predictor: Predictor, tmp_path: 
 
 GOOD = np.zeros((8, 24, 32, 3), np.uint8)
 WRONG: list[tuple[Any, float | None, str]] = [
-    (GOOD, None, "say their frames per second"),
+    (GOOD, None, "give their frames per second"),
     (GOOD, 0, "fps=0: it must be a number above 0"),
     (GOOD, float("nan"), "fps=nan"),
     (GOOD, "25", "fps='25'"),
-    (b"abc", 25.0, "fps=25.0 is for frames in memory alone"),
-    (Frames(GOOD, fps=25), 30.0, "says its rate itself"),
+    (b"abc", 25.0, "fps=25.0 is only for frames in memory"),
+    (Frames(GOOD, fps=25), 30.0, "has its own rate"),
     (GOOD.astype(np.float32), 25, "float32, not uint8 from 0 to 255; multiply by 255"),
     (torch.zeros(8, 24, 32, 3, dtype=torch.bfloat16), 25, "not uint8"),
     (GOOD.astype(np.int64), 25, "the values are int64"),
@@ -133,7 +133,7 @@ WRONG: list[tuple[Any, float | None, str]] = [
     ([GOOD[0], GOOD[0, :, :20]], 25, "picture 1 is 24x20x3, the first is 24x32x3"),
     ([GOOD[0], None], 25, "number 1"),
     (["a.mp4", "b.mp4"], 25, "use predict_many"),
-    (3, 25, "a int is no video"),
+    (3, 25, "a int is not a video"),
     (io.StringIO("text"), None, "mode 'rb'"),
     (io.BytesIO(), None, "0 bytes"),
     (b"", None, "0 bytes"),
@@ -150,7 +150,7 @@ def test_what_is_no_video_is_one_sentence(predictor: Predictor, call: str) -> No
 
     one: Callable[..., Any] = lambda given, fps: predictor.predict(given, fps=fps)  # noqa: E731
     for given, fps, words in WRONG:
-        if call == "predict_many" and ("itself" in words or "alone" in words):
+        if call == "predict_many" and ("own rate" in words or "is only for" in words):
             continue  # one rate for all frames among several videos is no mistake
         if hasattr(given, "seek"):
             given.seek(0)

@@ -18,7 +18,7 @@ from videonl.video import Preprocessing
 from videonl.weights import LoadedModel, save_checkpoint
 
 Shown = pytest.CaptureFixture[str]
-NOTE = "frames per second, the network was trained at 25"
+NOTE = "frames per second, but the network was trained at 25"
 
 
 @pytest.fixture(scope="module")

@@ -129,8 +129,8 @@ def test_merge_says_what_is_missing_and_what_failed(part: Part, capsys: Capture)
     code, out, errors = merged(capsys)
     assert (code, out) == (1, "5 videos: out.jsonl\n")
     assert "process 2 wrote no result file" in errors
-    assert "5 videos have no result yet" in errors
-    assert "1 could not be classified:\n  003.mp4: broken\n" in errors
+    assert "no result yet: 5 videos" in errors
+    assert "1 video could not be classified:\n  003.mp4: broken\n" in errors
     part.write("0/3")  # tries the failure again, and goes on
     part.write("2/3")
     assert merged(capsys) == (0, "11 videos: out.jsonl\n", "")
@@ -144,7 +144,7 @@ def test_a_line_that_stands_twice_counts_once(part: Part, capsys: Capture) -> No
         file.write(json.dumps({"path": "002.mp4", "error": "an old failure"}) + "\n")
     code, out, errors = merged(capsys)
     assert (code, out) == (0, "11 videos: out.jsonl\n")
-    assert errors.startswith("1 lines named a video again")
+    assert errors.startswith("left out: 1 repeated line")
     assert paths() == FILES
 
 
@@ -156,7 +156,7 @@ def test_results_of_another_run_are_refused(part: Part, capsys: Capture) -> None
     assert part.write("1/2", views="10x3") == 2
     assert "another checkpoint or protocol" in capsys.readouterr().err
     part.write("1/2", files=FILES[:-1], resume=False)
-    assert "another set of files" in merged(capsys)[2]
+    assert "different sets of files" in merged(capsys)[2]
     Path("out.00001.jsonl").write_text("notes\n", encoding="utf-8")
     assert "not a result file" in merged(capsys)[2]
 

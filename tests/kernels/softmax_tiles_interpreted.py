@@ -14,7 +14,8 @@ from videonl.kernels import softmax_tiles, softmax_tiles_triton
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
 DEVICE = "cpu" if INTERPRETED else "cuda"
 HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
-LIMITS = {HALF: 2e-3, BRAIN: 1.6e-2, FULL: 3e-6}  # relative, of the norms
+LIMITS = {HALF: 2e-3, BRAIN: 1.6e-2, FULL: 3e-6 if INTERPRETED else 2e-3}  # of the norms; TF32
+CLOSE = {"rtol": 1e-4, "atol": 1e-5} if INTERPRETED else {"rtol": 1e-2, "atol": 1e-2}
 SIZES = [  # B, N, M, C, D
     (2, 70, 33, 48, 24),  # nothing is a multiple of a tile
     (3, 1, 50, 3, 17),  # one query
@@ -126,7 +127,7 @@ def test_what_is_not_finite_ends_as_in_the_softmax_of_torch(place, value):
     wanted = torch.softmax(leaves[0] @ leaves[1].mT, -1) @ leaves[2]
     wanted = (wanted.detach(), *torch.autograd.grad(wanted, leaves, grad))
     for a, b in zip(tiles(q, k, v, grad, 1.0), wanted, strict=True):
-        torch.testing.assert_close(a, b, equal_nan=True, rtol=1e-4, atol=1e-5)
+        torch.testing.assert_close(a, b, equal_nan=True, **CLOSE)
 
 
 def test_nothing_to_add_up():
@@ -166,7 +167,7 @@ def test_function_transforms():
 
     found = torch.func.vmap(torch.func.grad(loss, (0, 1, 2)))(q, k, v, grad)
     for a, b in zip(found, wanted[1:], strict=True):
-        torch.testing.assert_close(a, b.float())
+        torch.testing.assert_close(a, b.float(), **CLOSE)
 
 
 @pytest.mark.slow

@@ -170,7 +170,6 @@ def test_work_in_several_blocks(kind, entries, device, monkeypatch):
     """Blocks that cut the queries, the kept weights and the channels anywhere."""
     for name in ("CPU_ENTRIES", "GPU_ENTRIES"):
         monkeypatch.setattr(f"videonl.kernels.{name}", entries)
-    monkeypatch.setattr("videonl.kernels.blockwise.BLOCK_ENTRIES", entries)
     form = next(form for form in TABLE[kind] if form.name == LAST[kind])
     for size in SIZES:
         exact = exact_results(kind, size, torch.float64)
@@ -230,25 +229,33 @@ def test_float32_sorting_does_not_cancel_far_from_zero(product):
 
 
 def test_relu_at_zero_has_gradient_zero():
-    a = torch.tensor([[-1.0, 2.0]], dtype=torch.float64, requires_grad=True)
-    b = torch.tensor([[1.0, -2.0, 3.0]], dtype=torch.float64, requires_grad=True)
-    values = torch.tensor([[[1.0], [10.0], [100.0]]], dtype=torch.float64)
-    torch.ops.videonl.relu_sums(a, b, values, 1 << 20, True).sum().backward()
-    assert a.grad.tolist() == [[100.0, 101.0]]
-    assert b.grad.tolist() == [[1.0, 0.0, 200.0]]
+    a = torch.tensor([[[-1.0], [2.0]]], dtype=torch.float64, requires_grad=True)
+    b = torch.tensor([[[1.0], [-2.0], [3.0]]], dtype=torch.float64, requires_grad=True)
+    values = torch.tensor([[[3.0], [30.0], [300.0]]], dtype=torch.float64)  # three keys: / 3
+    both = torch.ones(2, dtype=torch.float64)
+    op = Operands("relu", None, a, b, values, 1, 1, *[Linear()] * 4, direction=both)
+    (form,) = (form for form in TABLE["relu"] if form.name == "sorted")
+    form.compute(op).sum().backward()
+    assert a.grad.flatten().tolist() == [100.0, 101.0]
+    assert b.grad.flatten().tolist() == [1.0, 0.0, 200.0]
 
 
 @pytest.mark.parametrize("kind", ["softmax", "relu"])
 def test_operators_pass_torchs_own_checks(kind):
-    """Schema, fake tensors, autograd registration: what torch.compile relies on."""
+    """Schema and fake tensors of the sum and of its gradient: what torch.compile relies on."""
     torch.manual_seed(0)
+    values, grad = torch.randn(2, 5, 3), torch.randn(2, 7, 3)
     if kind == "softmax":
-        tensors = [torch.randn(2, n, 3, requires_grad=True) for n in (7, 5, 5)]
-        torch.library.opcheck(torch.ops.videonl.softmax_blocks, (*tensors, 0.5, 8, 3))
+        name, numbers = "softmax_blocks", (8, 3)
+        inputs = (torch.randn(2, 7, 3), torch.randn(2, 5, 3), values)
     else:
-        tensors = [torch.randn(2, n, requires_grad=True) for n in (7, 5)]
-        values = torch.randn(2, 5, 3, requires_grad=True)
-        torch.library.opcheck(torch.ops.videonl.relu_sums, (*tensors, values, 8, True))
+        name, numbers = "relu_sums", (8, True)
+        inputs = (torch.randn(2, 7), torch.randn(2, 5), values)
+    forward, backward = (getattr(torch.ops.videonl, n) for n in (name, f"{name}_backward"))
+    kept = forward(*inputs, *numbers) if kind == "softmax" else ()
+    checks = {"test_utils": ("test_schema", "test_faketensor")}
+    torch.library.opcheck(forward.default, (*inputs, *numbers), **checks)
+    torch.library.opcheck(backward.default, (grad, *inputs, *kept, *numbers), **checks)
 
 
 @pytest.mark.parametrize(("kind", "form"), FORMS, ids=NAMES)

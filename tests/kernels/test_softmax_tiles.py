@@ -88,32 +88,32 @@ def resources(kernel, constants, tiles, *, dtype, arch, aligned, folder):
     return made.metadata.shared / 1024, int(found[1]), int(found[2])
 
 
-def compile_all(arch, dtype, *, tf32, **options):
+def compile_all(arch, dtype, **options):
     """The resources of the two large kernels as they are launched on ``arch``."""
     from videonl.kernels import softmax_tiles_triton as kernels
 
     kind = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}[dtype]
-    precision, first, second = kernels.choose_tiles(kind, arch // 10, tf32=tf32)
+    first, second = kernels.choose_tiles(kind, arch // 10)
     for kernel, tiles, third in (
         (kernels.weighted_sum, first, {"PART": first.third}),
         (kernels.weights_and_gradient, second, {"GROUP": second.third}),
     ):
-        constants = {"C": 512, "D": 512, "PRECISION": precision, "STEP": tiles.step}
+        constants = {"C": 512, "D": 512, "STEP": tiles.step}
         constants |= {"BLOCK_Q": tiles.queries, "BLOCK_K": tiles.keys} | third
         yield kernel, resources(kernel, constants, tiles, dtype=dtype, arch=arch, **options)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("aligned", ["all", "rows", None])  # what is a multiple of 16
-@pytest.mark.parametrize(("dtype", "tf32"), [("bf16", False), ("fp32", True), ("fp32", False)])
+@pytest.mark.parametrize("dtype", ["bf16", "fp32"])
 @pytest.mark.parametrize("arch", SHARED_KB)
 def test_kernels_compile_for_a_gpu_within_its_memory_and_registers(
-    arch, dtype, tf32, aligned, monkeypatch, tmp_path
+    arch, dtype, aligned, monkeypatch, tmp_path
 ):
     triton = pytest.importorskip("triton")
     monkeypatch.setenv("TRITON_CACHE_DIR", str(tmp_path))
     for kernel, (shared, registers, stack) in compile_all(
-        arch, dtype, tf32=tf32, aligned=aligned, folder=tmp_path
+        arch, dtype, aligned=aligned, folder=tmp_path
     ):
         print(f"{kernel.__name__}: {shared:.0f} KB, {registers} registers, {stack} B of stack")
         assert shared <= SHARED_KB[arch]

@@ -86,7 +86,7 @@ def test_fit_test_and_infer_agree(
     capsys.readouterr()
     again = ["--data.views", "2x3", "--config", str(run / "config.yaml")]
     assert main(["train", "test", *words, *again, "--json", str(file)]) == 0
-    assert "three crops are one view: 2x1" in capsys.readouterr().out
+    assert "three crops are the same view: 2x1" in capsys.readouterr().out
     assert json.loads(file.read_text(encoding="utf-8"))["scores"]["loss"] == pytest.approx(
         best["loss"], rel=1e-14
     )
@@ -130,12 +130,12 @@ def test_padding_is_the_mean_in_training_and_test(predictor: Predictor, root: Pa
     assert data.preprocessing.mean is None
     for entries, said in (
         ({"sampling": "sparse"}, "sampling is sparse; it must be one of dense, segments"),
-        ({"sampling": "segments", "stride": 2}, "stride=2 does not go with sampling=segments"),
+        ({"sampling": "segments", "stride": 2}, "stride=2 does not apply to sampling=segments"),
         ({"picture": "whole", "resized_crop": (0.1, 1.0)}, "leave one of them out"),
     ):
         with pytest.raises(DatasetError, match=said):
             VideoDataModule(str(root), **entries)
-    with pytest.raises(ValueError, match="does not say mean"):
+    with pytest.raises(ValueError, match="lacks mean"):
         next(iter(data.train_dataloader()))
     data.preprocessing = data.preprocessing.with_colours(predictor.preprocessing)
     (batch,) = data.train_dataloader()
@@ -247,7 +247,7 @@ def test_what_does_not_go_together_is_one_sentence(
         ([*fit, "--data.sampling", "sparse"], "sampling"),
         ([*test, "--data.stride", "2"], spread),
         ([*test, "--data.fps", "12"], spread),
-        ([*test, "--data.crop", "64"], "say rectangle"),
+        ([*test, "--data.crop", "64"], "set rectangle"),
         (["predict", video, *own, "--fps", "12"], spread),
         (["predict", video, *own, "--option", "stride=3"], spread),
     ):

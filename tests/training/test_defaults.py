@@ -117,7 +117,7 @@ def test_two_measured_batches_leave_no_trace(
         return said
 
     planned, _ = train(epochs=1, folder="planned", announce=announce)
-    assert any("(2 measured batches)" in line for line in said)
+    assert any("(measured on 2 batches)" in line for line in said)
     assert all(line in capsys.readouterr().out for line in said[:1])
     other = planned.state_dict()
     for key, value in plain.state_dict().items():

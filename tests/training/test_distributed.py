@@ -56,7 +56,7 @@ def test_two_processes_train_and_test_as_one(tmp_path: Path) -> None:
     on = ["--resume", str(folders[2]), "--trainer.max_epochs", "3", "--data.batch_size", "2"]
     said = train_py("fit", "--data.root", str(data), *FIT, *FLAGS, *on, devices=1)
     assert "processes: 2 at the checkpoint, 1 now" in said
-    assert "global batch 2 = 2 clips × 1 device(s)" in said
+    assert "global batch 2 = 2 clips × 1 device" in said
     results: dict[int, Any] = {}
     for devices in (1, 2):
         file = tmp_path / f"result{devices}.json"

@@ -146,7 +146,7 @@ def test_a_full_disk_ends_with_a_sentence_and_keeps_the_last_checkpoint(
     assert last_of(tmp_path / "runs")["global_step"] == 1
     text = sentence(capsys)
     assert "File too large" in text
-    assert "the previous one is whole" in text
+    assert "the previous one is intact" in text
     assert not [file for file in (tmp_path / "runs").rglob(".*") if file.is_file()]
     assert fit(data, tmp_path / "runs") == 0
     assert last_of(tmp_path / "runs")["global_step"] == 8
@@ -177,7 +177,7 @@ def test_a_really_full_disk(data: Path, tmp_path: Path) -> None:
     assert done.returncode == 2, done.stderr
     assert "Traceback" not in done.stderr
     # The archive writer may notice the short write before the system's own words arrive.
-    assert "Make room" in done.stderr.splitlines()[-1]
+    assert "Free some space" in done.stderr.splitlines()[-1]
     assert "last.ckpt" in done.stderr.splitlines()[-1]
     assert last_of(kept)["global_step"] >= 1
 

@@ -91,10 +91,10 @@ def named(folder: Path, names: list[str] | None) -> Path:
     ("of_file", "wanted", "rows", "said"),
     [
         (["a", "b", "c"], ["a", "b", "c"], [0, 1, 2], "the classes are those of the weights"),
-        (["c", "a", "b"], ["a", "b", "c"], [1, 2, 0], "into the order of the data's classes"),
-        (["x", "y", "z"], ["a", "b", "c"], None, "starts afresh.*weights are x, y, z.*are a, b, c"),
-        (["A", "b", "c"], ["a", "b", "c"], None, "starts afresh"),
-        (None, ["a", "b", "c"], None, "starts afresh.*have no names in the file"),
+        (["c", "a", "b"], ["a", "b", "c"], [1, 2, 0], "reordered by name to the classes"),
+        (["x", "y", "z"], ["a", "b", "c"], None, "is new.*weights are x, y, z.*are a, b, c"),
+        (["A", "b", "c"], ["a", "b", "c"], None, "is new"),
+        (None, ["a", "b", "c"], None, "is new.*have no names in the file"),
     ],
 )
 def test_rows_of_the_classifier_go_by_name(
@@ -173,7 +173,7 @@ def test_a_run_is_a_checkpoint_and_a_damaged_one_names_the_whole_one(
     shown = capsys.readouterr().err
     assert f"{last} is a damaged archive" in shown
     best = run / "best.ckpt"
-    assert f"{best} is whole: go on with --resume {best}" in shown
+    assert f"{best} is intact: go on with --resume {best}" in shown
     assert "weights_only" not in shown
     assert main(["train", "fit", "--resume", str(best), "--trainer.max_epochs", "2"]) == 0
     assert "epoch 2/2" in capsys.readouterr().out

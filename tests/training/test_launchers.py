@@ -78,7 +78,7 @@ def test_two_machines_train_one_run_and_go_on_with_it(launcher: object, tmp_path
     data = write_small_data(tmp_path / "data", train=4, val=2)
     train = [*FIT, "--data.root", str(data), "--out", str(tmp_path / "runs"), "--resume", "auto"]
     first, second = together(launcher(train))
-    assert "global batch 4 = 2 clips × 2 device(s)" in first
+    assert "global batch 4 = 2 clips × 2 devices" in first
     assert "global batch" not in second  # one process talks
     (last,) = (tmp_path / "runs").glob("x/*/last.ckpt")
     assert torch.load(last, weights_only=True)["global_step"] == 2 * 2

@@ -68,7 +68,7 @@ def test_files_that_belong_together(tmp_path: Path) -> None:
     assert len(val) == 6
     with pytest.raises(DatasetError, match=r"--data.group x\(\d: no regular|no regular expression"):
         split(root, group="x(")
-    with pytest.raises(DatasetError, match=r"finds nothing in a/a0-0.mp4"):
+    with pytest.raises(DatasetError, match=r"matches nothing in a/a0-0.mp4"):
         split(root, group="zzz")
     with pytest.raises(DatasetError, match=r"more than one group.*--data.val none"):
         split(root, group="(.)mp4")
@@ -86,8 +86,8 @@ def test_thin_classes(tmp_path: Path) -> None:
     _, val, notes = split(tmp_path)
     assert "9.mp4" not in val
     assert "2 other files left out: .jpg (2)" in notes[0]
-    assert "1 classes of one group have no video in val: b" in notes[-1]
-    with pytest.raises(DatasetError, match=r"one class only .a., so"):
+    assert "without a video in val: 1 class with one group only: b" in notes[-1]
+    with pytest.raises(DatasetError, match=r"only one class .a., so"):
         split(touch(tmp_path / "one", "a/1.mp4", "a/2.mp4"))
 
 
@@ -117,8 +117,8 @@ def test_fit_resume_and_test(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "2 of 10 videos are kept for val" in told
     assert "looked at headers of all 10 videos" in told
     assert "class (quartiles)" in told
-    assert "clip      a clip of 4 frames, 2 apart (0.28 s), covers 58 % of a video" in told
-    assert "shortcut  size, rate, length, codec and file size alone tell" in told
+    assert "clip      a clip of 4 frames, 2 apart (0.28 s), covers 58.3 % of a video" in told
+    assert "shortcut  size, rate, length, codec and file size alone predict" in told
     run = next((tmp_path / "runs").glob("*/*"))
     config = yaml.safe_load((run / "config.yaml").read_text())["data"]
     assert config["val_list"] == str(run / "val.csv")
@@ -142,7 +142,7 @@ def test_without_validation(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     told = capsys.readouterr().out
     run = next((tmp_path / "runs").glob("*/*"))
     assert "4 in train (" in told
-    assert "no validation, so there is no best" in told
+    assert "without validation there is no best checkpoint" in told
     assert (run / "last.ckpt").is_file()
     assert not (run / "best.ckpt").exists()
     assert not (run / "val.csv").exists()
@@ -162,12 +162,12 @@ def test_a_moved_checkpoint_knows_its_training_videos(
     capsys.readouterr()
     assert main(test) == 0
     told = capsys.readouterr().out
-    assert "8 of 10 videos are left out" in told
+    assert "8 of 10 videos left out" in told
     assert "test: 2 videos" in told
     compare = ["compare", str(moved), "--data", str(again), "--device", "cpu", "--no-speed"]
     assert main(compare) == 0
     told = capsys.readouterr().out
-    assert "8 of 10 videos are left out" in told
+    assert "8 of 10 videos left out" in told
     assert "Accuracy: 2 videos" in told
     assert "Shortcut: the shortcut is not measured" in told or "Shortcut: size, rate" in told
     all_of_it = ["--data.val", "none", "--out", str(tmp_path / "all"), *SMALL]
@@ -184,7 +184,7 @@ def test_a_moved_checkpoint_knows_its_training_videos(
 @pytest.mark.parametrize(
     ("flag", "value", "sentence"),
     [
-        ("--data.val_share", "0", "--data.val none trains without any"),
+        ("--data.val_share", "0", "--data.val none trains without one"),
         ("--data.group", "x(", "no regular expression"),
     ],
 )

@@ -39,12 +39,12 @@ def test_the_sentence_says_what_would_fit(
         4 * p.numel() for p in VideoClassifier("tiny_i3d", num_classes=2).parameters()
     )
     first = said(10 * 2**30)
-    each = float(re.findall(r"about ([\d.]+) GiB each", first)[0]) * 2**30
+    each = float(re.findall(r"about ([\d.]+) GiB per clip", first)[0]) * 2**30
     # Room for six clips of eight: four fit, or all with some stages computed again.
     text = said(int((weights + 6.5 * each) / 0.8))
     assert "--data.batch_size 4 --trainer.accumulate_grad_batches 4 should fit" in text
     assert re.search(r"or --recipe.checkpoint_stages \[res2[\w,]*\] should fit", text)
     stages = ["--recipe.checkpoint_stages", "[res2,res3,res4]"]
-    fewer = float(re.findall(r"about ([\d.]+) GiB each", said(10 * 2**30, *stages))[0]) * 2**30
+    fewer = float(re.findall(r"about ([\d.]+) GiB per clip", said(10 * 2**30, *stages))[0]) * 2**30
     assert fewer < each
-    assert "take smaller or shorter clips" in said(int(weights))
+    assert "use smaller or shorter clips" in said(int(weights))

@@ -110,18 +110,20 @@ def test_another_protocol_gives_both_figures(
 
     content = measured("validate", run, root, tmp_path / "v.json", "--data.val_views", "1x1")
     assert content["own_protocol"] == []  # one view was asked for, not seven
-    assert "own protocol is 2x3 of 4x32²: leave out --data.val_views" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "leave out --data.val_views for the network's own protocol, 2x3 of 4x32²" in shown
 
     words = ["--data", str(root), "--split", "val", "--no-speed", "--views", "3x3"]
     assert main(["compare", f"one={run}", *words]) == 0
     shown = capsys.readouterr().out
-    assert f"one by its own protocol, 2x3 of 4x32²: top-1 {100 * best['top1']:.1f} %" in shown
+    assert f"one with its own views, 2x3 of 4x32²: top-1 {100 * best['top1']:.1f} %" in shown
     assert main(["compare", f"one={run}", *words[:-1], "1x1"]) == 0
-    assert "one: its own protocol is 2x3 of 4x32² (without --views)" in capsys.readouterr().out
+    assert "one: leave out --views for its own views, 2x3 of 4x32²" in capsys.readouterr().out
 
     video = str(root / "val" / "dark" / "0.mp4")
     assert main(["predict", video, "--checkpoint", str(run), "--views", "1x1"]) == 0
-    assert "1x1 of 4x32², as asked; the network's own figure is by 2x3" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "1x1 of 4x32², as asked; the network's accuracy was measured with 2x3" in said
 
 
 def test_sizes_that_are_asked_for(run: Path, root: Path, tmp_path: Path) -> None:

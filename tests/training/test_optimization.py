@@ -132,7 +132,7 @@ def test_nesterov() -> None:
         place -= 0.1 * (gradient + 0.9 * speed)
         assert weight.item() == pytest.approx(place, abs=1e-12)
     for wrong in ({"momentum": 0.0}, {"optimizer": "adamw"}):
-        with pytest.raises(VideoNLError, match="nesterov needs sgd with momentum"):
+        with pytest.raises(VideoNLError, match="nesterov needs optimizer sgd with a momentum"):
             make_recipe({"nesterov": True, **wrong})
     with pytest.raises(VideoNLError, match="bias_weight_decay=-1"):
         make_recipe({"bias_weight_decay": -1.0})

@@ -192,7 +192,7 @@ def test_whole_pictures_lie_inside(rotation: int, tmp_path: Path) -> None:
             assert torch.equal(video.read([2], inside=(64, 128)), video.read([2]))
         with pytest.raises(VideoError, match="inside must be at least 1 pixel"):
             video.read([0], inside=(0, 9))
-        with pytest.raises(VideoError, match="both say the size"):
+        with pytest.raises(VideoError, match="both set the size"):
             video.read([0], inside=(9, 9), short_side=9)
     with open_video(plain) as video:
         assert [read_number(f.numpy()) for f in video.read([4, 1], inside=(99, 64))] == [4, 1]

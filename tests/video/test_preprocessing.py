@@ -118,7 +118,7 @@ def test_time_needs_times() -> None:
     by_time = shape(2, 2, fps=5)
     with pytest.raises(ValueError, match="needs the times"):
         by_time.indices(10)
-    with pytest.raises(ValueError, match="times of all 10"):
+    with pytest.raises(ValueError, match=r"times of all frames .10."):
         by_time.indices(10, times=[0.0, 1.0])
 
 
@@ -147,7 +147,7 @@ def test_boxes(size: tuple[int, int]) -> None:
     small = value.changed(test_crop=4)
     assert (small.view_shape, value.view_shape) == ((1, 4, 4), (1, 6, 6))
     assert {box[2:] for box in small.boxes(*size)} == {(4, 4)}
-    with pytest.raises(VideoNLError, match="6x6 is not inside pictures of 5x9"):
+    with pytest.raises(VideoNLError, match="6x6 does not fit into 5x9 pictures"):
         value.boxes(5, 9)
 
 
@@ -220,9 +220,9 @@ def test_a_wrong_entry_is_one_sentence(entries: dict[str, Any], words: str) -> N
 
 
 def test_what_is_missing_is_named() -> None:
-    with pytest.raises(VideoNLError, match="does not say stride"):
+    with pytest.raises(VideoNLError, match="lacks the entry stride"):
         Preprocessing.from_dict({"frames": 8})
-    with pytest.raises(VideoNLError, match="does not say mean and std"):
+    with pytest.raises(VideoNLError, match="lacks mean and std"):
         _ = Preprocessing.from_dict(BASE).colours
 
 
@@ -260,25 +260,25 @@ def test_what_does_not_apply_is_no_difference() -> None:
     assert Preprocessing.from_dict(json.loads(json.dumps(whole.to_dict()))) == whole
     assert (whole.views, whole.num_views, whole.view_shape) == ((10, 1), 10, (8, 96, 160))
     assert whole.shown_views == "10x1 of 8x96x160"
-    assert "three crops are one view" in whole.asks_crops((5, 3))
+    assert "three crops are the same view" in whole.asks_crops((5, 3))
     assert whole.asks_crops((5, 1)) == shape(8, 8).asks_crops((5, 3)) == ""
     assert shape(8, 8, picture="whole").rectangle == (224, 224)
     assert whole.changed(picture="crop", views=(10, 3)) == shape(8, 8)
     assert shape(8, 8, rectangle=(9, 9), duration=2.0) == shape(8, 8)
     for entries, said in (
-        ({"sampling": "segments", "stride": 2}, "stride=2 does not go with sampling=segments"),
+        ({"sampling": "segments", "stride": 2}, "stride=2 does not apply to sampling=segments"),
         ({"sampling": "segments", "places": "free"}, "spread over the whole video"),
-        ({"duration": 3.0}, "duration=3.0 does not go with sampling=dense"),
+        ({"duration": 3.0}, "duration=3.0 does not apply to sampling=dense"),
         ({"rectangle": (96, 96)}, "squares are shown"),
         ({"picture": "whole", "test_crop": 96}, "whole pictures are shown"),
         ({"picture": "half"}, "picture is half; it must be one of crop, whole"),
         ({"picture": "whole", "rectangle": (0, 96)}, "rectangle is .0, 96.; it must be height"),
-        ({"picture": "whole", "rectangle": (4096, 4096), "frames": 64}, "pixels at most"),
+        ({"picture": "whole", "rectangle": (4096, 4096), "frames": 64}, "at most .* pixels"),
         ({"duration": -1.0}, "a number above 0"),
     ):
         with pytest.raises(VideoNLError, match=said):
             shape(8, 8).changed(**entries)
-    with pytest.raises(VideoNLError, match=r"crop=64 changes nothing.*96x160"):
+    with pytest.raises(VideoNLError, match=r"crop=64 has no effect.*96x160"):
         whole.changed(crop=64)
 
 

@@ -42,7 +42,7 @@ def test_to_clips_refuses(video: torch.Tensor) -> None:
 
 
 def test_crops_outside_are_refused() -> None:
-    with pytest.raises(VideoNLError, match="not inside frames of 4x4"):
+    with pytest.raises(VideoNLError, match="not lie inside frames of 4x4"):
         crop(noise(1, 4, 4, 3), 0, 1, 4, 4)
 
 

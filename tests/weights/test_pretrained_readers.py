@@ -290,7 +290,7 @@ def test_gluoncv(tmp_path, name):
         model.state_dict()
     )
     state["head.1.bias"] = state["head.1.bias"] + 1
-    with pytest.raises(CheckpointError, match=r"tied copies differ: head\.1\.bias and fc\.bias"):
+    with pytest.raises(CheckpointError, match=r"tied copies .* differ: head\.1\.bias and fc\.bias"):
         load_checkpoint(saved(tmp_path / "b.pth", state))
 
 
@@ -312,8 +312,22 @@ def test_the_name_must_fit_the_file(tmp_path):
     state = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
     path = saved(tmp_path / "a.pyth", {"model_state": state})
     for name in ("i3d_r50", "c2d_r50_nl5", "i3d_r101_nl5", "i3d_r50_nl10"):
-        with pytest.raises(CheckpointError, match="the file holds i3d_r50_nl5"):
+        with pytest.raises(CheckpointError, match="the file contains i3d_r50_nl5"):
             load_pretrained(name, path)
+
+
+def test_without_settings_c2d_and_slow_c2d_are_told_by_an_option(tmp_path):
+    slow = network("c2d_r50", preset="pyslowfast", pool2_kernel=(1, 1, 1))
+    state = {pyslowfast_key(key): value for key, value in slow.state_dict().items()}
+    path = saved(tmp_path / "a.pyth", {"model_state": state})
+    pooled = load_checkpoint(path)
+    note = "for one without (slow_c2d), give pool2_kernel=(1, 1, 1)"
+    assert note in str(pooled.report)
+    assert not torch.equal(logits(pooled.model), logits(slow))
+    loaded = load_checkpoint(path, options={"pool2_kernel": (1, 1, 1)})
+    assert torch.equal(logits(loaded.model), logits(slow))
+    path = saved(tmp_path / "b.pyth", {"model_state": state, "cfg": "MODEL: {ARCH: slow_c2d}"})
+    assert torch.equal(logits(load_checkpoint(path).model), logits(slow))
 
 
 def test_only_num_classes_replaces_the_head(tmp_path):
@@ -369,7 +383,7 @@ def test_integers_are_no_weights(tmp_path):
     model = network("c2d_r50", preset="pyslowfast")
     state = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
     state["head.projection.bias"] = torch.ones(5, dtype=torch.int64)
-    with pytest.raises(CheckpointError, match=r"no floats: head\.projection\.bias"):
+    with pytest.raises(CheckpointError, match=r"not floating point: head\.projection\.bias"):
         load_checkpoint(saved(tmp_path / "a.pyth", {"model_state": state}))
 
 
@@ -388,7 +402,7 @@ def test_heavy_i3d(tmp_path):
     state = {mmaction2_key(key): value for key, value in model.state_dict().items()}
     path = saved(tmp_path / "a.pth", {"state_dict": state})
     assert torch.equal(logits(load_checkpoint(path).model), logits(model))
-    with pytest.raises(CheckpointError, match=r"the file holds i3d_r50 .*inflation"):
+    with pytest.raises(CheckpointError, match=r"the file contains i3d_r50 .*inflation"):
         create_model("i3d_r50", pretrained=path)
 
 

@@ -84,16 +84,16 @@ def test_a_payload_in_an_object_array_does_not_run(tmp_path):
     marker = tmp_path / "ran"
     array = np.array([payloads(marker)["os.system"]], dtype=object)
     refuse(file_with(tmp_path, pickle.dumps({"a": array}, 2)), "asks for")
-    refuse(file_with(tmp_path, pickle.dumps({"a": np.array([None, {}])}, 2)), "numbers only")
+    refuse(file_with(tmp_path, pickle.dumps({"a": np.array([None, {}])}, 2)), "only numbers")
     assert not marker.exists()
 
 
-def test_allowed_names_used_oddly(tmp_path):
+def test_allowed_names_used_in_an_unknown_way(tmp_path):
     for name in (b"cnumpy.core.multiarray\n_reconstruct\n", b"cnumpy\nndarray\n"):
-        refuse(file_with(tmp_path, b"\x80\x02}U\x01a" + name + b"s."), "oddly")
+        refuse(file_with(tmp_path, b"\x80\x02}U\x01a" + name + b"s."), "an unknown way")
         petabyte = b"(J\x00\x00\x00\x7ftR"
-        refuse(file_with(tmp_path, b"\x80\x02}U\x01a" + name + petabyte + b"s."), "oddly")
-    refuse(file_with(tmp_path, b"\x80\x02cnumpy.core.multiarray\nscalar\n)R."), "oddly")
+        refuse(file_with(tmp_path, b"\x80\x02}U\x01a" + name + petabyte + b"s."), "an unknown way")
+    refuse(file_with(tmp_path, b"\x80\x02cnumpy.core.multiarray\nscalar\n)R."), "an unknown way")
 
 
 def array_pickle(shape, data, code="f4"):
@@ -111,7 +111,7 @@ def test_arrays_that_lie_about_their_size(tmp_path):
         refuse(file_with(tmp_path, array_pickle(shape, b"\0" * 8)), "array of shape")
     refuse(file_with(tmp_path, array_pickle((1,) * 9, b"\0" * 4)), "array of shape")
     for code in ("O8", "V8", "U2", "M8", "f9", "i3"):
-        refuse(file_with(tmp_path, array_pickle((1,), b"\0" * 8, code)), "numbers only")
+        refuse(file_with(tmp_path, array_pickle((1,), b"\0" * 8, code)), "only numbers")
 
 
 @pytest.mark.parametrize(
@@ -127,7 +127,7 @@ def test_arrays_that_lie_about_their_size(tmp_path):
         (b"P1\n.", "refused"),
         (b"\x82\x01.", "refused|damaged"),
         (b"h\x07.", "damaged"),
-        (b"K\x01", "ends in the middle|damaged"),
+        (b"K\x01", "cut off|damaged"),
     ],
 )
 def test_instructions_that_lie(tmp_path, body, message):
@@ -183,7 +183,9 @@ def test_zip_bombs_and_lying_storages(tmp_path):
         refuse(file_with(tmp_path, lying, "c.pth"), "storage .* claims|more than the file")
     huge = Payload(bytearray, 1 << 50)
     refuse(file_with(tmp_path, torch_bytes({"a": huge}), "d.pth"), "asks for")
-    refuse(file_with(tmp_path, data[: len(data) // 2], "e.pth"), "damaged|cannot be read|no check")
+    refuse(
+        file_with(tmp_path, data[: len(data) // 2], "e.pth"), "damaged|cannot be read|not a supp"
+    )
     refuse(file_with(tmp_path, rezipped(data, change=lambda *_: b""), "f.pth"), "pickle")
     empty = io.BytesIO()
     zipfile.ZipFile(empty, "w").close()
@@ -253,14 +255,14 @@ def tar_bytes():
         (b"\x89HDF\r\n\x1a\n....", "HDF5"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
         (b"", "empty"),
-        (b"\x00\x01\x02\x03 nonsense", "no checkpoint that is known"),
-        (b"plain text", "no checkpoint that is known"),
+        (b"\x00\x01\x02\x03 nonsense", "not a supported checkpoint"),
+        (b"plain text", "not a supported checkpoint"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors"])
 def test_files_that_are_no_checkpoints(tmp_path, data, message, suffix):
     path = file_with(tmp_path, data, f"weights{suffix}")
-    refuse(path, "damaged safetensors" if "known" in message and suffix[1] == "s" else message)
+    refuse(path, "damaged safetensors" if "supported" in message and suffix[1] == "s" else message)
 
 
 def test_missing_files_and_folders(tmp_path):

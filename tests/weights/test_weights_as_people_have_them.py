@@ -97,12 +97,12 @@ def test_of_two_tables_the_publisher_s_is_taken(taken: str, other: str, tmp_path
     state = pyslowfast()
     more = {f"module.{key}": value + 1 for key, value in state.items()}
     path = saved(tmp_path / "a.pth", {other: more, taken: state, "epoch": 3})
-    with pytest.warns(UserWarning, match=f"those of '{taken}'.*--option weights={other}"):
+    with pytest.warns(UserWarning, match=f"weights of '{taken}'.*--option weights={other}"):
         found = load_checkpoint(path)
     bias = "head.projection.bias"
     assert torch.equal(found.model.state_dict()[bias], state[bias])
     assert any(f"weights={other}" in note for note in found.report.notes)
-    with pytest.warns(UserWarning, match=f"those of '{other}'"):
+    with pytest.warns(UserWarning, match=f"weights of '{other}'"):
         found = load_checkpoint(path, options={"weights": other})
     assert torch.equal(found.model.state_dict()[bias], state[bias] + 1)
     with pytest.warns(UserWarning, match=other):
@@ -118,13 +118,13 @@ def test_what_does_not_fit_begins_with_the_way_out(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
         load_pretrained("i3d_r50_nl5", path)
     sentence = str(caught.value)
-    way_out = sentence.index("the file holds c2d_r50, the network is i3d_r50_nl5; start from it")
+    way_out = sentence.index("the file contains c2d_r50, but the network is i3d_r50_nl5; use")
     assert way_out < sentence.index("shape: ")
     assert "--model.name c2d_r50" in sentence
     assert "and 7 more" in sentence
     assert len(sentence) < 600
     own = write_ckpt(tmp_path / "a.ckpt")
-    with pytest.raises(CheckpointError, match=r"the file holds tiny_i3d_nl1, the network is tiny_"):
+    with pytest.raises(CheckpointError, match="contains tiny_i3d_nl1, but the network is tiny_"):
         load_pretrained("tiny_c2d", own)
 
 
@@ -146,7 +146,7 @@ def array_archive() -> bytes:
     [
         (b"\x08\x08\x12\x07pytorch\x1a\x052.1.0" + bytes(90), "a.pth", "an ONNX model"),
         (b"\x08\x07" + bytes(90), "a.onnx", "an ONNX model"),
-        (b"\x89HDF\r\n\x1a\n" + bytes(90), "a.h5", "weights of Keras"),
+        (b"\x89HDF\r\n\x1a\n" + bytes(90), "a.h5", "Keras weights"),
         (b'model_checkpoint_path: "m"', "checkpoint", "index of a folder of TensorFlow"),
         (bytes(50) + b"\x57\xfb\x80\x8b\x24\x75\x47\xdb", "m.index", "of a TensorFlow checkpoint"),
         (bytes(50), "m.data-00000-of-00001", "of a TensorFlow checkpoint"),
@@ -176,8 +176,8 @@ def test_what_is_no_checkpoint_is_named(
     ("names", "message"),
     [
         (["weights/a.pth", "b.txt"], r"a zip archive; unpack it .*: weights/a\.pth"),
-        (["a.txt"], r"not of torch.save \(it holds a\.txt\)"),
-        (["config.json", "model.weights.h5"], "a model of Keras"),
+        (["a.txt"], r"not of torch.save \(it contains a\.txt\)"),
+        (["config.json", "model.weights.h5"], "a Keras model"),
         (["a/code/x.py", "a/data.pkl", "a/constants.pkl"], "TorchScript.*torch.jit.load"),
         (["MAR-INF/MANIFEST.json", "a.pt"], "TorchServe"),
         (["p/.data/extern_modules", "p/data.pkl"], "torch.package"),
@@ -199,7 +199,7 @@ def test_a_real_torchscript_file_is_named(tmp_path: Path) -> None:
 
 def test_a_bare_state_dict_of_ours_says_what_is_missing(tmp_path: Path) -> None:
     net = create_model("tiny_i3d", num_classes=3)
-    with pytest.raises(CheckpointError, match="does not say which network it is"):
+    with pytest.raises(CheckpointError, match="names neither its network nor its strides"):
         load_checkpoint(saved(tmp_path / "a.pth", {"state_dict": net.state_dict()}))
 
 

@@ -1,4 +1,4 @@
-"""What a non-local block looks at (the paper's Figure 3)."""
+"""What a non-local block attends to (the paper's Figure 3)."""
 
 from videonl.doors import doors
 

@@ -1,4 +1,4 @@
-"""What a non-local block looks at: one query position, and its weights over the video (Figure 3).
+"""What a non-local block attends to: the weights of one query over the video (Figure 3).
 
     found = attend(Predictor.from_checkpoint("model.ckpt"), "clip.mp4", at=(3, 120, 200))
     print(found.strongest[0])       # the key of the largest weight: seconds and pixels of the file
@@ -38,15 +38,15 @@ STRONGEST = 20  # arrows of the paper's Figure 3
 
 @dataclass(frozen=True)
 class Seen:
-    """What a block got from one clip.
+    """The input of a block for one clip.
 
     Attributes:
         name: of the block, without ``.non_local``.
         block: the module.
         features: (1, C, T', H', W'), its input.
-        queries: where the features lie in the clip.
-        worth: (T', H', W'): what the block adds at each position is worth so much of the class's
-            score, where that was asked for; see :func:`most_moving`.
+        queries: places of the features in the clip.
+        worth: (T', H', W'): how much of the class's score is due to what the block adds at each
+            position, if that was asked for; see :func:`most_moving`.
     """
 
     name: str
@@ -77,21 +77,21 @@ def attend(
 
     Args:
         predictor: a network with a non-local block.
-        video: a path, or what else ``Predictor.predict`` takes.
+        video: a path, or anything that ``Predictor.predict`` takes.
         fps: frames per second of frames in memory.
         block: its name, such as ``"res4.5"``; the last one by default.
         at: the query as (t, y, x): number of the frame in the clip, from 0, and pixel of the
             file's picture as it is shown (after rotation). The position of the features nearest
-            to it is taken. None: the query that moves the score most, see :func:`most_moving`.
-        clip: 0 to 9, one of the ten clips of a test; that of a test of one clip by default.
+            to it is used. None: the query that changes the score most, see :func:`most_moving`.
+        clip: 0 to 9, one of the ten clips of a test; None: the clip of a test of one clip.
         start: seconds at which the clip starts instead.
         crop: "centre", or one of a test's three: "first", "middle", "last".
         strongest: how many keys to list.
 
     Raises:
         VideoError: the file cannot be read.
-        VideoNLError: no such block, clip or place; names what there is.
-        NotFiniteError: the network answers with NaN or infinity.
+        VideoNLError: no such block, clip or place; says which exist.
+        NotFiniteError: the network's output is NaN or infinite.
     """
     name = find_block(predictor.model, block)
     with predictor.opened(video, fps=fps) as opened:
@@ -138,7 +138,7 @@ def attend(
 
 
 def true_class(path: str, names: Sequence[str]) -> str | None:
-    """The class of a video as its folders tell it: its own, or the one below a split's folder.
+    """The class of a video by its folder, or by the folder below that of a split.
 
     Args:
         path: of the video.
@@ -194,11 +194,11 @@ def look(
         predictor: the network.
         clip: the clip.
         names: of the blocks to look at.
-        worth: also find what each position of them is worth (:func:`most_moving`), by a pass back
-            from the score to the first of the blocks.
+        worth: also compute how much each of their positions contributes (:func:`most_moving`), by
+            backpropagation from the score to the first of the blocks.
 
     Returns:
-        What each of the blocks got, and the logits (K,) of this clip, on the CPU.
+        The input of each block, and the logits (K,) of this clip, on the CPU.
 
     Raises:
         VideoNLError: a block of a kind whose positions cannot be mapped back.
@@ -213,7 +213,7 @@ def look(
             inputs[name] = x.detach()
             if not worth:
                 return z
-            # Before the first block no gradient is needed; after it somebody may work in place.
+            # Before the first block no gradient is needed; later code may work in place.
             outputs[name] = z if outputs else z.detach().requires_grad_()
             return outputs[name].clone()
 
@@ -252,14 +252,14 @@ def _worths(
 
 
 def changed(model: nn.Module, changes: Mapping[str, Change]) -> nn.Module:
-    """A network with the same tensors whose blocks put out something else.
+    """A copy of a network, sharing its tensors, whose blocks return something else.
 
-    The hooks are on the copy: they do not disturb whoever else uses the network.
+    The hooks are on the copy, so other users of the network do not notice them.
 
     Args:
         model: the network; stays as it is.
         changes: name of a block -> function of its input x and output z, both (B, C, T', H', W'),
-            that returns what is put out instead of z.
+            that returns the new output.
     """
     tensors = [*model.parameters(), *model.buffers()]
     twin = copy.deepcopy(model, {id(tensor): tensor for tensor in tensors})
@@ -274,16 +274,16 @@ def changed(model: nn.Module, changes: Mapping[str, Change]) -> nn.Module:
 def most_moving(
     predictor: Predictor, clip: AttendedClip, seen: Seen, logits: Tensor
 ) -> tuple[tuple[int, int, int], Moved]:
-    """The query that moves the class's score most, and by how much.
+    """The query that changes the class's score most, and by how much.
 
-    The score s is the logit of the class that the network answers with. What the block adds at a
-    position i is W_z y_i = z_i - x_i; without it the score would change by
+    The score s is the largest logit. What the block adds at a position i is W_z y_i = z_i - x_i;
+    without it the score would change by
 
         s(z) - s(z with z_i replaced by x_i) ≈ ⟨∂s/∂z_i, z_i - x_i⟩.
 
-    This first order is known for all positions out of one pass back. At the ``CANDIDATES`` of the
-    largest size the replacement is made, and the one that changes the score most is taken; the
-    one in the middle where the block adds nothing anywhere.
+    One backward pass gives this first-order term for all positions. At the ``CANDIDATES`` where it
+    is largest the replacement is made, and the position that changes the score most is used; the
+    middle one if the block adds nothing anywhere.
 
     Args:
         predictor: the network.
@@ -314,7 +314,7 @@ def most_moving(
 def _replaced(
     predictor: Predictor, clip: AttendedClip, name: str, index: tuple[int, int, int], logits: Tensor
 ) -> Moved:
-    """What becomes of the score with z_i = x_i at one position."""
+    """The score with z_i = x_i at one position."""
 
     def without(x: Tensor, z: Tensor) -> Tensor:
         z, (t, row, column) = z.clone(), index
@@ -328,11 +328,11 @@ def _replaced(
 
 
 def _why(moved: Moved, *, adds: bool) -> str:
-    """How the query was chosen, in words."""
+    """How the query was chosen, for the figure."""
     if not adds:
-        return "the middle: the block adds nothing, so no position moves the score"
+        return "the middle: the block adds nothing, so no position changes the score"
     verb = "raises" if moved.change > 0 else "lowers"
     return (
-        f"the position that moves the score of {visible(moved.name)} most: what the block adds "
+        f"the position that changes the score of {visible(moved.name)} most: what the block adds "
         f"there {verb} its logit of {moved.score:.2f} by {abs(moved.change):.2g}"
     )

@@ -1,4 +1,4 @@
-"""The clip whose attention is looked at, and how its pixels lie in the pictures of the file."""
+"""The clip whose attention is computed, and where its pixels are in the pictures of the file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -50,7 +50,7 @@ class AttendedClip:
     def region(self) -> tuple[float, float, float, float]:
         """(top, left, bottom, right) of the view in the file's pictures: edges, not centres.
 
-        What lies around a whole picture is none of it.
+        The filling around a whole picture does not belong to it.
         """
         edges = []
         for side, (first, pixel, size) in enumerate(
@@ -74,7 +74,7 @@ class AttendedClip:
     def second(self, time: float) -> float:
         """Seconds at a place between the frames of the clip (0 is its first frame).
 
-        Where a short video starts again in the middle of the clip, the earlier frame's.
+        Where a short video starts again in the middle of the clip, those of the earlier frame.
         """
         early = min(max(int(np.floor(time)), 0), len(self.seconds) - 1)
         late = min(early + 1, len(self.seconds) - 1)
@@ -96,8 +96,8 @@ def read_attended(
         video: an open video.
         preprocessing: what the network is shown of this video (``Predictor.shown``).
         clip: one of the ten clips that a test spreads over the video, 0 to 9.
-        start: seconds from which the clip starts instead (over what follows it is spread, if that
-            is how the network samples). Neither: that of a test of one clip.
+        start: seconds at which the clip starts instead; segments are spread over the rest of the
+            video. Neither: the clip of a test of one clip.
         crop: "centre" at the size of the training, or "first", "middle", "last": the squares along
             the longer side of a test with three crops.
 
@@ -153,7 +153,8 @@ def outside(clip: AttendedClip, at: Sequence[float]) -> str | None:
         height, width = clip.size
         return (
             f"y={row:g}, x={column:g} is outside of what the network sees of the {width}x{height} "
-            f"picture: rows {top:.0f} to {bottom - 1:.0f}, columns {left:.0f} to {right - 1:.0f} "
-            "(--crop takes another part)"
+            f"y={row:g}, x={column:g} is outside of the part of the {width}x{height} picture that "
+            f"the network sees: rows {top:.0f} to {bottom - 1:.0f}, columns {left:.0f} to "
+            f"{right - 1:.0f} (--crop chooses another part)"
         )
     return None

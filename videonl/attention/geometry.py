@@ -1,8 +1,8 @@
 """Where the positions of a feature map lie in the clip: traced through the network itself.
 
 Every strided layer on the way moves positions by its own rule: output i of a kernel k with stride
-s, dilation d and padding p is centred on input s·i - p + d·(k - 1)/2. The rule is read off the
-operators that really run (on the meta device: no values, no memory), not off a table of networks.
+s, dilation d and padding p is centred on input s·i - p + d·(k - 1)/2. The rule is derived from the
+operators that really run (on the meta device: no values, no memory), not from a table of networks.
 """
 
 import copy
@@ -31,7 +31,7 @@ class Lattice:
     Attributes:
         shape: (T', H', W').
         stride: distance between neighbours, (frames, rows, columns).
-        offset: where position 0 lies.
+        offset: the place of position 0.
     """
 
     shape: tuple[int, int, int]
@@ -70,7 +70,7 @@ def trace_blocks(model: nn.Module, clip_shape: Sequence[int]) -> dict[str, Latti
         Name of the module -> lattice, in the order of the forward pass.
 
     Raises:
-        VideoNLError: an operator on the way moves positions in a way that is not known here.
+        VideoNLError: an operator on the way moves positions in an unknown way.
     """
     twin = meta_copy(model)
     tracer = _Tracer()
@@ -116,8 +116,8 @@ class _Tracer(TorchDispatchMode):
             if lattice is None or lattice.shape != tuple(inputs[0].shape[2:]):
                 raise VideoNLError(
                     f"the positions of {name} cannot be traced back to the clip: its input of "
-                    f"shape {tuple(inputs[0].shape)} came about by other means than convolutions "
-                    "and pools"
+                    f"shape {tuple(inputs[0].shape)} is not made by convolutions and pools alone; "
+                    "choose another --block"
                 )
             self.blocks[name] = lattice
 
@@ -147,7 +147,7 @@ class _Tracer(TorchDispatchMode):
         return out
 
     def _rule(self, func: Any, args: tuple[Any, ...], out: Tensor) -> Lattice | None:
-        """The lattice of an operator's result, or None where nobody knows."""
+        """The lattice of an operator's result, or None if it is unknown."""
         name = func.overloadpacket.__name__
         shape = (int(out.shape[2]), int(out.shape[3]), int(out.shape[4]))
         source = self._of(args[0]) if args and isinstance(args[0], Tensor) else None

@@ -1,4 +1,4 @@
-"""What one position of a non-local block looks at, in the units of the video file: plain values."""
+"""What one position of a non-local block attends to, in the units of the video file."""
 
 import math
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ class Place:
         time: place in the clip, in frames; 2.5 lies between its third and its fourth frame.
         frame: number in the file of the frame on display then (the earlier of two).
         seconds: the time in the file.
-        y, x: middle of the position in the file's pictures, in pixels, after rotation.
+        y, x: centre of the position in the file's pictures, in pixels, after rotation.
         weight: f(x_i, x_j)/C(x), as the block computes it; None for the query itself.
     """
 
@@ -57,7 +57,7 @@ class Spread:
     """How far a row of weights spreads, over the shares p_j = |w_j| / Σ|w|.
 
     A softmax sums to 1 already; the weights of the other affinities (f / C, of either sign) are
-    made shares by their size.
+    converted to shares by their size.
 
     Attributes:
         entropy: -Σ p log p in nats; 0 where one key has everything.
@@ -92,7 +92,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Moved:
-    """How the query moves the score of the class that the network answers with.
+    """How the query changes the score of the most probable class.
 
     Attributes:
         name: of the class.
@@ -111,7 +111,7 @@ class Moved:
 
 @dataclass(frozen=True)
 class AttentionMap:
-    """One row of a block's weights, laid over its video.
+    """One row of a block's weights, with its places in the video.
 
     Attributes:
         path: the file.
@@ -119,16 +119,16 @@ class AttentionMap:
         affinity: "gaussian", "embedded_gaussian", "dot_product", "concatenation" or a class name.
         clip: the frames.
         keys: lattice of the keys in the clip.
-        weights: float32 (T', H', W') over the keys; zero where the block does not look.
+        weights: float32 (T', H', W') over the keys; zero where the block cannot attend.
         reachable: bool (T', H', W'): the keys of the query's temporal group, frame or place.
-        query: the position that looks.
+        query: the position of the query.
         chosen: how the query was chosen, a sentence.
         strongest: the keys of the largest |weight|, the largest first.
         spread: entropy and reach.
         classes: (name, probability) of this clip alone, the most probable first.
         model: name, checkpoint and its SHA-256.
-        truth: the class that the file's folder tells; None where it tells none.
-        moved: what the query does to the score; None where it was given.
+        truth: the class given by the file's folder; None if it gives none.
+        moved: how the query changes the score; None if the query was given.
     """
 
     path: str
@@ -154,7 +154,7 @@ class AttentionMap:
 
     @property
     def shown_as(self) -> str:
-        """What the colours mean, a sentence."""
+        """The meaning of the colours, for the figure."""
         if self.affinity in ("gaussian", "embedded_gaussian"):
             return "softmax weights, which sum to 1"
         if self.affinity == "dot_product":
@@ -195,7 +195,7 @@ class AttentionMap:
 def place_of(
     clip: AttendedClip, lattice: Lattice, index: tuple[int, ...], weight: float | None = None
 ) -> Place:
-    """Where a position of a lattice lies in the file."""
+    """The place in the file of a position of a lattice."""
     time, row, column = lattice.at(index)
     y, x = clip.to_file(row, column)
     shown = min(max(int(np.floor(time + 1e-9)), 0), len(clip.indices) - 1)
@@ -219,14 +219,14 @@ def strongest_of(
 def spread_of(
     clip: AttendedClip, keys: Lattice, row: Tensor, reachable: Tensor, query: Place
 ) -> Spread:
-    """Entropy and reach of a row; where all weights are zero, of equal ones.
+    """Entropy and reach of a row; if all weights are zero, those of equal weights.
 
     Args:
         clip: the frames.
         keys: the lattice of the row.
         row: (T', H', W').
         reachable: bool, the same shape.
-        query: where the row was looked from.
+        query: the position of the query.
     """
     shares = shares_of(row, reachable)
     count = int(reachable.sum())
@@ -255,7 +255,7 @@ def spread_of(
 
 
 def shares_of(row: Tensor, reachable: Tensor) -> Tensor:
-    """|w| / Σ|w| in float64 on the CPU; equal shares of the keys in reach where all are zero."""
+    """|w| / Σ|w| in float64 on the CPU; if all are zero, equal shares of the reachable keys."""
     sizes = row.detach().cpu().double().abs()
     total = sizes.sum()
     if float(total) > 0:

@@ -1,12 +1,12 @@
-"""What a block is good for: the answers of a network without it, and without what it tells apart.
+"""The effect of a block: the answers of a network without it, and with only its mean.
 
-Two changes of a block z = x + W_z y, each with the weights as they are:
+Two changes of a block z = x + W_z y, both with unchanged weights:
 
 - removed: z = x;
 - mean: z = x + m, with m (C,) the mean of z - x over the positions and views of all videos: the
-  block adds what it always adds, but nothing that depends on the video.
+  block adds a constant, which does not depend on the video.
 
-All networks answer the same views of the same videos, so that their answers make pairs.
+All networks classify the same views of the same videos, so that their answers are paired.
 """
 
 import copy
@@ -20,7 +20,14 @@ from torch import Tensor
 from videonl.attention.attention import Change, changed
 from videonl.inference.engines import TorchEngine
 from videonl.inference.predictor import Predictor
-from videonl.shares import accuracy, interval_text, paired_interval, percent, wilson_interval
+from videonl.shares import (
+    accuracy,
+    counted,
+    interval_text,
+    paired_interval,
+    percent,
+    wilson_interval,
+)
 from videonl.video.views import Views
 
 Variant = tuple[str, str]  # how a block is changed, and which
@@ -30,7 +37,7 @@ ALL = "all blocks"
 
 @dataclass
 class Answers:
-    """The answers of a network and of its changed twins on the same videos.
+    """The answers of a network and of its changed copies on the same videos.
 
     Attributes:
         truth: path -> class; None where it is not known.
@@ -44,22 +51,22 @@ class Answers:
 
     @property
     def labelled(self) -> list[str]:
-        """The videos that an accuracy is taken over."""
+        """The videos over which accuracies are computed."""
         return [path for path, name in self.truth.items() if name is not None]
 
     def right(self, variant: Variant) -> dict[str, bool]:
-        """Whether each of the labelled videos was answered rightly."""
+        """Whether each of the labelled videos was classified rightly."""
         return {
             path: path in self.given and self.given[path][variant][0] == self.truth[path]
             for path in self.labelled
         }
 
     def changed(self, variant: Variant) -> int:
-        """Videos whose answer is another one than that of the whole network."""
+        """Number of videos whose answer differs from that of the unchanged network."""
         return sum(found[variant][0] != found[WHOLE][0] for found in self.given.values())
 
     def fall(self, variant: Variant) -> tuple[float, tuple[float, float] | None]:
-        """(how far the accuracy falls, its 95 % interval; None for a single video)."""
+        """(loss of accuracy, its 95 % interval; None for a single video)."""
         before, after = self.right(WHOLE), self.right(variant)
         lost = sum(before[path] and not after[path] for path in before)
         won = sum(after[path] and not before[path] for path in before)
@@ -94,10 +101,10 @@ class Answers:
 
 
 class Removal:
-    """Asks a network and its changed twins, video by video, in two passes over the videos.
+    """Runs a network and its changed copies, video by video, in two passes over the videos.
 
     Args:
-        predictor: the whole network.
+        predictor: the unchanged network.
         names: of the blocks.
         views: per video; None: as the network was validated.
     """
@@ -115,24 +122,24 @@ class Removal:
 
     @property
     def groups(self) -> list[str]:
-        """The blocks, and all of them together where there are several."""
+        """The blocks, and all of them together if there are several."""
         return [*self._names, *([ALL] if len(self._names) > 1 else [])]
 
     def first(self, path: str, views: Views) -> None:
-        """Ask the whole network and those without a block."""
+        """Run the unchanged network and those without a block."""
         self.answers.given[path] = self._ask(path, views)
 
     def begin_means(self) -> None:
-        """Go on to the second pass: from now on blocks put out their means."""
+        """Start the second pass, in which blocks add their means."""
         means = {name: self._sums[name] / self._count[name] for name in self._names}
         self._asked = self._each("mean", {name: _adds(mean) for name, mean in means.items()})
 
     def second(self, path: str, views: Views) -> None:
-        """Ask the networks of which a block adds its mean."""
+        """Run the networks of which a block adds its mean."""
         self.answers.given[path] |= self._ask(path, views)
 
     def lose(self, path: str) -> None:
-        """A video cannot be read, or not any more."""
+        """Note that a video cannot be read, or not any more."""
         self.answers.unread.add(path)
         self.answers.given.pop(path, None)
 
@@ -181,17 +188,17 @@ def _adds(mean: Tensor) -> Change:
 
 
 def points(share: float, total: int, *, sign: bool = False) -> str:
-    """A difference in points of per cent."""
+    """A difference in percentage points."""
     text = percent(abs(share), total).removesuffix(" %")
     return ("-" if share < 0 else "+" if sign else "") + text
 
 
 def fall_words(answers: Answers, variant: Variant) -> str:
-    """``"falls by 12 points [3, 21] to 71 %"``; what is not shown is said."""
+    """``"falls by 12 points [3, 21] to 71 %"``, with a remark if it is not significant."""
     total = len(answers.labelled)
     if not total:
         count = len(answers.given)
-        return f"{answers.changed(variant)} of {count} answers change"
+        return f"{answers.changed(variant)} of {counted(count, 'answer')} changed"
     value, interval = answers.fall(variant)
     after = percent(sum(answers.right(variant).values()) / total, total)
     if interval is None:
@@ -199,7 +206,7 @@ def fall_words(answers: Answers, variant: Variant) -> str:
     verb = "rises" if value < 0 else "falls"
     low, high = interval if value >= 0 else (-interval[1], -interval[0])
     size = points(abs(value), total)
-    shown = "" if low > 0 else ", which is not shown"
+    shown = "" if low > 0 else ", which is not significant"
     if not value:
         return f"the accuracy stays at {after} {interval_text(low, high, total)} points"
     return (

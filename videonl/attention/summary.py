@@ -1,7 +1,7 @@
-"""Where the blocks of a network look over a data set, and what they are good for, per block.
+"""Where the blocks of a network attend to over a data set, and what each contributes.
 
-Where: entropy and reach of random queries, beside those of the same network with random weights
-and beside equal weights. What for: how far the accuracy falls without the block.
+Where: entropy and reach of random queries, compared with the same network with random weights and
+with equal weights. Contribution: how far the accuracy falls without the block.
 """
 
 import copy
@@ -32,6 +32,7 @@ from videonl.layers import affinity_name
 from videonl.layers.attention_row import attention_rows, reachable
 from videonl.models.finite import check_answers
 from videonl.models.registry import create_model
+from videonl.shares import counted, percent
 from videonl.video.views import Views, read_views
 
 MEASURES = {  # of Spread -> its name in JSON
@@ -42,23 +43,23 @@ MEASURES = {  # of Spread -> its name in JSON
     "diagonals": "reach_of_diagonal",
     "seconds": "reach_seconds",
 }
-ALIKE = 0.02  # of the entropy of equal weights: what counts as no difference in words
+ALIKE = 0.02  # differences below this share of the largest entropy count as none
 TRAINED, RANDOM, EQUAL = "trained", "random", "equal"
 
 
 @dataclass
 class Summary:
-    """Spreads of every block over videos and queries, and the answers without it.
+    """Spreads of every block over videos and queries, and the answers without each block.
 
     Attributes:
         blocks: block -> its affinity.
         spreads: (whose weights, block) -> one entry per query; whose is "trained", "random" (the
             same network with new weights) or "equal".
-        answers: of the whole network and of those without a block.
-        groups: what was taken out: every block, and all of them.
-        videos: files that were looked at.
-        failures: (file, reason) of those that could not be.
-        notes: what else a reader must know, sentences.
+        answers: of the unchanged network and of those without a block.
+        groups: what was removed: every block, and all of them.
+        videos: number of files used.
+        failures: (file, reason) of those that could not be read.
+        notes: further sentences for the reader.
         about: data set, split, seed, queries, network.
     """
 
@@ -138,11 +139,11 @@ def summarise_attention(
     views: tuple[int, int] | None = None,
     on_video: Callable[[int, int], object] | None = None,
 ) -> Summary:
-    """Where the blocks look in a data set's videos, and what becomes of the answers without them.
+    """Measure where the blocks attend to in a data set, and the answers without them.
 
-    Entropy and reach are those of random queries in the clip that ``attend`` takes; the answers are
-    those of ``infer.py``. Every video is read twice: the mean of what a block adds is known after
-    the first pass only.
+    Entropy and reach are those of random queries in the clip that ``attend`` uses; the answers are
+    those of ``infer.py``. Every video is read twice, since the mean of what a block adds is known
+    only after the first pass.
 
     Args:
         predictor: a network with non-local blocks.
@@ -151,7 +152,7 @@ def summarise_attention(
         block: one block; all by default.
         videos: at most that many, drawn with ``seed``.
         queries: positions per video and block, drawn with ``seed`` and the place in the split.
-        seed: of both, and of the random weights.
+        seed: of videos, queries and random weights.
         crop: see ``attend``.
         views: (clips, crops) of the answers; None: as the network was validated.
         on_video: called with (videos read, those to be read in both passes), for a progress bar.
@@ -162,7 +163,7 @@ def summarise_attention(
     """
     find_block(predictor.model, block)
     names = block_names(predictor.model) if block is None else [find_block(predictor.model, block)]
-    predictor.preprocessing.with_views(views)  # refuses wrong ones before the first file
+    predictor.preprocessing.with_views(views)  # raises for wrong ones before the first file
     summary = Summary()
     listed = _listed(evaluation_set(os.fspath(root), split), predictor, root, split, summary)
     order = np.random.Generator(np.random.PCG64(seed)).permutation(len(listed))
@@ -194,7 +195,9 @@ def summarise_attention(
             if path not in removal.answers.unread:
                 removal.second(path, predictor.read(path, views=views))
     if unread := len(removal.answers.unread):
-        words = f"{unread} of {len(chosen)} videos cannot be read and count as wrong"
+        words = (
+            f"{unread} of {counted(len(chosen), 'video')} cannot be read, counted as wrong answers"
+        )
         summary.notes.append(words)
     summary.about = {
         "data": os.fspath(root),
@@ -227,7 +230,7 @@ def _listed(
         summary.notes.append(
             "there is no accuracy: these videos have several classes"
             if predictor.multi_label or any(len(record.labels) > 1 for record in records)
-            else "there is no accuracy: the network knows none of these videos' classes"
+            else "there is no accuracy: the network has none of these videos' classes"
         )
     return [(record.path, truth) for record, truth in zip(records, truths, strict=True)]
 
@@ -235,7 +238,7 @@ def _listed(
 def _truths(
     records: Sequence[Record], names: Sequence[str], predictor: Predictor
 ) -> list[str | None]:
-    """The class of every video in the network's words; None where it is not one that it knows."""
+    """The class of every video in the network's spelling; None if it is not a class of it."""
     if predictor.multi_label or any(len(record.labels) > 1 for record in records):
         return [None] * len(records)
     number = ClassNumbers(predictor.class_names)
@@ -245,7 +248,7 @@ def _truths(
 
 
 class _Looks:
-    """Looks at the same queries with the network's weights, with random and with equal ones."""
+    """Measures the same queries with the network's weights, with random and with equal ones."""
 
     def __init__(
         self,
@@ -263,11 +266,11 @@ class _Looks:
         if self.random is None or not set(names) <= set(block_names(self.random.model)):
             self.random = None
             summary.notes.append(
-                "random weights are not compared: the network cannot be made anew by its name"
+                "random weights are not compared: the network cannot be made again by its name"
             )
 
     def add(self, path: str, number: int, views: tuple[int, int] | None) -> Views:
-        """Look at a video of that number in the split; returns its views for the answers."""
+        """Measure video ``number`` of the split; returns its views for the answers."""
         with self.predictor.open_video(path, decoder=self.predictor.decoder) as video:
             clip = read_attended(video, self.predictor.shown(video), crop=self.crop)
             read = read_views(video, self.predictor.shown(video, views))
@@ -302,7 +305,7 @@ class _Looks:
 
 
 def untrained(predictor: Predictor, *, seed: int) -> Predictor | None:
-    """The same network with random weights, as it is before its training; None without a name."""
+    """The same network with new random weights; None if it has no registered name."""
     config: Mapping[str, Any] | None = getattr(predictor.model, "config", None)
     if not config:
         return None
@@ -330,15 +333,16 @@ def table(summary: Summary) -> str:
         rows.append(
             [
                 *(block, affinity, f"{entropy[0]:.2f} ± {entropy[1]:.2f}"),
-                f"{100 * relative[0]:.0f} ± {100 * relative[1]:.0f} %",
-                "-" if random is None else f"{100 * random:.0f} %",
+                percent(relative[0], summary.videos, deviation=relative[1]),
+                "-" if random is None else percent(random, summary.videos),
                 f"{pixels[0]:.2f} ± {pixels[1]:.2f}",
-                f"{100 * diagonals[0]:.0f} %",
+                percent(diagonals[0], summary.videos),
                 f"{seconds[0]:.2f} ± {seconds[1]:.2f}",
             ]
         )
     count = sum(map(len, summary.spreads.values())) // max(1, len(summary.spreads))
-    lines = [*_aligned(rows), f"{count} queries in {summary.videos} videos, seed "]
+    queries = f"{counted(count, 'query')} in {counted(summary.videos, 'video')}"
+    lines = [*_aligned(rows), f"{queries}, seed "]
     lines[-1] += str(summary.about["seed"])
     lines += ["", *_aligned(accuracy_table(summary.answers, summary.groups)), ""]
     lines += [words for block in summary.blocks for words in block_words(summary, block)]
@@ -347,28 +351,31 @@ def table(summary: Summary) -> str:
 
 
 def block_words(summary: Summary, block: str) -> list[str]:
-    """What the numbers of a block say, in sentences."""
+    """The figures of a block in sentences."""
 
     def mean(measure: str, whose: str = TRAINED) -> float:
         return summary.mean(block, measure, whose=whose)[0]
 
+    def share(measure: str, whose: str = TRAINED) -> str:
+        return percent(mean(measure, whose), summary.videos)
+
     lines = [
-        f"{block} looks {mean('pixels'):.0f} pixels ({100 * mean('diagonals'):.0f} % of the "
-        f"picture's diagonal) and {mean('seconds'):.2f} s away; equal weights would look "
-        f"{mean('pixels', EQUAL):.0f} pixels and {mean('seconds', EQUAL):.2f} s away.",
-        f"  Its weights have {100 * mean('relative'):.0f} % of the entropy of equal weights",
+        f"{block} attends to places {mean('pixels'):.0f} pixels "
+        f"({share('diagonals')} of the picture's diagonal) and {mean('seconds'):.2f} s "
+        "away, on average; equal weights would reach "
+        f"{mean('pixels', EQUAL):.0f} pixels and {mean('seconds', EQUAL):.2f} s.",
+        f"  Its weights have {share('relative')} of the entropy of equal weights",
     ]
     if (RANDOM, block) in summary.spreads:
-        random = mean("relative", RANDOM)
-        more = mean("relative") - random
-        how = "more even than" if more > 0 else "more choosy than"
-        how = "as choosy as" if abs(more) <= ALIKE else how
-        lines[-1] += f": {how} the same network with random weights ({100 * random:.0f} %)"
+        more = mean("relative") - mean("relative", RANDOM)
+        how = "more even than in" if more > 0 else "more selective than in"
+        how = "as selective as in" if abs(more) <= ALIKE else how
+        lines[-1] += f": {how} the same network with random weights ({share('relative', RANDOM)})"
     lines[-1] += "."
     for kind, words in KINDS.items():
-        share = summary.share_of(block, kind)
-        if share:
-            lines.append(f"  {100 * share:.0f} % of its rows are {words}.")
+        part = summary.share_of(block, kind)
+        if part:
+            lines.append(f"  {percent(part, summary.videos)} of its rows are {words}.")
     answers = summary.answers
     lines.append(f"  Without it (z = x) {fall_words(answers, ('removed', block))}.")
     lines.append(

@@ -32,7 +32,7 @@ Examples:
   videonl attend clip.mp4 --checkpoint model.ckpt
   videonl attend clip.mp4 --checkpoint model.ckpt --block res4.5 --at 3,120,200 --out pictures
   videonl attend --data ROOT --split val --checkpoint model.ckpt --json attention.json
-Exit code: 0 all is well, 1 some files of the data set could not be read, 2 bad usage.
+Exit code: 0 success, 1 some files of the data set could not be read, 2 wrong usage.
 """
 
 
@@ -64,45 +64,69 @@ def parser_of_attend() -> argparse.ArgumentParser:
         "--checkpoint",
         metavar="CKPT",
         required=True,
-        help="a .ckpt of train.py or its run's folder, a .safetensors, a published checkpoint",
+        help="as for videonl predict",
     )
-    add("--block", metavar="NAME", help="such as res4.5 (default: the last; of --data: all)")
+    add("--block", metavar="NAME", help="such as res4.5 (default: the last; with --data: all)")
     add(
         "--at",
         type=parse_at,
         metavar="T,Y,X",
-        help="the query: frame of the clip from 0, row and column of the file's picture as shown "
-        "(default: the one that moves the score of the answer most)",
+        help="the query position: frame of the clip from 0, row and column in pixels of the video "
+        "as displayed (default: the position that changes the predicted class's score most)",
     )
     add(
         "--clip",
         type=whole(0, 9),
         metavar="K",
-        help="0 to 9, spread over the video (default: the middle)",
+        help="which clip: 0 to 9, spread over the video (default: the middle one)",
     )
-    add("--start", type=number(0), metavar="SECONDS", help="where the clip starts instead")
+    add("--start", type=number(0), metavar="SECONDS", help="start of the clip, in place of --clip")
     add(
         "--crop",
         default="centre",
         choices=("centre", "first", "middle", "last"),
         help="centre as in training (default), or one of a test's three along the longer side",
     )
-    add("--strongest", type=positive, default=20, metavar="K", help="arrows (default: 20)")
+    add("--strongest", type=positive, default=20, metavar="K", help="arrows to draw (default: 20)")
     add("--out", default="attention", metavar="DIR", help="folder to write to (default: attention)")
-    add("--gif", action="store_true", help="write the overlay as GIF, too")
-    add("--data", metavar="ROOT", help="instead of a video: a data set, for numbers per block")
-    add("--split", default="val", choices=("train", "val", "test"), help="its part (default: val)")
-    add("--videos", type=positive, default=100, metavar="N", help="of it, at most (default: 100)")
-    add("--queries", type=positive, default=32, metavar="N", help="per video (default: 32)")
-    add("--seed", type=SEED, default=0, help="of videos, queries, random weights (default: 0)")
+    add("--gif", action="store_true", help="write the overlay as GIF too")
+    add("--data", metavar="ROOT", help="in place of a video: a data set, for statistics per block")
+    add(
+        "--split",
+        default="val",
+        choices=("train", "val", "test"),
+        help="split of --data (default: val)",
+    )
+    add(
+        "--videos",
+        type=positive,
+        default=100,
+        metavar="N",
+        help="videos of --data to use, at most (default: 100)",
+    )
+    add(
+        "--queries",
+        type=positive,
+        default=32,
+        metavar="N",
+        help="query positions per video of --data (default: 32)",
+    )
+    add(
+        "--seed",
+        type=SEED,
+        default=0,
+        help="random seed for videos, queries and weights (default: 0)",
+    )
     add(
         "--views",
         type=parse_views,
         metavar="CLIPSxCROPS",
-        help="of --data, per video, for the accuracy with and without a block (default: as the "
-        "network was validated; a published one: as published)",
+        help="views per video of --data, for the accuracy with and without a block (default: as "
+        "the network was validated or published)",
     )
-    add("--json", metavar="FILE", help="write the numbers of --data there; - for standard output")
+    add(
+        "--json", metavar="FILE", help="write the statistics of --data there; - for standard output"
+    )
     add_network_flags(parser, videos=True)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add_isolation(parser)
@@ -116,14 +140,14 @@ def check_usage(arguments: argparse.Namespace) -> None:
         VideoNLError: names the option.
     """
     if bool(arguments.video) == bool(arguments.data):
-        raise VideoNLError("give either a video or --data ROOT")
+        raise VideoNLError("give either a video file or --data ROOT")
     single = [name for name in ("at", "clip", "start") if getattr(arguments, name) is not None]
     if arguments.data and single:
-        raise VideoNLError(f"--{single[0]} belongs to one video, not to --data")
+        raise VideoNLError(f"--{single[0]} is for a single video and not for --data; leave it out")
     if arguments.json and not arguments.data:
-        raise VideoNLError("--json belongs to --data; for one video, --out DIR holds the JSON")
+        raise VideoNLError("--json needs --data; for a single video --out DIR gets the JSON")
     if arguments.views and not arguments.data:
-        raise VideoNLError("--views belongs to --data; --clip and --crop choose a video's clip")
+        raise VideoNLError("--views needs --data; for a single video use --clip and --crop")
     if Path(arguments.out).is_file():
         raise VideoNLError(f"--out {arguments.out} is a file; give a folder")
 
@@ -151,7 +175,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def show(arguments: argparse.Namespace, predictor: "Predictor") -> int:
-    """One video: pictures and JSON, and what they say in a few lines."""
+    """One video: write pictures and JSON, and print the main values."""
     from videonl.attention import KINDS, attend
     from videonl.shares import percent
 
@@ -170,10 +194,10 @@ def show(arguments: argparse.Namespace, predictor: "Predictor") -> int:
     print(f"{found.block} ({found.affinity}): {found.shown_as}")
     answer, share = found.classes[0]
     truth = "" if found.truth is None else f"; true class: {visible(found.truth)}"
-    print(f"this clip: {visible(answer)}, {percent(share, 100)}{truth}")
+    print(f"this clip: {visible(answer)}, {percent(share)}{truth}")
     print(f"query: {query.seconds:.2f} s, y {query.y:.1f}, x {query.x:.1f}: {found.chosen}")
     print(
-        f"entropy {spread.entropy:.3f} nats, {100 * spread.relative:.1f} % of that of equal "
+        f"entropy {spread.entropy:.3f} nats, {percent(spread.relative)} of that of equal "
         f"weights; mean reach {spread.pixels:.1f} pixels, {spread.seconds:.2f} s"
     )
     if spread.kind:

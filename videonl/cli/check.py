@@ -15,6 +15,7 @@ from videonl.escapes import visible
 from videonl.files import csv_line, write_text
 from videonl.limits import above, whole
 from videonl.shards import about_set, shard_path
+from videonl.shares import counted, percent
 
 if TYPE_CHECKING:
     from videonl.data.catalogue import Catalogue
@@ -44,13 +45,13 @@ def parser() -> Any:
     result = make_parser(
         "videonl check",
         "Decode every video below a folder, each in a process with limits of time and memory; "
-        f"write a report ({REPORT}) and a skip list that training honours. An interrupted check "
-        "goes on where it was.",
+        f"write a report ({REPORT}) and a skip list, whose files are left out of trainings. "
+        "An interrupted check continues when it is started again.",
     )
     result.add_argument("folder", help="the data set")
     result.add_argument("--out", help="folder for the report and the skip list (default: FOLDER)")
     result.add_argument(
-        "--workers", type=whole(0, 1024), default=0, help="processes; 0 = one per core"
+        "--workers", type=whole(0, 1024), default=0, help="processes; 0: one per core"
     )
     result.add_argument("--timeout", type=above(0), default=120.0, help="seconds per file")
     result.add_argument("--memory", type=whole(0, 1e9), default=4096, help="MB per process")
@@ -58,22 +59,23 @@ def parser() -> Any:
     result.add_argument(
         "--leaks",
         action="store_true",
-        help="say how well the files' size, rate, length and codec alone predict the class, which "
-        f"videos of two splits are nearly the same (all in {COPIES}), and which groups are in both",
+        help="look for leaks: how well size, frame rate, length and codec of the files alone "
+        "predict the class, which videos of different splits are nearly the same "
+        f"(all are listed in {COPIES}), and which groups occur in several splits",
     )
     result.add_argument(
         "--group",
         metavar="REGEX",
-        help="finds the group (camera, subject, sequence) of a video in its path below FOLDER, for "
-        "--leaks (default: an obvious prefix)",
+        help="regular expression that finds the group (camera, subject, sequence) of a video in "
+        "its path below FOLDER, for --leaks (default: a common prefix of file names, if any)",
     )
-    result.add_argument("--again", action="store_true", help="forget what was checked before")
+    result.add_argument("--again", action="store_true", help="check all files again")
     add_shard(result)
     return result
 
 
 def main(argv: Sequence[str]) -> int:
-    """Check a folder, or a part of it; exit code 1 if bad files were found."""
+    """Check a folder, or one part of it; the exit code is 1 if bad files were found."""
     options = parser().parse_args(argv)
     from videonl.data.walk import walk_data
 
@@ -101,7 +103,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def about(videos: Sequence[str], options: Any) -> dict[str, Any]:
-    """What the journal of a part says of all parts."""
+    """The entry of a part's journal that must be the same in all parts."""
     root = os.path.abspath(options.folder)
     work = {"command": "check", "root": root, "settings": {"quick": options.quick}}
     return {**work, **about_set(options.shard, videos, failed_inputs=0)}
@@ -157,7 +159,7 @@ def show(
     found: "Walk",
     catalogue: "Catalogue | None",
 ) -> None:
-    """What was found in a whole data set, and where it stands."""
+    """Print the findings of a whole data set, and the files that they were written to."""
     from videonl.data.skip_list import FILE_NAME
     from videonl.data.walk import others_text
 
@@ -165,38 +167,40 @@ def show(
     if found.other:
         print(f"  {others_text(found.other)}")
     print_classes(findings, catalogue)
-    print(f"report: {out / REPORT}\nskip list: {out / FILE_NAME} ({len(bad)} files)")
+    print(f"report: {out / REPORT}\nskip list: {out / FILE_NAME} ({counted(len(bad), 'file')})")
     list_lost(found.lost, root)
 
 
 def list_missing(parts: "Parts", missing: Sequence[str], root: str) -> bool:
-    """Say which processes and files are not done; whether there are any."""
+    """Print which processes and files are not done; returns whether there are any."""
     for rank in parts.ranks_missing:
         print(f"process {rank} has written nothing yet", file=sys.stderr)
     for rank in parts.ranks_writing:
-        print(f"process {rank} still works: merge again later", file=sys.stderr)
+        print(f"process {rank} is still running: merge again when it has ended", file=sys.stderr)
     if missing:
-        again = "" if parts.ranks_writing else ": start the processes again, they go on"
-        print(f"{len(missing)} videos are not done yet{again}", file=sys.stderr)
+        again = "" if parts.ranks_writing else ": start the same commands again to continue"
+        print(f"not done yet: {counted(len(missing), 'video')}{again}", file=sys.stderr)
     for path in missing[:FEW]:
         print(f"  {visible(os.path.relpath(path, root))}", file=sys.stderr)
     return bool(missing or parts.ranks_writing)
 
 
 def catalogue_of(root: str, options: Any) -> "Catalogue | None":
-    """The classes and splits of the data set; None of a folder that is none, if nobody asks.
+    """The classes and splits of the data set; None for another folder, if ``--leaks`` is not given.
 
     Raises:
-        VideoNLError: ``--leaks`` of such a folder, or with what it cannot go with.
+        VideoNLError: ``--leaks`` for such a folder, or with an option that excludes it.
     """
     from videonl.data.catalogue import read_catalogue
     from videonl.data.splits import groups_in_both
 
     leaks = options is not None and options.leaks
     if options is not None and options.group and not leaks:
-        raise VideoNLError("--group belongs to --leaks; give that, too")
+        raise VideoNLError("--group needs --leaks; give both")
     if leaks and options.shard:
-        raise VideoNLError("--leaks compares all videos: give it to a check after videonl merge")
+        raise VideoNLError(
+            "--leaks compares all videos: give it after videonl merge, without --shard"
+        )
     if leaks and options.quick:
         raise VideoNLError("--leaks compares pictures of whole videos; leave --quick out")
     try:
@@ -241,7 +245,8 @@ def check(
         else:
             jobs.append({"path": path, "quick": options.quick})
     if findings:
-        print(f"{len(findings)} of {len(paths)} files were checked before (--again forgets that)")
+        before = f"{len(findings)} of {counted(len(paths), 'file')}"
+        print(f"already checked: {before} (--again checks them again)")
     running = run_jobs(
         "inspect",
         jobs,
@@ -260,7 +265,7 @@ def check(
 
 
 def deserves_more(known: dict[str, Any], options: Any) -> bool:
-    """Whether a file that ran into a limit may use more, or lacks its pictures, this time."""
+    """Whether to check a file again: its limit is higher now, or ``--leaks`` needs its pictures."""
     if options.leaks and known.get("frames") and "pictures" not in known:
         return True
     limits = {"timeout": options.timeout, "memory": options.memory or float("inf")}
@@ -292,7 +297,7 @@ def print_summary(root: str, findings: dict[str, dict[str, Any]], bad: dict[str,
     """Counts per status, and the files that are not in order."""
     counts = Counter(finding["status"] for finding in findings.values())
     parts = [f"{number} {status}" for status, number in counts.most_common()]
-    print(f"checked {len(findings)} files: {', '.join(parts)}")
+    print(f"checked {counted(len(findings), 'file')}: {', '.join(parts)}")
     print_census(list(findings.values()))
     skipped = sorted(path for path in findings if path in bad)
     for path in skipped[:MOST_LINES]:
@@ -302,7 +307,8 @@ def print_summary(root: str, findings: dict[str, dict[str, Any]], bad: dict[str,
     for status in counts:
         alike = sorted(p for p in findings if findings[p]["status"] == status and p not in bad)
         if status != "ok" and alike:  # nothing to do about them: one line, however many they are
-            others = f" (and {len(alike) - 1} more files in the same way)" if alike[1:] else ""
+            more = counted(len(alike) - 1, "more file")
+            others = f" (and {more} with the same status)" if alike[1:] else ""
             print(f"  note  {about_file(alike[0], findings[alike[0]], root)}{others}")
 
 
@@ -313,10 +319,9 @@ def about_file(path: str, finding: dict[str, Any], root: str) -> str:
 
 
 def list_lost(lost: dict[str, str], root: str) -> None:
-    """The folders that could not be looked into; whatever they hold is not counted anywhere."""
+    """Print the folders that could not be listed; their files are in no other count."""
     if lost:
-        noun = "folder" if len(lost) == 1 else "folders"
-        print(f"{len(lost)} {noun} cannot be listed:", file=sys.stderr)
+        print(f"{counted(len(lost), 'folder')} cannot be listed:", file=sys.stderr)
     for path, why in sorted(lost.items()):
         print(f"  {visible(os.path.relpath(path, root))}: {why}", file=sys.stderr)
 
@@ -330,7 +335,7 @@ def print_census(findings: Sequence[dict[str, Any]]) -> None:
     hours = sum(finding["seconds"] for finding in readable) / 3600
     codecs = Counter(finding["codec"] for finding in readable)
     sizes = Counter(f"{finding['width']}x{finding['height']}" for finding in readable)
-    print(f"  {frames} frames, {hours:.2f} hours")
+    print(f"  {counted(frames, 'frame')}, {hours:.2f} hours")
     for name, counts in (("codecs", codecs), ("sizes", sizes)):
         parts = [f"{kind} ({number})" for kind, number in counts.most_common(5)]
         rest = len(counts) - len(parts)
@@ -354,7 +359,7 @@ def print_classes(findings: dict[str, dict[str, Any]], catalogue: "Catalogue | N
     if facts:
         print("\n".join(f"  {line}" for line in class_lines(facts, classes)))
         usual = Preprocessing(frames=8, stride=8, short_side=256, crop=224)
-        print(f"  {cover_line(facts, usual)} (the default of train.py fit)")
+        print(f"  {cover_line(facts, usual)} (the default of videonl train fit)")
 
 
 def print_leaks(
@@ -369,12 +374,11 @@ def print_leaks(
     from videonl.data.facts import Look, found_facts
     from videonl.data.shortcut import shortcut_of
     from videonl.data.splits import groups_in_both
-    from videonl.shares import percent
     from videonl.video.container import split_span
 
     records = [record for part in catalogue.records.values() for record in part]
     facts = found_facts(findings, (record.path for record in records))
-    look = Look(facts, len(records), f"{len(facts)} of {len(records)} videos, decoded")
+    look = Look(facts, len(records), f"{len(facts)} of {counted(len(records), 'video')}, decoded")
     rows = []
     found = shortcut_of(root, records, group=group, look=look)
     if isinstance(found, str):
@@ -394,14 +398,18 @@ def print_leaks(
     write_text(out / COPIES, [csv_line(("path", "other", "likeness")), *lines])
     several = len(set(splits.values())) > 1
     where = "in different splits" if several else "(there is one split only)"
-    rows.append(("near-copies", f"{len(pairs)} pairs of videos {where} show nearly the same"))
+    rows.append(
+        ("near-copies", f"{counted(len(pairs), 'pair')} of nearly identical videos {where}")
+    )
     for one, two, share in pairs[:FEW]:
         rows.append(("", f"{shown[one]} ~ {shown[two]}, likeness {share:.2f}"))
     if plain:
-        rows.append(("", f"{plain} videos are too plain to be compared"))
+        rows.append(("", f"{counted(plain, 'video')} too uniform to be compared"))
     shared, count, words = groups_in_both(catalogue.records, root, group=group)
     words = words.removeprefix("groups (").removesuffix(")")
-    rows.append(("groups", f"{len(shared)} of {count} groups lie in more than one split ({words})"))
+    rows.append(
+        ("groups", f"in more than one split: {len(shared)} of {counted(count, 'group')} ({words})")
+    )
     rows += [
         ("", f"{visible(name)}: {', '.join(places)}")
         for name, places in sorted(shared.items())[:FEW]

@@ -26,10 +26,10 @@ Examples:
   videonl compare tiny_i3d tiny_i3d_nl2 --train --data DIR --seeds 5 --out DIR
   videonl compare tiny_i3d tiny_i3d_nl2 --train --config configs/ut_interaction.yaml --data DIR
   videonl compare plain=runs/a/best.ckpt non-local=runs/b/best.ckpt --data DIR
-With --train, every --data.*, --model.*, --recipe.* and --trainer.* of train.py fit and its --config
-FILE say how all rows are trained (train.py fit --help_all lists them); what nobody says follows the
-data, and --dry-run prints the plan alone.
-Exit code: 0 all is well, 1 an entry failed (the others are in the table), 2 bad usage.
+With --train, every --data.*, --model.*, --recipe.* and --trainer.* of videonl train fit and its
+--config FILE set how all rows are trained (videonl train fit --help_all lists them); other settings
+are chosen from the data. --dry-run prints the plan and trains nothing.
+Exit code: 0 success, 1 an entry failed (the others are in the table), 2 wrong usage.
 """
 
 
@@ -45,6 +45,7 @@ def parse_clip(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+CONTINUE = "stopped; run the same command again to continue"
 # Options of train.py fit, but for --model.name, which names the checkpoints' network here.
 OF_FIT = ("--config", "--data.", "--model.", "--recipe.", "--trainer.")
 OF_BUDGET = {"trainer.max_epochs", "data.batch_size"}
@@ -71,26 +72,31 @@ DEFAULTS: dict[str, Any] = {
 
 
 def parser_of_compare() -> argparse.ArgumentParser:
-    """The options of the command; what is not given stays None, so that a sweep file may say it."""
+    """The options of the command; those not given are None, so that a sweep file can set them."""
     parser = make_parser("videonl compare", "Compare networks: cost, speed and accuracy.")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
     add = parser.add_argument
-    add("entries", nargs="*", metavar="MODEL|CKPT", help="network, checkpoint, or NAME=either")
+    add(
+        "entries",
+        nargs="*",
+        metavar="MODEL|CKPT",
+        help="network or checkpoint; NAME=... names its row",
+    )
     add("--data", metavar="ROOT", help="data set to test the checkpoints on")
-    add("--split", help="its part to test on (default: test where there is one, else val)")
+    add("--split", help="split to test on (default: test where there is one, else val)")
     add(
         "--group",
         metavar="REGEX",
-        help="finds the group (camera, subject, sequence) of a test video in its path below ROOT; "
-        "videos of one group are alike, so intervals draw groups",
+        help="regular expression that finds the group (camera, subject, sequence) of a test video "
+        "in its path below ROOT; its videos are alike, so intervals count groups instead of videos",
     )
     add(
         "--clip",
         metavar="FRAMESxSIZE",
         type=parse_clip,
-        help="clip of networks by name (default: the views that each was made for; with --train "
-        "what the first network was made for); checkpoints have their own",
+        help="clip for networks given by name (default: the views that each was made for; with "
+        "--train those of the first network); a checkpoint keeps its own",
     )
     add(
         "--views",
@@ -99,7 +105,12 @@ def parser_of_compare() -> argparse.ArgumentParser:
         help="views per video (default: as each network was validated or published)",
     )
     add_protocol(parser)
-    add("--num-classes", type=positive, metavar="K", help="of networks by name (default: 400)")
+    add(
+        "--num-classes",
+        type=positive,
+        metavar="K",
+        help="for networks given by name (default: 400)",
+    )
     add(
         "--out",
         metavar="DIR",
@@ -110,8 +121,8 @@ def parser_of_compare() -> argparse.ArgumentParser:
         "--model.name",
         dest="network",
         metavar="NAME",
-        help="the checkpoints' network where it is outside of videonl, package.module:function: "
-        "that code is imported only if you say it",
+        help="network of the checkpoints if it is not one of videonl, as package.module:function; "
+        "its code is imported only if you give this option",
     )
     add("--device", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add("--rounds", type=positive, metavar="N", help="speed measurements (default: 5)")
@@ -119,7 +130,7 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add("--no-speed", action="store_true", help="do not measure speed and memory")
     add("--training-speed", action="store_true", help="measure forward and backward too")
     add("--train", action="store_true", help="train the networks by name first, on --data")
-    add("--dry-run", action="store_true", help="print the plan of the trainings, and do nothing")
+    add("--dry-run", action="store_true", help="print the plan of the trainings and stop")
     add("--seeds", type=positive, metavar="N", help="trainings of each network (default: 3)")
     add("--epochs", type=positive, metavar="N", help="the same as --trainer.max_epochs")
     add("--train-batch", type=positive, metavar="N", help="the same as --data.batch_size")
@@ -128,9 +139,11 @@ def parser_of_compare() -> argparse.ArgumentParser:
         "--equal-cost",
         action="store_const",
         const=True,
-        help="widen the networks without non-local blocks until they cost what those with them do",
+        help="widen the networks without non-local blocks until they cost as much as those with",
     )
-    add("--sweep", metavar="FILE", help="a YAML file with entries and settings; flags win over it")
+    add(
+        "--sweep", metavar="FILE", help="a YAML file with entries and settings; options override it"
+    )
     add("--scale", metavar="NAME", help="one of the scales of the sweep file")
     return parser
 
@@ -153,7 +166,7 @@ def read_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def check_usage(arguments: argparse.Namespace) -> None:
-    """Refuse what does not go together.
+    """Refuse options that exclude each other.
 
     Raises:
         VideoNLError: names the option.
@@ -163,11 +176,11 @@ def check_usage(arguments: argparse.Namespace) -> None:
     if not arguments.entries and not arguments.sweep:
         raise VideoNLError("nothing to compare: give network names, checkpoints or --sweep FILE")
     if arguments.scale and not arguments.sweep:
-        raise VideoNLError("--scale belongs to a sweep file; give --sweep FILE too")
+        raise VideoNLError("--scale chooses a scale of a sweep file; give --sweep FILE too")
 
 
 def read_given(arguments: argparse.Namespace) -> "Sweep":
-    """What the sweep file and the flags say together; flags win."""
+    """The settings of the sweep file and of the options, which override it."""
     from videonl.evaluation.entry import parse_entry
     from videonl.evaluation.sweep import Sweep, read_sweep
 
@@ -207,9 +220,9 @@ def aliases(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> dict[
 def read_training(
     arguments: argparse.Namespace, given: "Sweep", flags: Sequence[str]
 ) -> tuple["Budget", list[str]]:
-    """How all rows are trained, and a line for each choice that nobody had made.
+    """How all rows are trained, and a line for each setting that was chosen here.
 
-    What nobody says follows the data, unless a sweep file or a --config speaks for the rest.
+    Settings that are not given are chosen from the data, unless there is a sweep file or --config.
 
     Raises:
         VideoNLError: an unknown or a wrong option, or two that say different things.
@@ -226,8 +239,8 @@ def read_training(
         given.settings["views"] = tuple(said["data.views"])
     if said.get("model.options", {}).get("non_local"):
         raise VideoNLError(
-            "model.options.non_local would put the same blocks into every row; a network's name "
-            "says its blocks, such as tiny_i3d and tiny_i3d_nl2"
+            "model.options.non_local would put the same blocks into every row; name networks with "
+            "and without blocks instead, such as tiny_i3d and tiny_i3d_nl2"
         )
     chosen: list[str] = []
     if not given.train and settings["config"] is None:
@@ -251,7 +264,7 @@ def read_training(
 
 
 def instantiate(trainer: dict[str, Any]) -> dict[str, Any]:
-    """Some arguments of Lightning's Trainer, with the classes that they name made."""
+    """Arguments of Lightning's Trainer, with named classes turned into objects."""
     from videonl.cli.train_parser import trainer_options
 
     made = trainer_options(trainer) if trainer else {}
@@ -276,7 +289,7 @@ def check_twice(own: Mapping[str, str], flags: Sequence[str]) -> None:
 
 
 def first_network(entries: Sequence["Entry"]) -> str:
-    """The network that the choices are made for: a large one, if any is.
+    """The network for which settings are chosen: the first large one, else the first.
 
     Raises:
         VideoNLError: there is nothing to train.
@@ -294,9 +307,9 @@ def main(argv: Sequence[str]) -> int:
     given = read_given(arguments)
     if given.train is None and (flags or arguments.dry_run):
         word = flags[0].partition("=")[0] if flags else "--dry-run"
-        raise VideoNLError(f"{word} belongs to a training; say --train, or leave it out")
+        raise VideoNLError(f"{word} is for trainings; add --train, or leave it out")
     if arguments.protocol:
-        note(f"every network is tested as {arguments.protocol} tests, with its own clips")
+        note(f"every network is tested by the protocol of {arguments.protocol}, with its own clips")
     from videonl.evaluation.compare import compare_models
     from videonl.evaluation.table import plain_text
     from videonl.inference.show import StepBar
@@ -323,8 +336,8 @@ def main(argv: Sequence[str]) -> int:
                 folder=arguments.out,
                 on_progress=bar.report,
             )
-    except Stopped as stop:  # what it says of --resume is no option of this command
-        raise Stopped("stopped; the same command goes on", signum=stop.signum) from None
+    except Stopped as stop:  # it says --resume, which is not an option of this command
+        raise Stopped(CONTINUE, signum=stop.signum) from None
     print(plain_text(table, failures=False))
     for row in table.failed:
         print(f"videonl compare: {row.name} failed: {row.error}", file=sys.stderr)
@@ -335,17 +348,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def run_folder(data: str) -> str:
-    """Where the trainings of a comparison go, if nobody says: a folder like that of a run."""
+    """The folder of a comparison that trains without ``--out``: one below ``runs/``."""
     from videonl.training.runs import new_run, run_name
 
     folder = new_run(Path("runs"), run_name("compare", data), make=False)
     word = as_word(folder)
-    print(f"run       {folder} (with --out {word} the same command goes on)", file=sys.stderr)
+    print(f"run       {folder} (to continue it later, add --out {word})", file=sys.stderr)
     return str(folder)
 
 
 def plan_lines(given: "Sweep", budget: "Budget", chosen: Sequence[str]) -> list[str]:
-    """What the trainings will be, before they start."""
+    """The plan of the trainings: settings, steps, time and memory."""
     from videonl.evaluation.trained_rows import plan_of
     from videonl.inference.network import choose_device
 

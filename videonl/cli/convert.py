@@ -14,16 +14,16 @@ def main(argv: Sequence[str]) -> int:
     parser = make_parser(
         "videonl convert",
         "Convert a checkpoint to safetensors with a JSON sidecar (network, classes, preprocessing, "
-        "provenance). It is read without running anything that is in it.",
+        "provenance). No code in it is executed.",
     )
     parser.add_argument(
-        "source", help="a checkpoint file, a name from `videonl models`, or hf:USER/NAME"
+        "source", help="a checkpoint file, a name that videonl models lists, or hf:USER/NAME"
     )
-    parser.add_argument("target", help="the file to write; it ends with .safetensors")
+    parser.add_argument("target", help="the file to write, with the ending .safetensors")
     add_network_flags(parser)
     parser.add_argument("--labels", help="class names: one per line, or JSON")
     parser.add_argument(
-        "--num-classes", type=whole(1, 10_000_000), help="start a fresh classifier of this size"
+        "--num-classes", type=whole(1, 10_000_000), help="start a new classifier of this size"
     )
     args = parser.parse_args(argv)
 

@@ -1,4 +1,4 @@
-"""``videonl cost NAME ...``: parameters, MACs and FLOPs, at once; no weights are made."""
+"""``videonl cost NAME ...``: parameters, MACs and FLOPs, without making weights."""
 
 import argparse
 from collections.abc import Sequence
@@ -17,19 +17,21 @@ GIGA, MILLION = 1e9, 1e6
 
 def parser() -> argparse.ArgumentParser:
     """The arguments of the command."""
-    made = make_parser("videonl cost", __doc__ or "")
-    made.add_argument("names", nargs="+", metavar="NAME", help="network, see `videonl models`")
+    made = make_parser("videonl cost", "Count the parameters, MACs and FLOPs of networks.")
+    made.add_argument(
+        "names", nargs="+", metavar="NAME", help="network, as listed by videonl models"
+    )
     made.add_argument(
         "--clip",
         type=parse_clip,
-        metavar="TxS",
-        help="frames x side, or TxHxW (default: its own, as its views are cut in a test)",
+        metavar="FRAMESxSIZE",
+        help="also FRAMESxHEIGHTxWIDTH (default: the views that the network is tested on)",
     )
     made.add_argument(
-        "--views", type=parse_views, default=(1, 1), metavar="CLIPSxCROPS", help="per video"
+        "--views", type=parse_views, default="1x1", metavar="CLIPSxCROPS", help="views per video"
     )
     made.add_argument(
-        "--num-classes", type=whole(1, 10_000_000), default=400, help="of the classifier"
+        "--num-classes", type=whole(1, 10_000_000), default=400, help="classes of the classifier"
     )
     made.add_argument(
         "--option",
@@ -37,9 +39,9 @@ def parser() -> argparse.ArgumentParser:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help='of the networks, for instance preset=official_32x2 or non_local={"res2":[1]}',
+        help='option of the networks, such as preset=official_32x2 or non_local={"res2":[1]}',
     )
-    made.add_argument("--blocks", action="store_true", help="also every non-local block")
+    made.add_argument("--blocks", action="store_true", help="list every non-local block too")
     made.add_argument("--json", action="store_true", help="print JSON")
     return made
 

@@ -13,6 +13,7 @@ from videonl.cli.main import make_parser
 from videonl.errors import DatasetError, VideoNLError
 from videonl.files import write_text
 from videonl.json_text import json_text
+from videonl.shares import percent
 
 RESULT, SUMMARY = "result.json", "cross.json"
 STOPPED = 128  # by the signal of that number more
@@ -24,21 +25,23 @@ def parser() -> Any:
     """The command's arguments; all others are those of ``train.py fit``."""
     result = make_parser(
         "videonl cross",
-        "Train once per fold (or per official split), test each network on what it has not seen, "
-        "and print the mean. Options of train.py fit follow, such as --model.name NAME. What is "
-        "done already in --out is not done again.",
+        "Train once per fold (or per official split), test each network on the videos that it was "
+        "not trained on, and print the mean. Options of videonl train fit are accepted, such as "
+        "--model.name NAME. Parts that are finished in --out are not repeated.",
     )
     result.add_argument("folder", help="the data set")
-    result.add_argument("--folds", help="how many, or official: its own splits")
+    result.add_argument(
+        "--folds", help="number of folds, or official for the splits of the data set itself"
+    )
     result.add_argument(
         "--runs",
         nargs="+",
         metavar="RUN",
-        help="in place of --folds: folders of runs that were trained elsewhere, to be tested on "
-        "what they have not seen, and summed up",
+        help="in place of --folds: folders of runs that were trained before; each is tested on "
+        "the videos that it was not trained on",
     )
     result.add_argument("--out", required=True, help="folder of the runs and of cross.json")
-    result.add_argument("--seed", type=int, default=0, help="of the folds and the trainings")
+    result.add_argument("--seed", type=int, default=0, help="random seed of folds and trainings")
     return result
 
 
@@ -46,13 +49,13 @@ def main(argv: Sequence[str]) -> int:
     """Train, test and sum up."""
     options, flags = read_arguments(argv)
     if bool(options.folds) == bool(options.runs):
-        raise VideoNLError("give --folds K, --folds official or --runs RUN RUN ...; one of them")
+        raise VideoNLError("give exactly one of --folds K, --folds official and --runs RUN RUN ...")
     with claimed(folder=options.out):
         return cross(options, flags)
 
 
 def cross(options: argparse.Namespace, flags: Sequence[str]) -> int:
-    """One part after the other, and their sum."""
+    """Do one part after the other, then write and print the mean."""
     out = Path(options.out)
     root = ["--data.root", options.folder]
     if options.runs:
@@ -70,7 +73,7 @@ def cross(options: argparse.Namespace, flags: Sequence[str]) -> int:
             code = one(out / name, [*root, *choice, *flags], seed=options.seed)
         if code:
             if code > STOPPED:
-                print("videonl cross: the same command goes on", file=sys.stderr)
+                print("videonl cross: run the same command again to continue", file=sys.stderr)
             return code
         content = json.loads((out / name / RESULT).read_text(encoding="utf-8"))
         results.append({"part": name, "scores": content["scores"]})
@@ -88,7 +91,7 @@ def read_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
     """The options of this command, and those of the trainings.
 
     Raises:
-        VideoNLError: an option that this command decides itself.
+        VideoNLError: an option of a training that this command sets itself.
     """
     known = parser()
     own: list[str] = []
@@ -100,7 +103,7 @@ def read_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         if word.startswith("--") and word.partition("=")[0] not in known._option_string_actions:
             target = flags
             if word.startswith(NOT_HERE):
-                raise VideoNLError(f"{word} is decided by videonl cross; leave it out")
+                raise VideoNLError(f"{word} is set by videonl cross for each part; leave it out")
         target.append(word)
         if word.startswith("--") and "=" not in word:
             while words and not words[0].startswith("--"):
@@ -123,7 +126,7 @@ def fold_parts(
     from videonl.data.splits import CLASSES, TRAIN_LIST, VAL_LIST, make_folds, write_lists
 
     if not options.folds.isdigit():
-        raise VideoNLError(f"--folds {options.folds}: give a number, or official")
+        raise VideoNLError(f"--folds {options.folds}: it must be a number, or official")
     settings, _ = read_settings("fit", ["--data.root", options.folder, *flags])
     data = settings["data"]
     found = read_catalogue(
@@ -174,11 +177,11 @@ def official_parts(folder: str) -> dict[str, list[str]]:
 
 
 def one(folder: Path, flags: Sequence[str], *, seed: int) -> int:
-    """Train and test one part, or go on with it; the exit code."""
+    """Train and test one part, or continue it; the exit code."""
     from videonl.cli.train import main as train
 
     if (folder / RESULT).is_file():
-        print(f"{folder.name}: done before")
+        print(f"{folder.name}: already done")
         return 0
     print(f"{folder.name}:", flush=True)
     run = ["--out", str(folder), "--name", "run", "--seed", str(seed)]
@@ -190,7 +193,7 @@ def one(folder: Path, flags: Sequence[str], *, seed: int) -> int:
 
 
 def test(folder: Path, flags: Sequence[str], checkpoint: Path, *, split: str | None) -> int:
-    """Test one part, with those of the flags that a test knows; the exit code."""
+    """Test one part, with those of the options that ``train.py test`` has; the exit code."""
     from videonl.cli.train import main as train
 
     kept: list[str] = []
@@ -212,9 +215,11 @@ def given_runs(runs: Sequence[str]) -> dict[str, list[str]]:
     for number, run in enumerate(runs, 1):
         last = Path(run) / "last.ckpt"
         if not last.is_file():
-            raise VideoNLError(f"--runs {run}: no folder of a run, it holds no last.ckpt")
+            raise VideoNLError(
+                f"--runs {run}: not the folder of a run, since it holds no last.ckpt"
+            )
         if [str(last.resolve())] in found.values():
-            raise VideoNLError(f"--runs {run} stands twice; each run counts once")
+            raise VideoNLError(f"--runs {run} is given twice; give each run once")
         found[f"run-{number}"] = [str(last.resolve())]
     return found
 
@@ -238,9 +243,10 @@ def table(summary: dict[str, Any], words: str) -> str:
     """One line a part, then the mean."""
     key = "video_top1" if "video_top1" in summary["mean"] else next(iter(summary["mean"]))
     lines = [f"{key} of the last checkpoint" + (f", {words}" if words else "")]
-    lines += [
-        f"  {part['part']:<8} {100 * part['scores'][key]:6.2f} %" for part in summary["parts"]
-    ]
-    mean, deviation = summary["mean"][key], summary["deviation"][key]
-    lines.append(f"  mean     {100 * mean:6.2f} % ± {100 * deviation:.2f} (standard deviation)")
+    for part in summary["parts"]:
+        scores = part["scores"]
+        lines.append(f"  {part['part']:<8} {percent(scores[key], scores['videos'])}")
+    videos = sum(part["scores"]["videos"] for part in summary["parts"])
+    mean = percent(summary["mean"][key], videos, deviation=summary["deviation"][key])
+    lines.append(f"  mean     {mean} (standard deviation)")
     return "\n".join(lines)

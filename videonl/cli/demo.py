@@ -1,4 +1,4 @@
-"""``videonl demo`` = ``make demo``: the whole story on a small data set that it makes itself.
+"""``videonl demo`` = ``make demo``: all steps on a small data set that it makes itself.
 
 Every step is a command that a user could type; the demo prints it and calls it.
 """
@@ -18,6 +18,7 @@ from videonl.errors import VideoNLError
 from videonl.files import write_text
 from videonl.json_text import json_text
 from videonl.limits import SEED
+from videonl.shares import percent
 
 CONFIG = Path("configs/sample.yaml")
 # The baseline: the same trunk without the block, made wider until it costs as much.
@@ -31,7 +32,7 @@ STEPS = 5
 
 
 class Story:
-    """The steps of the demo: prints, runs and times the commands."""
+    """Prints, runs and times the commands of the demo."""
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
@@ -92,15 +93,15 @@ def summary(report: Path, seconds: dict[str, float], video: Path) -> dict[str, A
 
 
 def print_end(facts: dict[str, Any], report: Path, runs: dict[str, Path]) -> None:
-    """What came out, and where everything lies."""
+    """Print the results and the paths of the files."""
     held_out = facts["held_out"]
     answer, right = held_out["answers"][0], held_out["class"]
     verdict = "right" if answer["class"] == right else f"wrong, it is {right!r}"
     print(f"\nheld out     {held_out['video']}")
-    print(f"answer       {answer['class']!r} ({100 * answer['probability']:.1f} %): {verdict}")
+    print(f"answer       {answer['class']!r} ({percent(answer['probability'])}): {verdict}")
     for name, network in facts["networks"].items():
-        cost = f"{network['macs_per_view'] / 1e9:.3f} GMACs per view"
-        print(f"{name:<12} {100 * network['top1']['value']:.1f} % of the test videos, {cost}")
+        top1, cost = network["top1"], f"{network['macs_per_view'] / 1e9:.3f} GMACs per view"
+        print(f"{name:<12} {percent(top1['value'], top1['total'])} of the test videos, {cost}")
         print(f"{'':<12} {runs[name] / 'best.ckpt'}")
     print(f"report       {report}/compare.html (and .md, .csv, .json, .png)")
     print(f"time         {facts['total_seconds'] / 60:.1f} minutes")
@@ -115,11 +116,13 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--root", type=Path, help=f"folder of the sample data (default {DATA})")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of the results")
-    parser.add_argument("--seed", type=SEED, default=0, help="of the trainings, not of the data")
-    parser.add_argument("--quick", action="store_true", help="walk the steps with a few clips")
+    parser.add_argument("--seed", type=SEED, default=0, help="random seed of the trainings")
+    parser.add_argument(
+        "--quick", action="store_true", help="do all steps with few clips and one epoch"
+    )
     given = parser.parse_args(argv)
     if not CONFIG.is_file():
-        raise VideoNLError(f"{CONFIG} is not here: run the demo in a clone of the repository")
+        raise VideoNLError(f"there is no {CONFIG} here: run the demo in a clone of the repository")
     with claimed(folder=given.out):
         return tell(given)
 

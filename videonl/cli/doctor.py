@@ -1,4 +1,4 @@
-"""``videonl doctor``: which versions are here, what is missing, what to do about it."""
+"""``videonl doctor``: which versions are installed, what is missing, how to install it."""
 
 import platform
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 from videonl._version import __version__
 from videonl.cli.main import make_parser
+from videonl.shares import counted
 
 REQUIRED = (
     "torch",
@@ -72,7 +73,7 @@ def _forms() -> list[str]:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Print the versions; exit code 1 where something needed is missing."""
+    """Print the versions; the exit code is 1 if a required package is missing or broken."""
     parser = make_parser("videonl doctor", "Print versions and what is missing.")
     parser.parse_args(argv)
     print(f"{'videonl':<14}{__version__}")
@@ -87,9 +88,9 @@ def main(argv: Sequence[str]) -> int:
         print(f"{name:<14}{f'not usable ({instead})' if problem else found}")
     if not any(text.startswith("torch ") for text in problems):
         print(f"{'accelerator':<14}{_accelerator()}")
-        print("forms of a non-local sum at 512 x 16x28x28, the preferred first:")
+        print("implementations of the non-local sum at 512 x 16x28x28, the preferred one first:")
         print("\n".join(f"  {line}" for line in _forms()))
     for problem in problems:
         print(f"problem: {problem}")
-    print("all is well" if not problems else f"{len(problems)} problem(s)")
+    print(counted(len(problems), "problem") if problems else "no problems found")
     return 1 if problems else 0

@@ -8,29 +8,30 @@ from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags, parse_clip
 from videonl.errors import VideoNLError
+from videonl.shares import counted
 from videonl.weights.hub import stem_of
 
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Export, check, and say what was written."""
+    """Export, check, and print what was written."""
     parser = make_parser(
         "videonl export",
         "Write a network as a file that runs without videonl. The file is compared with the "
-        "network before it is kept; class names and preprocessing travel in it.",
+        "network before it is kept; class names and preprocessing are in it.",
     )
     add = parser.add_argument
-    add("--checkpoint", metavar="CKPT", required=True, help="as of videonl predict")
-    add("--format", choices=tuple(ENDINGS), default="onnx", help="of the file")
+    add("--checkpoint", metavar="CKPT", required=True, help="as for videonl predict")
+    add("--format", choices=tuple(ENDINGS), default="onnx", help="format of the file")
     add("--out", metavar="FILE", help="default: the checkpoint's name with .onnx or .pt2, here")
     add(
         "--clip",
         metavar="FRAMESxSIZE",
         type=parse_clip,
-        help="or FRAMESxHEIGHTxWIDTH; default: as trained",
+        help="clip, also FRAMESxHEIGHTxWIDTH; default: as trained",
     )
-    add("--labels", metavar="FILE", help="class names, one per line, for a checkpoint without")
+    add("--labels", metavar="FILE", help="class names, one per line, if the checkpoint has none")
     add_network_flags(parser)
     arguments = parser.parse_args(argv)
     out = Path(arguments.out or f"{stem_of(arguments.checkpoint)}{ENDINGS[arguments.format]}")
@@ -58,13 +59,13 @@ def export(arguments: argparse.Namespace, out: Path) -> int:
     frames, height, width = made.clip
     free = "batch and clip length" if "frames" in made.dynamic else "batch"
     print(f"{made.path}: {made.path.stat().st_size / 1e6:.1f} MB, {frames}x{height}x{width} clips")
-    print(f"free: {free}")
+    print(f"variable sizes: {free}")
     if made.fixed_because:
         print(f"the clip length is fixed: {made.fixed_because}")
     for block, form in made.forms.items():
         print(f"{block}: written in its {form} form")
     print(
-        f"agrees with the network: logits differ by {made.difference:.1e} of the largest at most, "
-        f"in {len(made.compared)} batches"
+        f"agrees with the network: in {counted(len(made.compared), 'test batch')} the logits "
+        f"differ by at most {made.difference:.1e} of the largest"
     )
     return 0

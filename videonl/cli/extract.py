@@ -27,6 +27,7 @@ from videonl.errors import VideoNLError
 from videonl.files import csv_line, write_text
 from videonl.json_text import json_text
 from videonl.shards import about_set, shard_files, shard_path
+from videonl.shares import counted
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.features import FeatureExtractor
@@ -35,9 +36,9 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
 JOURNAL, TABLE = "videonl_extract.jsonl", "videonl_extract.csv"
 EPILOG = """\
 A file holds features (N, C), start and end (N,) in seconds, and about: a JSON text with the model,
-its preprocessing, the layer and the windows. Files that are there already are skipped, so a run
-that was stopped goes on when it is started again. Read one with numpy.load.
-Exit code: 0 all videos have features, 1 some do not (they are listed at the end), 2 bad usage.
+its preprocessing, the layer and the windows. Files that exist already are skipped, so a run
+that was stopped continues when it is started again. Read one with numpy.load.
+Exit code: 0 all videos have features, 1 some do not (they are listed at the end), 2 wrong usage.
 """
 
 
@@ -49,7 +50,12 @@ def parser_of_extract() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("videos", nargs="+", metavar="DIR", help="folder (with subfolders), video file or pattern")
     add("--checkpoint", required=True, metavar="CKPT", help="as for videonl predict")
-    add("--out", default="features", metavar="FOLDER", help="where they go (default: features)")
+    add(
+        "--out",
+        default="features",
+        metavar="FOLDER",
+        help="folder of the .npz files (default: features)",
+    )
     add(
         "--layer",
         default="pool",
@@ -60,22 +66,32 @@ def parser_of_extract() -> argparse.ArgumentParser:
         "--window",
         type=positive,
         metavar="N",
-        help="frames per window; of a network trained by time, at its rate (default: as trained; "
-        "of one whose clips are spread over a video, the whole video)",
+        help="frames per window, for a network trained by time at its frame rate (default: as "
+        "trained; the whole video if its clips are spread over a video)",
     )
-    add("--stride", type=positive, metavar="N", help="frames between windows (default: half one)")
+    add(
+        "--stride",
+        type=positive,
+        metavar="N",
+        help="frames from window to window (default: half a window)",
+    )
     add(
         "--frames",
         type=positive,
         metavar="N",
-        help="frames the network sees of a window (default: as trained, at most the window)",
+        help="frames of a window that the network sees (default: as trained, at most the window)",
     )
-    add("--overwrite", action="store_true", help="extract again what is there already")
+    add("--overwrite", action="store_true", help="also extract again what exists already")
     add_shard(parser)
     add_network_flags(parser, videos=True)
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add_engine_flags(parser)
-    add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
+    add(
+        "--decoder",
+        default="pyav",
+        choices=("pyav", "decord", "auto"),
+        help="use pyav (default) for untrusted files",
+    )
     add("--quiet", action="store_true", help="print nothing but failures")
     add_conceal(parser)
     add_isolation(parser)
@@ -83,7 +99,7 @@ def parser_of_extract() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Extract; exit code 1 if a file could not be."""
+    """Extract; the exit code is 1 if a video failed."""
     arguments = parser_of_extract().parse_args(argv)
     from videonl.inference.prediction import Failure
     from videonl.inference.show import list_failures
@@ -112,7 +128,8 @@ def main(argv: Sequence[str]) -> int:
             say(part, about, failures)
     if not arguments.quiet:
         skipped = total - written - len(failures)
-        print(f"{written} videos: {arguments.out}" + (f" ({skipped} before)" if skipped else ""))
+        before = f" ({skipped} already there)" if skipped else ""
+        print(f"{counted(written, 'video')}: {arguments.out}{before}")
         if shard:
             say_part(shard, arguments.out)
     if failures:
@@ -121,7 +138,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def say(part: Path, about: dict[str, object], failures: Sequence["Failure"]) -> None:
-    """Write what a process knows: what is true of all parts, and its failures."""
+    """Write the journal of a part: what must be the same in all parts, and its failures."""
     lines = (about, *(failure.as_dict() for failure in failures))
     write_text(part, (json_text(line, ascii=True) + "\n" for line in lines))
 
@@ -147,7 +164,9 @@ def find_outputs(
         found.append((place, videos))
         reasons |= {failure.path: failure.error for failure in failed}
     paths, clashes = output_paths(found, out)
-    return paths, reasons | dict.fromkeys(clashes, "another video's features have this name")
+    return paths, reasons | dict.fromkeys(
+        clashes, "another video's features would have the same file name; rename one of the videos"
+    )
 
 
 def merge(out: Path) -> int:
@@ -175,7 +194,7 @@ def merge(out: Path) -> int:
              for v in sorted({*paths, *failed})]  # fmt: skip
     with claimed(out / TABLE):
         write_text(out / TABLE, map(csv_line, rows))
-    print(f"{len(done)} of {len(rows) - 1} videos have features: {out / TABLE}")
+    print(f"features of {len(done)} of {counted(len(rows) - 1, 'video')}: {out / TABLE}")
     missing = [video for video in paths if video not in done and video not in failed]
     incomplete = list_missing(parts, missing, folder)
     if failed:

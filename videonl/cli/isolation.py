@@ -1,4 +1,4 @@
-"""The options of commands that decode files of strangers: where, and for how long."""
+"""The options that limit the decoding of untrusted files: process, time and memory."""
 
 import argparse
 from collections.abc import Callable, Iterator
@@ -14,28 +14,28 @@ def add_isolation(parser: argparse.ArgumentParser) -> None:
         "--isolate",
         action=argparse.BooleanOptionalAction,
         default=True,
-        help="decode in processes that can be killed, so that a file that crashes, hangs or fills "
-        "the memory costs one line of error (default: on)",
+        help="decode in separate processes, so that a file that crashes, hangs or fills the memory "
+        "is reported and the others go on (default: on)",
     )
     parser.add_argument(
         "--time-limit",
         type=number(0),
         default=300.0,
         metavar="SECONDS",
-        help="of decoding per file, with --isolate; 0: no limit (default: 300)",
+        help="limit for decoding a file, with --isolate; 0: no limit (default: 300)",
     )
     parser.add_argument(
         "--memory-limit",
         type=whole(0, 1e9),
         default=4096,
         metavar="MB",
-        help="for decoding a file, with --isolate, on Linux; 0: no limit (default: 4096)",
+        help="limit for decoding a file, with --isolate, on Linux; 0: no limit (default: 4096)",
     )
 
 
 @contextmanager
 def decoding(arguments: argparse.Namespace, *, keep: int = 1) -> Iterator[Callable[..., Any]]:
-    """The function that opens videos, ``open_video`` or that of a pool, as the options say.
+    """The function that opens videos: ``open_video``, or with ``--isolate`` that of a pool.
 
     Enter it early: the processes start while the caller loads its network.
 

@@ -25,6 +25,7 @@ from videonl.errors import ENDING, VideoError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import GrowingFile, whole_file
 from videonl.json_text import json_text
+from videonl.shares import counted, percent
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.live import Answer, Reader
@@ -38,15 +39,15 @@ Examples:
   videonl live 0 --checkpoint best.ckpt --json seen.jsonl
   videonl live http://camera.local/stream.ts --allow-stream --checkpoint best.ckpt
   videonl live match.mp4 --checkpoint best.ckpt --overlay seen.mp4
-Exit code: 0 it ended or was stopped (Ctrl-C), 1 it stalled, changed or could not be decoded, 2 bad
-usage.
+Exit code: 0 it ended or was stopped (Ctrl-C), 1 it stalled, changed or could not be decoded, 2
+wrong usage.
 """
 
 
 def parser_of_live() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = make_parser(
-        "videonl live", "Classify what comes, now: a line per change of the label."
+        "videonl live", "Classify a running video; print a line whenever the label changes."
     )
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.epilog = EPILOG
@@ -57,15 +58,15 @@ def parser_of_live() -> argparse.ArgumentParser:
         help="0 or /dev/video0: a camera; an address: a stream over HTTP; or a video file",
     )
     add("--checkpoint", metavar="CKPT", required=True, help="as for videonl predict")
-    add("--allow-stream", action="store_true", help="an address may be opened")
+    add("--allow-stream", action="store_true", help="allow SOURCE to be an address")
     add(
         "--json",
         metavar="FILE.jsonl",
         help="write every answer as a line of JSON, with its times; - for standard output",
     )
-    add("--overlay", metavar="FILE.mp4", help="write the frames with the newest label burnt in")
+    add("--overlay", metavar="FILE.mp4", help="write the video with the newest label drawn on it")
     add("--top-k", type=positive, default=5, metavar="K", help="classes in a line (default: 5)")
-    add("--labels", metavar="FILE", help="class names, one per line, for a checkpoint without")
+    add("--labels", metavar="FILE", help="class names, one per line, if the checkpoint has none")
     add("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)")
     add_engine_flags(parser)
     add_network_flags(parser, videos=True)
@@ -77,7 +78,9 @@ def main(argv: Sequence[str]) -> int:
     """Classify until the source ends or Ctrl-C is pressed."""
     arguments = parser_of_live().parse_args(argv)
     if arguments.overlay and Path(arguments.overlay).suffix.lower() != ".mp4":
-        raise VideoNLError(f"--overlay {arguments.overlay}: MP4 is what is written; name it so")
+        raise VideoNLError(
+            f"--overlay {arguments.overlay}: the file is an MP4, so its name must end in .mp4"
+        )
     with claimed(arguments.json, arguments.overlay):
         from videonl.class_names import read_class_names
         from videonl.inference.predictor import Predictor
@@ -169,7 +172,7 @@ class Output:
             self._file.write(text)
         if answer.label != self._label and not self._as_json:
             share = dict(answer.classes).get(answer.label)
-            shown = "" if share is None else f"{share:7.1%}"
+            shown = "" if share is None else percent(share)
             print(f"{answer.end:9.2f} s  {visible(answer.label) or '-'}{shown:>9}", flush=True)
         self._label = answer.label
 
@@ -178,9 +181,10 @@ class Output:
         seconds = max(time.monotonic() - self._begin, 1e-6)
         seen, missed = (reader.counts()[key] for key in ("seen", "missed"))
         return (
-            f"{seen} frames, {seen / seconds:.1f} a second; {self._count} answers, "
+            f"{counted(seen, 'frame')}, {seen / seconds:.1f} a second; "
+            f"{counted(self._count, 'answer')}, "
             f"{self._count / seconds:.1f} a second, at most {self._latest:.2f} s after their last "
-            f"frame; {missed / max(seen, 1):.1%} of the frames dropped (in no clip)"
+            f"frame; {percent(missed / max(seen, 1))} of the frames dropped (not in any clip)"
         )
 
     def close(self) -> None:

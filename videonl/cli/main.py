@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import signal
 import sys
 import threading
@@ -24,26 +25,30 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("videonl.cli.train", "fit, validate, test or predict with a network, like train.py"),
     "predict": ("videonl.cli.predict", "classify video files, like infer.py"),
     "live": ("videonl.cli.live", "classify a camera, a stream, or a file in real time"),
-    "merge": ("videonl.cli.merge", "merge what many processes have done, and say if all is in"),
+    "merge": ("videonl.cli.merge", "merge the results of several processes, and name missing ones"),
     "extract": ("videonl.cli.extract", "write the features of videos, one .npz each"),
-    "serve": ("videonl.cli.serve", "a page and an HTTP endpoint that classify videos"),
+    "serve": ("videonl.cli.serve", "serve a web page and an HTTP endpoint that classify videos"),
     "compare": ("videonl.cli.compare", "compare networks: parameters, FLOPs, speed, accuracy"),
-    "cross": ("videonl.cli.cross", "train and test on every fold or official split, and the mean"),
+    "cross": (
+        "videonl.cli.cross",
+        "train and test on every fold or official split",
+    ),
     "attend": ("videonl.cli.attend", "draw what a non-local block looks at in a video"),
-    "cost": ("videonl.cli.cost", "count parameters, MACs and FLOPs of a network, at once"),
+    "cost": ("videonl.cli.cost", "count the parameters, MACs and FLOPs of a network"),
     "models": ("videonl.cli.models", "list the networks and the published weights"),
     "convert": ("videonl.cli.convert", "convert a published checkpoint to safetensors"),
     "export": ("videonl.cli.export", "write a network as ONNX or as a PyTorch program"),
     "push": ("videonl.cli.push", "upload a network with its model card to the Hugging Face hub"),
-    "demo": ("videonl.cli.demo", "the whole story on a small data set, like make demo"),
+    "demo": ("videonl.cli.demo", "train, compare and classify on a small data set, like make demo"),
     "sample": ("videonl.cli.sample", "write the synthetic sample data set"),
     "check": ("videonl.cli.check", "find the unreadable files of a data set"),
     "prepare": ("videonl.cli.prepare", "re-encode a data set for fast random access"),
     "doctor": ("videonl.cli.doctor", "print versions and what is missing"),
 }
 
-# The script that a person typed in place of ``videonl COMMAND``; None: that itself.
+# The script of a clone that runs in place of ``videonl COMMAND``; None: ``videonl`` itself.
 SCRIPT: ContextVar[str | None] = ContextVar("SCRIPT", default=None)
+SCRIPTS = {"train": "train.py", "predict": "infer.py"}
 
 # Errors of files that no program can prevent; a sentence says all that there is to say.
 OF_THE_MACHINE = (
@@ -58,12 +63,12 @@ def usage() -> str:
     lines = [f"  {name:<{width}}  {text}" for name, (_, text) in COMMANDS.items()]
     return "\n".join(
         [
-            "usage: videonl COMMAND [options]   (videonl COMMAND --help tells more)",
+            "usage: videonl COMMAND [options]   (videonl COMMAND --help lists the options)",
             "",
             *lines,
             "",
-            "  --debug (or VIDEONL_DEBUG=1) shows the trace of an error that nobody foresaw.",
-            "  Exit code: 0 done; 1 some input failed, or such an error; 2 bad usage or input.",
+            "  --debug (or VIDEONL_DEBUG=1) shows the traceback of an unexpected error.",
+            "  Exit code: 0 done; 1 some input failed, or an unexpected error; 2 wrong usage.",
         ]
     )
 
@@ -71,8 +76,8 @@ def usage() -> str:
 def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) -> int:
     """Call a command; every error is one sentence on stderr, with exit code 2 for bad input.
 
-    An error that nobody foresaw ends with 1; the sentence says where its trace lies. ``--debug``
-    among the arguments, or ``VIDEONL_DEBUG=1``, shows the trace instead.
+    An unexpected error ends with 1; the sentence says in which file its traceback is. ``--debug``
+    among the arguments, or ``VIDEONL_DEBUG=1``, prints the traceback instead.
 
     Args:
         main: the command, from its arguments to its exit code.
@@ -120,7 +125,7 @@ def _told(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) 
 
 @contextmanager
 def ended_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM and SIGHUP raise :class:`Ended` in here, unless somebody else cares for them.
+    """SIGTERM and SIGHUP raise :class:`Ended` in here, unless they have another handler already.
 
     A process that was forked in here, such as a decoding worker, ends at once.
     """
@@ -157,7 +162,7 @@ class Parser(argparse.ArgumentParser):
             if flag.startswith("--") and flag not in self._option_string_actions:
                 near = get_close_matches(flag, self._option_string_actions, n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
-                self.error(f"{flag} is no option{hint}")
+                self.error(f"{flag} is not an option{hint}")
         return super().parse_known_args(words, namespace)
 
     def format_help(self) -> str:
@@ -165,17 +170,35 @@ class Parser(argparse.ArgumentParser):
         return super().format_help().replace("`", "")
 
     def error(self, message: str) -> NoReturn:
-        """Print the sentence and exit with 2."""
+        """Exit with 2 and the sentence; "argument --x: 'y': why" of argparse is "--x 'y': why"."""
+        message = re.sub(r"^argument (\S+): (?='[^']*': )", r"\1 ", message)
+        message = message.removeprefix("argument ")
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")
 
 
+class HelpFormatter(argparse.ArgumentDefaultsHelpFormatter):
+    """Help with the defaults of the options, except for those that have none."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        if action.default is None or action.default is False or action.default == []:
+            return action.help
+        if isinstance(action.default, tuple):
+            return f"{action.help} (default: {' '.join(map(str, action.default))})"
+        return super()._get_help_string(action)
+
+
+def called(command: str) -> str:
+    """What the user types for a command: ``train.py`` after ``python train.py`` or ``infer.py``."""
+    return SCRIPTS.get(command, f"videonl {command}") if SCRIPT.get() else f"videonl {command}"
+
+
 def make_parser(prog: str, description: str) -> argparse.ArgumentParser:
-    """A parser of the house style: no abbreviated flags, defaults in the help."""
+    """The parser of a command: no abbreviated flags, defaults in the help."""
     return Parser(
         prog=SCRIPT.get() or prog,
         description=description,
         allow_abbrev=False,
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=HelpFormatter,
     )
 
 
@@ -184,8 +207,8 @@ def main(argv: Sequence[str] | None = None, *, script: str | None = None) -> int
 
     Args:
         argv: command and arguments; default: those of the process.
-        script: what a person typed in place of ``videonl COMMAND``, such as "train.py"; messages
-            call the command so.
+        script: the script that was started in place of ``videonl COMMAND``, such as "train.py";
+            messages use this name.
     """
     before = SCRIPT.set(script)
     try:

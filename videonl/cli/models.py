@@ -19,7 +19,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("pattern", nargs="?", default="*", help="names to show, such as 'i3d*nl5'")
     parser.add_argument("--json", action="store_true", help="print JSON, with URLs and options")
     parser.add_argument(
-        "--fetch", metavar="NAME", help="download published weights, print the path"
+        "--fetch", metavar="NAME", help="download published weights and print the path"
     )
     args = parser.parse_args(argv)
 
@@ -75,11 +75,12 @@ def show(networks: Sequence[str], weights: Sequence["Published"]) -> None:
 
     console = Console(width=None if sys.stdout.isatty() else 140)
     console.print(f"Networks ({len(networks)}), for create_model(name):")
-    console.print("  " + "  ".join(networks) if networks else "  none fits", soft_wrap=False)
+    console.print("  " + "  ".join(networks) if networks else "  none matches", soft_wrap=False)
     console.print(table(weights))
     console.print(
-        "create_model(model, pretrained=name) fetches and loads them. Accuracy: the publishers' "
-        "own, Kinetics-400 validation (image: ImageNet); views: clips × crops per video."
+        "Give a name as --checkpoint or --model.pretrained, or to create_model(model, "
+        "pretrained=name); the file is downloaded once. Accuracy: as published, on the "
+        "Kinetics-400 validation set (image: ImageNet); views: clips × crops per video."
     )
 
 

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 from videonl.claims import claimed
 from videonl.cli import predict_timeline
 from videonl.cli.isolation import add_isolation, decoding
-from videonl.cli.main import make_parser
+from videonl.cli.main import called, make_parser
 from videonl.cli.values import (
     add_conceal,
     add_engine_flags,
     add_network_flags,
     network_options,
+    note,
     parse_shard,
     parse_views,
     positive,
@@ -26,6 +27,7 @@ from videonl.cli.values import (
 from videonl.errors import VideoError, VideoNLError
 from videonl.limits import whole
 from videonl.shards import Shard, about_set, shard_path
+from videonl.shares import counted
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from rich.console import Console
@@ -40,7 +42,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
 def part_of(
     videos: list[str], failures: list["Failure"], shard: Shard | None
 ) -> tuple[list[str], list["Failure"], dict[str, object]]:
-    """The files and failures of this process, and what its result file says of all."""
+    """The files and failures of this process, and the entry that all result files share."""
     if shard is None:
         return videos, failures, {}
     about = about_set(shard, videos, failed_inputs=len(failures))
@@ -50,7 +52,7 @@ def part_of(
 def open_shard(
     arguments: argparse.Namespace, run: dict[str, object], about: dict[str, object]
 ) -> "Writer":
-    """The result file of this process, which knows what the others have done already."""
+    """The result file of this process, without the videos that other processes have done."""
     from videonl.inference.shards import done_by_others, remove_old
     from videonl.inference.writers import JsonLinesWriter
 
@@ -65,13 +67,13 @@ def open_shard(
 
 
 EPILOG = """\
-Many files, many processes or machines (killed ones go on where they were; merge says if all is in):
+Many files on several processes or machines (start killed ones again; merge names missing videos):
   torchrun --nproc-per-node 2 -m videonl.cli.main predict DIR --checkpoint CKPT \\
     --json out.jsonl --resume --quiet
   videonl merge out.jsonl
 A file whose name starts with "-" goes after "--":
-  python infer.py --checkpoint model.ckpt -- -0kVxoFuMGQ.mp4
-Exit code: 0 all files were classified, 1 some were not (they are listed at the end), 2 bad usage.
+  videonl predict --checkpoint model.ckpt -- -0kVxoFuMGQ.mp4
+Exit code: 0 all files were classified, 1 some were not (they are listed at the end), 2 wrong usage.
 """
 
 
@@ -79,20 +81,21 @@ def parser_of_predict() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = make_parser("videonl predict", "Classify video files with a trained network.")
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = EPILOG
+    script = called("predict") == "infer.py"
+    parser.epilog = EPILOG.replace("videonl predict", "python infer.py") if script else EPILOG
     parser.add_argument(
         "videos",
         nargs="*",
         metavar="VIDEO",
-        help="video file, folder (searched with subfolders) or pattern",
+        help="video file, folder (searched with its subfolders) or pattern",
     )
     parser.add_argument(
         "--checkpoint",
         metavar="CKPT",
-        help="a .ckpt of train.py or its run's folder, a .safetensors, or a published network: "
-        "its file, or its name, which is downloaded once (videonl models lists them, such as "
-        "official/i3d_nl_32x2), or hf:USER/NAME of the hub; the clips of data/sample have one of "
-        "their own",
+        help="a .ckpt of a training or the folder of its run, a .safetensors, the file or the name "
+        "of a published network (such as official/i3d_nl_32x2; videonl models lists the names; "
+        "downloaded once), or hf:USER/NAME on the hub (default: only for the clips of data/sample, "
+        "checkpoints/sample_nl.safetensors)",
     )
     parser.add_argument(
         "--top-k", type=positive, default=5, metavar="K", help="classes to show (default: 5)"
@@ -102,7 +105,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
         type=parse_views,
         metavar="CLIPSxCROPS",
         help="clips along time x crops along the longer side; 1x1 is quickest (default: as the "
-        "network was validated; a published one: as published, 10x3)",
+        "network was validated, or published: 10x3)",
     )
     parser.add_argument(
         "--json",
@@ -113,13 +116,13 @@ def parser_of_predict() -> argparse.ArgumentParser:
     parser.add_argument(
         "--overlay",
         metavar="FILE.mp4",
-        help="write the video with label and bars burnt in, with its sound; several videos (or "
-        "a folder's name): FILE is a folder of NAME.mp4; with --timeline the label of the moment",
+        help="write the video with label and bars drawn on it, with its sound; for several videos "
+        "give a folder, which gets NAME.mp4 of each; with --timeline the label changes over time",
     )
     parser.add_argument(
         "--quiet",
         action="store_true",
-        help="print nothing but the label, a line per file (of several: file, tab, label)",
+        help="print only the label, one line per file (for several files: file, tab, label)",
     )
     parser.add_argument(
         "--resume", action="store_true", help="skip the files that --json or --csv already holds"
@@ -128,8 +131,8 @@ def parser_of_predict() -> argparse.ArgumentParser:
         "--shard",
         type=parse_shard,
         metavar="RANK/SIZE",
-        help="take part RANK of SIZE and write FILE.RANK.jsonl; under torchrun and in SLURM arrays "
-        "by itself",
+        help="process part RANK (from 0) of SIZE and write FILE.RANK.jsonl; set automatically "
+        "under torchrun and in SLURM arrays",
     )
     parser.add_argument(
         "--from-list",
@@ -138,7 +141,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
     )
     add_network_flags(parser, videos=True)
     parser.add_argument(
-        "--labels", metavar="FILE", help="class names, one per line, for a checkpoint without"
+        "--labels", metavar="FILE", help="class names, one per line, if the checkpoint has none"
     )
     parser.add_argument(
         "--device", default="auto", help="auto, cpu, cuda, cuda:1, mps (default: auto)"
@@ -148,20 +151,21 @@ def parser_of_predict() -> argparse.ArgumentParser:
         "--decoder",
         default="pyav",
         choices=("pyav", "decord", "auto"),
-        help="pyav (default) is the safe one for files from strangers",
+        help="use pyav (default) for untrusted files",
     )
     parser.add_argument(
         "--workers",
         type=whole(0, 1024),
         metavar="N",
         help="files that are decoded ahead, in threads (default: 0 on a CPU, which the network "
-        "keeps busy, else 1)",
+        "keeps busy, else as many as there are cores, up to 8)",
     )
     parser.add_argument(
         "--max-views-per-forward",
         type=positive,
         metavar="N",
-        help="bounds the memory; the result stays the same (default: about 1 GiB)",
+        help="lower it to save memory; the result is the same (default: about 1 GiB of views, on a "
+        "GPU an eighth of its memory)",
     )
     add_conceal(parser)
     predict_timeline.add_arguments(parser)
@@ -170,7 +174,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
 
 
 def check_usage(arguments: argparse.Namespace) -> None:
-    """Refuse what does not go together.
+    """Refuse options that exclude each other.
 
     Raises:
         VideoNLError: names the option.
@@ -180,16 +184,20 @@ def check_usage(arguments: argparse.Namespace) -> None:
     if arguments.resume and not (arguments.csv or arguments.json not in (None, "-")):
         raise VideoNLError("--resume needs the output to continue: --json FILE or --csv FILE")
     if arguments.shard and not (arguments.json or "").endswith(".jsonl"):
-        raise VideoNLError("a shard of the files needs --json FILE.jsonl, to be merged later")
+        raise VideoNLError(
+            "a part of the files (--shard, torchrun, SLURM) needs --json FILE.jsonl, to be merged"
+        )
     if arguments.shard and arguments.csv:
-        raise VideoNLError("--csv is not written by shards; videonl merge --csv FILE writes it")
+        raise VideoNLError(
+            "parts of the files write no --csv; leave it out and use videonl merge --csv FILE"
+        )
     for option, file in (("--json", arguments.json), ("--csv", arguments.csv)):
         if file and file != "-" and Path(file).is_dir():
             raise VideoNLError(f"{option} {file} is a folder; give a file name")
 
 
 def standard_input() -> bytes:
-    """All of it."""
+    """Everything on standard input."""
     stream = getattr(sys.stdin, "buffer", None)
     data = sys.stdin.read() if stream is None else stream.read()
     return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data)
@@ -332,25 +340,25 @@ def checkpoint_of_sample(videos: Sequence[str]) -> str:
         if videos:
             return next(str(path) for path in found if path.is_file())
     raise VideoNLError(
-        "--checkpoint is missing: a .ckpt of train.py, its run's folder, or a published network "
-        "such as official/i3d_nl_32x2 (`videonl models` lists them)"
+        "--checkpoint is missing: give a .ckpt of a training, its run's folder, or a network "
+        "by name, such as official/i3d_nl_32x2 (videonl models lists the names)"
     )
 
 
 def say_views(predictor: "Predictor", views: tuple[int, int] | None) -> None:
-    """Say by which views the network was validated, where others are asked for."""
+    """Print which views the network was validated with, if ``--views`` asks for others."""
     own = predictor.preprocessing
     asked = own.with_views(views)
     if asked != own:
         print(
-            f"views     {asked.shown_views}, as asked; the network's own figure is by "
-            f"{own.shown_views} (without --views)",
+            f"views     {asked.shown_views}, as asked; the network's accuracy was measured with "
+            f"{own.shown_views} (leave out --views for these)",
             file=sys.stderr,
         )
 
 
 def main(argv: Sequence[str]) -> int:
-    """Classify; exit code 1 if a file could not be."""
+    """Classify; the exit code is 1 if a file failed."""
     arguments = parser_of_predict().parse_args(argv)
     take_shard(arguments)
     check_usage(arguments)
@@ -392,7 +400,10 @@ def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Fa
     over_time = predict_timeline.wanted(arguments)
     videos, failures, about = part_of(videos, failures, arguments.shard)
     total = len(videos) + len(failures)
-    with decoding(arguments, keep=max(1, arguments.workers or 1)) as open_video:
+    from videonl.inference.network import MOST_AHEAD
+
+    ahead = MOST_AHEAD if arguments.workers is None else max(1, arguments.workers)
+    with decoding(arguments, keep=ahead) as open_video:
         from videonl.class_names import read_class_names
         from videonl.inference.predictor import Predictor
 
@@ -412,14 +423,14 @@ def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Fa
             say_protocol(arguments.protocol, predictor.preprocessing)
             say_views(predictor, arguments.views)
         if predictor.class_names[0] == "class 0":
-            print("the checkpoint names no classes: give a file with --labels", file=sys.stderr)
+            note("the checkpoint has no class names: give a file of them with --labels")
         if over_time:
             predict_timeline.run(arguments, predictor, videos, failures)
             skipped = 0
         else:
             skipped = classify(arguments, predictor, videos, failures, about)
     if skipped:
-        print(f"{skipped} of {total} were in the output already", file=sys.stderr)
+        print(f"already in the output: {skipped} of {counted(total, 'file')}", file=sys.stderr)
     if failures:
         from videonl.inference.show import list_failures
 

@@ -10,6 +10,7 @@ from videonl.errors import VideoError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import write_text
 from videonl.limits import number
+from videonl.shares import counted, percent
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.prediction import Failure
@@ -35,30 +36,41 @@ def parse_seconds(text: str) -> float:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options."""
     add = parser.add_argument_group("long videos").add_argument
-    add("--timeline", action="store_true", help="classify window by window: classes over time")
     add(
-        "--window", type=parse_seconds, metavar="TIME", help="a window's length (default: a clip's)"
+        "--timeline",
+        action="store_true",
+        help="classify window by window, to get the classes over time",
+    )
+    add(
+        "--window",
+        type=parse_seconds,
+        metavar="TIME",
+        help="length of a window (default: of a clip)",
     )
     add(
         "--hop",
         type=parse_seconds,
         metavar="TIME",
-        help="from window to window (default: half of one, at most 1s)",
+        help="time from window to window (default: half a window, at most 1s)",
     )
     add(
         "--threshold",
         type=number(0, 1),
         metavar="P",
-        help="a window counts if its class has this probability (default: 0; several labels: 0.5)",
+        help="ignore windows whose class is less probable (default: 0; with several labels: 0.5)",
     )
     add("--min-length", type=parse_seconds, metavar="TIME", help="leave out shorter segments")
     add("--windows-csv", metavar="FILE", help="one row per window (--csv: one per segment)")
-    add("--plot", metavar="FILE.png", help="draw the timeline of one video")
-    add("--report", metavar="FILE.html", help="one page for one video, with or without --timeline")
+    add("--plot", metavar="FILE.png", help="draw the timeline; for one video")
+    add(
+        "--report",
+        metavar="FILE.html",
+        help="write a page about one video, with or without --timeline",
+    )
 
 
 def wanted(arguments: argparse.Namespace) -> bool:
-    """Whether this module answers; refuses options that belong to it without it.
+    """Whether ``--timeline`` or ``--report`` is given; refuses options that need ``--timeline``.
 
     Raises:
         VideoNLError: names the option.
@@ -66,12 +78,12 @@ def wanted(arguments: argparse.Namespace) -> bool:
     if not arguments.timeline:
         for name in ("window", "hop", "threshold", "min_length", "windows_csv", "plot"):
             if getattr(arguments, name) is not None:
-                raise VideoNLError(f"--{name.replace('_', '-')} belongs to --timeline")
+                raise VideoNLError(f"--{name.replace('_', '-')} belongs to --timeline; give both")
     return bool(arguments.timeline or arguments.report)
 
 
 def check(arguments: argparse.Namespace, videos: int) -> None:
-    """Refuse what does not go together.
+    """Refuse options that exclude each other.
 
     Raises:
         VideoNLError: names the option.
@@ -80,13 +92,15 @@ def check(arguments: argparse.Namespace, videos: int) -> None:
         if getattr(arguments, name) == 0:
             raise VideoNLError(f"--{name} must be longer than 0 s")
     if arguments.timeline and not arguments.report and arguments.views is not None:
-        raise VideoNLError("--views is for whole videos: a window is one clip with one crop")
+        raise VideoNLError(
+            "--views is for whole videos, and a window is one clip with one crop; leave it out"
+        )
     for name in ("resume", "shard"):
         if getattr(arguments, name):
-            raise VideoNLError(f"--{name} does not go with --timeline or --report")
+            raise VideoNLError(f"--{name} does not work with --timeline or --report; leave it out")
     if videos > 1 and (arguments.plot or arguments.report):
         option = "--plot" if arguments.plot else "--report"
-        raise VideoNLError(f"{option} is for one video, not for {videos}")
+        raise VideoNLError(f"{option} is for one video, and {videos} were given")
     if arguments.report and not arguments.timeline and (arguments.json or arguments.csv):
         raise VideoNLError("--report without --timeline writes the page alone: leave out --json "
                            "and --csv, or add --timeline")  # fmt: skip
@@ -115,7 +129,7 @@ def run(
                     one(arguments, predictor, video, results, failures, bar)
                 except (VideoError, OSError) as error:
                     failures.append(Failure(video, short_reason(error, video)))
-    finally:  # what is done is kept when the rest is stopped
+    finally:  # keep what is done, also after Ctrl-C
         if arguments.timeline:
             write(arguments, predictor, results, failures)
 
@@ -146,9 +160,9 @@ def one(
         found = (timeline, timeline.segments(**rule(arguments, predictor)))
         show(arguments, found)
     if arguments.plot and found:
-        from videonl.inference.timeline_output import draw
+        from videonl.inference.timeline_output import draw_timeline
 
-        draw(found[0], found[1], Path(arguments.plot))
+        draw_timeline(found[0], found[1], Path(arguments.plot))
     prediction = None
     if not found:
         prediction = predictor.predict(video, top_k=arguments.top_k, views=arguments.views)
@@ -179,7 +193,7 @@ def one(
 
 
 def rule(arguments: argparse.Namespace, predictor: "Predictor") -> dict[str, float]:
-    """The options of merging."""
+    """The threshold and the shortest length with which windows are joined into segments."""
     default = 0.5 if predictor.multi_label else 0.0
     threshold = arguments.threshold if arguments.threshold is not None else default
     return {"threshold": threshold, "min_length": arguments.min_length or 0.0}
@@ -195,12 +209,14 @@ def show(arguments: argparse.Namespace, found: "Result") -> None:
         for s in segments:
             print(f"{path}\t{s.start:.3f}\t{s.end:.3f}\t{visible(s.name)}", flush=True)
         return
-    print(f"{path}  ({timeline.duration:.1f} s, {len(timeline.windows)} windows)")
+    print(f"{path}  ({timeline.duration:.1f} s, {counted(len(timeline.windows), 'window')})")
     for s in segments:
         name = visible(s.name)
-        print(f"  {s.start:9.2f} s to {s.end:9.2f} s  {s.confidence:7.2%}  {name}", flush=True)
+        print(
+            f"  {s.start:9.2f} s to {s.end:9.2f} s  {percent(s.confidence):>7}  {name}", flush=True
+        )
     if not segments:
-        print("  no segment (see --threshold and --min-length)")
+        print("  no segments (lower --threshold or --min-length)")
 
 
 def write(

@@ -17,11 +17,16 @@ from videonl.escapes import visible
 from videonl.files import remove_part, whole_stream
 from videonl.limits import Limit, above, check_limits, whole
 from videonl.shards import about_set, shard_path
+from videonl.shares import counted
 
 if TYPE_CHECKING:
     from videonl.data.walk import Walk
 
 JOURNAL = "videonl_prepare.jsonl"
+PRESETS = (
+    *("ultrafast", "superfast", "veryfast", "faster", "fast"),
+    *("medium", "slow", "slower", "veryslow"),
+)
 SECTIONS = ("data", "model")  # of a training's configuration
 
 
@@ -31,28 +36,28 @@ def parser() -> Any:
         "videonl prepare",
         "Re-encode every video below SOURCE to TARGET as H.264 with dense key frames and without "
         "B-frames, the short side scaled down. Folders, lists and csv files keep their structure. "
-        "An interrupted run goes on where it was. Files on the skip list of `videonl check` are "
-        "left out.",
+        "An interrupted run continues when it is started again. Files on the skip list of videonl "
+        "check are left out.",
     )
     result.add_argument("source", help="the data set")
     result.add_argument("target", help="the folder to write")
     result.add_argument(
         "--short-side",
         type=whole(2, 16_384),
-        help="pixels (default: what the training of --config takes clips from)",
+        help="short side in pixels (default: the one that the training of --config needs)",
     )
     result.add_argument(
         "--config",
         metavar="FILE",
-        help="the training that it is for, as for train.py fit (default: its defaults)",
+        help="configuration of the training, as for videonl train fit (default: its defaults)",
     )
-    result.add_argument("--enlarge", action="store_true", help="scale smaller videos up, too")
+    result.add_argument("--enlarge", action="store_true", help="also scale smaller videos up")
     result.add_argument(
         "--key-frames",
         "--keyint",
         type=whole(1, 100_000),
         default=8,
-        help="a key frame every so many",
+        help="frames from one key frame to the next",
     )
     result.add_argument(
         "--quality",
@@ -61,12 +66,12 @@ def parser() -> Any:
         default=23,
         help="H.264 CRF, lower is better and larger",
     )
-    result.add_argument("--preset", default="fast", help="x264 speed: ultrafast to veryslow")
+    result.add_argument("--preset", choices=PRESETS, default="fast", help="speed of x264")
     result.add_argument(
         "--skip-list", help="files to leave out (default: SOURCE/videonl_skip.tsv if it exists)"
     )
     result.add_argument(
-        "--workers", type=whole(0, 1024), default=0, help="processes; 0 = one per core"
+        "--workers", type=whole(0, 1024), default=0, help="processes; 0: one per core"
     )
     result.add_argument("--timeout", type=above(0), default=1800.0, help="seconds per file")
     result.add_argument("--memory", type=whole(0, 1e9), default=4096, help="MB per process")
@@ -75,7 +80,7 @@ def parser() -> Any:
 
 
 def main(argv: Sequence[str]) -> int:
-    """Re-encode a data set; exit code 1 if some file could not be."""
+    """Re-encode a data set; the exit code is 1 if a file failed."""
     options = parser().parse_args(argv)
     needed, why = needed_side(options.config)
     options.short_side = options.short_side or needed
@@ -86,7 +91,7 @@ def main(argv: Sequence[str]) -> int:
     skip_list = os.path.abspath(options.skip_list) if options.skip_list else None
     size = f"short side {options.short_side}"
     if options.short_side != needed:
-        size += f"; {needed} is needed"
+        size += f" (the training needs {needed})"
     print(f"{size}: {why}")
     found, paths = find_sources(source, target, skip_list)
     targets, shard = plan(paths, source, target), options.shard
@@ -139,7 +144,7 @@ def merge(target: Path) -> int:
 
 
 def find_sources(source: str, target: str, skip_list: str | None) -> tuple["Walk", list[str]]:
-    """What lies in the source, and the videos of it that are to be prepared.
+    """The files in the source, and the videos among them that are to be prepared.
 
     Raises:
         VideoNLError: a link in it leads into the target.
@@ -151,10 +156,10 @@ def find_sources(source: str, target: str, skip_list: str | None) -> tuple["Walk
     found = walk_data(source)
     for folder in found.folders:
         if inside(os.path.realpath(folder), os.path.realpath(target)):
-            raise VideoNLError(f"{folder} is a link into {target}; remove it")
+            raise VideoNLError(f"{folder} is a link into {target}; remove the link")
     paths = [path for path in found.videos if os.path.abspath(path) not in skipped]
     if left_out := len(found.videos) - len(paths):
-        print(f"{left_out} of {len(found.videos)} files are on the skip list: left out")
+        print(f"left out by the skip list: {left_out} of {counted(len(found.videos), 'file')}")
     return found, paths
 
 
@@ -167,7 +172,7 @@ def recipe_of(options: Any) -> dict[str, Any]:
 
 
 def needed_side(config: str | None) -> tuple[int, str]:
-    """(the short side that a training takes its clips from, why in words).
+    """(the short side that a training takes its clips from, the reason for the user).
 
     Raises:
         VideoNLError: there is no such file, or it holds no settings.
@@ -190,7 +195,8 @@ def needed_side(config: str | None) -> tuple[int, str]:
     side = side or (round(crop / CROP_SHARE) if crop else size_of_network(model))
     low, high = jitter or (side, round(side * 1.25))
     sizes = str(high) if low == high else f"{low} to {high}"
-    return high, f"{config or 'train.py fit'} takes clips of a short side of {sizes}"
+    training = config or "videonl train fit"
+    return high, f"{training} takes clips of a short side of {sizes}"
 
 
 def size_of_network(model: dict[str, Any]) -> int:
@@ -215,7 +221,7 @@ def inside(path: str, folder: str) -> bool:
 
 
 def copy_folders(folders: Sequence[str], source: str, target: str) -> None:
-    """Make every folder in the target: a class without a readable video is a class all the same.
+    """Make every folder in the target, since a class may have no readable video.
 
     Raises:
         OutputError: one cannot be made.
@@ -274,7 +280,7 @@ def encode(
         else:
             jobs.append({"path": path, "target": place, "recipe": recipe})
     if results:
-        print(f"{len(results)} of {len(targets)} files were prepared before")
+        print(f"already prepared: {len(results)} of {counted(len(targets), 'file')}")
     running = run_jobs(
         "encode",
         jobs,
@@ -289,7 +295,7 @@ def encode(
         ):
             path = job["path"]
             if answer.pop("output", False):  # the next one will not fit on the disk either
-                raise VideoNLError(f"{answer['error']}; run it again to go on")
+                raise VideoNLError(f"{answer['error']}; run the same command again to continue")
             if "failed" in answer:
                 remove_part(job["target"])
                 answer = {"frames": 0, "error": f"{answer['failed']} while encoding"}
@@ -339,7 +345,7 @@ def report(
     after = sum(os.path.getsize(targets[path]) for path in done)
     frames = sum(results[path]["frames"] for path in done)
     print(
-        f"prepared {len(done)} of {len(results)} files, {frames} frames, "
+        f"prepared {len(done)} of {counted(len(results), 'file')}, {counted(frames, 'frame')}, "
         f"{before / 1e6:.1f} MB -> {after / 1e6:.1f} MB"
     )
     for path, why in sorted(failed.items())[:20]:

@@ -8,44 +8,52 @@ from tempfile import TemporaryDirectory
 from videonl.cli.main import make_parser
 from videonl.cli.values import note
 from videonl.errors import VideoNLError
+from videonl.escapes import as_word
 from videonl.weights.hub import PREFIX, checked_repository, client_of, push_folder
 
 
 def main(argv: Sequence[str]) -> int:
-    """Write the files, and upload them unless they are only to be looked at."""
+    """Write the files, and upload them unless ``--dry-run`` is given."""
     parser = make_parser(
         "videonl push",
         "Upload a network to the Hugging Face hub: weights (safetensors), network, classes and "
         "preprocessing (model.json), and a model card written from the run and its test results. "
-        "Everywhere a checkpoint is accepted, hf:USER/NAME then is one.",
+        "hf:USER/NAME can then be given wherever a checkpoint is accepted.",
     )
     add = parser.add_argument
-    add("run", metavar="RUN", help="a run's folder, or any checkpoint, as of videonl predict")
-    add("repository", metavar="USER/NAME", type=parse_repository, help="is made if it is missing")
+    add("run", metavar="RUN", help="a run's folder or any checkpoint, as for videonl predict")
+    add(
+        "repository",
+        metavar="USER/NAME",
+        type=parse_repository,
+        help="the repository, created if it does not exist",
+    )
     add("--private", action="store_true", help="make the repository private")
     add(
         "--licence",
         metavar="NAME",
-        help="of the weights, such as apache-2.0 or cc-by-4.0 (default: that of the weights that "
-        "the training started from)",
+        help="licence of the weights, such as apache-2.0 (default: that of the weights that the "
+        "training started from)",
     )
     add(
         "--dry-run",
         metavar="FOLDER",
-        help="write the files there and upload nothing: to read the card first",
+        help="write the files there to read them first, and upload nothing",
     )
     add(
         "--model.name",
         dest="network",
         metavar="NAME",
-        help="the checkpoint's network where it is outside of videonl, package.module:function",
+        help="network of the checkpoint if it is not one of videonl, as package.module:function",
     )
     arguments = parser.parse_args(argv)
     name = f"{PREFIX}{arguments.repository}"
     if arguments.dry_run:
         folder = Path(arguments.dry_run)
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise VideoNLError(f"--dry-run {folder} exists and is no empty folder; give a new one")
+            raise VideoNLError(
+                f"--dry-run {folder} exists and is not an empty folder; give a new one"
+            )
         write(arguments, folder)
         print(f"written   {folder} (nothing was uploaded)")
         return 0
@@ -64,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def write(arguments: Namespace, folder: Path) -> None:
-    """Write the files, and say what the card lacks."""
+    """Write the files, and print a note on what the model card lacks."""
     from videonl.reports.model_card import write_package
 
     run = write_package(
@@ -75,11 +83,11 @@ def write(arguments: Namespace, folder: Path) -> None:
         network=arguments.network,
     )
     if run.licence is None:
-        note("the card states no licence: say --licence, such as --licence apache-2.0")
+        note("the card states no licence: give one, such as --licence apache-2.0")
     if not run.results:
         note(
-            "the card has no test result: videonl train test --checkpoint writes one beside the "
-            "checkpoint"
+            "the card has no test result: videonl train test --checkpoint "
+            f"{as_word(arguments.run)} --data.root DIR writes one beside the checkpoint"
         )
 
 

@@ -8,10 +8,11 @@ from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.limits import SEED, whole
 from videonl.sample.task import RELATED, RELATIONS, SampleParameters
+from videonl.shares import counted
 
 
 def write_with_progress(root: Path, parameters: SampleParameters, workers: int) -> None:
-    """Write the data set with a progress bar and say in one line what was done."""
+    """Write the data set with a progress bar, and print how many clips were written."""
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
@@ -31,7 +32,7 @@ def write_with_progress(root: Path, parameters: SampleParameters, workers: int) 
             bar.update(task, completed=done, total=total)
 
         made = write_sample(root, parameters=parameters, workers=workers, progress=show)
-    print(f"{made.written} clips written, {made.skipped} were there already: {made.root}")
+    print(f"{counted(made.written, 'clip')} written, {made.skipped} already there: {made.root}")
 
 
 def main(argv: Sequence[str]) -> int:
@@ -42,16 +43,20 @@ def main(argv: Sequence[str]) -> int:
         "Write the synthetic sample data set: two moving bodies, the class is the relation between "
         f"their directions ({', '.join(RELATIONS)}).",
     )
-    parser.add_argument("--root", type=Path, default=Path("data/sample/videos"), help="folder")
+    parser.add_argument(
+        "--root", type=Path, default=Path("data/sample/videos"), help="folder to write"
+    )
     parser.add_argument(
         "--classes",
         default=",".join(default.classes),
         type=lambda text: tuple(text.split(",")),
-        help="names, comma separated",
+        help="class names, separated by commas",
     )
     for split in ("train", "val", "test"):
         help_text = f"clips in the {split} split"
-        parser.add_argument(f"--{split}", type=int, default=default.count(split), help=help_text)
+        parser.add_argument(
+            f"--{split}", type=whole(0), default=default.count(split), help=help_text
+        )
     parser.add_argument("--size", type=int, default=default.size, help="frame size in pixels")
     parser.add_argument("--frames", type=int, default=default.frames, help="frames per clip")
     parser.add_argument(
@@ -63,7 +68,10 @@ def main(argv: Sequence[str]) -> int:
         help="distance of the bodies in the middle of a clip, in pixels",
     )
     parser.add_argument(
-        "--scale", type=float, default=default.scale, help="size and travel of the bodies, 0.2 to 1"
+        "--scale",
+        type=float,
+        default=default.scale,
+        help="factor of size and path of the bodies, 0.2 to 1",
     )
     parser.add_argument(
         "--gap",
@@ -84,7 +92,7 @@ def main(argv: Sequence[str]) -> int:
         "--workers",
         type=whole(0, 1024),
         default=os.cpu_count() or 1,
-        help="processes; 0 works in this one",
+        help="processes; 0: only this one",
     )
     given = vars(parser.parse_args(argv))
     root, workers = given.pop("root"), given.pop("workers")

@@ -31,48 +31,58 @@ def parser_of_serve() -> argparse.ArgumentParser:
     """The options of the command."""
     parser = make_parser(
         "videonl serve",
-        "Serve a page on which videos are dropped and classified, and POST /predict, GET /model "
-        "and GET /health for programs. Only this computer can reach it unless --host says so.",
+        "Serve a page that classifies videos dropped on it, and POST /predict, GET /model and GET "
+        "/health for programs. Only this computer can reach it, unless --host is another address.",
     )
-    parser.add_argument("--checkpoint", metavar="CKPT", required=True, help="as of videonl predict")
+    parser.add_argument(
+        "--checkpoint", metavar="CKPT", required=True, help="as for videonl predict"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on")
-    parser.add_argument("--port", type=whole(0, 65_535), default=8000, help="0: any that is free")
+    parser.add_argument("--port", type=whole(0, 65_535), default=8000, help="port; 0: any free one")
     parser.add_argument(
         "--allow-host",
         action="append",
         metavar="NAME",
-        help="a name by which the server may be called (Host header); may be repeated; default: "
-        "localhost on a loopback address, any name elsewhere",
+        help="host name that requests may use (Host header); may be repeated; default: localhost "
+        "on a loopback address, else any name",
     )
     parser.add_argument(
         "--views",
         type=parse_views,
         metavar="CLIPSxCROPS",
-        help="of a request that does not say, and at most (default: as the network was validated "
-        "or published, and at most 10x3 or those)",
+        help="views per video: the default of a request, and the most that it may ask for "
+        "(default: as the network was validated or published, and at most 10x3 or those)",
     )
-    parser.add_argument("--max-upload", type=positive, default=256, metavar="MB", help="per video")
+    parser.add_argument(
+        "--max-upload", type=positive, default=256, metavar="MB", help="largest video"
+    )
     parser.add_argument(
         "--time-limit",
         type=positive,
         default=60,
         metavar="SECONDS",
-        help="from the end of the upload to the answer",
+        help="time for an answer, from the end of the upload",
     )
     parser.add_argument(
-        "--memory-limit", type=positive, default=2048, metavar="MB", help="for decoding a video"
+        "--memory-limit",
+        type=positive,
+        default=2048,
+        metavar="MB",
+        help="memory for decoding a video",
     )
     parser.add_argument(
         "--queue",
         type=positive,
         default=16,
         metavar="N",
-        help="uploads at a time, waiting ones included; more are told to come back later",
+        help="uploads at a time, including waiting ones; further ones are asked to try again later",
     )
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     add_engine_flags(parser)
     add_network_flags(parser, videos=True)
-    parser.add_argument("--labels", metavar="FILE", help="class names, one per line")
+    parser.add_argument(
+        "--labels", metavar="FILE", help="class names, one per line, if the checkpoint has none"
+    )
     return parser
 
 
@@ -114,7 +124,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens, before seconds go into loading a network.
+    """A listening socket, opened before the network is loaded, since a taken port is common.
 
     Raises:
         VideoNLError: no such address, or the port is taken.
@@ -183,10 +193,14 @@ def serve(
 
 
 def warning(address: str, names: list[str] | None) -> str:
-    """What to know before a server is open to others."""
-    called = "" if names else " Name it with --allow-host, so that it answers to no other name."
+    """The warning for a server that other computers can reach."""
+    called = (
+        ""
+        if names
+        else " Give its name with --allow-host, so that requests for other names are refused."
+    )
     return (
-        f"videonl serve: WARNING: everybody who reaches {address} can use this server: it has no "
+        f"videonl serve: WARNING: everyone who can reach {address} can use this server: it has no "
         "passwords and no encryption. Put a reverse proxy with both before it, or keep "
         "--host 127.0.0.1 and reach it by: ssh -L 8000:127.0.0.1:8000 THIS_COMPUTER "
         f"(docs/serving.md).{called}"

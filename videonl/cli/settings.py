@@ -1,7 +1,7 @@
 """Settings of one jsonargparse parser, from YAML files and a command line.
 
-jsonargparse knows the options, checks the types and imports what a person names. Here stands what
-it lacks: errors that a person can use, each one sentence that names the option.
+jsonargparse knows the options, checks the types and imports named classes. This module adds errors
+of one sentence that names the option.
 """
 
 import re
@@ -20,7 +20,17 @@ if TYPE_CHECKING:
 
     from jsonargparse import ArgumentParser, Namespace
 
-TYPES = {"Sequence": "list", "dict": "a table such as {a: 1}", "NoneType": "null"}
+# What the types of options are called in messages.
+TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "str": "text",
+    "bool": "true or false",
+    "list": "a list",
+    "Sequence": "a list",
+    "dict": "a table such as {a: 1}",
+    "NoneType": "null",
+}
 
 
 def read_yaml(path: str | Path) -> dict[str, Any]:
@@ -81,7 +91,7 @@ def check_key(key: str, parser: "ArgumentParser", *, source: str) -> "Action":
     hint = " or ".join(f"--{k}" if source == "" else k for k in near)
     tail = f"; did you mean {hint}?" if near else "; --help_all lists all"
     shown = f"--{key}" if source == "" else f"{source}: {key!r}"
-    raise VideoNLError(f"{shown} is no option{tail}")
+    raise VideoNLError(f"{shown} is not an option{tail}")
 
 
 def read_flags(argv: Sequence[str], parser: "ArgumentParser") -> list[str]:
@@ -95,7 +105,9 @@ def read_flags(argv: Sequence[str], parser: "ArgumentParser") -> list[str]:
         word = rest.pop(0)
         flag, equals, value = word.partition("=")
         if not flag.startswith("--") or flag == "--":
-            raise VideoNLError(f"{word!r} belongs to no option; options are written --key value")
+            raise VideoNLError(
+                f"{word!r} does not belong to an option; options are written --key value"
+            )
         asks_help = flag.endswith(".help") and flag in parser._option_string_actions
         action = None if asks_help else check_key(flag[2:], parser, source="")
         if not equals and rest and not (rest[0].startswith("--") and len(rest[0]) > 2):
@@ -172,7 +184,7 @@ def kind_name(action: "Action") -> str:
 
 
 def sentence(text: str, contents: Sequence[Mapping[str, Any]], words: Sequence[str]) -> str:
-    """The report of jsonargparse on a wrong value as one sentence that names the option.
+    """The error of jsonargparse about a wrong value as one sentence that names the option.
 
     Args:
         text: of several lines, with the types of Python.
@@ -211,6 +223,8 @@ def wrong_value(key: str, value: Any, wanted: Sequence[str], report: str = "") -
     kinds = list(dict.fromkeys(TYPES.get(name, name) for name in names))
     if "NoneType" in names and len(kinds) > 1:
         kinds.remove("null")
+    if {"a number", "a whole number"} <= set(kinds):
+        kinds.remove("a whole number")
     shown = "null" if value is None else repr(value)
     reason = f"it must be {' or '.join(kinds)}" if kinds else " ".join(report.split())
     return f"--{key} {shown}: {reason}"

@@ -1,4 +1,4 @@
-"""Standard output and error that no name can break: any encoding, any character, closed or full."""
+"""Standard output and error that print any file name safely, also where they are closed or full."""
 
 import errno
 import os
@@ -15,10 +15,10 @@ DRAWING = re.compile(r"(\x1b\[[0-9;]*[mAK]|\x1b\[\?25[hl])")
 
 
 class OutputLost(BaseException):
-    """Standard output takes no more; no ``Exception``, for no file or video is to blame.
+    """Standard output cannot be written to; not an ``Exception``, since no input caused it.
 
     Args:
-        error: why; a reader that went away is nothing to talk about.
+        error: why; a closed pipe (``| head``) is not reported.
     """
 
     def __init__(self, error: OSError) -> None:
@@ -28,7 +28,7 @@ class OutputLost(BaseException):
 
 
 class ShownStream:
-    """A text stream on which names can do nothing but be read.
+    """A text stream on which file names cannot move the cursor or hide text.
 
     Characters that its encoding lacks, halves of pairs (bytes of a file name that are no UTF-8)
     and control characters appear as escapes. Everything else is the stream's own.
@@ -88,7 +88,7 @@ class ClosedStream(ShownStream):
         self.missed = False
 
     def write(self, text: str) -> int:
-        """Note that somebody wanted to say something."""
+        """Record that something should have been printed."""
         self.missed = self.missed or bool(text)
         return super().write(text)
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
+from videonl.cli.main import called
 from videonl.cli.train_errors import clear_errors
 from videonl.cli.train_evaluate import test_command
 from videonl.cli.train_help import PAGES, USAGE
@@ -37,13 +38,13 @@ if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
 
 # What says which videos there are, of which class.
 OF_THE_SET = (*LISTS, "first_label", "official_split")
-LAST_WORD = 3.0  # seconds that a process of several leaves the first one to say what is wrong
+LAST_WORD = 3.0  # seconds that a process waits for the first one to print the same error
 
 
 def main(argv: Sequence[str]) -> int:
-    """Run a command; the exit code is 0, or 128 + the signal that stopped a training."""
+    """Run a subcommand; the exit code is 0, or 128 + the signal that stopped a training."""
     if not argv or argv[0] in ("-h", "--help", "help"):
-        print(USAGE)
+        print(as_typed(USAGE))
         return 0 if argv else 2
     command, *rest = argv
     if command not in PAGES:
@@ -51,7 +52,7 @@ def main(argv: Sequence[str]) -> int:
         hint = f"did you mean {near[0]}?" if near else f"it is one of {', '.join(PAGES)}"
         raise VideoNLError(f"unknown command {command!r}; {hint}")
     if "--help" in rest or "-h" in rest:
-        print(PAGES[command])
+        print(as_typed(PAGES[command]))
         return 0
     if "--help_all" in rest:
         from videonl.cli.train_parser import make_parser
@@ -62,9 +63,19 @@ def main(argv: Sequence[str]) -> int:
         return COMMANDS[command](command, rest)
 
 
+def as_typed(page: str) -> str:
+    """A help page with the command as the user typed it, ``train.py`` or ``videonl train``."""
+    if called("train") == "train.py":
+        return page
+    names = {"python train.py": "videonl train", "train.py": "videonl train"}
+    for script, command in {**names, "infer.py": "videonl predict"}.items():
+        page = page.replace(script, command)
+    return page
+
+
 @contextmanager
 def speaking_once() -> Iterator[None]:
-    """Of several processes the first prints; another's error comes late, if it is the only one."""
+    """Let only the first of several processes print; errors of the others wait for its error."""
     if is_first_process():
         yield
         return
@@ -77,7 +88,7 @@ def speaking_once() -> Iterator[None]:
 
 
 def fit_command(command: str, argv: Sequence[str]) -> int:
-    """Train, or with ``--dry-run`` say how it would be done."""
+    """Train, or print the plan with ``--dry-run``."""
     settings, given, chosen, data, resume = settled(command, argv)
     from videonl.cli.train_parser import trainer_options
     from videonl.training import fit, new_run, plan_lines
@@ -115,7 +126,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
             )
         except TrainingStopped as stop:
             if is_first_process():
-                print(f"train.py: {stop}", file=sys.stderr)
+                print(f"{called('train')}: {stop}", file=sys.stderr)
             return stop.exit_code
     if result.reports:
         print_result(result, settings, given)
@@ -125,11 +136,11 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
 def settled(
     command: str, argv: Sequence[str]
 ) -> tuple[dict[str, Any], dict[str, Any], "Choices", "VideoDataModule | None", Path | None]:
-    """What a training is to do.
+    """Settle the settings of a training.
 
     Returns:
-        (all settings, those that somebody gave, those that were chosen for want of words, the
-        videos where they were looked at, the checkpoint to go on from).
+        (all settings, those that the user gave, those that were chosen from the data, the data
+        module if it was made for that, the checkpoint to resume from).
     """
     argv = ["--dry_run" if word == "--dry-run" else word for word in argv]
     settings, given = read_settings(command, argv)
@@ -149,7 +160,7 @@ def settled(
         name = run_name(settings["model"]["name"], settings["data"]["root"])
     resume = resume_path(wanted, out=out, name=check_name(name)) if wanted else None
     if wanted == "auto" and resume is None:
-        print(f"no run of the name {name} in {out} yet: starting one")
+        print(f"no run named {name} in {out} yet: starting a new one")
     elif data and resume:  # as that run was begun, whatever the data would be given today
         settings, given = read_settings(command, [*argv, "--resume", str(resume)])
         data, chosen = None, Choices()
@@ -163,7 +174,7 @@ def show_plan(
     options: dict[str, Any],
     chosen: Sequence[str],
 ) -> int:
-    """Print what would be done; there is no run, and nothing stays learned."""
+    """Print the plan of a training, without making a run or changing weights."""
     from videonl.training import make_trainer, plan_lines
 
     trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
@@ -183,14 +194,14 @@ def remove_if_empty(folder: Path) -> None:
 def print_result(
     result: "FitResult", settings: Mapping[str, Any], given: Mapping[str, Any]
 ) -> None:
-    """How well it went, where everything lies, and the line that tests it."""
+    """Print the accuracy, where the files are, and the command that tests the network."""
     from videonl.training.summary import optimistic
 
     if result.nothing_left:
         limit = "max_steps" if settings["trainer"]["max_steps"] > 0 else "max_epochs"
         print(
-            f"done      nothing was left to do: the run has its {counted(result.epochs, 'epoch')} "
-            f"(a larger --trainer.{limit} goes on)"
+            f"done      nothing left to do: the run has had its {counted(result.epochs, 'epoch')} "
+            f"(raise --trainer.{limit} to train on)"
         )
     if result.signs:
         print(f"learning  {result.signs}")
@@ -204,11 +215,11 @@ def print_result(
         )
         print(f"next      {test_line(result.run_dir, settings, given)}")
     else:
-        print(f"last      {result.last} (no validation, so there is no best)")
+        print(f"last      {result.last} (without validation there is no best checkpoint)")
 
 
 def test_line(run_dir: Path, settings: Mapping[str, Any], given: Mapping[str, Any]) -> str:
-    """The command that tests a run on its data, as it was typed and said."""
+    """The command that tests a run on its data, with the options that this needs."""
     typed = Path(sys.argv[0])
     words = ["python", sys.argv[0]] if typed.name == "train.py" else ["videonl", "train"]
     words += ["test", "--checkpoint", str(run_dir), "--data.root", settings["data"]["root"]]
@@ -229,10 +240,10 @@ def build(
     *,
     data: "VideoDataModule | None" = None,
 ) -> tuple["VideoDataModule", "VideoClassifier"]:
-    """The data module and the classifier; each tells the other what nobody has said.
+    """The data module and the classifier; missing settings of one are taken from the other.
 
-    A training that goes on takes its network from the checkpoint: the published weights that it
-    once started from may be gone.
+    A training that is resumed takes its network from the checkpoint, since the published weights
+    that it started from may be gone.
 
     Args:
         settings: all of them; what is resolved here is noted there.

@@ -1,4 +1,4 @@
-"""Errors of a running training that a person can do something about, as one sentence."""
+"""Errors of a running training that the user can act on, as one sentence."""
 
 import re
 from collections.abc import Iterator
@@ -23,7 +23,7 @@ CAUGHT = re.compile(r"^Caught .* in DataLoader worker process")
 
 @contextmanager
 def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> Iterator[None]:
-    """Turn what a person can mend (disk, GPU, videos, Trainer's arguments) into one sentence.
+    """Turn errors that the user can act on (disk, GPU, videos, options) into one sentence.
 
     Args:
         settings: of ``train.py``.
@@ -43,20 +43,20 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
         raise
     except torch.cuda.OutOfMemoryError as error:
         raise VideoNLError(
-            "the GPU has not enough memory for so many views at once: lower "
+            "the GPU does not have enough memory for so many views at once: lower "
             "--model.views_per_forward or --data.batch_size"
         ) from error
     except (DatasetError, VideoError) as error:
         root = Path(settings["data"]["root"])
         if not root.is_dir():
             raise DatasetError(
-                f"the data folder {root} is gone (a disk that is no longer mounted?); when it is "
-                f"back, {going_on(run_dir)}"
+                f"the data folder {root} is gone (is its disk still mounted?); when it is back, "
+                f"{going_on(run_dir)}"
             ) from error
         raise_cause(error)
     except OutputError as error:
         raise VideoNLError(
-            f"{error}; make room or say another folder, then {going_on(run_dir)}"
+            f"{error}; free some space or choose another folder, then {going_on(run_dir)}"
         ) from error
     except TrainingDiverged as error:
         last = run_dir / "last.ckpt" if run_dir else None
@@ -71,7 +71,7 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
             raise
         place = error.filename or run_dir or "the disk"
         raise VideoNLError(
-            f"{place}: the disk is full ({words}); make room, then {going_on(run_dir)}"
+            f"{place}: the disk is full ({words}); free some space, then {going_on(run_dir)}"
         ) from error
     except Exception as error:
         raise Unforeseen(run_dir) from error
@@ -87,6 +87,6 @@ def raise_cause(error: VideoNLError) -> NoReturn:
 
 
 def going_on(run_dir: Path | None) -> str:
-    """How to go on."""
+    """How to continue, after the cause is removed."""
     last = run_dir / "last.ckpt" if run_dir else None
     return f"go on with --resume {as_word(last)}" if last and last.is_file() else "start again"

@@ -21,7 +21,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     """Measure the accuracy, by the network's own protocol or by the one that is asked for."""
     settings, given = read_settings(command, argv)
     if settings["csv"]:
-        raise VideoNLError(f"--csv belongs to predict; {command} writes --json")
+        raise VideoNLError(f"--csv is an option of predict; {command} writes its result to --json")
     from videonl.cli.train_parser import trainer_options
     from videonl.data.catalogue import census_of
     from videonl.training.evaluation import describe
@@ -47,7 +47,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
             print(f"by the network's own protocol, {own.shown_views}:\n{describe(other)}")
         if classifier.preprocessing != own and not others:
             said = "protocol" if given.get("protocol") else f"data.{views}"
-            print(f"  the network's own protocol is {own.shown_views}: leave out --{said}")
+            print(f"  leave out --{said} for the network's own protocol, {own.shown_views}")
         if path is not None and is_first_process():
             about = {"data": data.root, "data_census": census, "seed": settings["seed"]}
             write_result(path, classifier, evaluation, others, checkpoint=checkpoint, about=about)
@@ -63,13 +63,13 @@ def write_result(
     checkpoint: Path,
     about: Mapping[str, Any],
 ) -> None:
-    """Write the result file and the confusion picture beside it, and say where they are."""
+    """Write the result file and the confusion picture beside it, and print their paths."""
     from videonl.evaluation.environment import describe_environment
     from videonl.training.evaluation import draw_confusion, measured, result, write_json
     from videonl.weights.hub import pinned_name
 
     if (cost := cost_of(classifier)) is not None:
-        print(f"  cost {cost['gmacs_per_view']:.4g} GMACs per view, {cost['gmacs']:.4g} in all")
+        print(f"  cost {cost['gmacs_per_view']:.4g} GMACs per view, {cost['gmacs']:.4g} per video")
     more = {
         "own_protocol": [measured(other, classifier) for other in others],
         "cost": cost,
@@ -87,9 +87,9 @@ def write_result(
 def evaluations(
     classifier: "VideoClassifier", data: "VideoDataModule", own: "Preprocessing", **how: Any
 ) -> list["Evaluation"]:
-    """By the protocol that is asked for, then by the network's own where that is another.
+    """Evaluate by the protocol that is asked for, then by the network's own if that differs.
 
-    The second is left out where it has more views: who asks for one view wants no thirty.
+    The second is left out if it has more views, which would take longer than what was asked for.
     """
     from videonl.training.evaluation import evaluate
 
@@ -124,26 +124,28 @@ def cost_of(classifier: "VideoClassifier") -> dict[str, Any] | None:
 
 
 def checkpoint_of(settings: dict[str, Any]) -> Path:
-    """The checkpoint that is meant.
+    """The file of the checkpoint.
 
     Raises:
-        VideoNLError: none was said, or it does not exist.
+        VideoNLError: none was given, or it does not exist.
     """
     from videonl.weights.published import local_file
 
     said = said_checkpoint(settings)
     if not said:
-        raise VideoNLError("which network? Say --checkpoint PATH, a checkpoint or a run folder")
+        raise VideoNLError(
+            "give the network with --checkpoint PATH: a checkpoint or a run's folder"
+        )
     return local_file(said)
 
 
 def said_checkpoint(settings: dict[str, Any]) -> str | None:
-    """The checkpoint in the user's words."""
+    """The checkpoint as it was given: a path or a name."""
     return settings["checkpoint"] or settings["ckpt_path"] or settings["model"]["pretrained"]
 
 
 def results_of(settings: dict[str, Any], checkpoint: Path, ending: str) -> Path:
-    """Where results go that nobody names: beside a checkpoint; of one from the hub, here."""
+    """The default file of a result: beside the checkpoint, or here if that is on the hub."""
     from videonl.weights.hub import is_hub, stem_of
 
     said = str(said_checkpoint(settings))
@@ -205,7 +207,8 @@ def prepare(
         data = read()
     split = settings["split"]
     if split is not None and split not in data.records:
-        raise DatasetError(f"{data.root} has no {split} folder (it has: {', '.join(data.records)})")
+        has = ", ".join(data.records)
+        raise DatasetError(f"{data.root} has no {split} split; choose one with --split ({has})")
     check_split(data.catalogue.official, classifier.hparams["data_split"], source=str(checkpoint))
     tested = split or ("test" if "test" in data.records else "val")
     if tested in data.records and tested != "train":
@@ -223,6 +226,7 @@ def prepare(
         align_classes(data, classifier.class_names, num_classes=classifier.num_classes)
         if data.multi_label and not classifier.multi_label:
             print(
-                "note      videos have several labels, the checkpoint knows one: the first counts"
+                "note      videos have several labels, but the network answers with one: only the "
+                "first label of a video counts"
             )
     return data, classifier, own

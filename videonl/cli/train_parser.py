@@ -1,16 +1,18 @@
-"""Every option of ``train.py``, read off the signatures of what it builds."""
+"""Every option of ``train.py``, from the signatures of the classes that it builds."""
 
 import re
 from argparse import SUPPRESS
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser, set_loader, set_parsing_settings
+from jsonargparse import ArgumentParser, set_loader
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 
+from videonl.cli.main import called
 from videonl.cli.settings import options_of
 from videonl.cli.values import parse_value
 from videonl.data.datamodule import VideoDataModule
@@ -33,22 +35,21 @@ INTERNAL_DATA: set[str | int] = {"root", "seed", "split_seed", "preprocessing"}
 LIMITS = {"seed": SEED, "save_every_minutes": above(0), "save_every_steps": whole(1)}
 # What Lightning's own words do not say, or say of other defaults.
 OF_OURS = {
-    "max_epochs": "passes over the training videos; -1: until max_steps or max_time",
-    "precision": "auto: bf16-mixed where a GPU or a CPU's AMX computes in it, else 32-true",
-    "callbacks": "beside those of videonl; a progress bar stands in place of its bar",
-    "logger": "beside metrics.csv and TensorBoard; false: no TensorBoard",
-    "plugins": "beside those of videonl",
-    "enable_checkpointing": "false: a training that leaves no checkpoint",
-    "use_distributed_sampler": "false: the loaders of videonl split the videos themselves",
+    "max_epochs": "passes over the training videos; -1: no limit but max_steps or max_time",
+    "precision": "auto: bf16-mixed on a GPU with bf16 or a CPU with AMX, else 32-true",
+    "callbacks": "added to those of videonl; a progress bar replaces the one of videonl",
+    "logger": "added to metrics.csv and TensorBoard; false: no TensorBoard",
+    "plugins": "added to those of videonl",
+    "enable_checkpointing": "false: write no checkpoints",
+    "use_distributed_sampler": "must be false: videonl splits the videos itself",
     "sync_batchnorm": "the same as --recipe.batch_norm sync",
-    "default_root_dir": "where classes of Lightning write; default: the folder of the run",
-    "benchmark": "let cuDNN try its algorithms; default: on a GPU, unless deterministic",
+    "default_root_dir": "folder for files of Lightning's classes; default: the run's folder",
+    "benchmark": "let cuDNN time its algorithms; default: on a GPU, unless deterministic",
 }
 
 NEEDS = re.compile(r"Requirement '([\w-]+)[^']*' not met")
 EXTRAS = {name: f"videonl[{name}]" for name in ("wandb", "mlflow")}
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
 set_loader("videonl", parse_value, exceptions=(VideoNLError,))
 
 
@@ -71,26 +72,36 @@ class Parser(ArgumentParser):
         return super().format_help(*args)
 
 
+@cache
 def make_parser(command: str) -> Parser:
-    """Every option of a command, read off the signatures of what it builds."""
-    parser = Parser(prog=f"train.py {command}")
-    parser.add_argument("--config", type=str | None, help="a YAML file with any of these settings")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random")
+    """Every option of a command, from the signatures of the classes that it builds."""
+    parser = Parser(prog=f"{called('train')} {command}")
+    parser.add_argument("--config", type=str | None, help="YAML file with any of these settings")
+    parser.add_argument("--seed", type=int, default=0, help="random seed")
     parser.add_argument("--out", type=str, default="runs", help="folder of all runs")
-    parser.add_argument("--name", type=str | None, help="of the run")
+    parser.add_argument("--name", type=str | None, help="name of the run")
     if command == "fit":
-        parser.add_argument("--resume", type=str | None, help="auto, a run, or a checkpoint")
+        parser.add_argument(
+            "--resume", type=str | None, help="auto, a run's folder, or a checkpoint"
+        )
         parser.add_argument("--ckpt_path", type=str | None, help="the same as --resume")
-        parser.add_argument("--dry_run", type=bool, default=False, help="print the plan only")
-        parser.add_argument("--save_every_minutes", type=float, default=10.0, help="last.ckpt")
-        parser.add_argument("--save_every_steps", type=int | None, help="last.ckpt, in steps")
+        parser.add_argument("--dry_run", type=bool, default=False, help="print the plan and stop")
+        parser.add_argument(
+            "--save_every_minutes",
+            type=float,
+            default=10.0,
+            help="minutes from one last.ckpt to the next",
+        )
+        parser.add_argument(
+            "--save_every_steps", type=int | None, help="steps from one last.ckpt to the next"
+        )
     else:
-        parser.add_argument("--checkpoint", type=str | None, help="a checkpoint or a run")
+        parser.add_argument("--checkpoint", type=str | None, help="a checkpoint or a run's folder")
         parser.add_argument("--ckpt_path", type=str | None, help="the same as --checkpoint")
         parser.add_argument("--split", type=str | None, help="train, val or test")
         parser.add_argument("--json", type=str | None, help="result file of test")
         parser.add_argument("--csv", type=str | None, help="result file of predict")
-        parser.add_argument("--protocol", type=str | None, help="a publisher's test")
+        parser.add_argument("--protocol", type=str | None, help="sample as a publisher's test")
     parser.add_class_arguments(VideoClassifier, "model", skip=INTERNAL_MODEL, instantiate=False)
     parser.add_class_arguments(Recipe, "recipe", instantiate=False)
     parser.add_class_arguments(VideoDataModule, "data", skip=INTERNAL_DATA, instantiate=False)
@@ -101,7 +112,7 @@ def make_parser(command: str) -> Parser:
 
 
 def group(parser: Parser, section: str) -> Any:
-    """The options of a section, to which one of ours comes."""
+    """The group of the options of a section."""
     groups: Any = parser.groups
     return groups[section]
 
@@ -117,14 +128,21 @@ def add_trainer(parser: Parser) -> None:
         options[f"trainer.{key}"].help = text
 
 
+@cache
+def trainer_parser() -> Parser:
+    """The section ``trainer`` alone."""
+    parser = Parser(prog="train.py")
+    add_trainer(parser)
+    return parser
+
+
 def trainer_options(values: dict[str, Any]) -> dict[str, Any]:
     """The section ``trainer`` with the callbacks, loggers and so on that it names, made.
 
     Raises:
         VideoNLError: one of them refuses its arguments.
     """
-    parser = Parser(prog="train.py")
-    add_trainer(parser)
+    parser = trainer_parser()
     values = {key: spelled_out(key, value) for key, value in values.items()}
     try:
         made = parser.instantiate(parser.parse_object({"trainer": values}))

@@ -24,7 +24,9 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
     settings, given = read_settings(command, argv)
     lines = settings["json"]
     if lines and not lines.endswith(".jsonl"):
-        raise VideoNLError(f"--json {lines}: predict writes JSON Lines, give a name in .jsonl")
+        raise VideoNLError(
+            f"--json {lines}: predict writes JSON Lines; give a name that ends in .jsonl"
+        )
     from videonl.cli.train_parser import trainer_options
     from videonl.training.evaluation import predict
 
@@ -46,7 +48,7 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
         )
     if file is not None and not path.exists():
         merge = f"videonl merge {as_word(path)}"
-        print(f"{counted(count, 'video')}: {path.stem}.*{path.suffix}; {merge} makes them one")
+        print(f"{counted(count, 'video')}: {path.stem}.*{path.suffix}; {merge} joins them")
     else:
         print(f"{counted(count, 'video')}: {path}")
     return 1 if unread else 0
@@ -67,7 +69,7 @@ def run_of(classifier: "VideoClassifier", data: Any, checkpoint: Path) -> dict[s
 
 
 class JsonLines:
-    """The lines of ``videonl predict``, one file per process; a run that is repeated goes on.
+    """JSON Lines as of ``videonl predict``, one file per process; a repeated run continues.
 
     Args:
         path: ``out.jsonl``; in several processes ``out.00000.jsonl``, ..., for ``videonl merge``.
@@ -119,4 +121,4 @@ class JsonLines:
         self._writer.close()
 
     def finish(self, *, rank: int, size: int) -> None:
-        """The files stay: ``videonl merge`` knows which videos have none yet."""
+        """Do nothing: ``videonl merge`` joins the files."""

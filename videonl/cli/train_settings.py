@@ -41,7 +41,7 @@ PATHS = ("data.root", *(f"data.{name}" for name in LISTS))  # kept absolute in a
 FROM_NETWORK = ("frames", "stride", "short_side", "crop", "sampling", "picture")
 OF_TEST = (*FROM_NETWORK, "fps", "short_video", "test_crop", "rectangle")
 # Options that there were: files that name them are still read.
-RETIRED = {"data.memory_mb": "a data set that fits is decoded once by itself"}
+RETIRED = {"data.memory_mb": "a data set that fits into memory is decoded once automatically"}
 CROP_SHARE = 224 / 256  # of the short side, as in videonl.training.defaults; torch-free here
 
 
@@ -50,7 +50,7 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
 
     Returns:
         (all with their defaults, nested by section; only those that were given, flat). ``config``
-        names the file that said the rest; None: nobody did (``choose_rest``).
+        is the file of settings; without one (None) ``choose_rest`` sets what is missing.
 
     Raises:
         VideoNLError: an unknown option, a wrong type, a missing or broken file.
@@ -62,7 +62,7 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     parser = make_parser(command)
     for word in argv:
         if (old := word.partition("=")[0][2:]) in RETIRED:
-            raise VideoNLError(f"--{old} is no option any more: {RETIRED[old]}; leave it out")
+            raise VideoNLError(f"--{old} was removed ({RETIRED[old]}); leave it out")
     words = read_flags(argv, parser)
     values = {flag[2:]: value for flag, _, value in (word.partition("=") for word in words)}
     files = [word.partition("=")[2] for word in words if word.startswith("--config=")]
@@ -75,7 +75,7 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     options_in_file(given.get("model.options"), source="--model.options")
     if given.get("data.root") is None:
         raise VideoNLError(
-            "which videos? Say --data.root DIR, a folder that holds train/<class>/<video>, "
+            "give the videos with --data.root DIR, a folder that holds train/<class>/<video> and "
             "val/<class>/<video>"
         )
     if command == "fit" and not contents and given.get("model.pretrained"):
@@ -105,7 +105,7 @@ def settings_of(file: str, parser: "ArgumentParser") -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in flatten(read_yaml(file), parser):
         if key in RETIRED:
-            note(f"{file}: {key} is no option any more and is left out: {RETIRED[key]}")
+            note(f"{file}: {key} was removed and is ignored: {RETIRED[key]}")
             continue
         if key in (*GENERAL, *EVALUATION) and key not in options_of(parser):
             continue  # a file of fit may be given to test, which has no --resume
@@ -113,13 +113,13 @@ def settings_of(file: str, parser: "ArgumentParser") -> dict[str, Any]:
         if option != key:  # model.options.width: 8 in one line
             value = {**(found.get(option) or {}), key[len(option) + 1 :]: value}
         elif key in found:
-            raise VideoNLError(f"{file}: the key {key!r} stands twice; keep one of the two")
+            raise VideoNLError(f"{file}: the key {key!r} is given twice; keep one of the two")
         found[option] = value
     return found
 
 
 def own_network(given: Any) -> dict[str, Any]:
-    """The network of published weights, unless --model.name says another."""
+    """The network of published weights, unless --model.name is given."""
     from videonl.weights.loading import network_of
 
     network = None if "model.name" in given else network_of(given["model.pretrained"])
@@ -129,7 +129,7 @@ def own_network(given: Any) -> dict[str, Any]:
 def choose_rest(
     settings: dict[str, Any], given: Mapping[str, Any], data: "VideoDataModule"
 ) -> "Choices":
-    """Settings that follow the data, where no flag says others; they are noted in ``settings``.
+    """Choose the settings that are not given from the data, and set them in ``settings``.
 
     Args:
         settings: of ``read_settings``.
@@ -150,15 +150,15 @@ def choose_rest(
 def stored_settings(
     resume: str, parser: "ArgumentParser", *, again: Mapping[str, str]
 ) -> list[dict[str, Any]]:
-    """The ``config.yaml`` beside a checkpoint, so that --resume PATH alone goes on with a run.
+    """The ``config.yaml`` beside a checkpoint, so that --resume PATH needs no other option.
 
     Args:
         resume: a checkpoint, or the folder of a run.
         parser: of the command.
-        again: what the command line says itself.
+        again: options of the command line.
 
     Raises:
-        VideoNLError: it names code. A run may be a stranger's, so nothing of it is imported.
+        VideoNLError: it names code, which is not imported, since the file may be untrusted.
     """
     from videonl.weights.declared import name_in_file
     from videonl.weights.hub import resumed_from
@@ -178,7 +178,7 @@ def stored_settings(
         if names_code(key, value, parser):
             raise VideoNLError(
                 f"{file}: {key} names code, which is not imported from a stored configuration; "
-                f"say {text} again, or --config {as_word(file)} if you trust that file{without}"
+                f"give {text} again, or --config {as_word(file)} if you trust that file{without}"
             )
     folder = folder_of_start(file.parent.resolve(), str(found.get("out") or "runs"))
     for key in PATHS:
@@ -219,9 +219,9 @@ def folder_of_start(run_dir: Path, out: str) -> Path:
 def fitting_data(
     settings: dict[str, Any], given: dict[str, Any], shown: "Preprocessing"
 ) -> "VideoDataModule":
-    """The data module of a training, with the network's clips where nobody has said others.
+    """The data module of a training, with the network's clips where options do not set others.
 
-    The resolved values are noted in ``settings`` too.
+    The resolved values are set in ``settings`` too.
     """
     from videonl.data.datamodule import VideoDataModule
 
@@ -242,7 +242,7 @@ def fitting_data(
 
 
 def first_look(settings: Mapping[str, Any]) -> "VideoDataModule":
-    """The videos of a training, before it is settled how they are shown."""
+    """The data module of a training, before the size and length of its clips are settled."""
     from videonl.data import VideoDataModule
 
     data = VideoDataModule(**settings["data"], seed=settings["seed"])
@@ -263,7 +263,7 @@ def sides(given: Mapping[str, Any]) -> dict[str, int]:
 def asked_protocol(
     given: Mapping[str, Any], own: "Preprocessing", *, views: str
 ) -> "Preprocessing":
-    """What to show a network in a test: as it was validated or published, where nobody says else.
+    """The preprocessing of a test: as the network was validated or published, with given options.
 
     Args:
         given: the options that were given.
@@ -318,7 +318,7 @@ def config_text(settings: dict[str, Any], data: "VideoDataModule") -> str:
 
 
 def with_lists(settings: dict[str, Any], folder: Path, *, made: bool) -> dict[str, Any]:
-    """The settings with the lists of a split that a run keeps in its folder."""
+    """The settings with the lists of the split that a run has in its folder."""
     from videonl.data.splits import CLASSES, TRAIN_LIST, VAL_LIST
 
     if not made:
@@ -329,7 +329,7 @@ def with_lists(settings: dict[str, Any], folder: Path, *, made: bool) -> dict[st
 
 
 def take_lists(settings: dict[str, Any], run_dir: Path) -> bool:
-    """Take the split that a run has made for its data set, where nobody says another."""
+    """Use the split that a run has made for its data set, if no lists are given."""
     data = settings["data"]
     made = (run_dir / "train.csv").is_file() and (run_dir / "val.csv").is_file()
     if not made or any(data[name] for name in ("train_list", "val_list", "test_list")):
@@ -344,7 +344,7 @@ def absolute(path: str) -> str:
 
 
 def plain(value: Any) -> Any:
-    """A setting as YAML writes it; arguments of a class that somebody named may be of any type."""
+    """A setting as YAML writes it; arguments of a named class may be of any type."""
     if isinstance(value, Mapping | argparse.Namespace):
         items = value.items() if isinstance(value, Mapping) else vars(value).items()
         return {key: plain(item) for key, item in items}

@@ -1,4 +1,4 @@
-"""What nobody foresaw: one sentence, and the trace where a developer finds it."""
+"""Unexpected errors: one sentence for the user, the traceback in a file for developers."""
 
 import os
 import sys
@@ -18,7 +18,7 @@ LONGEST = 300  # characters of the error's own words
 def asked_for_trace(argv: Sequence[str]) -> tuple[list[str], bool]:
     """The arguments without ``--debug``, and whether it or the variable was given.
 
-    What stands behind ``--`` is a file's name.
+    Words after ``--`` are file names.
 
     Example:
         >>> asked_for_trace(["predict", "--debug", "--", "--debug"])[0]
@@ -47,7 +47,7 @@ def tell_unforeseen(error: Exception, *, prog: str, debug: bool) -> int:
     place = None if debug else _keep(trace, folder)
     words = error.words if isinstance(error, Unforeseen) else None
     where = "above" if debug else f"in {place}" if place else f"shown with {FLAG}"
-    text = words or f"unforeseen: {_words(cause)}"
+    text = words or f"unexpected error: {_words(cause)}"
     print(f"{prog}: error: {text} (the trace is {where})", file=sys.stderr)
     return 1
 

@@ -40,7 +40,7 @@ def parse_value(text: str) -> Any:
     try:
         value = parse_yaml(text, source=repr(text))
     except VideoNLError as error:
-        if "stands twice" in str(error) and text.lstrip().startswith("{"):
+        if "is given twice" in str(error) and text.lstrip().startswith("{"):
             raise
         return text
     # Text such as "a: b" is a table in YAML; on a command line only {...} is meant as one.
@@ -98,7 +98,7 @@ def parse_option(text: str) -> tuple[str, Any]:
     if not equals or not name:
         raise ArgumentTypeError(f"{text!r} is not an option: write NAME=VALUE, such as width=32")
     if name in ("name", "num_classes", "pretrained"):
-        raise ArgumentTypeError(f"{name} is no option of a network, but an argument beside them")
+        raise ArgumentTypeError(f"{name} is not an option of a network; leave it out")
     try:
         return name, json.loads(value)
     except (ValueError, RecursionError):
@@ -117,16 +117,16 @@ def add_network_flags(parser: ArgumentParser, *, videos: bool = False) -> None:
             "--fps",
             type=parse_rate,
             metavar="training|keep|RATE",
-            help="training (default): files of another frame rate than the training videos' are "
-            "sampled by time; keep: count the frames of every file; a number: by time at that rate",
+            help="training (default): files of another frame rate than the training videos are "
+            "sampled by time; keep: take frames by their number; RATE: sample by time at that rate",
         )
         add_protocol(parser)
     parser.add_argument(
         "--model.name",
         dest="network",
         metavar="NAME",
-        help="the checkpoint's network where it is outside of videonl, package.module:function: "
-        "that code is imported only if you say it",
+        help="network of the checkpoint if it is not one of videonl, as package.module:function; "
+        "its code is imported only if you give this option",
     )
     parser.add_argument(
         "--option",
@@ -134,8 +134,8 @@ def add_network_flags(parser: ArgumentParser, *, videos: bool = False) -> None:
         action="append",
         default=[],
         metavar="NAME=VALUE",
-        help="what a published file does not say, such as preset=official_32x2, or other clips and "
-        "views than its own, such as test_crop=256; may be repeated",
+        help="option of the network that a published file does not state, such as "
+        "preset=official_32x2, or other clips and views, such as test_crop=256; may be repeated",
     )
 
 
@@ -163,7 +163,7 @@ def use_engine(
     shown: "Preprocessing",
     answer: "Callable[[Tensor], object]",
 ) -> None:
-    """Let a predictor say its notes here, and compute as the flags ask.
+    """Let a predictor print its notes, and compute with ``--engine`` and ``--precision``.
 
     Args:
         arguments: of the command.
@@ -183,12 +183,12 @@ def use_engine(
 
 
 def add_conceal(parser: ArgumentParser) -> None:
-    """``--conceal`` of the commands that leave out what is damaged."""
+    """``--conceal`` of the commands that leave out damaged frames."""
     parser.add_argument(
         "--conceal",
         action="store_true",
-        help="look at damaged frames as the decoder repairs them, and say how many (default: clips "
-        "and windows that hold one are left out, and that is said)",
+        help="use damaged frames as the decoder repairs them, and print how many (default: leave "
+        "out clips and windows that hold one, and print how many)",
     )
 
 
@@ -198,7 +198,7 @@ def add_protocol(parser: ArgumentParser) -> None:
         "--protocol",
         type=parse_protocol,
         metavar="NAME",
-        help="look at videos as a publisher's own test does, with the clips of this network: "
+        help="sample videos as a publisher's own test does, with the clips of this network: "
         "pyslowfast, pytorchvideo, caffe2 (the paper's code), mmaction2, gluoncv, torchvision "
         "(default: as the network was validated or published)",
     )
@@ -208,7 +208,7 @@ def parse_protocol(text: str) -> str:
     """The name of a publisher's test.
 
     Raises:
-        ArgumentTypeError: there is none of that name; says the near one.
+        ArgumentTypeError: there is no test of that name; the message has the nearest one.
     """
     from videonl.video.protocols import checked_protocol
 
@@ -219,13 +219,13 @@ def parse_protocol(text: str) -> str:
 
 
 def say_protocol(name: str | None, shown: "Preprocessing") -> None:
-    """Say what ``--protocol`` makes of the network's own way to look at videos."""
+    """Print how ``--protocol`` changes the sampling of videos."""
     if name is not None:
         from videonl.video.protocols import USUAL
 
         entries = shown.to_dict()
         how = [f"{key} {entries[key]}" for key in USUAL if key in entries and key != "views"]
-        note(f"as {name} tests: {', '.join([shown.shown_views, *how])}")
+        note(f"protocol of {name}: {', '.join([shown.shown_views, *how])}")
 
 
 def parse_rate(text: str) -> dict[str, Any]:
@@ -245,18 +245,18 @@ def parse_rate(text: str) -> dict[str, Any]:
 
 
 def network_options(arguments: Namespace) -> dict[str, Any]:
-    """What ``--option``, ``--fps`` and ``--protocol`` say, as ``load_checkpoint`` takes it."""
+    """The values of ``--option``, ``--fps`` and ``--protocol``, as for ``load_checkpoint``."""
     protocol = {"protocol": arguments.protocol} if getattr(arguments, "protocol", None) else {}
     return {**protocol, **dict(arguments.option), **(getattr(arguments, "fps", None) or {})}
 
 
 def note(text: str) -> None:
-    """Say on standard error what a person should know of a run."""
+    """Print a note on standard error."""
     print(f"note      {text}", file=sys.stderr)
 
 
 def take_shard(arguments: Namespace) -> None:
-    """Fill in what torchrun or SLURM says: the part of this process, and its own GPU."""
+    """Without ``--shard``, take the part of this process and its GPU from torchrun or SLURM."""
     if arguments.shard is not None:
         return
     arguments.shard = shard_here()
@@ -273,13 +273,13 @@ def add_shard(parser: ArgumentParser) -> None:
         "--shard",
         type=parse_shard,
         metavar="RANK/SIZE",
-        help="take part RANK of SIZE, under torchrun and in SLURM arrays by itself; in the end, "
-        "videonl merge FOLDER",
+        help="process part RANK (from 0) of SIZE; set automatically under torchrun and in SLURM "
+        "arrays; afterwards run videonl merge FOLDER",
     )
 
 
 def say_part(shard: Shard, folder: object) -> None:
-    """Say what is done here, and what comes when all parts are done."""
+    """Print which part this is, and the command that merges the parts."""
     merge = f"videonl merge {as_word(folder)}"
     print(f"part {shard.rank} of {shard.size}; when all have ended: {merge}")
 

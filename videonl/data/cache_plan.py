@@ -1,7 +1,7 @@
-"""Whether a training's videos are decoded once: what their frames need, and what may be taken.
+"""Decide whether a training decodes its videos once: the space their frames need, and the limit.
 
-The cache may take a quarter of what is free on its disk, and half of the machine's memory, since
-what is read from a disk in every epoch is hardly faster than decoding.
+The cache may take a quarter of the free space on its disk, and at most half of the machine's
+memory, since reading from a disk in every epoch is hardly faster than decoding.
 """
 
 import os
@@ -20,12 +20,13 @@ from videonl.data.frame_cache import AS_IT_IS, FrameCache, folders_of
 from videonl.errors import VideoNLError
 from videonl.home import cache_folder
 from videonl.json_text import json_text
+from videonl.shares import counted
 from videonl.video.pictures import MADE_BY, Scaling, size_of
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.video import Decoder
 
-FEWEST_EPOCHS = 3  # storing decodes whole videos: reading some of their frames twice is no more
-_OLD_SECONDS = 60 * 86_400.0  # what nobody has used for so long is removed
+FEWEST_EPOCHS = 3  # storing decodes whole videos, which costs about two epochs of clips
+_OLD_SECONDS = 60 * 86_400.0  # folders that nobody has used for so long are removed
 _LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _held: dict[Path, ExitStack] = {}  # folders that trainings of this process use
 
@@ -35,11 +36,11 @@ class Need:
     """The frames of one part of a data set.
 
     Attributes:
-        videos: how many.
-        frame_bytes: what one of their frames takes as it is stored, on average.
-        frames: frames that are stored of one, on average.
+        videos: their number.
+        frame_bytes: mean size of a stored frame.
+        frames: mean number of frames stored of a video.
         scaling: arguments of ``Video.read``: the stored size.
-        which: what else decides on the frames that are stored; primitives.
+        which: what else decides which frames are stored; primitives.
     """
 
     videos: int
@@ -55,12 +56,12 @@ class Need:
 
 
 def training_scaling(shown: Preprocessing, jitter: tuple[int, int]) -> Scaling:
-    """The stored size of a training: the largest that its jitter asks for, or the video's own."""
+    """The size to store for a training: the largest of its jitter, or the video's own."""
     return {**AS_IT_IS, **shown.scaled_for_training(jitter[1]), "enlarge": False}
 
 
 def test_scaling(shown: Preprocessing) -> Scaling:
-    """The stored size of an evaluation: that of its views."""
+    """The size to store for an evaluation: that of its views."""
     return {**AS_IT_IS, **shown.scaling}
 
 
@@ -71,10 +72,10 @@ def need_of(
     scaling: Scaling,
     shown: Preprocessing | None = None,
 ) -> Need:
-    """What so many videos need, reckoned from some of them.
+    """Estimate the space for a number of videos from some of them.
 
     Args:
-        facts: of some of them, at least one that tells its length.
+        facts: of some of them, at least one with a known length.
         videos: how many there are.
         scaling: the stored size.
         shown: store the frames of these views; None: store all frames.
@@ -96,46 +97,43 @@ def plan_caches(
     Args:
         root: of the data set.
         needs: by name of the part.
-        decoder: who decodes.
+        decoder: the decoder of its frames.
 
     Returns:
-        The caches by name, none where they do not fit, and one sentence.
+        The caches by name (none if they do not fit), and a sentence for the user.
     """
-    videos, size = sum(n.videos for n in needs.values()), sum(n.size for n in needs.values())
+    number, size = sum(n.videos for n in needs.values()), sum(n.size for n in needs.values())
+    every = f"{counted(number, 'video')}, decoded in every epoch"
     base = cache_folder()
     if base is None:
-        return {}, f"{videos} videos are decoded in every epoch: there is no folder for a cache"
+        return {}, f"{every}: there is no folder for a cache (set VIDEONL_CACHE)"
     place, folders = base / "frames", dict[str, Path]()
     try:
         private(place)
         folders = {name: place / key_of(root, need, decoder) for name, need in needs.items()}
         most = budget_of(place)
         if size > most:
-            return {}, (
-                f"{videos} videos are decoded in every epoch: their frames need {gb(size)}, and "
-                f"{place} may take {gb(most)}"
-            )
+            return {}, (f"{every}: their frames need {gb(size)}, and {place} may take {gb(most)}")
         for folder in folders.values():
             hold(folder)
         left = make_room(place, most - size, keep=set(folders.values()))
         if left:
             release(folders.values())
             return {}, (
-                f"{videos} videos are decoded in every epoch: other trainings use {gb(left)} of "
-                f"the {gb(most)} that {place} may take"
+                f"{every}: other trainings use {gb(left)} of the {gb(most)} that {place} may take"
             )
     except (VideoNLError, OSError) as error:
         release(folders.values())
-        return {}, f"{videos} videos are decoded in every epoch: no cache in {place} ({error})"
+        return {}, f"{every}: no cache in {place} ({error})"
     caches = {
         name: FrameCache(folder, scaling=needs[name].scaling, decoder=decoder, budget=most)
         for name, folder in folders.items()
     }
-    return caches, f"{videos} videos are decoded once: {gb(size)} in {place}"
+    return caches, f"{counted(number, 'video')}, decoded once: {gb(size)} in {place}"
 
 
 def key_of(root: str, need: Need, decoder: Decoder) -> str:
-    """The name of a folder: all that decides on the frames that are stored, but the videos."""
+    """The name of a folder: a hash of all that determines the stored frames, except the videos."""
     about = [1, os.path.abspath(root), need.scaling, need.which, decoder, MADE_BY]
     return sha256(json_text(about, ascii=True).encode()).hexdigest()[:16]
 
@@ -145,20 +143,20 @@ def private(place: Path) -> None:
 
     Raises:
         OSError: it cannot be made or written into.
-        VideoNLError: somebody else may write there, who could put any frames into it.
+        VideoNLError: other users may write there, and could put any frames into it.
     """
     place.parent.mkdir(parents=True, exist_ok=True)
     place.mkdir(mode=0o700, exist_ok=True)
     status = place.stat()
     if hasattr(os, "geteuid") and (status.st_uid != os.geteuid() or status.st_mode & 0o022):
-        raise VideoNLError("others may write there; VIDEONL_CACHE names another folder")
+        raise VideoNLError("other users may write there; set VIDEONL_CACHE to another folder")
     probe = place / f".{os.getpid()}.probe"
     probe.touch()
     probe.unlink()
 
 
 def budget_of(place: Path) -> int:
-    """Bytes that all frames of the cache may take."""
+    """Bytes that all cached frames may take."""
     used = sum(size for _, size in folders_of(place))
     return min((shutil.disk_usage(place).free + used) // 4, total_memory() // 2)
 
@@ -175,10 +173,10 @@ def total_memory() -> int:
 
 
 def hold(folder: Path) -> None:
-    """Use a folder of the cache, until ``release``; nobody removes it meanwhile.
+    """Lock a folder of the cache until ``release``, so that no other process removes it.
 
     Raises:
-        VideoNLError: somebody is just removing it.
+        VideoNLError: another process is just removing it.
         OSError: it cannot be made.
     """
     if folder in _held:
@@ -191,14 +189,14 @@ def hold(folder: Path) -> None:
 
 
 def release(folders: Iterable[Path]) -> None:
-    """End what ``hold`` began."""
+    """Undo ``hold``."""
     for folder in folders:
         if folder in _held:
             _held.pop(folder).close()
 
 
 def make_room(place: Path, most: int, *, keep: set[Path]) -> int:
-    """Remove folders that nobody uses, the oldest first, until the others fit; old ones always.
+    """Remove unused folders, the oldest first, until the others fit; very old ones always.
 
     Args:
         place: of the cache.
@@ -206,7 +204,7 @@ def make_room(place: Path, most: int, *, keep: set[Path]) -> int:
         keep: folders that stay.
 
     Returns:
-        0, or what the others take where that is still too much.
+        0, or the bytes of the others if that is still too much.
     """
     others = [(f.stat().st_mtime, f, n) for f, n in folders_of(place) if f not in keep]
     used = sum(size for _, _, size in others)

@@ -30,6 +30,7 @@ from videonl.data.walk import FolderIndex, others, others_text
 from videonl.errors import DatasetError
 from videonl.files import write_text
 from videonl.json_text import json_text
+from videonl.shares import counted
 from videonl.video.container import with_span
 
 _LIST_NAMES = ("{split}.csv", "{split}.txt", "{split}.tsv", "annotations/{split}.csv")
@@ -37,7 +38,7 @@ _LIST_NAMES = ("{split}.csv", "{split}.txt", "{split}.tsv", "annotations/{split}
 
 @dataclass
 class Catalogue:
-    """A data set as videonl sees it.
+    """What a data set contains.
 
     Attributes:
         class_names: in canonical order.
@@ -46,9 +47,9 @@ class Catalogue:
         missing: per split, the files that a list names and that do not exist, as records.
         skipped: absolute path -> reason, from the skip list.
         multi_label: some video has several labels.
-        notes: how it was read, in words, where that is not obvious.
+        notes: sentences about how it was read, where that is not obvious.
         official: data set and split, where its official lists were read.
-        sides_matter: a mirrored clip may be of another class.
+        sides_matter: a mirrored clip may belong to another class.
         several: its videos may have any number of labels.
         unsplit: class folders without train, val or test above them; all videos are in train.
     """
@@ -72,24 +73,24 @@ class Catalogue:
         )
 
     def all_is_test(self) -> None:
-        """Of a data set without a split: every video is one to be measured."""
+        """Of a data set without a split: use every video as a test video."""
         self.records["test"] = self.records.pop("train")
         self.census["test"] = self.census.pop("train")
 
 
 @dataclass(frozen=True)
 class EvaluationSet:
-    """The videos of one split; what cannot be read counts, too, and is never left out in silence.
+    """The videos of one split; videos that cannot be read are included and count.
 
     Attributes:
         split: train, val or test.
-        records: the files, in the order of the folder or list; those on the skip list among them.
+        records: the files, in the order of the folder or list, including those on the skip list.
         class_names: in the order of the labels' numbers.
-        missing: videos that the list names and that do not exist.
+        missing: videos in the list that do not exist.
         skipped: absolute path -> reason, from the skip list.
-        census: how many of what.
+        census: counts of its videos.
         official: data set and split, where its official lists were read.
-        learnt: the training videos beside them.
+        learnt: the training videos of the same data set.
     """
 
     split: str
@@ -112,7 +113,7 @@ def read_catalogue(
     skip_list: str | None = None,
     cache: Path | None = None,
 ) -> Catalogue:
-    """Read what a data set holds, without opening a video.
+    """List the videos and classes of a data set, without opening a video.
 
     Args:
         root: the folder; with lists, their paths are relative to it (or to ``root/<split>``).
@@ -125,7 +126,7 @@ def read_catalogue(
         cache: folder of the index cache.
 
     Raises:
-        DatasetError: one sentence on what is wrong with the layout, a list or the labels.
+        DatasetError: one sentence about the layout, a list or the labels.
     """
     names = read_class_names(class_names) if isinstance(class_names, str) else class_names
     folder = Path(root)
@@ -201,7 +202,7 @@ def evaluation_set(
 
 
 def _has_splits(root: Path) -> bool:
-    """Whether somebody has put the data set into folders or lists of splits already."""
+    """Whether the data set has folders or lists of splits already."""
     folders = (split_folder(root, split) for split in SPLITS)
     return bool(_find_lists(root)) or any(f is not None and class_folders(f) for f in folders)
 
@@ -252,7 +253,8 @@ def _from_folders(
             os.path.dirname(p) not in set(map(str, direct)) for v in scan.values() for p in v
         )
         if deep:
-            catalogue.notes.append(f"{split}: {deep} videos lie in folders below their class")
+            lie = "lies in a folder" if deep == 1 else "lie in folders"
+            catalogue.notes.append(f"{split}: {counted(deep, 'video')} {lie} below the class")
 
 
 def split_off(
@@ -305,11 +307,11 @@ def fill(
         catalogue: changed.
         root: the data set's folder, for messages.
         lists: split -> list.
-        places: split -> the file of each line; None where it is not there.
+        places: split -> the file of each line; None where it does not exist.
         labels: of these lists.
 
     Raises:
-        DatasetError: a video stands twice, or nothing of a list is there.
+        DatasetError: a video is listed twice with two labels, or no video of a list exists.
     """
     catalogue.class_names = labels.names
     catalogue.notes += labels.notes
@@ -328,11 +330,13 @@ def fill(
             (found if place else missing).append(record)
         if len(seen) < len(part.entries):
             more = len(part.entries) - len(seen)
-            catalogue.notes.append(f"{part.file}: {more} lines stand twice and count once")
+            lines = counted(more, "repeated line")
+            catalogue.notes.append(f"{part.file}: {lines} ignored")
         if not found:
             raise DatasetError(
-                f"none of the {len(part.entries)} videos of {part.file} is below {root} (the "
-                f"first: {part.entries[0].path}); the paths must be relative to the data folder"
+                f"none of the videos in {part.file} ({len(part.entries)}) is below "
+                f"{root} (the first: {part.entries[0].path}); the paths must be relative to the "
+                "data folder"
                 if part.entries
                 else f"the list {part.file} is empty"
             )
@@ -362,7 +366,7 @@ def _check_shared(
     lists: Mapping[str, ListFile],
     places: Mapping[str, Sequence[str | None]],
 ) -> None:
-    """Refuse a video of training that another split measures."""
+    """Refuse a training video that is also in another split."""
     if "train" not in lists:
         return
     learnt: dict[str, list[Entry]] = {}
@@ -375,13 +379,13 @@ def _check_shared(
                 if _overlap(entry, other):
                     raise DatasetError(
                         f"{lists[split].place(entry)}: {entry.path} is a training video, too "
-                        f"({lists['train'].place(other)}), so {split} would measure what was "
-                        "learnt by heart; take it out of one of the two lists"
+                        f"({lists['train'].place(other)}), so the accuracy on {split} would be "
+                        "too high; take it out of one of the two lists"
                     )
 
 
 def _overlap(one: Entry, two: Entry) -> bool:
-    """Whether two entries of one file share a moment."""
+    """Whether two entries of one file overlap in time."""
     (a, b), (c, d) = (entry.span or (0.0, None) for entry in (one, two))
     return (d is None or a < d) and (b is None or c < b)
 

@@ -1,8 +1,10 @@
-"""What of a data set is there: found, missing, unreadable, per split and class."""
+"""Counts of a data set's videos: found, missing, unreadable, per split and class."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
+
+from videonl.shares import counted
 
 # Videos in the official lists of Kinetics-400 and in the copy that CVDF serves; no two copies
 # agree.
@@ -14,9 +16,9 @@ class SplitCensus:
     """One split.
 
     Attributes:
-        listed: videos that the folder or the list names.
+        listed: videos in the folder or the list.
         found: of these, files that exist and are not known to be unreadable.
-        missing: files that the list names and that do not exist.
+        missing: files in the list that do not exist.
         unreadable: files that ``videonl check`` found unreadable.
         per_class: class name -> found.
         examples: the first missing files.
@@ -36,17 +38,17 @@ def census_values(census: Mapping[str, SplitCensus]) -> dict[str, Any]:
 
 
 def census_text(census: Mapping[str, SplitCensus], class_names: Sequence[str]) -> str:
-    """The census in a few lines: one per split, and what is empty."""
+    """The census as text, one line per split."""
     lines = []
     for split, part in census.items():
-        line = f"{split}: found {part.found} of {part.listed} videos"
+        line = f"{split}: found {part.found} of {counted(part.listed, 'video')}"
         if part.missing:
             line += f", {part.missing} missing (e.g. {part.examples[0]})"
         if part.unreadable:
             line += f", {part.unreadable} on the skip list"
         empty = [name for name in class_names if not part.per_class.get(name)]
         if empty and split == "train":
-            line += f", {len(empty)} classes without a video (e.g. {empty[0]})"
+            line += f", {counted(len(empty), 'class')} without a video (e.g. {empty[0]})"
         official = KINETICS400_COUNTS.get(split)
         if len(class_names) == 400 and official:
             line += f" (the official Kinetics-400 list has {official})"

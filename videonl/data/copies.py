@@ -5,25 +5,24 @@ from itertools import combinations
 
 import numpy as np
 
-# Cosine of two videos' steps of brightness (videonl.video.inspection). Of 120 clips of
-# UT-Interaction, six seconds apart on two fixed cameras, no two reach 0.51; encoded anew, at half
-# the size or half the rate, a clip keeps 0.89 or more, and 0.66 to 0.89 without its first tenth.
+# Cosine of two videos' brightness steps (videonl.video.inspection). Copies in another encoding, at
+# half the size or half the rate lie clearly above it, different clips of one fixed camera below.
 ALIKE = 0.7
-PLAIN = 0.02  # share of pixels that differ from their neighbour, below which nothing is to be seen
+PLAIN = 0.02  # share of pixels that differ from their neighbour, below which nothing is visible
 BLOCK = 2048
 
 Pair = tuple[str, str, float]
 
 
 def near_copies(pictures: Mapping[str, str], splits: Mapping[str, str]) -> tuple[list[Pair], int]:
-    """Pairs of videos in different splits that show nearly the same, the most alike first.
+    """Pairs of videos in different splits that show nearly the same, the most similar first.
 
     Args:
         pictures: path -> ``Finding.pictures``.
         splits: path -> its split. With one split only, pairs within it are looked for.
 
     Returns:
-        (pairs with their likeness up to 1, videos that are too plain to be compared).
+        (pairs with their similarity up to 1, videos that are too plain to be compared).
     """
     paths = [path for path in pictures if path in splits and pictures[path]]
     steps = {path: _steps(pictures[path]) for path in paths}
@@ -40,7 +39,7 @@ def near_copies(pictures: Mapping[str, str], splits: Mapping[str, str]) -> tuple
 
 
 def _steps(pictures: str) -> np.ndarray:
-    """int8, 1 where it gets brighter, -1 darker."""
+    """int8: 1 where a pixel is brighter than its neighbour, -1 where darker."""
     bits = np.unpackbits(np.frombuffer(bytes.fromhex(pictures), np.uint8)).astype(np.int8)
     brighter, darker = bits.reshape(2, -1)
     steps: np.ndarray = brighter - darker

@@ -1,7 +1,7 @@
-"""The LightningDataModule: a folder in, batches of uint8 videos out.
+"""The LightningDataModule: a folder becomes batches of uint8 videos.
 
 The file is long because Lightning asks one class for all of it, and the arguments of that class are
-the options ``--data.*``, each with its sentence.
+the options ``--data.*``, whose help is its docstring.
 """
 
 import os
@@ -38,11 +38,13 @@ from videonl.data.splits import check_choice, identities
 from videonl.errors import DatasetError, VideoNLError
 from videonl.escapes import as_word
 from videonl.limits import SEED, Limit, limited, number, one_of, whole
+from videonl.shares import counted
 from videonl.video.preprocessing import Preprocessing, rectangle_of, refuse_idle
+from videonl.video.transfer import sent
 from videonl.video.video import Decoder
 
-EVALUATED = {"val", "test"}  # every video of theirs counts, whether it can be read or not
-FEW_BAD_FILES = 16  # that many unreadable videos never stop a training
+EVALUATED = {"val", "test"}  # all of their videos count, whether they can be read or not
+FEW_BAD_FILES = 16  # so many unreadable videos never stop a training
 
 
 def cores() -> int:
@@ -52,7 +54,7 @@ def cores() -> int:
 
 
 def default_workers() -> int:
-    """Worker processes if nobody says: one per core, at most 8."""
+    """Worker processes by default: one per core, at most 8."""
     return min(cores(), 8)
 
 
@@ -137,31 +139,31 @@ class VideoDataModule(L.LightningDataModule):
             stride: step between them; default 8. Segments have none.
             short_side: short side of test frames, in pixels.
             crop: side of the training crop.
-            jitter: range of the short side in training; default: it to 1.25 times it. Whole
-                pictures are scaled by the same share; default: 0.9 to 1.15.
-            fps: how time is counted. ``training``: in frames, and files whose rate is noticeably
-                another than that of most training videos by time; ``keep``: in the frames of every
-                file; a number: by time at that rate.
+            jitter: range of the short side in training; default: from that of the test to 1.25
+                times it. Whole pictures are scaled by the same share; default: 0.9 to 1.15.
+            fps: how time is counted. ``training``: in frames, but by time in files whose rate
+                noticeably differs from that of most training videos; ``keep``: in the frames of
+                every file; a number: by time at that rate.
             short_video: ``"loop"`` or ``"pad"``, for videos shorter than a clip.
             batch_size: videos per batch and process in training; evaluation uses as many clips.
             num_workers: worker processes per loader; default one per core, at most 8; 0 = none.
-            views: clips and crops per video in testing; default: as the network was validated or
-                published, here ``val_views``.
-            val_views: the same in validation; the checkpoint keeps them.
+            views: clips and crops per video in testing; default: those with which the network was
+                validated or published, else ``val_views``.
+            val_views: the same in validation; the checkpoint stores them.
             test_crop: side of the squares where a test takes three crops: as large as in training
                 (crop), the whole short side as the paper tests (short_side), or pixels.
             seed: of order and augmentation.
             decoder: see :func:`videonl.video.video.open_video`.
-            train_list: list file of the training videos (lists.py tells the formats); default
+            train_list: list file of the training videos (formats: docs/data.md); default
                 ``root/train.csv`` and the like, beside flat folders.
             val_list: the same for validation.
             test_list: the same for testing.
             class_names_file: class names, one per line, in the order of the lists' numbers.
             first_label: number of the first class in lists; default: 0, or 1 where that is certain.
             official_split: of a data set that has several, such as UCF-101; default the first.
-            val: "none" trains without validation; "auto" splits a part off where there is none.
-            val_share: of the training videos, the part that is split off.
-            group: regular expression that finds in a path what files that belong together share;
+            val: "none" trains without validation; "auto" splits off a part where there is none.
+            val_share: share of the training videos that is split off.
+            group: regular expression whose match in a path is equal for files that belong together;
                 default: an obvious prefix, such as UCF's g01.
             skip_list: written by ``videonl check``; default ``root/videonl_skip.tsv`` if it exists.
             max_bad_share: unreadable training videos above this share stop a training.
@@ -173,14 +175,13 @@ class VideoDataModule(L.LightningDataModule):
             magnitude: their strength, 0 to 10.
             erasing: probability that a box of a training clip is filled with noise.
             balanced: train on every class equally often.
-            sampling: ``dense``: frames that follow each other; ``segments``: one of each of so many
-                equal segments of the whole video, drawn in training, else their middles.
+            sampling: ``dense``: consecutive frames; ``segments``: one of each of so many equal
+                segments of the whole video, drawn at random in training, else their middles.
             picture: ``crop``: squares; ``whole``: all of a picture, in a rectangle, the rest filled
                 with the mean colour.
-            rectangle: height and width of that; default: as many pixels as ``crop``², at the middle
-                one of the training pictures' aspects, in multiples of 16 (of 8 below 112).
-            preprocessing: the clips and views whole, in place of the arguments that say a part of
-                them.
+            rectangle: its height and width; default: as many pixels as ``crop``², with the median
+                aspect of the training pictures, in multiples of 16 (of 8 below 112).
+            preprocessing: clips and views as one value, in place of the arguments for parts of it.
             split_seed: of a split that is made here; default ``seed``.
         """
         super().__init__()
@@ -211,7 +212,7 @@ class VideoDataModule(L.LightningDataModule):
             )
         except VideoNLError as error:
             raise DatasetError(str(error)) from error
-        self.find = {  # what ``setup("fit")`` looks for among the training videos
+        self.find = {  # what ``setup("fit")`` determines from the training videos
             "rate": preprocessing is None and fps in ("training", None) and sampling == "dense",
             "duration": preprocessing is None and sampling == "segments",
             "rectangle": preprocessing is None and picture == "whole" and rectangle is None,
@@ -230,7 +231,7 @@ class VideoDataModule(L.LightningDataModule):
         if first_label is not None and first_label not in (0, 1):
             raise DatasetError(f"first_label={first_label}: lists count from 0 or from 1")
         if val not in ("auto", "none"):
-            raise DatasetError(f"val={val!r}: auto, or none to train without validation")
+            raise DatasetError(f"val={val!r}: give auto, or none to train without validation")
         self.val, self.val_share, self.group = val, val_share, group
         if val == "auto" or group is not None:
             check_choice(val_share if val == "auto" else 0.5, group)
@@ -250,9 +251,9 @@ class VideoDataModule(L.LightningDataModule):
             flip=flip, layers=rand_augment, magnitude=magnitude, erasing=erasing
         )
         self.bad_files: dict[str, str] = {}  # path -> reason, met in training
-        self.look = Look({}, 0, "nothing")  # after ``setup("fit")``: what the headers say
+        self.look = Look({}, 0, "nothing")  # after ``setup("fit")``: facts from headers
         self.caches: dict[str, FrameCache] = {}  # of decoded frames, by split
-        self.cache_text: str | None = None  # what was decided on them; None: nothing so far
+        self.cache_text: str | None = None  # what was decided about them; None: nothing so far
         self.catalogue = Catalogue()
         self.first_epoch = self.skip_batches = 0  # where a resumed training goes on
         self.class_names: list[str] = []
@@ -285,7 +286,7 @@ class VideoDataModule(L.LightningDataModule):
             self._find()
 
     def _find(self) -> None:
-        """Find in the training videos what nobody has said of the clips."""
+        """Determine settings of the clips that were not given from the training videos."""
         wanted = [name for name, unknown in self.find.items() if unknown]
         self.find = {}
         paths = [os.fspath(r.path) for r in self._kept("train")] if wanted else []
@@ -307,7 +308,7 @@ class VideoDataModule(L.LightningDataModule):
         """Decide whether the frames of this training are stored, so that they are decoded once.
 
         Args:
-            epochs: of the training; None or -1: nobody knows.
+            epochs: of the training; None or -1: unknown.
 
         Returns:
             One sentence; "" where the training is too short for that.
@@ -328,13 +329,13 @@ class VideoDataModule(L.LightningDataModule):
         return self.cache_text
 
     def cure_for_waiting(self, *, on_cpu: bool) -> str:
-        """What to do where a training waits for its videos; "" where nothing helps.
+        """What to do if a training waits for its videos; "" if nothing helps.
 
         Args:
-            on_cpu: the network computes on the cores that decode, too.
+            on_cpu: the network is computed on the cores that decode.
         """
         if self.num_workers < cores() and not on_cpu:
-            return f"raise --data.num_workers ({self.num_workers} now, {cores()} cores)"
+            return f"raise --data.num_workers ({self.num_workers} now, {counted(cores(), 'core')})"
         if self.caches:
             return ""
         side = self.jitter[1]
@@ -344,22 +345,22 @@ class VideoDataModule(L.LightningDataModule):
         )
 
     def teardown(self, stage: str | None = None) -> None:
-        """Let others remove the frames that were stored; another training decides anew."""
+        """Release the stored frames, so that other processes may remove them."""
         if stage == "fit":
             release(cache.folder for cache in self.caches.values())
             self.cache_text = None
 
     def trained_videos(self) -> str | None:
-        """Which videos are trained on, for the checkpoint, where the folder itself does not say so.
+        """Hashes of the training videos, for the checkpoint, if the folder has no split of its own.
 
-        That is: the split was made here or comes from lists that somebody gave.
+        That is: the split was made here or comes from lists that were given.
         """
         if not (self.catalogue.unsplit or self.lists["train"]):
             return None
         return "".join(identities(self.records["train"], self.root))
 
     def rates_differ(self, split: str) -> str:
-        """What to say of a split whose videos have other rates than the training's, or ""."""
+        """A note if the videos of a split have other frame rates than the training's, or ""."""
         rate = self.preprocessing.rate
         if rate is None or self.preprocessing.by_time:
             return ""
@@ -368,7 +369,7 @@ class VideoDataModule(L.LightningDataModule):
         return found.text(rate) if found.others(rate) else ""
 
     def _divide(self, stage: str | None) -> None:
-        """A validation part for a training that has none; all is test where nothing is divided."""
+        """Split off a validation part if there is none; in a test, all videos are test videos."""
         catalogue = self.catalogue
         if stage == "fit" and "train" in catalogue.records:
             if self.val == "none":
@@ -385,7 +386,7 @@ class VideoDataModule(L.LightningDataModule):
                 self.made_split = True
             if len(self.catalogue.class_names) < 2 and not self.multi_label:
                 raise DatasetError(
-                    f"{self.root} has one class only ({', '.join(catalogue.class_names)}), so "
+                    f"{self.root} has only one class ({', '.join(catalogue.class_names)}), so "
                     "there is nothing to tell apart; add a folder for another class"
                 )
         elif catalogue.unsplit:
@@ -421,14 +422,23 @@ class VideoDataModule(L.LightningDataModule):
         unknown = [name for name in self.flip_exceptions if name not in number]
         if unknown:
             raise DatasetError(
-                f"flip_exceptions names {unknown[0]!r}, which is none of the "
-                f"{self.num_classes} classes"
+                f"flip_exceptions names {unknown[0]!r}, which is not among the "
+                f"{counted(self.num_classes, 'class')}"
             )
         return frozenset(number[name] for name in self.flip_exceptions)
 
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
-        """Keep a copy of the seeds on the host: asking a GPU for them would wait for it."""
+        """Keep a copy of the seeds on the CPU: reading them from a GPU would wait for it."""
         return {**batch, "host": (batch["label"].tolist(), batch["seed"].tolist())}
+
+    def transfer_batch_to_device(
+        self,
+        batch: Any,
+        device: torch.device,
+        dataloader_idx: int,  # noqa: ARG002
+    ) -> Any:
+        """Send a batch off, beside what a GPU computes with the one before."""
+        return {k: sent(v, device) if torch.is_tensor(v) else v for k, v in batch.items()}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Augment a training batch on its device; stop if too many of its files are bad."""
@@ -448,9 +458,9 @@ class VideoDataModule(L.LightningDataModule):
         if len(self.bad_files) > allowed:
             path, why = next(iter(self.bad_files.items()))
             raise DatasetError(
-                f"{len(self.bad_files)} of {len(self.records['train'])} training videos cannot be "
-                f"read, more than max_bad_share={self.max_bad_share:g} allows (the first: "
-                f"{why if path in why else f'{path}: {why}'}); run "
+                f"{len(self.bad_files)} of {counted(len(self.records['train']), 'training video')} "
+                f"cannot be read, more than max_bad_share={self.max_bad_share:g} allows (the "
+                f"first: {why if path in why else f'{path}: {why}'}); run "
                 f"videonl check {as_word(self.root)}"
             )
 
@@ -477,7 +487,7 @@ class VideoDataModule(L.LightningDataModule):
         )
 
     def training_batches(self, world_size: int) -> int:
-        """Training batches of an epoch for each of so many processes; after ``setup``."""
+        """Training batches of an epoch for each of ``world_size`` processes; after ``setup``."""
         videos = len(TrainingSampler(len(self._kept("train")), world_size=world_size))
         return max(1, videos // self.batch_size)
 
@@ -509,12 +519,12 @@ class VideoDataModule(L.LightningDataModule):
 
     @property
     def _overfits(self) -> bool:
-        """Whether a training takes the same few batches every time (``overfit_batches``)."""
+        """Whether a training takes the same few batches each time (``overfit_batches``)."""
         trainer: Any = self.trainer
         return trainer is not None and trainer.overfit_batches > 0
 
     def _kept(self, split: str) -> list[Record]:
-        """The videos that are not on the skip list; evaluation reports those, one by one."""
+        """The videos not on the skip list; evaluation reports the others one by one."""
         skipped = self.catalogue.skipped
         return [r for r in self.records[split] if not is_skipped(r.path, skipped)]
 
@@ -568,7 +578,7 @@ class VideoDataModule(L.LightningDataModule):
         """(rank, number of processes) of the Trainer, (0, 1) without one.
 
         Raises:
-            DatasetError: the Trainer would put samplers of its own in place of ours.
+            DatasetError: the Trainer would replace the samplers.
         """
         if self.trainer is None:
             return 0, 1

@@ -16,6 +16,7 @@ from videonl.data.passing import Travelling
 from videonl.data.records import Record
 from videonl.data.skip_list import is_skipped
 from videonl.errors import DatasetError, VideoError
+from videonl.shares import counted
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.sampling import sample_generator
 from videonl.video.transforms import crop as cut
@@ -27,9 +28,10 @@ Batch = dict[str, Any]
 
 
 class LabelMissing:
-    """Adds ``missing_labels``, for every entry of ``missing`` all its class numbers, and ``views``.
+    """Wraps ``collate`` and adds the classes of missing videos to each evaluation batch.
 
-    A video that cannot be read counts in each of its classes, in every one of its views.
+    ``missing_labels`` holds all class numbers of every entry of ``missing``; ``views`` the number
+    of views. A video that cannot be read counts as wrong in each of its classes and views.
 
     Args:
         collate: makes the batch.
@@ -67,14 +69,14 @@ class VideoDataset(Dataset[Item]):
 
     An item is ``{"video": uint8 (V, T, H, W, 3), "label": int, "index": int, "path": str}``. In
     training there is one view: a random clip, short side jittered, cropped at random; a whole
-    picture is a little larger or smaller than its rectangle, at a random place there. In
-    evaluation the views are those of its preprocessing (views.py).
+    picture is scaled a little and placed at random in its rectangle. In evaluation the views are
+    those of its preprocessing (views.py).
 
     An index is an ``int`` or a pair ``(epoch, index)``: all randomness of a sample comes from
     ``(seed, epoch, index, rank)``, whichever worker draws it.
 
     A bad file in evaluation gives an item with ``"error"`` and no video; in training another video
-    is drawn in its place and ``"replaced"`` tells ``(path, reason)`` of every file that failed.
+    is drawn in its place and ``"replaced"`` holds ``(path, reason)`` of every file that failed.
     """
 
     def __init__(
@@ -103,13 +105,13 @@ class VideoDataset(Dataset[Item]):
             seed: of order and augmentation.
             rank: of this process.
             decoder: see :func:`videonl.video.video.open_video`.
-            attempts: videos tried in a row before a training stops.
-            skip: absolute path -> reason, of videos that are not to be read.
+            attempts: videos tried in a row before training stops.
+            skip: absolute path -> reason, of videos that must not be read.
             resized_crop: smallest and largest share of the picture of a random box.
-            cache: of decoded frames; it changes the time that an item takes, not the item.
+            cache: of decoded frames; makes items faster, never different.
         """
         if not records:
-            raise DatasetError("a data set without videos: nothing to read")
+            raise DatasetError("the data set has no videos; give at least one record")
         self.paths = np.array([os.fspath(r.path) for r in records], dtype=np.str_)
         self.labels = np.array([-1 if r.label is None else r.label for r in records], np.int64)
         self.preprocessing = Preprocessing.from_dict(preprocessing)
@@ -134,7 +136,8 @@ class VideoDataset(Dataset[Item]):
     def __getitem__(self, key: int | tuple[int, int]) -> Item:
         epoch, index = key if isinstance(key, tuple) else (0, key)
         if not 0 <= index < len(self):
-            raise IndexError(f"index {index} is outside a data set of {len(self)} videos")
+            size = counted(len(self), "video")
+            raise IndexError(f"index {index} is outside a data set of {size}")
         return self._training_item(epoch, index) if self.training else self._test_item(index)
 
     def _item(self, index: int, video: torch.Tensor) -> Item:
@@ -157,14 +160,14 @@ class VideoDataset(Dataset[Item]):
         return self._item(index, frames)
 
     def _open(self, index: int) -> AbstractContextManager[Readable]:
-        """A video, or its stored frames: whoever reads them does not see the difference."""
+        """A video, or its stored frames, which give the same pictures."""
         path = str(self.paths[index])
         if self.cache is None:
             return open_video(path, decoder=self.decoder)
         return self.cache.open(path, self._stored)
 
     def _stored(self, video: Readable) -> Sequence[int]:
-        """The frames that may ever be asked for: all in training, those of the views in a test."""
+        """Frames to store: all of them in training, those of the views in a test."""
         if self.training:
             return range(video.num_frames)
         shown, clock = settled(video, self.preprocessing)
@@ -185,8 +188,9 @@ class VideoDataset(Dataset[Item]):
                 item["replaced"] = replaced
                 return item
         raise DatasetError(
-            f"{self.attempts} videos in a row cannot be read, the last: {replaced[-1][1]}; "
-            "run `videonl check` on the data folder"
+            f"{counted(self.attempts, 'video')} in a row cannot be read, the last: "
+            f"{replaced[-1][1]}; "
+            "run videonl check on the data folder"
         )
 
     def _random_clip(self, index: int, generator: np.random.Generator) -> torch.Tensor:
@@ -201,7 +205,7 @@ class VideoDataset(Dataset[Item]):
     def _cut(
         self, frames: torch.Tensor, short_side: int, generator: np.random.Generator
     ) -> torch.Tensor:
-        """What a training takes of frames at their stored size, (T, H, W, 3)."""
+        """Cut a training clip out of frames at their stored size, (T, H, W, 3)."""
         if self.resized_crop is not None:
             size = self.preprocessing.crop
             return random_resized_crop(frames, size, generator, area=self.resized_crop)
@@ -211,12 +215,12 @@ class VideoDataset(Dataset[Item]):
 
 
 class TimedLoader(DataLoader[Item]):
-    """A DataLoader that knows how long its batches were waited for: ``waited``, in seconds."""
+    """A DataLoader that measures in ``waited`` the seconds spent waiting for batches."""
 
     waited = 0.0
 
     def __iter__(self) -> Any:
-        """The batches; the workers start at once."""
+        """Iterate over the batches; the workers start at once."""
         return self._timed(super().__iter__())
 
     def _timed(self, batches: Iterator[Any]) -> Iterator[Any]:
@@ -230,7 +234,7 @@ class TimedLoader(DataLoader[Item]):
 
 
 def collate(items: Sequence[Item]) -> dict[str, Any]:
-    """Stack items to a batch.
+    """Stack items into a batch.
 
     Returns:
         ``video`` uint8 (B, V, T, H, W, 3); ``label``, ``index`` and ``seed`` (of the augmentation)
@@ -239,7 +243,7 @@ def collate(items: Sequence[Item]) -> dict[str, Any]:
 
         - ``missing``: ``[(index, path, reason)]`` of the videos of an evaluation batch that cannot
           be read; they are *not* among the B (which may be 0: then ``video`` is empty);
-        - ``replaced``: ``[(path, reason)]`` of the training videos another one was drawn for.
+        - ``replaced``: ``[(path, reason)]`` of the training videos that others were drawn for.
     """
     good = [item for item in items if "error" not in item]
     missing = [(i["index"], i["path"], i["error"]) for i in items if "error" in i]

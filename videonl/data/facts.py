@@ -1,4 +1,4 @@
-"""What is known of videos without their pictures: size, rate, length, codec, bytes; per class."""
+"""Facts about videos without their pictures: size, rate, length, codec, bytes; per class."""
 
 import os
 import time
@@ -10,6 +10,7 @@ import numpy as np
 
 from videonl.errors import VideoError
 from videonl.escapes import visible
+from videonl.shares import counted, percent
 from videonl.video.container import Span, open_source, split_span
 from videonl.video.preprocessing import Preprocessing
 
@@ -25,8 +26,8 @@ class Facts:
     Attributes:
         width: of its pictures, in pixels.
         height: likewise.
-        rate: frames per second; 0 if the file does not tell.
-        seconds: length; 0 if the file does not tell.
+        rate: frames per second; 0 if the file does not state it.
+        seconds: length; 0 if the file does not state it.
         codec: FFmpeg's name.
         size: of the file, in bytes.
     """
@@ -49,9 +50,9 @@ class Look:
     """Videos that were looked at.
 
     Attributes:
-        facts: path -> what is known; of those that can be read.
-        asked: videos that there are.
-        how: in words, which of them were read and what of them.
+        facts: path -> facts, of those that can be read.
+        asked: number of videos there are.
+        how: in words, how many were read and how.
     """
 
     facts: dict[str, Facts]
@@ -60,10 +61,10 @@ class Look:
 
 
 def header_facts(path: str) -> Facts | None:
-    """What the header of a file says; None if it cannot be opened."""
+    """Facts from the header of a file; None if it cannot be opened."""
     file, span = split_span(path)
     found = None
-    for quick in (True, False):  # some containers tell little until frames were decoded
+    for quick in (True, False):  # some containers state little until frames are decoded
         try:
             source = open_source(file, quick=quick)
         except VideoError:
@@ -84,7 +85,7 @@ def header_facts(path: str) -> Facts | None:
 def found_facts(
     findings: Mapping[str, Mapping[str, Any]], paths: Iterable[str]
 ) -> dict[str, Facts]:
-    """What decoding files has told (``videonl.video.Finding`` as a table), of each video or part.
+    """Facts from findings of ``videonl check`` (``videonl.video.Finding``), per video or part.
 
     Args:
         findings: file -> finding.
@@ -102,25 +103,25 @@ def found_facts(
         rate, shown = found.get("rate") or 0.0, found["seconds"]
         if not rate and shown:
             rate = (found["frames"] - 1) / shown
-        seconds = part_seconds(shown + (1 / rate if rate else 0.0), span)  # the last one is shown
+        seconds = part_seconds(shown + (1 / rate if rate else 0.0), span)  # with the last frame
         size = os.path.getsize(file)
         known[path] = Facts(found["width"], found["height"], rate, seconds, found["codec"], size)
     return known
 
 
 def part_seconds(seconds: float, span: Span | None) -> float:
-    """How long a part of a video of so many seconds is."""
+    """The duration of a part of a video that lasts so many seconds."""
     start, end = span or (0.0, None)
     return max(0.0, (seconds if end is None else min(end, seconds or end)) - start)
 
 
 def look_at(paths: Sequence[str], *, most: int = MOST, limit: float = SECONDS) -> Look:
-    """Read the headers of some of these videos, drawn evenly, the same ones every time.
+    """Read the headers of some of these videos: an even sample, always the same.
 
     Args:
         paths: of the videos.
         most: videos that are read.
-        limit: seconds after which no other is begun.
+        limit: seconds after which no other video is started.
     """
     order = np.random.Generator(np.random.PCG64(0)).permutation(len(paths))[:most]
     facts, done, end = {}, 0, time.monotonic() + limit
@@ -133,18 +134,18 @@ def look_at(paths: Sequence[str], *, most: int = MOST, limit: float = SECONDS) -
             facts[os.fspath(paths[number])] = known
     which = "all" if done == len(paths) else f"{done} of"
     lost = f", {done - len(facts)} of them cannot be read" if done > len(facts) else ""
-    return Look(facts, len(paths), f"headers of {which} {len(paths)} videos{lost}")
+    return Look(facts, len(paths), f"headers of {which} {counted(len(paths), 'video')}{lost}")
 
 
 def class_lines(facts: Mapping[str, Facts], classes: Mapping[str, str]) -> list[str]:
     """Lengths, rates and sizes of every class, as quartiles.
 
     Args:
-        facts: path -> what is known.
+        facts: path -> facts.
         classes: path -> name of its class.
 
     Returns:
-        A head, one line for each of the first classes, and how many there are besides.
+        A header, one line for each of the first classes, and the number of those left out.
     """
     of_class: dict[str, list[Facts]] = {}
     for path, known in facts.items():
@@ -165,14 +166,14 @@ def class_lines(facts: Mapping[str, Facts], classes: Mapping[str, str]) -> list[
         for row in rows
     ]
     left = len(names) - CLASSES_SHOWN
-    return [*lines, f"and {left} classes more"] if left > 0 else lines
+    return [*lines, f"and {counted(left, 'more class')}"] if left > 0 else lines
 
 
 T = TypeVar("T")
 
 
 def quarters(ordered: Sequence[T]) -> tuple[T, T, T]:
-    """Those of sorted values that stand at the quartiles: they occur, none is a mean of two."""
+    """The values at the quartiles of sorted values; they occur, none is a mean of two."""
     last = len(ordered) - 1
     first, second, third = (ordered[round(last * part)] for part in (0.25, 0.5, 0.75))
     return first, second, third
@@ -182,7 +183,7 @@ def cover_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
     """How much of a video a clip covers, and how many videos are shorter; one sentence."""
     timed = [known for known in facts.values() if known.rate and known.seconds]
     if not timed:
-        return "no video tells how long it is"
+        return "no video states how long it is"
     if shown.sampling == "segments":
         few = sum(round(v.rate * v.seconds) < shown.frames for v in timed)
         return (
@@ -193,12 +194,12 @@ def cover_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
     shares = [min(1.0, span / v.seconds) for span, v in zip(spans, timed, strict=True)]
     # A header may count the last frame or not: half a frame is no difference.
     short = sum(span > v.seconds + 0.5 / v.rate for span, v in zip(spans, timed, strict=True))
-    low, middle, high = (f"{100 * share:.0f}" for share in quarters(sorted(shares)))
+    low, middle, high = (percent(share) for share in quarters(sorted(shares)))
     _, usual, _ = quarters(sorted(spans))
     loops = "loop" if shown.short_video == "loop" else "repeat their last frame"
     return (
-        f"a clip of {shown.frames} frames, {shown.stride} apart ({usual:.2g} s), "
-        f"covers {middle} % of a video (quartiles {low} to {high}); {short} of {len(timed)} are "
+        f"a clip of {counted(shown.frames, 'frame')}, {shown.stride} apart ({usual:.2g} s), "
+        f"covers {middle} of a video (quartiles {low} to {high}); {short} of {len(timed)} are "
         f"shorter{f' and {loops}' if short else ''}"
     )
 
@@ -206,12 +207,12 @@ def cover_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
 def picture_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
     """How much of a picture a clip sees in validation; one sentence."""
     if not facts:
-        return "no video tells how large it is"
+        return "no video states how large it is"
     if shown.rectangle is not None:
         height, width = shown.rectangle
-        return f"a clip sees 100 % of a picture, inside of {width}x{height}"
+        return f"a clip sees {percent(1)} of a picture, inside of {width}x{height}"
     # Square views of pictures whose short side is scaled.
     area = (shown.view_side / shown.short_side) ** 2 * min(shown.views[1], 3)
     parts = [min(1.0, area * min(v.width, v.height) ** 2 / v.pixels) for v in facts.values()]
-    low, middle, high = (f"{100 * part:.0f}" for part in quarters(sorted(parts)))
-    return f"a clip sees {middle} % of a picture (quartiles {low} to {high})"
+    low, middle, high = (percent(part) for part in quarters(sorted(parts)))
+    return f"a clip sees {middle} of a picture (quartiles {low} to {high})"

@@ -1,17 +1,18 @@
-"""Decoded frames on disk: a data set that fits is decoded once, not anew in every epoch.
+"""Decoded frames on disk: a data set that fits is decoded once, not again in every epoch.
 
-A file of the cache holds the frames of one video at the size that is stored for a training. Who
-takes clips asks a :class:`StoredVideo` exactly as an open video, and gets the same frames to the
-bit; so a cache changes the time of a training and nothing else. All workers and processes read and
-fill it together: a file gets its name when it is whole, and is believed if it is as long as it says
-and was made of the video as it is now. The frames that are read carry sums, so that nothing is
-waited for while writing: a file that a power cut has emptied is made again.
+A file of the cache holds the frames of one video at the size that a training needs. A
+:class:`StoredVideo` has the interface of an open video and gives the same frames to the bit; so a
+cache changes the time of a training and nothing else. All workers and processes read and fill it
+together: a file gets its name when it is complete, and is used if it has the right length and was
+made from the video as it is now. Frames carry checksums instead of being flushed to disk, so that
+writing never waits: a file that a power cut has emptied is made again.
 
-The files are read, not mapped into memory: the system keeps them in memory just so, once for all
-processes, and one that somebody shortens is an error, not the end of the process.
+The files are read, not mapped into memory: the system caches them anyway, once for all processes,
+and a file that is truncated by someone is an error, not a crash of the process.
 
 The cache lies in ``frames/`` in the user's cache folder, a folder per data set and size, which a
-training holds by a shared lock. What nobody holds makes way, the oldest first.
+training holds by a shared lock. Folders that no process holds are removed, the oldest first, when
+space is needed.
 """
 
 import math
@@ -41,27 +42,27 @@ _MAGIC = b"videonl1"
 # Magic, size and time of the video file, its frames, those stored, height, width, rate, end.
 _HEAD = struct.Struct("<8s6q2d")
 _AT_ONCE = 64 << 20  # bytes of frames that are decoded before they are written
-_SHARE_LEFT = 16  # the folder is measured again when so much of what was free is written
+_SHARE_LEFT = 16  # measure the folder again after writing 1/16 of what was free
 
 AS_IT_IS: Scaling = {"short_side": None, "inside": None, "rounding": "nearest", "enlarge": True}
 
 
 class StoredVideo:
-    """The frames of a video that are stored, asked as an open video is.
+    """The stored frames of a video, with the interface of an open video.
 
     Attributes:
         num_frames: of the video.
         fps: likewise.
         end: likewise.
-        damaged: none: whole frames are stored.
+        damaged: empty: only intact frames are stored.
     """
 
     def __init__(self, file: Path, path: str, *, scaling: Scaling, decoder: Decoder) -> None:
         """Open a file of the cache.
 
         Raises:
-            OSError: it is not there, or cannot be read.
-            ValueError: it is of another state of the video, or not whole.
+            OSError: it does not exist, or cannot be read.
+            ValueError: it belongs to another state of the video, or is incomplete.
         """
         self.path, self._scaling, self._decoder, self._file = path, scaling, decoder, file
         self._stream = open(file, "rb", buffering=0)  # noqa: SIM115
@@ -91,7 +92,7 @@ class StoredVideo:
         return self._times if indices is None else self._times[list(indices)]
 
     def read(self, indices: Sequence[int], **size: Unpack[Scaling]) -> torch.Tensor:
-        """Stored frames, uint8 (len(indices), H, W, 3); from the video where they are no more.
+        """Stored frames, uint8 (len(indices), H, W, 3); decoded from the video where missing.
 
         Args:
             indices: frame numbers.
@@ -120,12 +121,12 @@ class StoredVideo:
         return got == frame.nbytes and _sum(frame) == self._sums[place]
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self._stream.close()
 
 
 def _sum(frame: np.ndarray) -> int:
-    """A sum that a lost page changes: it tells accidents, not forgeries."""
+    """A checksum against accidents such as a lost page; no protection against forgery."""
     flat = frame.reshape(-1)
     cut = len(flat) // 8 * 8
     words, rest = flat[:cut].view(np.uint64), flat[cut:]
@@ -133,7 +134,7 @@ def _sum(frame: np.ndarray) -> int:
 
 
 def folders_of(place: Path) -> Iterator[tuple[Path, int]]:
-    """The folders of the cache, each with the bytes that its files take."""
+    """The folders of the cache, each with the size of its files in bytes."""
     with suppress(OSError), os.scandir(place) as folders:
         for folder in folders:
             size = 0
@@ -145,18 +146,18 @@ def folders_of(place: Path) -> Iterator[tuple[Path, int]]:
 
 
 class FrameCache:
-    """The stored frames of one data set at one size; workers take it along.
+    """The stored frames of one data set at one size; it is sent to worker processes.
 
     Args:
         folder: of these videos at this size.
         scaling: arguments of ``Video.read``: the stored size.
-        decoder: who decodes.
+        decoder: the decoder of the frames.
         budget: bytes that all files beside and in ``folder`` may take.
     """
 
     def __init__(self, folder: Path, *, scaling: Scaling, decoder: Decoder, budget: int) -> None:
         self.folder, self.scaling, self.decoder, self.budget = folder, scaling, decoder, budget
-        self._left: int | None = None  # bytes that may still be written; None: measure
+        self._left: int | None = None  # bytes that may still be written; None: to be measured
         self._since = 0  # bytes written since that was measured
         self._full = False
         self._refused: set[str] = set()  # videos that do not decode to the end
@@ -194,11 +195,11 @@ class FrameCache:
         return None
 
     def _add(self, file: Path, path: str, wanted: Callable[[Readable], Sequence[int]]) -> None:
-        """Store the frames of a video; where that fails, it is decoded as without a cache."""
+        """Store the frames of a video; if that fails, it is decoded as without a cache."""
         try:
             with open_video(path, decoder=self.decoder) as video:
                 self._write(file, path, video, wanted(video))
-        except VideoError:  # damaged somewhere: clips from before that may still be good
+        except VideoError:  # damaged somewhere: clips before that place may still be good
             self._refused.add(path)
         except (OutputError, OSError) as error:
             self._stop(str(error))
@@ -223,7 +224,7 @@ class FrameCache:
                 sums[begin : begin + step] = [_sum(frame) for frame in frames]
                 stream.write(frames.data)
             if video.exact_by != by:
-                raise VideoError(f"{path}: its header does not tell its frames")
+                raise VideoError(f"{path}: its header does not list its frames")
             stream.seek(0)
             stream.write(_HEAD.pack(_MAGIC, *made_of, count, len(numbers), height, width, *clock))
             for table in (np.asarray(times, np.float64), np.array(numbers, np.int64), sums):
@@ -235,16 +236,16 @@ class FrameCache:
             used = sum(of_folder for _, of_folder in folders_of(self.folder.parent))
             self._left, self._since = max(0, self.budget - used), 0
         if self._since + size > self._left:
-            self._stop("the frames take more than was reckoned")
+            self._stop("the frames take more space than estimated")
             return False
         return True
 
     def _stop(self, why: str) -> None:
-        """Store no more, in this process; one of them says so."""
+        """Store no more in this process; one of the processes prints a note."""
         self._full = True
         worker = get_worker_info()
         if is_first_process() and (worker is None or worker.id == 0):
             print(
-                f"note: no more frames are kept ({why}); the other videos are decoded every time",
+                f"note: no more frames are stored ({why}); the other videos are decoded each time",
                 file=sys.stderr,
             )

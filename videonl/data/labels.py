@@ -1,8 +1,8 @@
-"""What the labels of lists mean: the classes and their numbers, or one sentence before the start.
+"""What the labels of lists mean: the classes and their numbers, or an error before the start.
 
-Lists name classes or number them, from 0 or from 1, and some leave them out because the folder says
-it. A wrong guess trains without an error to a validation of 0 %, so nothing is guessed: a reading
-is taken where the lists themselves leave no other.
+Lists name classes or number them, from 0 or from 1, and some leave them out because the folder is
+the class. A wrong guess would train without an error to a validation accuracy of 0 %, so nothing is
+guessed: a reading is used only where the lists allow no other.
 """
 
 import os
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from videonl.class_names import ClassNumbers, order_classes
 from videonl.data.lists import Entry
 from videonl.errors import DatasetError
+from videonl.shares import counted
 
 
 @dataclass(frozen=True)
@@ -35,8 +36,8 @@ class Labels:
     """The classes of some lists, and the class numbers of each of their lines.
 
     Args:
-        lists: split -> list, the one that knows the classes (train) first.
-        names: of the classes, in the order of their numbers; None: what the first list says.
+        lists: split -> list, the one that defines the classes (train) first.
+        names: of the classes, in the order of their numbers; None: those of the first list.
         first_label: the number of the first class in lists; None: 0, or 1 where that is certain.
         several: a video may have no class.
 
@@ -45,7 +46,7 @@ class Labels:
         notes: how lists were read, where that is not obvious.
 
     Raises:
-        DatasetError: the labels contradict each other, or may mean two things.
+        DatasetError: the labels contradict each other, or are ambiguous.
     """
 
     def __init__(
@@ -72,10 +73,10 @@ class Labels:
                 self._refuse_kinds(lists[labelled[0]], lists[split])
 
     def of(self, split: str, entry: Entry) -> tuple[int, ...]:
-        """The class numbers of a line; none where nothing tells.
+        """The class numbers of a line; empty if nothing determines them.
 
         Raises:
-            DatasetError: a class that is none of the known ones.
+            DatasetError: an unknown class.
         """
         part = self._lists[split]
         if not entry.labels:
@@ -90,19 +91,19 @@ class Labels:
             if 0 <= label - self._first < len(self.names):
                 return label - self._first
             way = (
-                "; the list counts from 1: say --data.first_label 1"
+                "; the list counts from 1: give --data.first_label 1"
                 if label == len(self.names) and not any(0 in e.labels for e in part.entries)
                 else ""
             )
             raise DatasetError(
                 f"{part.place(entry)} has the class number {label}, but there are "
-                f"{len(self.names)} classes (numbered from {self._first}){way}"
+                f"{counted(len(self.names), 'class')} (numbered from {self._first}){way}"
             )
         number = self._number.get(label)
         if number is None:
             raise DatasetError(
-                f"{part.place(entry)} has the class {label!r}, which is not among the "
-                f"{len(self.names)} known ones (those of the class names, else of the train list)"
+                f"{part.place(entry)} has the class {label!r}, which is not among the known "
+                "classes (those of the class names, or else of the train list)"
             )
         return number
 
@@ -118,8 +119,8 @@ class Labels:
             first = next(iter(self._lists.values()))
             raise DatasetError(
                 f"{part.place(entry)}: {entry.path} has the class number {entry.labels[0]}, but "
-                f"in {first.file}, line {known[1]}, this folder's is {known[0]}; number both lists "
-                "alike"
+                f"line {known[1]} of {first.file} gives this folder {known[0]}; use the same "
+                "numbers in both lists"
             )
 
     def _names_of(self, part: ListFile, kinds: Mapping[str, str]) -> list[str]:
@@ -148,7 +149,7 @@ class Labels:
         if (names and max(numbers) == len(names)) or (
             whole and len(self._folders) == len(numbers) > 1
         ):
-            self.notes.append(f"the lists number the {max(numbers)} classes from 1")
+            self.notes.append(f"the lists number the {counted(max(numbers), 'class')} from 1")
             return 1
         part = self._lists[labelled[0]]
         entry = next((e for e in part.entries if 1 in e.labels), None)
@@ -156,7 +157,7 @@ class Labels:
             return 0
         raise DatasetError(
             f"{part.place(entry)}: the class numbers of this list begin at 1; if it counts from "
-            "1, say --data.first_label 1, and if class 0 only has no video, --data.first_label 0"
+            "1, give --data.first_label 1; if class 0 just has no video, --data.first_label 0"
         )
 
     def _refuse_kinds(self, first: ListFile, other: ListFile) -> None:
@@ -184,14 +185,14 @@ def _kind(part: ListFile, *, several: bool) -> str:
     if with_one and len(with_one) < len(sure) and not several:
         bare = next(entry for entry in sure if not entry.labels)
         raise DatasetError(
-            f"{part.place(bare)}: {bare.path} has no label, other lines have one; add it, or take "
-            "the line out"
+            f"{part.place(bare)}: {bare.path} has no label, but other lines have one; add it, or "
+            "take the line out"
         )
     kinds = {type(label): entry for entry in with_one for label in entry.labels}
     if len(kinds) > 1:
         raise DatasetError(
             f"the list {part.file} mixes class numbers and class names (lines {kinds[int].line} "
-            f'and {kinds[str].line}); a name of digits stands in quotes: "7"'
+            f'and {kinds[str].line}); write a name that consists of digits in quotes: "7"'
         )
     return {int: "numbers", str: "names"}[next(iter(kinds))] if kinds else ""
 
@@ -222,6 +223,6 @@ def _folder_classes(part: ListFile) -> list[str]:
         entry = part.entries[0]
         raise DatasetError(
             f"the list {part.file} has no labels (line {entry.line}: {entry.path}), and the "
-            "folders of its videos do not tell the classes; write 'path label' lines"
+            "folders of its videos do not determine the classes; write 'path label' lines"
         )
     return order_classes(folders)

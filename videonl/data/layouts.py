@@ -1,7 +1,7 @@
-"""Data sets as their authors hand them out, recognised by the files of their official lists.
+"""Data sets as their authors distribute them, recognised by the files of their official lists.
 
 One function per data set; each looks for its lists in the data set's folder and in the folders
-directly below it (archives unpack into such), and answers None where they are not there.
+directly below it (archives unpack into such), and returns None if they are not there.
 """
 
 import csv
@@ -33,11 +33,11 @@ class Official:
         name: of the data set.
         lists: split -> list.
         names: of the classes, in official order; None: sorted.
-        split: which of several official splits; None where there is one.
+        split: number of the official split; None where there is only one.
         first_label: the number of the first class.
-        several: a video has any number of classes.
-        sides_matter: a mirrored clip may be of another class.
-        notes: what a person should know.
+        several: a video may have any number of classes.
+        sides_matter: a mirrored clip may belong to another class.
+        notes: sentences for the user.
     """
 
     name: str
@@ -51,7 +51,7 @@ class Official:
 
     @property
     def title(self) -> str:
-        """Name and split, as a checkpoint keeps it."""
+        """Name and split, as stored in a checkpoint."""
         return self.name if self.split is None else f"{self.name}{SPLIT}{self.split}"
 
 
@@ -75,7 +75,7 @@ class Folders:
 def recognise(
     root: Path, index: FolderIndex, *, split: int | None
 ) -> tuple[Official, Finder] | None:
-    """The data set whose official lists lie in a folder, and what finds its videos; else None.
+    """The data set whose official lists lie in a folder, and a finder of its videos; else None.
 
     Args:
         root: the folder.
@@ -92,19 +92,19 @@ def recognise(
             continue
         if split is not None and found.split is None:
             raise DatasetError(
-                f"{found.name} has one official split; leave --data.official_split {split} out"
+                f"{found.name} has only one official split; leave out --data.official_split {split}"
             )
         return found, folders.finder
     if split is not None:
         raise DatasetError(
-            f"--data.official_split {split}: {root} holds no official lists of a data set with "
+            f"--data.official_split {split}: {root} contains no official lists of a data set with "
             "several splits (UCF-101: trainlist01.txt, HMDB-51: <class>_test_split1.txt)"
         )
     return None
 
 
 def chosen_split(name: str, split: int | None, there: set[int]) -> int:
-    """The split that is meant, if its lists are there.
+    """The split that was asked for, if its lists are there.
 
     Raises:
         DatasetError: they are not.
@@ -117,15 +117,15 @@ def chosen_split(name: str, split: int | None, there: set[int]) -> int:
 
 
 def measured_twice(name: str, split: int, there: set[int]) -> list[str]:
-    """The note of a data set whose test list is all there is beside its training list."""
+    """The note for a data set that has only a training list and a test list."""
     return [
         f"{name}, official split {split} of {len(there)}; it has no validation list, so the test "
-        "list is val, too: best.ckpt is chosen on it"
+        "list is used for validation too, and best.ckpt is chosen on it"
     ]
 
 
 def split_of(then: Any, now: str | None) -> int | None:
-    """The official split of a training on the data set of now; None where it is another one.
+    """The official split that a network was trained on; None if the data set is another one.
 
     Example:
         >>> split_of("UCF-101 split 2", "UCF-101 split 1")
@@ -138,10 +138,11 @@ def split_of(then: Any, now: str | None) -> int | None:
 
 
 def check_split(now: str | None, then: Any, *, source: str) -> None:
-    """Refuse the videos of another official split: it tests on what was learnt.
+    """Refuse a test on another official split, which contains training videos.
 
     Args:
-        now: data set and split, as ``Catalogue.official`` says; None where it has none.
+        now: data set and split, as in ``Catalogue.official``; None where there is none.
+        then: likewise, of the training.
         then: likewise, of the training.
         source: the checkpoint, for the message.
 
@@ -154,8 +155,8 @@ def check_split(now: str | None, then: Any, *, source: str) -> None:
     if trained is not None:
         name, _, split = now.rpartition(SPLIT)
         raise DatasetError(
-            f"{source} was trained on {name}, official split {trained}; split {split} has "
-            f"training videos of it in its test list: say --data.official_split {trained}"
+            f"{source} was trained on {name}, official split {trained}; the test list of split "
+            f"{split} contains training videos of it: give --data.official_split {trained}"
         )
 
 
@@ -280,7 +281,7 @@ def _something(
 
 
 def plain_template(text: str) -> str:
-    """A label as ``labels.json`` has it.
+    """A label in the spelling of ``labels.json``.
 
     Example:
         >>> plain_template("Moving [something] away from [something]")
@@ -347,7 +348,10 @@ def charades(folders: Folders, split: int | None) -> Official | None:  # noqa: A
     if not names:
         codes = {str(x) for part in lists.values() for e in part.entries for x in e.labels}
         names = {code: code for code in sorted(codes)}
-    notes = ["Charades: every video has the classes of all its actions; the test list is val, too"]
+    notes = [
+        "Charades: every video has the classes of all its actions; the test list is used for "
+        "validation too"
+    ]
     return Official("Charades", lists, names=list(names.values()), several=True, notes=notes)
 
 

@@ -1,14 +1,14 @@
 """List files: which videos belong to a split and what they show.
 
-Read as they are found in the wild:
+These formats are read:
 
 - the official csv of Kinetics (``label,youtube_id,time_start,time_end,split``) with a flat folder
   of files named ``<id>_<start:06d>_<end:06d>.<extension>``;
 - ``path label`` lines of mmaction2, PySlowFast and pytorchvideo: separated by space, comma or tab,
   the label a number or a name, several labels as ``1 5 7``, ``1,5,7``, ``1;5;7`` or ``cook;eat``;
-- a csv with a header that names a path and a label column.
+- a csv with a header that has a path and a label column.
 
-Each of them may give seconds: two numbers with a point before or behind the label (``a.mp4 1.5 4.0
+Each of them may give seconds: two numbers with a point before or after the label (``a.mp4 1.5 4.0
 yoga``), or the columns ``start`` and ``end`` of a csv. Such an entry is that part of the video.
 """
 
@@ -49,12 +49,12 @@ class Entry:
     Attributes:
         path: as written; relative to the folder of the videos.
         labels: numbers or names; empty if the list has none.
-        by_stem: the path has no extension and folder: any file of that stem is meant.
-        line: its number, as an editor counts.
-        span: seconds of the part that is meant; None: all of the video.
+        by_stem: the path has no extension and folder: any file of that stem matches.
+        line: its line number, from 1.
+        span: seconds of a part; None: all of the video.
         doubtful: the line begins with ``#``: a comment unless there is such a file.
         file: the list, where a split has several.
-        bare: the file may lie without its folder, too.
+        bare: the file may also lie outside of its folder.
     """
 
     path: str
@@ -91,7 +91,7 @@ def read_list(path: str | Path) -> list[Entry]:
 
 
 def list_lines(file: Path) -> Lines:
-    """The lines that hold something, with their numbers.
+    """The lines that are not empty, with their numbers.
 
     Raises:
         DatasetError: the file is missing, empty, or a pointer to a file that was not fetched.
@@ -118,7 +118,7 @@ def _read_line(file: Path, number: int, line: str) -> Entry | None:
         parts = line.split()
         if len(parts) == 3 and parts[1].isdigit() and parts[2].isdigit():
             raise DatasetError(
-                f"{file}, line {number}: {visible(line)!r} names a folder of frames; videonl reads "
+                f"{file}, line {number}: {visible(line)!r} is a folder of frames; videonl reads "
                 "video files: use the list of the videos"
             )
         raise DatasetError(
@@ -133,7 +133,7 @@ def _read_line(file: Path, number: int, line: str) -> Entry | None:
 
 
 def split_line(line: str) -> tuple[str, str]:
-    """The path and the rest of a line ``path label``; all of it and nothing if it is none."""
+    """The path and the rest of a line ``path label``; the whole line and "" if it is not one."""
     match = _LINE.match(line)
     return (match[1] or match[2], match[3] or "") if match else (line, "")
 
@@ -141,13 +141,13 @@ def split_line(line: str) -> tuple[str, str]:
 def _labels(file: Path, number: int, text: str) -> tuple[Label, ...]:
     if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise DatasetError(
-            f"{file}, line {number}: the label is no Unicode text; save the list as UTF-8"
+            f"{file}, line {number}: the label is not Unicode text; save the list as UTF-8"
         )
     return split_labels(text)
 
 
 def _span_of(text: str) -> tuple[Span | None, str]:
-    """Seconds before or behind a label, and the label."""
+    """Seconds before or after a label, and the label."""
     text = text.strip()
     for pattern in (_SPAN_FIRST, _CELLS_FIRST):
         if match := pattern.fullmatch(text):
@@ -169,9 +169,9 @@ def _check_span(file: Path, number: int, span: Span) -> None:
 
 
 def split_labels(text: str) -> tuple[Label, ...]:
-    """Labels out of text: numbers between any separators, or names between semicolons.
+    """Labels in a text: numbers between any separators, or names between semicolons.
 
-    What stands in quotes is a name, whatever it holds.
+    Text in quotes is a name, whatever it contains.
 
     >>> split_labels("3 5"), split_labels('"push up"'), split_labels("cook;eat")
     ((3, 5), ('push up',), ('cook', 'eat'))
@@ -189,7 +189,7 @@ _NAMES = re.compile(r'\s*"([^"]+)"\s*(?=;|$)|([^;]+)')
 
 
 def label_text(names: Sequence[str]) -> str:
-    """Names as :func:`split_labels` reads them; such as hold a quote cannot be written."""
+    """Names in the form that :func:`split_labels` reads; a name with a quote cannot be written."""
     return ";".join(
         f'"{name}"' if re.fullmatch(r".*[;,].*|[\d\s]*", name) else name for name in names
     )

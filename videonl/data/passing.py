@@ -1,9 +1,9 @@
-"""How a batch travels from the worker that made it: through shared memory, or through the pipe.
+"""How a batch travels from a worker to the training process: by shared memory, or by a pipe.
 
 Docker gives a container 64 MB of shared memory, less than two batches. A worker that finds no room
-there loses its batch, and the training waits for it for ever. So every worker looks at what is free
-before every batch: a batch that would not fit twice for every worker goes through the pipe as
-bytes, which is somewhat slower and needs no shared memory at all.
+there loses its batch, and the training waits for it for ever. So every worker looks at the free
+space before every batch: a batch that would not fit twice for every worker is sent through the pipe
+as bytes, which is somewhat slower and needs no shared memory at all.
 """
 
 import os
@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import get_worker_info
 
-SHARED_MEMORY = Path("/dev/shm")  # of Linux; elsewhere nobody limits it
+SHARED_MEMORY = Path("/dev/shm")  # of Linux; other systems have no such limit
 
 
 def free_bytes() -> float:
@@ -32,7 +32,7 @@ class Travelling(dict[str, Any]):
     """A batch that is pickled in one of the two forms; what arrives is a ``dict`` of tensors."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Decide now: the batches before this one are in shared memory already."""
+        """Choose the form now: the batches before this one are in shared memory already."""
         info = get_worker_info()
         workers = info.num_workers if info is not None else 1
         tensors = (value for value in self.values() if isinstance(value, torch.Tensor))
@@ -58,7 +58,7 @@ def workers_that_can_start(wanted: int, *, tell: Callable[[str], object]) -> int
 
     Args:
         wanted: worker processes.
-        tell: gets the sentence that says why there are none.
+        tell: called with the sentence that says why there are none.
     """
     if not wanted or not SHARED_MEMORY.is_dir():
         return wanted
@@ -67,8 +67,8 @@ def workers_that_can_start(wanted: int, *, tell: Callable[[str], object]) -> int
             file.write(bytes(4096 * 8 * (wanted + 1)))
     except OSError as error:
         tell(
-            f"{SHARED_MEMORY} has no room ({error.strerror}): decoding in this process; docker "
-            "run --shm-size 1g gives more, --data.num_workers 0 says the same without this line"
+            f"{SHARED_MEMORY} has no room ({error.strerror}): decoding in this process; give more "
+            "with docker run --shm-size 1g, or give --data.num_workers 0 to hide this note"
         )
         return 0
     return wanted

@@ -10,6 +10,7 @@ from videonl.class_names import ClassNumbers
 from videonl.data.lists import Entry
 from videonl.data.walk import VIDEO_EXTENSIONS, FolderIndex, is_video, listing, why_lost
 from videonl.errors import DatasetError
+from videonl.shares import counted
 
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {
@@ -39,7 +40,7 @@ def split_folder(root: Path, split: str) -> Path | None:
     """``root/train`` (or ``training`` …) if it exists.
 
     Raises:
-        DatasetError: it is a link that leads nowhere, or where nobody may look.
+        DatasetError: it is a link that leads nowhere, or to where permission is missing.
     """
     for name in _SPLIT_NAMES[split]:
         folder = root / name
@@ -55,8 +56,8 @@ def list_videos(folder: Path, *, index: FolderIndex | None = None, deep: bool = 
 
     Args:
         folder: links are followed.
-        index: of the listings.
-        deep: those in folders below it, too; not a link to a folder around.
+        index: cached listings.
+        deep: include those in folders below it; not a link to a folder that contains it.
     """
     index = index or FolderIndex(folder)
     found, stack = [], [str(folder)]
@@ -91,7 +92,7 @@ def check_root(root: str | os.PathLike[str]) -> Path:
     """The data set's folder: ``root/{train,val,test}/<class>/<video>`` or ``root/<class>/<video>``.
 
     Raises:
-        DatasetError: one sentence that says what is there instead and what to do.
+        DatasetError: one sentence that says what is there instead, and what to do.
     """
     folder = Path(root)
     if not os.path.isdir(folder):
@@ -111,12 +112,12 @@ def check_root(root: str | os.PathLike[str]) -> Path:
     if classes:
         return folder
     if any(is_video(name) for name in found.files):
-        raise DatasetError(f"{folder} holds video files without class folders or a list; {want}")
+        raise DatasetError(f"{folder} contains video files, but no class folders or list; {want}")
     if not found.files and not found.folders:
         raise DatasetError(f"the data folder {folder} is empty; {want}")
     raise DatasetError(
-        f"{folder} holds no train, val or test folder "
-        f"(it holds {_few(sorted([*found.files, *found.folders]))}); {want}"
+        f"{folder} contains no train, val or test folder "
+        f"(it contains {_few(sorted([*found.files, *found.folders]))}); {want}"
     )
 
 
@@ -143,11 +144,12 @@ def scan_classes(folder: Path, *, index: FolderIndex | None = None) -> dict[str,
     found = {n: list_videos(folder / n, index=index, deep=True) for n in class_folders(folder)}
     if not found:
         loose = list_videos(folder)
-        what = f"{len(loose)} videos without class folders" if loose else "nothing to read"
-        raise DatasetError(f"{folder} holds {what}; put the videos into {folder.name}/<class>/")
+        loose_videos = f"{counted(len(loose), 'video')} without class folders"
+        what = loose_videos if loose else "nothing to read"
+        raise DatasetError(f"{folder} contains {what}; put the videos into {folder.name}/<class>/")
     if not any(found.values()):
         raise DatasetError(
-            f"the class folders of {folder} hold no video files "
+            f"the class folders of {folder} contain no video files "
             f"({', '.join(sorted(VIDEO_EXTENSIONS))})"
         )
     if len(found) == 1:
@@ -173,7 +175,7 @@ def folder_records(
     strange = [name for name in scan if scan[name] and name not in number]
     if strange:
         raise DatasetError(
-            f"{split}/ has classes that are not among the {len(class_names)} known ones: "
+            f"{split}/ has classes that are not among the classes of train/: "
             f"{_few(strange)}; add them to train/ or remove them from {split}/"
         )
     number.check_spellings(name for name in scan if scan[name])
@@ -201,7 +203,7 @@ class Finder:
         self._stems: dict[str, str] | None = None
 
     def __call__(self, entry: Entry) -> str | None:
-        """The path of the file; None where it is not there."""
+        """The path of the file; None where it does not exist."""
         if entry.by_stem:
             return self._by_stem().get(entry.path)
         ways = [entry.path]

@@ -1,19 +1,19 @@
-"""Order of the samples: seeded, split among processes without padding, the epoch travels along."""
+"""Order of the samples: seeded, split among processes without padding; it carries the epoch."""
 
 from collections.abc import Iterator, Sequence
 
 import numpy as np
 from torch.utils.data import Sampler
 
-AGAIN = 1_000_000  # added to the epoch for the second time that a video comes in it
+AGAIN = 1_000_000  # added to the epoch when a video comes again in it
 
 
 class TrainingSampler(Sampler[tuple[int, int]]):
     """A new random order every epoch, equal shares for all processes; yields ``(epoch, index)``.
 
-    The epoch travels with the index because persistent workers hold a copy of the data set that no
-    ``set_epoch`` reaches. At most ``world_size - 1`` videos are left out of an epoch (other ones in
-    each), so that no video counts twice.
+    The epoch is part of each index because persistent workers hold a copy of the data set that
+    ``set_epoch`` does not reach. At most ``world_size - 1`` videos are left out of an epoch (other
+    ones in each), so that no video counts twice.
     """
 
     def __init__(self, length: int, *, seed: int = 0, rank: int = 0, world_size: int = 1) -> None:
@@ -22,9 +22,9 @@ class TrainingSampler(Sampler[tuple[int, int]]):
         self._skip = 0
 
     def skip(self, samples: int) -> None:
-        """Leave out the first samples of this process in the next iteration, and only there.
+        """Leave out the first samples of this process in the next iteration only.
 
-        A training that goes on within an epoch skips what it has seen.
+        A training that is resumed within an epoch skips what it has seen.
         """
         self._skip = samples
 
@@ -50,11 +50,11 @@ class TrainingSampler(Sampler[tuple[int, int]]):
 
 
 class BalancedSampler(TrainingSampler):
-    """Every class equally often, in as many samples as there are videos; yields ``(key, index)``.
+    """Draws every class equally often, as many samples as there are videos; ``(key, index)``.
 
-    The videos of a class come in turn, so those of a frequent class rest in some epochs and those
-    of a rare one come several times. A video that comes again gets another key, so that it is cut
-    and augmented otherwise.
+    The videos of a class are used in turn, so those of a frequent class are left out of some epochs
+    and those of a rare one come several times. A video that comes again gets another key, so that
+    its crop and augmentation differ.
     """
 
     def __init__(
@@ -92,7 +92,7 @@ class EvaluationSampler(Sampler[int]):
 
 
 def by_turns(labels: Sequence[int], *, seed: int) -> list[int]:
-    """An order of all videos in which the classes take turns: a few of the first show all classes.
+    """An order of all videos in which the classes alternate, so the first few show all classes.
 
     Example:
         >>> [label for label in map([0, 0, 0, 1, 1].__getitem__, by_turns([0, 0, 0, 1, 1], seed=0))]

@@ -1,8 +1,9 @@
-"""Can the class be told without looking at a picture?
+"""Can the class be predicted without looking at a picture?
 
-Clips of one class are often cut, scaled or encoded alike. A network may then learn the file instead
-of what happens in it. What size, rate, length, codec and file size alone predict is measured with
-nearest neighbours (Cover and Hart 1967), never from videos of the same group.
+Clips of one class are often cut, scaled or encoded alike. A network may then learn properties of
+the file instead of what happens in it. How well size, rate, length, codec and file size alone
+predict the class is measured with nearest neighbours (Cover and Hart 1967), never from videos of
+the same group.
 """
 
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import numpy as np
 from videonl.data.facts import Facts, Look, look_at
 from videonl.data.records import Record
 from videonl.data.splits import grouped, labels_of
-from videonl.shares import accuracy, percent, wilson_interval
+from videonl.shares import accuracy, counted, percent, wilson_interval
 
 NEIGHBOURS = 5
 MOST = 4000  # videos of which every pair is compared
@@ -25,11 +26,11 @@ class Shortcut:
     """How well facts about the files predict the class.
 
     Attributes:
-        right: videos whose class the neighbours tell.
-        videos: videos that were asked about.
+        right: videos whose class the neighbours predict.
+        videos: videos that were tested.
         constant: share of the most frequent class among them.
         alone: fact -> share of right answers by it alone.
-        words: which videos were looked at, and whose neighbours count.
+        words: which videos were used, and which count as neighbours.
     """
 
     right: int
@@ -40,12 +41,12 @@ class Shortcut:
 
     @property
     def share(self) -> float:
-        """Right answers by all facts together."""
+        """Share of right answers by all facts together."""
         return self.right / self.videos
 
     @property
     def shown(self) -> bool:
-        """Whether that is more than the constant answer's, beyond chance (Wilson's interval)."""
+        """Whether it is significantly above the constant answer (Wilson's interval)."""
         return wilson_interval(self.right, self.videos)[0] > self.constant
 
     def as_dict(self) -> dict[str, object]:
@@ -63,13 +64,13 @@ class Shortcut:
         """One sentence."""
         told, constant = accuracy(self.share, self.videos), percent(self.constant, self.videos)
         found = (
-            f"size, rate, length, codec and file size alone tell {told} of {self.videos} videos "
-            f"right, the constant answer {constant}"
+            f"size, rate, length, codec and file size alone predict the class of {told} of "
+            f"{counted(self.videos, 'video')}, the most frequent class is right for {constant}"
         )
         verdict = (
-            ": a network may score that without seeing what happens"
+            ": a network may score as much without seeing what happens"
             if self.shown
-            else ": no shortcut seen there"
+            else ": no shortcut found"
         )
         return f"{found}{verdict} ({self.words})"
 
@@ -86,21 +87,21 @@ def shortcut_of(
 
     Args:
         root: the data set's folder.
-        records: videos to ask about, one class each.
+        records: videos to test, one class each.
         learnt: videos whose class is known to the predictor; none: all others of ``records`` that
             belong to other groups.
         group: see ``videonl.data.splits.grouped``.
-        look: what is known of them; None: the headers of some are read, within seconds.
+        look: known facts; None: the headers of some videos are read, for a few seconds.
 
     Returns:
-        The measure, or in words why there is none.
+        The measure, or the reason why there is none.
 
     Raises:
-        DatasetError: a pattern that is none, or finds nothing in some path.
+        DatasetError: an invalid pattern, or one that does not match some path.
     """
     both = [*records, *learnt]
     if any(len(labels_of(record)) != 1 for record in both):
-        return "the shortcut is not measured: a video has several classes, or none"
+        return "the shortcut is not measured: some video has no class, or several"
     look = look or _look(records, learnt)
     asked = [r for r in records if r.path in look.facts][:MOST]
     known = [r for r in learnt if r.path in look.facts][:MOST]
@@ -128,14 +129,14 @@ def shortcut_of(
 
 
 def _look(records: Sequence[Record], learnt: Sequence[Record]) -> Look:
-    """Both in equal parts: a large training set leaves room for the few that are asked about."""
+    """Look at both in equal parts, so that a large training set leaves time for the others."""
     asked, known = (look_at([r.path for r in part], most=MOST // 2) for part in (records, learnt))
     how = asked.how + (f" and of training's: {known.how}" if learnt else "")
     return Look({**asked.facts, **known.facts}, asked.asked + known.asked, how)
 
 
 def _columns(facts: Sequence[Facts]) -> dict[str, np.ndarray]:
-    """Fact -> (N, columns), each number as its rank in [0, 1]: no unit weighs more than another."""
+    """Fact -> (N, columns), each number as its rank in [0, 1], so that units do not matter."""
     codecs = sorted({known.codec for known in facts})
     found = {
         "size": np.stack([_ranks([f.width for f in facts]), _ranks([f.height for f in facts])], 1),
@@ -157,11 +158,11 @@ def _ranks(values: Sequence[float]) -> np.ndarray:
 def _right(
     columns: np.ndarray, truth: np.ndarray, teachers: np.ndarray, same: np.ndarray | None
 ) -> int:
-    """Videos whose nearest neighbours vote for their class; nearer ones count more.
+    """Count the videos whose nearest neighbours vote for their class; nearer ones count more.
 
-    Many videos may be equally near (one rate, one codec): all of them vote then. A class whose
-    videos are left out, as those of the same group, loses no weight by that: without it a fact that
-    is the same everywhere would score less than the constant answer.
+    Many videos may be equally near (one rate, one codec): all of them vote then. Votes are weighted
+    so that a class whose videos are left out, being of the same group, loses no weight: otherwise a
+    fact that is the same everywhere would score less than the constant answer.
     """
     asked, known = columns[: len(truth)], columns[len(truth) :]
     classes = int(max(truth.max(), teachers.max())) + 1

@@ -34,7 +34,7 @@ def read_skip_list(root: str | os.PathLike[str], path: str | None = None) -> dic
     skipped = {}
     for line in lines:
         name, tab, reason = line.partition("\t")
-        if name and (tab or not name.startswith("#")):  # a name may begin so; a comment has no tab
+        if name and (tab or not name.startswith("#")):  # a comment has no tab, a name may have "#"
             skipped[os.path.join(os.path.abspath(root), name)] = reason or "on the skip list"
     return skipped
 

@@ -1,4 +1,4 @@
-"""A split where a data set has none: seeded, by class, never between files that belong together."""
+"""Make a split where a data set has none: seeded, by class, never dividing a group of files."""
 
 import hashlib
 import re
@@ -13,10 +13,11 @@ from videonl.data.lists import label_text
 from videonl.data.records import SPLIT_FOLDERS, Record
 from videonl.errors import DatasetError
 from videonl.files import csv_line, write_text
+from videonl.shares import counted
 from videonl.video.container import split_span
 
 TRAIN_LIST, VAL_LIST, CLASSES = "train.csv", "val.csv", "classes.txt"
-# What files of one recording have in common: (in words, pattern, only within one class).
+# What files of one recording have in common: (in words, pattern, only within a class).
 OBVIOUS = (
     ("g01 in _g01_c01, of one class", r"_(g\d+)_c\d+$", True),
     ("the id in <id>_<start>_<end>", r"^(.{11})_\d{6}_\d{6}$", False),
@@ -27,7 +28,7 @@ OBVIOUS = (
     ),
     ("the person at the start", r"(?i)^((?:person|subject|actor|user)[_-]?\d+)", False),
     (
-        "what stands before clip and number",
+        "the text before clip and number",
         r"(?i)^(.+?)[_-](?:clip|seg|segment|part|shot|c)[_-]?\d+$",
         True,
     ),
@@ -59,7 +60,7 @@ def make_split(
         (training, validation, notes).
 
     Raises:
-        DatasetError: no class has a group to spare, or a wrong share or pattern.
+        DatasetError: no class has more than one group, or a wrong share or pattern.
     """
     check_choice(share, group)
     groups, words = grouped(records, root, group=group)
@@ -83,29 +84,33 @@ def make_split(
     if not val:
         raise DatasetError(
             f"{root}: no class has more than one group of videos ({words}), so none can be kept "
-            "for validation; --data.val none trains without"
+            "for validation; --data.val none trains without one"
         )
-    notes = [f"no split here: {len(val)} of {len(records)} videos are kept for val, by {words}"]
+    notes = [
+        f"the data set has no split: {len(val)} of {counted(len(records), 'video')} are kept for "
+        f"val, by {words}"
+    ]
     alone = [class_names[c] for c in sorted(total) if not taken[c]]
     if alone:
-        notes.append(f"{len(alone)} classes of one group have no video in val: {_few(alone)}")
+        number = counted(len(alone), "class")
+        notes.append(f"without a video in val: {number} with one group only: {_few(alone)}")
     return train, val, notes
 
 
 def check_choice(share: float, group: str | None) -> None:
-    """Refuse a share or a pattern that can make no split, wherever they are given.
+    """Refuse a share or a pattern that can make no split.
 
     Raises:
         DatasetError: names the way out.
     """
     if not 0 < share < 1:
         raise DatasetError(
-            f"val_share={share:g} must lie between 0 and 1; --data.val none trains without any"
+            f"val_share={share:g} must lie between 0 and 1; --data.val none trains without one"
         )
     try:
         re.compile(group or "")
     except re.error as error:
-        raise DatasetError(f"--data.group {group}: no regular expression ({error})") from error
+        raise DatasetError(f"--data.group {group}: not a regular expression ({error})") from error
 
 
 def make_folds(
@@ -128,7 +133,7 @@ def make_folds(
         group: see :func:`grouped`.
 
     Returns:
-        (the videos of each fold, what the groups are).
+        (the videos of each fold, a description of the groups).
 
     Raises:
         DatasetError: fewer groups than folds, or a class in one group only.
@@ -136,8 +141,8 @@ def make_folds(
     groups, words = grouped(records, root, group=group)
     if not 2 <= folds <= len(groups):
         raise DatasetError(
-            f"--folds {folds}: {root} has {len(groups)} groups of videos ({words}); give 2 to "
-            f"{len(groups)}"
+            f"--folds {folds}: {root} has {counted(len(groups), 'group')} of videos ({words}); "
+            f"give 2 to {len(groups)}"
         )
     of_class: dict[int, set[str]] = defaultdict(set)
     for name, members in groups.items():
@@ -165,17 +170,17 @@ def make_folds(
 
 
 def grouped(records: Sequence[Record], root: str, *, group: str | None) -> tuple[Groups, str]:
-    """Videos that belong together, and in words what says so.
+    """Videos that belong together, and a description of how they were found.
 
     Args:
         records: all videos.
         root: their paths are looked at relative to it.
-        group: a regular expression; what its parentheses find, or else all that it finds, is the
-            same for videos that belong together. None: a prefix that all names have and that some
-            share, else folders below a class, else every file alone.
+        group: a regular expression; what its parentheses match (or the whole match) is equal for
+            videos that belong together. None: a prefix that all names have and that some share,
+            else folders below a class, else every file is its own group.
 
     Raises:
-        DatasetError: no regular expression, or one that does not find anything in some path.
+        DatasetError: not a regular expression, or one that does not match some path.
     """
     names = {id(r): paths.relpath(split_span(r.path)[0], root).replace("\\", "/") for r in records}
     if group is not None:
@@ -201,7 +206,7 @@ def grouped(records: Sequence[Record], root: str, *, group: str | None) -> tuple
 
 
 def _below_split(name: str) -> str:
-    """A path without the folder of its split: files of two splits may belong together."""
+    """A path without the folder of its split, since groups may span splits."""
     first, _, rest = name.partition("/")
     return rest if first in SPLIT_FOLDERS else name
 
@@ -217,7 +222,7 @@ def groups_in_both(
         group: see :func:`grouped`.
 
     Returns:
-        (group -> its splits, groups in all, what the groups are).
+        (group -> its splits, number of groups, a description of the groups).
     """
     place = {id(r): split for split, members in records.items() for r in members}
     groups, words = grouped([r for m in records.values() for r in m], root, group=group)
@@ -233,8 +238,8 @@ def _by_pattern(records: Sequence[Record], names: dict[int, str], group: str) ->
         match = pattern.search(name)
         if match is None:
             raise DatasetError(
-                f"--data.group {group} finds nothing in {name}; it must tell the group of every "
-                "video"
+                f"--data.group {group} matches nothing in {name}; it must match in the path of "
+                "every video"
             )
         keys[key] = "/".join(part or "" for part in match.groups()) or match[0]
     return _collect(records, keys)
@@ -255,9 +260,9 @@ def _shuffled(groups: Groups, seed: int) -> list[str]:
 
 
 def identities(records: Iterable[Record], root: str) -> list[str]:
-    """A short name for every video: its path below the data set's folder and its size.
+    """A short name for every video: a hash of its path below the data set's folder and its size.
 
-    A checkpoint keeps those of its training videos, and knows them again wherever both lie.
+    A checkpoint stores those of its training videos and so recognises them on another machine.
     """
     found = []
     for record in records:
@@ -277,11 +282,11 @@ def unseen(
     Args:
         records: of a split.
         root: the data set's folder.
-        trained: what the checkpoint keeps: :func:`identities`, one after another; None: nothing.
+        trained: from the checkpoint: :func:`identities` joined to one string; None: unknown.
         source: the checkpoint, for messages.
 
     Returns:
-        (the others, what to say of it or "").
+        (the others, a note for the user or "").
 
     Raises:
         DatasetError: nothing is left.
@@ -294,10 +299,13 @@ def unseen(
     gone = len(records) - len(left)
     if gone and not left:
         raise DatasetError(
-            f"{source} was trained on all {gone} videos of {root} that would be tested (the same "
-            "path and size); a test on them measures what was learnt by heart: give other videos"
+            f"{source} was trained on all of the {counted(gone, 'video')} of {root} that would be "
+            "tested (same path and size), so the test would say nothing; give other videos"
         )
-    said = f"{gone} of {len(records)} videos are left out: {source} was trained on them"
+    said = (
+        f"{gone} of {counted(len(records), 'video')} left out of the test: {source} was trained "
+        "on them"
+    )
     return left, said if gone else ""
 
 
@@ -313,7 +321,7 @@ def write_lists(
     *,
     root: str,
 ) -> None:
-    """Write list files and the class names that their numbers count.
+    """Write list files and the class names to which their numbers refer.
 
     Args:
         folder: gets ``classes.txt`` and the lists.

@@ -1,14 +1,14 @@
-"""What lies in a folder: the one place that lists folders, for training and for every command.
+"""List folders: the one place that does, for training and for every command.
 
-Links are followed. A name with a video's extension counts whatever lies behind it, for instance a
-link into a disk that is not mounted: whoever opens it says that it is missing. A folder that cannot
-be listed is an error or is named as lost; nothing vanishes without a word.
+Links are followed. A name with a video's extension counts even if it cannot be opened, for instance
+a link into a disk that is not mounted: opening it reports that it is missing. A folder that cannot
+be listed is an error or is reported as lost; nothing is left out silently.
 
-A cached list of the files in folders, so that a data set of 240,000 files starts in seconds.
+Listings are cached, so that a data set of 240,000 files starts in seconds.
 
 A folder's modification time changes when a file is added, removed or renamed in it, its change time
-when its permissions do, and a link to a folder that is turned elsewhere leads to another inode. So
-a cached listing of the same inode and times is the listing. One JSON file per data set lies in the
+when its permissions do, and a link that is pointed at another folder leads to another inode. So
+a cached listing of the same inode and times is valid. One JSON file per data set lies in the
 user's cache folder (``$VIDEONL_CACHE``, else ``~/.cache/videonl``), never in the data set itself.
 """
 
@@ -26,6 +26,7 @@ from pathlib import Path
 from videonl.errors import DatasetError, OutputError
 from videonl.files import write_text
 from videonl.home import cache_folder
+from videonl.shares import counted
 
 VIDEO_EXTENSIONS = frozenset(  # of the containers in videonl/video/container.py, FORMATS
     {
@@ -49,9 +50,9 @@ class Listing:
     """Names in one folder, each sorted.
 
     Attributes:
-        files: everything that is no folder, links that lead nowhere among it.
+        files: everything that is not a folder, including links that lead nowhere.
         folders: folders and links to folders, without hidden ones.
-        lost: links that may have been folders and lead nowhere, or where nobody may look.
+        lost: links that may be folders but lead nowhere, or to where permission is missing.
     """
 
     files: list[str]
@@ -96,9 +97,9 @@ class Walk:
 
     Attributes:
         videos: paths of all files with a video's extension, folder by folder.
-        folders: paths of all folders that could be listed, the first one is where it began.
-        lost: path of a folder that could not be listed -> why.
-        other: extension -> files that are no videos.
+        folders: paths of all folders that could be listed, the starting one first.
+        lost: path of a folder that could not be listed -> reason.
+        other: extension -> number of files that are not videos.
     """
 
     videos: list[str] = field(default_factory=list)
@@ -108,7 +109,7 @@ class Walk:
 
 
 def others(names: Iterable[str]) -> Counter[str]:
-    """Files that are neither videos, nor hidden, nor of our own making, by their extension."""
+    """Files that are not videos, not hidden and not written by videonl, by extension."""
     return Counter(
         os.path.splitext(name)[1].lower() or "without extension"
         for name in names
@@ -119,8 +120,8 @@ def others(names: Iterable[str]) -> Counter[str]:
 def others_text(other: Counter[str]) -> str:
     """For instance ``12 other files left out: .jpg (11), .txt (1)``."""
     kinds = ", ".join(f"{kind} ({number})" for kind, number in other.most_common(5))
-    more = f" and {len(other) - 5} more kinds" if len(other) > 5 else ""
-    return f"{other.total()} other files left out: {kinds}{more}"
+    more = f" and {counted(len(other) - 5, 'more kind')}" if len(other) > 5 else ""
+    return f"{counted(other.total(), 'other file')} left out: {kinds}{more}"
 
 
 def walk(root: str | os.PathLike[str], *, extensions: Iterable[str] = VIDEO_EXTENSIONS) -> Walk:
@@ -158,18 +159,18 @@ def walk(root: str | os.PathLike[str], *, extensions: Iterable[str] = VIDEO_EXTE
 
 
 def why_lost(path: str | os.PathLike[str]) -> str:
-    """Why a link leads to nothing."""
+    """Why a link leads nowhere."""
     try:
         os.stat(path)
     except FileNotFoundError:
-        return f"the link leads to {os.readlink(path)}, which is not there"
+        return f"the link leads to {os.readlink(path)}, which does not exist"
     except OSError as error:
         return reason(error)
     return "it is there again"
 
 
 def reason(error: OSError) -> str:
-    """The system's words for a folder that cannot be listed."""
+    """The system's message for a folder that cannot be listed."""
     if isinstance(error, PermissionError):
         return "no permission to list this folder"
     return error.strerror or str(error)
@@ -183,12 +184,12 @@ def walk_data(root: str | os.PathLike[str]) -> Walk:
     """
     folder = os.path.abspath(root)
     if not os.path.isdir(folder):
-        raise DatasetError(f"{root} is no folder; give the folder of a data set")
+        raise DatasetError(f"{root} is not a folder; give the folder of a data set")
     found = walk(folder)
     found.videos.sort()
     if not found.videos:
         hint = "; ".join(f"{path}: {why}" for path, why in list(found.lost.items())[:3])
-        raise DatasetError(f"{root} holds no video files" + (f" ({hint})" if hint else ""))
+        raise DatasetError(f"{root} contains no video files" + (f" ({hint})" if hint else ""))
     return found
 
 
@@ -201,7 +202,7 @@ Stamp = list[int]  # device, inode, modification and change time in ns
 
 
 def listing(folder: str | os.PathLike[str]) -> Listing:
-    """What lies in a folder of a data set.
+    """The files and folders directly in a folder of a data set.
 
     Raises:
         DatasetError: it cannot be listed.
@@ -234,7 +235,7 @@ class FolderIndex:
         self.file = folder / f"index-{key}.json" if folder else None
         self._old = self._load()
         self._new: dict[str, tuple[Stamp, list[str], list[str]]] = {}
-        self.listed = 0  # folders that had to be listed anew
+        self.listed = 0  # folders that had to be listed again
 
     def _load(self) -> dict[str, tuple[Stamp, list[str], list[str]]]:
         if self.file is None:
@@ -281,7 +282,7 @@ class FolderIndex:
         return found
 
     def save(self) -> None:
-        """Keep the listings for the next start; a cache that cannot be written is no error."""
+        """Store the listings for the next start; failing to write the cache is not an error."""
         count = sum(len(names) for _, names, _ in self._new.values())
         if self.file is None or not self.listed or count < _WORTH_KEEPING:
             return

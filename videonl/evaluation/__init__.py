@@ -1,4 +1,4 @@
-"""What a network costs, how well it does, and whether the difference between two is real."""
+"""Cost, speed and accuracy of networks, and whether differences between them are significant."""
 
 from videonl.doors import doors
 

@@ -74,7 +74,9 @@ def read_set(root: str, split: str | None, *, reading: Mapping[str, Any] | None 
     records = [*found.records, *found.missing]
     for record in records:
         if record.label is None or len(record.labels) > 1:
-            raise DatasetError(f"{record.path}: compare needs exactly one label per video")
+            raise DatasetError(
+                f"{record.path}: compare needs data with exactly one label per video"
+            )
     labels = [record.label or 0 for record in records]
     paths = [os.fspath(record.path) for record in records]
     names, learnt = found.class_names, found.learnt
@@ -82,21 +84,21 @@ def read_set(root: str, split: str | None, *, reading: Mapping[str, Any] | None 
 
 
 def shortcut(videos: VideoSet, *, group: str | None) -> Shortcut | str:
-    """What facts about the files alone tell of these videos; see ``videonl.data.shortcut_of``."""
+    """How well facts about the files alone predict the class; see ``videonl.data.shortcut_of``."""
     return shortcut_of(videos.root, videos.records(), learnt=videos.learnt, group=group)
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one network answered.
+    """The answers of one network, and its scores.
 
     Attributes:
         answers: (path, truth, answer) of every video; no answer where it could not be read.
         top1: share of right answers.
         top5: share of videos whose class is among the five most probable; None with few classes.
         confusion: [truth][answer] counts of the videos that could be read.
-        unread: the others, by their class.
-        unreadable: they again, with the reason.
+        unread: counts of the other videos, by their class.
+        unreadable: the same videos, with the reason.
     """
 
     answers: list[tuple[str, str, str]]
@@ -114,7 +116,7 @@ def classify_set(
     views: tuple[int, int],
     on_video: Callable[[], None] | None = None,
 ) -> Outcome:
-    """Classify the videos of a test set; the same road as ``infer.py``.
+    """Classify the videos of a test set, in the same way as ``infer.py``.
 
     A file that cannot be read counts as wrong, as in ``train.py test``, and is reported.
     """
@@ -142,10 +144,10 @@ def classify_set(
 
 
 def paired_tests(rows: Sequence[Row]) -> list[PairedTest]:
-    """McNemar's exact test of every pair of rows, on the videos that both met alike.
+    """McNemar's exact test of every pair of rows, on the videos that both or neither could read.
 
-    A file that one row could read and another could not (it vanished in between) is left out; one
-    that nobody could read is wrong for all.
+    A file that only one of them could read (it was deleted in between) is left out; one that
+    neither could read is wrong for both.
 
     Of rows that were trained here, only those of the same seed make a pair.
     """
@@ -184,6 +186,6 @@ def right_answers(row: Row) -> dict[str, bool | None]:
 
 
 def met_alike(answers: Sequence[dict[str, bool | None]]) -> list[str]:
-    """The videos that all of these rows were tested on and could read, or none of them could."""
+    """The videos that all of these rows, or none of them, could read."""
     shared = set.intersection(*map(set, answers))
     return sorted(path for path in shared if len({row[path] is None for row in answers}) == 1)

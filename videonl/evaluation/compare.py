@@ -1,4 +1,4 @@
-"""Networks side by side: what they cost, how fast they are, how well they do.
+"""Compare networks: cost, speed and accuracy.
 
 table = compare_models(["i3d_r50", "i3d_r50_nl5"], clip=(8, 224))
 print(table)
@@ -44,8 +44,8 @@ from videonl.inference.predictor import Predictor
 from videonl.video.preprocessing import check_entries
 
 CONVENTION = (
-    "1 MAC = one multiplication with its addition, FLOPs = 2 x MACs; counted are convolutions, "
-    "linear layers and the pairwise products of the non-local blocks as they are executed"
+    "1 MAC = one multiplication with its addition, FLOPs = 2 x MACs; counted are "
+    "convolutions, linear layers and the pairwise products of non-local blocks, as executed"
 )
 Reporter = Callable[[str, int, int], None]  # (what, done, total)
 
@@ -68,7 +68,7 @@ def compare_models(
     equal_cost: bool = False,
     on_progress: Reporter | None = None,
 ) -> Comparison:
-    """Compare networks; an entry that fails has its reason in its row, the others go on.
+    """Compare networks; an entry that fails has the reason in its row, the others go on.
 
     Args:
         entries: network names, checkpoints, ``"NAME=..."`` of either, or ``Entry`` values.
@@ -77,7 +77,7 @@ def compare_models(
         views: (clips, crops) per video; None: those by which each network was validated or
             published. A checkpoint is counted and timed at the size of its views.
         data: a data set's folder, to test the checkpoints on.
-        split: its part to test on; None: test where there is one, else val.
+        split: split to test on; None: test if there is one, else val.
         num_classes: of networks by name; None: those of the data set, else 400.
         device: where to measure.
         rounds: how often the speed is measured; 0: not at all.
@@ -86,16 +86,17 @@ def compare_models(
         train: train the networks by name first, once per seed, on ``data``.
         folder: where the trainings go.
         group: a regular expression that finds the group (camera, subject, sequence) of a video in
-            its path: groups are drawn then, since the videos of one are alike.
-        equal_cost: widen the networks by name that have no non-local block until they cost what
-            the dearest one with blocks does.
+            its path; intervals are then computed over groups, since their videos are alike.
+        equal_cost: widen the networks by name that have no non-local block until they cost as much
+            as the most expensive one with blocks.
         on_progress: called with (what, done, total).
 
     Returns:
         The table; ``str()`` of it is readable, ``as_dict()`` is JSON.
 
     Raises:
-        VideoNLError: no entries, impossible views, an unusable data set or device.
+        VideoNLError: no entries, impossible views, an unusable data set or device; with ``train``
+            an entry that cannot be made or read.
     """
     if not entries:
         raise VideoNLError("nothing to compare: give network names or checkpoints")
@@ -106,7 +107,7 @@ def compare_models(
     groups = None
     if group is not None:
         if videos is None:
-            raise VideoNLError("--group says which test videos are alike: give --data too")
+            raise VideoNLError("--group needs the test videos; give --data too")
         groups = video_groups(videos.paths, root=videos.root, pattern=group)
     classes = num_classes or (len(videos.class_names) if videos else 400)
     wanted = [parse_entry(entry) if isinstance(entry, str) else entry for entry in entries]
@@ -121,7 +122,7 @@ def compare_models(
         protocol["equal_cost"] = widths
     if train is not None:
         if data is None or folder is None:
-            raise VideoNLError("to train needs a data set (--data) and a folder (--out)")
+            raise VideoNLError("training needs a data set (--data) and a folder (--out)")
         wanted, rows, protocol["training"] = train_entries(
             wanted,
             data=data,
@@ -159,7 +160,7 @@ def compare_models(
 
 
 def _silent(what: str, done: int, total: int) -> None:
-    """The reporter of whoever does not want one."""
+    """The default ``on_progress``: do nothing."""
 
 
 def _make_all(
@@ -172,7 +173,7 @@ def _make_all(
     num_classes: int,
     device: torch.device,
 ) -> dict[str, Contestant]:
-    """Make and count every entry, by row name; writes the reason into the rows that fail."""
+    """Make every entry and count its cost; rows that fail get the reason."""
     made: dict[str, Contestant] = {}
     for entry, row in zip(wanted, rows, strict=True):
         if row.error:
@@ -201,7 +202,7 @@ def _make_all(
 def _unseen(
     rows: Sequence[Row], made: dict[str, Contestant], videos: VideoSet
 ) -> tuple[VideoSet, list[str]]:
-    """The videos that no network was trained on, and what to say of the others."""
+    """The videos that no network was trained on, and notes about the others."""
     left, said = videos, []
     for row in rows if videos.split != "train" else ():
         predictor = made[row.name].predictor if row.name in made else None
@@ -220,7 +221,7 @@ def _unseen(
 def _test_all(
     rows: Sequence[Row], made: dict[str, Contestant], videos: VideoSet, report: Reporter
 ) -> dict[str, Any]:
-    """Test every checkpoint; returns what the protocol says about the data."""
+    """Test every checkpoint; returns the entry of the protocol about the data."""
     unreadable: dict[str, str] = {}
     tested = [row for row in rows if row.name in made and made[row.name].predictor]
     done, total = 0, len(tested) * len(videos.paths)
@@ -259,9 +260,9 @@ def _test_all(
 def _own_figure(
     predictor: Predictor, videos: VideoSet, views: tuple[int, int]
 ) -> dict[str, Any] | None:
-    """The network's own views and its accuracy by them; None where those are the ones asked for.
+    """The network's own views and its accuracy with them; None if they are those asked for.
 
-    Measured where they cost no more than those: a person who asks for one view wants no thirty.
+    The accuracy is only measured if they are no more, so as not to take longer than asked for.
     """
     own = predictor.preprocessing
     asked = own.with_views(views)
@@ -282,7 +283,7 @@ def _time_all(
     training: bool,
     report: Reporter,
 ) -> None:
-    """Measure the speed of every entry that was made, interleaved; fills the rows."""
+    """Measure the speed of all entries in alternation, and set it in their rows."""
     seen: set[str] = set()
     subjects = {}
     for row in rows:  # trainings of one entry are equally fast: one of them is enough
@@ -313,7 +314,7 @@ def _protocol(
     rounds: int,
     batch_size: int,
 ) -> dict[str, Any]:
-    """What a reader needs to judge the figures, or to measure them again."""
+    """How the values were measured, for readers and for repeating it."""
     return {
         "convention": CONVENTION,
         "views": "",

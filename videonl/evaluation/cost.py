@@ -121,7 +121,7 @@ def count_cost(
     num_classes: int = 400,
     options: Mapping[str, Any] | None = None,
 ) -> Cost:
-    """Count a network in evaluation mode on one clip; nothing is computed or allocated.
+    """Count the cost of a network in evaluation mode on one clip, on the meta device.
 
     Args:
         model: a network, left as it is, or a name of ``create_model``.

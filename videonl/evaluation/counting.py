@@ -1,4 +1,4 @@
-"""Counting operations as torch dispatches them, with an eye on the non-local blocks."""
+"""Count the operations that torch dispatches, separately for non-local blocks."""
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -69,7 +69,7 @@ class Counter(TorchDispatchMode):
         convolution_macs: of all convolutions outside of the non-local blocks.
         linear_macs: of matrix products outside of the non-local blocks.
         norm_elements: elements that pass through batch norm.
-        blocks: what the non-local blocks did.
+        blocks: the cost of the non-local blocks.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class Counter(TorchDispatchMode):
 
     @contextmanager
     def watch(self, model: nn.Module) -> Iterator[None]:
-        """Tell apart what runs inside the non-local blocks of ``model``."""
+        """Count the operations inside the non-local blocks of ``model`` separately."""
         with ExitStack() as hooks:
             for name, module in model.named_modules():
                 if isinstance(module, NonLocalBlock):
@@ -127,7 +127,7 @@ class Counter(TorchDispatchMode):
 def operation_macs(
     operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any], out: Any, *, elementwise: object
 ) -> int:
-    """MACs of one operation; zero for what neither convolves nor multiplies matrices.
+    """MACs of one operation; zero for other than convolutions and matrix products.
 
     Args:
         operation: the overload packet, ``torch.ops.aten.mm`` for instance.
@@ -135,7 +135,7 @@ def operation_macs(
         kwargs: its keyword arguments.
         out: its result.
         elementwise: if true, products of two tensors element by element and prefix sums count
-            one MAC per element: what concatenation's fast form consists of.
+            one MAC per element, as in the fast form of concatenation.
     """
     if operation in flop_registry:
         return int(flop_registry[operation](*args, **kwargs, out_val=out)) // 2
@@ -154,7 +154,7 @@ def operation_macs(
 
 
 def written_cost(name: str, block: NonLocalBlock, shape: tuple[int, ...]) -> NonLocalCost:
-    """What a block costs as the paper writes it, equations 1 to 6; nothing executed yet.
+    """The cost of a block by equations 1 to 6 of the paper, before anything is executed.
 
     Per pair of positions: C for the inner product of the embeddings (all channels for the
     Gaussian, 2C for w_f over their concatenation), and C for the sum over g.
@@ -190,7 +190,7 @@ def written_cost(name: str, block: NonLocalBlock, shape: tuple[int, ...]) -> Non
 
 
 class SkipInitialisation(TorchFunctionMode):
-    """Leave new tensors as they are: random numbers for the meta device only take time."""
+    """Skip random initialisation, which is useless on the meta device and takes time."""
 
     RANDOM = frozenset({"normal_", "uniform_", "trunc_normal_", "kaiming_normal_"})
 

@@ -1,13 +1,13 @@
-"""How sure a mean over several trainings and the same videos is, and what would make it surer.
+"""The confidence interval of a mean over several trainings and the same videos, and its power.
 
 Trainings (seeds) and videos are drawn at random and crossed: every training answers every video.
 This is the design of reader studies in radiology, where readers and cases are crossed: the
 variance of the mean comes out of the mean squares of the two-way table, its degrees of freedom
 from Satterthwaite (1946), as in Obuchowski & Rockette (1995) and Hillis (Statistics in Medicine 26,
-2007). A percentile bootstrap over few seeds is too narrow: three draws of three seeds say little.
+2007). A percentile bootstrap over few seeds would be too narrow.
 In simulations the 95 % interval covers 93 % or more with 3 to 10 seeds and 90 % or more with 2
-(tests/evaluation/test_compare_statistics.py). No interval knows of a kind of training that none of
-the seeds showed: where one in three learns and the others do not, take more of them.
+(tests/evaluation/test_compare_statistics.py). If some trainings learn and others do not, few seeds
+may show only one kind; use more of them.
 """
 
 import math
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from videonl.evaluation.statistics import t_probability, t_quantile
 
 LEVEL, POWER = 0.95, 0.80
-MOST = 1000  # times the videos, or trainings, that an advice goes up to
+MOST = 1000  # the largest multiple of videos or trainings that is recommended
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Estimate:
         p_value: two-sided, of a mean of 0.
         trainings: S.
         videos: V.
-        units: G, what the videos were drawn by: as many as videos, or fewer groups of them.
-        training_variance: of one training's mean; None where one training does not tell.
-        unit_variance: of one unit's mean.
-        rest_variance: of one training's value of one unit beyond those.
+        units: G, the independent units: the videos, or the groups of videos.
+        training_variance: variance of a training's mean; None with one training.
+        unit_variance: variance of a unit's mean.
+        rest_variance: residual variance of a training's value for a unit.
     """
 
     value: float
@@ -52,11 +52,11 @@ class Estimate:
     rest_variance: float
 
     def detectable(self, *, trainings: int | None = None, factor: float = 1.0) -> float:
-        """The difference that such an experiment finds in 80 of 100 cases.
+        """The difference that such an experiment detects with 80 % power.
 
         Args:
-            trainings: as many instead of those that were made.
-            factor: times the videos that were tested.
+            trainings: their number, if not those that were made.
+            factor: the number of videos, as a multiple of those that were tested.
         """
         seeds, units = trainings or self.trainings, factor * self.units
         between = units * (self.training_variance or 0.0) + self.rest_variance
@@ -66,12 +66,12 @@ class Estimate:
         return quantiles * error
 
     def videos_for(self, difference: float) -> int | None:
-        """Test videos that would show a difference, with as many trainings; None: no number."""
+        """Test videos that would show a difference, with as many trainings; None: none would."""
         factor = _smallest(lambda x: self.detectable(factor=x) <= difference)
         return None if factor is None else math.ceil(factor * self.videos)
 
     def trainings_for(self, difference: float) -> int | None:
-        """Trainings that would show a difference on these videos; None: no number, or not known."""
+        """Trainings that would show a difference on these videos; None: none, or not known."""
         if self.training_variance is None:
             return None
         several = range(self.trainings + 1, 10 * self.trainings + 20)
@@ -79,7 +79,7 @@ class Estimate:
         return next(enough, None)
 
     def both_for(self, difference: float) -> tuple[int, int] | None:
-        """(test videos, trainings) that would, where neither alone would; both grow alike."""
+        """(test videos, trainings) that would show it if both are increased by the same factor."""
         if self.training_variance is None:
             return None
         seeds = self.trainings
@@ -92,7 +92,7 @@ class Estimate:
 
 
 def _smallest(enough: Callable[[float], bool]) -> float | None:
-    """The smallest factor above 1 that is enough, within 1 %; None if ``MOST`` is not."""
+    """The smallest factor above 1 that is enough, within 1 %; None if above ``MOST``."""
     high = 1.0
     while not enough(high):
         high *= 2
@@ -158,15 +158,15 @@ def crossed_estimate(
 ) -> Estimate:
     """The mean over trainings and videos, with a 95 % interval for other seeds and other videos.
 
-    With one training the interval is that of the videos alone, for these very weights: a binomial
+    With one training the interval is over the videos alone, for these weights: a binomial
     one (with the default ``pseudo`` Bonett & Price's of a paired difference, 2012).
 
     Args:
         values: ``[training][video]``: differences of right (1) and wrong (0), or those themselves.
-        groups: of every video, where videos of one group (a camera, a subject) are alike: then
-            groups are drawn, not videos.
-        pseudo: values of pseudo-videos that the interval is computed with, against intervals of
-            no width where all answers agree. The mean itself is without them.
+        groups: the group of every video (a camera, a subject), if videos of a group are alike;
+            the interval is then over groups.
+        pseudo: values of pseudo-videos that are added for the interval, so that it has a width even
+            if all answers agree. The mean itself is without them.
 
     Raises:
         ValueError: not ``[training][video]``, or nothing.

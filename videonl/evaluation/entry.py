@@ -1,4 +1,4 @@
-"""What stands behind a word on the command line: a network by name, or a checkpoint."""
+"""Entries of a comparison: networks by name, and checkpoints."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -14,6 +14,7 @@ from videonl.evaluation.cost import count_cost, designed_clip
 from videonl.inference.predictor import Predictor
 from videonl.models import create_model, list_models
 from videonl.models.registry import find_entry
+from videonl.shares import counted
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.protocols import under_protocol
 
@@ -26,12 +27,12 @@ class Entry:
 
     Attributes:
         target: a network's name, or a checkpoint.
-        name: what its row is called; "" to choose one.
+        name: name of its row; "" to choose one.
         options: of the network, where ``target`` is a name.
         pretrained: the weights that its training starts from; None: those of the budget.
-        network: of a checkpoint whose network is outside of videonl: its name in the user's own
-            words (``Predictor.from_checkpoint``).
-        protocol: the publisher's test under which it is tested; None: its own.
+        network: the network of a checkpoint, if it is not one of videonl, as given by the user
+            (``Predictor.from_checkpoint``).
+        protocol: the publisher's test by which it is tested; None: its own.
     """
 
     target: str
@@ -43,7 +44,7 @@ class Entry:
 
     @property
     def is_checkpoint(self) -> bool:
-        """Whether it is a file, a run's folder or published weights, not a network's name."""
+        """Whether it is a checkpoint (a file, a run's folder, published weights), not a network."""
         target = self.target
         if target in list_models():  # even if the current folder holds something of that name
             return False
@@ -54,7 +55,7 @@ def parse_entry(text: str, *, network: str | None = None) -> Entry:
     """``"MODEL"``, ``"CKPT"``, or ``"NAME=..."`` of either to name the row.
 
     Args:
-        text: that word.
+        text: the word on the command line.
         network: see ``Entry``.
 
     Example:
@@ -68,7 +69,7 @@ def parse_entry(text: str, *, network: str | None = None) -> Entry:
 
 
 def row_names(entries: Sequence[Entry]) -> list[str]:
-    """A name per entry, each once: its own, the network's, or the end of the checkpoint's path."""
+    """Unique names of entries: their own, the network's, or the end of the checkpoint's path."""
     names = [entry.name or _short(entry.target) for entry in entries]
     for depth in (2, 3, 4, 5):
         twice = {name for name in names if names.count(name) > 1}
@@ -94,7 +95,7 @@ def _short(target: str, depth: int = 1) -> str:
 
 @dataclass
 class Contestant:
-    """An entry that was made: ready to be counted, timed and tested.
+    """The network of an entry, ready to be counted, timed and tested.
 
     Attributes:
         model: the network, on the CPU or the device.
@@ -112,7 +113,7 @@ class Contestant:
 
     @property
     def sampling(self) -> str:
-        """How frames are taken out of a video: ``"stride 5"``; "" of random weights."""
+        """How frames are sampled from a video, such as ``"stride 5"``; "" for random weights."""
         if self.predictor is None:
             return ""
         return self.predictor.preprocessing.shown_steps
@@ -147,9 +148,9 @@ def make_contestant(
         shape = shown.view_shape if clip is None else (clip[0], clip[1], clip[1])
         return Contestant(model.eval(), entry.target, (3, *shape), shown.views, None)
     if entry.options:
-        raise VideoNLError(f"{entry.target}: options belong to networks by name, not checkpoints")
-    # One's own data set, not files from strangers: whichever decoder is faster.
-    # As it is trained and named in the table: a network by name is not fused either.
+        raise VideoNLError(f"{entry.target}: options are for networks by name, not for checkpoints")
+    # The faster decoder, since the files of a data set are trusted.
+    # Not fused, like networks by name, so that both are timed alike.
     predictor = Predictor.from_checkpoint(
         entry.target,
         device=device,
@@ -166,9 +167,9 @@ def make_contestant(
 def equally_dear(
     entries: Sequence[Entry], *, clip: tuple[int, int] | None, num_classes: int
 ) -> tuple[list[Entry], dict[str, int]]:
-    """Make every network without non-local blocks as wide as the dearest one with them costs.
+    """Widen networks without non-local blocks until they cost as much as the dearest one with.
 
-    A network that costs as much already stays as it is.
+    A network that already costs as much is not changed.
 
     Args:
         entries: of networks by name.
@@ -179,7 +180,7 @@ def equally_dear(
         (the entries, the width of each that was widened by its row's name).
 
     Raises:
-        VideoNLError: no network with blocks or none without; one that knows no width.
+        VideoNLError: no network with blocks, none without, or one without the option width.
     """
 
     def macs(entry: Entry, **more: int) -> tuple[int, bool]:
@@ -194,8 +195,8 @@ def equally_dear(
     plain = [(entry, cost) for entry, cost, blocks in named if not blocks]
     if not dear or not plain:
         raise VideoNLError(
-            "--equal-cost widens the networks by name that have no non-local block until they cost "
-            "what one with blocks does: give one of either"
+            "--equal-cost needs networks by name with and without non-local blocks; give at least "
+            "one of each"
         )
     names = dict(zip(map(id, entries), row_names(entries), strict=True))
     wide: dict[int, Entry] = {}
@@ -230,7 +231,7 @@ def count(contestant: Contestant) -> dict[str, int]:
 
 
 def match_classes(own: Sequence[str], wanted: Sequence[str], *, source: str, data: str) -> None:
-    """Refuse a checkpoint whose classes are not those of the data set; spelling does not matter.
+    """Refuse a checkpoint whose classes are not those of the data set, apart from spelling.
 
     Raises:
         CheckpointError: names both counts and the first classes that differ.
@@ -239,11 +240,12 @@ def match_classes(own: Sequence[str], wanted: Sequence[str], *, source: str, dat
     missing = [name for name in wanted if name not in ours]
     extra = [name for name in own if name not in theirs]
     if missing or extra:
-        parts = [f"{source} knows {len(own)} classes, the data set {data} has {len(wanted)}"]
+        known = counted(len(own), "class")
+        parts = [f"{source} knows {known}, the data set {data} has {len(wanted)}"]
         parts += [f"only the checkpoint knows {_few(extra)}"] if extra else []
         parts += [f"only the data set has {_few(missing)}"] if missing else []
         raise CheckpointError(
-            "; ".join(parts) + ": a checkpoint is tested on the classes it was trained for"
+            "; ".join(parts) + "; give a data set with the classes that it was trained for"
         )
 
 

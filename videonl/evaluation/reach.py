@@ -1,9 +1,8 @@
 """The theoretical receptive field of a network: computed from the network itself, not from a table.
 
 Luo et al., Understanding the effective receptive field in deep convolutional networks (NIPS 2016),
-section 2: the input positions whose change can reach one output position. A network of positive
-weights without signs to cancel reaches every one of them, so the gradient of such a copy is
-non-zero exactly there.
+section 2: the input positions whose change can affect one output position. In a copy of the network
+with positive weights nothing cancels, so its gradient is non-zero at exactly these positions.
 """
 
 import copy
@@ -27,8 +26,8 @@ def receptive_field(
 ) -> tuple[int, int, int]:
     """Frames, rows and columns that one position of the last features can see.
 
-    Non-local blocks are left out: with one, a position sees the whole clip by definition. What
-    comes after the features (the pooling of the head) sums over positions and relates nothing.
+    Non-local blocks are removed, since with one a position sees the whole clip by definition.
+    Layers after the features (the pooling of the head) are not counted.
 
     Args:
         model: a network with ``forward_features``.
@@ -50,7 +49,7 @@ def receptive_field(
             return extent
         if max(height, width) >= largest:
             raise VideoNLError(
-                f"the receptive field is larger than {largest} pixels; raise `largest`"
+                f"the receptive field is larger than {largest} pixels; raise the argument largest"
             )
         height, width = 2 * height, 2 * width
 

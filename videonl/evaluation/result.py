@@ -1,4 +1,4 @@
-"""What a comparison found: rows, paired tests, protocol; plain values, ready for JSON."""
+"""The result of a comparison: rows, paired tests, differences and protocol."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -44,10 +44,10 @@ class Score:
 
 @dataclass
 class Row:
-    """One network of the table; what could not be measured is None.
+    """One network of the table; values that were not measured are None.
 
     Attributes:
-        name: what the row is called; unique in the table.
+        name: unique in the table.
         model: the network's name.
         checkpoint: the file of its weights, or None for random ones.
         clip_shape: (3, T, H, W) of one view, as counted, timed and tested.
@@ -60,15 +60,15 @@ class Row:
         training: the same, forward and backward.
         top1: as ``Score.as_dict``.
         top5: the same; None with five classes or fewer.
-        own: where other views were asked for than those by which the network was validated or
-            published: those views, and its ``top1`` by them where they cost no more.
+        own: if other views were asked for than those of the network: its own views, and its
+            ``top1`` with them if they are no more.
         confusion: ``[truth][answer]`` counts of the videos that were read, in the order of the
             class names.
-        unread: counts of the others, by their class; they are wrong in every figure.
+        unread: counts of the other videos, by their class; they count as wrong.
         answers: (path, truth, answer) of every test video; no answer where it was unreadable.
         group: the entry that the row is one training of, for rows that this run trained.
         seed: of that training.
-        learning: what that training looked like (``videonl.training.signs``).
+        learning: diagnosis of that training (``videonl.training.signs``).
         error: why the entry failed, or None.
     """
 
@@ -149,7 +149,7 @@ class PairedTest:
     Attributes:
         first: name of a row.
         second: name of another.
-        videos: how many both met alike: a file that only one could read is left out.
+        videos: how many there are, without files that only one of the two could read.
         both: of those, both right.
         only_first: only the first right.
         only_second: only the second right.
@@ -173,16 +173,16 @@ class PairedTest:
 
 @dataclass
 class Difference:
-    """By how much one entry is better than another, over all their trainings.
+    """The difference in accuracy of two entries, over all their trainings.
 
     Attributes:
         first: name of an entry.
-        second: name of the one that it is held against.
+        second: name of the entry that it is compared with.
         trainings: pairs of trainings with the same seed.
-        trained_here: whether trainings of seeds stand behind it; else two checkpoints.
-        videos: how many all of these met alike (accuracy.py).
-        left_out: the others.
-        groups: of the videos, where groups were drawn; 0: videos were.
+        trained_here: whether the entries were trained here; else they are two checkpoints.
+        videos: how many there are, without those that only some trainings could read.
+        left_out: the number of these.
+        groups: number of groups of videos that the interval is over; 0: it is over videos.
         value: accuracy of the first less that of the second.
         low: of the 95 % interval (crossed.py).
         high: of the 95 % interval.
@@ -190,10 +190,10 @@ class Difference:
         p_holm: corrected for the number of pairs in the table (Holm).
         block: whether the first has non-local blocks and the second none.
         cost: MACs of the first over those of the second; None where they were not counted.
-        detectable: the difference that would have been seen with 80 % power.
+        detectable: the difference that is detected with 80 % power.
         target: about half of it.
-        videos_needed: test videos that would show ``target``; None: no number of videos would.
-        trainings_needed: trainings that would; None: no number would, or one does not tell.
+        videos_needed: test videos that would show ``target``; None: no number would.
+        trainings_needed: trainings that would; None: no number would, or it is not known.
         both_needed: (videos, trainings) that would together.
     """
 
@@ -229,7 +229,7 @@ def merge_group(name: str, rows: list[Row], groups: Mapping[str, str] | None = N
     Args:
         name: of the entry.
         rows: its trainings.
-        groups: of the videos, by path, where groups were drawn.
+        groups: of the videos by path, if intervals are over groups.
     """
     first = next((row for row in rows if not row.error), rows[0])
     good = [row for row in rows if row.top1]
@@ -250,7 +250,7 @@ def merge_group(name: str, rows: list[Row], groups: Mapping[str, str] | None = N
 
 
 def _spread(scores: list[dict[str, Any]]) -> dict[str, Any]:
-    """Of several trainings; one alone keeps its own interval and has no spread."""
+    """Mean and spread of several trainings; one alone keeps its own interval."""
     values = [score["value"] for score in scores]
     videos = scores[0].get("total", 0)
     if len(values) == 1:
@@ -283,7 +283,7 @@ def _interval(rows: list[Row], groups: Mapping[str, str] | None) -> list[float]:
 
 @dataclass
 class Comparison:
-    """The table and how it came about.
+    """The table, and how it was measured.
 
     Attributes:
         rows: one per entry, in the order given.
@@ -291,7 +291,7 @@ class Comparison:
         differences: pairs of entries, over all their seeds.
         protocol: convention, views, data census, machine, versions, threads.
         class_names: of the data set, or empty.
-        video_groups: of the videos, by path, where groups were drawn.
+        video_groups: groups of the videos by path, if intervals are over groups.
     """
 
     rows: list[Row]
@@ -303,13 +303,13 @@ class Comparison:
 
     @property
     def constant(self) -> float | None:
-        """What always answering the most frequent class scores, where that is known."""
+        """The accuracy of always answering the most frequent class, if it is known."""
         counts = (self.protocol.get("data") or {}).get("census", {}).values()
         return max(counts) / sum(counts) if sum(counts) else None
 
     @property
     def shortcut(self) -> float | None:
-        """What size, rate, length, codec and bytes of the files tell, where that was measured."""
+        """The accuracy from size, rate, length, codec and bytes of the files, if measured."""
         found = (self.protocol.get("data") or {}).get("shortcut")
         return float(found["value"]) if isinstance(found, dict) else None
 
@@ -330,7 +330,7 @@ class Comparison:
         ]
 
     def _single(self, row: Row) -> Row:
-        """A row of one checkpoint, with the interval of its groups of videos where there are."""
+        """A row of one checkpoint, with the interval over groups of videos if there are any."""
         if not self.video_groups or not row.top1 or not row.answers:
             return row
         interval = _interval([row], self.video_groups)

@@ -1,8 +1,8 @@
 """Clips per second and peak memory of several networks, measured so that they can be compared.
 
-The rounds alternate: every network runs once per round, and every other round runs backwards, so
-that a machine that slows down or is busy for a while harms all of them alike. The median over the
-rounds is reported with its quartiles.
+The rounds alternate: every network runs once per round, and every other round is in reverse order,
+so that a machine that is slower for a while affects all networks alike. The median over the rounds
+is reported with its quartiles.
 """
 
 import os
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from videonl.evaluation.statistics import quartiles
 
-MIN_SECONDS = 0.2  # of work per network and round, so that the clock's grain does not matter
+MIN_SECONDS = 0.2  # of work per network and round, much longer than the clock's resolution
 
 
 @dataclass(frozen=True)
@@ -166,9 +166,9 @@ def _peak_memory(
 
 
 def _allocated_at_once(run: Callable[[], None]) -> int:
-    """The most bytes that PyTorch's CPU allocator held for a call, from its own record.
+    """The most bytes that PyTorch's CPU allocator held during a call, from its own record.
 
-    The resident size of the process would also count what other networks left behind.
+    The resident size of the process would include memory of other networks.
     """
     os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # else the profiler chats on stderr
     from torch.profiler import ProfilerActivity, profile

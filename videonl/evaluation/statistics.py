@@ -7,8 +7,8 @@ from collections.abc import Sequence
 def mcnemar_exact(only_first: int, only_second: int) -> float:
     """McNemar's exact test (two-sided): do two networks err equally often on the same videos?
 
-    Only the videos count that one network gets right and the other wrong. If both were equally
-    good, each of those would fall to either side like a fair coin:
+    Only videos that one network gets right and the other wrong are counted. If both networks were
+    equally good, each of these would be right for either with probability 1/2:
 
         p = min(1, 2 · Σ_{i ≤ min(b, c)} C(b + c, i) / 2^(b + c))
 

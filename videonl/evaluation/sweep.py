@@ -1,4 +1,4 @@
-"""A sweep file: one comparison, written down, runnable at several scales.
+"""A sweep file: the settings of a comparison in YAML, for one or several scales.
 
 entries:                       # row name: network, checkpoint, or a network with options
   plain: tiny_i3d
@@ -44,12 +44,12 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Sweep:
-    """What a sweep file says at one scale.
+    """The content of a sweep file at one scale.
 
     Attributes:
         entries: what to compare.
         settings: of ``SETTINGS``, as written.
-        train: values of ``Budget``; None where nothing is trained.
+        train: values of ``Budget``; None if nothing is trained.
     """
 
     entries: list[Entry]
@@ -65,7 +65,7 @@ def read_sweep(path: str | Path, *, scale: str | None = None) -> Sweep:
         scale: one of its ``scales``; None: the file as it stands.
 
     Raises:
-        VideoNLError: no such file or scale, no YAML, an unknown key; the near one is named.
+        VideoNLError: no such file or scale, no YAML, an unknown key (with the nearest known one).
     """
     content = _table(read_yaml(path), source=str(path))
     scales = _table(content.pop("scales", {}), source=f"{path}: scales")
@@ -97,14 +97,14 @@ def read_sweep(path: str | Path, *, scale: str | None = None) -> Sweep:
 
 
 def _seeds(given: Any, *, source: str) -> tuple[Any, ...]:
-    """So many, from 0 on, or those of a list."""
+    """Seeds from a number of them (0, 1, ...) or from a list."""
     if not whole(1, 1000).allows(given) and not isinstance(given, list):
         raise VideoNLError(f"{source}: it must be a number of seeds, or a list of them")
     return tuple(given if isinstance(given, list) else range(given))
 
 
 def _check_settings(content: Mapping[str, Any], *, source: str) -> None:
-    """Refuse values of another kind than the option of the command line takes."""
+    """Refuse values that the same option of the command line does not take."""
     for key, value in content.items():
         if value is None or (key in TEXTS and isinstance(value, str)):
             continue  # the command reads a text as it reads its own option
@@ -116,7 +116,7 @@ def _check_settings(content: Mapping[str, Any], *, source: str) -> None:
 
 
 def _entry(name: str, value: object, *, source: str) -> Entry:
-    """One entry: a word, or a table with model or checkpoint; with both, the file's network."""
+    """One entry: a word, or a table with a model, a checkpoint, or a checkpoint and its network."""
     if isinstance(value, str):
         return Entry(value, name)
     table = _table(value, source=f"{source}: {name}")

@@ -9,7 +9,7 @@ from typing import Any
 from videonl.escapes import markdown_row, markdown_text
 from videonl.evaluation.result import Comparison, PairedTest, Row
 from videonl.evaluation.verdict import interval_of, verdict_words
-from videonl.shares import decimals, interval_text
+from videonl.shares import counted, interval_text, percent
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,23 @@ class Column:
     number: bool = True
 
 
-def _share(score: dict[str, Any] | None) -> str:
+def share_words(score: dict[str, Any] | None) -> str:
+    """An accuracy as ``"62 % [43, 79]"`` or, over seeds, ``"62 ± 3 % [43, 79]"``; "" of none."""
     if score is None or not score["total"]:
         return ""
-    videos = score.get("videos", score["total"])
-    digits = decimals(videos)
-    spread = f" ± {100 * score['deviation']:.{digits}f}" if "deviation" in score else ""
-    interval = ""
-    if not spread or "interval95" in score:
-        interval = " " + interval_text(*interval_of(score), videos)
-    return f"{100 * score['value']:.{digits}f}{spread}{interval}"
+    videos, deviation = score.get("videos", score["total"]), score.get("deviation")
+    words = percent(score["value"], videos, deviation=deviation)
+    if deviation is None or "interval95" in score:
+        words += " " + interval_text(*interval_of(score), videos)
+    return words
 
 
-def _rate(speed: dict[str, Any] | None) -> str:
+def _share(score: dict[str, Any] | None) -> str:
+    return share_words(score).replace(" %", "")  # the title says it
+
+
+def rate_words(speed: dict[str, Any] | None) -> str:
+    """Clips per second with their quartiles; "" of none."""
     if speed is None:
         return ""
     middle = speed["clips_per_second"]
@@ -69,9 +73,9 @@ COLUMNS = (
     Column("GFLOPs total", lambda row: giga(row.flops, row.total_views)),
     Column("top-1 (%)", lambda row: _share(row.top1)),
     Column("top-5 (%)", lambda row: _share(row.top5)),
-    Column("clips/s", lambda row: _rate(row.inference)),
+    Column("clips/s", lambda row: rate_words(row.inference)),
     Column("peak (MB)", lambda row: _megabytes(row.inference)),
-    Column("train clips/s", lambda row: _rate(row.training)),
+    Column("train clips/s", lambda row: rate_words(row.training)),
     Column("train peak (MB)", lambda row: _megabytes(row.training)),
 )
 
@@ -86,34 +90,34 @@ CSV_FIELDS = [
 
 
 def columns_of(comparison: Comparison) -> list[Column]:
-    """The columns that say something about any row."""
-    rows = counted(comparison)
+    """The columns that are not empty."""
+    rows = measured_rows(comparison)
     return [column for column in COLUMNS if any(column.cell(row) for row in rows)]
 
 
-def counted(comparison: Comparison) -> list[Row]:
-    """The rows that did not fail altogether."""
+def measured_rows(comparison: Comparison) -> list[Row]:
+    """The rows whose network could be made."""
     return [row for row in comparison.shown if row.params is not None]
 
 
 def table_cells(comparison: Comparison) -> tuple[list[Column], list[list[str]]]:
     """The columns and the cells of the table."""
     columns = columns_of(comparison)
-    return columns, [[column.cell(row) for column in columns] for row in counted(comparison)]
+    return columns, [[column.cell(row) for column in columns] for row in measured_rows(comparison)]
 
 
 def _shortcut_words(found: dict[str, Any] | str) -> str:
-    """What facts about the files alone tell, in words."""
+    """The accuracy from facts about the files alone, in words."""
     return found if isinstance(found, str) else str(found["text"])
 
 
 def notes(comparison: Comparison) -> list[str]:
-    """What a reader must know to read the table."""
+    """The notes below the table: how its values were measured."""
     protocol = comparison.protocol
     lines = [f"{protocol['convention']}."]
     shapes = {row.shown_input for row in comparison.rows if row.input}
     if len(shapes) > 1:
-        lines.append("The inputs differ between rows: compare their figures with care.")
+        lines.append("The inputs differ between rows, so their values are not directly comparable.")
     data = protocol.get("data")
     if data:
         bad = len(data["unreadable"])
@@ -121,10 +125,11 @@ def notes(comparison: Comparison) -> list[str]:
         several = any("deviation" in (row.top1 or {}) for row in comparison.shown)
         interval = "95 % over seeds and videos" if several else data["interval"]
         if data.get("groups"):
-            interval = f"95 % over {data['groups']['count']} groups of videos, drawn as groups"
+            interval = f"95 % over {counted(data['groups']['count'], 'group')} of videos"
         interval = f"; [] = {interval}" if any(row.top1 for row in comparison.rows) else ""
         lines.append(
-            f"Accuracy: {data['videos']} videos of {data['root']} ({data['split']}){missing}, "
+            f"Accuracy: {counted(data['videos'], 'video')} of {data['root']} ({data['split']})"
+            f"{missing}, "
             f"{protocol['views']} views, softmax averaged{interval}."
         )
         lines += [f"{said}." for said in data.get("left_out", [])]
@@ -132,31 +137,33 @@ def notes(comparison: Comparison) -> list[str]:
             lines.append(f"Shortcut: {_shortcut_words(data['shortcut'])}.")
     for row in comparison.rows:
         if row.own and row.own["top1"]:
-            score = f"{100 * row.own['top1']['value']:.1f} %"
-            lines.append(f"{row.name} by its own protocol, {row.own['views']}: top-1 {score}.")
+            score = percent(row.own["top1"]["value"], row.own["top1"]["total"])
+            lines.append(f"{row.name} with its own views, {row.own['views']}: top-1 {score}.")
         elif row.own:
-            lines.append(f"{row.name}: its own protocol is {row.own['views']} (without --views).")
+            own = f"{row.name}: leave out --views for its own views, {row.own['views']}."
+            lines.append(own)
     trained = protocol.get("training")
     if trained:
         lines.append(
-            f"Trained here: {trained['epochs']} epochs, the same data order and clips for all, "
+            f"Trained here: {counted(trained['epochs'], 'epoch')}, with the same data order and "
+            "clips for all, "
             f"seeds {', '.join(map(str, trained['seeds']))}"
             + ("; ± = standard deviation over seeds." if len(trained["seeds"]) > 1 else ".")
         )
     widths = protocol.get("equal_cost")
     if widths:
         listed = ", ".join(f"{name} to a width of {width}" for name, width in widths.items())
-        lines.append(f"Widened until it costs what the blocks do: {listed}.")
+        lines.append(f"Widened to the cost of the network with blocks: {listed}.")
     timed = [row.inference or row.training for row in comparison.rows]
     if any(timed):
         timing, machine = protocol["timing"], protocol["environment"]
         torch = machine["versions"]["torch"]
-        where = (
-            machine.get("accelerator") or f"{machine['processor']}, {machine['threads']} threads"
-        )
+        threads = counted(machine["threads"], "thread")
+        where = machine.get("accelerator") or f"{machine['processor']}, {threads}"
         lines.append(
-            f"Speed: batch {timing['batch_size']}, median [quartiles] of {timing['rounds']} "
-            f"rounds that alternate over the rows, on {where}, torch {torch}."
+            f"Speed: batch {timing['batch_size']}, median [quartiles] of "
+            f"{counted(timing['rounds'], 'round')} that alternate over the rows, on {where}, "
+            f"torch {torch}."
         )
     return lines
 
@@ -165,14 +172,14 @@ def describe_test(test: PairedTest) -> str:
     """One paired test as a sentence."""
     return (
         f"{test.first} against {test.second}: only the first right {test.only_first}, only the "
-        f"second {test.only_second}, of {test.videos} videos; p = {test.p_value:.3g} "
+        f"second {test.only_second}, of {counted(test.videos, 'video')}; p = {test.p_value:.3g} "
         f"(Holm {test.p_holm:.3g})"
     )
 
 
 METHOD = (
-    "Crossed random effects of seeds and videos, t interval (Satterthwaite), 95 %; one training: "
-    "of its videos alone"
+    "Crossed random effects of seeds and videos, t interval (Satterthwaite), 95 %; with one "
+    "training over the videos alone"
 )
 
 
@@ -208,7 +215,10 @@ def plain_text(comparison: Comparison, *, failures: bool = True) -> str:
         lines += ["", f"Verdict ({METHOD}):"]
         lines += [f"  {words}" for words in verdicts(comparison)]
     if comparison.failed and failures:
-        lines += ["", f"{len(comparison.failed)} of {len(comparison.rows)} failed:"]
+        lines += [
+            "",
+            f"{len(comparison.failed)} of {counted(len(comparison.rows), 'entry')} failed:",
+        ]
         lines += [f"  {row.name}: {row.error}" for row in comparison.failed]
     return "\n".join(lines)
 

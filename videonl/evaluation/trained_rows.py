@@ -17,6 +17,10 @@ from videonl.json_text import json_text
 from videonl.limits import SEED, Limit, check_limits, whole
 from videonl.models import create_model
 from videonl.models.registry import find_entry
+from videonl.shares import counted
+from videonl.weights.checkpoint import load_checkpoint
+from videonl.weights.hub import is_hub
+from videonl.weights.published import find_published, local_file
 
 if TYPE_CHECKING:
     from videonl.data import VideoDataModule
@@ -46,28 +50,27 @@ LIMITS = {
 
 @dataclass(frozen=True)
 class Budget:
-    """What every network gets, the same for all.
+    """The settings of the trainings, the same for all networks.
 
     Attributes:
         epochs: passes over the training set.
-        seeds: one training each; a seed fixes the weights at the start, the order of the videos,
-            the clips and the crops.
+        seeds: one training of each network per seed, which sets the initial weights, the order of
+            the videos, the clips and the crops.
         batch_size: clips per step.
-        frames: of a clip; None: what the first network was made for.
+        frames: frames of a clip; None: as the first network was made for.
         size: side of the crop, likewise.
         short_side: of the frames; None: in the first network's proportion to the crop.
         stride: step between frames, likewise.
         num_workers: processes that decode; None: one per core.
         pretrained: weights that every network starts from, such as torchvision's ResNet-50 of
-            ImageNet, which is inflated; what the weights lack starts afresh. None: from scratch.
-            An entry may name its own.
+            ImageNet, which is inflated; parameters not in them are initialised. None: from
+            scratch. An entry may have its own.
         recipe: values of ``videonl.training.recipe.Recipe`` by name.
         data: more arguments of ``VideoDataModule``, such as ``jitter``.
         options: of every network; those of an entry win.
         model: more arguments of ``VideoClassifier``, such as ``compile``.
         trainer: more arguments of Lightning's ``Trainer``, as primitives.
-        instantiate: makes the callbacks and so on of those that name a class; anew for every
-            training.
+        instantiate: makes new callbacks and other objects of named classes for every training.
     """
 
     epochs: int = 10
@@ -128,7 +131,7 @@ def budget_values(given: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def reading_options(budget: Budget | None) -> dict[str, Any]:
-    """What a budget says of where the videos and labels of a test stand."""
+    """The settings of a budget that say where the test videos and labels are."""
     data = budget.data if budget else {}
     lists = {split: data.get(f"{split}_list") for split in ("train", "val", "test")}
     more = {name: data[name] for name in OF_READING if data.get(name) is not None}
@@ -146,9 +149,9 @@ def train_entries(
     device: torch.device,
     on_training: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Entry], list[Row], dict[str, Any]]:
-    """Train every network by name once per seed; checkpoints among the entries stay as they are.
+    """Train every network by name once per seed; checkpoints among the entries are kept.
 
-    A training that was interrupted goes on where it stopped.
+    A training that was interrupted is resumed.
 
     Args:
         entries: networks by name, and checkpoints.
@@ -159,11 +162,11 @@ def train_entries(
         on_training: called with (trainings done, trainings in all).
 
     Returns:
-        (checkpoints to test, their empty rows; a training that failed has its reason there,
-        what the protocol says).
+        (checkpoints to test, their rows without results, where a failed training has its reason,
+        the entry of the protocol about the trainings).
 
     Raises:
-        VideoNLError: nothing to train.
+        VideoNLError: nothing to train, or an entry that cannot be made or read.
     """
     names = row_names(entries)
     networks = [
@@ -171,6 +174,7 @@ def train_entries(
     ]
     if not networks:
         raise VideoNLError("--train has nothing to train: every entry is a checkpoint already")
+    check_entries_exist(entries, budget)
     clip = shared_clip(networks, budget)
     trained, rows = [], []
     for entry, name in zip(entries, names, strict=True):
@@ -185,7 +189,7 @@ def train_entries(
         run_dir = folder / _folder_name(name) / f"seed-{seed}"
         checkpoint = ""
         try:
-            with redirect_stdout(sys.stderr):  # what a training says is not the table
+            with redirect_stdout(sys.stderr):  # keep standard output for the table
                 path, row.learning = _train(entry, seed, data, budget, clip, run_dir, device)
                 checkpoint = str(path)
         except (ValueError, TypeError, RuntimeError) as error:
@@ -197,31 +201,47 @@ def train_entries(
     return trained, rows, {**budget.as_primitives(), "clip": clip, "checkpoint": CHOICE}
 
 
+def check_entries_exist(entries: Sequence[Entry], budget: Budget) -> None:
+    """Refuse a misspelled network, option or file before the first training; downloads nothing.
+
+    Args:
+        entries: as of ``train_entries``.
+        budget: likewise; its options are those of every network.
+
+    Raises:
+        VideoNLError: an unknown network or option, a file that is missing or no checkpoint.
+    """
+    for entry in entries:
+        if entry.is_checkpoint:
+            if not is_published(entry.target):
+                load_checkpoint(entry.target, network=entry.network)
+            continue
+        with torch.device("meta"):
+            create_model(entry.target, **{**budget.options, **entry.options})
+        weights = entry.pretrained or budget.pretrained
+        if weights is not None and not is_published(weights):
+            local_file(weights)
+
+
+def is_published(weights: str) -> bool:
+    """Whether weights are those of a known name or on the hub, to be downloaded when needed."""
+    return is_hub(weights) or find_published(weights) is not None
+
+
 CHOICE = (
     "the best epoch on val where the data set has one and another split is tested, else the last"
 )
 
 
 def shared_clip(networks: Sequence[tuple[Entry, str]], budget: Budget) -> dict[str, Any]:
-    """The clip that all networks see: the budget's, else what the first network was made for.
+    """The clip that all networks see: that of the budget, else of the first network.
 
     Raises:
-        VideoNLError: no network can be made.
+        VideoNLError: the first network cannot be made.
     """
-    own: dict[str, Any] = {}
-    for entry, _ in networks:
-        try:
-            find_entry(entry.target)
-            with torch.device("meta"):
-                options = {**budget.options, **entry.options}
-                own = dict(create_model(entry.target, **options).preprocessing)  # type: ignore[arg-type]
-            break
-        except (ValueError, TypeError):
-            continue  # its own training says why
-    if not own:
-        raise VideoNLError(
-            "none of the networks can be made: " + ", ".join(entry.target for entry, _ in networks)
-        )
+    first, _ = networks[0]
+    with torch.device("meta"):
+        own: Any = create_model(first.target, **{**budget.options, **first.options}).preprocessing
     size = budget.size or int(own["crop"])
     found = {
         "frames": budget.frames or int(own["frames"]),
@@ -249,50 +269,69 @@ def plan_of(
     device: torch.device,
     chosen: Sequence[str] = (),
 ) -> list[str]:
-    """What will be trained, and how long that will take; every network is tried on two batches.
+    """The plan of the trainings and their time; every network is tried on two batches.
 
     Args:
-        entries: as of ``train_entries``, as the others.
+        entries: as for ``train_entries``.
         data: likewise.
         budget: likewise.
         device: likewise.
-        chosen: a line for each choice that nobody had made.
+        chosen: a line for each setting that was chosen because it was not given.
 
     Raises:
-        VideoNLError: nothing to train, or no videos.
+        VideoNLError: nothing to train, no videos, or an entry that cannot be trained or read.
     """
     from videonl.training import duration, make_plan, make_trainer
 
     networks = [e for e in entries if not e.is_checkpoint]
     clip = shared_clip([(entry, entry.name) for entry in networks], budget)
+    _videos(budget.seeds[0], data, budget, clip)
+    check_entries_exist(entries, budget)
     lines: list[str] = []
     seconds: list[float | None] = []
     for entry in networks:
         try:
             classifier, videos, options = _parts(entry, budget.seeds[0], data, budget, clip, device)
-        except (ValueError, TypeError, RuntimeError) as error:
-            lines.append(f"network   {entry.target} cannot be trained: {first_line(error)}")
-            continue
+        except (TypeError, RuntimeError) as error:  # of a network of the user's
+            raise VideoNLError(f"{entry.target} cannot be trained: {first_line(error)}") from error
         trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
         made = make_plan(classifier, videos, trainer, chosen=chosen)
         videos.teardown("fit")
         networks_line = [line for line in made.facts if line.startswith("network ")]
-        # The first says all of the data; the others what differs.
+        # All lines for the first network; for the others only those that differ.
         lines += [*networks_line, *made.course] if seconds else made.lines
         seconds.append(made.seconds)
     known = [each for each in seconds if each is not None]
     if known and len(known) == len(seconds):
         many = len(known) * len(budget.seeds)
         lines.append(
-            f"in all    {many} trainings ({len(known)} networks x {len(budget.seeds)} seeds): "
+            f"in all    {counted(many, 'training')} ({counted(len(known), 'network')} x "
+            f"{counted(len(budget.seeds), 'seed')}): "
             f"about {duration(sum(known) * len(budget.seeds))}"
         )
     return lines
 
 
 def first_line(error: Exception) -> str:
-    """Of a message."""
+    """The first line of an error's message."""
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _videos(seed: int, data: str, budget: Budget, clip: dict[str, Any]) -> "VideoDataModule":
+    """The data module of one training, set up.
+
+    Raises:
+        DatasetError: there are no videos to train on.
+    """
+    from videonl.data import VideoDataModule
+
+    more = {**clip, "batch_size": budget.batch_size, **budget.data, "seed": seed}
+    more["split_seed"] = budget.seeds[0]  # all are tested on the same videos
+    if budget.num_workers is not None:
+        more["num_workers"] = budget.num_workers
+    videos = VideoDataModule(data, **more)
+    videos.setup("fit")
+    return videos
 
 
 def _parts(
@@ -303,18 +342,12 @@ def _parts(
     clip: dict[str, Any],
     device: torch.device,
 ) -> tuple["VideoClassifier", "VideoDataModule", dict[str, Any]]:
-    """What makes one training: network, videos and the options of its Trainer."""
-    from videonl.data import VideoDataModule
+    """The classifier, the data module and the Trainer's options of one training."""
     from videonl.training import VideoClassifier
     from videonl.training.classes import balanced_weights
 
     find_entry(entry.target)
-    more = {**clip, "batch_size": budget.batch_size, **budget.data, "seed": seed}
-    more["split_seed"] = budget.seeds[0]  # all are tested on the same videos
-    if budget.num_workers is not None:
-        more["num_workers"] = budget.num_workers
-    videos = VideoDataModule(data, **more)
-    videos.setup("fit")
+    videos = _videos(seed, data, budget, clip)
     weights = None
     if budget.recipe.get("class_weights") == "balanced":
         weights = balanced_weights(list(videos.census["train"].values()))
@@ -350,7 +383,7 @@ def _train(
     run_dir: Path,
     device: torch.device,
 ) -> tuple[Path, str | None]:
-    """One training; returns its checkpoint and what it looked like."""
+    """Run one training; returns its checkpoint and its diagnosis."""
     from videonl.training import fit
 
     find_entry(entry.target)
@@ -371,10 +404,10 @@ def _train(
 
 
 def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]) -> Path | None:
-    """The checkpoint to go on from, if the folder holds this very training.
+    """The checkpoint to resume from, if the folder holds a training with these settings.
 
     Raises:
-        VideoNLError: the folder holds another training.
+        VideoNLError: the folder holds a training with other settings.
     """
     about = {"entry": entry.target, **budget.as_primitives(), **clip}
     about["options"] = {**budget.options, **entry.options}
@@ -384,11 +417,11 @@ def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]
     )
     note, last = run_dir / BUDGET, run_dir / "last.ckpt"
     if last.is_file() and note.exists() and note.read_text(encoding="utf-8") != text:
-        raise VideoNLError(f"{run_dir} holds a training of another budget; give another --out")
+        raise VideoNLError(f"{run_dir} holds a training with other settings; give another --out")
     write_text(note, text)
     return last if last.is_file() else None
 
 
 def _folder_name(name: str) -> str:
-    """A row's name as a folder's."""
+    """A row's name as the name of a folder."""
     return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)

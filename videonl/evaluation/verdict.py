@@ -1,4 +1,4 @@
-"""Is the difference between two networks real? Over all trainings and videos, in words."""
+"""Whether the difference between two networks is significant, over trainings and videos."""
 
 import math
 import re
@@ -11,7 +11,7 @@ from videonl.evaluation.accuracy import met_alike, right_answers
 from videonl.evaluation.crossed import Estimate, crossed_estimate
 from videonl.evaluation.result import Comparison, Difference, Row
 from videonl.evaluation.statistics import holm
-from videonl.shares import decimals, interval_text, percent
+from videonl.shares import counted, decimals, interval_text, percent
 
 SHOWN = 0.05
 Answers = dict[str, bool | None]
@@ -23,15 +23,15 @@ def video_groups(paths: Sequence[str], *, root: str, pattern: str) -> dict[str, 
     Args:
         paths: of the videos.
         root: of the data set.
-        pattern: its first group, or else all that it matches, is the group's name.
+        pattern: its first capturing group, or without one the whole match, is the group's name.
 
     Raises:
-        VideoNLError: no regular expression, a path that it does not match, or one group only.
+        VideoNLError: not a regular expression, a path that it does not match, or only one group.
     """
     try:
         wanted = re.compile(pattern)
     except re.error as error:
-        raise VideoNLError(f"--group {pattern!r} is no regular expression: {error}") from error
+        raise VideoNLError(f"--group {pattern!r} is not a regular expression: {error}") from error
     found = {}
     for path in paths:
         below = Path(path)
@@ -39,11 +39,14 @@ def video_groups(paths: Sequence[str], *, root: str, pattern: str) -> dict[str, 
             below = below.relative_to(root)
         match = wanted.search(below.as_posix())
         if match is None:
-            raise VideoNLError(f"--group {pattern!r} does not match {below.as_posix()!r}")
+            raise VideoNLError(
+                f"--group {pattern!r} does not match {below.as_posix()!r}; it has to match the "
+                "path of every test video"
+            )
         found[path] = (match[1] or "") if wanted.groups else match[0]
     if len(set(found.values())) < 2:
         raise VideoNLError(
-            f"--group {pattern!r} puts all videos into one group; an interval needs several"
+            f"--group {pattern!r} puts all videos into one group; an interval needs at least two"
         )
     return found
 
@@ -58,7 +61,7 @@ def differences(
 
     Args:
         rows: with their answers.
-        groups: of the videos, by path, where groups were drawn and not videos.
+        groups: of the videos by path, if intervals are to be over groups.
     """
     trained: dict[str, dict[int | None, Answers]] = {}
     about: dict[str, Row] = {}
@@ -70,7 +73,7 @@ def differences(
     found = []
     for base, subject in combinations(trained, 2):
         if about[base].non_local_macs and about[subject].non_local_macs == 0:
-            base, subject = subject, base  # the question is what the block adds
+            base, subject = subject, base  # the network with blocks comes first
         pair = _pairs(trained[subject], trained[base])
         if not pair:
             continue
@@ -107,7 +110,7 @@ def _pairs(
 def _difference(
     subject: Row, base: Row, estimate: Estimate, left_out: int, groups: int
 ) -> Difference:
-    """The difference with its power: what could have been seen, and what would show half of it."""
+    """The difference with its power, and the videos or trainings that would show half of it."""
     seen = estimate.detectable()
     points = 50 * seen
     target = max(1, round(points)) / 100 if points >= 2 else max(0.1, round(points, 1)) / 100
@@ -134,26 +137,31 @@ def _difference(
     )
 
 
+def named(points: str) -> str:
+    """A difference with its unit: ``"1 point"``, ``"+1.0 points"``."""
+    return f"{points} point" if points.lstrip("+-") == "1" else f"{points} points"
+
+
 def points(share: float, videos: int, *, sign: bool = True) -> str:
-    """A difference in points of per cent, with the digits that the videos carry; never ``-0``."""
+    """A difference in percentage points, with the digits that ``videos`` allow; never ``-0``."""
     digits = decimals(videos)
     value = round(100 * share, digits) + 0.0
     return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
 
 
 def verdict_words(item: Difference, comparison: Comparison) -> str:
-    """One sentence: what the first adds to the second, for which cost, and whether that is shown.
+    """One sentence: what the first adds to the second, its cost, and whether it is significant.
 
-    No verdict is given while neither beats the constant answer.
+    No verdict is given if neither is better than a constant answer.
     """
     silent = _not_learned(item, comparison)
     if silent:
         return silent
     one = item.trainings == 1
-    seeds = f"{item.trainings} seeds" if not one else "one training of each"
+    seeds = counted(item.trainings, "seed") if not one else "one training of each"
     if not item.trained_here:
         seeds = "these two checkpoints"
-    drawn = f" in {item.groups} groups" if item.groups else ""
+    drawn = f" in {counted(item.groups, 'group')}" if item.groups else ""
     who = (
         f"the non-local block ({item.first} against {item.second}) "
         if item.block
@@ -170,11 +178,11 @@ def verdict_words(item: Difference, comparison: Comparison) -> str:
     if shown and one:
         end += " for these weights; another seed may differ (--train --seeds 5)"
     return (
-        f"On these {item.videos} test videos{drawn} {who}{verb} {size} points "
-        f"[{low}, {high}] ({seeds}){cost}: {end}. p = {_p(item.p_value)}"
+        f"On {'this' if item.videos == 1 else 'these'} {counted(item.videos, 'test video')}{drawn} "
+        f"{who}{verb} {named(size)} [{low}, {high}] ({seeds}){cost}: {end}. p = {_p(item.p_value)}"
         + ("" if item.p_holm == item.p_value else f" (Holm {_p(item.p_holm)})")
         + (
-            f"; {item.left_out} videos that only some of the trainings could read are left out."
+            f"; left out: {counted(item.left_out, 'video')} that only some trainings could read."
             if item.left_out
             else "."
         )
@@ -186,26 +194,27 @@ def _p(value: float) -> str:
 
 
 def _power(item: Difference) -> str:
-    """What could have been seen, and what would show half as much."""
+    """The difference that could have been seen, and what would show half of it."""
     seen = (
-        f"a difference of {_rounded(item.detectable)} points could have been seen with 80 % power"
+        f"a difference of {named(_rounded(item.detectable))} could have been seen with 80 % power"
     )
     ways = []
     if item.videos_needed:
-        ways.append(f"about {_about(item.videos_needed)} test videos")
+        ways.append(f"about {counted(_about(item.videos_needed), 'test video')}")
     if item.trainings_needed:
-        ways.append(f"{item.trainings_needed} seeds")
+        ways.append(counted(item.trainings_needed, "seed"))
     if not ways and item.both_needed:
         videos, seeds = item.both_needed
-        ways = [f"about {_about(videos)} test videos and {seeds} seeds together"]
+        both = counted(_about(videos), "test video"), counted(seeds, "seed")
+        ways = [f"about {both[0]} and {both[1]} together"]
     target = _rounded(item.target)
     if not ways:
-        return f"{seen}; {target} points would need more seeds than these can tell"
+        return f"{seen}; how many seeds would show {named(target)} cannot be estimated from these"
     return f"{seen}; {' or '.join(ways)} would show {target}"
 
 
 def _rounded(share: float) -> str:
-    """Points for a plan: whole ones from 2 on."""
+    """Percentage points as text: whole ones from 2 on."""
     return f"{100 * share:.0f}" if 100 * share >= 1.95 else f"{100 * share:.1f}"
 
 
@@ -216,7 +225,7 @@ def _about(number: int) -> int:
 
 
 def _not_learned(item: Difference, comparison: Comparison) -> str | None:
-    """Why there is no verdict on a pair, or None where one of the two has learned something."""
+    """Why there is no verdict on a pair, or None if one of the two has learned something."""
     constant = comparison.constant
     if constant is None:
         return None
@@ -237,10 +246,10 @@ def _not_learned(item: Difference, comparison: Comparison) -> str | None:
         if row.learning and row.group in (item.first, item.second)
     ]
     return (
-        f"No verdict on {item.first} against {item.second}: neither {' nor '.join(texts)} beats "
-        f"the constant answer ({percent(constant, item.videos)}), and networks that have not "
-        "learned tell nothing about each other. Try more epochs (--epochs), another rate "
-        f"(--learning-rate) or published weights.{''.join(looks)}"
+        f"No verdict on {item.first} against {item.second}: neither {' nor '.join(texts)} is shown "
+        f"to be better than a constant answer ({percent(constant, item.videos)}), so neither may "
+        "have learned anything. Try more epochs (--epochs), another rate (--learning-rate) or "
+        f"published weights.{''.join(looks)}"
     )
 
 

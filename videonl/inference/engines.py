@@ -1,10 +1,10 @@
-"""What computes the answers of a network: PyTorch, or OpenVINO on a CPU (the extra ``openvino``).
+"""The backend that computes a network: PyTorch, or OpenVINO on a CPU (the extra ``openvino``).
 
 OpenVINO gets the graph that ``videonl export`` captures, with fixed clips and a free batch. The
-converted network is kept in the user's cache under the hash of its weights, its structure, the
-clip and the versions, so each is converted once; before its first use in a process, its answer to
+converted network is stored in the user's cache under the hash of its weights, its structure, the
+clip and the versions, so each is converted once; before its first use in a process, its output for
 a clip is compared with PyTorch's float32. Where they differ, or OpenVINO cannot compute the
-network, one sentence says so and PyTorch computes.
+network, one sentence says so and PyTorch is used.
 """
 
 import copy
@@ -29,7 +29,7 @@ from videonl.kernels import cpu_multiplies_bf16
 
 ENGINES = ("torch", "openvino")
 PRECISIONS = ("32", "bf16")
-# Largest difference to PyTorch's float32 that is rounding, relative to the largest value.
+# Largest difference from PyTorch's float32 that counts as rounding, relative to the largest value.
 BOUNDS = {"32": 1e-4, "bf16": 5e-2}
 
 
@@ -39,7 +39,7 @@ class Engine(Protocol):
     about: dict[str, object]  # what results say of it; nothing for float32 by PyTorch
 
     def __call__(self, network: nn.Module, clips: Tensor) -> Any:
-        """The answer of a network to normalised clips (B, 3, T, H, W), tensors in float32."""
+        """The output of a network for normalised clips (B, 3, T, H, W): tensors in float32."""
 
 
 class TorchEngine:
@@ -63,10 +63,10 @@ class OpenVINOEngine:
 
     Args:
         precision: of :data:`PRECISIONS`.
-        say: takes the sentence of a fall-back.
+        say: called with a sentence if PyTorch has to be used.
 
     Raises:
-        VideoNLError: the package is not there.
+        VideoNLError: the package is missing.
     """
 
     def __init__(self, precision: str = "32", *, say: Callable[[str], None]) -> None:
@@ -92,7 +92,7 @@ class OpenVINOEngine:
         return network(clips) if made is None else answer_of(made, clips)
 
     def _make(self, network: nn.Module, clips: Tensor) -> Any:
-        """The compiled network; None where PyTorch has to compute."""
+        """The compiled network; None if PyTorch has to be used."""
         with torch.inference_mode(False), torch.no_grad():
             clip = clips[:1].clone(memory_format=torch.contiguous_format)
             expected = network(clip)
@@ -103,17 +103,17 @@ class OpenVINOEngine:
                     if difference <= BOUNDS[self.precision]:
                         return made
                 reason = (
-                    f"its answer differs from PyTorch's by {difference:.1e} of the largest value "
+                    f"its output differs from PyTorch's by {difference:.1e} of the largest value "
                     f"(allowed: {BOUNDS[self.precision]:.0e})"
                 )
             except Exception as error:  # both libraries raise whatever their operators do
                 reason = " ".join(str(error).split())[:160] or type(error).__name__
-        self._say(f"OpenVINO does not serve this network, PyTorch computes: {reason}")
+        self._say(f"OpenVINO cannot compute this network, so PyTorch does: {reason}")
         self.about.clear()
         return None
 
     def _compile(self, model: Any) -> Any:
-        """For answers as soon as possible, on threads that leave the machine to others, too."""
+        """Compile for low latency, on threads that leave cores to other programs."""
         settings = {
             "PERFORMANCE_HINT": "LATENCY",
             "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bf16" else "f32",
@@ -123,7 +123,7 @@ class OpenVINOEngine:
         return self._core.compile_model(model, "CPU", settings)
 
     def _converted(self, network: nn.Module, clip: Tensor, *, fresh: bool) -> Any:
-        """The network in OpenVINO's form, out of the cache unless it has to be ``fresh``."""
+        """The network converted to OpenVINO, from the cache unless it has to be ``fresh``."""
         base = cache_folder()
         version = self._openvino.__version__
         place = base and base / "openvino" / fingerprint(network, clip.shape[1:], version)
@@ -141,11 +141,11 @@ class OpenVINOEngine:
             try:
                 self._keep(model, place)
             except (OSError, RuntimeError) as error:
-                self._say(f"the converted network is not kept for the next time: {error}")
+                self._say(f"the converted network cannot be stored for the next time: {error}")
         return model
 
     def _keep(self, model: Any, place: Path) -> None:
-        """Write a folder that gets its name when it is whole."""
+        """Write a folder under a temporary name and rename it when it is complete."""
         place.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".part-", dir=place.parent) as part:
             made = Path(part) / "network"
@@ -155,10 +155,10 @@ class OpenVINOEngine:
 
 
 def import_openvino() -> Any:
-    """The package, without the companion that reports every import to its maker.
+    """The package, without the companion package that reports every import to its maker.
 
     Raises:
-        VideoNLError: it is not there.
+        VideoNLError: it is missing.
     """
     if "openvino" not in sys.modules:
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
@@ -181,10 +181,10 @@ def make_engine(
         name: of :data:`ENGINES`.
         precision: of :data:`PRECISIONS`.
         device: of the network.
-        say: takes sentences that a person should read.
+        say: called with sentences for the user.
 
     Raises:
-        VideoNLError: an unknown name or precision, a missing package, a device it does not know.
+        VideoNLError: an unknown name or precision, a missing package, an unsupported device.
     """
     for option, value, known in (("engine", name, ENGINES), ("precision", precision, PRECISIONS)):
         if value not in known:
@@ -194,17 +194,17 @@ def make_engine(
             raise VideoNLError(f"--engine openvino computes on the CPU, not on {device}")
         return OpenVINOEngine(precision, say=say)
     if precision == "bf16" and device.type == "cpu" and not cpu_multiplies_bf16():
-        say("bf16 is slower than float32 on this CPU, which has no AMX that torch may use")
+        say("bf16 is slower than float32 on this CPU: it has no AMX that torch can use")
     return TorchEngine(precision)
 
 
 def answer_of(made: Any, clips: Tensor) -> Tensor:
-    """What a compiled network answers; a request of its own, so that threads do not meet."""
+    """The output of a compiled network; each call has its own request, so threads do not mix."""
     return torch.from_numpy(made.create_infer_request().infer([clips.contiguous().numpy()])[0])
 
 
 def fingerprint(network: nn.Module, clip: torch.Size, version: str) -> str:
-    """A hash of everything that makes a converted network: weights, structure, clip, versions."""
+    """A hash of everything that determines a converted network, see the head of this file."""
     config = getattr(network, "config", None)
     facts = (str(network), config, tuple(clip), __version__, torch.__version__, version)
     digest = hashlib.sha256(repr(facts).encode("utf-8", "surrogatepass"))

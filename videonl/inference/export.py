@@ -1,8 +1,8 @@
 """A network as one file that runs without this library: ONNX, or PyTorch's own exported program.
 
 The file takes normalised clips, float32 (batch, 3, frames, height, width), and gives logits
-(batch, classes); what belongs to it (class names, preprocessing, which checkpoint) travels inside
-as metadata. It is run and compared with the network itself before it gets its name.
+(batch, classes); class names, preprocessing and the checkpoint's identity are stored in it as
+metadata. It is run and compared with the network itself before it gets its name.
 """
 
 import copy
@@ -33,7 +33,7 @@ from videonl.models.finite import check_answers
 from videonl.video.preprocessing import Preprocessing
 
 FORMATS = {"onnx": ".onnx", "torch-export": ".pt2"}
-# Largest difference of a logit that is rounding: relative to the largest logit.
+# Largest difference of a logit that counts as rounding, relative to the largest logit.
 TOLERANCE = 1e-4
 
 
@@ -44,12 +44,12 @@ class Exported:
     Attributes:
         path: the file.
         format: "onnx" or "torch-export".
-        clip: (frames, height, width) it was made with.
+        clip: (frames, height, width) with which it was made.
         dynamic: the dimensions that may have other sizes: "batch", and "frames" where possible.
         fixed_because: why the number of frames is fixed, or "".
-        difference: largest difference of a logit to the network's, relative to the largest logit.
+        difference: largest difference of a logit from the network's, relative to the largest logit.
         compared: the shapes of the clips that were compared.
-        forms: block -> "fast" or "reference", the form it is written in.
+        forms: block -> "fast" or "reference": the form in which it is written.
     """
 
     path: Path
@@ -71,12 +71,12 @@ def export_model(
 ) -> Exported:
     """Write the network of a predictor to a file and check it.
 
-    The batch is dynamic always, the number of frames where the network allows it; the height and
+    The batch size is always dynamic, the number of frames where the network allows it; height and
     width are fixed.
 
     Args:
         predictor: the network and what belongs to it; it is exported from the CPU.
-        path: the file to write; it appears only when it is whole and agrees.
+        path: the file to write; it appears only when it is complete and agrees.
         format: "onnx" (checked with onnxruntime) or "torch-export" (with torch.export.load).
         clip: (frames, height, width) of the clips; those of the preprocessing by default.
 
@@ -130,18 +130,18 @@ def write_checked(
     """Capture, write, run and compare; the file gets its name only if it agrees.
 
     Args:
-        predictor: whose network is compared with.
+        predictor: has the network to compare with.
         net: the network in the forms to capture.
         path: the file to write.
         format: of :data:`FORMATS`.
         clip: (frames, height, width).
-        dynamic: the number of frames is free, too; another one is compared as well.
+        dynamic: make the number of frames dynamic, and compare another number as well.
 
     Returns:
         The largest difference, and the shapes of the clips that were compared.
 
     Raises:
-        VideoNLError: it cannot be captured, written or run, or disagrees.
+        VideoNLError: it cannot be captured, written or run, or it disagrees.
     """
     frames, size = clip[0], clip[1:]
     known = predictor.preprocessing
@@ -151,7 +151,7 @@ def write_checked(
     if dynamic:
         shapes.append((2, 2 * frames if frames <= 16 else frames // 2))
     clips = [example_clip(known, batch, count, size) for batch, count in shapes]
-    # torch.export.load asks for the ending.
+    # torch.export.load requires this ending.
     with whole_file(path, ending=FORMATS[format]) as part:
         with careful_stream(part, shown=path) as stream:
             (write_onnx if format == "onnx" else write_program)(program, stream, about)
@@ -186,7 +186,7 @@ def require(*packages: str) -> None:
 def example_clip(
     preprocessing: Preprocessing, batch: int, frames: int, size: tuple[int, int]
 ) -> Tensor:
-    """Seeded noise, normalised as pictures are: float32 (batch, 3, frames, *size)."""
+    """Seeded noise, normalised like pictures: float32 (batch, 3, frames, *size)."""
     generator = torch.Generator().manual_seed(frames + batch)
     clip = torch.rand(batch, 3, frames, *size, generator=generator)
     mean, std = (torch.tensor(each).view(3, 1, 1, 1) for each in preprocessing.colours)
@@ -197,7 +197,7 @@ def compare(model: nn.Module, file: Path, run: Any, clips: list[Tensor]) -> floa
     """The largest difference of a logit between file and network, relative to the largest logit.
 
     Raises:
-        NotFiniteError: the network answers with NaN or infinity.
+        NotFiniteError: the network's output is NaN or infinite.
     """
     worst = 0.0
     device = next(model.parameters()).device
@@ -209,7 +209,7 @@ def compare(model: nn.Module, file: Path, run: Any, clips: list[Tensor]) -> floa
 
 
 def metadata(predictor: Predictor, *, clip: tuple[int, int, int], dynamic: bool) -> dict[str, str]:
-    """What travels in the file: plain values, JSON where they are not text."""
+    """The metadata of the file: plain values, as JSON where they are not text."""
     frames, height, width = clip
     return {
         "videonl_version": __version__,

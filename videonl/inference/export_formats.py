@@ -16,7 +16,7 @@ from videonl.json_text import json_text
 from videonl.layers import NonLocalBlock, affinity_name
 
 METADATA = "videonl.json"  # of a torch.export file
-SMALLEST = 1e-6  # answers below are compared as if they were this large
+SMALLEST = 1e-6  # outputs below are compared as if they were this large
 
 # Which form of an affinity the file holds; all are exact. ONNX has no binary search, so there the
 # concatenation is written with the N x M matrix.
@@ -32,7 +32,7 @@ FORMS = {
 
 
 def difference_of(answer: Tensor, expected: Any) -> float:
-    """The largest difference, relative to the largest value; infinite where they are no match."""
+    """The largest difference, relative to the largest value; infinite if the shapes differ."""
     if not isinstance(expected, Tensor) or answer.shape != expected.shape:
         return float("inf")
     if not bool(answer.isfinite().all()):
@@ -78,7 +78,7 @@ def run_program(path: Path, clips: list[Tensor]) -> list[Tensor]:
     """Load a ``.pt2`` and run it on each batch of clips.
 
     Raises:
-        VideoNLError: it refuses one of them, for instance because its sizes became fixed.
+        VideoNLError: it fails for one of them, for instance because its sizes became fixed.
     """
     try:
         module = torch.export.load(path).module()
@@ -119,7 +119,7 @@ def run_onnx(path: Path, clips: list[Tensor]) -> list[Tensor]:
     """Run an ONNX file on each batch of clips with onnxruntime on the CPU.
 
     Raises:
-        VideoNLError: onnxruntime refuses it.
+        VideoNLError: onnxruntime cannot run it.
     """
     import onnxruntime
 
@@ -129,11 +129,11 @@ def run_onnx(path: Path, clips: list[Tensor]) -> list[Tensor]:
         return [torch.from_numpy(session.run(None, {name: clip.numpy()})[0]) for clip in clips]
     except Exception as error:  # onnxruntime's own kinds of errors have no common class
         reason = " ".join(str(error).split())[:200]
-        raise VideoNLError(f"onnxruntime does not run the file: {reason}") from error
+        raise VideoNLError(f"onnxruntime cannot run the file: {reason}") from error
 
 
 def _name_sizes(graph: Any) -> None:
-    """Call the dynamic sizes ``batch`` and ``frames``; drop the sizes noted in between."""
+    """Name the dynamic sizes ``batch`` and ``frames``; drop the sizes noted in between."""
     sizes = graph.input[0].type.tensor_type.shape.dim
     names = {
         sizes[place].dim_param: name
@@ -149,7 +149,7 @@ def _name_sizes(graph: Any) -> None:
 
 @contextlib.contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter tells of its progress on standard output and in warnings."""
+    """Hide the exporter's progress on standard output and in warnings."""
     level = logging.root.manager.disable
     logging.disable(logging.WARNING)
     try:

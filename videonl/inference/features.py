@@ -1,4 +1,4 @@
-"""Features of a video: what a layer of the network answers to windows that slide over it."""
+"""Features of a video: the output of a layer of the network for sliding windows."""
 
 import hashlib
 import json
@@ -42,14 +42,14 @@ def channel_axis(
 ) -> int:
     """The axis of the channels.
 
-    A layer of known kind says where they are. For every other (a block, a dropout), it is the one
-    axis that keeps its size when the clips become smaller: time, rows, columns and tokens do not.
+    For a layer of known type it is known. For every other (a block, a dropout), it is the one axis
+    that keeps its size when the clips become smaller: time, rows, columns and tokens do not.
 
     Args:
         module: the layer; None: a feature map (B, C, T, H, W).
-        shape: of its answer, (B, ...), at least two axes.
+        shape: of its output, (B, ...), at least two axes.
         layer: its name, for the message.
-        smaller: gives the shape of its answer to clips of half the length and half the size.
+        smaller: gives the shape of its output for clips of half the length and half the size.
 
     Raises:
         VideoNLError: no axis or several keep their sizes.
@@ -69,8 +69,8 @@ def channel_axis(
         kept = large or [1]
     if len(kept) != 1:
         raise VideoNLError(
-            f"the layer {layer!r} answers with {' x '.join(map(str, shape))} values and does not "
-            "tell which axis holds its channels; choose a convolution, a norm or a linear layer"
+            f"the layer {layer!r} returns {' x '.join(map(str, shape))} values, and the axis of "
+            "its channels cannot be determined; choose a convolution, a norm or a linear layer"
         )
     return kept[0]
 
@@ -79,7 +79,7 @@ POOL = "pool"
 
 
 class LayerReached(Exception):
-    """Leads out of the network: what comes after the layer is not computed."""
+    """Raised to leave the network: what comes after the layer is not computed."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +88,7 @@ class Features:
 
     Attributes:
         values: float32 (N, C), averaged over time and space within the window.
-        start: float64 (N,), the begin of the window, seconds as a player shows them.
+        start: float64 (N,), the start of each window, seconds as a player shows them.
         end: float64 (N,), likewise its end.
     """
 
@@ -100,13 +100,13 @@ class Features:
 class FeatureExtractor:
     """Features of a layer, with the network and the preprocessing of a predictor.
 
-    It hooks on its network while it works, so one extractor serves one thread at a time.
+    It sets a hook on its network while it works, so one extractor serves one thread at a time.
 
     Args:
-        predictor: gives network, preprocessing, device, decoder.
-        layer: ``"pool"``: what the classifier sees, the last feature map averaged; or any
+        predictor: has network, preprocessing, device, decoder.
+        layer: ``"pool"``: the input of the classifier, the last feature map averaged; or any
             submodule by its name, such as ``res4`` or ``res4.5.non_local``.
-        windows: where the windows lie.
+        windows: the places of the windows.
 
     Raises:
         VideoNLError: no such layer.
@@ -118,10 +118,10 @@ class FeatureExtractor:
         self.windows = windows
         self.shown = predictor.preprocessing.changed(frames=windows.frames, views=(1, 1))
         self._network = LayerOutput(predictor.model, layer).eval()
-        self._channels: int | None = None  # the axis of the layer's answer, once there was one
+        self._channels: int | None = None  # the axis of the channels, once known
 
     def about(self) -> dict[str, object]:
-        """What makes two features comparable; primitives."""
+        """The settings under which features are comparable; primitives."""
         return {
             "model": self.predictor.made_by(),
             "preprocessing": self.shown.to_dict(),
@@ -143,7 +143,7 @@ class FeatureExtractor:
         A window with damaged frames has no row, unless the predictor conceals damage.
 
         Args:
-            video: a path, or what else ``Predictor.predict`` takes.
+            video: a path, or anything that ``Predictor.predict`` takes.
             fps: frames per second of frames in memory.
             on_window: called with (windows done, windows in all), for a progress bar.
 
@@ -180,14 +180,14 @@ class FeatureExtractor:
         """uint8 (N, T, H, W, 3) -> float32 (N, C).
 
         Raises:
-            NotFiniteError: the network answers with NaN or infinity.
+            NotFiniteError: the network's output is NaN or infinite.
         """
         mean, std = self.shown.colours
         clips = to_clips(frames.to(self.predictor.device), mean=mean, std=std)
         output = self.predictor.engine(self._network, clips)
         if not isinstance(output, Tensor) or output.dim() < 2 or len(output) != len(frames):
             raise VideoNLError(
-                f"the layer {self.layer!r} does not answer with one tensor per clip; choose another"
+                f"the layer {self.layer!r} does not return one tensor per clip; choose another"
             )
         if self._channels is None:
             self._channels = self._channel_axis(clips, output)
@@ -223,11 +223,11 @@ class LayerOutput(nn.Module):
 
     @property
     def layer(self) -> nn.Module | None:
-        """The layer; None for :data:`POOL`. No submodule of its own: a graph has each once."""
+        """The layer; None for :data:`POOL`. Not a submodule of this module, which has it once."""
         return None if self.name == POOL else find_layer(self.model, self.name)
 
     def forward(self, clips: Tensor) -> Any:
-        """Clips (B, 3, T, H, W) -> what the layer answers."""
+        """Clips (B, 3, T, H, W) -> the output of the layer."""
         layer = self.layer
         if layer is None:
             return self.model.forward_features(clips)  # type: ignore[operator]
@@ -235,7 +235,7 @@ class LayerOutput(nn.Module):
 
         def leave(_: nn.Module, __: object, output: object) -> None:
             outputs.append(output)
-            if not torch.compiler.is_exporting():  # which drops by itself what nobody needs
+            if not torch.compiler.is_exporting():  # exporting drops unused parts by itself
                 raise LayerReached
 
         handle = layer.register_forward_hook(leave)
@@ -246,7 +246,7 @@ class LayerOutput(nn.Module):
         finally:
             handle.remove()
         if not outputs:
-            raise VideoNLError(f"the network does not run its layer {self.name!r}")
+            raise VideoNLError(f"the network does not use its layer {self.name!r}; choose another")
         return outputs[0]
 
     def extra_repr(self) -> str:
@@ -264,7 +264,7 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
     """A submodule by name.
 
     Raises:
-        VideoNLError: there is none; names near ones.
+        VideoNLError: there is none; suggests similar ones.
     """
     names = [known for known, _ in model.named_modules() if known]
     if name in names:
@@ -277,20 +277,20 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 
 SUFFIX = ".npz"
 LONGEST = 255  # bytes of a file's name, on usual disks
-HALVES = "".join(map(chr, range(0xDC80, 0xDD00)))  # what a letter that was cut in two leaves
+HALVES = "".join(map(chr, range(0xDC80, 0xDD00)))  # what remains of a letter that was cut in two
 
 
 def output_paths(
     inputs: Iterable[tuple[str, Sequence[str]]], folder: Path
 ) -> tuple[dict[str, Path], list[str]]:
-    """Video -> its file: the tree of a folder is kept, a single video lies at the top.
+    """Video -> its output file: a folder's tree is kept, a single video goes to the top.
 
     Args:
-        inputs: what was typed, with the videos it led to.
+        inputs: the words of the command line, with the videos found for each.
         folder: where the files go. ``DIR/a/b.mp4`` becomes ``folder/a/b.mp4.npz``.
 
     Returns:
-        The paths, and the videos left out because another has the same place.
+        The paths, and the videos left out because another has the same output file.
     """
     paths: dict[str, Path] = {}
     taken: dict[Path, str] = {}
@@ -307,7 +307,7 @@ def output_paths(
 
 
 def _file_name(name: str) -> str:
-    """The name with our suffix; one that is too long for a file is cut and told apart by a hash."""
+    """The name with our suffix; one that is too long for a file is cut and gets a hash."""
     folder, base = os.path.split(name)
     data = os.fsencode(base)
     if len(data) + len(SUFFIX) > LONGEST:
@@ -336,7 +336,7 @@ def save_features(
 
 
 def load_features(path: Path) -> tuple[Features, dict[str, Any]]:
-    """What ``save_features`` wrote: the features and ``about``.
+    """Read what ``save_features`` wrote: the features and ``about``.
 
     Raises:
         VideoNLError: not such a file.
@@ -346,14 +346,14 @@ def load_features(path: Path) -> tuple[Features, dict[str, Any]]:
             features = Features(content["features"], content["start"], content["end"])
             return features, json.loads(str(content["about"]))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise VideoNLError(f"{path} is no file of videonl extract ({error})") from error
+        raise VideoNLError(f"{path} was not written by videonl extract ({error})") from error
 
 
 def is_done(path: Path, about: Mapping[str, object]) -> bool:
-    """Whether a video's features are there already.
+    """Whether a video's features exist already.
 
     Raises:
-        VideoNLError: there is another file, or features of another network, layer or window.
+        VideoNLError: another kind of file, or features of another network, layer or window.
     """
     if not path.exists():
         return False

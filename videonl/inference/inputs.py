@@ -1,4 +1,4 @@
-"""From what a person types (files, folders, patterns, a list) to the list of video files."""
+"""From the inputs a user gives (files, folders, patterns, a list) to the list of video files."""
 
 import csv
 import fnmatch
@@ -18,13 +18,13 @@ def find_videos(
 ) -> tuple[list[str], list[Failure]]:
     """Expand files, folders and patterns into video files, each once, in the order given.
 
-    A file that is named is taken whatever its extension. A folder is searched with all its
-    subfolders and links to folders for the given extensions, sorted by name. A text with ``*``,
-    ``?`` or ``[`` that is not itself a file is a pattern (``**`` reaches into subfolders).
+    A named file is taken whatever its extension. A folder is searched with all its subfolders and
+    links to folders for the given extensions, sorted by name. A text with ``*``, ``?`` or ``[``
+    that is not itself a file is a pattern (``**`` also matches subfolders).
 
     Args:
-        inputs: what was typed.
-        extensions: what a video is called inside folders, such as ``.mp4``; case does not matter.
+        inputs: the words of the command line.
+        extensions: extensions of videos inside folders, such as ``.mp4``; case does not matter.
 
     Returns:
         The files, and one failure for each input that led to none, and each folder that cannot be
@@ -54,7 +54,7 @@ def _expand(text: str, extensions: frozenset[str]) -> tuple[list[str], dict[str,
         return [], {}, why_lost(text)
     if glob.has_magic(text):
         videos, lost = _matches(text, extensions)
-        return videos, lost, "" if videos else "no file fits this pattern"
+        return videos, lost, "" if videos else "no file matches this pattern"
     if "://" in text:
         return [], {}, "an address, not a file: download it first"
     return [], {}, "no such file"
@@ -63,8 +63,8 @@ def _expand(text: str, extensions: frozenset[str]) -> tuple[list[str], dict[str,
 def _matches(pattern: str, extensions: frozenset[str]) -> tuple[list[str], dict[str, str]]:
     """Videos of a pattern, and the folders on the way that cannot be listed.
 
-    Not ``glob.glob``: that leaves such folders out without a word and runs through links in
-    circles.
+    Unlike ``glob.glob``, which leaves out such folders silently and follows links in circles
+    without end.
     """
     drive, rest = os.path.splitdrive(pattern)
     parts = [part for part in rest.replace(os.altsep or os.sep, os.sep).split(os.sep) if part]
@@ -102,12 +102,12 @@ def _matches(pattern: str, extensions: frozenset[str]) -> tuple[list[str], dict[
 
 
 def _named(path: str, place: str) -> str:
-    """A path as a person would type it: without ``./`` where the pattern had none."""
+    """A path as a user would type it: without ``./`` where the pattern had none."""
     return path if place else os.path.relpath(path) if path != os.curdir else ""
 
 
 def read_list(text: str, *, source: str) -> list[str]:
-    """The paths of a list: one per line; of a list that training reads too, without its labels.
+    """The paths of a list: one per line; labels of a list for training are ignored.
 
     A line that begins with ``#`` is a comment unless there is such a file.
 
@@ -116,14 +116,16 @@ def read_list(text: str, *, source: str) -> list[str]:
         source: its name, for the message.
 
     Raises:
-        VideoNLError: the list names no files.
+        VideoNLError: the list contains no file names.
     """
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     rows = [line for _, line in lines if not line.startswith("#")]
     separator = "\t" if rows and "\t" in rows[0] else ","
     header = [cell.strip().lower() for cell in next(csv.reader(rows, delimiter=separator), [])]
     if "youtube_id" in header:
-        raise VideoNLError(f"{source} is a csv of Kinetics, which names no files; give the folder")
+        raise VideoNLError(
+            f"{source} is a csv of Kinetics, which contains no file names; give the folder"
+        )
     column = next((header.index(name) for name in PATH_COLUMNS if name in header), None)
     if column is not None and not os.path.lexists(rows[0]):
         cells = csv.reader(rows[1:], delimiter=separator)
@@ -131,7 +133,7 @@ def read_list(text: str, *, source: str) -> list[str]:
     paths = []
     for number, line in lines:
         if "\0" in line:
-            raise VideoNLError(f"{source}, line {number}: {line!r} is no path")
+            raise VideoNLError(f"{source}, line {number}: {line!r} is not a path")
         path, labels = split_line(line)
         if os.path.lexists(line) or not labels or not os.path.lexists(path):
             path = line

@@ -1,4 +1,4 @@
-"""``videonl live``: what the network says of the newest frames, again and again."""
+"""``videonl live``: classify the newest frames, again and again."""
 
 import os
 import time
@@ -17,34 +17,34 @@ from videonl.video.preprocessing import Preprocessing
 from videonl.video.sandbox import Helper
 
 WAIT = 0.5  # seconds from one look for a signal to the next
-HOLDS = 0.5  # probability from which one of several labels counts
+HOLDS = 0.5  # probability from which one of several labels is shown
 
 
 class Reader(Protocol):
-    """What reads a source, in this process or in another one."""
+    """A reader of a source, in this process or in another one."""
 
     def take(self, wait: float) -> LiveClip | None:
         """The newest clip; see :meth:`videonl.video.live.Newest.take`."""
 
     def caption(self, rows: tuple[Row, ...]) -> None:
-        """What the overlay shows from now on."""
+        """Set what the overlay shows from now on."""
 
     def counts(self) -> dict[str, int]:
-        """Frames that came ("seen"), and those that no clip covered ("missed")."""
+        """Numbers of frames that arrived ("seen"), and of those that no clip covered ("missed")."""
 
     def close(self) -> None:
-        """Stop; the overlay is whole afterwards."""
+        """Stop and finish the overlay."""
 
 
 @dataclass(frozen=True)
 class Answer:
-    """What the network says of one clip.
+    """The classification of one clip.
 
     Attributes:
         start: seconds of its first frame, counted from the first of the source.
         end: seconds of its last.
         late: seconds from the arrival of its last frame to the answer.
-        label: the most probable class; of several labels at a time, all that hold.
+        label: the most probable class; with several labels, all above ``HOLDS``.
         classes: the most probable ones with their probabilities.
     """
 
@@ -73,15 +73,15 @@ def open_reader(
     overlay: Path | None,
     limits: tuple[float, int] | None,
 ) -> Reader:
-    """Open a source and begin to read it.
+    """Open a source and start reading it.
 
     Args:
         source: see :func:`videonl.video.live.open_live`.
         preprocessing: what the network is shown.
         allow_stream: whether an address may be opened.
         overlay: the MP4 file to write.
-        limits: (seconds for an answer, MB of memory; 0: any) of the process that reads; None:
-            this one does.
+        limits: (seconds for an answer, MB of memory; 0: no limit) of the process that reads; None:
+            read in this process.
 
     Raises:
         VideoError: it cannot be opened.
@@ -136,11 +136,11 @@ def watch(
     """Classify the newest clip until the source ends.
 
     Args:
-        predictor: classifies.
+        predictor: classifies the clips.
         reader: reads the source.
         top_k: classes of an answer.
-        on_answer: gets the answers.
-        stopped: asked twice a second whether to stop.
+        on_answer: called with each answer.
+        stopped: called twice a second; True stops.
 
     Returns:
         Why it ended.
@@ -161,7 +161,7 @@ def watch(
 
 
 def answer_of(predictor: Predictor, clip: LiveClip, top_k: int) -> Answer:
-    """What the network says of a clip; ``late`` is what its last frame has waited so far."""
+    """Classify a clip; ``late`` is the time that its last frame has waited so far."""
     values = predictor.view_probabilities(torch.from_numpy(clip.frames)[None])[0]
     top = values.sort(descending=True, stable=True)
     names = predictor.class_names

@@ -1,4 +1,4 @@
-"""``--overlay``: a video once more, with what the network says of it burnt in."""
+"""``--overlay``: write a video again, with the answers of the network drawn into it."""
 
 import os
 from collections.abc import Callable, Sequence
@@ -16,7 +16,7 @@ from videonl.video.container import regular_file, split_span
 from videonl.video.sandbox import Helper
 
 ROWS = 5  # classes that are shown at most
-AT_ONCE = 32  # frames from one look at the clock to the next
+AT_ONCE = 32  # frames written between two checks of the time limit
 
 
 def row_of(name: str, probability: float) -> Row:
@@ -26,7 +26,7 @@ def row_of(name: str, probability: float) -> Row:
 
 
 def captions_of(answer: Prediction | Timeline) -> list[Caption]:
-    """What is shown when: one answer all the time, or that of the window nearest in time."""
+    """Captions with their times: one answer all the time, or that of the nearest window."""
     if isinstance(answer, Prediction):
         start, end = split_span(answer.path)[1] or (0.0, None)
         top = list(zip(answer.classes, answer.probabilities, strict=True))[:ROWS]
@@ -40,10 +40,10 @@ def captions_of(answer: Prediction | Timeline) -> list[Caption]:
 
 
 def overlay_paths(target: str, videos: Sequence[str]) -> dict[str, Path]:
-    """Video -> its overlay: ``target`` itself where it is named .mp4, else a file in that folder.
+    """Video -> its overlay: ``target`` itself if it is named .mp4, else a file in that folder.
 
-    A folder keeps the tree of the videos; of two that differ in their endings alone, the second
-    one keeps its own: ``a.avi.mp4``.
+    A folder keeps the tree of the videos; of two names that differ only in their endings, the
+    second one keeps its own: ``a.avi.mp4``.
 
     Raises:
         VideoNLError: one file for several videos, another format, or one of the videos itself.
@@ -55,7 +55,7 @@ def overlay_paths(target: str, videos: Sequence[str]) -> dict[str, Path]:
             f"--overlay {target} is one file for {len(videos)} videos; give a folder"
         )
     if ending in (".avi", ".mkv", ".mov", ".webm", ".gif", ".m4v") and not os.path.isdir(target):
-        raise VideoNLError(f"--overlay {target}: MP4 is what is written; name it FILE.mp4")
+        raise VideoNLError(f"--overlay {target}: overlays are MP4 files; name it FILE.mp4")
     files = {video: split_span(video)[0] for video in videos}
     folders = {os.path.dirname(os.path.abspath(file)) for file in files.values()}
     common = os.path.commonpath(folders) if folders else ""
@@ -85,14 +85,14 @@ def write_overlay(
     limits: tuple[float, int] | None = None,
     on_frames: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Write a video anew with captions; all frames, their times and the sound stay.
+    """Write a video again with captions; all frames, their times and the sound are kept.
 
     Args:
         path: the video.
-        target: the MP4 file; it gets its name when it is whole.
+        target: the MP4 file; it gets its name when it is complete.
         captions: see :func:`captions_of`.
-        limits: (seconds for every ``AT_ONCE`` frames, MB of memory; 0: any) of the process that
-            decodes and encodes; None: this one does.
+        limits: (seconds for every ``AT_ONCE`` frames, MB of memory; 0: no limit) of the process
+            that decodes and encodes; None: this process.
         on_frames: called with (frames done, frames in all), for a progress bar.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What the predictor says about one video: plain values, no torch, ready for JSON."""
+"""The result for one video: plain values, no torch, ready for JSON."""
 
 from dataclasses import dataclass
 
@@ -28,17 +28,18 @@ class Clip:
 
 @dataclass(frozen=True)
 class Prediction:
-    """The most probable classes of one video and how they came about.
+    """The most probable classes of one video and how they were computed.
 
     Args:
         path: the file, as it was given.
         classes: class names, the most probable first.
         probabilities: their probabilities, the mean of the softmax over all views.
-        views: what was looked at, one entry per clip.
+        views: the views that were classified, one entry per clip.
         model: name, number of classes, checkpoint and its SHA-256.
         protocol: views, preprocessing, decoder and how the views were averaged.
-        damaged: numbers of damaged frames that should have been looked at.
-        concealed: whether they were, as the decoder repaired them; else their clips are left out.
+        damaged: numbers of damaged frames in these clips.
+        concealed: whether they were used, as repaired by the decoder; else their clips are left
+            out.
     """
 
     path: str
@@ -73,7 +74,7 @@ class Prediction:
 
 
 def damage_as_dict(damaged: tuple[int, ...], *, concealed: bool) -> dict[str, object]:
-    """What a result says of damaged frames; nothing where there are none."""
+    """The entry about damaged frames in a result; empty if there are none."""
     if not damaged:
         return {}
     return {"damaged": {"frames": list(damaged), "concealed": concealed}}

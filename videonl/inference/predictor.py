@@ -1,12 +1,13 @@
-"""The road of a video: file -> frames -> views -> network -> mean of the softmax -> class names.
+"""From file to answer: frames -> views -> network -> mean of the softmax -> class names.
 
     predictor = Predictor.from_checkpoint("model.ckpt")
     print(predictor.predict("clip.mp4").label)
 
-``read_views`` and ``to_clips`` are the functions that testing uses: both see the same numbers.
+Testing uses the same functions, ``read_views`` and ``to_clips``, so both get the same numbers.
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,6 +24,7 @@ from videonl.inference.network import (
     network_name,
     origin_of,
     prepare_network,
+    videos_ahead,
     views_that_fit,
 )
 from videonl.inference.prediction import Clip, Failure, Prediction
@@ -31,8 +33,10 @@ from videonl.inference.windows import Damage
 from videonl.models.finite import check_answers
 from videonl.models.norms import fuse_for_inference
 from videonl.models.view_ensembling import average_name, over_views, probabilities_of
+from videonl.shares import counted
 from videonl.video.given import Frames, Given, is_path, name_of, opened, rate_for
 from videonl.video.preprocessing import Preprocessing
+from videonl.video.transfer import Arrival, sent
 from videonl.video.transforms import to_clips
 from videonl.video.video import Video, open_video
 from videonl.video.views import Views, read_views, settled
@@ -45,25 +49,26 @@ class Predictor:
     """Classifies videos with one network.
 
     ``predict`` may be called from several threads at once: nothing is written to the network. Every
-    video is computed on its own, so neither other files nor their order nor the number of workers
-    changes a bit of its result; ``max_views_per_forward`` changes no more than float32's rounding.
+    video is computed on its own, so its result does not depend on other files, their order or the
+    number of workers; ``max_views_per_forward`` changes it only by float32's rounding.
 
     Args:
         model: a network with the contract of ``create_model``.
         class_names: one per logit.
         preprocessing: what the network is shown of a video, also as a table of primitives.
         device: where to compute; ``"auto"`` takes a GPU where there is one.
-        decoder: ``"pyav"`` (default): its FFmpeg is the maintained one, so it is the decoder for
-            files from strangers; ``"decord"``, ``"auto"`` for one's own files.
-        max_views_per_forward: bounds the memory; None: about 1 GiB of activations.
-        about: what ``Prediction.model`` says: name, checkpoint, sha256.
-        multi_label: a video may have several classes: each has a probability of its own, the
-            highest over the views.
+        decoder: ``"pyav"`` (default): its FFmpeg is maintained, so it is the decoder for untrusted
+            files; ``"decord"`` or ``"auto"`` for your own files.
+        max_views_per_forward: limits the memory; None: about 1 GiB of activations, on a GPU an
+            eighth of its memory.
+        about: the content of ``Prediction.model``: name, checkpoint, sha256.
+        multi_label: a video may have several classes: each has its own probability, the highest
+            over the views.
         fuse: work with a copy whose norms are folded into its convolutions: faster, and equal up
-            to the rounding of float32. False: the very network that was given, bit for bit.
+            to the rounding of float32. False: use the given network itself, unchanged.
 
     Raises:
-        VideoNLError: an unknown device, fewer than one view at a time.
+        VideoNLError: an unknown device, or fewer than one view at a time.
     """
 
     def __init__(
@@ -89,12 +94,14 @@ class Predictor:
         self.preprocessing = Preprocessing.from_dict(preprocessing)
         self.decoder, self.multi_label = decoder, multi_label
         self.open_video: Callable[..., Video] = open_video  # or DecoderPool.open
-        self.conceal = False  # look at damaged frames as the decoder repairs them
-        self.say: Callable[[str], None] = _silent  # takes what a person should know, once each
+        self.conceal = False  # use damaged frames as repaired by the decoder
+        self.say: Callable[[str], None] = _silent  # called once with each note for the user
         self.engine: Engine = TorchEngine()  # see compute_with
         self.trained_videos: str | None = None  # see VideoDataModule.trained_videos
         self._said: set[str] = set()
-        self.max_views_per_forward = max_views_per_forward or views_that_fit(self.preprocessing)
+        self.max_views_per_forward = max_views_per_forward or views_that_fit(
+            self.preprocessing, device=self.device
+        )
         self.about: dict[str, object] = {
             "name": network_name(model),
             "num_classes": len(self.class_names),
@@ -114,7 +121,7 @@ class Predictor:
         network: str | None = None,
         fuse: bool = True,
     ) -> "Predictor":
-        """Make the network of a checkpoint, and everything that belongs to it.
+        """Load a checkpoint: the network, its class names and its preprocessing.
 
         Args:
             path: a ``.ckpt`` of ``train.py`` or the folder of its run, a ``.safetensors``, a
@@ -124,12 +131,12 @@ class Predictor:
             decoder: see the class.
             max_views_per_forward: see the class.
             fuse: see the class.
-            class_names: names for the logits where the file has none; where it has some, the
-                same names in another order are refused, other names replace them.
-            options: of the network, where a published file does not say all; see
+            class_names: names for the logits if the file has none; if it has some, the same names
+                in another order are refused, other names replace them.
+            options: of the network, where a published file does not state all; see
                 ``load_checkpoint``.
-            network: the name of the network, where it is outside of videonl
-                (``package.module:function``): no file imports code unless the caller says it.
+            network: the name of the network, if it is not one of videonl's
+                (``package.module:function``): a file never imports code on its own.
 
         Raises:
             CheckpointError: the file is missing, unsafe or of an unknown format.
@@ -159,23 +166,23 @@ class Predictor:
         return made
 
     def compute_with(self, engine: str = "torch", *, precision: str = "32") -> None:
-        """Choose what computes the network from now on; results say so in ``about``.
+        """Choose the backend that computes the network from now on; recorded in ``about``.
 
         Args:
             engine: ``"torch"``, or ``"openvino"`` on a CPU.
             precision: ``"32"``, or ``"bf16"``, which is fast on GPUs and on CPUs with AMX.
 
         Raises:
-            VideoNLError: an unknown name, a missing package, a device that the engine has not.
+            VideoNLError: an unknown name, a missing package, or an unsupported device.
         """
         self.engine = make_engine(engine, precision=precision, device=self.device, say=self.note)
 
     def made_by(self) -> dict[str, object]:
-        """What stands in a result: the network, and what computed it unless that is usual."""
+        """The entry of a result: the network, and the backend if it is not the default."""
         return {**self.about, **self.engine.about}
 
     def protocol(self, views: tuple[int, int] | None = None) -> dict[str, object]:
-        """How a video is looked at, as it stands in the result."""
+        """How a video is viewed, as recorded in the result."""
         shown = self.preprocessing.with_views(views)
         average = average_name(multi_label=self.multi_label, average=shown.average)
         return {**shown.protocol(), "decoder": self.decoder, "average": average}
@@ -188,10 +195,10 @@ class Predictor:
         Args:
             video: see ``predict``.
             fps: see ``predict``.
-            forgiving: see ``open_video``; the caller looks at ``Video.damaged``.
+            forgiving: see ``open_video``; the caller has to check ``Video.damaged``.
 
         Raises:
-            VideoError: it cannot be read, or is no video; see ``videonl.video.given``.
+            VideoError: it cannot be read, or is not a video; see ``videonl.video.given``.
         """
         return opened(
             video,
@@ -204,7 +211,7 @@ class Predictor:
     def read(
         self, video: Given, *, views: tuple[int, int] | None = None, fps: float | None = None
     ) -> Views:
-        """Decode a video's views; each frame that is needed is decoded once for all of them.
+        """Decode a video's views; each frame is decoded once for all of them.
 
         Raises:
             VideoError: the file cannot be read.
@@ -213,31 +220,30 @@ class Predictor:
             return read_views(source, self.shown(source, views))
 
     def note(self, text: str, *, kind: str = "") -> None:
-        """Say something that holds for the run, once.
+        """Pass a sentence to ``say``, each kind only once.
 
         Args:
             text: one sentence.
-            kind: what counts as the same; default: the text.
+            kind: sentences of one kind are said once; default: the text itself.
         """
         if (kind or text) not in self._said:
             self._said.add(kind or text)
             self.say(text)
 
     def shown(self, video: Video, views: tuple[int, int] | None = None) -> Preprocessing:
-        """What to show of a file; says, once, that its rate is not that of the training."""
+        """The preprocessing for a file; notes once that its rate differs from the training's."""
         shown, _ = settled(video, self.preprocessing.with_views(views))
         if text := shown.asks_crops(views):
             self.note(text, kind="crops")
         if shown.by_time and not self.preprocessing.by_time:
             self.note(
-                f"{os.fspath(video.path)} has {video.fps:.4g} frames per second, the network was "
-                f"trained at {shown.fps:g}: clips of such files are taken by time (--fps keep "
-                "counts frames)",
+                f"{os.fspath(video.path)} has {video.fps:.4g} frames per second, but the network "
+                f"was trained at {shown.fps:g}: clips of such files are sampled by time (--fps "
+                "keep counts frames)",
                 kind="rate",
             )
         return shown
 
-    @torch.inference_mode()
     def view_probabilities(
         self, frames: Tensor, *, on_views: Callable[[int], None] | None = None
     ) -> Tensor:
@@ -245,30 +251,39 @@ class Predictor:
 
         Args:
             frames: uint8 (V, T, H, W, 3).
-            on_views: called with the number of views just done.
+            on_views: called with the number of views just done (on a GPU: just queued).
 
         Returns:
             float64 (V, K) on the CPU.
 
         Raises:
             VideoNLError: the device has too little memory; names the remedy.
-            NotFiniteError: the network answers with NaN or infinity.
+            NotFiniteError: the network's output is NaN or infinite.
         """
+        return self.queued(frames, on_views=on_views)()
+
+    @torch.inference_mode()
+    def queued(
+        self, frames: Tensor, *, on_views: Callable[[int], None] | None = None
+    ) -> Callable[[], Tensor]:
+        """As ``view_probabilities``, but only queued; a call of what is returned waits for it."""
         mean, std = self.preprocessing.colours
         parts = []
         for chunk in frames.split(self.max_views_per_forward):
-            clips = to_clips(chunk[None].to(self.device), mean=mean, std=std)[0]
             try:
+                clips = to_clips(sent(chunk, self.device)[None], mean=mean, std=std)[0]
                 logits = self.engine(self.model, clips)
-                parts.append(probabilities_of(logits, multi_label=self.multi_label).cpu())
+                parts.append(probabilities_of(logits, multi_label=self.multi_label))
             except torch.OutOfMemoryError as error:
                 raise VideoNLError(
-                    f"{len(chunk)} views at once do not fit into the memory of {self.device}; use "
+                    f"{counted(len(chunk), 'view')} at once: too much for the memory of "
+                    f"{self.device}; use "
                     f"--max-views-per-forward {max(1, len(chunk) // 2)} or fewer, or --device cpu"
                 ) from error
             if on_views:
                 on_views(len(chunk))
-        return check_answers(torch.cat(parts))
+        answers = Arrival(torch.cat(parts))
+        return lambda: check_answers(answers.wait())
 
     def predict(
         self,
@@ -284,14 +299,14 @@ class Predictor:
         Args:
             video: a path; the bytes of a file or a binary file object; or frames in memory, uint8
                 (T, H, W, 3), RGB: an array, a tensor or an iterator of pictures, with ``fps``.
-            top_k: how many classes to return; all, where there are fewer.
+            top_k: how many classes to return; all, if there are fewer.
             views: (clips along time, crops: 1 = the centre, 3 = along the longer side); None: those
-                by which the network was validated or published.
-            fps: frames per second of frames in memory; files say it themselves.
+                with which the network was validated or published.
+            fps: frames per second of frames in memory; files have their own rate.
             on_views: called with the number of views just done, for a progress bar.
 
         Raises:
-            VideoError: the file cannot be read, or what is given is no video.
+            VideoError: the file cannot be read, or the argument is not a video.
         """
         read = self.read(video, views=views, fps=fps)
         prediction = self.judge(name_of(video), read, top_k, on_views)
@@ -308,37 +323,51 @@ class Predictor:
         workers: int | None = None,
         on_views: Callable[[int], None] | None = None,
     ) -> Iterator[Prediction | Failure]:
-        """Classify videos in their order; on a GPU the next are decoded while the network computes.
+        """Classify videos in order.
+
+        On a GPU decoding, copying and computing overlap: while it computes one video, the next ones
+        are decoded and one of them is queued, and only then the first answer is waited for.
 
         Args:
             videos: each as for ``predict``, or ``Frames`` with a rate of its own.
             top_k: how many classes to return.
             views: as for ``predict``.
             fps: of all frames in memory among them.
-            workers: threads that decode ahead; by default 1, on a CPU 0: it holds the network up.
+            workers: threads that decode ahead; default ``videos_ahead``, none on a CPU.
             on_views: called with the number of views just done.
 
         Yields:
             A prediction, or the failure of a file that cannot be read.
         """
-        self.preprocessing.with_views(views)  # refuses wrong ones before the first file
+        shown = self.preprocessing.with_views(views)  # refuses wrong ones before the first file
         if is_path(videos) or isinstance(videos, bytes | Frames):
             raise VideoNLError("predict_many takes several videos: give a list, or use predict")
-        workers = int(self.device.type != "cpu") if workers is None else workers
+        if workers is None:
+            workers = videos_ahead(shown, device=self.device)
 
         def read(video: Given) -> Views:
             return self.read(video, views=views, fps=rate_for(video, fps))
 
+        def begun(video: Given, outcome: Callable[[], Views]) -> Callable[[], Prediction | Failure]:
+            path = name_of(video)
+            try:
+                views_read = outcome()
+                ended = self._begin(path, views_read, top_k, on_views)
+                self._tell(path, views_read)
+            except (VideoError, OSError) as error:
+                failure = Failure(path, short_reason(error, path))
+                return lambda: failure
+            return ended
+
+        most = int(self.device.type == "cuda")  # videos that a GPU is given before it has answered
+        queued: deque[Callable[[], Prediction | Failure]] = deque()
         with Ahead(read, workers) as ahead:
             for video, outcome in ahead.map(videos):
-                path = name_of(video)
-                try:
-                    views_read = outcome()
-                    prediction = self.judge(path, views_read, top_k, on_views)
-                    self._tell(path, views_read)
-                    yield prediction
-                except (VideoError, OSError) as error:
-                    yield Failure(path, short_reason(error, path))
+                queued.append(begun(video, outcome))
+                if len(queued) > most:
+                    yield queued.popleft()()
+            while queued:
+                yield queued.popleft()()
 
     def judge(
         self,
@@ -347,19 +376,36 @@ class Predictor:
         top_k: int,
         on_views: Callable[[int], None] | None,
     ) -> Prediction:
-        """The prediction of views that were read."""
+        """Compute the prediction of views that were read."""
+        return self._begin(path, views, top_k, on_views)()
+
+    def _begin(
+        self,
+        path: str,
+        views: Views,
+        top_k: int,
+        on_views: Callable[[int], None] | None,
+    ) -> Callable[[], Prediction]:
+        """Queue the computation for views that were read; the result waits for the prediction."""
         if top_k < 1:
             raise VideoNLError(f"top_k must be at least 1, got {top_k}")
         damage = self._damage(views)
-        damage.tell(path, len(views.damaged))  # refuses where no clip is whole
+        damage.tell(path, len(views.damaged))  # raises if every clip is damaged
         if damage.left_out:
             views = views.whole()
-        per_view = self.view_probabilities(views.frames, on_views=on_views)  # (V, K)
+        answers = self.queued(views.frames, on_views=on_views)  # (V, K)
+        return lambda: self._judged(path, views, answers(), top_k, damage)
+
+    def _judged(
+        self, path: str, views: Views, per_view: Tensor, top_k: int, damage: Damage
+    ) -> Prediction:
+        """The prediction from the probabilities (V, K) of the views."""
         shown = views.preprocessing
         mean = over_views(per_view, multi_label=self.multi_label, average=shown.average)
         if len(mean) != len(self.class_names):
             raise VideoNLError(
-                f"the network has {len(mean)} classes, but there are {len(self.class_names)} names"
+                f"the network has {counted(len(mean), 'class')}, but there are "
+                f"{counted(len(self.class_names), 'name')}"
             )
         top = mean.sort(descending=True, stable=True)
         ranks = range(min(top_k, len(mean)))
@@ -375,13 +421,13 @@ class Predictor:
         )
 
     def _damage(self, views: Views) -> Damage:
-        """Which clips hold damaged frames."""
+        """Which clips contain damaged frames."""
         damage = Damage(conceal=self.conceal, what="clips")
         damage.windows = {n: frames for n, frames in enumerate(views.damaged) if frames}
         return damage
 
     def _tell(self, path: str, views: Views) -> None:
-        """Say what was left out, if anything was."""
+        """Note what was left out, if anything was."""
         if said := self._damage(views).tell(path, len(views.damaged)):
             self.note(said)
 
@@ -395,9 +441,9 @@ def clips_of(views: Views, *, crops: int) -> tuple[Clip, ...]:
 
 
 def _silent(_text: str) -> None:
-    """Who is not asked says nothing."""
+    """Default of ``say``: notes are dropped."""
 
 
 def short_reason(error: Exception, path: str) -> str:
-    """The message without the path that the reader sees beside it."""
+    """The message without the path, which is shown beside it."""
     return str(error).removeprefix(f"{path}: ")

@@ -21,7 +21,7 @@ class Ahead:
         self._pool.shutdown(wait=True, cancel_futures=True)
 
     def map(self, items: Iterable[Any]) -> Iterator[tuple[Any, Callable[[], Any]]]:
-        """Each item with a call that returns, or raises, what the function made of it."""
+        """Each item with a call that returns, or raises, the result of the function."""
         if self._workers == 0:
             for item in items:
                 yield item, lambda item=item: self._function(item)  # type: ignore[misc]

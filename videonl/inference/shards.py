@@ -1,4 +1,4 @@
-"""Predictions of many processes: what the others have done already, and their merger."""
+"""Predictions of several processes: what the others have done already, and merging them."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
@@ -16,10 +16,10 @@ from videonl.shards import Shard, shard_files, shard_path
 
 
 def done_by_others(path: Path, rank: int, *, run: Mapping[str, object]) -> set[str]:
-    """Paths that the result files of the other ranks hold already.
+    """Paths that the result files of the other ranks already contain.
 
     Raises:
-        VideoNLError: one of them is of another checkpoint or protocol.
+        VideoNLError: one of them belongs to another checkpoint or protocol.
     """
     done: set[str] = set()
     for other, file in shard_files(path).items():
@@ -37,7 +37,7 @@ def done_by_others(path: Path, rank: int, *, run: Mapping[str, object]) -> set[s
 
 
 def remove_old(path: Path, shard: Shard) -> None:
-    """Remove what an earlier set of more processes left; every process takes its share."""
+    """Remove files of an earlier run with more processes; every process takes its share."""
     for rank, file in shard_files(path).items():
         if rank >= shard.size and rank % shard.size == shard.rank:
             file.unlink(missing_ok=True)
@@ -45,15 +45,15 @@ def remove_old(path: Path, shard: Shard) -> None:
 
 @dataclass
 class Merged:
-    """What a merger found.
+    """The result of merging.
 
     Attributes:
         predictions: files with a prediction.
-        failures: path -> reason, of files without.
-        missing: files of the set that no result file mentions.
+        failures: path -> reason, of files without a prediction.
+        missing: files of the set that are in no result file.
         repeated: lines left out because their file had one already.
         ranks_missing: processes that wrote no result file.
-        ranks_writing: processes that still write theirs.
+        ranks_writing: processes that are still writing theirs.
     """
 
     predictions: int = 0
@@ -78,12 +78,13 @@ def merge(path: Path) -> Merged:
     files = shard_files(path)
     writing = [rank for rank, file in files.items() if is_written_now(file)]
     for rank in writing:
-        if not files[rank].stat().st_size:  # it has just begun
+        if not files[rank].stat().st_size:  # that process has just started
             del files[rank]
     headers = {rank: _header(file) for rank, file in files.items()}
     if not headers:
         raise VideoNLError(
-            f"there are no result files {shard_path(path, 0).name}, ... beside {path}"
+            f"there are no result files {shard_path(path, 0).name}, ... beside {path}; they are "
+            "written where several processes share the work"
         )
     first = _common(headers, files)
     found = Merged(ranks_writing=writing)
@@ -116,16 +117,16 @@ def _header(file: Path) -> dict[str, Any]:
 
 
 def _common(headers: dict[int, dict[str, Any]], files: dict[int, Path]) -> dict[str, Any]:
-    """The header that all share; result files of an earlier, larger set may name another set."""
+    """The header that all have in common; files of an earlier, larger run may be left over."""
     current = [rank for rank in headers if rank < headers[min(headers)]["shard"]["size"]]
     first = headers[min(headers)]
     for rank, header in headers.items():
         keys = ("model", "protocol", "set") if rank in current else ("model", "protocol")
         for key in keys:
             if header.get(key) != first.get(key):
-                what = {"set": "set of files", "model": "checkpoint"}.get(key, key)
+                what = {"set": "sets of files", "model": "checkpoints"}.get(key, f"{key}s")
                 raise VideoNLError(
-                    f"{files[rank]} and {files[min(files)]} are of another {what}: run all "
+                    f"{files[rank]} and {files[min(files)]} belong to different {what}: run all "
                     "processes again with --resume, or remove the old result files"
                 )
     return first
@@ -137,7 +138,7 @@ def _merged_lines(
     place: dict[str, tuple[int, int]],
     found: Merged,
 ) -> Iterator[str]:
-    """The lines of the merged file, read from where they lie: a million of them need no memory."""
+    """The lines of the merged file, read one by one from their files to save memory."""
     yield json_text({key: header[key] for key in ("videonl", "model", "protocol", "set")}) + "\n"
     with ExitStack() as stack:
         opened = {rank: stack.enter_context(file.open("rb")) for rank, file in files.items()}

@@ -1,4 +1,4 @@
-"""Predictions for people: a table per file, a progress bar, the failures at the end."""
+"""Show predictions: a table per file, a progress bar, the failures at the end."""
 
 import sys
 from collections.abc import Sequence
@@ -19,6 +19,7 @@ from rich.text import Text
 
 from videonl.escapes import visible
 from videonl.inference.prediction import Failure, Prediction
+from videonl.shares import counted, percent
 
 
 class View(Protocol):
@@ -28,13 +29,14 @@ class View(Protocol):
         """Show one."""
 
     def fail(self, failure: Failure) -> None:
-        """Show that there is none."""
+        """Show one file that failed."""
 
 
 def bar_console() -> Console:
-    """Where a progress bar is drawn: on the terminal, together with what else is printed there.
+    """The console of the progress bar, which must also print everything else on that terminal.
 
-    Standard output is the place if it is a terminal too, so that tables appear above the bar
+    It is standard output if that is a terminal, so that tables appear above the bar instead of
+    within it; else standard error.
     instead of within it; else standard error.
     """
     both = sys.stdout.isatty() and sys.stderr.isatty()
@@ -65,7 +67,7 @@ class Tables:
 
 
 class Labels:
-    """Nothing but the label, one line per file; empty where there is none.
+    """Only the label, one line per file; empty if there is none.
 
     Args:
         named: put the file and a tab before it.
@@ -79,7 +81,7 @@ class Labels:
         self._line(prediction.path, visible(prediction.label))
 
     def fail(self, failure: Failure) -> None:
-        """Print a line without a label, so that lines and files stay side by side."""
+        """Print a line without a label, so that lines and files correspond."""
         self._line(failure.path, "")
 
     def _line(self, path: str, label: str) -> None:
@@ -104,7 +106,7 @@ def rich_table(prediction: Prediction) -> Table:
     table.add_column("", width=20)
     for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
         bar = "█" * round(20 * probability)
-        table.add_row(Text(visible(name)), f"{probability:.2%}", f"[green]{bar}[/green]")
+        table.add_row(Text(visible(name)), percent(probability), f"[green]{bar}[/green]")
     return table
 
 
@@ -114,7 +116,7 @@ def plain_table(prediction: Prediction) -> str:
     width = max(map(len, names))
     lines = [visible(prediction.path)]
     for name, probability in zip(names, prediction.probabilities, strict=True):
-        lines.append(f"  {name:<{width}}  {probability:7.2%}")
+        lines.append(f"  {name:<{width}}  {percent(probability):>7}")
     return "\n".join(lines)
 
 
@@ -123,7 +125,7 @@ class ProgressBar:
 
     Args:
         files: how many there are.
-        views: views per file; the time left is reckoned in views.
+        views: views per file; the time left is estimated from views.
         console: see ``bar_console``.
     """
 
@@ -139,12 +141,12 @@ class ProgressBar:
             TimeRemainingColumn(),
             console=console,
             transient=True,
-            redirect_stdout=not console.stderr,  # else rich would take a redirected output's text
+            redirect_stdout=not console.stderr,  # else rich would take redirected text
             disable=not sys.stderr.isatty(),
         )
         self._files = files
         self._task = self._progress.add_task(
-            "", total=files * views, name="classifying", files=f"0/{files} files"
+            "", total=files * views, name="classifying", files=f"0/{counted(files, 'file')}"
         )
 
     def __enter__(self) -> "ProgressBar":
@@ -160,16 +162,16 @@ class ProgressBar:
 
     def frames(self, done: int, total: int) -> None:
         """Some frames of the current file's overlay are written."""
-        self._progress.update(self._task, name=f"writing {done}/{total} frames")
+        self._progress.update(self._task, name=f"writing {done}/{counted(total, 'frame')}")
 
     def file(self) -> None:
-        """A file is done, however it ended."""
+        """A file is done, whether it succeeded or failed."""
         self._done += 1
         self._progress.update(
             self._task,
             completed=self._done * self._views,
             name="classifying",
-            files=f"{self._done}/{self._files} files",
+            files=f"{self._done}/{counted(self._files, 'file')}",
         )
 
 
@@ -199,7 +201,7 @@ class StepBar:
         self._progress.stop()
 
     def report(self, what: str, done: int, total: int) -> None:
-        """Some of a step is done."""
+        """Show the progress of a step."""
         if what not in self._tasks:
             self._tasks[what] = self._progress.add_task(visible(what), total=total)
         self._progress.update(self._tasks[what], completed=done, total=total)

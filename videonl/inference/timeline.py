@@ -8,29 +8,30 @@ Every window is one clip with the centre crop, sampled by the preprocessing of t
 frames on display in the window: its answer is that of ``Predictor.predict(views=(1, 1))`` for a
 file of these frames alone. Frames are decoded in order and dropped when no window needs them.
 
-Windows merged into segments.
-
-The rule: a window speaks for the time nearest to its middle, from half-way to the middle of the
-window before to half-way to the middle of the next one, and never for time outside of it: between
-windows that leave gaps nothing is said. Windows that follow each other without a gap and have the
-same most probable class become one segment, if that class has at least ``threshold`` in each. Its
-confidence is the mean probability over its windows.
+Windows are merged into segments by this rule: a window stands for the time nearest to its middle,
+from half-way to the middle of the window before to half-way to the middle of the next one, and
+never for time outside of it: gaps between windows belong to no segment. Consecutive windows without
+a gap and with the same most probable class become one segment, if that class has at least
+``threshold`` in each. Its confidence is the mean probability over its windows.
 Segments shorter than ``min_length`` are left out. With several labels at a time, every class that
 reaches the threshold in a window counts, so segments of different classes may overlap.
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
 from videonl.inference.windows import Damage, blocks_in_order
+from videonl.shares import counted
 from videonl.video.given import Given, name_of
 from videonl.video.preprocessing import NOTICEABLE, Preprocessing
 from videonl.video.transforms import crop
@@ -59,7 +60,7 @@ class Segment:
 
 
 def claims_of(spans: list[tuple[float, float]]) -> np.ndarray:
-    """float64 (N, 2): the seconds that each window speaks for, from and to."""
+    """float64 (N, 2): the seconds that each window stands for, from and to."""
     windows = np.array(spans, np.float64)
     middles = windows.mean(axis=1)
     between = (middles[1:] + middles[:-1]) / 2
@@ -78,15 +79,15 @@ def merge(
     min_length: float = 0.0,
     multi_label: bool = False,
 ) -> list[Segment]:
-    """Segments in order of time; the rule stands at the head of this file.
+    """Segments in order of time; the rule is given at the top of this file.
 
     Args:
         spans: (start, end) of each window, seconds, in order.
         probabilities: float (N, K).
         class_names: K of them.
-        threshold: least probability of a window.
-        min_length: least length of a segment, seconds.
-        multi_label: count every class that reaches the threshold, not only the most probable.
+        threshold: smallest probability of a window.
+        min_length: shortest segment, in seconds.
+        multi_label: use every class that reaches the threshold, not only the most probable.
     """
     claims = claims_of(spans)
     gap = np.append(False, claims[1:, 0] - claims[:-1, 1] > 1e-6)  # before each window
@@ -109,8 +110,20 @@ def merge(
     return sorted(segments, key=lambda segment: (segment.start, -segment.confidence))
 
 
-# What follows the last frame of a window that is shorter than a clip.
-HOW_ENDS = {"loop": "from the start again", "pad": "with the last one repeated"}
+def lanes_of(segments: Sequence[Segment]) -> list[int]:
+    """Per segment, in order of their starts, the first lane where no other one is in its way."""
+    ends: list[float] = []
+    lanes = []
+    for segment in segments:
+        free = (lane for lane, end in enumerate(ends) if end <= segment.start + 1e-6)
+        lane = next(free, len(ends))
+        ends[lane : lane + 1] = [segment.end]
+        lanes.append(lane)
+    return lanes
+
+
+# How a window goes on that is shorter than a clip.
+HOW_ENDS = {"loop": "its frames start again", "pad": "its last frame is repeated"}
 CLOSE = 1e-3  # seconds: containers round the times of frames (Matroska: to milliseconds)
 
 
@@ -137,7 +150,7 @@ class Window:
 
 @dataclass(frozen=True)
 class Timeline:
-    """What the network says of each window.
+    """The probabilities of each window.
 
     Attributes:
         path: the file, as given.
@@ -145,11 +158,11 @@ class Timeline:
         windows: N of them, in order of time.
         probabilities: float64 (N, K).
         duration: seconds at which the last frame disappears, as a player shows them.
-        multi_label: whether several classes may hold at a time.
+        multi_label: whether a window may have several classes.
         about: model and protocol, primitives.
-        damaged: windows that are left out, because they hold damaged frames.
-        damaged_frames: numbers of the damaged frames that windows hold.
-        concealed: these were looked at, as the decoder repaired them; then none is left out.
+        damaged: windows that are left out because they contain damaged frames.
+        damaged_frames: numbers of the damaged frames in windows.
+        concealed: damaged frames were used, as repaired by the decoder; then no window is left out.
     """
 
     path: str
@@ -227,7 +240,7 @@ def clips_of_windows(
             numbers, frames = next(blocks)
             box = shown.boxes(frames.shape[1], frames.shape[2])[0]
             cut = crop(frames, *box, fill=shown.padding)
-            # Each frame a tensor of its own, or one of them would keep the whole block.
+            # A copy of each frame, or one of them would keep the whole block in memory.
             held.update((n, frame.clone()) for n, frame in zip(numbers, cut, strict=True))
         yield (
             torch.stack([held[index] for index in indices]),
@@ -247,12 +260,12 @@ def timeline_of(
     """Classify every window of a video.
 
     Args:
-        predictor: classifies.
-        video: a path, or what else ``Predictor.predict`` takes.
+        predictor: classifies the windows.
+        video: a path, or anything that ``Predictor.predict`` takes.
         fps: frames per second of frames in memory.
-        window: seconds that a window covers; None: as long as a clip of the network, or, where
-            those are spread over a video, as the videos of its training.
-        hop: seconds from the begin of one window to the next; None: half a window, at most 1.
+        window: length of a window in seconds; None: that of a clip of the network, or, where clips
+            are spread over a video, that of the training videos.
+        hop: seconds from the start of one window to the next; None: half a window, at most 1.
         on_windows: called with (windows done, windows in all), for a progress bar.
 
     Raises:
@@ -264,32 +277,36 @@ def timeline_of(
         times, duration = source.times(), source.end
         span = preprocessing.seconds(source.fps)
         dense = preprocessing.sampling == "dense"
-        if math.isinf(span):  # spread over videos, and nobody knows how long they were
+        if math.isinf(span):  # spread over videos whose length is unknown
             span = duration - float(times[0])
         if window is not None and dense and window < (1 - NOTICEABLE) * span:
             predictor.note(
                 f"a window of {window:g} s is shorter than a clip of the network, {span:.2f} s: "
-                f"its frames are shown {HOW_ENDS[preprocessing.short_video]} (without a window of "
-                "its own, a timeline takes that of the clip)"
+                f"{HOW_ENDS[preprocessing.short_video]} (by default, a window is as long as a "
+                "clip)"
             )
         window = span if window is None else window
         hop = min(1.0, window / 2) if hop is None else hop
         windows = place_windows(times, duration, window=window, hop=hop)
         scores: list[np.ndarray] = []
+        answers: deque[Callable[[], Tensor]] = deque()
         damage = Damage(conceal=predictor.conceal)
         kept = damage.kept(clips_of_windows(source, windows, times, preprocessing))
         while chunk := list(islice(kept, predictor.max_views_per_forward)):
             clips = torch.stack([clip for _, clip in chunk])
-            scores.append(predictor.view_probabilities(clips).numpy())
+            answers.append(predictor.queued(clips))
+            if len(answers) > 1:  # while a GPU computes, the next windows are decoded
+                scores.append(answers.popleft()().numpy())
             if on_windows:
                 on_windows(chunk[-1][0] + 1, len(windows))
+    scores += [answer().numpy() for answer in answers]
     if said := damage.tell(name_of(video), len(windows)):
         predictor.note(said)
     probabilities = np.concatenate(scores)
     if probabilities.shape[1] != len(predictor.class_names):
         raise VideoNLError(
-            f"the network has {probabilities.shape[1]} classes, but there are "
-            f"{len(predictor.class_names)} names"
+            f"the network has {counted(probabilities.shape[1], 'class')}, but there are "
+            f"{counted(len(predictor.class_names), 'name')}"
         )
     protocol = {**predictor.protocol((1, 1)), "window_seconds": window, "hop_seconds": hop}
     return Timeline(

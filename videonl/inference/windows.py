@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from videonl.errors import VideoError, VideoNLError
+from videonl.shares import counted
 from videonl.video.container import open_source, reason
 from videonl.video.pictures import Pictures
 from videonl.video.preprocessing import Preprocessing
@@ -28,9 +29,9 @@ class Windows:
     """How windows lie in a video: numbers of frames, or of ticks where it is sampled by time.
 
     Attributes:
-        window: frames from the begin of a window to its end; None: the whole video.
-        stride: frames from one begin to the next.
-        frames: frames that the network sees of each, spread evenly; at most ``window``.
+        window: frames from the start of a window to its end; None: the whole video.
+        stride: frames from one start to the next.
+        frames: frames that the network is shown of each, spread evenly; at most ``window``.
     """
 
     window: int | None
@@ -41,8 +42,8 @@ class Windows:
         window = self.frames if self.window is None else self.window
         if min(window, self.stride, self.frames) < 1 or self.frames > window:
             raise VideoNLError(
-                f"window={self.window}, stride={self.stride}, frames={self.frames}: all must be at "
-                "least 1, and a window cannot be shorter than its frames"
+                f"window={self.window}, stride={self.stride}, frames={self.frames}: each must be "
+                "at least 1, and a window cannot be shorter than its frames"
             )
 
     def starts(self, num_frames: int) -> list[int]:
@@ -60,7 +61,7 @@ class Windows:
     def indices(
         self, start: int, num_frames: int, preprocessing: Preprocessing | None = None
     ) -> list[int]:
-        """Frame numbers of a window; of clips that are spread, those of a video of this length."""
+        """Frame numbers of a window; segments are spread over a video of its length."""
         window = self.window or num_frames
         if preprocessing is not None and preprocessing.sampling == "segments":
             length = min(window, num_frames - start)
@@ -70,7 +71,7 @@ class Windows:
         return [min(start + step, num_frames - 1) for step in steps]
 
     def seconds(self, starts: list[int], times: np.ndarray, *, end: float) -> np.ndarray:
-        """float64 (windows, 2): begin and end of each; the end is where the next frame begins.
+        """float64 (windows, 2): start and end of each; the end is where the next frame begins.
 
         Args:
             starts: first frames.
@@ -92,15 +93,15 @@ def stream_windows(
 
     Args:
         video: an open one.
-        windows: where they lie on the track.
-        track: of ``Preprocessing.track``.
-        preprocessing: says the size, and the centre that is kept.
+        windows: their places on the track.
+        track: see ``Preprocessing.track``.
+        preprocessing: the size to scale to, and the centre crop.
 
     Raises:
         VideoError: a frame cannot be decoded.
 
     Yields:
-        (frames, numbers of those that are damaged, where the video forgives them).
+        (frames, numbers of damaged ones, if the video was opened as ``forgiving``).
     """
     centre = preprocessing.with_views((1, 1))
     count = len(track)
@@ -125,11 +126,11 @@ def stream_windows(
 
 
 class Damage:
-    """Which windows of a video hold damaged frames.
+    """Which windows of a video contain damaged frames.
 
     Args:
-        conceal: they are looked at nevertheless, as the decoder repairs the frames.
-        what: the word for windows.
+        conceal: use them nevertheless, as the decoder repairs the frames.
+        what: the word for windows in messages.
 
     Attributes:
         windows: number of a window -> numbers of its damaged frames.
@@ -146,13 +147,13 @@ class Damage:
 
     @property
     def left_out(self) -> set[int]:
-        """The windows that are not looked at."""
+        """The windows that are not classified."""
         return set() if self.conceal else set(self.windows)
 
     def kept(
         self, stream: Iterable[tuple[torch.Tensor, list[int]]]
     ) -> Iterator[tuple[int, torch.Tensor]]:
-        """(number, clip) of the windows to look at."""
+        """(number, clip) of the windows that are classified."""
         for number, (clip, damaged) in enumerate(stream):
             if damaged:
                 self.windows[number] = damaged
@@ -160,7 +161,7 @@ class Damage:
                 yield number, clip
 
     def tell(self, path: str, total: int) -> str | None:
-        """One sentence of what was left out or concealed, if anything was.
+        """One sentence about what was left out or concealed, if anything was.
 
         Raises:
             VideoError: all of ``total`` windows were left out.
@@ -169,15 +170,17 @@ class Damage:
             return None
         frames = self.frames
         if self.conceal:
-            return f"{path}: {len(frames)} damaged frames are shown as the decoder repairs them"
-        way = "(--conceal shows them as the decoder repairs them)"
+            damaged = counted(len(frames), "damaged frame")
+            return f"{path}: {damaged} shown as repaired by the decoder"
+        way = "(--conceal uses them as repaired by the decoder)"
         if len(self.windows) == total:
             raise VideoError(
-                f"{path}: all {self.what} hold damaged frames, frame {frames[0]} is the first {way}"
+                f"{path}: all {self.what} contain damaged frames, the first is frame {frames[0]} "
+                f"{way}"
             )
         return (
-            f"{path}: {len(self.windows)} of {total} {self.what} are left out, they hold damaged "
-            f"frames, such as {frames[0]} {way}"
+            f"{path}: {len(self.windows)} of {total} {self.what} left out because of damaged "
+            f"frames, such as frame {frames[0]} {way}"
         )
 
 
@@ -198,7 +201,7 @@ def blocks_in_order(
     Args:
         video: an open video.
         needed: frame numbers, increasing.
-        preprocessing: says the size to scale to.
+        preprocessing: the size to scale to.
 
     Raises:
         VideoError: a frame cannot be decoded.
@@ -210,18 +213,18 @@ def blocks_in_order(
         return
     for block in blocks:
         if isinstance(video, SandboxedVideo):
-            video.restart_clock()  # the limit is against files that hang, not against long ones
+            video.restart_clock()  # the limit is for files that hang, not for long ones
         yield block, video.read(block, **preprocessing.scaling)
 
 
 def _one_pass(
     video: Video, blocks: list[list[int]], preprocessing: Preprocessing
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """One decode from the start, for files in which nothing else finds a frame.
+    """Decode once from the start, for files in which frames cannot be found otherwise.
 
     Reading such a file block by block would start at its first frame every time. It was decoded
-    from end to end when it was opened (in a process that can be killed, where that is wanted), so
-    decoding it here meets nothing new.
+    from end to end when it was opened (in a process that can be killed, if that is wanted), so
+    decoding it here in this process is as safe.
     """
     source = open_source(video.path)
     forgiving = video.forgiving

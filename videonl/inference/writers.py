@@ -1,13 +1,12 @@
-"""Where predictions go: files that are valid at every moment. Here JSON; beside it, lines.
+"""Outputs of predictions: files that are valid at every moment.
 
-Every writer can take up an output that is already there (``resume``): it keeps the predictions,
-forgets the failures, so that those files are tried again, and refuses the work of another
-checkpoint or protocol.
+Every writer can continue an output that exists (``resume``): it keeps the predictions, drops the
+failures, so that those files are tried again, and refuses an output of another checkpoint or
+protocol.
 
-Predictions line by line, for any number of files: JSON Lines and CSV.
-
-Every line is handed to the system at once and nothing before it is touched again, so a run that is
-killed loses at most the line it was writing; a run that goes on drops that half line.
+JSON is written as a whole, again and again. JSON Lines and CSV grow line by line: every line is
+written at once and nothing before it is touched again, so a run that is killed loses at most the
+line it was writing; a run that goes on drops that half line.
 """
 
 import csv
@@ -40,11 +39,11 @@ class Writer(ABC):
 
     @abstractmethod
     def add(self, prediction: Prediction) -> None:
-        """Take up one prediction."""
+        """Add one prediction."""
 
     @abstractmethod
     def fail(self, failure: Failure) -> None:
-        """Take up one file that failed."""
+        """Add one file that failed."""
 
     @abstractmethod
     def close(self) -> None:
@@ -75,14 +74,14 @@ class JsonWriter(Writer):
     def __init__(self, path: Path | None, *, run: dict[str, object], resume: bool = False) -> None:
         super().__init__(path or Path("-"), run=run)
         self._to_stdout = path is None
-        # A pipe takes the object once, when it is whole.
+        # A pipe gets the object once, when it is complete.
         self._at_end = path is None or is_stream(path)
         self._predictions: list[object] = []
         self._failures: list[object] = []
         self._next_write = time.monotonic() + WRITE_EVERY
         if resume and not self._at_end and self.path.exists():
             self._take_up(self.path)
-        if not self._at_end:  # a place that cannot be written is known now, not after hours
+        if not self._at_end:  # an output that cannot be written is an error now, not after hours
             write_text(self.path, self._text())
 
     def _take_up(self, path: Path) -> None:
@@ -98,14 +97,14 @@ class JsonWriter(Writer):
         self._predictions = predictions
 
     def add(self, prediction: Prediction) -> None:
-        """Take up one prediction; write now and then."""
+        """Add one prediction; write now and then."""
         if prediction.path not in self.done:
             self.done.add(prediction.path)
             self._predictions.append(prediction.result())
         self._write_now_and_then()
 
     def fail(self, failure: Failure) -> None:
-        """Take up one file that failed."""
+        """Add one file that failed."""
         self._failures.append(failure.as_dict())
         self._write_now_and_then()
 
@@ -147,7 +146,7 @@ class _LineWriter(Writer):
 
     @abstractmethod
     def _kept_lines(self) -> Iterator[str]:
-        """The good predictions of the output that is there; fills ``done``."""
+        """The good predictions of the existing output; fills ``done``."""
 
     def _write(self, line: str) -> None:
         self._file.write(line)
@@ -207,9 +206,9 @@ class JsonLinesWriter(_LineWriter):
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
-    """Every whole line of a JSON Lines file: (byte offset, line, object).
+    """Every complete line of a JSON Lines file: (byte offset, line, object).
 
-    What a killed run left half written is skipped: a line without its end, or one that is no JSON.
+    The half line of a killed run is skipped: a line without its end, or one that is not JSON.
     """
     offset = 0
     with path.open("rb") as file:

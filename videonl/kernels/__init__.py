@@ -1,7 +1,7 @@
 """Exact ways to compute a non-local sum: one contract, one table, one choice.
 
-:data:`TABLE` names the forms of every sum, the preferred first; the first that does not refuse
-wins. The refusals below are the only lines in which a device, a type or a size decides.
+:data:`TABLE` lists the forms of every sum, the preferred first; the first one that does not refuse
+is used. Only the refusals below depend on device, type and size.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import torch
 from torch import Tensor
 
 from videonl.kernels.associate import associated_sum
-from videonl.kernels.blockwise import blockwise_sum
 from videonl.kernels.convolution import ClipConv3d
-from videonl.kernels.literal import literal_sum
+from videonl.kernels.literal import blockwise_sum, literal_sum
 from videonl.kernels.operands import Form, Linear, Operands
 from videonl.kernels.softmax import block_sum, fused_sum, kept_sum, tiled_sum
 from videonl.kernels.sorted_relu import sorted_sum
@@ -95,7 +94,7 @@ def tiles_are_unavailable(dtype: torch.dtype) -> str | None:
     from videonl.kernels.softmax_tiles import takes_tf32, unavailable
 
     if dtype == torch.float32 and not takes_tf32():
-        return "its float32 tiles are fast in TF32 only, which torch may not use here"
+        return "its float32 tiles multiply in TF32 only, which torch may not use here"
     return unavailable()
 
 
@@ -127,57 +126,58 @@ def refuses_literal_own(op: Operands) -> str | None:
     return "its matrix is large" if pairs(op) > LARGE_MATRIX_IN_BLOCKS else None
 
 
-def refuses_operator(_op: Operands) -> str | None:
-    """Operators of this library."""
+def refuses_checkpoints(_op: Operands) -> str | None:
+    """Blocks of plain operators, each computed again in the backward pass."""
     if not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack():
-        return "torch.func does not transform an operator of this library"
+        return "torch.func does not transform what is computed again"
     return None
 
 
-def never(_op: Operands) -> str | None:
-    """What serves everything."""
-    return None
+def _entries(op: Operands) -> int:
+    return CPU_ENTRIES if op.queries.device.type == "cpu" else GPU_ENTRIES
 
 
 def _blocks(op: Operands) -> Tensor:
-    return block_sum(op, entries=CPU_ENTRIES if op.queries.device.type == "cpu" else GPU_ENTRIES)
+    return block_sum(op, entries=_entries(op))
+
+
+def _any_blocks(op: Operands) -> Tensor:
+    return blockwise_sum(op, entries=_entries(op))
 
 
 def _sorted(op: Operands) -> Tensor:
-    if op.queries.device.type == "cpu":
-        return sorted_sum(op, entries=CPU_ENTRIES // 2, product=True)
-    return sorted_sum(op, entries=GPU_ENTRIES, product=False)
+    cpu = op.queries.device.type == "cpu"
+    return sorted_sum(op, entries=_entries(op) // (2 if cpu else 1), product=cpu)
 
 
 TABLE: dict[str, tuple[Form, ...]] = {
     "softmax": (
-        Form("matrix kept", True, refuses_kept, kept_sum),
-        Form("fused attention", False, refuses_fused, fused_sum),
-        Form("Triton tiles", False, refuses_tiles, tiled_sum),
-        Form("blocks of queries", False, refuses_operator, _blocks),
-        Form("literal", True, never, literal_sum),
+        Form("matrix kept", True, kept_sum, refuses_kept),
+        Form("fused attention", False, fused_sum, refuses_fused),
+        Form("Triton tiles", False, tiled_sum, refuses_tiles),
+        Form("blocks of queries", False, _blocks),
     ),
     "dot_product": (
-        Form("literal", True, refuses_literal_product, literal_sum),
-        Form("associated", False, never, associated_sum),
+        Form("literal", True, literal_sum, refuses_literal_product),
+        Form("associated", False, associated_sum),
     ),
     "relu": (
-        Form("literal", True, refuses_literal_relu, literal_sum),
-        Form("sorted", False, refuses_operator, _sorted),
-        Form("literal", True, never, literal_sum),
+        Form("literal", True, literal_sum, refuses_literal_relu),
+        Form("sorted", False, _sorted),
     ),
     "own": (
-        Form("literal", True, refuses_literal_own, literal_sum),
-        Form("blocks of queries", False, never, blockwise_sum),
+        Form("literal", True, literal_sum, refuses_literal_own),
+        Form("blocks of queries", False, _any_blocks, refuses_checkpoints),
+        Form("literal", True, literal_sum),
     ),
 }
 
 
 def explain(op: Operands) -> list[str]:
-    """The forms of one sum in their order: which one is taken, which refuses and why."""
+    """The forms of one sum in their order: which one is used, and why the others are not."""
     taken, lines = choose(op), []
     for form in TABLE[op.kind]:
-        reason = form.refuses(op)
+        reason = form.refuses and form.refuses(op)
         why = "taken" if form is taken else f"no: {reason}" if reason else "next"
         lines.append(f"{form.name}: {why}")
     return lines
@@ -186,10 +186,12 @@ def explain(op: Operands) -> list[str]:
 def choose(op: Operands, implementation: str = "auto") -> Form:
     """The first form that does not refuse; "fast" takes none that holds the matrix."""
     for form in TABLE[op.kind]:
-        if (implementation == "auto" or not form.holds_matrix) and form.refuses(op) is None:
+        if implementation != "auto" and form.holds_matrix:
+            continue
+        if form.refuses is None or form.refuses(op) is None:
             return form
     raise ValueError(
-        f"implementation={implementation!r}: no form without the N x M matrix serves here "
+        f"implementation={implementation!r}: no form without the N x M matrix can be used here "
         "(torch.func does not transform an operator); use 'auto' or 'reference'."
     )
 

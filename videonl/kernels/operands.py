@@ -1,10 +1,10 @@
-"""What a form gets: rows, and the linear maps around the sum, which it may reorder."""
+"""The input of a form: rows, and the linear maps around the sum, which it may reorder."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
-from typing import Any, NoReturn
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -117,25 +117,14 @@ class Form:
     """One exact way to compute :class:`Operands`.
 
     Attributes:
-        name: for people.
-        holds_matrix: whether the N x M matrix is in memory at once.
-        refuses: why it does not serve these operands, in words, or None.
+        name: for messages.
+        holds_matrix: whether the whole N x M matrix is in memory.
         compute: the operands -> W_z y, (B, N, C_out).
+        refuses: the reason why it cannot be used for these operands, or None; None if it always
+            can.
     """
 
     name: str
     holds_matrix: bool
-    refuses: Callable[[Operands], str | None]
     compute: Callable[[Operands], Tensor]
-
-
-def refuse_second_derivative(_ctx: Any, *_grads: Any) -> NoReturn:
-    """The backward pass of an operator's backward pass.
-
-    Raises:
-        RuntimeError: always.
-    """
-    raise RuntimeError(
-        "this form of the non-local sum has first derivatives only; "
-        "NonLocalBlock(implementation='reference') can be differentiated twice."
-    )
+    refuses: Callable[[Operands], str | None] | None = None

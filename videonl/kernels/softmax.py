@@ -13,15 +13,15 @@ from torch import Tensor
 from torch.autograd.function import Function
 from torch.nn.functional import scaled_dot_product_attention
 
-from videonl.kernels.operands import Operands, refuse_second_derivative
+from videonl.kernels.operands import Operands
+from videonl.kernels.operator import define, run
 
 _KEPT = 5
 
 
 def kept_sum(op: Operands) -> Tensor:
-    """Through the N x M matrix, whose scale is taken by the product -> (B, N, C_out)."""
-    y, _ = _Kept.apply(*op.embedded(), op.scale)  # (B, N, D), (B, N, M)
-    return op.out(y)
+    """Through the N x M matrix, whose scale is taken by the products -> (B, N, C_out)."""
+    return op.out(_Kept.apply(*op.embedded(), op.scale)[0])
 
 
 def fused_sum(op: Operands) -> Tensor:
@@ -44,28 +44,15 @@ def block_sum(op: Operands, *, entries: int) -> Tensor:
     The weights of the first queries are kept for the backward pass, up to _KEPT times the memory
     of all queries: still linear in N, and each saves a product and its exponentials.
     """
-    rows, width, keys = op.queries.shape[1], op.width, op.keys.shape[1]
-    kept = min(rows, _KEPT * rows * width // keys) if op.learns else 0
-    return op.out(softmax_blocks(*op.embedded(), op.scale, entries, kept)[0])
-
-
-def _product(a: Tensor, b: Tensor, scale: float) -> Tensor:
-    """Scale · a b in one launch."""
-    ignored = a.detach()[:, :1, :1]  # beta is 0
-    return torch.baddbmm(ignored, a, b, beta=0, alpha=scale)
-
-
-def _gradients(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, p: Tensor, scale: float, grad_p: Tensor | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Of q, k and v, from those of p v and of p = softmax(scale · q kᵀ)."""
-    d = grad @ v.mT  # (B, N, M)
-    d = torch.ops.aten._softmax_backward_data(d if grad_p is None else d + grad_p, p, -1, p.dtype)
-    return _product(d, k, scale), _product(d.mT, q, scale), p.mT @ grad
+    queries, keys, values = op.embedded()
+    rows = queries.shape[1]
+    kept = min(rows, _KEPT * rows * op.width // keys.shape[1]) if op.learns else 0
+    queries = queries if op.scale == 1.0 else queries * op.scale
+    return op.out(run("softmax_blocks", queries, keys, values, entries, kept)[0])
 
 
 class _Kept(Function):
-    """softmax(scale · q kᵀ) v and its weights, with the scale inside the products."""
+    """softmax(scale · q kᵀ) v and its weights p (B, N, M); no launch for the scale."""
 
     generate_vmap_rule = True
 
@@ -84,39 +71,47 @@ class _Kept(Function):
     def backward(ctx: Any, grad: Tensor | None, grad_p: Tensor | None) -> tuple[Any, ...]:
         q, k, v, p = ctx.saved_tensors
         grad = q.new_zeros(()).expand(*q.shape[:2], v.shape[2]) if grad is None else grad
-        return (*_gradients(grad, q, k, v, p, ctx.scale, grad_p), None)
+        d = grad @ v.mT if grad_p is None else grad @ v.mT + grad_p  # (B, N, M)
+        d = torch.ops.aten._softmax_backward_data(d, p, -1, p.dtype)
+        return _product(d, k, ctx.scale), _product(d.mT, q, ctx.scale), p.mT @ grad, None
 
 
-@torch.library.custom_op("videonl::softmax_blocks", mutates_args=())
-def softmax_blocks(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, entries: int, kept: int
-) -> tuple[Tensor, Tensor]:
+def _product(a: Tensor, b: Tensor, scale: float) -> Tensor:
+    """Scale · a b in one launch."""
+    ignored = a.detach()[:, :1, :1]  # beta is 0
+    return torch.baddbmm(ignored, a, b, beta=0, alpha=scale)
+
+
+def _forward(q: Tensor, k: Tensor, v: Tensor, entries: int, kept: int) -> tuple[Tensor, Tensor]:
     """(B, N, C), (B, M, C), (B, M, D) -> (B, N, D), and the first weights (B, kept, M)."""
-    out = v.new_empty(q.shape[0], q.shape[1], v.shape[2])
+    out = v.new_empty(*q.shape[:2], v.shape[2])
     weights = v.new_empty(q.shape[0], kept, k.shape[1])
     for part in _parts(q, k, entries, kept):
-        p = torch.softmax(_product(q[:, part], k.mT, scale), -1)  # (B, n, M)
+        p = torch.softmax(q[:, part] @ k.mT, -1)  # (B, n, M)
         out[:, part] = p @ v
         if part.start < kept:
             weights[:, part] = p
     return out, weights
 
 
-@torch.library.custom_op("videonl::softmax_blocks_backward", mutates_args=())
-def _softmax_blocks_backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, weights: Tensor, scale: float, entries: int
-) -> tuple[Tensor, Tensor, Tensor]:
+def _fake(q: Tensor, k: Tensor, v: Tensor, _: int, kept: int) -> tuple[Tensor, Tensor]:
+    return v.new_empty(*q.shape[:2], v.shape[2]), v.new_empty(q.shape[0], kept, k.shape[1])
+
+
+def _backward(
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, _out: Tensor, weights: Tensor, entries: int,
+    kept: int,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     wide = torch.promote_types(q.dtype, torch.float32)  # totals over the blocks
     grad_q = q.new_empty(q.shape)
     grad_k, grad_v = k.new_zeros(k.shape, dtype=wide), v.new_zeros(v.shape, dtype=wide)
-    kept = weights.shape[1]
     for part in _parts(q, k, entries, kept):
         one, rows = q[:, part], grad[:, part]
-        known = part.start < kept
-        p = weights[:, part] if known else torch.softmax(_product(one, k.mT, scale), -1)
-        grad_q[:, part], one_k, one_v = _gradients(rows, one, k, v, p, scale, None)
-        grad_k += one_k
-        grad_v += one_v
+        p = weights[:, part] if part.start < kept else torch.softmax(one @ k.mT, -1)
+        d = torch.ops.aten._softmax_backward_data(rows @ v.mT, p, -1, p.dtype)  # (B, n, M)
+        grad_q[:, part] = d @ k
+        grad_k += d.mT @ one
+        grad_v += p.mT @ rows
     return grad_q, grad_k.to(k.dtype), grad_v.to(v.dtype)
 
 
@@ -127,34 +122,4 @@ def _parts(q: Tensor, k: Tensor, entries: int, kept: int) -> list[slice]:
     return list(map(slice, starts, starts[1:]))
 
 
-@softmax_blocks.register_fake
-def _(
-    q: Tensor, k: Tensor, v: Tensor, scale: float, entries: int, kept: int
-) -> tuple[Tensor, Tensor]:
-    weights = v.new_empty(q.shape[0], kept, k.shape[1])
-    return v.new_empty(q.shape[0], q.shape[1], v.shape[2]), weights
-
-
-@_softmax_blocks_backward.register_fake
-def _(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, weights: Tensor, scale: float, entries: int
-) -> tuple[Tensor, Tensor, Tensor]:
-    return q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-    q, k, v, ctx.scale, ctx.entries, _ = inputs
-    ctx.save_for_backward(q, k, v, output[1])
-    ctx.mark_non_differentiable(output[1])
-    ctx.set_materialize_grads(False)
-
-
-def _pull_back(ctx: Any, grad: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, ...]:
-    if grad is None:
-        return (None,) * 6
-    grads = _softmax_blocks_backward(grad, *ctx.saved_tensors, ctx.scale, ctx.entries)
-    return (*grads, None, None, None)
-
-
-softmax_blocks.register_autograd(_pull_back, setup_context=_setup)
-_softmax_blocks_backward.register_autograd(refuse_second_derivative)
+define("softmax_blocks", _forward, _backward, fake=_fake)

@@ -13,13 +13,13 @@ call. The two operators are ``videonl::softmax_tiles`` and ``videonl::softmax_ti
 from __future__ import annotations
 
 import os
-from functools import cache, partial
+from functools import cache
 from importlib.util import find_spec
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import Function
+
+from videonl.kernels.operator import define, run
 
 _INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"  # Triton's own switch: kernels on the CPU
 
@@ -46,6 +46,30 @@ def takes_tf32() -> bool:
     return bool(torch.backends.cuda.matmul.fp32_precision == "tf32")
 
 
+def _forward(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """The sum (B, N, D) and log2 Σ_j exp(s_ij) (B, N); Triton is imported here."""
+    from videonl.kernels import softmax_tiles_triton
+
+    return softmax_tiles_triton.forward(queries, keys, values, scale)
+
+
+def _backward(
+    grad: Tensor, queries: Tensor, keys: Tensor, values: Tensor, out: Tensor, log_sum: Tensor,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    from videonl.kernels import softmax_tiles_triton
+
+    return softmax_tiles_triton.backward(grad, queries, keys, values, out, log_sum, scale)
+
+
+def _fake(q: Tensor, _: Tensor, v: Tensor, __: float) -> tuple[Tensor, Tensor]:
+    batch, count = q.shape[:2]
+    return v.new_empty(batch, count, v.shape[2]), v.new_empty(batch, count, dtype=torch.float32)
+
+
+define("softmax_tiles", _forward, _backward, fake=_fake)
+
+
 def attend(queries: Tensor, keys: Tensor, values: Tensor, *, scale: float) -> Tensor:
     """softmax(scale · q kᵀ) v with scores in float32, differentiable once.
 
@@ -58,77 +82,4 @@ def attend(queries: Tensor, keys: Tensor, values: Tensor, *, scale: float) -> Te
     Returns:
         (B, N, D), contiguous.
     """
-    return _Attend.apply(queries, keys, values, scale)[0]
-
-
-class _Attend(Function):
-    """The operator with its gradient; a gradient of the gradient is refused."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(queries: Tensor, keys: Tensor, values: Tensor, scale: float) -> Any:
-        return torch.ops.videonl.softmax_tiles(queries, keys, values, scale)
-
-    @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
-        queries, keys, values, ctx.scale = inputs
-        ctx.save_for_backward(queries, keys, values, *output)
-        ctx.mark_non_differentiable(output[1])
-
-    @staticmethod
-    def backward(ctx: Any, grad: Tensor, _: Tensor) -> tuple[Tensor | None, ...]:
-        return *_Gradients.apply(grad, *ctx.saved_tensors, ctx.scale), None
-
-
-class _Gradients(Function):
-    """The gradients, themselves without one."""
-
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(*arguments: Any) -> Any:
-        return torch.ops.videonl.softmax_tiles_backward(*arguments)
-
-    @staticmethod
-    def setup_context(*_: Any) -> None:
-        """Nothing to keep."""
-
-    @staticmethod
-    def backward(*_: Any) -> tuple[None, ...]:
-        raise RuntimeError(
-            "The Triton tiles of the softmax have no second-order gradients; "
-            "use NonLocalBlock(implementation='reference')."
-        )
-
-
-def _run(name: str, *arguments: Any) -> tuple[Tensor, ...]:
-    """``forward`` or ``backward`` of the kernels; Triton is imported here."""
-    from videonl.kernels import softmax_tiles_triton
-
-    return getattr(softmax_tiles_triton, name)(*arguments, tf32=takes_tf32())
-
-
-def _fake_forward(q: Tensor, _: Tensor, v: Tensor, __: float) -> tuple[Tensor, Tensor]:
-    batch, count = q.shape[:2]
-    return v.new_empty(batch, count, v.shape[2]), v.new_empty(batch, count, dtype=torch.float32)
-
-
-def _fake_backward(_: Tensor, q: Tensor, k: Tensor, v: Tensor, *__: Any) -> tuple[Tensor, ...]:
-    return tuple(t.new_empty(t.shape) for t in (q, k, v))
-
-
-_LIBRARY = torch.library.Library("videonl", "FRAGMENT")
-_ROWS = "Tensor queries, Tensor keys, Tensor values"
-_SAVED = "Tensor out, Tensor log_sum, float scale"
-for _name, _schema, _fake in (
-    ("forward", f"softmax_tiles({_ROWS}, float scale) -> (Tensor, Tensor)", _fake_forward),
-    (
-        "backward",
-        f"softmax_tiles_backward(Tensor grad, {_ROWS}, {_SAVED}) -> (Tensor, Tensor, Tensor)",
-        _fake_backward,
-    ),
-):
-    _operator = _LIBRARY.define(_schema, tags=torch.Tag.pt2_compliant_tag)
-    _LIBRARY.impl(_operator, partial(_run, _name), "CPU" if _INTERPRETED else "CUDA")
-    torch.library.register_fake(f"videonl::{_operator}", _fake, lib=_LIBRARY)
+    return run("softmax_tiles", queries, keys, values, scale)[0]

@@ -23,7 +23,7 @@ ROWS = 128  # the fewest queries of a block, and the step between its sizes
 
 
 @triton.jit
-def _rows_dot(a, b, a_ok, b_ok, WIDTH: tl.constexpr, STEP: tl.constexpr, PRECISION: tl.constexpr):
+def _rows_dot(a, b, a_ok, b_ok, WIDTH: tl.constexpr, STEP: tl.constexpr):
     """A Bᵀ of two sets of rows, given by pointers to their starts, by steps of their width."""
     total = tl.zeros((a.shape[0], b.shape[0]), tl.float32)  # (rows of a, rows of b)
     for start in range(0, WIDTH, STEP):
@@ -32,7 +32,7 @@ def _rows_dot(a, b, a_ok, b_ok, WIDTH: tl.constexpr, STEP: tl.constexpr, PRECISI
         left_ok, right_ok = a_ok[:, None] & inside[None, :], b_ok[None, :] & inside[:, None]
         left = tl.load(a[:, None] + column[None, :], mask=left_ok, other=0.0)
         right = tl.load(b[None, :] + column[:, None], mask=right_ok, other=0.0)
-        total = tl.dot(left, right, total, input_precision=PRECISION)
+        total = tl.dot(left, right, total, input_precision="tf32")
     return total
 
 
@@ -42,7 +42,6 @@ def weighted_sum(
     q_batch, q_row, k_batch, k_row, v_batch, v_row,
     C: tl.constexpr, D: tl.constexpr,
     BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, STEP: tl.constexpr, PART: tl.constexpr,
-    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """Online softmax over key tiles; a program has one block of queries and one part of D.
 
@@ -63,7 +62,7 @@ def weighted_sum(
         index = start + tl.arange(0, BLOCK_K)
         key_ok = index < keys
         k_rows = k + sample * k_batch + index.to(tl.int64) * k_row
-        s = _rows_dot(q_rows, k_rows, row_ok, key_ok, C, STEP, PRECISION)  # (BLOCK_Q, BLOCK_K)
+        s = _rows_dot(q_rows, k_rows, row_ok, key_ok, C, STEP)  # (BLOCK_Q, BLOCK_K)
         s = tl.where(key_ok[None, :], s * factor, float("-inf"))
         new_top = tl.maximum(top, tl.max(s, 1))
         # Only -inf so far: subtract 0, or -inf - -inf would spoil the finite scores to come.
@@ -75,7 +74,7 @@ def weighted_sum(
         v_ok = key_ok[:, None] & column_ok[None, :]
         one_v = tl.load(v_rows[:, None] + columns[None, :], mask=v_ok, other=0.0)
         result *= shrink[:, None]  # (BLOCK_Q, PART)
-        result = tl.dot(p.to(one_v.dtype), one_v, result, input_precision=PRECISION)
+        result = tl.dot(p.to(one_v.dtype), one_v, result, input_precision="tf32")
         top = new_top
     flat = sample * count + rows.to(tl.int64)
     ok = row_ok[:, None] & column_ok[None, :]
@@ -86,30 +85,11 @@ def weighted_sum(
 
 
 @triton.jit
-def row_products(
-    a, b, result, rows_in_all, count, a_batch, a_row,
-    WIDTH: tl.constexpr, BLOCK: tl.constexpr, STEP: tl.constexpr,
-):  # fmt: skip
-    """δ: the inner product of each row of ``a`` with that of ``b``, which is contiguous."""
-    rows = tl.program_id(0).to(tl.int64) * BLOCK + tl.arange(0, BLOCK)
-    a_rows = a + rows // count * a_batch + rows % count * a_row
-    total = tl.zeros((BLOCK,), tl.float32)
-    for start in range(0, WIDTH, STEP):
-        column = start + tl.arange(0, STEP)
-        ok = (rows < rows_in_all)[:, None] & (column < WIDTH)[None, :]
-        left = tl.load(a_rows[:, None] + column[None, :], mask=ok, other=0.0).to(tl.float32)
-        right = tl.load(b + rows[:, None] * WIDTH + column[None, :], mask=ok, other=0.0)
-        total += tl.sum(left * right.to(tl.float32), 1)
-    tl.store(result + rows, total, mask=rows < rows_in_all)
-
-
-@triton.jit
 def weights_and_gradient(
     q, k, v, grad, log_sum, delta, weights, gradient, factor, scale, first, size, count, keys, wide,
     q_batch, q_row, k_batch, k_row, v_batch, v_row, grad_batch, grad_row,
     C: tl.constexpr, D: tl.constexpr,
     BLOCK_Q: tl.constexpr, BLOCK_K: tl.constexpr, STEP: tl.constexpr, GROUP: tl.constexpr,
-    PRECISION: tl.constexpr,
 ):  # fmt: skip
     """P and scale · dS = scale · P ∘ (dO Vᵀ - δ) of the ``size`` queries from ``first`` on.
 
@@ -129,7 +109,7 @@ def weights_and_gradient(
     lse = tl.load(log_sum + sample * count + rows, mask=row_ok, other=0.0)
     inner = tl.load(delta + sample * count + rows, mask=row_ok, other=0.0)
     q_rows, k_rows = q + sample * q_batch + rows * q_row, k + sample * k_batch + far * k_row
-    s = _rows_dot(q_rows, k_rows, row_ok, key_ok, C, STEP, PRECISION)  # (BLOCK_Q, BLOCK_K)
+    s = _rows_dot(q_rows, k_rows, row_ok, key_ok, C, STEP)  # (BLOCK_Q, BLOCK_K)
     p = tl.exp2(s * factor - lse[:, None])
     entry = (sample * size + local.to(tl.int64))[:, None] * wide + index[None, :]
     ok = row_ok[:, None] & (index < wide)[None, :]
@@ -138,7 +118,7 @@ def weights_and_gradient(
         grad + sample * grad_batch + rows * grad_row,
         v + sample * v_batch + far * v_row,
     )
-    d = _rows_dot(g_rows, v_rows, row_ok, key_ok, D, STEP, PRECISION)  # (BLOCK_Q, BLOCK_K)
+    d = _rows_dot(g_rows, v_rows, row_ok, key_ok, D, STEP)  # (BLOCK_Q, BLOCK_K)
     ds = p * (d - inner[:, None]) * scale
     tl.store(gradient + entry, ds.to(gradient.dtype.element_ty), mask=ok)
 
@@ -154,22 +134,20 @@ class Tiles(NamedTuple):
     stages: int
 
 
-def choose_tiles(dtype: torch.dtype, major: int, *, tf32: bool) -> tuple[str, Tiles, Tiles]:
-    """Precision of float32 products, tiles of ``weighted_sum``, of ``weights_and_gradient``.
+def choose_tiles(dtype: torch.dtype, major: int) -> tuple[Tiles, Tiles]:
+    """The tiles of ``weighted_sum`` and of ``weights_and_gradient``.
 
     No choice spills registers or takes more than the 99 KB of the smallest device; ``major`` is
     that of the compute capability. Devices of 9 and 10 multiply tiles that stay in shared memory.
     """
-    if dtype == torch.float32:
-        if tf32:
-            return "tf32", Tiles(64, 64, 32, 256, 8, 3), Tiles(128, 64, 32, 8, 8, 3)
-        return "ieee", Tiles(64, 32, 32, 128, 8, 2), Tiles(64, 64, 32, 8, 8, 2)
+    if dtype == torch.float32:  # in TF32
+        return Tiles(64, 64, 32, 256, 8, 3), Tiles(128, 64, 32, 8, 8, 3)
     if major in (9, 10):
-        return "ieee", Tiles(64, 64, 64, 256, 4, 3), Tiles(128, 128, 64, 8, 8, 3)
-    return "ieee", Tiles(64, 64, 64, 256, 8, 3), Tiles(128, 64, 64, 8, 8, 3)
+        return Tiles(64, 64, 64, 256, 4, 3), Tiles(128, 128, 64, 8, 8, 3)
+    return Tiles(64, 64, 64, 256, 8, 3), Tiles(128, 64, 64, 8, 8, 3)
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, scale: float, *, tf32: bool) -> tuple[Tensor, Tensor]:
+def forward(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
     """The sum (B, N, D) and log2 Σ_j exp(s_ij) (B, N)."""
     q, k, v = (_in_rows(t) for t in (q, k, v))
     (batch, count, c), (_, keys, d) = q.shape, v.shape
@@ -177,22 +155,21 @@ def forward(q: Tensor, k: Tensor, v: Tensor, scale: float, *, tf32: bool) -> tup
     log_sum = v.new_empty(batch, count, dtype=torch.float32)
     if not keys or not out.numel():
         return out.zero_(), log_sum  # a sum over nothing
-    precision, tiles, _ = choose_tiles(q.dtype, _major(q), tf32=tf32)
+    tiles, _ = choose_tiles(q.dtype, _major(q))
     part = min(tiles.third, _power(d))
     programs = triton.cdiv(count, tiles.queries) * triton.cdiv(d, part) * batch
     with torch.cuda.device_of(q):
         weighted_sum[(programs,)](
             q, k, v, out, log_sum, scale * log2(e), count, keys, *_strides(q, k, v), c, d,
-            tiles.queries, tiles.keys, min(tiles.step, _power(c)), part, precision,
+            tiles.queries, tiles.keys, min(tiles.step, _power(c)), part,
             **_options(tiles),
         )  # fmt: skip
     return out, log_sum
 
 
 def backward(
-    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sum: Tensor, scale: float,
-    *, tf32: bool,
-) -> tuple[Tensor, ...]:  # fmt: skip
+    grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sum: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients dq (B, N, C), dk (B, M, C), dv (B, M, D), some samples at a time."""
     found = tuple(t.new_empty(t.shape) for t in (q, k, v))
     if not grad.numel() or not k.numel():
@@ -203,21 +180,18 @@ def backward(
     with torch.cuda.device_of(q), torch.autocast(q.device.type, enabled=False):
         parts: Any = zip(*(t.split(samples) for t in (*rows, out, log_sum, *found)), strict=True)
         for part in parts:
-            _pull_back(*part, scale=scale, tf32=tf32)
+            _pull_back(*part, scale=scale)
     return found
 
 
 def _pull_back(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sum: Tensor,
-    grad_q: Tensor, grad_k: Tensor, grad_v: Tensor, *, scale: float, tf32: bool,
+    grad_q: Tensor, grad_k: Tensor, grad_v: Tensor, *, scale: float,
 ) -> None:  # fmt: skip
     """Write the three gradients, block of queries by block of queries."""
     (batch, count, c), (_, keys, d) = q.shape, v.shape
-    precision, _, tiles = choose_tiles(q.dtype, _major(q), tf32=tf32)
-    delta = torch.empty_like(log_sum)  # (B, N)
-    row_products[(triton.cdiv(batch * count, 32),)](
-        grad, out, delta, batch * count, count, *_strides(grad), d, 32, min(128, _power(d))
-    )
+    _, tiles = choose_tiles(q.dtype, _major(q))
+    delta = (grad.float() * out).sum(-1)  # (B, N)
     rows = min(count, max(ROWS, ENTRIES // (batch * keys) // ROWS * ROWS))
     wide = triton.cdiv(keys, 16) * 16
     room = q.new_empty(2, batch * rows * wide)
@@ -232,7 +206,7 @@ def _pull_back(
         weights_and_gradient[(programs,)](
             q, k, v, grad, log_sum, delta, *both, scale * log2(e), scale, first, size, count, keys,
             wide, *_strides(q, k, v, grad), c, d, tiles.queries, tiles.keys,
-            min(tiles.step, _power(max(c, d))), tiles.third, precision, **_options(tiles),
+            min(tiles.step, _power(max(c, d))), tiles.third, **_options(tiles),
         )  # fmt: skip
         torch.bmm(ds, k, out=grad_q[:, part])  # (B, rows, C)
         if rows == count:  # one block: nothing to add up

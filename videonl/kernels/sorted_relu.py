@@ -14,13 +14,13 @@ a_i + b_j = 0 the derivative is 0, as that of ReLU.
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from videonl.kernels.operands import Operands, refuse_second_derivative
+from videonl.kernels.operands import Operands
+from videonl.kernels.operator import define, run
 
 _BLOCK = 32  # rows of one product with a triangle of ones
 
@@ -41,12 +41,10 @@ def sorted_sum(op: Operands, *, entries: int, product: bool) -> Tensor:
     if op.out.weight is not None:
         values = values @ op.out.weight.mT  # (B, M, C_out)
     # An exported program runs without this library: there its operators are written out.
-    traced = torch.compiler.is_exporting()
-    y = (
-        _Sorted(a, b, product).sums(values)[0]
-        if traced
-        else relu_sums(a, b, values, entries, product)
-    )
+    if torch.compiler.is_exporting():
+        y = _Sorted(a, b, product).sums(values)[0]
+    else:
+        y = run("relu_sums", a, b, values, entries, product)
     return y if op.out.bias is None else y + op.out.bias
 
 
@@ -63,38 +61,31 @@ class _Sorted:
         self.product = product
         wide = torch.promote_types(b.dtype, torch.float32)
         a, b = a.to(wide), b.to(wide)
-        ordered, self.order = b.sort(dim=1, descending=True)
+        ordered, order = b.sort(dim=1, descending=True)
         # 0 where they are not finite: those keys are poison.
         self.gaps = -ordered.diff(dim=1).nan_to_num(0.0, 0.0, 0.0)[:, :, None]  # (B, M - 1, 1)
         taken = torch.searchsorted(-ordered, a)  # keys with -b < a
-        self.none = (taken == 0)[:, :, None]
-        self.last = (taken - 1).clamp(min=0)
-        reach = a + ordered.gather(1, self.last)
+        last = (taken - 1).clamp(min=0)
+        self.none = (taken == 0)[:, :, None]  # (B, N, 1)
+        reach = (a + ordered.gather(1, last)).masked_fill(taken == 0, 0)
         # As in the literal form, where 0 · inf = NaN: a query that is not finite spoils itself,
         # such a key every query. A score of -inf is harmless, ReLU makes it 0.
-        reach = torch.where(self.none[:, :, 0], 0, reach) + 0 * a.clamp(min=0)
-        self.reach = reach[:, :, None]  # (B, N, 1)
+        self.reach = (reach + 0 * a.clamp(min=0))[:, :, None]  # (B, N, 1)
         self.poison = 0 * b.clamp(min=0).sum(1)[:, None, None]
+        start = torch.arange(b.shape[0], device=b.device)[:, None] * b.shape[1]
+        self.order, self.last = order + start, last + start  # rows of all samples' keys
 
-    def sums(self, values: Tensor) -> tuple[Tensor, Tensor]:
+    def sums(self, values: Tensor, *, slopes_only: bool = False) -> tuple[Tensor, Tensor]:
         """Σ_j ReLU(a_i + b_j) g_j and its derivative in a_i: (B, M, D) -> (B, N, D) twice."""
-        plain = _running_sum(_take(values, self.order).to(self.gaps.dtype), self.product)
-        slope = _take(plain, self.last).masked_fill(self.none, 0)
-        moments = F.pad(_running_sum(self.gaps * plain[:, :-1], self.product), (0, 0, 1, 0))
+        values = F.embedding(self.order, values.flatten(0, 1)).to(self.gaps.dtype)
+        plain = _running_sum(values, self.product)  # S
+        slopes = F.embedding(self.last, plain.flatten(0, 1)).masked_fill(self.none, 0)
+        if slopes_only:
+            return slopes, slopes
+        moments = F.pad(_running_sum(self.gaps * plain[:, :-1], self.product), (0, 0, 1, 0))  # R
         moments = moments + (0 * plain[:, -1:] + self.poison)
-        return torch.addcmul(_take(moments, self.last), self.reach, slope), slope
-
-    def slopes(self, values: Tensor) -> Tensor:
-        """Σ_{j: a_i + b_j > 0} g_j alone: (B, M, D) -> (B, N, D)."""
-        plain = _running_sum(_take(values, self.order).to(self.gaps.dtype), self.product)
-        return _take(plain, self.last).masked_fill(self.none, 0)
-
-
-def _take(table: Tensor, rows: Tensor) -> Tensor:
-    """Rows of each sample's table: (B, K, D), (B, n) -> (B, n, D)."""
-    start = torch.arange(table.shape[0], device=table.device)[:, None] * table.shape[1]
-    flat = table.reshape(-1, table.shape[2]).index_select(0, (rows + start).flatten())
-    return flat.unflatten(0, rows.shape)
+        rest = F.embedding(self.last, moments.flatten(0, 1))
+        return torch.addcmul(rest, self.reach, slopes), slopes
 
 
 def _running_sum(t: Tensor, product: bool) -> Tensor:
@@ -109,58 +100,33 @@ def _running_sum(t: Tensor, product: bool) -> Tensor:
     return (inside + before[:, :, None]).view(batch, -1, channels)[:, :count]
 
 
-@torch.library.custom_op("videonl::relu_sums", mutates_args=())
-def relu_sums(a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool) -> Tensor:
+def _forward(a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool) -> Tensor:
     """(B, N), (B, M), (B, M, D) -> (B, N, D), some channels at a time."""
-    keys = _Sorted(a, b, product)
-    out = values.new_empty(*a.shape, values.shape[2])
-    for part in _parts(out, entries):
-        out[:, :, part] = keys.sums(values[:, :, part])[0]
+    keys, out = _Sorted(a, b, product), values.new_empty(*a.shape, values.shape[2])
+    width = max(8, entries // a.numel())
+    for g, into in zip(values.split(width, 2), out.split(width, 2), strict=True):
+        into.copy_(keys.sums(g)[0])
     return out
 
 
-@torch.library.custom_op("videonl::relu_sums_backward", mutates_args=())
-def _relu_sums_backward(
+def _fake(a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool) -> Tensor:
+    return values.new_empty(*a.shape, values.shape[2])
+
+
+def _backward(
     grad: Tensor, a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool
 ) -> tuple[Tensor, Tensor, Tensor]:
     keys, queries = _Sorted(a, b, product), _Sorted(b, a, product)
     grad_a, grad_b = torch.zeros_like(keys.reach[:, :, 0]), torch.zeros_like(queries.reach[:, :, 0])
     grad_values = values.new_empty(values.shape)
-    for part in _parts(grad, entries):
-        one, g = grad[:, :, part], values[:, :, part]
-        grad_values[:, :, part], slope = queries.sums(one)
-        grad_b += (slope * g).sum(2)
-        grad_a += (keys.slopes(g) * one).sum(2)
+    width = max(8, entries // a.numel())
+    parts = grad.split(width, 2), values.split(width, 2), grad_values.split(width, 2)
+    for one, g, into in zip(*parts, strict=True):
+        result, slopes = queries.sums(one)
+        into.copy_(result)
+        grad_b += (slopes * g).sum(2)
+        grad_a += (keys.sums(g, slopes_only=True)[0] * one).sum(2)
     return grad_a.to(a.dtype), grad_b.to(b.dtype), grad_values
 
 
-def _parts(rows: Tensor, entries: int) -> list[slice]:
-    width = max(8, entries // (rows.shape[0] * rows.shape[1]))
-    starts = range(0, rows.shape[2] + width, width)
-    return list(map(slice, starts, starts[1:]))
-
-
-@relu_sums.register_fake
-def _(a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool) -> Tensor:
-    return values.new_empty(*a.shape, values.shape[2])
-
-
-@_relu_sums_backward.register_fake
-def _(
-    grad: Tensor, a: Tensor, b: Tensor, values: Tensor, entries: int, product: bool
-) -> tuple[Tensor, Tensor, Tensor]:
-    return a.new_empty(a.shape), b.new_empty(b.shape), values.new_empty(values.shape)
-
-
-def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
-    *tensors, ctx.entries, ctx.product = inputs
-    ctx.save_for_backward(*tensors)
-
-
-def _pull_back(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
-    grads = _relu_sums_backward(grad, *ctx.saved_tensors, ctx.entries, ctx.product)
-    return (*grads, None, None)
-
-
-relu_sums.register_autograd(_pull_back, setup_context=_setup)
-_relu_sums_backward.register_autograd(refuse_second_derivative)
+define("relu_sums", _forward, _backward, fake=_fake)

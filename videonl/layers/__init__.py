@@ -1,4 +1,4 @@
-"""Non-local layers: plain torch, at home in any network (image, sequence or video)."""
+"""Non-local layers in plain torch, for any network (image, sequence or video)."""
 
 from videonl.layers.affinity import (
     AFFINITIES,

@@ -13,7 +13,7 @@ class Affinity(nn.Module):
 
     Args:
         inner_channels: width C of the embedded queries and keys.
-        use_scale: multiply the logits by 1/sqrt(C); only the embedded Gaussian listens.
+        use_scale: multiply the logits by 1/sqrt(C); used by the embedded Gaussian only.
 
     Attributes:
         embedded: whether f sees the learned embeddings θ(x) and φ(x), or (Gaussian) the features
@@ -56,18 +56,23 @@ class Gaussian(Affinity):
     kind = "softmax"
 
     def weights(self, queries: Tensor, keys: Tensor) -> Tensor:
-        """Softmax over the keys of the scaled inner products -> (B, N, M)."""
-        return torch.softmax(queries @ keys.mT * self.scale, dim=-1)
+        """Softmax over the keys of the inner products -> (B, N, M)."""
+        return torch.softmax(queries @ keys.mT, dim=-1)
 
 
 class EmbeddedGaussian(Gaussian):
     """exp(θ(x_i)ᵀ φ(x_j)), C(x) = Σ_j f (eq. 3); released code scales by 1/sqrt(C)."""
 
     embedded = True
+    kind = "softmax"
 
     def __init__(self, inner_channels: int, *, use_scale: bool = True) -> None:
         super().__init__(inner_channels, use_scale=use_scale)
         self.scale = inner_channels**-0.5 if use_scale else 1.0
+
+    def weights(self, queries: Tensor, keys: Tensor) -> Tensor:
+        """The same of the scaled queries -> (B, N, M)."""
+        return super().weights(queries * self.scale, keys)
 
 
 class DotProduct(Affinity):

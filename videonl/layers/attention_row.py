@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from videonl.layers.positions import pooled_shape, to_rows
 
@@ -16,19 +17,11 @@ if TYPE_CHECKING:
     from videonl.layers.non_local import NonLocalBlock
 
 
-def attention_row(block: NonLocalBlock, x: Tensor, position: int | tuple[int, ...]) -> Tensor:
-    """See :meth:`videonl.layers.NonLocalBlock.attention_row`."""
-    return next(attention_rows(block, x, [position]))
-
-
 @torch.no_grad()
 def attention_rows(
     block: NonLocalBlock, x: Tensor, positions: Iterable[int | tuple[int, ...]]
 ) -> Iterator[Tensor]:
-    """The rows of several queries, one at a time, in O(M·C) memory.
-
-    The embedded keys are kept from one query to the next while they stay the same: all the time,
-    but for temporal groups, space-only and time-only attention.
+    """The rows of several queries, one at a time, in O(M·C) memory: the keys are embedded once.
 
     Args:
         block: the block.
@@ -41,72 +34,59 @@ def attention_rows(
     Raises:
         ValueError: a position outside of the map.
     """
-    spatial = tuple(x.shape[2:])
-    shape = pooled_shape(spatial, block.pool_kernel)
-    seen: tuple[slice, ...] | None = None
+    keys = _keys(block, x)  # (B, C', *key positions)
     for position in positions:
-        place = _unravel(position, spatial)
-        where = _reach(block, place, shape, spatial)
-        if where != seen:
-            keys, seen = _keys(block, x, where), where
-        query = x[(slice(None), slice(None), *(slice(i, i + 1) for i in place))]
+        place, where = _place_and_reach(block, x, position)
+        query = x[(..., *(slice(i, i + 1) for i in place))]  # (B, C, 1, ..)
         query = to_rows(block.theta(query) if block.affinity.embedded else query)
-        weights = block.affinity.weights(query, to_rows(keys))
-        row = x.new_zeros(x.shape[0], *shape)
-        row[(slice(None), *where)] = weights[:, 0].reshape(x.shape[0], *keys.shape[2:]).to(x.dtype)
+        near = keys[(..., *where)]
+        weights = block.affinity.weights(query, to_rows(near))  # (B, 1, keys in reach)
+        row = x.new_zeros(x.shape[0], *keys.shape[2:])
+        row[(..., *where)] = weights.reshape(x.shape[0], *near.shape[2:]).to(x.dtype)
         yield row
 
 
 def reachable(block: NonLocalBlock, x: Tensor, position: int | tuple[int, ...]) -> Tensor:
     """Which keys the query at ``position`` may look at: bool (*key positions)."""
-    spatial = tuple(x.shape[2:])
-    shape = pooled_shape(spatial, block.pool_kernel)
+    shape = pooled_shape(tuple(x.shape[2:]), block.pool_kernel)
     seen = torch.zeros(shape, dtype=torch.bool, device=x.device)
-    seen[_reach(block, _unravel(position, spatial), shape, spatial)] = True
+    seen[_place_and_reach(block, x, position)[1]] = True
     return seen
 
 
-def _keys(block: NonLocalBlock, x: Tensor, where: tuple[slice, ...]) -> Tensor:
-    """φ of the keys in ``where``, as a map (B, C', *key positions), in O(M·C) memory.
+def _keys(block: NonLocalBlock, x: Tensor) -> Tensor:
+    """φ of the keys as a map (B, C', *key positions), in O(M·C) memory.
 
-    The map is pooled place by place of the window: the maximum over all windows' first places,
-    all their second places and so on. So φ before the pool is never held for all N positions.
+    A pool after φ takes the maximum over all windows' first places, all their second places and so
+    on: φ is never held for all N positions.
     """
+    embed = block.phi if block.affinity.embedded else nn.Identity()
     kernel = block.pool_kernel
-    embed = block.phi if block.affinity.embedded else _identity
-    if kernel is None:
-        return embed(x[(slice(None), slice(None), *where)])
-    late = block.subsample_position == "after"
-    largest: Tensor | None = None
-    for offset in itertools.product(*(range(k) for k in kernel)):
-        cut = (
-            slice(s.start * k + o, (s.stop - 1) * k + o + 1, k)
-            for s, o, k in zip(where, offset, kernel, strict=True)
-        )
-        places = x[(slice(None), slice(None), *cut)]
-        places = embed(places) if late else places
-        largest = places if largest is None else torch.maximum(largest, places)
-    assert largest is not None
-    return largest if late else embed(largest)
+    if kernel is None or block.subsample_position == "before":
+        return embed(block.pool(x))
+    ends = [n // k * k for n, k in zip(x.shape[2:], kernel, strict=True)]
+    parts = (
+        embed(x[(..., *map(slice, offset, ends, kernel))])
+        for offset in itertools.product(*map(range, kernel))
+    )
+    return functools.reduce(torch.maximum, parts)
 
 
-def _identity(x: Tensor) -> Tensor:
-    return x
-
-
-def _reach(
-    block: NonLocalBlock, place: tuple[int, ...], keys: tuple[int, ...], spatial: tuple[int, ...]
-) -> tuple[slice, ...]:
-    """The part of the key map that the query at ``place`` may look at."""
-    everything = tuple(slice(0, n) for n in keys)
+def _place_and_reach(
+    block: NonLocalBlock, x: Tensor, position: int | tuple[int, ...]
+) -> tuple[tuple[int, ...], tuple[slice, ...]]:
+    """The query's index per dimension, and the part of the key map that it may look at."""
+    spatial = tuple(x.shape[2:])
+    place = _unravel(position, spatial)
+    everywhere = [slice(0, n) for n in pooled_shape(spatial, block.pool_kernel)]
     if block.dim < 3:
-        return everything
+        return place, tuple(everywhere)
     if block.attend == "time":
-        return (everything[0], *(slice(i, i + 1) for i in place[1:]))
+        return place, (everywhere[0], *(slice(i, i + 1) for i in place[1:]))
     groups = spatial[0] if block.attend == "space" else block.temporal_groups
-    size = keys[0] // groups
+    size = everywhere[0].stop // groups
     first = place[0] // (spatial[0] // groups) * size
-    return (slice(first, first + size), *everything[1:])
+    return place, (slice(first, first + size), *everywhere[1:])
 
 
 def _unravel(position: int | tuple[int, ...], spatial: tuple[int, ...]) -> tuple[int, ...]:
@@ -119,11 +99,6 @@ def _unravel(position: int | tuple[int, ...], spatial: tuple[int, ...]) -> tuple
     given = (position,) if isinstance(position, int) else tuple(position)
     if len(given) != len(sizes) or any(not -n <= i < n for i, n in zip(given, sizes, strict=True)):
         raise ValueError(f"position={position!r} is outside of the map of size {spatial}.")
-    place = tuple(i % n for i, n in zip(given, sizes, strict=True))
     if not isinstance(position, int):
-        return place
-    index, unraveled = place[0], []
-    for size in reversed(spatial):
-        unraveled.append(index % size)
-        index //= size
-    return tuple(reversed(unraveled))
+        return tuple(i % n for i, n in zip(given, sizes, strict=True))
+    return tuple(int(i) for i in torch.unravel_index(torch.tensor(position % sizes[0]), spatial))

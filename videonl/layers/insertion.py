@@ -1,4 +1,4 @@
-"""Putting non-local blocks into any network by submodule name, and taking them out."""
+"""Insert non-local blocks into any network by submodule name, and remove them."""
 
 from __future__ import annotations
 
@@ -8,16 +8,10 @@ from typing import Any
 from torch import Tensor, nn
 
 from videonl.layers.non_local import NonLocalBlock
+from videonl.layers.positions import BATCH_NORMS, CONVOLUTIONS
 
 CHILD = "non_local"
-_DIMS: dict[type[nn.Module], int] = {
-    nn.Conv1d: 1,
-    nn.Conv2d: 2,
-    nn.Conv3d: 3,
-    nn.BatchNorm1d: 1,
-    nn.BatchNorm2d: 2,
-    nn.BatchNorm3d: 3,
-}
+_DIMS = tuple(enumerate(zip(CONVOLUTIONS, BATCH_NORMS, strict=True), start=1))
 
 
 def insert_non_local(
@@ -66,7 +60,7 @@ def remove_non_local(model: nn.Module) -> nn.Module:
 
 
 def _apply_non_local(module: nn.Module, _args: tuple[Any, ...], output: Tensor) -> Tensor:
-    """The forward hook: stateless, so that it survives deepcopy and pickling."""
+    """The forward hook: stateless, so that deepcopy and pickling keep it."""
     return module.get_submodule(CHILD)(output)
 
 
@@ -96,7 +90,7 @@ def _build(model: nn.Module, name: str, options: Mapping[str, Any]) -> NonLocalB
     channels, dim = given.pop("in_channels", None), given.pop("dim", None)
     for module in _nearest(model, name):
         if dim is None:
-            dim = next((d for kind, d in _DIMS.items() if isinstance(module, kind)), None)
+            dim = next((d for d, kinds in _DIMS if isinstance(module, kinds)), None)
         if channels is None:
             channels = getattr(module, "out_channels", getattr(module, "num_features", None))
     if channels is None:
@@ -107,7 +101,7 @@ def _build(model: nn.Module, name: str, options: Mapping[str, Any]) -> NonLocalB
 
 
 def _nearest(model: nn.Module, name: str) -> Iterator[nn.Module]:
-    """Modules that tell what ``name`` puts out: its own, last first, then earlier siblings."""
+    """Modules that determine the output of ``name``: its own, last first, then earlier siblings."""
     yield from reversed(list(model.get_submodule(name).modules()))
     parent_name, _, own = name.rpartition(".")
     parent = model.get_submodule(parent_name)

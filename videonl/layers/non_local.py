@@ -7,14 +7,16 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from videonl.kernels import Linear, Operands, non_local_sum
 from videonl.layers.affinity import Affinity, resolve_affinity
-from videonl.layers.attention_row import attention_row
+from videonl.layers.attention_row import attention_rows
 from videonl.layers.channel_attention import ChannelAttention
 from videonl.layers.positions import (
     ATTEND,
+    BATCH_NORMS,
+    CONVOLUTIONS,
+    POOLS,
     join_groups,
     make_norm,
     pool_kernel,
@@ -26,9 +28,7 @@ from videonl.layers.positions import (
 )
 
 IMPLEMENTATIONS = ("auto", "fast", "reference")
-_CONVOLUTIONS = {1: nn.Conv1d, 2: nn.Conv2d, 3: nn.Conv3d}
-_POOLS = {1: F.max_pool1d, 2: F.max_pool2d, 3: F.max_pool3d}
-_BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.SyncBatchNorm)
+_PLAIN_NORMS = (*BATCH_NORMS, nn.SyncBatchNorm)
 
 
 # Where the paper and its released code differ. The paper: no factor on the logits (eq. 3), the pool
@@ -101,7 +101,7 @@ class NonLocalBlock(nn.Module):
         if subsample_position is None:
             subsample_position = str(meant["subsample_position"])
         for name, value, allowed in (
-            ("dim", dim, tuple(_CONVOLUTIONS)),
+            ("dim", dim, (1, 2, 3)),
             ("subsample_position", subsample_position, ("before", "after")),
             ("attend", attend, ATTEND),
             ("implementation", implementation, IMPLEMENTATIONS),
@@ -126,7 +126,7 @@ class NonLocalBlock(nn.Module):
         self.attend = attend
         self.implementation = implementation
         self.form = form
-        convolution = _CONVOLUTIONS[dim]
+        convolution = CONVOLUTIONS[dim - 1]
         if affinity_class.embedded:
             self.theta = convolution(in_channels, inner, 1)
             self.phi = convolution(in_channels, inner, 1)
@@ -164,19 +164,19 @@ class NonLocalBlock(nn.Module):
         if self.implementation == "reference":
             return self._literal(x, self._matrix_sum)
         convolutions = self._convolutions()
-        if not _are_plain(convolutions.values(), _CONVOLUTIONS.values()):
+        if not _are_plain(convolutions.values(), CONVOLUTIONS):
             return self._literal(x, self._chosen_sum)  # wrapped or hooked: their calls are seen
         return self._fused(x, convolutions)
 
     def _literal(self, x: Tensor, pair_sum: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Tensor:
         """Equations 1 and 6 as the paper writes them."""
         late = self.subsample_position == "after"
-        source = x if late else self._pool(x)  # (B, C, *key positions)
+        source = x if late else self.pool(x)  # (B, C, *key positions)
         theta = self.theta(x) if self.affinity.embedded else x  # (B, C', *spatial)
         phi = self.phi(source) if self.affinity.embedded else source
         g = self.g(source)
         if late:
-            phi, g = self._pool(phi), self._pool(g)
+            phi, g = self.pool(phi), self.pool(g)
         y = pair_sum(self._rows(theta), self._rows(phi), self._rows(g))  # (B', N, C')
         y = join_groups(y, tuple(x.shape[2:]), batch=x.shape[0], attend=self.attend)
         z = self.out(to_map(y, tuple(x.shape[2:])))  # (B, C, *spatial)
@@ -193,9 +193,9 @@ class NonLocalBlock(nn.Module):
             maps = {name: Linear() for name in ("theta", "phi", "g", "out")}
             return non_local_sum(self._operands(theta, phi, g, **maps), self.implementation)
 
-    def _pool(self, x: Tensor) -> Tensor:
+    def pool(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) -> (B, C, *key positions)."""
-        return x if self.pool_kernel is None else _POOLS[self.dim](x, self.pool_kernel)
+        return x if self.pool_kernel is None else POOLS[self.dim - 1](x, self.pool_kernel)
 
     def _rows(self, x: Tensor) -> Tensor:
         """(B, C, *spatial) -> (B', n, C): rows that may attend to each other."""
@@ -213,7 +213,7 @@ class NonLocalBlock(nn.Module):
         if self.channel is not None:
             x = x + self.channel(x)
         # In place where autograd allows it and the layout stays: one map of memory less.
-        own = type(self.norm) in _BATCH_NORMS or not z.requires_grad
+        own = type(self.norm) in _PLAIN_NORMS or not z.requires_grad
         alike = z.dtype == x.dtype and z.stride() == x.stride()
         return z.add_(x) if own and alike else x + z
 
@@ -223,7 +223,7 @@ class NonLocalBlock(nn.Module):
         op = self.operands(x, convolutions)
         y = non_local_sum(op, self.implementation)  # (B', n, C)
         y = join_groups(y, spatial, batch=x.shape[0], attend=self.attend)  # (B, N, C)
-        if self.norm is not None and _are_plain((self.norm,), _BATCH_NORMS):
+        if self.norm is not None and _are_plain((self.norm,), _PLAIN_NORMS):
             flat = y.reshape(-1, self.in_channels, *(1,) * self.dim)  # (B · N, C, 1, ..)
             return to_map(self.norm(flat).view(y.shape), spatial)
         z = to_map(y, spatial)
@@ -272,8 +272,10 @@ class NonLocalBlock(nn.Module):
     def _maps(self, modules: dict[str, Any], dtype: torch.dtype) -> dict[str, Linear]:
         """θ, φ, g and W_z as linear maps of rows, all cast at once where they must be."""
         if self.g.weight.dtype == dtype:
-            maps = {name: Linear(m.weight.flatten(1), m.bias) for name, m in modules.items()}
-            return {"theta": Linear(), "phi": Linear(), **maps}
+            maps = {"theta": Linear(), "phi": Linear()}
+            for name, module in modules.items():
+                maps[name] = Linear(module.weight.flatten(1), module.bias)
+            return maps
         names = (("theta",), ("phi", "g"), ("out",)) if "phi" in modules else (("g",), ("out",))
         groups = [[modules[name] for name in group] for group in names]
         weights = [[m.weight for m in group] for group in groups]
@@ -304,7 +306,7 @@ class NonLocalBlock(nn.Module):
             ``temporal_groups`` or ``attend`` keep out.
         """
         self._check(x)
-        return attention_row(self, x, position)
+        return next(attention_rows(self, x, [position]))
 
     def extra_repr(self) -> str:
         """The options that the child modules do not show."""

@@ -12,6 +12,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 ATTEND = ("spacetime", "space", "time")
+# In one, two and three dimensions.
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+POOLS = (F.max_pool1d, F.max_pool2d, F.max_pool3d)
 
 
 def pool_kernel(
@@ -56,14 +60,15 @@ def pool_rows(rows: Tensor, spatial: tuple[int, ...], kernel: tuple[int, ...] | 
     """
     if kernel is None:
         return rows
+    batch, _, channels = rows.shape
     if len(kernel) == 1:
         spatial, kernel = (1, *spatial), (1, *kernel)
     elif len(kernel) == 3 and kernel[0] == 1:
-        frames = rows.reshape(-1, math.prod(spatial[1:]), rows.shape[2])  # (B · T, H · W, C)
-        return pool_rows(frames, spatial[1:], kernel[1:]).reshape(rows.shape[0], -1, rows.shape[2])
-    pool = F.max_pool2d if len(kernel) == 2 else F.max_pool3d
-    pooled = pool(rows.unflatten(1, spatial).movedim(-1, 1), kernel)  # (B, C, *pooled)
-    return pooled.movedim(1, -1).flatten(1, -2)
+        spatial, kernel = spatial[1:], kernel[1:]
+        rows = rows.reshape(-1, math.prod(spatial), channels)  # (B · T, H · W, C)
+    maps = rows.unflatten(1, spatial).movedim(-1, 1)
+    pooled = POOLS[len(kernel) - 1](maps, kernel)  # (B, C, *pooled)
+    return pooled.movedim(1, -1).reshape(batch, -1, channels)
 
 
 def to_rows(x: Tensor) -> Tensor:
@@ -114,7 +119,7 @@ def make_norm(norm: object, channels: int, dim: int) -> nn.Module | None:
     if norm is None or isinstance(norm, nn.Module):
         return norm
     if norm == "batch":
-        return (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)[dim - 1](channels)
+        return BATCH_NORMS[dim - 1](channels)
     if callable(norm):
         made = norm(channels)
         if made is None or isinstance(made, nn.Module):

@@ -67,7 +67,7 @@ class SlidingAvgPool3d(nn.Module):
 
 
 class Baseline(nn.Module, ABC):
-    """What the networks of both libraries share: the contract.
+    """The interface that the networks of both libraries share.
 
     Args:
         classifier: path of the last layer, linear or a 1×1×1 convolution.

@@ -1,4 +1,4 @@
-"""Weights and answers are finite, or there is neither a network nor a score."""
+"""Check that weights and outputs are finite: else no network is made and no score is given."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,14 +10,14 @@ from torch import Tensor
 from videonl.errors import CheckpointError, NotFiniteError
 
 NO_ANSWER = (
-    "the network answers with values that are not finite (NaN or infinity), so there is no result; "
-    "its weights are too large or damaged: take an earlier checkpoint"
+    "the network's output is not finite (NaN or infinity), so there is no result; its weights are "
+    "too large or damaged: use an earlier checkpoint"
 )
 PLAIN = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def first_not_finite(state: Mapping[str, Any]) -> str | None:
-    """The first tensor that holds NaN or infinity, by name; a device is waited for once.
+    """The name of the first tensor with NaN or infinity; synchronises with the device once.
 
     Nothing is copied: a tensor that claims more than its file holds costs no memory here.
     """
@@ -44,13 +44,13 @@ def check_finite(state: Mapping[str, Any], *, source: str | Path) -> None:
     name = first_not_finite(state)
     if name is not None:
         raise CheckpointError(
-            f"{source}: {name} holds NaN or infinity, so that no answer of its network means "
-            "anything; take an earlier checkpoint (its training diverged), or fetch the file again"
+            f"{source}: {name} contains NaN or infinity, so the network cannot give a useful "
+            "answer; use an earlier checkpoint (its training diverged), or download the file again"
         )
 
 
 def check_answers(values: Tensor) -> Tensor:
-    """The same values; here the host waits for the device.
+    """Return the values unchanged; synchronises with the device.
 
     Raises:
         NotFiniteError: one of them is NaN or infinite.

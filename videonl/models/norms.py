@@ -1,6 +1,6 @@
-"""Normalisations that keep no statistics of the batch: for long clips, few clips, fine-tuning.
+"""Norms without batch statistics (for long clips, few clips, fine-tuning), and folding of norms.
 
-Batch norm folded into the convolution before it: for inference only, equal up to rounding.
+Folding a batch norm into the convolution before it is for inference only, and equal up to rounding.
 
 With stored statistics a batch norm is ``y = s · x + b`` per channel, so ``norm(conv(x))`` is a
 convolution with the weights ``s · W`` and the bias ``b``: one pass over every map less.
@@ -29,7 +29,7 @@ class FrozenBatchNorm3d(nn.BatchNorm3d):
         super().train(False)
 
     def train(self, mode: bool = True) -> "FrozenBatchNorm3d":  # noqa: ARG002
-        """Stay in evaluation mode, whatever is asked."""
+        """Stay in evaluation mode, whatever ``mode`` is."""
         return super().train(False)
 
 
@@ -83,17 +83,17 @@ HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 def fuse_for_inference(model: nn.Module, *, in_place: bool = False) -> nn.Module:
     """A network in evaluation mode whose norms are folded into its convolutions.
 
-    What is folded: in any submodule, a ``conv`` with the ``norm`` beside it (likewise ``conv_a``
-    and ``norm_a``, ``_b``, ``_c``), as the networks of ``ResNet3D`` name them, and ``out`` with
-    ``norm`` in a non-local block. Everything else stays as it is, and so does a pair on which
-    somebody hooked. The names of the modules stay; a folded norm is an ``nn.Identity``.
+    Folded are, in any submodule, a ``conv`` with the ``norm`` beside it (likewise ``conv_a`` and
+    ``norm_a``, ``_b``, ``_c``), as the networks of ``ResNet3D`` name them, and ``out`` with
+    ``norm`` in a non-local block. Everything else is unchanged, and so is a pair with a forward
+    hook. The names of the modules stay; a folded norm becomes an ``nn.Identity``.
 
     Args:
         model: any network.
-        in_place: change the network itself, where nobody else needs it; else a copy.
+        in_place: change the network itself instead of a copy.
 
     Returns:
-        The fused network; it cannot be trained, and its state dict is another.
+        The fused network; it cannot be trained, and its state dict differs.
     """
     fused = (model if in_place else deepcopy(model)).eval()
     for module in list(fused.modules()):
@@ -106,7 +106,7 @@ def fuse_for_inference(model: nn.Module, *, in_place: bool = False) -> nn.Module
 
 
 def foldable(conv: nn.Conv3d, norm: nn.Module) -> bool:
-    """Whether ``norm`` is a fixed scale and shift, and nobody watches what lies in between."""
+    """Whether ``norm`` is a fixed scale and shift, and no hook sees the values in between."""
     if any(getattr(module, hooks) for module in (conv, norm) for hooks in HOOKS):
         return False
     if isinstance(norm, nn.BatchNorm3d):

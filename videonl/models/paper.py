@@ -3,12 +3,12 @@
     c2d_r50  c2d_r101  i3d_r50  i3d_r101  i3d_r50_333  i3d_r101_333  slowonly_r50
     each + _nl1 _nl5 _nl10 (slowonly_r50: _nl5)
 
-A name says depth, inflation and the places of the blocks; the rest are options of ``ResNet3D``,
-such as ``preset="official_32x2"`` or ``non_local={"res2": (1,)}``. An option wins over the name.
+A name implies depth, inflation and the places of the blocks; the rest are options of ``ResNet3D``,
+such as ``preset="official_32x2"`` or ``non_local={"res2": (1,)}``. An option overrides the name.
 
 Small members of the family, for tests and for the sample data: CPU, minutes, ~100k weights.
 
-Depth, width, strides and every other value are options, as of the large ones.
+Depth, width, strides and every other value are options, as for the large ones.
 """
 
 from collections.abc import Callable, Mapping, Sequence

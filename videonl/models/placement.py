@@ -1,6 +1,8 @@
-"""Where things sit in a ResNet: residual blocks per stage, inflated blocks, non-local blocks."""
+"""Places in a ResNet: residual blocks per stage, inflated blocks, non-local blocks."""
 
 from collections.abc import Mapping, Sequence
+
+from videonl.shares import counted
 
 STAGES = ("res2", "res3", "res4", "res5")
 DEPTHS = {50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}  # residual blocks per stage
@@ -72,7 +74,8 @@ def block_inflation(inflation: Inflation, stage: str, block: int) -> tuple[int, 
         value = inflation.get(stage, "none")
         if not isinstance(value, str) and block >= len(value):
             raise ValueError(
-                f"inflation of {stage} names {len(value)} blocks; block {block} is missing"
+                f"inflation of {stage}: {counted(len(value), 'block')} given, but block {block} "
+                "is missing"
             )
         name = value if isinstance(value, str) else value[block]
     if name not in INFLATIONS:
@@ -99,8 +102,8 @@ def non_local_places(
             count = blocks.get(stage, 0)
             if not 0 <= block < count:
                 raise ValueError(
-                    f"non_local names residual block {block} of {stage}, which has {count} blocks "
-                    "(they are counted from 0)"
+                    f"non_local names residual block {block} of {stage}, which has "
+                    f"{counted(count, 'block')} (counted from 0)"
                 )
             places.append((stage, block))
     return sorted(places)

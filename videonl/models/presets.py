@@ -1,8 +1,8 @@
-"""What differs between the published graphs of "the same" ResNet: one table, one row per family.
+"""The differences between published graphs of "the same" ResNet: a table, one row per family.
 
-The rows hold everything that a checkpoint of the family takes for granted and that the name of
-the network does not say: strides, paddings, the form of the non-local block, the head, the
-preprocessing. A pool1 padding of 1 instead of 0 alone costs a published network 0.3 % top-1.
+A row holds everything that a checkpoint of the family assumes and that the name of the network does
+not imply: strides, paddings, the form of the non-local block, the head, the preprocessing. A wrong
+pool1 padding alone (1 instead of 0) costs a published network 0.3 % top-1.
 """
 
 from collections.abc import Mapping, Sequence
@@ -88,7 +88,7 @@ MMACTION2 = Preset(
 
 PRESETS: dict[str, Preset] = {
     "pytorchvideo": PYTORCHVIDEO,
-    # Nobody published it: how a video is looked at is this library's own.
+    # Not published: how a video is viewed is this library's own choice.
     "plain": replace(PYTORCHVIDEO, preprocessing=clip(8, 8, HALF_GREY)),
     "pyslowfast": replace(PYTORCHVIDEO, head_average="probabilities"),
     "official_8x8": OFFICIAL,
@@ -124,7 +124,7 @@ def resolve(
     non_local_options: Mapping[str, Any] | None,
     preprocessing: Mapping[str, Any] | None,
 ) -> Preset:
-    """A row of the table with the given values in place of its own.
+    """A row of the table with some values replaced.
 
     Args:
         preset: its name.
@@ -133,8 +133,8 @@ def resolve(
         preprocessing: entries in place of the preset's.
 
     Raises:
-        ValueError: an unknown preset, an entry that no preprocessing has or cannot have, a triple
-            of other length.
+        ValueError: an unknown preset, an entry that a preprocessing does not have, or a triple of
+            another length.
     """
     if preset not in PRESETS:
         raise ValueError(f"preset is {preset!r}; it must be one of {', '.join(PRESETS)}")

@@ -1,4 +1,4 @@
-"""The register of networks: a decorator, and what is made of a name.
+"""The registry of networks: a decorator to add one, and functions to make one by name.
 
 A network is a plain function ``def mynet_18(num_classes=400, *, option=...) -> nn.Module``. The
 module that it returns has ``forward_features``, ``forward_head``, ``reset_classifier`` and
@@ -26,19 +26,19 @@ from videonl.limits import Limit, check_limits, number, whole
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 DEFAULT_CLASSES = 400  # Kinetics-400
-# Of what networks with that option mean by it.
+# The meaning of options that several networks share.
 LIMITS: dict[str, Limit] = {
     "num_classes": whole(1, 1e9),
     "width": whole(1, 1e6),
     "dropout": number(0, 1),
 }
-# Where they are lists: a network of the user's may count its layers.
+# Whether they are lists; a user's network may have a number of layers instead.
 SIZES = ("stem_kernel", "stem_stride", "strides", "pool1_kernel", "pool1_stride", "pool2_kernel")
 LIMITS_OF_LISTS = {
     "layers": Limit(0, 128, integral=True, length=-1),
     **dict.fromkeys(SIZES, Limit(1, 64, integral=True, length=-1)),
 }
-LARGE = 1024  # an option or, by the hundred, a number of classes from which on memory is a question
+LARGE = 1024  # options from this value on (classes: a hundred times it) trigger a check of memory
 FILLS = frozenset({"normal_", "uniform_", "trunc_normal_", "zero_", "fill_", "ones_"})
 POSIX = hasattr(os, "sysconf")
 METHODS = ("forward_features", "forward_head", "reset_classifier")
@@ -50,8 +50,8 @@ class Entry:
 
     Attributes:
         factory: makes it.
-        options: names of its options; None where they cannot be known.
-        hints: what their values may be, where annotations say it.
+        options: names of its options; None if they are unknown.
+        hints: allowed types of their values, from annotations.
     """
 
     factory: Callable[..., nn.Module]
@@ -74,8 +74,8 @@ def register_model(
 
     Args:
         factory: the decorated function.
-        options_of: where the factory passes its ``**options`` on to, so that a wrong option is
-            refused with the list of right ones.
+        options_of: the callable to which the factory passes its ``**options``, so that a wrong
+            option is refused with the list of right ones.
 
     Raises:
         ValueError: the name is taken.
@@ -104,7 +104,7 @@ def register_name(
 def option_names(
     factory: Callable[..., Any], options_of: Callable[..., Any] | None = None
 ) -> tuple[str, ...] | None:
-    """The options that a factory takes; None where it takes anything and nobody says what."""
+    """The options that a factory takes; None if it takes anything and ``options_of`` is missing."""
     parameters = signature(factory).parameters.values()
     names = [
         p.name
@@ -128,7 +128,7 @@ def option_hints(factory: Callable[..., Any] | None) -> dict[str, Any]:
 
 
 def list_models(pattern: str = "*") -> list[str]:
-    """The names of the registered networks that fit a shell pattern, sorted: ``"i3d_*_nl5"``."""
+    """The names of the registered networks that match a shell pattern, sorted: ``"i3d_*_nl5"``."""
     return sorted(name for name in _REGISTER if fnmatchcase(name, pattern))
 
 
@@ -145,14 +145,14 @@ def find_entry(name: str) -> Entry:
     """The entry of a name, or of ``package.module:function``.
 
     Raises:
-        VideoNLError: an unknown name, with the nearest ones; a path that cannot be imported.
+        VideoNLError: an unknown name, with similar ones; or a path that cannot be imported.
     """
     if is_import_path(name):
         return import_entry(name)
     if name not in _REGISTER:
         near = get_close_matches(name, _REGISTER, n=4, cutoff=0.5)
         hint = f"did you mean {' or '.join(near)}?" if near else "videonl models lists them"
-        raise VideoNLError(f"no network is named {name!r}; {hint}")
+        raise VideoNLError(f"there is no network {name!r}; {hint}")
     return _REGISTER[name]
 
 
@@ -163,7 +163,7 @@ def import_entry(path: str) -> Entry:
         VideoNLError: names the part that is missing.
     """
     module_name, _, function_name = path.partition(":")
-    here = os.getcwd()  # a console command does not look into the folder that it is called from
+    here = os.getcwd()  # a console command does not look into the current folder by itself
     sys.path.append(here)
     try:
         module = import_module(module_name)
@@ -185,23 +185,23 @@ def create_model(
     """Make a network by name.
 
     Args:
-        name: one of ``list_models()``, or ``package.module:function``, which is imported: it is
-            the caller's own word, never a file's (``videonl.weights.declared``).
+        name: one of ``list_models()``, or ``package.module:function``, which is imported: the
+            caller has to give it, never a file (``videonl.weights.declared``).
         num_classes: K, the classes of its classifier; by default 400, or those of ``pretrained``.
-        pretrained: published weights, a file or ``hf:user/name``, see ``videonl.weights``; a
-            classifier for other classes is started afresh.
+        pretrained: published weights, a file or ``hf:user/name``, see ``videonl.weights``; the
+            classifier is new if the classes differ.
         options: options of the network; ``model_options(name)`` lists them.
 
     Returns:
         The network, with ``preprocessing`` (the clips that it was made for) and ``config``:
-        ``{"name", "num_classes", "options"}``, from which this function makes it again;
+        ``{"name", "num_classes", "options"}``, from which this function can make it again;
         ``reset_classifier`` keeps it up to date.
 
     Raises:
         VideoNLError: an unknown name or option, or a value that does not fit.
     """
     entry = find_entry(name)
-    if pretrained is not None:  # makes the network with this function, once the file has spoken
+    if pretrained is not None:  # calls this function again with what the file determines
         from videonl.weights.loading import load_pretrained
 
         return load_pretrained(name, pretrained, num_classes=num_classes, **options)
@@ -215,7 +215,7 @@ def create_model(
     check_memory(name, entry, num_classes, options)
     try:
         model = entry.factory(num_classes=num_classes, **options)
-    except (ValueError, TypeError) as error:  # an option of the wrong type, out of a file
+    except (ValueError, TypeError) as error:  # an option of the wrong type, from a file
         raise VideoNLError(f"{name}: {error}") from error
     missing = [method for method in METHODS if not hasattr(model, method)]
     if missing:
@@ -227,12 +227,12 @@ def create_model(
 
 
 class NoValues(TorchFunctionMode):
-    """Start values are left out: drawing them on the meta device takes torch's compiler along."""
+    """Skips initial values: drawing them on the meta device would import torch's compiler."""
 
     def __torch_function__(
         self, function: Any, types: Any, args: Any = (), kwargs: Any = None
     ) -> Any:
-        """Call the function, unless it only writes values."""
+        """Call the function, unless it only writes initial values."""
         named = kwargs or {}
         target = args[0] if args else named.get("tensor")  # torch.nn.init names its argument
         if getattr(function, "__name__", "") in FILLS and getattr(target, "is_meta", False):
@@ -241,10 +241,10 @@ class NoValues(TorchFunctionMode):
 
 
 def check_memory(name: str, entry: Entry, num_classes: int, options: Mapping[str, Any]) -> None:
-    """Refuse a network that this machine cannot hold, before it takes all that there is.
+    """Refuse a network that is too large for this machine, before memory runs out.
 
     Raises:
-        VideoNLError: says how large it would be.
+        VideoNLError: states how large it would be.
     """
     large = {key: value for key, value in options.items() if is_large(value)}
     if num_classes > 100 * LARGE:
@@ -255,19 +255,19 @@ def check_memory(name: str, entry: Entry, num_classes: int, options: Mapping[str
         with torch.device("meta"), NoValues():
             state = entry.factory(num_classes=num_classes, **options).state_dict()
     except (ValueError, TypeError, RuntimeError):
-        return  # making it says why
+        return  # making the network reports the error
     size = sum(value.nbytes for value in state.values())
     memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if POSIX else math.inf
     if size > memory:
         said = ", ".join(f"{key} {str(value)[:80]}" for key, value in large.items())
         raise VideoNLError(
-            f"{name} with {said} takes {size / 2**30:.0f} GB, more than the {memory / 2**30:.0f} "
-            "GB of this machine; make it smaller"
+            f"{name} with {said} takes {size / 2**30:.0f} GB, but this machine has "
+            f"{memory / 2**30:.0f} GB; make it smaller"
         )
 
 
 def is_large(value: Any) -> bool:
-    """Whether a number beyond ``LARGE`` is in an option."""
+    """Whether an option contains a number beyond ``LARGE``."""
     if isinstance(value, Mapping):
         return any(map(is_large, value.values()))
     if isinstance(value, list | tuple):
@@ -296,7 +296,7 @@ KINDS |= {Mapping: "a table"}
 
 
 def check_kinds(name: str, options: Mapping[str, Any], hints: Mapping[str, Any]) -> None:
-    """Refuse a value of another kind than the option's annotation, such as a text for a table.
+    """Refuse a value of another type than the option's annotation, such as a text for a table.
 
     Raises:
         VideoNLError: names the option, what came and what it may be.
@@ -306,7 +306,7 @@ def check_kinds(name: str, options: Mapping[str, Any], hints: Mapping[str, Any])
         parts = get_args(hint) if get_origin(hint) in (Union, UnionType) else (hint,)
         kinds = [get_origin(part) or part for part in parts]
         if not all(kind in KINDS or kind is NoneType for kind in kinds):
-            continue  # a list, or a class of the user's: the network knows
+            continue  # a list, or a class of the user's: the network checks it
         if not isinstance(value, (*kinds, int) if float in kinds else tuple(kinds)):
             wanted = " or ".join(KINDS[kind] for kind in kinds if kind is not NoneType)
             shown = repr(value)
@@ -315,7 +315,7 @@ def check_kinds(name: str, options: Mapping[str, Any], hints: Mapping[str, Any])
 
 
 def plain(value: Any) -> Any:
-    """Lists, dicts and primitives only, so that a checkpoint of it loads with weights_only.
+    """Convert to lists, dicts and primitives, so that a checkpoint loads with weights_only.
 
     Raises:
         VideoNLError: for anything else, such as a tensor.

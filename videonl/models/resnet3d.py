@@ -1,9 +1,9 @@
 """The ResNet3D family: C2D, I3D and SlowOnly, with or without non-local blocks.
 
-Read top to bottom: the stem, the residual block, the network. Beside it lie its norms, its head,
-where things sit (``placement``) and the published graphs (``presets``).
-What distinguishes two networks is a value: ``inflation`` says where time is convolved,
-``non_local`` where the non-local blocks sit, ``preset`` which published graph is meant.
+Read top to bottom: the stem, the residual block, the network. Norms, head, the places of inflation
+and non-local blocks (``placement``) and the published graphs (``presets``) are in other modules.
+Two networks differ in values: ``inflation`` is where time is convolved, ``non_local`` where the
+non-local blocks are, ``preset`` is the published graph.
 """
 
 import math
@@ -285,7 +285,7 @@ def make_stage(
         inner: channels within the bottlenecks.
         stride: of the first block, in space.
         extents: of every block, see ``block_inflation``.
-        graph: says which norm.
+        graph: has the norm.
     """
     norm = norm_factory(graph.norm, graph.norm_eps)
     stage = nn.Sequential()
@@ -321,7 +321,7 @@ def add_non_local(net: ResNet3D, non_local: Mapping[str, Sequence[int]], graph: 
 
 
 def initialise(module: nn.Module, *, zero_init_residual: bool) -> None:
-    """The released code's start: MSRA convolutions, classifier N(0, 0.01), last norms at zero."""
+    """The released code's initial weights: MSRA, classifier N(0, 0.01), last norms at zero."""
     for child in module.modules():
         if isinstance(child, nn.Conv3d):
             nn.init.kaiming_normal_(child.weight, mode="fan_out", nonlinearity="relu")

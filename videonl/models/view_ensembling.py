@@ -1,4 +1,4 @@
-"""From logits to the answer about a video: one class of several, or several classes at once."""
+"""From the logits of views to the answer for a video, with one class or several per video."""
 
 import torch
 from torch import Tensor, nn
@@ -22,12 +22,12 @@ def probabilities_of(logits: Tensor, *, multi_label: bool = False) -> Tensor:
 def over_views(
     probabilities: Tensor, *, multi_label: bool = False, average: str | None = None
 ) -> Tensor:
-    """One answer out of those of the views: (..., V, K) -> (..., K).
+    """Combine the probabilities of the views: (..., V, K) -> (..., K).
 
     Args:
         probabilities: of every view.
         multi_label: whether a video may have several classes.
-        average: ``"mean"``, ``"max"``, ``"logits"``: the mean of what the softmax is taken of;
+        average: ``"mean"``; ``"max"``; ``"logits"``: the mean of the logits before the softmax;
             None: the mean for one class per video (the paper, section 4.1), the maximum for
             several, since an action fills only a part of its video (section 4.3 of the paper, on
             Charades).
@@ -42,7 +42,7 @@ def over_views(
 
 
 def average_name(*, multi_label: bool = False, average: str | None = None) -> str:
-    """What a protocol calls it."""
+    """The name of that average in a protocol."""
     if average == "logits":
         return f"{'sigmoid' if multi_label else 'softmax'} of the mean logits over views"
     largest = multi_label if average is None else average == "max"

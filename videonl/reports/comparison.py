@@ -10,9 +10,9 @@ from videonl.evaluation.result import Comparison, Row
 from videonl.evaluation.table import (
     METHOD,
     columns_of,
-    counted,
     csv_text,
     markdown,
+    measured_rows,
     notes,
     verdicts,
 )
@@ -20,8 +20,9 @@ from videonl.files import write_text
 from videonl.json_text import json_text
 from videonl.reports.chart import chart_svg, save_chart
 from videonl.reports.pages import render
+from videonl.shares import counted
 
-MOST_CLASSES = 40  # of a confusion matrix that a person can read; above it, the confused pairs
+MOST_CLASSES = 30  # of a readable confusion matrix; with more, the most confused pairs are shown
 MOST_PAIRS = 20
 
 
@@ -62,7 +63,7 @@ def comparison_page(comparison: Comparison) -> str:
         columns=columns,
         rows=[
             {"number": numbers[row.name], "cells": [(c, c.cell(row)) for c in columns]}
-            for row in counted(comparison)
+            for row in measured_rows(comparison)
         ],
         notes=notes(comparison),
         chart_title="Accuracy against cost" if measured else "Throughput against cost",
@@ -81,10 +82,10 @@ def comparison_page(comparison: Comparison) -> str:
 
 def _subject(comparison: Comparison) -> str:
     data = comparison.protocol.get("data")
-    names = f"{len(comparison.rows)} entries"
+    names = counted(len(comparison.rows), "entry")
     if data is None:
         return f"{names}; no data set was given, so no accuracy was measured."
-    return f"{names} on {data['videos']} videos of {data['root']} ({data['split']})."
+    return f"{names} on {counted(data['videos'], 'video')} of {data['root']} ({data['split']})."
 
 
 def _confusion(row: Row, names: list[str]) -> dict[str, Any]:
@@ -104,8 +105,8 @@ def _with_unread(row: Row, names: list[str]) -> tuple[list[str], list[list[int]]
     rows = row.confusion or []
     if not any(row.unread):
         return names, rows
-    counted = [[*counts, unread] for counts, unread in zip(rows, row.unread, strict=True)]
-    return [*names, "(unread)"], counted
+    with_unread = [[*counts, unread] for counts, unread in zip(rows, row.unread, strict=True)]
+    return [*names, "(unread)"], with_unread
 
 
 def _matrix(

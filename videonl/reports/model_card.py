@@ -1,6 +1,6 @@
-"""What the hub gets of a run: weights, what describes them, and a model card written from the run.
+"""The files of a run for the hub: weights, their description, and a model card.
 
-The card says only what the run's own files say. Names of folders travel without their paths.
+The card has only what the files of the run say. Paths are reduced to the names of their folders.
 """
 
 import json
@@ -140,7 +140,7 @@ def results_of(checkpoint: Path) -> list[dict[str, Any]]:
             both = [result, *({**result, **own} for own in result.get("own_protocol") or ())]
             list(result_rows(both))
         except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
-            raise VideoNLError(f"{file} is no result of test; move it, or test again") from None
+            raise VideoNLError(f"{file} is not a result of test; move it, or test again") from None
         found += both
     return sorted(found, key=lambda each: each["protocol"]["split"] != "test")
 
@@ -296,7 +296,7 @@ def protocol_lines(run: Run) -> list[str]:
         if value is not None and key not in ("clips", "crops")
     ]
     return [
-        f"{shown.shown_views}; every command of videonl looks at videos so.",
+        f"{shown.shown_views}; every command of videonl samples videos in this way.",
         "",
         "| | |",
         "|---|---|",
@@ -314,9 +314,9 @@ def accuracy_lines(run: Run) -> list[str]:
             for row in figures_of(dict(run.best))
         ]
     if not rows:
-        return ["Not measured: no result lies beside the checkpoint."]
+        return ["Not measured: there is no result beside the checkpoint."]
     lines = ["| videos | views | | |", "|---|---|---|---|", *map(markdown_row, rows)]
-    lines += ["", f"[] = {INTERVAL}, of the videos alone: another training would differ, too."]
+    lines += ["", f"[] = {INTERVAL}, over the videos alone; another training would also differ."]
     if run.best is not None and (text := optimistic(run.epochs, int(run.best["videos"]))):
         lines += [f"The validation in training is {text}."]
     return lines
@@ -374,7 +374,7 @@ def limit_lines(run: Run) -> list[str]:
     if videos:
         lines.append(f"It was tested on {counted(videos, 'video')}.")
     else:
-        lines.append("No test on videos that had no part in the training is on record.")
+        lines.append("It has not been tested on videos that were not used in its training.")
     return [f"- {line}" for line in lines]
 
 

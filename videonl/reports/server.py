@@ -2,6 +2,7 @@
 
 from videonl.inference.predictor import Predictor
 from videonl.reports.pages import content_hash, render
+from videonl.shares import counted
 
 
 def server_page(predictor: Predictor, *, limit: int, views: tuple[int, int]) -> str:
@@ -19,7 +20,7 @@ def server_page(predictor: Predictor, *, limit: int, views: tuple[int, int]) -> 
         crops=views[1],
         name=predictor.about["name"],
         checkpoint=predictor.about.get("checkpoint"),
-        count=len(predictor.class_names),
+        classes=counted(len(predictor.class_names), "class"),
     )
 
 

@@ -86,7 +86,7 @@ def render_scene(scene: Scene, *, parameters: SampleParameters) -> np.ndarray:
 
 
 def encode_scene(scene: Scene, path: Path, *, parameters: SampleParameters) -> None:
-    """Draw a scene and write it as H.264 MP4; the file appears whole or not at all."""
+    """Draw a scene and write it as H.264 MP4; the file appears only when it is complete."""
     planes = render_scene(scene, parameters=parameters)
     options = {"preset": "superfast", "crf": "29", "threads": "1"}
     with whole_file(path) as part, av.open(f"file:{part}", "w", format="mp4") as container:

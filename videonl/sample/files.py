@@ -1,7 +1,7 @@
 """Write the sample data set to a folder, in parallel, and read back what its clips show.
 
 root/{train,val,test}/<class>/<split>_<number>.mp4
-root/manifest.json     the parameters: what decides whether two runs mean the same clips
+root/manifest.json     the parameters, from which the clips can be made again
 root/manifest.csv      one row per clip: path, split, class, distance and both bodies
 """
 
@@ -26,8 +26,8 @@ from videonl.sample.drawing import encode_scene
 from videonl.sample.task import SPLITS, Body, SampleParameters, Scene, draw_scene
 
 MANIFEST, TABLE = "manifest.json", "manifest.csv"
-_GENERATOR = 1  # raised when the same parameters come to mean other clips
-_OLDER = {"scale": 1.0, "gap": None, "of": "motion"}  # what older manifests do not say
+_GENERATOR = 1  # raised when the same parameters give other clips
+_OLDER = {"scale": 1.0, "gap": None, "of": "motion"}  # entries that older manifests do not have
 _BATCH = 8  # clips per task of a worker
 
 
@@ -42,7 +42,7 @@ class Clip:
 
 @dataclass(frozen=True)
 class Written:
-    """What ``write_sample`` did."""
+    """The result of ``write_sample``."""
 
     root: Path
     written: int
@@ -50,7 +50,7 @@ class Written:
 
 
 def sample_clips(parameters: SampleParameters) -> Iterator[Clip]:
-    """All clips that the parameters mean, in the order of the table; nothing is drawn yet."""
+    """All clips of these parameters, in the order of the table; nothing is drawn yet."""
     for split in SPLITS:
         for index in range(parameters.count(split)):
             relation = parameters.classes[index % len(parameters.classes)]
@@ -59,7 +59,7 @@ def sample_clips(parameters: SampleParameters) -> Iterator[Clip]:
 
 
 def _claim(root: Path, parameters: SampleParameters) -> None:
-    """Mark the folder as holding these parameters, or say why it cannot."""
+    """Mark the folder as one with these parameters, or raise the reason why that is impossible."""
     wanted = {"generator": _GENERATOR, **parameters.to_dict()}
     if root.exists() and not root.is_dir():
         raise DatasetError(f"{root} is a file: give a folder for the sample data set")
@@ -68,12 +68,13 @@ def _claim(root: Path, parameters: SampleParameters) -> None:
         other = [f"{k}={found.get(k)} (asked: {v})" for k, v in wanted.items() if found.get(k) != v]
         if other:
             raise DatasetError(
-                f"{root} holds a sample data set with {', '.join(other)}: "
+                f"{root} contains a sample data set with {', '.join(other)}: "
                 "give another folder, or delete this one"
             )
     elif root.exists() and any(place.name != LOCK for place in root.iterdir()):
         raise DatasetError(
-            f"{root} is not empty and holds no sample data set (no {MANIFEST}): give another folder"
+            f"{root} is not empty and contains no sample data set (no {MANIFEST}): give another "
+            "folder"
         )
     else:
         write_text(root / MANIFEST, json_text(wanted, indent=2) + "\n")
@@ -84,7 +85,7 @@ def _read_json(root: Path) -> dict:
         found = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DatasetError(
-            f"{root} holds no sample data set (no {MANIFEST}): make one with "
+            f"{root} contains no sample data set (no {MANIFEST}): make one with "
             f"python data/sample/prepare.py --root {root}"
         ) from None
     except (OSError, ValueError) as error:
@@ -131,7 +132,7 @@ def read_sample(root: str | Path) -> tuple[SampleParameters, list[Clip]]:
             rows = list(csv.DictReader(file))
     except FileNotFoundError:
         raise DatasetError(
-            f"{root} is unfinished (no {TABLE}): make it again, it goes on"
+            f"{root} is unfinished (no {TABLE}): write it again, which continues the work"
         ) from None
     clips = []
     for row in rows:
@@ -161,7 +162,7 @@ def write_sample(
     workers: int | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Written:
-    """Write the sample data set; finished files are kept, so an interrupted run goes on.
+    """Write the sample data set; finished files are kept, so an interrupted run can continue.
 
     Args:
         root: folder to write into: empty, new, or holding the same parameters.
@@ -193,8 +194,8 @@ def write_sample(
                     progress(done, len(clips))
     except BrokenProcessPool as error:
         raise DatasetError(
-            f"a process that drew clips into {root} was killed, as the system does when memory "
-            "runs out: start it again, with fewer --workers, and it goes on"
+            f"a process that wrote clips into {root} was killed, as the system does when memory "
+            "runs out: start the command again with fewer --workers, which continues the work"
         ) from error
     if progress and not missing:
         progress(done, len(clips))

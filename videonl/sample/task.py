@@ -1,4 +1,4 @@
-"""The sample data set: two moving bodies, and a class that neither body gives away alone.
+"""The sample data set: two moving bodies; the class cannot be seen from one of them alone.
 
 The class of a clip is the relation between the directions in which two bodies move (same, opposite,
 perpendicular, mirror), or that between their hues. Everything about one body (start, direction,
@@ -48,10 +48,10 @@ _DARKER = 70  # steps of luma
 
 @dataclass(frozen=True)
 class SampleParameters:
-    """What a sample data set is made of; two equal values give the same clips.
+    """The parameters of a sample data set; equal parameters give the same clips.
 
     Attributes:
-        classes: names out of ``RELATIONS``; one folder each.
+        classes: names from ``RELATIONS``; one folder each.
         train: clips in the train split, over all classes.
         val: clips in the val split.
         test: clips in the test split.
@@ -84,14 +84,14 @@ class SampleParameters:
         unknown = [name for name in self.classes if name not in RELATIONS]
         if unknown or len(set(self.classes)) != len(self.classes) or len(self.classes) < 2:
             raise DatasetError(
-                f"classes={self.classes}: give two or more different names out of {list(RELATIONS)}"
+                f"classes={self.classes}: give two or more different ones of {', '.join(RELATIONS)}"
             )
         if self.size < 32 or self.size % 2:
             raise DatasetError(f"size={self.size}: give an even number of pixels, 32 or more")
         if self.frames < 2:
             raise DatasetError(f"frames={self.frames}: motion needs 2 frames or more")
         if min(self.train, self.val, self.test) < 0 or self.seed < 0:
-            raise DatasetError("train, val, test and seed are numbers from 0 on")
+            raise DatasetError("train, val, test and seed must be numbers of at least 0")
         if not 0.2 <= self.scale <= 1:
             raise DatasetError(f"scale={self.scale:g}: give a number between 0.2 and 1")
         if self.of not in RELATED:
@@ -99,13 +99,14 @@ class SampleParameters:
         if self.gap is not None and not 0 <= self.gap <= self.frames - 4:
             raise DatasetError(
                 f"gap={self.gap}: either body needs 2 frames to move; with clips of {self.frames} "
-                f"frames give {self.frames - 4} or fewer, from 0 on"
+                f"frames give 0 to {self.frames - 4}"
             )
         low, high = self.distance
         if not 0 <= low <= high <= self.max_distance:
             raise DatasetError(
                 f"distance={low:g} to {high:g}: with frames of {self.size} pixels and bodies of "
-                f"scale {self.scale:g} give two rising numbers between 0 and {self.max_distance:g}"
+                f"scale {self.scale:g}, give two ascending numbers between 0 and "
+                f"{self.max_distance:g}"
             )
 
     @property

@@ -1,8 +1,8 @@
-"""``videonl serve``: a page to drop a video on, and the same as JSON.
+"""``videonl serve``: a web page on which to drop a video, and the same as JSON.
 
-``POST /predict`` takes one video, as a form or as the body; ``GET /health`` and ``GET /model`` tell
-how the server is. Uploads go to nameless files, are decoded in processes that can be killed
-(video/sandbox.py), and are deleted whatever happens.
+``POST /predict`` takes one video, as a form or as the body; ``GET /health`` and ``GET /model``
+describe the server. Uploads go to nameless files, are decoded in processes that can be killed
+(video/sandbox.py), and are deleted in every case.
 """
 
 import asyncio
@@ -31,22 +31,22 @@ from videonl.serve.uploads import UploadError, receive_upload
 from videonl.video.sandbox import DecoderPool
 from videonl.video.spool import Spool, SpoolFile
 
-FULL_LOOK = (10, 3)  # what a visitor may ask for where nobody says less
+FULL_LOOK = (10, 3)  # views that a visitor may ask for by default
 
 LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1")
 
 
 class SiteGuard:
-    """ASGI middleware: checks Host and Origin, and adds headers that browsers obey.
+    """ASGI middleware: checks Host and Origin, and adds security headers.
 
-    A page from elsewhere can make a visitor's browser send requests to this computer. Those carry
-    the page's ``Origin``, and are refused; and a page that gave its own name the address 127.0.0.1
-    (DNS rebinding) is known by the ``Host``. Names are compared without their ports where a proxy
-    may have left them out of ``Host``, or given the server a name of its own.
+    A page of another site can make a visitor's browser send requests to this computer. Those carry
+    that page's ``Origin`` and are refused. A site that points its own name to 127.0.0.1 (DNS
+    rebinding) is recognised by the ``Host``. Names are compared without ports where a proxy may
+    have removed them from ``Host``, or where the server was given a name.
 
     Args:
         app: the application.
-        hosts: names by which the server may be called; None: any.
+        hosts: names that the server accepts as its own; None: any.
         page_policy: the Content-Security-Policy of every answer.
     """
 
@@ -88,8 +88,8 @@ class SiteGuard:
         host = headers.get("host", "")
         if self._hosts is not None and _name(host) not in self._hosts:
             return 421, (
-                f"this server does not go by the name {_name(host)[:80]!r} (Host header); "
-                "videonl serve --allow-host NAME gives it another one"
+                f"this server does not have the name {_name(host)[:80]!r} (Host header); start it "
+                "with videonl serve --allow-host NAME to accept that name"
             )
         if method in ("GET", "HEAD"):
             return None
@@ -97,7 +97,7 @@ class SiteGuard:
         if origin is not None and not self._is_own(origin, host):
             return 403, (
                 "requests from pages of other sites are refused (Origin header): use the page of "
-                "this server; a proxy has to pass the Host header on, or --allow-host NAME it"
+                "this server; a proxy must forward the Host header, or give --allow-host NAME"
             )
         if headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             return 403, (
@@ -117,7 +117,7 @@ class SiteGuard:
 
 
 def _split(host: str) -> SplitResult:
-    """Of ``name:port``, ``[address]:port``, an address, or ``https://`` before one of them."""
+    """Split ``name:port``, ``[address]:port``, an address, or these after ``https://``."""
     if "://" not in host:
         host = f"//[{host}]" if host.count(":") > 1 and "[" not in host else f"//{host}"
     try:
@@ -129,12 +129,12 @@ def _split(host: str) -> SplitResult:
 
 
 def _name(host: str) -> str:
-    """The name, in small letters; "" where there is none."""
+    """The name in lower case; "" if there is none."""
     return (_split(host).hostname or "").rstrip(".")
 
 
 def _port(host: str) -> int | None:
-    """The port; that of the scheme where there is one; None where nothing says it."""
+    """The port, or that of the scheme; None if neither is given."""
     found = _split(host)
     return found.port or {"http": 80, "https": 443}.get(found.scheme)
 
@@ -148,7 +148,7 @@ LINGER_BYTES = 64 << 20
 
 
 class Json(JSONResponse):
-    """An answer in JSON; a class may have the name of a folder whose bytes are no UTF-8."""
+    """A JSON response; names that are not UTF-8 (class folders) are escaped."""
 
     def render(self, content: Any) -> bytes:
         """The body."""
@@ -157,15 +157,15 @@ class Json(JSONResponse):
 
 @dataclass(frozen=True)
 class Limits:
-    """What a visitor may ask for.
+    """The limits of the server.
 
     Attributes:
-        upload_bytes: of one video.
+        upload_bytes: size of one video.
         seconds: from the end of the upload to the answer.
-        room: uploads at a time, the waiting ones included.
-        memory_mb: for decoding one video.
-        views: (clips, crops) of a request that does not say, and none may ask for more; None: the
-            network's own, and at most 10 x 3 or those, whichever is more.
+        room: uploads at a time, waiting ones included.
+        memory_mb: memory for decoding one video.
+        views: (clips, crops) by default and at most; None: by default the network's own, and at
+            most 10 x 3 or those, whichever is more.
     """
 
     upload_bytes: int = 256 * 10**6
@@ -193,7 +193,7 @@ class Service:
         self.spool = Spool()
 
     def close(self) -> None:
-        """End the decoding and delete what is left of the uploads."""
+        """Stop decoding and delete the remaining uploads."""
         self.desk.pool.close()
         self.desk.close()
         self.spool.close()
@@ -205,7 +205,7 @@ class Service:
         )
 
     async def health(self, _request: Request) -> Response:
-        """Whether it works, and how full it is."""
+        """The state of the server, and how many uploads it has."""
         busy = self.desk.active
         return Json({"status": "ok", "busy": busy, "room": self.limits.room})
 
@@ -242,9 +242,9 @@ class Service:
         return await self._answer(request, *received, views, top_k)
 
     async def _receive(self, request: Request) -> tuple[SpoolFile, str] | UploadError | None:
-        """The upload and its name; or why it is refused, or None for one that was given up.
+        """The upload and its name; or why it is refused, or None if the client disconnected.
 
-        The place at the desk is given back, and the file deleted, where there is no upload.
+        If there is no upload, the place in the queue is released and the file deleted.
         """
         file = None
         try:
@@ -270,7 +270,7 @@ class Service:
                 file, views=views, top_k=top_k, gone=lambda: asyncio.ensure_future(_gone(request))
             )
         except TimeoutError:
-            limit = f"takes longer than {self.limits.seconds:g} s, the limit of this server"
+            limit = f"it takes longer than {self.limits.seconds:g} s, the limit of this server"
             return error_response(504, f"{name}: {limit}; ask for views=1x1, or send a shorter one")
         except StoppedError:
             return Response(status_code=499)
@@ -289,7 +289,7 @@ class Service:
         """(views, top_k) of the query ``?views=10x3&top_k=5``."""
         unknown = set(request.query_params) - {"views", "top_k"}
         if unknown:
-            raise VideoNLError(f"{min(unknown)!r} is no option; there are views and top_k")
+            raise VideoNLError(f"{min(unknown)!r} is not an option; there are views and top_k")
         text, views = request.query_params.get("views"), self.usual_views
         most = self.limits.views or max(views, FULL_LOOK, key=prod)
         if text is not None:
@@ -298,7 +298,7 @@ class Service:
                 raise VideoNLError(f"views={text!r} is not CLIPSxCROPS, such as 10x3 or 1x1")
             views = int(clips), int(crops)
             if views[0] * views[1] > most[0] * most[1]:
-                raise VideoNLError(f"views={text}: this server allows {most[0]}x{most[1]}")
+                raise VideoNLError(f"views={text}: this server allows at most {most[0]}x{most[1]}")
         top_k = request.query_params.get("top_k", "5")
         if not (top_k.isdecimal() and len(top_k) < 7 and int(top_k)):
             raise VideoNLError(f"top_k={top_k!r} is not a whole number of at least 1")
@@ -306,7 +306,7 @@ class Service:
 
 
 async def _gone(request: Request) -> None:
-    """Ends when the client hangs up; the body was read before."""
+    """Ends when the client disconnects; the body was read before."""
     while (await request.receive())["type"] != "http.disconnect":
         pass
 
@@ -319,11 +319,11 @@ def error_response(status: int, sentence: str, headers: dict[str, str] | None = 
 async def refuse(
     request: Request, status: int, sentence: str, headers: dict[str, str] | None = None
 ) -> Response:
-    """Refuse an upload whose body still comes.
+    """Refuse an upload whose body is still arriving.
 
-    A client that is cut off while it sends may never see the answer, so some of the rest is read
-    and dropped first, unless the client asked whether to send (``Expect: 100-continue``). Where
-    the body was read to its end, the answer goes at once.
+    A client whose connection is closed while it sends may never see the answer, so a part of the
+    rest is read and dropped first, unless the client asked before sending (``Expect:
+    100-continue``). If the body was read completely, the answer is sent at once.
     """
     if request.headers.get("expect", "").lower() != "100-continue":
         left = LINGER_BYTES
@@ -341,15 +341,15 @@ ROUTES = "GET /, GET /health, GET /model and POST /predict"
 
 
 async def no_such_page(_request: Request, error: Exception) -> Response:
-    """What starlette refuses: another path or method."""
+    """The answer to another path or method."""
     assert isinstance(error, HTTPException)
-    sentence = f"{str(error.detail).lower()}: there are {ROUTES}; a proxy takes its own path off"
+    sentence = f"{str(error.detail).lower()}: there are {ROUTES}; a proxy must remove its own path"
     return error_response(error.status_code, sentence, dict(error.headers or {}))
 
 
 async def failed(_request: Request, _error: Exception) -> Response:
-    """What nobody foresaw; the log has the traceback."""
-    return error_response(500, "the server failed; try again, or tell who runs it (its log says)")
+    """The answer to an unexpected error; the log has the traceback."""
+    return error_response(500, "the server failed; try again, or tell its operator (see its log)")
 
 
 def make_app(
@@ -360,7 +360,7 @@ def make_app(
     Args:
         predictor: classifies.
         limits: see :class:`Limits`.
-        hosts: names by which the server may be called; None: any.
+        hosts: names that the server accepts as its own; None: any.
     """
     service = Service(predictor, limits or Limits())
 

@@ -1,4 +1,4 @@
-"""Connections before there is a request: heads have a limit of time and size, refusals are JSON."""
+"""Limits for connections before there is a request: heads have a time and size; errors are JSON."""
 
 import asyncio
 from typing import Any
@@ -14,7 +14,7 @@ HEAD_BYTES = 1 << 15
 
 
 class CarefulProtocol(H11Protocol):
-    """uvicorn's HTTP/1.1, which waits for a head without end, and refuses in plain text."""
+    """uvicorn's HTTP/1.1 protocol, with a time limit for a request's head, and errors as JSON."""
 
     def __init__(self, config: Config, *arguments: Any, **named: Any) -> None:
         super().__init__(config, *arguments, **named)
@@ -23,7 +23,7 @@ class CarefulProtocol(H11Protocol):
         self._late: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Begin to wait for a head."""
+        """Start waiting for a head."""
         super().connection_made(transport)
         if self._most is not None and len(self.connections) > self._most:
             self._refuse(503, "too many connections at a time; try again soon")
@@ -36,7 +36,7 @@ class CarefulProtocol(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Go on with what came; a head that is not whole yet has its time."""
+        """Handle new data; an incomplete head keeps its time limit."""
         super().handle_events()
         if self.conn.their_state is not h11.IDLE or self.transport.is_closing():
             self._stop_waiting()
@@ -49,14 +49,14 @@ class CarefulProtocol(H11Protocol):
             self._late = None
 
     def _too_slow(self) -> None:
-        self._refuse(408, f"no whole request came in {HEAD_SECONDS:g} s; send its head at once")
+        self._refuse(408, f"no complete request within {HEAD_SECONDS:g} s; send its head at once")
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 (uvicorn's method)
-        """Refuse what is no HTTP."""
+        """Refuse data that is not HTTP."""
         if len(self.conn.trailing_data[0]) > HEAD_BYTES:
             self._refuse(431, f"the head is longer than {HEAD_BYTES} bytes; send fewer headers")
         else:
-            self._refuse(400, "this is no HTTP/1.1 request; see docs/serving.md for two with curl")
+            self._refuse(400, "this is not an HTTP/1.1 request; docs/serving.md has two with curl")
 
     def _refuse(self, status: int, sentence: str) -> None:
         if self.transport.is_closing():

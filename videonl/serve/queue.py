@@ -1,4 +1,4 @@
-"""Classifying uploads one after another: a bounded number at a time, in bounded time."""
+"""Classify uploads one after another, with limits of their number and time."""
 
 import asyncio
 import threading
@@ -18,16 +18,16 @@ DECODERS = 2  # while the network computes, the next file is decoded
 
 
 class StoppedError(Exception):
-    """Nobody waits for this job any more."""
+    """The job was stopped, because nobody waits for it any more."""
 
 
 class Job:
-    """One upload on its way through decoder and network; runs in a thread.
+    """The work for one upload, decoding and classification; runs in a thread.
 
     Args:
         predictor: classifies.
         pool: decodes.
-        upload: the file; it is deleted when the job ends, however it ends.
+        upload: the file; it is deleted when the job ends, in every case.
         views: (clips, crops).
         top_k: classes in the answer.
         turn: held while the network computes.
@@ -70,11 +70,11 @@ class Job:
                     self._check()
                     return self._predictor.judge(self._upload.path, read, self._top_k, self._check)
             except VideoError:
-                self._check()  # the decoder ended because it was stopped
+                self._check()  # the decoder failed because the job was stopped
                 raise
 
     def stop(self) -> None:
-        """End it soon: its decoding process at once, the network after the views it computes."""
+        """Stop soon: the decoding process at once, the network after the current views."""
         self._stopped.set()
         if self._video is not None:
             self._video.cancel()
@@ -89,15 +89,15 @@ class Job:
 
 
 class Desk:
-    """Takes uploads, as many as there is room for.
+    """Accepts uploads while there is room.
 
     Attributes:
-        active: uploads taken and not yet done with.
+        active: uploads accepted and not finished.
 
     Args:
         predictor: classifies.
         pool: decodes; its ``time_limit`` is that of a whole request.
-        room: uploads at a time: those that still arrive, those that wait and those at work.
+        room: uploads at a time, whether arriving, waiting or being classified.
     """
 
     def __init__(self, predictor: Predictor, pool: DecoderPool, *, room: int) -> None:
@@ -109,14 +109,14 @@ class Desk:
         self._usual_seconds = 1.0
 
     def enter(self) -> bool:
-        """Take a place, if there is one; :meth:`leave` or :meth:`classify` gives it back."""
+        """Reserve a place if there is one; :meth:`leave` or :meth:`classify` releases it."""
         if self.active >= self.room:
             return False
         self.active += 1
         return True
 
     def leave(self) -> None:
-        """Give a place back."""
+        """Release a place."""
         self.active -= 1
 
     @property
@@ -132,18 +132,18 @@ class Desk:
         top_k: int,
         gone: Callable[[], "asyncio.Future[None]"],
     ) -> Prediction:
-        """Classify an upload; the file and the place are given back in every outcome.
+        """Classify an upload; the file and the place are released in every case.
 
         Args:
             upload: the file.
             views: (clips, crops).
             top_k: classes in the answer.
-            gone: starts what ends when the client is gone.
+            gone: starts a future that ends when the client has disconnected.
 
         Raises:
             VideoError: the file cannot be read.
             TimeoutError: it takes longer than the limit.
-            StoppedError: the client is gone.
+            StoppedError: the client has disconnected.
         """
         loop = asyncio.get_running_loop()
         job = Job(self.predictor, self.pool, upload, views=views, top_k=top_k, turn=self._turn)

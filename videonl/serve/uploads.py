@@ -1,4 +1,4 @@
-"""Receiving an upload: straight to a private file, never more than the limit, in bounded time."""
+"""Receive an upload: directly into a private file, with limits of size and time."""
 
 import asyncio
 import re
@@ -68,12 +68,12 @@ async def receive_upload(request: Request, file: SpoolFile, *, limit: int) -> st
         form.finish()
     await asyncio.to_thread(sink.write)
     if not sink.size:
-        raise UploadError(400, "the upload holds no video (0 bytes); send the file's content")
+        raise UploadError(400, "the upload contains no video (0 bytes); send the file's content")
     return (form.file_name if form else "") or "upload"
 
 
 async def _chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body, as long as it comes."""
+    """The chunks of the body."""
     stream = request.stream()
     loop = asyncio.get_running_loop()
     end = loop.time() + UPLOAD_SECONDS
@@ -85,13 +85,13 @@ async def _chunks(request: Request) -> AsyncIterator[bytes]:
             return
         except TimeoutError:
             raise UploadError(
-                408, "the upload came too slowly; send it again, or a smaller one"
+                408, "the upload was too slow; send it again, or a smaller one"
             ) from None
         yield chunk
 
 
 def too_large(limit: int) -> UploadError:
-    """The refusal of a large file."""
+    """The error for a file that is too large."""
     return UploadError(
         413,
         f"the video is larger than {limit / 1e6:g} MB, the limit of this server; "
@@ -100,7 +100,7 @@ def too_large(limit: int) -> UploadError:
 
 
 class Sink:
-    """Counts the bytes of the video and hands them to the file in large pieces."""
+    """Counts the bytes of the video and writes them to the file in large pieces."""
 
     def __init__(self, handle: IO[bytes], limit: int) -> None:
         self._handle, self._limit = handle, limit
@@ -119,7 +119,7 @@ class Sink:
         self.waiting += data
 
     def write(self) -> None:
-        """Write what waits.
+        """Write the collected bytes.
 
         Raises:
             UploadError: the disk is full.
@@ -133,7 +133,7 @@ class Sink:
 
 
 class Form:
-    """Takes the one file out of a ``multipart/form-data`` body; other fields are dropped."""
+    """Takes the one file from a ``multipart/form-data`` body; other fields are dropped."""
 
     def __init__(self, sink: Sink, boundary: bytes) -> None:
         self.file_name = ""
@@ -169,15 +169,15 @@ class Form:
             raise UploadError(400, f"the form cannot be read ({error})") from error
 
     def finish(self) -> None:
-        """Take note of the end of the body.
+        """Handle the end of the body.
 
         Raises:
-            UploadError: it ended early, or held no file.
+            UploadError: it ended early, or contained no file.
         """
         if not self._ended:
-            raise UploadError(400, "the form ends in the middle; send it again")
+            raise UploadError(400, "the form is incomplete; send it again")
         if not self._found:
-            raise UploadError(400, "the form holds no file; name the field video")
+            raise UploadError(400, "the form contains no file; name the field video")
 
     def _begin(self) -> None:
         self._inside, self._disposition = False, b""
@@ -211,6 +211,6 @@ class Form:
 
 
 def clean_name(raw: bytes) -> str:
-    """A file name fit to be shown: the last part of a path, printable, not endless."""
+    """A file name that can be shown: the last part of a path, printable, not too long."""
     text = raw.decode("utf-8", "replace").replace("\\", "/").rsplit("/", 1)[-1]
     return re.sub(r"[\x00-\x1f\x7f]", "", text)[:200]

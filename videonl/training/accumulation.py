@@ -1,4 +1,4 @@
-"""Gradients of several batches in one step: how many there really are, and what that changes.
+"""Gradient accumulation: how many batches each step really has, and the weight of their losses.
 
 An epoch rarely holds a multiple of ``accumulate_grad_batches``. Lightning divides every loss by
 that number, also in the last, incomplete step of an epoch (Lightning#19987), which would then be
@@ -25,7 +25,7 @@ def loss_weight(trainer: Trainer, batch_idx: int) -> float:
 
 
 def batches_per_step(trainer: Trainer, data: Any) -> int:
-    """Batches per step and process: what was asked for, or all of a shorter epoch.
+    """Batches per step and process: as many as were asked for, at most those of an epoch.
 
     Args:
         trainer: knows the processes and the limits.

@@ -1,4 +1,4 @@
-"""Videos that could not be read: counted, named once, never silently left out."""
+"""Videos that could not be read are counted, and each is reported once."""
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
@@ -10,6 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.errors import DatasetError
 from videonl.escapes import visible
+from videonl.shares import counted
 from videonl.training.processes import of_all
 
 SHOWN = 5
@@ -34,16 +35,16 @@ class BadFiles(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Note what was replaced."""
+        """Collect the replaced files."""
         for path, reason in batch.get("replaced", ()):
             self.replaced.setdefault(path, reason)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Name the files that this epoch was the first to meet."""
+        """Report the files that failed for the first time in this epoch."""
         new = list(self.replaced.items())[self._told :]
         self._told = len(self.replaced)
         if new:
-            pl_module.print(describe(new, "cannot be read; other videos took their places"))
+            pl_module.print(describe(new, "cannot be read and were replaced by others"))
 
     def _start(self) -> None:
         self.missing = {}
@@ -53,7 +54,7 @@ class BadFiles(Callback):
             self.missing[path] = reason
         root = getattr(getattr(trainer, "datamodule", None), "root", None)
         if batch.get("missing") and root is not None and not Path(root).is_dir():
-            raise DatasetError(f"the data folder {root} is gone")  # not a bad video: none is left
+            raise DatasetError(f"the data folder {root} is gone")  # not one bad video, but all
 
     def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.missing = {path: why for part in of_all(self.missing) for path, why in part.items()}
@@ -74,7 +75,7 @@ class BadFiles(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Note what is missing.
+        """Collect the missing files.
 
         Raises:
             DatasetError: the folder of the data is gone.
@@ -82,7 +83,7 @@ class BadFiles(Callback):
         self._note(trainer, batch)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so."""
+        """Report the missing files."""
         self._finish(trainer, pl_module)
 
     on_test_epoch_start = on_validation_epoch_start
@@ -91,7 +92,7 @@ class BadFiles(Callback):
     on_predict_batch_end = on_validation_batch_end
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so."""
+        """Report the missing files."""
         if self.missing:
             text = describe(list(self.missing.items()), "cannot be read and are left out")
             print(text, file=sys.stderr)
@@ -99,8 +100,8 @@ class BadFiles(Callback):
 
 def describe(files: list[Failure], what: str) -> str:
     """One sentence and the first files."""
-    noun = "video" if len(files) == 1 else "videos"
-    lines = [f"warning: {len(files)} {noun} {what} (videonl check finds all such files):"]
+    videos = counted(len(files), "video")
+    lines = [f"warning: {videos} {what} (videonl check finds all such files):"]
     lines += [
         visible(f"  {reason}" if path in reason else f"  {path}: {reason}")
         for path, reason in files

@@ -1,4 +1,4 @@
-"""Checkpoints: written whole or not at all, the best and the last of a run."""
+"""Checkpoints of a run, the best and the last: written atomically, read without running code."""
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
@@ -32,7 +32,7 @@ SYNC_STEPS = 50  # processes agree on the time to save only so often: agreeing m
 
 
 class AtomicCheckpointIO(TorchCheckpointIO):
-    """Writes beside the file, then renames: a kill at any moment leaves the previous one whole."""
+    """Writes a temporary file, then renames it: a kill leaves the previous checkpoint intact."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,17 +54,17 @@ class AtomicCheckpointIO(TorchCheckpointIO):
         target = Path(path)
         for callback, kind in leave_out_objects(checkpoint.get("callbacks", {})).items():
             rank_zero_only(self._tell)(
-                f"warning: the checkpoints are without the state of {callback}, since it holds an "
-                f"object of {kind}; numbers, text and tensors are kept"
+                f"warning: checkpoints do not include the state of {callback}, because it holds an "
+                f"object of type {kind}; only numbers, text and tensors are saved"
             )
         try:
             with whole_stream(target) as file:
                 torch.save(checkpoint, file)
         except OutputError as error:
-            kept = "; the previous one is whole" if target.exists() else ""
+            kept = "; the previous one is intact" if target.exists() else ""
             raise CheckpointError(
-                f"{target}: the checkpoint cannot be written ({error.reason}){kept}. Make "
-                "room or say another folder with --out, then go on with --resume"
+                f"{target}: the checkpoint cannot be written ({error.reason}){kept}. Free "
+                "some space or choose another folder with --out, then go on with --resume"
             ) from error
 
 
@@ -103,12 +103,12 @@ class Checkpoints(Checkpoint):
 
     @property
     def best(self) -> Path:
-        """Where the best checkpoint lies."""
+        """The path of the best checkpoint."""
         return self.folder / BEST
 
     @property
     def last(self) -> Path:
-        """Where the last checkpoint lies."""
+        """The path of the last checkpoint."""
         return self.folder / LAST
 
     def save_last(self, trainer: Trainer) -> None:
@@ -124,7 +124,7 @@ class Checkpoints(Checkpoint):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save within the epoch when it is time, between two optimiser steps."""
+        """Save within the epoch when it is due, between two optimiser steps."""
         # Not after the last batch: the validation belongs to the epoch, resuming would skip it.
         if between_steps(trainer) and not is_last_batch(trainer) and self._due(trainer):
             self.save_last(trainer)
@@ -141,18 +141,18 @@ class Checkpoints(Checkpoint):
         return step % SYNC_STEPS == 0 and bool(trainer.strategy.broadcast(due))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Note that there is a fresh score; within an epoch it is that of these very weights."""
+        """Note that there is a new score; within an epoch, save the best checkpoint at once."""
         self._validated = not trainer.sanity_checking
         if self._training and not is_last_batch(trainer):
             self._keep_best(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Keep the epoch as the last one, and as the best one if it is."""
+        """Write ``last.ckpt``, and ``best.ckpt`` if the score is the best so far."""
         self._keep_best(trainer)
         self.save_last(trainer)
 
     def _keep_best(self, trainer: Trainer) -> None:
-        """Write ``best.ckpt`` where the fresh score, if there is one, is the best so far."""
+        """Write ``best.ckpt`` if there is a new score and it is the best so far."""
         score = trainer.callback_metrics.get(self.monitor)
         loss = float(trainer.callback_metrics.get("val/loss", float("inf")))
         if self._validated and score is not None and self._is_best(float(score), loss):
@@ -164,7 +164,7 @@ class Checkpoints(Checkpoint):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Save where a video, callback or logger failed, not the training itself."""
+        """Save if a video, callback or logger failed, rather than the training itself."""
         of_videos = isinstance(exception, (DatasetError, VideoError)) or is_lost_worker(exception)
         of_theirs = not of_videos and blamed(exception, self.options) is not None
         if not (of_videos or of_theirs) or trainer.world_size > 1 or not self._training:
@@ -176,7 +176,7 @@ class Checkpoints(Checkpoint):
         self._save_in_between(trainer)
 
     def _save_in_between(self, trainer: Trainer) -> None:
-        """Save, if no step is half done and the weights are other ones than those last saved."""
+        """Save, if no step is half done and the weights have changed since the last save."""
         if trainer.validating and not self.last.exists():
             self.save_last(trainer)
         progress: Any = trainer.fit_loop.epoch_loop.batch_progress.current
@@ -200,7 +200,7 @@ class Checkpoints(Checkpoint):
         }
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on from the best score so far."""
+        """Restore the best score so far."""
         self.best_score = state_dict["best_score"]
         self.best_loss = state_dict["best_loss"]
         self.best_epoch = state_dict["best_epoch"]
@@ -210,9 +210,9 @@ BROKEN_PIPE = (EOFError, ConnectionError, FileNotFoundError)
 
 
 def is_lost_worker(error: BaseException) -> bool:
-    """Whether an error says that a process of a DataLoader was killed: its own word, or its pipe.
+    """Whether an error means that a worker of a DataLoader was killed.
 
-    A batch in shared memory is fetched from the worker that made it; one that is gone by then is a
+    DataLoader says so itself, or fetching a batch from the worker's shared memory fails, with a
     connection that is refused, closed or at its end.
     """
     if isinstance(error, RuntimeError):
@@ -224,7 +224,7 @@ def is_lost_worker(error: BaseException) -> bool:
 
 
 def between_steps(trainer: Trainer) -> bool:
-    """Whether no gradient is half accumulated."""
+    """Whether no accumulated gradients are waiting for their step."""
     return not trainer.fit_loop._should_accumulate()
 
 
@@ -234,15 +234,15 @@ def is_last_batch(trainer: Trainer) -> bool:
 
 
 def name_of(network: nn.Module) -> str:
-    """What a checkpoint calls a network that is not ours."""
+    """The name, in a checkpoint, of a network that is not one of videonl."""
     return f"{type(network).__module__}:{type(network).__qualname__}"
 
 
 def adopt(network: nn.Module) -> bool:
-    """Give a network that is not ours a name, and the clips that a network is usually shown.
+    """Give a network from outside of videonl a name and the usual preprocessing.
 
     Returns:
-        Whether it is not ours.
+        Whether it is from outside.
     """
     if isinstance(getattr(network, "config", None), Mapping):
         return False
@@ -261,8 +261,8 @@ def read_checkpoint(path: Path, *, network: str | nn.Module | None = None) -> di
             network of the user's, which is not compared with the tensors here.
 
     Raises:
-        CheckpointError: missing, damaged, hostile, not ours, or with weights that are not finite;
-            where the best checkpoint beside it is whole, with the line to go on from that.
+        CheckpointError: missing, damaged, hostile, not ours, or with weights that are not finite.
+            If the best checkpoint beside it is intact, the message says how to resume from that.
     """
     if not path.is_file():
         raise CheckpointError(f"{path}: there is no such checkpoint file")
@@ -273,12 +273,12 @@ def read_checkpoint(path: Path, *, network: str | nn.Module | None = None) -> di
         if path.name != LAST or not is_whole(best, network=network):
             raise
         raise CheckpointError(
-            f"{error}; {best} is whole: go on with --resume {as_word(best)}"
+            f"{error}; {best} is intact: go on with --resume {as_word(best)}"
         ) from error
 
 
 def checked_checkpoint(path: Path, *, network: str | nn.Module | None) -> dict[str, Any]:
-    """The content of a checkpoint of ours, whose network is the one that it declares.
+    """The content of a checkpoint of videonl, checked against the network that it declares.
 
     Raises:
         CheckpointError: it is not.
@@ -288,7 +288,7 @@ def checked_checkpoint(path: Path, *, network: str | nn.Module | None) -> dict[s
     own = read_own(content, network=said)
     if own is None or content.kind != "torch":
         raise CheckpointError(
-            f"{path}: not a checkpoint that videonl wrote; published weights go to "
+            f"{path}: not a checkpoint that videonl wrote; give published weights to "
             "--model.pretrained"
         )
     beside = [*content.skipped, *own.skipped]
@@ -305,7 +305,7 @@ def checked_checkpoint(path: Path, *, network: str | nn.Module | None) -> dict[s
 
 
 def is_whole(path: Path, *, network: str | nn.Module | None) -> bool:
-    """Whether a training can go on from a file."""
+    """Whether a training can be resumed from a file."""
     try:
         return path.is_file() and "optimizer_states" in checked_checkpoint(path, network=network)
     except CheckpointError:

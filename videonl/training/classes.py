@@ -8,6 +8,7 @@ from lightning.pytorch import LightningDataModule
 
 from videonl.class_names import ClassNumbers
 from videonl.errors import DatasetError
+from videonl.shares import counted
 
 SHOWN = 4
 
@@ -32,8 +33,9 @@ def align_classes(
     if class_names is None:
         if module.num_classes != num_classes:
             raise DatasetError(
-                f"the checkpoint has {num_classes} classes without names, {module.root} has "
-                f"{module.num_classes}: they cannot be matched"
+                f"the checkpoint has {counted(num_classes, 'class')} without names, {module.root} "
+                f"has {module.num_classes}, so they cannot be matched; add the names with videonl "
+                "convert --labels"
             )
         return
     number = ClassNumbers(class_names)
@@ -42,7 +44,8 @@ def align_classes(
         more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
         raise DatasetError(
             f"{module.root} has classes that the checkpoint does not know: "
-            f"{', '.join(strange[:SHOWN])}{more} (it knows {', '.join(class_names[:SHOWN])}, ...)"
+            f"{', '.join(strange[:SHOWN])}{more} (it knows {', '.join(class_names[:SHOWN])}, ...); "
+            "to train on new classes, start from it with --model.pretrained"
         )
     new = [number[name] for name in module.class_names]
     for split, records in module.records.items():
@@ -70,13 +73,15 @@ def labelled_split(data: LightningDataModule, wanted: str | None) -> str | None:
     if module.multi_label or not found or any(r.label is not None for r in found):
         return wanted
     if wanted is None and records.get("val"):
-        print("note      the test list has no labels: val is measured")
+        print("note      the test list has no labels: the accuracy is measured on val")
         return "val"
-    raise DatasetError(f"the {split} list has no labels, so nothing can be measured; predict works")
+    raise DatasetError(
+        f"the {split} list has no labels, so no accuracy can be measured; use predict instead"
+    )
 
 
 def balanced_weights(counts: Sequence[int]) -> list[float]:
-    """Weights of the classes, so that all count the same, with a mean of 1 over the videos.
+    """Weights that make all classes count the same in the loss, with a mean of 1 over the videos.
 
     Args:
         counts: videos per class; an empty class gets weight 0.

@@ -20,12 +20,14 @@ from videonl.limits import limited, whole
 from videonl.models import create_model
 from videonl.models.finite import check_answers
 from videonl.models.view_ensembling import average_logits, over_views, probabilities_of
+from videonl.shares import counted
 from videonl.training.accumulation import loss_weight
 from videonl.training.checkpoints import adopt, read_checkpoint
 from videonl.training.classes import align_classes
 from videonl.training.compiled import CompiledNetwork, check_compiler
 from videonl.training.fine_tuning import batch_norms, freeze, fresh_parameters
 from videonl.training.finite import FiniteLoss, check_score, check_weights, weights_of
+from videonl.training.logged import LateLog, log_is_due
 from videonl.training.mixing import mix
 from videonl.training.recipe import Recipe, configure, make_recipe
 from videonl.training.recompute import recompute_stages
@@ -52,23 +54,24 @@ class VideoClassifier(LightningModule):
         class_names: K names, in the order of the labels; travel inside the checkpoint.
         options: options of the network, as ``create_model`` takes them.
         pretrained: published weights, by name or file, to start from.
-        preprocessing: what the network is shown; what it does not say is as the network was made
-            for.
-        recipe: how to optimise: a ``Recipe`` or its values by name.
+        preprocessing: size, length and colours of the clips; missing entries are those that the
+            network was made for.
+        recipe: how to optimise, as a ``Recipe`` or its values by name.
         class_weights: K weights of the classes in the loss.
-        network: a network that exists already, instead of making one: any module that takes clips
-            (B, 3, T, H, W) and answers (B, K). Of one that is not ours a checkpoint holds the
-            weights alone: give it again to ``load_from_checkpoint``.
-        fresh: names of the parameters that started afresh; set from ``pretrained``.
-        multi_label: a video has several classes (task.py); None: no, train.py reads the labels.
-        loss: of logits (B, K) and class numbers (B,), in place of the recipe's; where clips are
-            mixed or have several labels the targets are shares (B, K). Likewise given again.
-        optimizer: makes the optimiser of the parameters that learn, in place of the recipe's; may
-            return whatever ``configure_optimizers`` may.
+        network: an existing network in place of ``name``: any module that maps clips
+            (B, 3, T, H, W) to logits (B, K). A checkpoint holds only the weights of a network that
+            is not one of videonl: pass it to ``load_from_checkpoint`` again.
+        fresh: names of the parameters that ``pretrained`` did not fill; set automatically.
+        multi_label: whether videos have several classes; by default no, and train.py decides from
+            the labels.
+        loss: function of logits (B, K) and class numbers (B,), in place of the recipe's loss; with
+            mixed clips or several labels the targets are (B, K). Pass it again as well.
+        optimizer: function that makes the optimiser of the trainable parameters, in place of the
+            recipe's; may return whatever ``configure_optimizers`` may.
         views_per_forward: clips in one forward pass at test time.
         channels_last: memory format of the network's weights (faster convolutions).
-        compile: ``torch.compile`` the network for training and validation.
-        provenance: where the weights come from; this and the next are set by themselves.
+        compile: use ``torch.compile`` for training and validation.
+        provenance: where the weights come from; this and the following are set automatically.
         licence: of those weights.
         data_split: data set and official split of the training.
         trained_videos: see ``VideoDataModule.trained_videos``; fit sets it.
@@ -103,7 +106,8 @@ class VideoClassifier(LightningModule):
     ) -> None:
         super().__init__()
         if class_names is not None and len(class_names) != num_classes:
-            raise VideoNLError(f"{len(class_names)} class names for num_classes={num_classes}")
+            names = counted(len(class_names), "class name")
+            raise VideoNLError(f"{names} for num_classes={num_classes}; give one for each class")
         self.recipe = make_recipe(recipe)
         if network is None and pretrained is not None:
             network = load_pretrained(
@@ -160,14 +164,14 @@ class VideoClassifier(LightningModule):
         self.save_hyperparameters(hyper_parameters, logger=False)
 
     def _make_parts(self, class_weights: Sequence[float] | None) -> None:
-        """Meters, weights of the loss, frozen norms."""
+        """Make meters and class weights, and freeze batch norms."""
         self.class_weights: Tensor | None
         weights = torch.tensor(list(class_weights)) if class_weights is not None else None
         self.register_buffer("class_weights", weights, persistent=False)
         self.train_meter = self.task.meter(training=True)
         self.eval_meter = self.task.meter()  # per video
         self.clip_meter = self.task.meter()  # per view
-        self.finite = FiniteLoss()
+        self.finite, self._late = FiniteLoss(), LateLog()
         self.mixing = np.random.default_rng(0)  # of mixup and cutmix; StepSeed seeds every step
         norms = batch_norms(self.net, exclude=self.fresh)
         self._frozen_norms = norms if self.recipe.batch_norm == "frozen" else []
@@ -218,7 +222,7 @@ class VideoClassifier(LightningModule):
         network: nn.Module | None = None,
         **values: Any,
     ) -> "VideoClassifier":
-        """Lightning's road to the module of a checkpoint of its own, running nothing from the file.
+        """Load a checkpoint of a training, as in Lightning, without running code from the file.
 
         Args:
             checkpoint_path: of the file.
@@ -233,7 +237,7 @@ class VideoClassifier(LightningModule):
             CheckpointError: missing, unsafe, not ours, or with weights that are not finite.
         """
         if weights_only is False:
-            raise VideoNLError("weights_only=False would run what a file holds; leave it out")
+            raise VideoNLError("weights_only=False would run code out of the file; leave it out")
         content = read_checkpoint(Path(checkpoint_path), network=name or network)
         known = set(signature(cls.__init__).parameters) - NEVER_FROM_A_FILE
         saved = {key: value for key, value in content["hyper_parameters"].items() if key in known}
@@ -243,24 +247,24 @@ class VideoClassifier(LightningModule):
         return module.to(map_location) if isinstance(map_location, (str, torch.device)) else module
 
     def set_preprocessing(self, shown: Preprocessing) -> None:
-        """Note how the data set makes its clips and views; the checkpoint will say so.
+        """Set how the data set makes its clips and views, and save it in checkpoints.
 
-        Mean and deviation of the colours are the network's where the data set does not say them.
+        Mean and deviation of the colours are the network's if the data set does not set them.
         """
         self.preprocessing = shown.with_colours(self.preprocessing)
         self.hparams["preprocessing"] = self.preprocessing.to_dict()
 
     def train(self, mode: bool = True) -> "VideoClassifier":
-        """Switch the mode; frozen batch norms stay in theirs."""
+        """Switch the mode; frozen batch norms stay in evaluation mode."""
         super().train(mode)
         freeze(self._frozen_norms)
         return self
 
     def setup(self, stage: str) -> None:
-        """Recompute and compile once the training is certain; the state dict keeps its keys.
+        """Set up recomputation and compilation for a training; the keys of the state dict stay.
 
-        A data module of ours tells the classes and how its clips are made; in a test its classes
-        take the numbers of the network's.
+        Classes and clips are taken from a ``VideoDataModule``; in a test its classes are renumbered
+        as those of the network.
         """
         data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, VideoDataModule):
@@ -272,19 +276,20 @@ class VideoClassifier(LightningModule):
                 self._compiled = CompiledNetwork(self.net, whole=whole)
 
     def meet(self, data: VideoDataModule, *, training: bool) -> None:
-        """Take over from a data set what nobody has said.
+        """Take classes and preprocessing from a data set.
 
         Raises:
             VideoNLError: its classes are not those of the network.
         """
         if data.multi_label and training and not self.multi_label:
-            raise VideoNLError(f"{data.root} has several labels per video: say multi_label=True")
+            raise VideoNLError(f"{data.root} has several labels per video: set multi_label=True")
         if not training or self.class_names is not None:
             if data.class_names != self.class_names:
                 align_classes(data, self.class_names, num_classes=self.num_classes)
         elif data.num_classes != self.num_classes:
             raise VideoNLError(
-                f"num_classes={self.num_classes}, but {data.root} has {data.num_classes} classes"
+                f"num_classes={self.num_classes} does not fit {data.root}, which has "
+                f"{counted(data.num_classes, 'class')}"
             )
         else:
             self.class_names = list(data.class_names)
@@ -298,14 +303,14 @@ class VideoClassifier(LightningModule):
     def clips(self, batch: Batch) -> Tensor:
         """The normalised views of a batch, (B, V, 3, T, H, W), of the network's own precision.
 
-        They are computed in float32, also where ``--trainer.precision`` keeps half of it.
+        They are computed in float32, also if ``--trainer.precision`` is a half precision.
         """
         mean, std = self.preprocessing.colours
         clips = to_clips(batch["video"], mean=mean, std=std)
         return clips.to(next(self.net.parameters()).dtype)
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Loss of a batch; nothing in here waits for the device."""
+        """Loss of a batch, without synchronising with the device."""
         clips = self.clips(batch)
         views = clips.shape[1]
         truth = self.task.truth(batch)
@@ -320,15 +325,15 @@ class VideoClassifier(LightningModule):
         )
         logits = self(mixed)
         loss, losses = self._loss(logits, targets, truth, mixed=mixed is not whole)
-        self.finite.check(loss, step=self.global_step)
+        self._noted = self.finite.check(loss, step=self.global_step)
         self.train_meter.update(logits.detach(), truth, losses.detach())
-        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log("train/loss", loss.detach(), logger=False)  # for whoever monitors it
         return loss if self._trainer is None else loss * loss_weight(self._trainer, batch_idx)
 
     def _loss(
         self, logits: Tensor, targets: Tensor, truth: Tensor, *, mixed: bool
     ) -> tuple[Tensor, Tensor]:
-        """(the mean, the losses of the clips (B,)), of the recipe or of the user."""
+        """(mean, losses of the clips (B,)), by the recipe or by the user's ``loss``."""
         if self.loss is None:
             return self.task.loss(
                 logits,
@@ -340,21 +345,32 @@ class VideoClassifier(LightningModule):
         return losses.mean(), losses.detach().mean().expand(len(logits))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Say how long compiling took."""
+        """Log the losses that have arrived; print how long compiling took."""
+        if log_is_due(self.trainer):
+            self._late.add(self._noted, self.trainer)
+        self._late.hand_over(self.trainer)
+        if self.finite.latest is not None:
+            self.log("loss", self.finite.latest, prog_bar=True, logger=False)
         if self._compiled is not None:
             self._compiled.tell(self.print, "training")
 
     def teardown(self, stage: str) -> None:
-        """Listen to the compiler no longer."""
+        """Remove the callbacks at the compiler."""
         if self._compiled is not None:
             self._compiled.close()
 
     def on_train_epoch_end(self) -> None:
         """Log the accuracy on the training clips, as they were seen (augmented, while training)."""
-        self.finite.settle()
+        self._settle()
         scores = self.train_meter.scores(self.device)
         self.train_meter.reset()
         self.log_dict({"train/epoch_loss": scores.loss, **self.task.logged(scores)})
+
+    def _settle(self) -> None:
+        """Wait for the losses that are on their way: look at them, log them."""
+        self.finite.settle()
+        if self._trainer is not None:
+            self._late.hand_over(self._trainer, wait=True)
 
     def view_probabilities(self, frames: Tensor) -> Tensor:
         """Probabilities of every view; ``views_per_forward`` of them are floats at a time.
@@ -371,12 +387,12 @@ class VideoClassifier(LightningModule):
         return torch.cat(parts).unflatten(0, frames.shape[:2])
 
     def over_views(self, probabilities: Tensor) -> Tensor:
-        """The answer about a video: (B, V, K) -> (B, K)."""
+        """Probabilities per video from those of its views: (B, V, K) -> (B, K)."""
         average = self.preprocessing.average
         return over_views(probabilities, multi_label=self.multi_label, average=average)
 
     def evaluate(self, batch: Batch) -> Tensor:
-        """Count a batch, per view and per video (``over_views``); probabilities (B, K)."""
+        """Add a batch to the meters, per view and per video; returns probabilities (B, K)."""
         task = self.task
         task.miss(self.eval_meter, batch)
         task.miss(self.clip_meter, batch, times=batch["views"])
@@ -395,7 +411,7 @@ class VideoClassifier(LightningModule):
         self.evaluate(batch)
 
     def test_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
-        """Count a batch; its answers, as ``predict_step`` gives them."""
+        """Count a batch; returns its answers as ``predict_step`` does."""
         return {"index": batch["index"], "probabilities": self.evaluate(batch)}
 
     def predict_step(self, batch: Batch, batch_idx: int) -> dict[str, Tensor]:
@@ -408,12 +424,13 @@ class VideoClassifier(LightningModule):
 
     @property
     def _fitting(self) -> bool:
-        """Whether a training is at work, rather than a test."""
+        """Whether this is a training, not a test."""
         return self._trainer is not None and self._trainer.state.fn == TrainerFn.FITTING
 
     def on_validation_epoch_start(self) -> None:
-        """Validate no weights (nor averages of them) that are not finite."""
+        """Refuse to validate weights (or averages of them) that are not finite."""
         if self._fitting:
+            self._settle()
             check_weights(self.state_dict(), step=self.global_step)
 
     def on_validation_epoch_end(self) -> None:
@@ -427,7 +444,7 @@ class VideoClassifier(LightningModule):
         self.finish_evaluation("test")
 
     def finish_evaluation(self, split: str) -> None:
-        """Compute, log and keep (``video_scores``, ``clip_scores``) what the pass measured."""
+        """Compute and log the scores of the pass; sets ``video_scores`` and ``clip_scores``."""
         self.video_scores: AnyScores = self.eval_meter.scores(self.device)
         self.clip_scores: AnyScores = self.clip_meter.scores(self.device)
         self.eval_meter.reset()
@@ -447,15 +464,15 @@ class VideoClassifier(LightningModule):
         return made
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Never write one after a loss, or of weights, that are not finite; keep the accuracy."""
-        self.finite.settle()
+        """Refuse to save after a loss or weights that are not finite; save the training counts."""
+        self._settle()
         check_weights(weights_of(checkpoint), step=self.global_step)
         self.train_meter.to(self.device)
         checkpoint[COUNTS] = self.train_meter.state()
         checkpoint[MIXING] = dict(self.mixing.bit_generator.state)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Go on counting in the middle of an epoch."""
+        """Restore the counts of an unfinished epoch."""
         if COUNTS in checkpoint and self._trainer is not None and self.trainer.is_global_zero:
             self.train_meter.load(checkpoint[COUNTS])
         if MIXING in checkpoint:

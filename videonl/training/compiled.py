@@ -17,7 +17,7 @@ class CompiledNetwork:
 
     Args:
         net: the network.
-        whole: one graph, or an error; False where a part has to stay uncompiled.
+        whole: compile as one graph, or fail; False if parts have to stay uncompiled.
     """
 
     def __init__(self, net: nn.Module, *, whole: bool) -> None:
@@ -50,7 +50,7 @@ class CompiledNetwork:
             ) from error
 
     def tell(self, say: Callable[[str], None], what: str) -> None:
-        """Say how long compiling took since the last time; nothing where nothing was compiled.
+        """Print how long compiling took since the last call; nothing if nothing was compiled.
 
         Args:
             say: takes the sentence.
@@ -61,14 +61,14 @@ class CompiledNetwork:
             self._clock.seconds = 0.0
 
     def close(self) -> None:
-        """Listen to the compiler no longer; the network stays compiled."""
+        """Remove the callbacks at the compiler; the network stays compiled."""
         if self._clock.start in self._handler.start_callbacks:
             self._handler.remove_start_callback(self._clock.start)
             self._handler.remove_end_callback(self._clock.end)
 
 
 class _Clock:
-    """Seconds that the compiler worked."""
+    """Counts the seconds that the compiler takes."""
 
     def __init__(self) -> None:
         self.seconds = self._began = 0.0
@@ -81,7 +81,7 @@ class _Clock:
 
 
 def filled(clips: Tensor, count: int) -> Tensor:
-    """The clips (B, ...) and zeros up to ``count`` of them, in the layout of clips."""
+    """The clips (B, ...), padded with zeros to ``count`` clips in channels-last layout."""
     if len(clips) == count:
         return clips
     more = clips.new_zeros((count, *clips.shape[1:]))
@@ -103,5 +103,5 @@ def check_compiler() -> None:
     except Exception as error:  # a class of torch's inside, another one in every version
         raise VideoNLError(
             "--model.compile true needs a C++ compiler, and this machine has none: install one "
-            "(apt install g++), name it in the variable CXX, or leave it out"
+            "(apt install g++), name it in the variable CXX, or leave the option out"
         ) from error

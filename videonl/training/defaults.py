@@ -1,9 +1,9 @@
-"""What a training does where nobody has said: a pure function of its data and of what was said.
+"""Default settings of a training, as a pure function of its data and of the settings given.
 
-Few videos teach a large network nothing from scratch, and a clip of half a second or a square of a
-wide picture often holds nobody. So a few thousand videos at most get a small network, clips that
-span a whole video and its whole picture, an optimiser that trains small networks from scratch, and
-a budget in steps, not in passes over the data.
+A large network learns little from few videos, and a clip of half a second or a square of a wide
+picture often misses the people. So up to a few thousand videos get a small network, clips that span
+the whole video and show the whole picture, an optimiser that trains small networks from scratch,
+and a length in steps instead of passes over the data.
 """
 
 import math
@@ -13,6 +13,7 @@ from statistics import median
 from typing import Any
 
 from videonl.data import look_at
+from videonl.shares import counted
 
 FEW = 5000  # training videos up to which a network from scratch must be small
 NETWORK, SMALL = "tiny_i3d_nl2", "tiny_"
@@ -26,12 +27,12 @@ LOOKED_AT = 60  # videos whose lengths are read
 BATCH = 8  # of the data module
 CROP_SHARE = 224 / 256  # of the short side, in every published protocol
 ZOOM = 1.5  # how much larger than their rectangle pictures are shown in training, at most
-ZOOMED = f"in training up to {ZOOM:g} times as large, at a random place: few videos seem more"
+ZOOMED = f"in training, random crops of pictures that are up to {ZOOM:g} times as large"
 STEPS, PASSES = 1200, 12  # after which the loss has settled, from scratch
 FINE_STEPS, FINE_PASSES = 500, 12  # from published weights
 VALIDATIONS = 40
-# Published weights: the recipe of configs/finetune.yaml. Small batches of few videos have no
-# statistics to speak of, and what is new has farther to go.
+# Published weights: the recipe of configs/finetune.yaml. Batch statistics of few videos are noisy,
+# and new layers need a higher rate.
 FINE_TUNING = {
     "recipe.learning_rate": 0.005,
     "recipe.fresh_factor": 10.0,
@@ -40,8 +41,8 @@ FINE_TUNING = {
     "recipe.label_smoothing": 0.1,
     "trainer.gradient_clip_val": 5.0,
 }
-# Who says one of these has chosen himself how clips lie in a video, which part of a picture they
-# show, or how long to train.
+# Options that set how clips are sampled, which part of a picture they show, or how long to train:
+# if one of a group is given, no default of this group is set.
 DENSE = {f"data.{name}" for name in ("sampling", "stride", "fps", "short_video")}
 SQUARE = {f"data.{name}" for name in ("picture", "short_side", "jitter", "resized_crop")}
 SQUARE |= {"data.test_crop"}
@@ -53,11 +54,11 @@ BUDGET |= {"trainer.fast_dev_run", "trainer.barebones"}
 
 @dataclass(frozen=True)
 class DataFacts:
-    """What the choice depends on.
+    """The properties of a data set that the defaults depend on.
 
     Attributes:
         videos: to train on.
-        seconds: how long the middle one of them is; None where none tells.
+        seconds: their median length; None if it is not known.
     """
 
     videos: int
@@ -66,13 +67,13 @@ class DataFacts:
 
 @dataclass(frozen=True)
 class Choice:
-    """Some settings that belong together, and why they are as they are."""
+    """Settings that belong together, and the reason for them."""
 
     settings: Mapping[str, Any]
     reason: str
 
     def line(self) -> str:
-        """The flags that would say the same, and the reason."""
+        """The options that would set the same, and the reason."""
         flags = " ".join(f"--{key} {shown(value)}" for key, value in flags_of(self.settings))
         return f"{flags}: {self.reason}"
 
@@ -98,7 +99,7 @@ class Choices:
 
 
 def data_facts(data: Any) -> DataFacts:
-    """Those of a ``VideoDataModule`` that was set up; the same in every process."""
+    """The facts of a ``VideoDataModule`` that was set up; the same in every process."""
     paths = [record.path for record in data.records["train"]]
     found = look_at(paths, most=LOOKED_AT, limit=math.inf).facts.values()
     seconds = [known.seconds for known in found if known.seconds]
@@ -106,14 +107,14 @@ def data_facts(data: Any) -> DataFacts:
 
 
 def choose(facts: DataFacts, given: Mapping[str, Any]) -> Choices:
-    """Settings for what nobody has said.
+    """Default settings for those that are not given.
 
     Args:
         facts: of the data.
-        given: dotted key -> value of what was said; none of it is changed.
+        given: dotted key -> value of the settings given; these are not changed.
 
     Returns:
-        Choices whose keys are not among ``given``; of a table of options what it lacks.
+        Choices whose keys are not in ``given``; for a table of options, the missing ones.
     """
     parts = []
     for settings, reason in proposals(facts, given):
@@ -128,10 +129,10 @@ def choose(facts: DataFacts, given: Mapping[str, Any]) -> Choices:
 
 
 def proposals(facts: DataFacts, given: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """What would be good for these data, with the reasons; also what was given otherwise."""
+    """All defaults for these data with their reasons, also for settings that are given."""
     said = {key for key, value in given.items() if value is not None}
     if "model.pretrained" in said:
-        yield FINE_TUNING, "published weights learn on by the recipe of configs/finetune.yaml"
+        yield FINE_TUNING, "the recipe of configs/finetune.yaml, for published weights"
         yield from budget(facts, given, steps=FINE_STEPS, passes=FINE_PASSES)
         return
     if facts.videos > FEW:
@@ -139,8 +140,11 @@ def proposals(facts: DataFacts, given: Mapping[str, Any]) -> Iterator[tuple[dict
     name = str(given.get("model.name") or NETWORK)
     small = name.startswith(SMALL)
     if small:
-        why = f"{facts.videos} videos are few for a large network from scratch"
-        yield {"model.name": NETWORK}, f"{why} (--model.pretrained FILE starts from weights)"
+        why = f"too few videos ({facts.videos}) to train a large network from scratch"
+        yield (
+            {"model.name": NETWORK},
+            f"{why} (or start from published weights: --model.pretrained FILE)",
+        )
         yield from size_of_small(given)
     yield from clips(facts, given, small=small)
     yield from optimiser(given, small=small)
@@ -152,9 +156,15 @@ def size_of_small(given: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], st
     options = given.get("model.options") or {}
     pooled = any(name.startswith("pool1_") for name in options)
     more: dict[str, Any] = {"dropout": DROPOUT} if pooled else {**POOLED, "dropout": DROPOUT}
-    yield {"model.options": more}, "pooled after its first layer, it costs a quarter"
+    yield (
+        {"model.options": more},
+        "pooling after the first layer makes the network four times cheaper",
+    )
     if not SIZE & {key for key, value in given.items() if value is not None}:
-        yield {"data.crop": SIDE}, "as many pixels as that square has: minutes on a CPU"
+        yield (
+            {"data.crop": SIDE},
+            "pictures have the pixels of a square of this side: minutes on a CPU",
+        )
 
 
 def clips(
@@ -162,7 +172,7 @@ def clips(
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Clips that span a video and show its whole picture."""
     said = {key for key, value in given.items() if value is not None}
-    long = "" if facts.seconds is None else f" (the middle one has {facts.seconds:.2g} s)"
+    long = "" if facts.seconds is None else f" (median length {facts.seconds:.2g} s)"
     spread: dict[str, Any] = {}
     if small:
         wanted = 8 * round((facts.seconds or 0.0) / APART / 8)
@@ -170,17 +180,17 @@ def clips(
     if not DENSE & said:
         spread = {"data.sampling": "segments", **spread}
     if spread:
-        yield spread, f"a clip spans a video{long}"
+        yield spread, f"a clip spans the whole video{long}"
     if SQUARE & said:
         return
-    yield {"data.picture": "whole"}, "a square of a wide picture often holds nobody"
+    yield {"data.picture": "whole"}, "a square crop of a wide picture may miss the people"
     if small and given.get("data.rectangle") is None:
         side = round(int(given.get("data.crop") or SIDE) / CROP_SHARE)
         yield {"data.jitter": [side, round(ZOOM * side)]}, ZOOMED
 
 
 def optimiser(given: Mapping[str, Any], *, small: bool) -> Iterator[tuple[dict[str, Any], str]]:
-    """AdamW, unless somebody wants another; its rate belongs to the batch that it is said at."""
+    """AdamW, unless another is given; the rate is set together with its reference batch."""
     if given.get("recipe.optimizer") not in (None, "adamw"):
         return
     found: dict[str, Any] = {"recipe.optimizer": "adamw"}
@@ -188,13 +198,13 @@ def optimiser(given: Mapping[str, Any], *, small: bool) -> Iterator[tuple[dict[s
         rate = 0.003 if small else 0.001
         found |= {"recipe.learning_rate": rate, "recipe.reference_batch": BATCH}
     found |= {"recipe.weight_decay": 0.05, "recipe.label_smoothing": 0.05}
-    yield found, "trains from scratch in few steps"
+    yield found, "trains small networks from scratch in fewer steps than SGD"
 
 
 def budget(
     facts: DataFacts, given: Mapping[str, Any], *, steps: int, passes: int
 ) -> Iterator[tuple[dict[str, Any], str]]:
-    """Epochs enough for so many steps and passes, validated some forty times."""
+    """Epochs for at least so many steps and passes, with about forty validations."""
     if BUDGET & {key for key, value in given.items() if value is not None}:
         return
     batch = int(given.get("data.batch_size") or BATCH)
@@ -206,7 +216,8 @@ def budget(
         every = math.ceil(epochs / VALIDATIONS)
         epochs = every * math.ceil(epochs / every)  # the last one is validated
         found = {"trainer.check_val_every_n_epoch": every} if every > 1 else {}
-    words = f"{epochs * per_epoch} steps of {batch * window} clips, for the loss to settle"
+    steps_text = counted(epochs * per_epoch, "step")
+    words = f"{steps_text} of {counted(batch * window, 'clip')}, so that the loss settles"
     yield {"trainer.max_epochs": epochs, **found}, words
 
 
@@ -220,5 +231,5 @@ def flags_of(settings: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
 
 
 def shown(value: Any) -> str:
-    """A value as a command line takes it."""
+    """A value as it is written on a command line."""
     return str(value).replace(" ", "") if isinstance(value, list) else str(value)

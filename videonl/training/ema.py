@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights: it is what is validated, saved and used."""
+"""An exponential moving average of the weights, which is validated and saved in their place."""
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
@@ -16,9 +16,9 @@ STATE = "averaging_state"
 class MovingAverage(Callback):
     """average = decay × average + (1 − decay) × weights, after every optimiser step.
 
-    The first steps use a smaller decay, (1 + n) / (10 + n), so that the average forgets the start.
-    Batch-norm statistics are averaged too. A checkpoint's ``state_dict`` is the average (whoever
-    loads it gets the better weights); the weights themselves lie beside it for resuming.
+    The first steps use a smaller decay, (1 + n) / (10 + n), so that the initial weights soon drop
+    out. Batch-norm statistics are averaged too. A checkpoint's ``state_dict`` is the average; the
+    weights themselves are stored beside it, for resuming.
 
     Args:
         decay: 0.999 averages over about a thousand steps.
@@ -75,7 +75,7 @@ class MovingAverage(Callback):
             self._swap(pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Go on with the weights."""
+        """Put the weights back."""
         if self._swapped:
             self._swap(pl_module)
 
@@ -86,7 +86,7 @@ class MovingAverage(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Put the average where readers look for weights."""
+        """Save the average as ``state_dict``, and the weights beside it."""
         checkpoint[STATE] = {"updates": self.updates, "decay": self.decay}
         if not self._swapped:
             checkpoint[RAW] = checkpoint["state_dict"]
@@ -97,7 +97,7 @@ class MovingAverage(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Take average and weights back apart."""
+        """Restore the average and the weights."""
         self.average = copy_of(checkpoint["state_dict"])
         if RAW in checkpoint:  # Lightning has loaded "state_dict" into the module already
             pl_module.load_state_dict(checkpoint[RAW])
@@ -107,7 +107,7 @@ class MovingAverage(Callback):
         return {"updates": self.updates}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Go on counting."""
+        """Restore the number of updates."""
         self.updates = state_dict["updates"]
 
 

@@ -1,4 +1,4 @@
-"""Validate, test and predict: the published protocol, and a result file that says what it was."""
+"""Validate, test and predict by a protocol, which is recorded in the result file."""
 
 import csv
 import sys
@@ -35,33 +35,33 @@ from videonl.training.trainer import make_trainer
 
 
 class PredictionFile(Protocol):
-    """Where the predictions of one process go."""
+    """A file for the predictions of one process."""
 
     def begin(self, paths: Sequence[str], *, rank: int, size: int) -> list[str]:
-        """Open; of all videos, those that this process has to do."""
+        """Open the file; returns the videos that this process has to do."""
 
     def add(self, path: str, probabilities: Sequence[float]) -> None:
-        """Take up one video."""
+        """Add a video."""
 
     def fail(self, path: str, reason: str) -> None:
-        """Take up a video that could not be read."""
+        """Add a video that could not be read."""
 
     def close(self) -> None:
         """Close."""
 
     def finish(self, *, rank: int, size: int) -> None:
-        """All processes have closed theirs."""
+        """Called after all processes have closed their files."""
 
 
 class CsvPredictions:
-    """path, class and the probability of every class."""
+    """CSV with path, class and the probability of every class."""
 
     def __init__(self, path: Path, class_names: Sequence[str]) -> None:
         self._path = path
         self._names = list(class_names)
 
     def begin(self, paths: Sequence[str], *, rank: int, size: int) -> list[str]:
-        """Every ``size``-th video; the file starts afresh."""
+        """Start a new file; returns every ``size``-th video."""
         path = self._part(rank) if size > 1 else self._path
         own = ("path", "class")
         scores = [f"{name} (score)" if name in own else name for name in self._names]
@@ -78,17 +78,17 @@ class CsvPredictions:
         self._file.write(csv_line([path, self._names[best], *values]))
 
     def fail(self, path: str, reason: str) -> None:
-        """Left out; the run names it at the end."""
+        """Do nothing: such videos are listed at the end of the run."""
 
     def close(self) -> None:
         """Close the file."""
         self._file.close()
 
     def finish(self, *, rank: int, size: int) -> None:
-        """Put the parts of all processes together, in the order of the videos.
+        """Join the files of all processes, in the order of the videos.
 
         Raises:
-            VideoNLError: a part is not there, such as on the disk of another machine.
+            VideoNLError: a file is missing, such as on the disk of another machine.
         """
         if rank or size == 1:
             return
@@ -107,15 +107,15 @@ class CsvPredictions:
                 write_text(self._path, map(csv_line, chain(heads[:1], rows)))
         except FileNotFoundError as error:
             raise VideoNLError(
-                f"{self._path} cannot be put together: {error.filename} is not on this machine; "
-                "name a file that all processes see"
+                f"{self._path} cannot be written: {error.filename} is not on this machine; "
+                "name a file in a folder that all processes can read"
             ) from error
         for part in parts:
             part.unlink(missing_ok=True)
 
 
 class WritePredictions(Callback):
-    """Hands every batch of ``trainer.predict`` to a file; keeps nothing in memory.
+    """Writes every batch of ``trainer.predict`` to a file, without keeping it in memory.
 
     Args:
         file: where they go.
@@ -164,7 +164,7 @@ class Answers(Callback):
         batch_idx: int,
         dataloader_idx: int = 0,
     ) -> None:
-        """Keep those of a batch; of equal ones the first class comes first."""
+        """Keep those of a batch; equal probabilities stay in the order of the classes."""
         if not len(outputs["index"]):
             return
         found = outputs["probabilities"].sort(dim=1, descending=True, stable=True)
@@ -173,7 +173,7 @@ class Answers(Callback):
             self.top[index] = dict(zip(numbers, row, strict=True))
 
     def on_test_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Put those of all processes together."""
+        """Collect those of all processes."""
         self.top = {index: top for part in of_all(self.top) for index, top in part.items()}
 
     def rows(
@@ -202,7 +202,7 @@ class Evaluation:
         video: scores per video: the softmax averaged, or the largest sigmoid, over its views.
         clip: scores per view.
         missing: path -> reason, of the videos that could not be read; they count as wrong.
-        protocol: everything that says how the videos were looked at.
+        protocol: how the videos were sampled and the views averaged.
         census: videos per class of the split.
         answers: path, class, predicted class and the most probable ones of every video.
     """
@@ -280,7 +280,7 @@ def names_of(classifier: VideoClassifier) -> list[str]:
 
 
 def describe(evaluation: Evaluation) -> str:
-    """The lines that a person reads: clip@1 and video@1, always with the number of views."""
+    """The printed lines: accuracy per clip and per video, with the number of views."""
     clips, crops = evaluation.views
     views = counted(clips * crops, "view")
     lines = [
@@ -296,7 +296,7 @@ def describe(evaluation: Evaluation) -> str:
 
 
 def averaged(average: str) -> str:
-    """How the views were put together, in a sentence."""
+    """How the views were averaged, in words."""
     return "softmax averaged" if average == "softmax" else average
 
 
@@ -306,7 +306,7 @@ def result(evaluation: Evaluation, classifier: VideoClassifier, **about: Any) ->
     Args:
         evaluation: what was measured.
         classifier: of what.
-        about: more to note, such as environment and checkpoint.
+        about: more entries, such as environment and checkpoint.
     """
     names = names_of(classifier)
     return {
@@ -322,7 +322,7 @@ def result(evaluation: Evaluation, classifier: VideoClassifier, **about: Any) ->
 
 
 def draw_confusion(evaluation: Evaluation, classifier: VideoClassifier, path: Path) -> bool:
-    """Draw the confusion matrix; False where several labels per video leave none."""
+    """Draw the confusion matrix; False if videos have several labels, which have none."""
     video = evaluation.video
     if not isinstance(video, Scores):
         return False
@@ -332,7 +332,7 @@ def draw_confusion(evaluation: Evaluation, classifier: VideoClassifier, path: Pa
 
 
 def measured(evaluation: Evaluation, classifier: VideoClassifier) -> dict[str, Any]:
-    """Protocol and figures of an evaluation beside the one that was asked for."""
+    """Protocol and scores of the additional evaluation."""
     figures = score_values(evaluation.video, evaluation.clip, names_of(classifier))
     return {"protocol": evaluation.protocol, **figures}
 
@@ -354,9 +354,9 @@ def predict(
     split: str | None = None,
     trainer_options: dict[str, Any] | None = None,
 ) -> tuple[int, int]:
-    """Write the class and the probabilities of every video of a split, as they come.
+    """Write the class and the probabilities of every video of a split, batch by batch.
 
-    Every process takes its part of the videos and writes its own file, until all are done.
+    Every process takes a part of the videos and writes its own file; they are joined at the end.
 
     Args:
         classifier: with its weights.

@@ -1,8 +1,8 @@
 """Fine-tuning: which parameters are new, and batch norms that keep their statistics.
 
 The paper trains its long-clip networks with frozen batch norms ("affine"), and fine-tuning on few
-videos per device needs them: the statistics of two clips are noise. ``requires_grad = False`` alone
-does not freeze one, nor does one ``eval()``, which Lightning's ``train()`` at every epoch undoes.
+videos per device needs them: the statistics of two clips are too noisy. ``requires_grad = False``
+does not stop the statistics, and Lightning's ``train()`` in every epoch undoes a single ``eval()``.
 """
 
 from collections.abc import Collection
@@ -17,8 +17,8 @@ def fresh_parameters(net: nn.Module) -> frozenset[str]:
     """Names of the tensors that the pretrained weights did not fill.
 
     Args:
-        net: of ``create_model(..., pretrained=...)``, which notes them in ``net.load_report``.
-            Where nothing was noted: the non-local blocks that still add exactly nothing.
+        net: of ``create_model(..., pretrained=...)``, which lists them in ``net.load_report``.
+            Without a report: those of non-local blocks that are still the identity.
     """
     report = getattr(net, "load_report", None)
     if report is not None:
@@ -32,7 +32,7 @@ def fresh_parameters(net: nn.Module) -> frozenset[str]:
 
 
 def starts_as_identity(block: NonLocalBlock) -> bool:
-    """Whether a block adds exactly nothing, as only an untrained one does."""
+    """Whether the residual of a block is exactly zero, as at its initialisation."""
     scale = getattr(block.norm, "weight", None)
     last = block.out.weight if scale is None else scale
     return not bool(last.any())

@@ -1,23 +1,22 @@
-"""What is not finite ends the training with one sentence, and is neither kept nor scored."""
+"""Losses and weights that are NaN or infinite end the training, and are never saved or scored."""
 
 import math
 from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from videonl.errors import NotFiniteError, VideoNLError
 from videonl.models.finite import NO_ANSWER, first_not_finite
 from videonl.training.ema import RAW
 from videonl.training.processes import of_all
+from videonl.video.transfer import Arrival
 
 REMEDY = (
     "lower --recipe.learning_rate, clip the gradients (--trainer.gradient_clip_val 1) or train in "
     "full precision (--trainer.precision 32-true)"
 )
-Pending = tuple[int, Tensor, torch.cuda.Event | None]
 
 
 class TrainingDiverged(VideoNLError):
@@ -25,55 +24,54 @@ class TrainingDiverged(VideoNLError):
 
 
 class FiniteLoss:
-    """Looks at every loss; on a GPU some steps later, when its copy has arrived by itself.
+    """Checks every loss; on a GPU some steps later, when its asynchronous copy has arrived.
 
-    Asking a GPU for a value at once makes the host wait for all the work that is queued.
+    Attributes:
+        latest: the last loss that has arrived, on the host; None before the first.
     """
 
     def __init__(self) -> None:
-        self._pending: deque[Pending] = deque()
+        self._pending: deque[tuple[int, Arrival]] = deque()
+        self.latest: Tensor | None = None
 
-    def check(self, loss: Tensor, *, step: int) -> None:
-        """Note a loss, and look at those that have arrived.
+    def check(self, loss: Tensor, *, step: int) -> Arrival:
+        """Queue a loss, and check those that have arrived.
 
         Args:
             loss: a scalar.
             step: the optimiser step, for the message.
 
+        Returns:
+            The loss, on its way to the host.
+
         Raises:
             TrainingDiverged: one of them is not finite.
         """
-        value, event = loss.detach(), None
-        if loss.device.type == "cuda":
-            copy = torch.empty((), dtype=value.dtype, pin_memory=True)
-            value = copy.copy_(value, non_blocking=True)
-            event = torch.cuda.Event()
-            event.record()
-        self._pending.append((step, value, event))
-        while self._pending and (self._pending[0][2] is None or self._pending[0][2].query()):
-            self._judge(self._pending.popleft())
+        noted = Arrival(loss)
+        self._pending.append((step, noted))
+        while self._pending and self._pending[0][1].here:
+            self._judge(*self._pending.popleft())
+        return noted
 
     def settle(self) -> None:
-        """Wait for all losses noted and look at them.
+        """Wait for all queued losses and check them.
 
         Raises:
             TrainingDiverged: one of them is not finite.
         """
         while self._pending:
-            entry = self._pending.popleft()
-            if entry[2] is not None:
-                entry[2].synchronize()
-            self._judge(entry)
+            self._judge(*self._pending.popleft())
 
-    def _judge(self, entry: Pending) -> None:
-        step, value, _ = entry
-        if not math.isfinite(value.item()):
+    def _judge(self, step: int, noted: Arrival) -> None:
+        self.latest = noted.wait()
+        value = self.latest.item()
+        if not math.isfinite(value):
             self._pending.clear()
-            raise TrainingDiverged(f"the loss became {value.item()} at step {step}: {REMEDY}")
+            raise TrainingDiverged(f"the loss became {value} at step {step}: {REMEDY}")
 
 
 def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
-    """Every weight that a checkpoint holds: those under an average, too."""
+    """All weights in a checkpoint, including those beside a moving average."""
     averaged, raw = checkpoint.get("state_dict"), checkpoint.get(RAW)
     found = dict(averaged) if isinstance(averaged, Mapping) else {}
     if isinstance(raw, Mapping):
@@ -82,7 +80,7 @@ def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def check_weights(state: Mapping[str, Any], *, step: int) -> None:
-    """Refuse weights that are not finite, in all processes where they are not in one.
+    """Refuse weights that are not finite, in all processes if they are not finite in one.
 
     Args:
         state: weights by name.

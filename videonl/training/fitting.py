@@ -1,4 +1,4 @@
-"""One training, from a classifier and a data module to checkpoints, metrics and a summary."""
+"""Run one training, and write its checkpoints, metrics and summary."""
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import Callback, LightningDataModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from videonl.claims import claimed, is_first_process
@@ -22,6 +21,7 @@ from videonl.training.bad_files import BadFiles
 from videonl.training.checkpoints import BROKEN_PIPE, Checkpoints, is_lost_worker
 from videonl.training.classifier import VideoClassifier
 from videonl.training.ema import MovingAverage
+from videonl.training.logged import RateLog
 from videonl.training.memory import way_out
 from videonl.training.metrics_file import MetricsFile
 from videonl.training.mixing import StepSeed
@@ -47,10 +47,10 @@ class FitResult:
         epochs: epochs trained in all.
         metric: what the accuracy is: "top1", or "map" of several labels per video.
         videos: validation videos of that accuracy.
-        signs: what the training looks like, with the flag to try (signs.py); None where nothing
-            was written.
-        reports: whether this is the process that talks.
-        nothing_left: whether the run that was to go on had reached its end already.
+        signs: diagnosis of the training, with options to try (signs.py); None if nothing was
+            written.
+        reports: whether this is the process that prints.
+        nothing_left: whether the resumed run was finished already.
     """
 
     run_dir: Path
@@ -85,14 +85,14 @@ def fit(
         data: a ``VideoDataModule`` that was set up.
         run_dir: gets ``best.ckpt``, ``last.ckpt``, ``config.yaml``, ``census.json``,
             ``metrics.csv``, TensorBoard events, ``summary.md`` and its pictures.
-        seed: of everything random in the steps.
-        resume: a checkpoint to go on from, exactly.
+        seed: random seed of the training steps.
+        resume: a checkpoint to continue from, with the same result as without the interruption.
         save_every_minutes: how often ``last.ckpt`` is written within an epoch.
         save_every_steps: likewise in optimiser steps.
         config: text of ``config.yaml``.
-        trainer_options: of Lightning's ``Trainer``; callbacks and loggers stand beside ours, and
-            ``logger=False`` leaves the TensorBoard events out.
-        announce: the lines that are printed before the start; arguments as of
+        trainer_options: of Lightning's ``Trainer``; callbacks and loggers are added to those of
+            videonl, and ``logger=False`` writes no TensorBoard events.
+        announce: makes the lines that are printed before the start; has the arguments of
             ``videonl.training.run_header.facts``.
 
     Raises:
@@ -172,7 +172,7 @@ def fit(
 def tell_loggers(
     trainer: Trainer, classifier: VideoClassifier, config: str | None, *, run_dir: Path
 ) -> None:
-    """Give all loggers the settings; TensorBoard's also write them as ``hparams.yaml``."""
+    """Pass the settings to all loggers; TensorBoard's also writes them to ``hparams.yaml``."""
     if trainer.is_global_zero:
         (run_dir / "hparams.yaml").unlink(missing_ok=True)  # of the run before it went on
     settings = yaml.safe_load(config) if config else dict(classifier.hparams)
@@ -181,7 +181,7 @@ def tell_loggers(
 
 
 def write_split(data: Any, run_dir: Path) -> None:
-    """Keep the lists of a split that was made here, for resuming and for testing."""
+    """Save the lists of a split that was made here, for resuming and testing."""
     files = ((TRAIN_LIST, data.records["train"]), (VAL_LIST, data.records["val"]))
     write_lists(run_dir, files, data.class_names, root=data.root)
 
@@ -198,7 +198,7 @@ def make_callbacks(
     callbacks.append(EpochLines())
     if leaves_nothing(options):
         return callbacks
-    callbacks.append(LearningRateMonitor("step"))
+    callbacks.append(RateLog())
     if options.get("enable_checkpointing") is False:
         return callbacks
     return [
@@ -210,7 +210,7 @@ def make_callbacks(
 
 
 def result_of(trainer: Trainer, checkpoints: Checkpoints, *, nothing_left: bool) -> FitResult:
-    """What the callbacks know in the end."""
+    """Collect the result from the callbacks."""
     summary = next((c for c in trainer.callbacks if isinstance(c, Summary)), None)  # type: ignore[attr-defined]
     return FitResult(
         run_dir=checkpoints.folder,

@@ -1,4 +1,4 @@
-"""A GPU is full: which batch should fit, and which stages to compute again, without trying."""
+"""For a full GPU: estimate which batch fits, and which stages to recompute, without trying."""
 
 from collections.abc import Collection
 from typing import Any
@@ -7,6 +7,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
+from videonl.shares import counted
 from videonl.training.recompute import blocks_of
 
 ROOM = 0.8  # of the memory; the rest goes to convolutions' work space and to gaps
@@ -14,7 +15,7 @@ CLIPS = 2  # that are counted, since some norms refuse one alone
 
 
 class Kept:
-    """What the backward pass of a network keeps per clip; counted by shapes, nothing is computed.
+    """The memory that the backward pass keeps per clip, counted on the meta device.
 
     Args:
         net: takes clips (B, 3, T, H, W).
@@ -74,7 +75,7 @@ class Kept:
         self._within = None
 
     def per_clip(self, stages: Collection[str]) -> float:
-        """Bytes per clip where these stages are computed again, one block at a time."""
+        """Bytes per clip if these stages are recomputed, one block at a time."""
         again = [block for stage in stages for block in self.stages.get(stage, ())]
         kept = sum(size for block, size in self._kept.items() if block not in again)
         kept += sum(self._inputs.get(block, 0) for block in again)
@@ -83,17 +84,17 @@ class Kept:
 
 
 def usable_memory(device: torch.device) -> int | None:
-    """Bytes of a GPU that this process has or could get; None of another device."""
+    """Bytes of a GPU that this process has or could get; None for other devices."""
     if device.type != "cuda":
         return None
     return torch.cuda.mem_get_info(device)[0] + torch.cuda.memory_reserved(device)
 
 
 def way_out(classifier: Any, data: Any, trainer: Trainer) -> str:
-    """The sentence for a training whose batch does not fit."""
+    """The message for a training whose batch does not fit, with options that should fit."""
     batch, accumulated = int(data.batch_size), trainer.accumulate_grad_batches
     stages, memory = list(classifier.recipe.checkpoint_stages), None
-    shown = classifier.preprocessing
+    shown, clips = classifier.preprocessing, counted(batch, "clip")
     try:
         memory = usable_memory(trainer.strategy.root_device)
         kept = Kept(classifier.net, (shown.frames, *shown.clip_size))
@@ -101,11 +102,10 @@ def way_out(classifier: Any, data: Any, trainer: Trainer) -> str:
         memory = None  # a network that shapes alone do not run
     if memory is None:
         return (
-            f"the GPU has not enough memory for batches of {batch} clips: halve --data.batch_size "
-            "(the learning rate follows) and say --trainer.accumulate_grad_batches "
-            f"{2 * accumulated} for the same training, save activations with "
-            "--recipe.checkpoint_stages, or take smaller or shorter clips (--data.crop, "
-            "--data.frames)"
+            f"the GPU does not have enough memory for batches of {clips}: halve --data.batch_size "
+            f"and set --trainer.accumulate_grad_batches {2 * accumulated} for the same training, "
+            "save memory with --recipe.checkpoint_stages, or use smaller or shorter clips "
+            "(--data.crop, --data.frames)"
         )
     half = 0.5 if "16" in str(trainer.precision) else 1.0
     weights = sum(p.numel() * p.element_size() for p in classifier.net.parameters())
@@ -118,12 +118,12 @@ def way_out(classifier: Any, data: Any, trainer: Trainer) -> str:
         return max((n for n in range(1, batch + 1) if batch % n == 0 and n <= most), default=0)
 
     head = (
-        f"the GPU has not enough memory for batches of {batch} clips (about "
-        f"{half * kept.per_clip(stages) / 2**30:.2g} GiB each, {memory / 2**30:.3g} GiB there): "
+        f"the GPU does not have enough memory for batches of {clips} (about "
+        f"{half * kept.per_clip(stages) / 2**30:.2g} GiB per clip, of {memory / 2**30:.3g} GiB): "
     )
     ways = []
     if 0 < (size := fits(stages)) < batch:
-        ways.append(f"{smaller(size, batch, accumulated)} should fit, the same clips per step")
+        ways.append(f"{smaller(size, batch, accumulated)} should fit, with as many clips per step")
     more = list(stages)
     for name in kept.stages:
         more += [] if name in more else [name]
@@ -131,9 +131,9 @@ def way_out(classifier: Any, data: Any, trainer: Trainer) -> str:
             option = f"--recipe.checkpoint_stages [{','.join(more)}]"
             beside = fits(more)
             rest = "" if beside == batch else f" with {smaller(beside, batch, accumulated)}"
-            ways.append(f"{option}{rest} should fit, and computes these activations twice")
+            ways.append(f"{option}{rest} should fit, and computes these stages twice")
             break
-    ways = ways or ["take smaller or shorter clips (--data.crop, --data.frames)"]
+    ways = ways or ["use smaller or shorter clips (--data.crop, --data.frames)"]
     return head + "; or ".join(ways)
 
 

@@ -1,4 +1,4 @@
-"""Accuracy that accumulates on the device: no value leaves it before the end of the epoch."""
+"""Accuracy that accumulates on the device, without synchronising before the end of the epoch."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from videonl.training.processes import add_up, of_all
+from videonl.video.transfer import sent
 
 TOP_K = 5
 
@@ -17,17 +18,16 @@ class Scores:
     """What a pass over a data set measured.
 
     Attributes:
-        videos: how many there are, with those that could not be read.
+        videos: how many there are, including those that could not be read.
         unread: how many of them could not be read; they count as wrong.
-        loss: mean over the videos that were read; None where there is none.
+        loss: mean over the videos that were read; None without any.
         top1: share whose most probable class is right, 0 to 1.
         top5: share whose class is among the five most probable (among all, with fewer classes).
-        macro: mean of the per-class accuracies over the classes that occur, 0 where no video of a
-            class could be read.
-        majority: what always answering the most frequent class would score.
+        macro: mean of the per-class accuracies over the classes that have videos.
+        majority: accuracy of always answering the most frequent class.
         per_class: accuracy of every class; None for a class without videos.
-        confusion: confusion[true][predicted], numbers of the videos that were read.
-        unread_per_class: the others, by their true class.
+        confusion: confusion[true][predicted], counts of the videos that were read.
+        unread_per_class: counts of the other videos by their true class.
     """
 
     metric: ClassVar[str] = "top1"
@@ -45,7 +45,7 @@ class Scores:
 
     @property
     def headline(self) -> float:
-        """What the best checkpoint has highest."""
+        """The score by which the best checkpoint is chosen."""
         return self.top1
 
     def logged(self) -> dict[str, float]:
@@ -55,9 +55,9 @@ class Scores:
 
 
 class ClassificationMeter:
-    """Counts right answers per class, on the device of what it is given.
+    """Counts right answers per class, on the device of its inputs.
 
-    It is no module: DDP would copy the counts of the first process over those of the others.
+    Not a module, since DDP would overwrite its buffers with those of the first process.
 
     Example:
         >>> meter = ClassificationMeter(3)
@@ -71,7 +71,7 @@ class ClassificationMeter:
         self._place(torch.device("cpu"))
 
     def _place(self, device: torch.device) -> None:
-        """Start afresh on a device; what a test makes may count in a training."""
+        """Reset on a device; not as inference tensors, which a training could not update."""
         classes = self.num_classes
         # Right in the top k, videos read, loss; float64 counts up to 2^53.
         wide = torch.float32 if device.type == "mps" else torch.float64
@@ -85,9 +85,9 @@ class ClassificationMeter:
         if self.sums.device != device:
             confusion, unread, sums = self.confusion, self.unread, self.sums
             self._place(device)
-            self.confusion += confusion.to(device)
-            self.unread += unread.to(device)
-            self.sums += sums.to(self.sums)
+            self.confusion += sent(confusion, device)
+            self.unread += sent(unread, device)
+            self.sums += sent(sums.to(self.sums.dtype), device)
 
     @torch.no_grad()
     def update(self, scores: Tensor, labels: Tensor, losses: Tensor) -> None:
@@ -110,7 +110,7 @@ class ClassificationMeter:
         self.sums += batch.sum(1, dtype=self.sums.dtype)
 
     def miss(self, labels: Tensor) -> None:
-        """Count videos that could not be read: wrong answers to their class.
+        """Count videos that could not be read as wrong answers.
 
         Args:
             labels: (M,) int64 of them; a negative label is not counted.
@@ -132,17 +132,17 @@ class ClassificationMeter:
         return {name: add_up(count).cpu() for name, count in counts.items()}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Go on counting from ``state``; one process of several does, the others from nothing."""
+        """Restore ``state``; of several processes in one only, since counts are summed."""
         self.reset()
         self.confusion += state["confusion"].to(self.confusion)
         self.unread += state["unread"].to(self.unread)
         self.sums += state["sums"].to(self.sums)
 
     def scores(self, device: torch.device | None = None) -> Scores:
-        """Add up over all processes and compute. This is where the host waits for the device.
+        """Sum over all processes and compute; this synchronises with the device.
 
         Args:
-            device: of the process; one that has counted nothing yet does not know it.
+            device: of the process, for a meter that has not counted anything yet.
         """
         self.to(device or self.sums.device)
         state = self.state()
@@ -186,10 +186,10 @@ class MultiLabelScores:
         videos: videos with at least one label, with those that could not be read.
         unread: how many of them could not be read; they rank last in each of their classes.
         loss: mean over the videos that were read; None where there is none.
-        map: mean of the average precisions of the classes that occur, 0 to 1; 0 where the scores
+        map: mean of the average precisions of the classes that have videos, 0 to 1; 0 if the scores
             were not kept.
         hit1: share of the videos whose most probable class is one of theirs.
-        prior: the mean average precision of an answer that is the same for every video.
+        prior: mean average precision of giving every video the same answer.
         per_class: average precision of every class; None for a class without videos.
         positives: videos per class.
     """
@@ -207,7 +207,7 @@ class MultiLabelScores:
 
     @property
     def headline(self) -> float:
-        """What the best checkpoint has highest."""
+        """The score by which the best checkpoint is chosen."""
         return self.map
 
     def logged(self) -> dict[str, float]:
@@ -217,12 +217,12 @@ class MultiLabelScores:
 
 
 class MultiLabelMeter:
-    """Keeps scores and labels on the device of what it is given, until the end of a pass.
+    """Keeps scores and labels on the device of its inputs until the end of a pass.
 
     Args:
         num_classes: K.
-        ranking: keep the scores, which the mean average precision needs: 8 K bytes per row. A
-            training counts without.
+        ranking: keep the scores (8 K bytes per row), for the mean average precision. A training
+            does not.
 
     Example:
         >>> meter = MultiLabelMeter(2)
@@ -237,7 +237,7 @@ class MultiLabelMeter:
         self._place(torch.device("cpu"))
 
     def _place(self, device: torch.device) -> None:
-        """Start afresh on a device."""
+        """Reset on a device."""
         wide = torch.float32 if device.type == "mps" else torch.float64
         with torch.inference_mode(False):
             self.sums = torch.zeros(4, dtype=wide, device=device)  # hits, read, loss, not read
@@ -248,8 +248,8 @@ class MultiLabelMeter:
         if self.sums.device != device:
             sums, rows = self.sums, self.rows
             self._place(device)
-            self.sums += sums.to(self.sums)
-            self.rows = [(scores.to(device), truth.to(device)) for scores, truth in rows]
+            self.sums += sent(sums.to(self.sums.dtype), device)
+            self.rows = [(sent(scores, device), sent(truth, device)) for scores, truth in rows]
 
     @torch.no_grad()
     def update(self, scores: Tensor, truth: Tensor, losses: Tensor) -> None:
@@ -287,19 +287,19 @@ class MultiLabelMeter:
         self._place(self.sums.device)
 
     def state(self) -> dict[str, Tensor]:
-        """The counts so far, over all processes; not the scores."""
+        """The counts so far, over all processes, without the scores."""
         return {"sums": add_up(self.sums.clone()).cpu()}
 
     def load(self, state: dict[str, Tensor]) -> None:
-        """Go on counting from ``state``."""
+        """Restore the counts of ``state``."""
         self.reset()
         self.sums += state["sums"].to(self.sums)
 
     def scores(self, device: torch.device | None = None) -> MultiLabelScores:
-        """Gather over all processes and compute; here the host waits for the device.
+        """Gather over all processes and compute; this synchronises with the device.
 
         Args:
-            device: of the process; one that has counted nothing yet does not know it.
+            device: of the process, for a meter that has not counted anything yet.
         """
         self.to(device or self.sums.device)
         hits, read, loss, unread = self.state()["sums"].tolist()
@@ -325,9 +325,9 @@ class MultiLabelMeter:
         )
 
 
-def mean_loss(meter: ClassificationMeter | MultiLabelMeter) -> float | None:
-    """Mean loss of what a meter of this process has counted so far; None of nothing."""
-    read, loss = meter.sums[1:3].tolist()
+def mean_loss(sums: Tensor) -> float | None:
+    """Mean loss of the videos in ``sums`` of a meter, on the host; None without any."""
+    read, loss = sums[1:3].tolist()
     return loss / read if read else None
 
 

@@ -1,4 +1,4 @@
-"""``metrics.csv`` of a run: one row per step that was logged; a resumed run goes on in it."""
+"""``metrics.csv`` of a run: one row per logged step; a resumed run appends to it."""
 
 import csv
 from argparse import Namespace
@@ -34,8 +34,8 @@ class MetricsFile(Logger):
 
     Args:
         folder: of the run.
-        resume_step: rows of an earlier part of the run beyond this step are dropped: they will be
-            measured again. None starts afresh.
+        resume_step: rows from this step on are dropped, since they will be measured again. None
+            starts a new file.
     """
 
     def __init__(self, folder: Path, *, resume_step: int | None = None) -> None:

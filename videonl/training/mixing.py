@@ -25,7 +25,7 @@ def mix(
         targets: (B, K) probabilities.
         mixup: alpha of its Beta distribution, 0 for off.
         cutmix: likewise; with both on, a fair coin decides per batch.
-        generator: the source of randomness, on the host: a GPU is never waited for.
+        generator: the source of randomness, on the host, so as not to wait for a GPU.
 
     Returns:
         Mixed clips and targets.
@@ -87,9 +87,9 @@ def step_seed(seed: int, *, step: int, rank: int = 0) -> int:
 class StepSeed(Callback):
     """Seeds torch before every training batch with (seed, batch number, process).
 
-    Dropout and whatever else draws in a step is then a function of the step, and so is the
-    generator of mixup and cutmix, which is its own (``pl_module.mixing``): how much one of them
-    draws does not move the other. A training killed anywhere goes on bit for bit.
+    Random numbers of a step, such as those of dropout, then depend on the step alone, so that a
+    training that is killed and resumed has exactly the same result. Mixup and cutmix have their own
+    generator (``pl_module.mixing``), so that they do not change the others' numbers.
 
     Args:
         seed: of the training.

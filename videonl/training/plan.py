@@ -1,4 +1,4 @@
-"""How long a training will take and how much memory: two batches are trained on, and undone."""
+"""Time and memory that a training will take, measured on two batches that are then undone."""
 
 import math
 import time
@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 
+from videonl.shares import counted
 from videonl.training.accumulation import batches_per_epoch, batches_per_step
 from videonl.training.classifier import VideoClassifier
 from videonl.training.progress import peak_of_process
@@ -28,11 +29,11 @@ class Measured:
 
     Attributes:
         batches: that were measured, one or two.
-        compute: seconds of the network for the faster one, with its gradients and the step.
+        compute: seconds of the faster batch for forward pass, backward pass and step.
         read: seconds of one process to decode one clip for the first time.
-        again: likewise for any later time; less where decoded pictures are kept.
-        memory: peak in GiB; of this process, or of the GPU.
-        gpu: which of the two.
+        again: likewise for a second time; less if decoded pictures are kept in memory.
+        memory: peak in GiB, of this process or of the GPU.
+        gpu: whether it is that of the GPU.
     """
 
     batches: int
@@ -45,14 +46,14 @@ class Measured:
 
 @dataclass(frozen=True)
 class Plan:
-    """A training before its start.
+    """The plan of a training, as lines to print.
 
     Attributes:
         facts: of the data, the network and the device.
-        chosen: what was chosen for want of words.
+        chosen: settings that were chosen because they were not given.
         course: steps, time and memory.
-        warnings: what a person should know before waiting.
-        seconds: how long it will take; None where that cannot be told.
+        warnings: possible problems, to be known before the start.
+        seconds: how long it will take; None if that is not known.
     """
 
     facts: list[str]
@@ -75,14 +76,14 @@ def make_plan(
     run_dir: Path | None = None,
     chosen: Sequence[str] = (),
 ) -> Plan:
-    """Look at a training that is about to start.
+    """Plan a training that is about to start.
 
     Args:
         classifier: the network.
         data: a ``VideoDataModule`` that was set up.
         trainer: that will train.
         run_dir: see ``facts``.
-        chosen: a line for each choice that nobody had made.
+        chosen: a line for each setting that was chosen because it was not given.
     """
     lines = facts(classifier, data, trainer, run_dir=run_dir)
     warnings = [line for line in lines if line.startswith(("warning", "hint"))]
@@ -93,9 +94,10 @@ def make_plan(
     found = measure(classifier, data, trainer)
     steps, epochs = steps_of(trainer, data)
     seconds = None if steps is None else seconds_of(found, steps, epochs, trainer, data)
-    text = "until --trainer.max_time" if steps is None else f"{steps}: {epochs:.3g} epochs"
-    batches = "2 measured batches" if found.batches > 1 else "a measured batch"
-    course = [f"steps     {text} of {steps_of_epoch(trainer, data)}"]
+    shown = counted(1, "epoch") if epochs == 1 else f"{round(epochs, 2):g} epochs"
+    text = "until --trainer.max_time, in epochs" if steps is None else f"{steps}: {shown}"
+    batches = f"measured on {counted(found.batches, 'batch')}"
+    course = [f"steps     {text} of {counted(steps_of_epoch(trainer, data), 'step')}"]
     course += [] if seconds is None else [f"time      about {duration(seconds)} ({batches})"]
     return Plan(known, told, [*course, memory(found)], warnings, seconds)
 
@@ -140,21 +142,21 @@ def seconds_of(found: Measured, steps: int, epochs: float, trainer: Trainer, dat
 
 
 def memory(found: Measured) -> str:
-    """The peak, in one line."""
-    whose = "of the GPU" if found.gpu else "of this process, without those that decode"
-    return f"memory    {found.memory:.2g} GiB at most {whose}"
+    """The line about the peak memory."""
+    whose = "of the GPU" if found.gpu else "of this process, without its decoding processes"
+    return f"memory    {found.memory:.2g} GiB at the peak {whose}"
 
 
 def step_seconds(found: Measured, data: Any, *, first: bool) -> float:
-    """One batch: read by the workers, or before the network by the process itself."""
+    """Seconds of one batch, reading included."""
     reading = data.batch_size * (found.read if first else found.again)
     return together(reading, found.compute, data.num_workers, gpu=found.gpu)
 
 
 def together(reading: float, computing: float, workers: int, *, gpu: bool) -> float:
-    """Seconds for both, where so many processes read beside the network.
+    """Seconds for both, if so many worker processes read while the network computes.
 
-    A CPU's cores are shared: what is computed and what is read takes turns.
+    On a CPU the workers and the network share the cores.
     """
     if not workers:
         return reading + computing
@@ -165,7 +167,7 @@ def together(reading: float, computing: float, workers: int, *, gpu: bool) -> fl
 
 
 def validations(epochs: float, trainer: Trainer, data: Any) -> float:
-    """How often the validation videos will be seen."""
+    """The number of validations."""
     if "val" not in data.records or not trainer.limit_val_batches:
         return 0.0
     # Batches, or a share of an epoch; Lightning has none where it is a time.
@@ -176,14 +178,14 @@ def validations(epochs: float, trainer: Trainer, data: Any) -> float:
 
 
 def validation_seconds(found: Measured, data: Any) -> float:
-    """One pass over the validation videos on one of the processes."""
+    """Seconds of one validation on one of the processes."""
     videos, views = len(data.records["val"]), data.preprocessing.num_views
     computing = FORWARD * found.compute / data.batch_size * videos * views
     return together(videos * views * found.again, computing, data.num_workers, gpu=found.gpu)
 
 
 def measure(classifier: VideoClassifier, data: Any, trainer: Trainer) -> Measured:
-    """Train on two batches, and leave no trace of it: weights and random numbers are put back."""
+    """Train on two batches, then restore weights and random number generators."""
     device = trainer.strategy.root_device
     gpu = device.type == "cuda"
     loader = data.train_dataloader()
@@ -219,7 +221,7 @@ def measure(classifier: VideoClassifier, data: Any, trainer: Trainer) -> Measure
 def undone(
     classifier: VideoClassifier, trainer: Trainer
 ) -> Iterator[Callable[[Any, dict[str, Any]], None]]:
-    """A training step of the recipe; what it changes is put back in the end."""
+    """A training step of the recipe, whose changes are undone at the end."""
     device, precision = trainer.strategy.root_device, trainer.precision_plugin
     net, recipe = classifier.to(device).net, classifier.recipe
     kept = {name: value.clone() for name, value in net.state_dict().items()}
@@ -261,4 +263,4 @@ def duration(seconds: float) -> str:
     for unit, size in (("days", 86_400), ("hours", 3600), ("minutes", 60)):
         if seconds >= 1.5 * size:
             return f"{seconds / size:.2g} {unit}"
-    return f"{seconds:.2g} seconds"
+    return "1 second" if round(seconds, 1) == 1 else f"{seconds:.2g} seconds"

@@ -1,4 +1,4 @@
-"""What the processes of a job know, put together; all of them have to come here."""
+"""Gather and sum values over the processes of a distributed training; all must call these."""
 
 from typing import TypeVar
 
@@ -9,12 +9,12 @@ Known = TypeVar("Known")
 
 
 def are_several() -> bool:
-    """Whether this process is one of a job's."""
+    """Whether this process is one of several."""
     return torch.distributed.is_available() and torch.distributed.is_initialized()
 
 
 def of_all(known: Known) -> list[Known]:
-    """What each of them knows, in the order of their ranks."""
+    """The values of all processes, in the order of their ranks."""
     if not are_several():
         return [known]
     shares = [known] * torch.distributed.get_world_size()
@@ -23,7 +23,7 @@ def of_all(known: Known) -> list[Known]:
 
 
 def add_up(counts: Tensor) -> Tensor:
-    """Their sum, in place; on a device that the processes can exchange."""
+    """The sum over all processes, in place; on a device that their backend supports."""
     if are_several():
         torch.distributed.all_reduce(counts)
     return counts

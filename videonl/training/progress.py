@@ -1,4 +1,4 @@
-"""What a person sees of a training: a bar on a terminal, lines in a log, one line per epoch."""
+"""What a training prints: a bar on a terminal, lines in a log, one line per epoch."""
 
 import sys
 import time
@@ -12,8 +12,10 @@ from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 
 from videonl.data import VideoDataModule
 from videonl.shares import accuracy, percent
+from videonl.training.logged import log_is_due
 from videonl.training.metrics import TOP_K, MultiLabelScores, mean_loss
 from videonl.training.task import AnyScores
+from videonl.video.transfer import Arrival
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
@@ -27,13 +29,13 @@ def progress_bar() -> Callback:
 
 
 class TimeToGo:
-    """How long the training, not its epoch, still takes at the pace that it had until now."""
+    """The remaining time of the whole training, from its speed so far."""
 
     def __init__(self) -> None:
         self._began, self._first = 0.0, 0
 
     def start(self, trainer: Trainer) -> None:
-        """Start the clock; what a resumed training has behind it says nothing of the pace."""
+        """Start the clock; batches before a resumption do not count."""
         self._began = time.monotonic()
         progress = trainer.fit_loop.epoch_loop.batch_progress.current
         self._first = self._batches(trainer, int(progress.ready) - 1)
@@ -43,11 +45,11 @@ class TimeToGo:
         return trainer.current_epoch * int(trainer.num_training_batches) + batch_idx + 1
 
     def text(self, trainer: Trainer, batch_idx: int) -> str:
-        """In words; "" where the training has no end that is known, or has reached it.
+        """The time in words; "" if the end of the training is not known or is reached.
 
         Args:
-            trainer: knows how many epochs, steps or hours were asked for.
-            batch_idx: of the batch that was the last, in its epoch.
+            trainer: has the limits of epochs, steps or time.
+            batch_idx: of the last batch, in its epoch.
         """
         done, ends = self._batches(trainer, batch_idx), []
         if trainer.max_epochs is not None and trainer.max_epochs >= 0:
@@ -77,7 +79,7 @@ def span(seconds: float) -> str:
 
 
 class TerminalBar(TQDMProgressBar):
-    """Lightning's bar, drawn now and then, since drawing asks the device for the loss."""
+    """Lightning's bar, drawn every few batches."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=5, leave=False)
@@ -89,7 +91,7 @@ class TerminalBar(TQDMProgressBar):
         super().on_train_start(trainer, pl_module)
 
     def get_metrics(self, trainer: Trainer, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The values beside the bar, which itself knows the time of its epoch alone."""
+        """The values beside the bar, with the time left for the whole training."""
         metrics = dict(super().get_metrics(trainer, *args, **kwargs))
         metrics.pop("v_num", None)
         text = self._clock.text(trainer, trainer.fit_loop.batch_idx) if trainer.training else ""
@@ -97,7 +99,7 @@ class TerminalBar(TQDMProgressBar):
 
 
 def epoch_of(trainer: Trainer) -> str:
-    """The epoch, and of how many where that is known."""
+    """The number of the epoch, and of all epochs if that is known."""
     known = trainer.max_epochs is not None and trainer.max_epochs >= 0
     return f"epoch {trainer.current_epoch + 1}" + (f"/{trainer.max_epochs}" if known else "")
 
@@ -109,6 +111,7 @@ class ProgressLines(Callback):
         self.seconds = seconds
         self._printed = 0.0
         self._clock = TimeToGo()
+        self._line: tuple[str, Arrival] | None = None  # where, and the counts on their way
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -118,20 +121,20 @@ class ProgressLines(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Print where the training is, if it is time."""
+        """Print the progress, if the last line is long enough ago; on a GPU when it has arrived."""
         now = time.monotonic()
-        if now - self._printed < self.seconds or not trainer.is_global_zero:
-            return
-        self._printed = now
-        total = int(trainer.num_training_batches)
-        classifier: Any = pl_module
-        loss = mean_loss(classifier.train_meter)  # of the epoch so far, here
-        shown = "" if loss is None else f"  mean loss {loss:.3f}"
-        print(
-            f"{epoch_of(trainer)}  batch {batch_idx + 1}/{total}{shown}"
-            f"  {self._clock.text(trainer, batch_idx)}".rstrip(),
-            flush=True,
-        )
+        if self._line is None and now - self._printed >= self.seconds and trainer.is_global_zero:
+            self._printed = now
+            classifier: Any = pl_module
+            total = int(trainer.num_training_batches)
+            where = f"{epoch_of(trainer)}  batch {batch_idx + 1}/{total}"
+            self._line = where, Arrival(classifier.train_meter.sums)
+        if self._line is not None and self._line[1].here:
+            where, counts = self._line
+            self._line = None
+            loss = mean_loss(counts.wait())  # of the epoch so far, here
+            shown = "" if loss is None else f"  mean loss {loss:.3f}"
+            print(f"{where}{shown}  {self._clock.text(trainer, batch_idx)}".rstrip(), flush=True)
 
 
 class EpochLines(Callback):
@@ -143,7 +146,7 @@ class EpochLines(Callback):
         self._clock = TimeToGo()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock; resuming within an epoch does not start one."""
+        """Start the clock; a training that is resumed within an epoch has no ``epoch_start``."""
         self._clock.start(trainer)
         self._started = time.monotonic()
 
@@ -183,7 +186,7 @@ def training_text(scores: AnyScores) -> str:
 
 
 def validation_texts(scores: AnyScores) -> list[str]:
-    """Accuracies of the validation videos; a share of right videos has Wilson's interval."""
+    """Accuracies of the validation videos, with Wilson's interval where there is one."""
     videos = scores.videos
     if isinstance(scores, MultiLabelScores):
         return [f"val mAP {percent(scores.map, videos)}", f"hit@1 {accuracy(scores.hit1, videos)}"]
@@ -199,7 +202,7 @@ HINT_BATCHES = 20  # too few batches say nothing: the workers are still starting
 
 @dataclass
 class Spell:
-    """A stretch of training: seconds, those of waiting for batches, those of a GPU's steps."""
+    """Times of a part of the training: in all, of waiting for batches, of a GPU's steps."""
 
     seconds: float = 0.0
     waited: float = 0.0
@@ -209,9 +212,9 @@ class Spell:
 
     @property
     def share(self) -> float:
-        """Of the time that waiting for data cost.
+        """The share of the time that is lost by waiting for data.
 
-        While the host waits a GPU may still compute what was queued: that costs nothing.
+        While the host waits, a GPU may still compute queued work; that time is not lost.
         """
         cost = min(self.waited, max(0.0, self.seconds - self.computed))
         return min(1.0, cost / max(self.seconds, 1e-9))
@@ -220,9 +223,9 @@ class Spell:
 class SpeedMonitor(Callback):
     """Logs ``speed/clips_per_second``, ``speed/data_wait`` (share of time) and ``memory/peak_gib``.
 
-    Waiting is measured where a batch is fetched (``TimedLoader``), a GPU's steps by its own events,
-    which are read when they have happened: nothing here makes the host wait for a device. The
-    memory is the GPU's, or on a CPU the process's without its workers.
+    Waiting is measured where a batch is fetched (``TimedLoader``), a GPU's steps by CUDA events
+    that are read after they have happened, so that the host does not wait. The memory is that of
+    the GPU, or on a CPU of the process without its workers.
     """
 
     def __init__(self) -> None:
@@ -237,13 +240,13 @@ class SpeedMonitor(Callback):
         self._mark, self._fetched = time.perf_counter(), waited(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A validation within an epoch is no training."""
+        """Leave the time of a validation within an epoch out."""
         self._mark = time.perf_counter()
 
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Mark the begin of a GPU's step."""
+        """Record the start of a GPU's step."""
         if pl_module.device.type == "cuda":
             self._events.append((event(), torch.cuda.Event(enable_timing=True)))
 
@@ -262,8 +265,7 @@ class SpeedMonitor(Callback):
             spell.clips += len(batch["label"]) * trainer.world_size
             spell.batches += 1
         self._mark, self._fetched = now, fetched
-        every = int(trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        if every and trainer.global_step and trainer.global_step % every == 0:
+        if log_is_due(trainer):
             self._log(trainer, pl_module)
 
     def _steps_done(self) -> float:
@@ -289,7 +291,7 @@ class SpeedMonitor(Callback):
         self._window = Spell()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Say so where the data is the bottleneck."""
+        """Print a hint if reading the data is the bottleneck."""
         share, batches = self._epoch.share, self._epoch.batches
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         first, self._first = self._first, False
@@ -299,7 +301,8 @@ class SpeedMonitor(Callback):
             return  # the videos have been decoded now, for all epochs
         cure = data.cure_for_waiting(on_cpu=pl_module.device.type == "cpu")
         if cure and trainer.is_global_zero:
-            pl_module.print(f"hint: {share:.0%} of the time the training waited for videos; {cure}")
+            told = percent(share)
+            pl_module.print(f"hint: the training waited for videos {told} of the time; {cure}")
 
 
 def waited(trainer: Trainer) -> float:
@@ -308,14 +311,14 @@ def waited(trainer: Trainer) -> float:
 
 
 def event() -> torch.cuda.Event:
-    """The present moment of a GPU's queue."""
+    """An event recorded at the present end of a GPU's queue."""
     made = torch.cuda.Event(enable_timing=True)
     made.record()
     return made
 
 
 def peak_of_process() -> float:
-    """GiB of memory that this process has held at most; 0 where the system does not say."""
+    """Peak memory of this process in GiB; 0 if the system does not provide it."""
     try:
         import resource
     except ImportError:  # not on Windows

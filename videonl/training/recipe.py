@@ -1,4 +1,4 @@
-"""A training recipe: the values that say how a network is optimised, checked once."""
+"""A training recipe: the settings of the optimisation, with their limits."""
 
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -45,7 +45,7 @@ def global_batch(trainer: Trainer, data: Any) -> int:
 
 
 def _kind(module: nn.Module, name: str, parameter: nn.Parameter) -> str:
-    """By which decay a module's own parameter is held: "weight", "bias" or "norm"."""
+    """Which weight decay a parameter of a module gets: "weight", "bias" or "norm"."""
     own = module.parameters(recurse=False)
     if isinstance(module, Affinity):  # w_f is a weight, though it is a vector
         return "bias" if name == "bias" else "weight"
@@ -70,9 +70,9 @@ def parameter_groups(
         net: the network.
         rate: learning rate of the loaded parameters.
         weight_decay: of weights.
-        norm_weight_decay: of scale and shift of norms, and of other single numbers per channel.
+        norm_weight_decay: of scale and shift of norms, and of other values per channel.
         bias_weight_decay: of the biases of convolutions and linear layers; None: as of norms.
-        fresh: names of the parameters that start afresh (new head, new non-local blocks).
+        fresh: names of the new parameters (new head, new non-local blocks).
         fresh_factor: their rate is ``rate * fresh_factor``.
 
     Returns:
@@ -80,7 +80,7 @@ def parameter_groups(
         and biases are in the group of norms where both decay alike.
 
     Raises:
-        VideoNLError: nothing is trainable.
+        VideoNLError: no parameter is trainable.
     """
     decays = {"weight": weight_decay, "norm": norm_weight_decay, "bias": norm_weight_decay}
     if bias_weight_decay is not None:
@@ -106,7 +106,9 @@ def parameter_groups(
         )
         group["params"].append(parameter)
     if not groups:
-        raise VideoNLError("no parameter of the network is trainable: everything is frozen")
+        raise VideoNLError(
+            "no parameter of the network is trainable: all are frozen (requires_grad=False)"
+        )
     return [groups[key] for key in sorted(groups)]
 
 
@@ -137,14 +139,14 @@ def make_optimizer(
 def rate_factor(
     name: ScheduleName, *, total: int, warmup: float, milestones: Sequence[float]
 ) -> Callable[[int], float]:
-    """The learning rate over a training, as a factor of its top.
+    """The learning rate over a training, as a factor of the highest rate.
 
-    A pure function of the step, so that a resumed training goes on exactly.
+    A pure function of the step, so that a resumed training continues exactly.
 
     Args:
         name: "cosine" (to 0), "step" (divided by 10 at every milestone) or "constant".
         total: optimiser steps of the whole training.
-        warmup: share of the steps, 0 to 1, that rises linearly to the top.
+        warmup: share of the steps, 0 to 1, in which the rate rises linearly.
         milestones: shares of the steps, 0 to 1. The paper's 150k and 300k of 400k: 0.375, 0.75.
 
     Example:
@@ -183,7 +185,7 @@ def configure(
         net: the network, on its device.
         recipe: the values.
         trainer: knows devices, batches and precision; its data module knows the batch size.
-        fresh: names of the parameters that start afresh.
+        fresh: names of the new parameters.
     """
     batch = global_batch(trainer, trainer.datamodule)  # type: ignore[attr-defined]
     rate = scaled_rate(recipe.learning_rate, batch=batch, reference_batch=recipe.reference_batch)
@@ -216,15 +218,15 @@ def configure(
 
 
 def set_rates(trainer: Trainer, rates: Sequence[float], *, position: int | None) -> None:
-    """Give the optimiser of a training that goes on the rates that its recipe means now.
+    """Give the optimiser of a resumed training the rates of its recipe.
 
-    Its checkpoint brought those of another batch, number of processes or accumulation with it.
-    Where nothing has changed this changes nothing, to the bit.
+    The rates in its checkpoint may be those of another batch size, number of processes or
+    accumulation. If none of these has changed, neither do the rates.
 
     Args:
         trainer: whose optimiser and schedule were restored.
-        rates: the top rate of every group of parameters.
-        position: steps of the schedule that are done; None: as many as the checkpoint says.
+        rates: the highest rate of every group of parameters.
+        position: steps of the schedule that are done; None for those of the checkpoint.
     """
     for config in trainer.lr_scheduler_configs:
         schedule: Any = config.scheduler
@@ -269,32 +271,34 @@ LIMITS: dict[str, Limit | Choice] = {
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to optimise; every value has a command-line flag: ``--recipe.learning_rate 0.02``.
+    """How to optimise; every value is an option, such as ``--recipe.learning_rate 0.02``.
 
     Attributes:
-        learning_rate: at a global batch of ``reference_batch`` clips.
-        reference_batch: the rate scales linearly from here; 0 takes the rate as it is.
+        learning_rate: the rate for a global batch of ``reference_batch`` clips.
+        reference_batch: the rate is scaled by the global batch over this; 0: not scaled.
         optimizer: "sgd" or "adamw".
-        momentum: of SGD.
-        nesterov: Nesterov's momentum, with which the paper's released networks were trained.
-        beta2: of AdamW: how much of the mean square of the gradients stays after a step. 0.999
-            remembers a thousand steps, longer than a short training's plateaus.
-        weight_decay: of weights.
-        norm_weight_decay: of the scale and shift of norms.
-        bias_weight_decay: of the biases of convolutions and of the classifier; none: as of norms.
+        momentum: momentum of SGD.
+        nesterov: use Nesterov's momentum, as the paper's released networks did.
+        beta2: decay of AdamW's mean of squared gradients; 0.999 averages over about a thousand
+            steps, which can be too long for a short training.
+        weight_decay: weight decay of weights.
+        norm_weight_decay: weight decay of the scale and shift of norms.
+        bias_weight_decay: weight decay of the biases of convolutions and of the classifier; none:
+            that of norms.
         schedule: "cosine", "step" or "constant".
         warmup: share of the training, 0 to 1, in which the rate rises.
-        milestones: shares of the training at which "step" divides by 10.
-        fresh_factor: the rate of new layers (head, new non-local blocks) over that of loaded ones.
-        label_smoothing: 0 to 1.
+        milestones: shares of the training after which "step" divides the rate by 10.
+        fresh_factor: the rate of new layers (head, new non-local blocks), as a multiple of the
+            rate of loaded ones.
+        label_smoothing: share of a label that is spread over all classes, 0 to 1.
         mixup: alpha of mixup (Zhang et al., 2018); 0 is off.
         cutmix: alpha of cutmix (Yun et al., 2019), one box for all frames; 0 is off.
-        batch_norm: "train", "frozen" (statistics, scale and shift, but not of new layers) or
+        batch_norm: "train", "frozen" (fixed statistics, scale and shift, except in new layers) or
             "sync" (statistics over all devices).
-        class_weights: "none", or "balanced": the loss of a class weighs as if all were as frequent.
+        class_weights: "none", or "balanced" to weight the loss as if all classes were as frequent.
         checkpoint_stages: stages of the network, such as [res2, res3], whose activations are
-            computed again in the backward pass instead of kept: less memory, more time;
-            --model.compile leaves them uncompiled.
+            recomputed in the backward pass, which saves memory and takes time; --model.compile
+            does not compile them.
         ema: decay of an exponential moving average of the weights, which is what is evaluated
             and saved; 0 is off, 0.999 is usual.
     """
@@ -331,7 +335,8 @@ class Recipe:
             raise VideoNLError(f"nesterov is {self.nesterov!r}; it must be true or false")
         if self.nesterov and (self.optimizer != "sgd" or not self.momentum):
             raise VideoNLError(
-                f"nesterov needs sgd with momentum, not {self.optimizer} with {self.momentum}"
+                f"nesterov needs optimizer sgd with a momentum, not {self.optimizer} with "
+                f"{self.momentum}"
             )
         if isinstance(self.checkpoint_stages, str):
             raise VideoNLError(
@@ -358,5 +363,6 @@ def make_recipe(values: Recipe | Mapping[str, Any] | None) -> Recipe:
         return values
     unknown = set(values or {}) - set(Recipe.__dataclass_fields__)
     if unknown:
-        raise VideoNLError(f"a recipe has no {', '.join(sorted(unknown))}")
+        known = ", ".join(Recipe.__dataclass_fields__)
+        raise VideoNLError(f"a recipe has no {', '.join(sorted(unknown))}; it has {known}")
     return Recipe(**(values or {}))

@@ -1,8 +1,8 @@
-"""Activation checkpointing by stage: activations are computed again instead of kept.
+"""Activation checkpointing by stage: activations are recomputed instead of kept.
 
-The blocks of a stage keep their input alone; the backward pass runs each once more (Chen et al.,
-2016, arXiv:1604.06174). Loss, gradients and batch-norm statistics are the same bits: the random
-numbers of the second run are those of the first, and the statistics are not updated by it.
+The blocks of a stage keep only their input; the backward pass runs each once more (Chen et al.,
+2016, arXiv:1604.06174). Loss, gradients and batch-norm statistics are bit for bit the same: the
+second run has the random numbers of the first, and does not update the statistics.
 """
 
 from collections.abc import Collection, Iterator
@@ -19,7 +19,7 @@ from videonl.errors import VideoNLError
 
 
 def recompute_stages(net: nn.Module, stages: Collection[str]) -> int:
-    """Let the blocks of some stages compute their activations again in the backward pass.
+    """Make the blocks of some stages recompute their activations in the backward pass.
 
     Keys of the state dict, hooks and the class tests (``isinstance``) stay as they are.
 
@@ -31,7 +31,7 @@ def recompute_stages(net: nn.Module, stages: Collection[str]) -> int:
         The number of blocks.
 
     Raises:
-        VideoNLError: a name that the network has not.
+        VideoNLError: a name that the network does not have.
     """
     blocks = [block for stage in stages for block in blocks_of(net, stage)]
     for block in blocks:
@@ -56,9 +56,9 @@ def blocks_of(net: nn.Module, stage: str) -> list[nn.Module]:
 
 
 def recomputing(kind: type[nn.Module]) -> type[nn.Module]:
-    """The class of a block, with a call that keeps nothing but its input.
+    """A subclass of a block's class whose ``__call__`` keeps only its input.
 
-    The call, not ``forward``: so what hooks add (a non-local block) is computed again too.
+    ``__call__`` and not ``forward``, so that hooks (such as non-local blocks) are recomputed too.
     """
     if getattr(kind, "_recomputes", False):
         return kind
@@ -76,13 +76,13 @@ def recomputing(kind: type[nn.Module]) -> type[nn.Module]:
 def contexts_of(
     block: nn.Module,
 ) -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
-    """What surrounds the first and the second run of a block."""
+    """The contexts of the first and the second run of a block."""
     return nullcontext(), unchanged_statistics(block)
 
 
 @contextmanager
 def unchanged_statistics(block: nn.Module) -> Iterator[None]:
-    """Batch norms normalise with the batch, but do not count it a second time."""
+    """Let batch norms normalise with the batch without updating their statistics."""
     norms = [m for m in block.modules() if isinstance(m, _BatchNorm) and m.track_running_stats]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     for norm in norms:

@@ -1,4 +1,4 @@
-"""What a training says before it starts: data, network, device, learning rate, and warnings."""
+"""The lines before a training: data, network, device, learning rate, and warnings."""
 
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from torch import nn
 
 from videonl.data import class_lines, cover_line, labels_of, picture_line, shortcut_of
 from videonl.errors import VideoNLError
-from videonl.shares import counted
+from videonl.shares import counted, percent
 from videonl.training.accumulation import batches_per_step
 from videonl.training.classifier import VideoClassifier
 from videonl.training.recipe import global_batch, scaled_rate
@@ -42,15 +42,15 @@ def facts(
         f"data      {counted(classifier.num_classes, 'class')}, videos: {counts} ({data.root})",
         *(f"          {note}" for note in data.catalogue.notes),
         f"network   {classifier.hparams['name']}, {parameters / 1e6:.3g} M parameters, clips of "
-        f"{shape.frames} frames ({shape.shown_steps}) of {height}×{width}"
+        f"{counted(shape.frames, 'frame')} ({shape.shown_steps}) of {height}×{width}"
         f"{' (whole pictures)' if shape.rectangle else ''}",
         f"device    {device}, {trainer.precision}",
         f"rate      {rate:g}{scaling if recipe.reference_batch else ''}: global batch {batch} = "
-        f"{per_device} clips × {devices} device(s) × {accumulated} accumulated; "
-        f"{recipe.optimizer}, {recipe.schedule}",
+        f"{counted(per_device, 'clip')} × {counted(devices, 'device')} × {accumulated} "
+        f"accumulated; {recipe.optimizer}, {recipe.schedule}",
     ]
     if classifier.optimizer is not None:
-        lines[-1] = f"rate      that of the optimiser that was given: global batch {batch}"
+        lines[-1] = f"rate      set by the given optimiser: global batch {batch}"
     if data.catalogue.records.get("train"):
         lines[1:1] = looks_of(data)
     if text := data.keep_decoded(trainer.max_epochs):
@@ -63,20 +63,20 @@ def facts(
         lines.append(f"run       {run_dir}")
     if accumulated < trainer.accumulate_grad_batches:
         lines.append(
-            f"warning: an epoch has {accumulated} batches per device, fewer than the "
-            f"{trainer.accumulate_grad_batches} of --trainer.accumulate_grad_batches: a step "
-            "takes those of one epoch"
+            f"warning: an epoch has {counted(accumulated, 'batch')} per device, fewer than the "
+            f"{trainer.accumulate_grad_batches} of --trainer.accumulate_grad_batches, so a step "
+            "accumulates only these"
         )
     return lines + warnings_of(classifier, videos, census, parameters, trainer)
 
 
 def looks_of(data: Any) -> list[str]:
-    """What the headers of the videos tell: per class, of a clip, and whether it is a shortcut."""
+    """Lines about the headers of the videos: per class, how clips fit, and possible shortcuts."""
     val = data.records.get("val", [])
     records = [*data.records["train"], *val]
     look = data.look
     if not look.facts:
-        return [f"videos    nothing is known of them ({look.how})"]
+        return [f"videos    their headers could not be read ({look.how})"]
     names = data.class_names
     classes = {r.path: ", ".join(names[n] for n in labels_of(r)) for r in records}
     found = shortcut_of(
@@ -103,33 +103,38 @@ def warnings_of(
     parameters: int,
     trainer: Trainer,
 ) -> list[str]:
-    """What a person should know before waiting for the result."""
+    """Possible problems, to be known before the training starts."""
     found = []
     training = videos.get("train", 0)
     scratch = classifier.hparams["provenance"] is None
     if scratch and training < FEW_VIDEOS and parameters > LARGE_NETWORK:
         found.append(
-            f"warning: {training} training videos are few for {parameters / 1e6:.3g} M parameters "
-            "from scratch; start from published weights (--config configs/finetune.yaml "
-            "--model.pretrained FILE) or take a small network (--model.name tiny_i3d_nl1)"
+            f"warning: {counted(training, 'training video')} for {parameters / 1e6:.3g} M "
+            "parameters from scratch is too little; start from published weights (--config "
+            "configs/finetune.yaml --model.pretrained FILE) or use a small network (--model.name "
+            "tiny_i3d_nl1)"
         )
     if trainer.strategy.root_device.type == "cpu" and parameters > SLOW_ON_CPU:
         found.append(
-            "hint: there is no GPU, so this will be slow; a small network and small frames are "
-            "quick (--config configs/ut_interaction.yaml shows how)"
+            "hint: without a GPU this will be slow; a small network with small frames is faster, "
+            "as in --config configs/ut_interaction.yaml"
         )
     if classifier.recipe.batch_norm == "sync" and trainer.strategy.root_device.type == "cpu":
-        found.append("hint: batch_norm sync is for GPUs; on CPUs every process has its own")
+        found.append(
+            "hint: batch_norm sync has no effect on CPUs: every process has its own statistics"
+        )
     for split in ("train", "val"):
         empty = [name for name, number in census.get(split, {}).items() if not number]
         if empty:
             listed = ", ".join(empty[:5]) + (" ..." if len(empty) > 5 else "")
-            found.append(f"warning: {len(empty)} classes have no videos in {split}: {listed}")
+            found.append(
+                f"warning: {counted(len(empty), 'class')} without videos in {split}: {listed}"
+            )
     return found
 
 
 def baseline_of(counts: dict[str, int], videos: int, *, multi_label: bool) -> str | None:
-    """What an answer scores that is the same for every video; None without videos.
+    """The score of giving every video the same answer; None without videos.
 
     Args:
         counts: validation videos per class.
@@ -141,13 +146,13 @@ def baseline_of(counts: dict[str, int], videos: int, *, multi_label: bool) -> st
         return None
     if multi_label:
         share = sum(present) / len(present) / videos
-        return f"an answer that is the same for every video has a mAP of {100 * share:.1f} %"
+        return f"giving every video the same answer has a mAP of {percent(share, videos)}"
     share = max(present) / sum(present)
-    return f"always answering the most frequent class scores {100 * share:.1f} %"
+    return f"always answering the most frequent class scores {percent(share, videos)}"
 
 
 def check_clip(network: nn.Module, name: str, *, frames: int, size: tuple[int, int]) -> None:
-    """Push the shape of one clip through the network, without its weights and without arithmetic.
+    """Run the network on the shape of one clip, on the meta device.
 
     Args:
         network: takes (B, 3, T, H, W).
@@ -163,16 +168,16 @@ def check_clip(network: nn.Module, name: str, *, frames: int, size: tuple[int, i
     clips = torch.empty((2, 3, frames, *size), device="meta")
     modes = {module: module.training for module in network.modules()}
     for module in modes:
-        module.training = False  # statistics and dropout play no part
+        module.training = False  # no statistics, no dropout
     try:
         with torch.no_grad():
             torch.func.functional_call(network, empty, (clips,))
     except (ValueError, RuntimeError) as error:
         if isinstance(error, NotImplementedError) or "meta" in str(error):
-            return  # a network of one's own that looks at values: only running it tells
+            return  # a user's network that needs real values: only the training can tell
         raise VideoNLError(
-            f"{name} does not take clips of {frames} frames of {size[0]}×{size[1]} (--data.frames, "
-            f"--data.crop): {' '.join(str(error).split())}"
+            f"{name} does not take clips of {counted(frames, 'frame')} of {size[0]}×{size[1]} "
+            f"(--data.frames, --data.crop): {' '.join(str(error).split())}"
         ) from error
     finally:
         for module, mode in modes.items():

@@ -1,4 +1,4 @@
-"""Where a run lies: ``runs/NAME/DATE_TIME/`` with config, checkpoints, metrics and summary."""
+"""The folder of a run, ``runs/NAME/DATE_TIME/``, and resuming a run."""
 
 import itertools
 from datetime import datetime
@@ -21,33 +21,33 @@ from videonl.weights.run_folder import LAST, newest
 
 
 def run_name(model: str, root: str) -> str:
-    """The default name of a run: of its data folder and its network."""
+    """The default name of a run: ``DATA_NETWORK``, from the data folder and the network."""
     folder = expanded(root).resolve().name or "data"
     return f"{folder}_{model.rpartition(':')[2]}"
 
 
 def check_name(name: str) -> str:
-    """The name of a run, which is one folder below that of all runs.
+    """The name of a run, checked to be the name of one folder.
 
     Raises:
-        VideoNLError: it is no name of a folder, or of several.
+        VideoNLError: it is not.
     """
     if name in ("", ".", "..") or any(sign in name for sign in "/\\\0"):
         raise VideoNLError(
-            f"--name {name!r}: it must be the name of one folder, such as i3d_lr3; "
-            "--out says where it lies"
+            f"--name {name!r}: it must be the name of one folder, such as i3d_lr3; choose with "
+            "--out where it is made"
         )
     return name
 
 
 def new_run(out: Path, name: str, *, now: datetime | None = None, make: bool = True) -> Path:
-    """A folder of its own, which no other training that starts in the same second has.
+    """A new folder for a run, different from those of trainings that start in the same second.
 
     Args:
         out: folder of all runs.
         name: of this experiment.
         now: for the folder's name.
-        make: make it; else only name one that is not there.
+        make: make it; otherwise only its path is chosen.
 
     Raises:
         OutputError: it cannot be made.
@@ -65,24 +65,24 @@ def new_run(out: Path, name: str, *, now: datetime | None = None, make: bool = T
             break
         except FileExistsError:
             if not folder.exists():  # then a file stands where its parent should be
-                raise OutputError(folder, "what should be its folder is a file") from None
+                raise OutputError(folder, f"{folder.parent} is a file") from None
         except OSError as error:
             raise OutputError(folder, error.strerror or str(error)) from error
     return folder
 
 
 def latest_checkpoint(out: Path, name: str, *, kind: str = LAST) -> Path | None:
-    """The newest ``last.ckpt`` of the runs of a name; None where there is none."""
+    """The newest ``last.ckpt`` of the runs of a name, or None."""
     found = newest(out / name, kind)
     return found[0] if found else None
 
 
 def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
-    """What ``--resume`` means.
+    """The checkpoint that ``--resume`` means.
 
     Args:
-        resume: "auto": the newest run of that name, if there is one; else a checkpoint, the
-            folder of a run, or that of the runs of a name.
+        resume: "auto" for the newest run of that name, if there is one; or a checkpoint, the
+            folder of a run, or the folder of all runs of a name.
         out: folder of all runs.
         name: of this experiment.
 
@@ -114,11 +114,11 @@ KEPT_BY_GROUPS = ("fresh_factor", "batch_norm", "bias_weight_decay")
 
 
 class ResumePosition(Callback):
-    """Tells data module and optimiser where a training goes on, and at which rates.
+    """Sets the position of a resumed training in data and schedule, and its learning rates.
 
-    Where batch, processes or accumulation are others than at the checkpoint, the place in the
-    epoch and in the schedule is counted anew in the batches and steps of now, and the rates are
-    those that the recipe gives now.
+    If batch size, processes or accumulation have changed since the checkpoint, the position in the
+    epoch and in the schedule is converted to the new batches and steps, and the rates are those of
+    the recipe for the new global batch.
     """
 
     def __init__(self) -> None:
@@ -128,13 +128,13 @@ class ResumePosition(Callback):
     def on_save_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Note what the position counts."""
+        """Save the units in which the position is counted."""
         checkpoint[DATA] = shape_of(trainer)
 
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Read the position out of the progress that Lightning saves."""
+        """Read the position from the progress that Lightning saves."""
         data: Any = trainer.datamodule  # type: ignore[attr-defined]
         self._resumed = True
         now = shape_of(trainer)
@@ -143,7 +143,7 @@ class ResumePosition(Callback):
             if then[name] != now[name]:
                 pl_module.print(
                     f"warning: {name} {then[name]} at the checkpoint, {now[name]} now: the "
-                    "training goes on, but not bit for bit"
+                    "training continues, but not bit for bit as it would have"
                 )
         if any(then[name] != now[name] for name in now):
             count_anew(checkpoint, then=then, now=now, batches=batches_per_epoch(trainer, data))
@@ -152,7 +152,7 @@ class ResumePosition(Callback):
         data.skip_batches = batches_done(checkpoint)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Set the rates, once the optimiser is restored."""
+        """Set the rates after the optimiser is restored."""
         if not self._resumed:
             return
         rates: Any = pl_module.rates
@@ -168,7 +168,7 @@ class ResumePosition(Callback):
 def count_anew(
     checkpoint: dict[str, Any], *, then: dict[str, int], now: dict[str, int], batches: int
 ) -> None:
-    """Put the place inside an epoch into the batches of now: between two steps, none left out.
+    """Convert the position in an epoch to the new batches: between two steps, no video left out.
 
     Args:
         checkpoint: of a training; changed in place.
@@ -190,7 +190,7 @@ CLIPS, PROCESSES, ACCUMULATED = "clips per batch:", "processes:", "accumulated b
 
 
 def shape_of(trainer: Trainer) -> dict[str, int]:
-    """What the place inside an epoch is counted in."""
+    """The units in which the position in an epoch is counted."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     return {
         "training videos:": len(data.records["train"]),
@@ -201,12 +201,12 @@ def shape_of(trainer: Trainer) -> dict[str, int]:
 
 
 def epochs_done(checkpoint: dict[str, Any]) -> int:
-    """Whole epochs that the checkpoint has behind it."""
+    """Finished epochs of a checkpoint."""
     return int(checkpoint["loops"]["fit_loop"]["epoch_progress"]["current"]["processed"])
 
 
 def batches_done(checkpoint: dict[str, Any]) -> int:
-    """Batches of the unfinished epoch that the checkpoint has behind it; 0 after a whole epoch."""
+    """Finished batches of a checkpoint's unfinished epoch; 0 after a whole epoch."""
     progress = checkpoint["loops"]["fit_loop"]["epoch_loop.batch_progress"]
     return 0 if progress["is_last_batch"] else int(progress["current"]["processed"])
 
@@ -214,12 +214,12 @@ def batches_done(checkpoint: dict[str, Any]) -> int:
 def check_resumable(
     path: Path, hyper_parameters: dict[str, Any], *, network: nn.Module | None = None
 ) -> dict[str, Any]:
-    """Refuse to go on with another network or with other classes.
+    """Refuse to resume with another network, recipe or other classes.
 
     Args:
         path: the checkpoint.
-        hyper_parameters: of the classifier that is to go on.
-        network: of the user's, where it is not ours.
+        hyper_parameters: of the classifier that is to be trained on.
+        network: the user's own network, if it is not one of videonl.
 
     Returns:
         The checkpoint.
@@ -230,7 +230,7 @@ def check_resumable(
     checkpoint = read_checkpoint(path, network=network or hyper_parameters.get("name"))
     if "optimizer_states" not in checkpoint:
         raise CheckpointError(
-            f"{path} holds no state of a training, so nothing can go on from it; start from its "
+            f"{path} holds no state of a training, so it cannot be resumed; start from its "
             f"weights with --model.pretrained {as_word(path)}"
         )
     check_place(path, checkpoint)
@@ -248,16 +248,16 @@ def check_resumable(
     if several != bool(hyper_parameters.get("multi_label")):
         raise CheckpointError(
             f"{path} was trained for {'several labels' if several else 'one label'} per video, "
-            f"this training is not; say --model.multi_label {str(several).lower()}"
+            f"this training is not; set --model.multi_label {str(several).lower()}"
         )
     return checkpoint
 
 
 def check_place(path: Path, checkpoint: dict[str, Any]) -> None:
-    """Refuse a checkpoint that does not say where in its training it was written.
+    """Refuse a checkpoint without the position in its training.
 
     Raises:
-        CheckpointError: names the way out.
+        CheckpointError: says what to do instead.
     """
     try:
         place = [epochs_done(checkpoint), batches_done(checkpoint), int(checkpoint["global_step"])]
@@ -265,13 +265,13 @@ def check_place(path: Path, checkpoint: dict[str, Any]) -> None:
         place = []
     if not place or min(place) < 0:
         raise CheckpointError(
-            f"{path} does not say where in its training it was written, so nothing can go on from "
-            f"it; start from its weights with --model.pretrained {as_word(path)}"
+            f"{path} does not say where in its training it was written, so it cannot be resumed; "
+            f"start from its weights with --model.pretrained {as_word(path)}"
         )
 
 
 def check_recipe(path: Path, saved: dict[str, Any], recipe: dict[str, Any]) -> None:
-    """Refuse a continuation with another optimiser, whose rates would silently stay the old ones.
+    """Refuse to resume with other settings of the optimiser, which would have no effect.
 
     Raises:
         CheckpointError: says what differs.
@@ -280,18 +280,18 @@ def check_recipe(path: Path, saved: dict[str, Any], recipe: dict[str, Any]) -> N
         if key in saved and saved[key] != recipe[key]:
             raise CheckpointError(
                 f"{path} was trained with recipe.{key} {saved[key]}, this training has "
-                f"{recipe[key]}; a training that goes on keeps its optimiser: leave the option "
+                f"{recipe[key]}; a resumed training keeps its optimiser: leave the option "
                 f"out, or start from its weights with --model.pretrained {as_word(path)}"
             )
 
 
 def network_settings(path: Path, model: dict[str, Any], *, chosen: bool) -> dict[str, Any]:
-    """What makes the network of a training that goes on: what its checkpoint says.
+    """The settings of the network of a resumed training, from its checkpoint.
 
     Args:
         path: the checkpoint.
         model: the settings of the network that were given, or their defaults.
-        chosen: whether the name was given; another one is kept, for ``check_resumable`` to refuse.
+        chosen: whether the name was given; a wrong one is kept, for ``check_resumable`` to refuse.
 
     Raises:
         CheckpointError: it asks for a network that imports code, and that name was not given.
@@ -321,6 +321,6 @@ def table_of(values: dict[str, Any], key: str) -> dict[str, Any]:
 
 
 def shown(value: Any, longest: int = 120) -> str:
-    """A value, not too long."""
+    """A value as text, cut off if it is long."""
     text = repr(value)
     return text if len(text) <= longest else text[:longest] + " ..."

@@ -1,15 +1,15 @@
-"""What a finished training looks like, in one sentence with the flag to try next."""
+"""The diagnosis of a finished training, in one sentence with options to try next."""
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from videonl.shares import accuracy, percent, wilson_interval
+from videonl.shares import accuracy, counted, percent, wilson_interval
 
-NEAR = 0.98  # of the constant answer's loss: nothing was learned
-FALLS = 0.95  # of the loss before: it still falls
-HIGH = 0.98  # training accuracy that leaves nothing to gain
-LOW = 0.8  # training accuracy that says underfitted
+NEAR = 0.98  # above this share of the constant answer's loss: not learned
+FALLS = 0.95  # below this share of the loss before: it still falls
+HIGH = 0.98  # training accuracy that can hardly improve
+LOW = 0.8  # training accuracy below this: underfitted
 GAP = 0.1  # between training and validation
 
 
@@ -23,8 +23,8 @@ class Course:
         validation: accuracy on the validation videos; empty without any.
         clips: training clips of an epoch.
         videos: validation videos.
-        constant_loss: what the best answer that looks at nothing loses.
-        constant: what it scores on the validation videos.
+        constant_loss: training loss of the best answer that is the same for all videos.
+        constant: accuracy of such an answer on the validation videos.
         classes: K.
         optimizer: of the recipe.
         rate: of the recipe.
@@ -62,12 +62,12 @@ def course_of(rows: Sequence[Mapping[str, float]], *, metric: str) -> dict[str, 
 def constant_loss(
     counts: Sequence[int], videos: int, *, multi_label: bool, weights: Sequence[float] | None
 ) -> float:
-    """Loss of always answering how frequent the classes are; ln K where all are alike.
+    """Loss of always answering the frequencies of the classes; ln K if these are equal.
 
     Args:
         counts: training videos per class.
         videos: training videos.
-        multi_label: binary cross-entropy, the mean over the classes.
+        multi_label: whether the loss is binary cross-entropy, averaged over the classes.
         weights: of the classes in the loss.
     """
     total = max(videos if multi_label else sum(counts), 1)
@@ -82,7 +82,7 @@ def constant_loss(
 def signs_of(course: Course) -> str | None:
     """The sentence: not learned, still improving, overfitted, underfitted or learned.
 
-    The training figures are of the clips as they were seen: augmented, with dropout.
+    The training scores are those of augmented clips, with dropout.
 
     Returns:
         None where no epoch was trained.
@@ -100,9 +100,9 @@ def signs_of(course: Course) -> str | None:
     blind = low is None or low <= course.constant
     if loss >= NEAR * course.constant_loss and blind:
         return (
-            f"not learned: the loss {loss:.3f} is no better than the constant answer's "
-            f"{course.constant_loss:.3f} (ln {course.classes} = {math.log(course.classes):.3f}) "
-            f"after {course.steps} steps, {seen}; try {_other_rate(course)}, or {more}"
+            f"not learned: the loss {loss:.3f} is no better than the {course.constant_loss:.3f} of "
+            f"a constant answer (ln {course.classes} = {math.log(course.classes):.3f}) "
+            f"after {counted(course.steps, 'step')}, {seen}; try {_other_rate(course)}, or {more}"
         )
     if training < HIGH and _improves(course):
         return f"still improving: the loss still falls ({loss:.3f}), {seen}; try {more}"
@@ -113,14 +113,14 @@ def signs_of(course: Course) -> str | None:
         )
     if training < LOW:
         return (
-            f"underfitted: {seen}, and the loss falls no more ({loss:.3f}); try "
+            f"underfitted: {seen}, and the loss no longer falls ({loss:.3f}); try "
             f"{_other_rate(course)}, or a larger --model.name"
         )
     return f"learned: {seen}"
 
 
 def _other_rate(course: Course) -> str:
-    """Another optimiser or rate."""
+    """Options for another optimiser or learning rate."""
     if course.optimizer != "adamw":
         return (
             "--recipe.optimizer adamw --recipe.learning_rate 0.003 "

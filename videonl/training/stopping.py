@@ -26,7 +26,7 @@ from videonl.training.checkpoints import (
 )
 
 SIGNALS = [signal.SIGINT, *ENDING]
-# How gloo and NCCL say that a process is gone.
+# Messages of gloo and NCCL about a process that has ended.
 LOST_PROCESS = re.compile(
     r"closed by peer|reset by peer|socket closed|remote process exited|no longer connected", re.I
 )
@@ -39,10 +39,10 @@ WORKERS = getattr(signal, "SIGCHLD", None)
 
 @contextmanager
 def plain_signals() -> Iterator[None]:
-    """Lightning's answers to signals stay in here: what it put in place, and its exit code 1.
+    """Restore the signal handlers that Lightning replaces, and undo its ``SystemExit``.
 
     Raises:
-        KeyboardInterrupt: it came, and Lightning made a ``SystemExit`` of it.
+        KeyboardInterrupt: Ctrl-C was pressed, which Lightning turns into ``SystemExit``.
     """
     is_main = threading.current_thread() is threading.main_thread()
     numbers = [*SIGNALS, *([WORKERS] if WORKERS else [])] if is_main else []
@@ -59,14 +59,14 @@ def plain_signals() -> Iterator[None]:
 
 
 def raise_lost(error: Exception, *, last: Path | None = None) -> NoReturn:
-    """Say in one sentence that a process was killed; any other error is raised as it is.
+    """Raise one sentence if a process was killed; otherwise raise the error as it is.
 
     Args:
         error: of a Trainer.
-        last: the checkpoint to go on from, where there may be one.
+        last: the checkpoint to resume from, if there may be one.
 
     Raises:
-        VideoNLError: that sentence.
+        VideoNLError: a process was killed.
     """
     on = (
         f"then go on with --resume {as_word(last)}"
@@ -75,25 +75,25 @@ def raise_lost(error: Exception, *, last: Path | None = None) -> NoReturn:
     )
     if is_lost_worker(error):
         raise VideoNLError(
-            "a process that decodes videos was killed, as the system does when memory runs out: "
-            f"take fewer with --data.num_workers or smaller batches with --data.batch_size, {on}"
+            "a process that decodes videos was killed, which the system does when memory runs out: "
+            f"use fewer with --data.num_workers or smaller batches with --data.batch_size, {on}"
         ) from error
     if isinstance(error, RuntimeError) and LOST_PROCESS.search(str(error)):
         raise VideoNLError(
-            f"another process of this job has ended; see what it said, {on}"
+            f"another process of this training has ended; see its error, {on}"
         ) from error
     raise error
 
 
 class TrainingStopped(Stopped):
-    """The training was stopped by a signal; the text says where it can go on from."""
+    """The training was stopped by a signal; the text says how to resume it."""
 
 
 class GracefulStop(Callback):
     """On a signal: finish the step, save ``last.ckpt``, stop. A second Ctrl-C stops at once.
 
-    With several processes nothing is saved, since they are stopped at different steps: the last
-    regular ``last.ckpt`` is what the training goes on from.
+    With several processes nothing is saved, since they are stopped at different steps; the training
+    can be resumed from the last regular ``last.ckpt``.
 
     Args:
         checkpoints: of the run.
@@ -106,7 +106,7 @@ class GracefulStop(Callback):
         self._previous: dict[int, Any] = {}
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Take the signals over, after Lightning did; only a main thread may."""
+        """Install the signal handlers, after Lightning's; only possible in the main thread."""
         self._process = os.getpid()
         if threading.current_thread() is threading.main_thread():
             heard = [n for n in SIGNALS if signal.getsignal(n) is not signal.SIG_IGN]  # nohup
@@ -126,9 +126,10 @@ class GracefulStop(Callback):
     def on_train_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Any, batch_idx: int
     ) -> None:
-        """Hear of a killed worker between two steps; its loader has taken the signal by now.
+        """Remove DataLoader's handler for killed workers, which it has installed by now.
 
-        For good: the signal may come after its broken pipe, and would interrupt the saving.
+        The loss of a worker is then found between two steps. The handler is not restored, since its
+        error could interrupt the saving of a checkpoint.
         """
         if self._previous and WORKERS and signal.getsignal(WORKERS) is not signal.SIG_DFL:
             signal.signal(WORKERS, signal.SIG_DFL)
@@ -136,21 +137,21 @@ class GracefulStop(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Save and stop, if asked to and no gradient is half accumulated."""
+        """Save and stop after a signal, unless accumulated gradients wait for their step."""
         if self._signal and between_steps(trainer) and not is_last_batch(trainer):
             if trainer.world_size == 1:
                 self.checkpoints.save_last(trainer)
             self._stop()
 
     def on_validation_batch_end(self, trainer: Trainer, *_: Any) -> None:
-        """Stop; the epoch's weights are saved only if there is nothing else yet."""
+        """Stop after a signal; the weights are saved only if there is no checkpoint yet."""
         if self._signal:
             if not self.checkpoints.last.exists() and trainer.world_size == 1:
                 self.checkpoints.save_last(trainer)
             self._stop()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Stop between two epochs: the one before has saved itself."""
+        """Stop between two epochs, after the checkpoint of the previous one."""
         if self._signal:
             self._stop()
 
@@ -160,7 +161,7 @@ class GracefulStop(Callback):
         return self._signal != 0
 
     def stopped(self) -> TrainingStopped:
-        """The exception that says where the training can go on from."""
+        """The exception, which says how to resume the training."""
         last = self.checkpoints.last
         where = f"go on with --resume {as_word(last)}" if last.exists() else "nothing was saved yet"
         return TrainingStopped(f"stopped; {where}", signum=self._signal)
@@ -174,11 +175,11 @@ class GracefulStop(Callback):
         self._previous = {}
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._restore()
 
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Give the signals back."""
+        """Restore the signal handlers."""
         self._restore()

@@ -1,15 +1,18 @@
 """``summary.md`` at the end of a training: figures, curves, per-class accuracy, confusion."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from lightning.pytorch import Callback, LightningModule, Trainer
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from videonl.escapes import figure_text, markdown_row, markdown_text
+from videonl.escapes import figure_text, markdown_row, markdown_text, shortened
 from videonl.files import whole_stream, write_text
 from videonl.shares import accuracy, counted, percent, wilson_interval
 from videonl.training.checkpoints import Checkpoints
@@ -20,9 +23,9 @@ from videonl.training.task import AnyScores
 
 
 def epoch_places(rows: list[dict[str, float]]) -> Callable[[Mapping[str, float]], float]:
-    """Where a row of ``metrics.csv`` stands, in epochs: 2.0 at the end of the second.
+    """A function for the position of a row of ``metrics.csv``: 2.0 at the end of the second epoch.
 
-    A validation within an epoch stands between its ends.
+    A validation within an epoch has a position within it.
     """
     ends = {row["epoch"]: row["step"] + 1 for row in rows if "train/epoch_loss" in row}
 
@@ -37,28 +40,28 @@ def epoch_places(rows: list[dict[str, float]]) -> Callable[[Mapping[str, float]]
 def plot_curves(
     rows: list[dict[str, float]], path: Path, *, videos: int, best: int | None = None
 ) -> bool:
-    """Draw loss and accuracy over the epochs; False where there is nothing to draw.
+    """Draw loss and accuracy over the epochs; False if there is nothing to draw.
 
     Args:
         rows: of ``metrics.csv``.
         path: of the PNG.
         videos: of the validation; their uncertainty is a band around its accuracy.
-        best: the epoch that is marked, counted from 1.
+        best: the epoch to mark, counted from 1.
     """
     several = any("val/map" in row for row in rows)
     accuracy = (("train/top1", "training clips"), ("val/top1", "validation"))
     ranking = (("train/hit1", "training clips, hit@1"), ("val/map", "validation, mAP"))
     panels = (
         ("loss", (("train/epoch_loss", "training"), ("val/loss", "validation"))),
-        ("mAP, %", ranking) if several else ("top-1, %", accuracy),
+        ("mAP (%)", ranking) if several else ("top-1 (%)", accuracy),
     )
     if not any(key in row for row in rows for _, keys in panels for key, _ in keys):
         return False
     place = epoch_places(rows)
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+    figure = Figure(figsize=(PAGE, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (title, keys) in zip(figure.subplots(1, 2), panels, strict=True):
-        factor = 100 if title.endswith("%") else 1
+        factor = 100 if "%" in title else 1
         for key, label in keys:
             points = [(place(row), row[key]) for row in rows if key in row]
             marker = "o" if len(points) < 60 else None
@@ -70,25 +73,31 @@ def plot_curves(
                 label=label,
             )
             if key == "val/top1" and videos and points:
-                ends = [wilson_of(y, videos) for _, y in points]
-                axes.fill_between(
-                    [x for x, _ in points],
-                    [100 * low for low, _ in ends],
-                    [100 * high for _, high in ends],
-                    alpha=0.15,
-                    color=axes.lines[-1].get_color(),
-                    label="95 % (Wilson)",
-                )
-        if best is not None:
+                _draw_intervals(axes, points, videos)
+        first, last = axes.dataLim.intervalx
+        if 0 <= last - first < 1:  # else the axis of a single epoch has fractions alone
+            axes.set_xlim(first - 0.6, last + 0.6)
+        if best is not None and first < last:
             axes.axvline(best, color="grey", linestyle=":", label=f"best, epoch {best}")
         axes.set_xlabel("epoch")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.set_ylabel(title)
         axes.grid(alpha=0.3)
-        axes.legend(frameon=False)
+        axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=2)
     with whole_stream(path) as stream:
-        figure.savefig(stream, format="png", dpi=120)
+        figure.savefig(stream, format="png", dpi=140)
     return True
+
+
+def _draw_intervals(axes: Axes, points: Sequence[tuple[float, float]], videos: int) -> None:
+    """Wilson's intervals of shares: a band, or the bar of a single one."""
+    places = [x for x, _ in points]
+    low, high = 100 * np.transpose([wilson_of(y, videos) for _, y in points])
+    colour, words = axes.lines[-1].get_color(), "95 % (Wilson)"
+    if len(points) > 1:
+        axes.fill_between(places, low, high, alpha=0.15, color=colour, label=words)
+    else:
+        axes.vlines(places, low, high, color=colour, alpha=0.5, label=words)
 
 
 def plot_confusion(
@@ -96,7 +105,7 @@ def plot_confusion(
 ) -> None:
     """Draw the confusion matrix, every row as shares of its class.
 
-    Of many classes, some are named; long names are cut off.
+    Of many classes, some are named; long names are shortened.
 
     Args:
         confusion: confusion[true][predicted].
@@ -104,38 +113,49 @@ def plot_confusion(
         path: of the PNG.
         unread: videos of each class that could not be read; a column of their own, where some are.
     """
-    if any(unread):
+    some = any(unread)
+    if some:
         confusion = [[*row, count] for row, count in zip(confusion, unread, strict=True)]
-    step = -(-len(class_names) // MOST_NAMES)
+    count, most = len(class_names), max(map(max, confusion))
     with figure_text(class_names) as drawable:
-        names = [drawable(name) for name in class_names]
-        names = [n if len(n) <= LONGEST_NAME else f"{n[: LONGEST_NAME - 1]}…" for n in names]
-        room = max(2.0, *(0.09 * len(name.encode()) for name in names))  # inches beside the matrix
-        size = max(4.0, 0.32 * len(names) / step + room)
-        figure = Figure(figsize=(size, size), layout="constrained")
+        names = [shortened(drawable(name), LONGEST_NAME) for name in class_names]
+        room = min(3.9, max(0.7, *(0.075 * len(name.encode()) for name in names)))
+        cell = min(0.75, (PAGE - room - 0.6) / (count + some))
+        step = math.ceil(LINE / cell)
+        figure = Figure(figsize=(_wide(cell * (count + some) + room), cell * count + room + 0.9))
+        figure.set_layout_engine("constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
-        columns = [(place, names[place]) for place in range(0, len(names), step)]
-        axes.set_yticks(*zip(*columns, strict=True))
-        columns += [(len(names), "(unread)")] if any(unread) else []
-        axes.set_xticks(*zip(*columns, strict=True), rotation=90)
+        shown = [(place, names[place]) for place in range(0, count, step)]
+        axes.set_yticks(*zip(*shown, strict=True))
+        if some:
+            shown = [(place, name) for place, name in shown if place <= count - step]
+            shown.append((count, "(unread)"))
+        axes.set_xticks(*zip(*shown, strict=True), rotation=90)
     shares = [[n / max(sum(row), 1) for n in row] for row in confusion]
     right, total = sum(row[i] for i, row in enumerate(confusion)), sum(map(sum, confusion))
     figure.suptitle(f"top-1 {accuracy(right / max(total, 1), total)}", fontsize=10)
-    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
-    axes.set_xlabel("predicted")
-    axes.set_ylabel("true")
-    for y, row in enumerate(confusion):
-        for x, count in enumerate(row):
-            if count and len(class_names) <= 20:
-                colour = "white" if shares[y][x] > 0.6 else "black"
-                axes.text(x, y, str(count), ha="center", va="center", color=colour, fontsize=8)
+    axes.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto", interpolation="nearest")
+    axes.set(xlabel="predicted", ylabel="true")
+    axes.tick_params(labelsize=9)
+    if cell > 0.07 * len(str(most)) + 0.05:
+        for y, row in enumerate(confusion):
+            for x, number in enumerate(row):
+                colour = "white" if shares[y][x] > 0.7 else "black"  # 4.5 to 1 at least
+                written = str(number or "")
+                place: dict[str, Any] = {"ha": "center", "va": "center", "in_layout": False}
+                axes.text(x, y, written, color=colour, fontsize=8, **place)
     with whole_stream(path) as stream:
-        figure.savefig(stream, format="png", dpi=120)
+        figure.savefig(stream, format="png", dpi=140)
+
+
+def _wide(inches: float) -> float:
+    """The width of a figure whose contents have one: its title needs room, too."""
+    return max(3.2, inches + 0.6)
 
 
 def loss_text(scores: AnyScores) -> str:
-    """The loss, and of how many videos where that is not all of them."""
+    """The loss, with the number of videos if some could not be read."""
     if scores.loss is None:
         return "no loss: no video could be read"
     some = f" (of the {scores.videos - scores.unread} that were read)" if scores.unread else ""
@@ -143,13 +163,13 @@ def loss_text(scores: AnyScores) -> str:
 
 
 def accuracy_lines(video: AnyScores, clip: AnyScores) -> list[str]:
-    """Accuracy per clip and per video, and beside it what a constant answer scores."""
+    """Lines with the accuracy per clip and per video, and that of a constant answer."""
     total = video.videos  # the clips of one video are no further evidence
     if isinstance(video, MultiLabelScores):
         return [
             f"  clip mAP {percent(clip.headline, total)}   video mAP {percent(video.map, total)}   "
             f"hit@1 {accuracy(video.hit1, total)}",
-            "  mAP of an answer that is the same for every video "
+            "  mAP of giving every video the same answer "
             f"{percent(video.prior, total)}   {loss_text(video)}",
         ]
     top5 = f"   video@5 {accuracy(video.top5, total)}" if len(video.per_class) > TOP_K else ""
@@ -161,7 +181,7 @@ def accuracy_lines(video: AnyScores, clip: AnyScores) -> list[str]:
     ]
 
 
-WILSON = "Wilson's 95 % interval for other videos of the same kind"
+WILSON = "95 % confidence interval (Wilson), for other videos of the same kind"
 
 
 def wilson_of(share: float, total: int) -> tuple[float, float]:
@@ -215,11 +235,12 @@ def score_values(video: AnyScores, clip: AnyScores, names: Sequence[str]) -> dic
 
 
 SUMMARY, CURVES, CONFUSION = "summary.md", "curves.png", "confusion.png"
-MOST_NAMES, LONGEST_NAME = 60, 30  # at a side of a confusion picture; letters
+LONGEST_NAME = 30  # letters, at a side of a confusion picture
+PAGE, LINE = 10.0, 0.14  # inches: the width of a page, where 9 points are 12 pixels; a name's line
 
 
 class Summary(Callback):
-    """Remembers the scores of the best epoch, and writes the summary when the training ends.
+    """Keeps the scores of the best epoch, and writes the summary when the training ends.
 
     Args:
         checkpoints: of the run; knows which epoch is the best.
@@ -282,7 +303,7 @@ def write_summary(
     rows = read_metrics(folder / METRICS_FILE)
     lines = [f"# {markdown_text(title)}: {counted(epochs, 'epoch')}", "", *about]
     if signs is not None:
-        lines += [f"The training, in one sentence: {markdown_text(signs)}.", ""]
+        lines += [f"Diagnosis: {markdown_text(signs)}.", ""]
     if best is None:
         lines += ["No validation was done.", ""]
     else:
@@ -304,7 +325,7 @@ def write_summary(
 def signs_of_run(
     classifier: Any, trainer: Trainer, folder: Path, best: Mapping[str, Any] | None
 ) -> str | None:
-    """What the training looks like (signs.py), from ``metrics.csv`` and the data."""
+    """The diagnosis of the training (signs.py), from ``metrics.csv`` and the data."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     counts = list(data.census["train"].values())
     several, weights = classifier.multi_label, classifier.class_weights
@@ -329,7 +350,7 @@ def signs_of_run(
 
 
 def origin_lines(hparams: Mapping[str, Any], trainer: Trainer) -> list[str]:
-    """What the weights started from, under which licence, and what of the data was there."""
+    """Lines on the initial weights, their licence, and the census of the data."""
     lines = []
     if hparams["provenance"]:
         licence = hparams["licence"] or "not known"
@@ -355,7 +376,7 @@ def loss_of(scores: Mapping[str, Any]) -> float:
 
 
 def figures_of(best: dict[str, Any]) -> list[tuple[str, str]]:
-    """The shares to show, with their names; a share of right videos has its interval."""
+    """The scores to show, with their names; shares of right videos with their interval."""
     total = best["videos"]
     if "map" in best:
         return [
@@ -363,7 +384,7 @@ def figures_of(best: dict[str, Any]) -> list[tuple[str, str]]:
             ("hit@1", accuracy(best["hit1"], total)),
             ("baseline: the same answer for every video, mAP", percent(best["prior"], total)),
         ]
-    few = len(best["per_class"]) <= TOP_K  # then the top 5 are all
+    few = len(best["per_class"]) <= TOP_K  # then top-5 is always right
     return [
         ("top-1", accuracy(best["top1"], total)),
         *([] if few else [("top-5", accuracy(best["top5"], total))]),
@@ -373,10 +394,12 @@ def figures_of(best: dict[str, Any]) -> list[tuple[str, str]]:
 
 
 def optimistic(epochs: int, videos: int) -> str:
-    """That the best of several epochs is no estimate, in words; "" of one epoch."""
+    """A remark that the best of several epochs is too high an estimate; "" for one epoch."""
     if epochs < 2:
         return ""
-    return f"the best of {epochs} epochs on the same {counted(videos, 'video')}, so optimistic"
+    return (
+        f"the best of {epochs} epochs on the same {counted(videos, 'video')}, which is optimistic"
+    )
 
 
 def score_table(best: dict[str, Any], epochs: int) -> list[str]:
@@ -384,7 +407,7 @@ def score_table(best: dict[str, Any], epochs: int) -> list[str]:
     chosen = optimistic(epochs, best["videos"])
     return [
         f"Best validation, after epoch {best['epoch']}, {counted(best['videos'], 'video')} "
-        f"({best.get('views', 'one clip each')}, as `test`, `compare` and `infer` look at videos"
+        f"({best.get('views', 'one clip each')}, as test, compare and predict sample videos"
         f"{'; ' + chosen if chosen else ''}). [] = {WILSON}:",
         "",
         "| | |",
@@ -397,18 +420,18 @@ def score_table(best: dict[str, Any], epochs: int) -> list[str]:
 
 
 def unread_lines(best: dict[str, Any]) -> list[str]:
-    """How many of the videos could not be read, where some could not."""
+    """A line on the videos that could not be read, if there are any."""
     if not best["unread"]:
         return []
     return [
-        f"{best['unread']} of the {best['videos']} videos could not be read: they count as wrong "
-        "in every figure; the loss is that of the others.",
+        f"{best['unread']} of {counted(best['videos'], 'video')} could not be read: they count as "
+        "wrong in every score; the loss is that of the others.",
         "",
     ]
 
 
 def class_table(best: dict[str, Any], class_names: list[str]) -> list[str]:
-    """Accuracy per class, and what each is taken for most often; or the average precision."""
+    """Accuracy and most frequent confusion of every class; or the average precision."""
     if "map" in best:
         lines = ["## Classes", "", "| class | videos | average precision |", "|---|---|---|"]
         for name, number, value in zip(

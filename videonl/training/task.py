@@ -1,4 +1,4 @@
-"""What differs between one class per video and several: targets, loss, accuracy, answer."""
+"""Targets, loss and scores for one class per video, and for several."""
 
 from collections.abc import Sequence
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from videonl.training.metrics import (
     negative_log,
 )
 from videonl.training.mixing import one_hot
-from videonl.video.transforms import sent
+from videonl.video.transfer import sent
 
 
 def classification_loss(
@@ -30,7 +30,7 @@ def classification_loss(
     Args:
         logits: (B, K).
         targets: (B, K) probabilities: one-hot, or mixed.
-        class_weights: (K,); the mean is over the weights, so that the rate keeps its meaning.
+        class_weights: (K,); the mean is weighted, so that the learning rate still fits.
         label_smoothing: share of the probability that goes to all classes.
 
     Returns:
@@ -57,7 +57,7 @@ def multi_label_loss(
         logits: (B, K).
         targets: (B, K) between 0 and 1: multi-hot, or mixed.
         class_weights: (K,); the mean is over the weights.
-        label_smoothing: 0 becomes half of it, 1 becomes 1 less half of it.
+        label_smoothing: s; targets 0 become s / 2, targets 1 become 1 - s / 2.
 
     Returns:
         (the mean, the losses of the clips (B,)).
@@ -81,13 +81,13 @@ class Task(Protocol):
 
     multi_label: bool
     num_classes: int
-    metric: str  # what the best checkpoint has highest
+    metric: str  # by which the best checkpoint is chosen
 
     def meter(self, *, training: bool = False) -> Any:
-        """What counts a pass."""
+        """A meter for one pass over the data."""
 
     def truth(self, batch: Batch) -> Tensor:
-        """What is right about the videos of a batch, as the meters and ``targets`` take it."""
+        """The labels of a batch, as the meters and ``targets`` take them."""
 
     def miss(self, meter: Any, batch: Batch, *, times: int = 1) -> None:
         """Count the videos of a batch that could not be read."""
@@ -121,12 +121,12 @@ class OneClass:
         return ClassificationMeter(self.num_classes)
 
     def truth(self, batch: Batch) -> Tensor:
-        """Class numbers (B,); negative where nobody knows."""
+        """Class numbers (B,); negative if unknown."""
         labels: Tensor = batch["label"]
         return labels
 
     def miss(self, meter: Any, batch: Batch, *, times: int = 1) -> None:
-        """They are wrong answers to their class."""
+        """Count them as wrong."""
         labels = [numbers[0] for numbers in batch["missing_labels"]]
         if labels:
             meter.miss(torch.tensor(labels).repeat_interleave(times))
@@ -170,7 +170,7 @@ class SeveralClasses:
         return sent(multi_hot(batch["labels"], self.num_classes), batch["video"].device)
 
     def miss(self, meter: Any, batch: Batch, *, times: int = 1) -> None:
-        """They rank last in each of their classes."""
+        """Rank them last in each of their classes."""
         truth = multi_hot(batch["missing_labels"], self.num_classes)
         if len(truth):
             meter.miss(truth.repeat_interleave(times, 0))
@@ -203,7 +203,7 @@ def make_task(num_classes: int, *, multi_label: bool) -> Task:
 
 
 def multi_hot(labels: Sequence[Sequence[int]], num_classes: int) -> Tensor:
-    """Labels of videos as (B, K) of 0 and 1; negative ones are none.
+    """Labels of videos as (B, K) of 0 and 1; negative labels are ignored.
 
     Example:
         >>> multi_hot([(0, 2), (-1,)], 3).tolist()

@@ -1,4 +1,4 @@
-"""What a user puts into Lightning's Trainer beside ours: who has failed, whose state is kept."""
+"""Users' callbacks, loggers and so on in Lightning's Trainer: their errors and their state."""
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,7 +12,7 @@ import torch
 from videonl.errors import OfTheirs, Stopped, VideoNLError
 from videonl.escapes import as_word
 
-# Arguments of the Trainer that may be objects of anybody's, and how their users call them.
+# Arguments of the Trainer that may be objects of the user.
 KINDS = ("callbacks", "logger", "profiler", "plugins", "strategy", "accelerator")
 WRAPPING = ("plugins", "strategy", "accelerator")  # on the stack whenever the network computes
 HOOKS = "lightning.pytorch.trainer.call"
@@ -20,7 +20,7 @@ LEAVES = (bool, int, float, str, bytes, torch.Tensor, torch.nn.Parameter, type(N
 
 
 def as_list(given: Any) -> list[Any]:
-    """One object or several of Lightning's; nothing for None, True and False."""
+    """One object or several as a list; empty for None, True and False."""
     if given is None or isinstance(given, bool):
         return []
     several = isinstance(given, Iterable) and not isinstance(given, str)
@@ -29,7 +29,7 @@ def as_list(given: Any) -> list[Any]:
 
 @contextmanager
 def explained(options: Mapping[str, Any], *, last: Path | None = None) -> Iterator[None]:
-    """Turn what Lightning refuses, and what a user's callback or logger raises, into a sentence.
+    """Turn errors of Lightning and of a user's callback or logger into one sentence.
 
     Args:
         options: of the Trainer.
@@ -37,7 +37,7 @@ def explained(options: Mapping[str, Any], *, last: Path | None = None) -> Iterat
 
     Raises:
         VideoNLError: Lightning refuses its arguments.
-        OfTheirs: an object of the user's raised.
+        OfTheirs: an object of the user raised an error.
     """
     try:
         yield
@@ -55,7 +55,7 @@ def explained(options: Mapping[str, Any], *, last: Path | None = None) -> Iterat
 
 
 def blamed(error: BaseException, options: Mapping[str, Any]) -> str | None:
-    """Which object of the user's raised an error, and where; None where it was none of them.
+    """Which object of the user raised an error, and in which hook; None if none of them did.
 
     Example:
         >>> class Mine:
@@ -84,7 +84,7 @@ def blamed(error: BaseException, options: Mapping[str, Any]) -> str | None:
 
 
 def of_lightning(error: Exception) -> bool:
-    """Whether Lightning refuses what it was asked for, such as a callback its arguments."""
+    """Whether Lightning refuses its arguments, such as those of a callback."""
     if type(error).__name__ == "MisconfigurationException":
         return True
     *_, (frame, _) = walk_tb(error.__traceback__)
@@ -95,19 +95,19 @@ def of_lightning(error: Exception) -> bool:
 
 
 def first_sentence(error: Exception) -> str:
-    """The first line of a message of Lightning's, without its markup."""
+    """The first line of a message of Lightning, without its markup."""
     lines = str(error).strip().splitlines()
     return lines[0].replace("`", "").rstrip(".") if lines else type(error).__name__
 
 
 def leave_out_objects(states: dict[str, Any]) -> dict[str, str]:
-    """Drop the states of callbacks that no safe reader takes.
+    """Drop the states of callbacks that the safe reader of checkpoints would refuse.
 
     Args:
         states: of a checkpoint, by callback; changed in place.
 
     Returns:
-        The type that is to blame, by callback.
+        The type of the object that cannot be saved, by callback.
     """
     found = {key: kind for key, state in states.items() if (kind := strange_in(state))}
     for key in found:
@@ -116,7 +116,7 @@ def leave_out_objects(states: dict[str, Any]) -> dict[str, str]:
 
 
 def strange_in(value: Any) -> str | None:
-    """The type of the first thing in a state that is no number, text, tensor, list or table."""
+    """The type of the first object in a state that is not a number, text, tensor, list or table."""
     if isinstance(value, Mapping):
         parts: Sequence[Any] = [*value.keys(), *value.values()]
     elif isinstance(value, (list, tuple)):

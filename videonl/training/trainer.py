@@ -1,4 +1,4 @@
-"""The Lightning Trainer as videonl wants it: quiet, on the GPU where there is one."""
+"""The Lightning Trainer with the defaults of videonl: few messages, a GPU if there is one."""
 
 import logging
 import os
@@ -32,7 +32,7 @@ DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
 }
 
-# What Lightning divides by, or takes without a word.
+# Values that Lightning divides by, or accepts without a check.
 LIMITS = {
     "accumulate_grad_batches": whole(1),
     "check_val_every_n_epoch": whole(1),
@@ -40,10 +40,10 @@ LIMITS = {
     "log_every_n_steps": whole(0),
     "num_sanity_val_steps": whole(-1),
 }
-# Only of a number: they may be a time, too. Nothing at all would be trained, or validated between.
+# With 0 nothing would be trained or validated. Checked for numbers only: they may be a time, too.
 NOT_ZERO = ("limit_train_batches", "val_check_interval")
 
-# What Lightning and torch say that no user of videonl can act on.
+# Warnings of Lightning and torch that a user of videonl cannot act on.
 QUIET = (
     ".*does not have many workers.*",
     ".*GPU available but not used.*",
@@ -87,7 +87,7 @@ def make_trainer(
 
     Args:
         options: arguments of Lightning's ``Trainer`` by name, over ``DEFAULTS``; callbacks,
-            loggers and plugins stand beside ours, a progress bar in place of ours.
+            loggers and plugins are added to ours, a progress bar replaces ours.
         training: whether it will train; evaluation is done in full precision.
         callbacks: ours, of the run.
         loggers: ours; none: no logs.
@@ -111,8 +111,8 @@ def make_trainer(
         )
     if values["use_distributed_sampler"]:
         raise VideoNLError(
-            "--trainer.use_distributed_sampler true: the loaders split the videos among the "
-            "processes themselves, without padding; leave it out"
+            "--trainer.use_distributed_sampler true is not supported, since the data loaders split "
+            "the videos among the processes themselves; leave it out"
         )
     gpu = values.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
     theirs = as_list(values.get("callbacks"))
@@ -152,7 +152,7 @@ def make_trainer(
 
 
 def leaves_nothing(options: Mapping[str, Any]) -> bool:
-    """Whether a training is a trial of the code, which writes neither logs nor checkpoints."""
+    """Whether a training is a trial run that writes neither logs nor checkpoints."""
     return bool(options.get("fast_dev_run") or options.get("barebones"))
 
 

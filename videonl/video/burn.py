@@ -1,7 +1,7 @@
-"""A video written once more with captions burnt in: the same frames, times and sound.
+"""Write a video again with captions burnt in: the same frames, times and sound.
 
-Frame after frame is decoded, drawn on and encoded, so the memory does not grow with the length.
-The packets of the sound are copied as they are; only sound that MP4 cannot hold is encoded anew.
+Frames are decoded, drawn on and encoded one after the other, so memory does not grow with the
+length. Packets of sound are copied; only sound that MP4 cannot hold is encoded again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -71,7 +71,7 @@ class PictureWriter:
         self.container.mux(self._stream.encode(coded))
 
     def close(self, *, held: Fraction = Fraction(0)) -> None:
-        """Write what is left; the last picture stands for ``held`` seconds, if that is known."""
+        """Write what is left; ``held``: seconds that the last picture is shown, if known."""
         try:
             rest = self._stream.encode() if self._last is not None else []
             if rest and held:
@@ -82,7 +82,7 @@ class PictureWriter:
 
 
 class Canvas:
-    """Decoded frames of one video as upright pictures to draw on, all as large as the first one."""
+    """Decoded frames of one video as upright pictures to draw on, all of the first one's size."""
 
     def __init__(self) -> None:
         self._size: tuple[int, int] | None = None
@@ -101,7 +101,7 @@ class Canvas:
 
 
 class _NoTimes(Exception):
-    """Times are missing or do not increase: the nominal rate is all there is (as for a Video)."""
+    """Times are missing or do not increase, so only the nominal rate is known (as for a Video)."""
 
 
 class Burner:
@@ -117,7 +117,7 @@ class Burner:
 
     Attributes:
         done: frames written.
-        total: frames that the header promises, 0 if it does not say.
+        total: frames that the header declares, 0 if it does not say.
     """
 
     def __init__(self, path: Path, target: Path, captions: Sequence[Caption]) -> None:
@@ -145,7 +145,7 @@ class Burner:
         self._pictures = self._frames(self._source)
 
     def step(self, frames: int) -> bool:
-        """Write some frames more; whether all are written, and the file is whole.
+        """Write some more frames; returns whether the file is complete.
 
         Raises:
             VideoError: no frame can be decoded, or the encoder fails.
@@ -161,11 +161,12 @@ class Burner:
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, VideoError | MemoryError):
                 raise
-            raise VideoError(f"{self._path}: cannot be written anew ({reason(error)})") from error
+            text = f"{self._path}: no copy with captions can be written ({reason(error)})"
+            raise VideoError(text) from error
         return False
 
     def _frames(self, source: Source) -> Iterator[Any]:
-        """The decoded frames; the sound between them is passed on."""
+        """The decoded frames; sound between them is copied on the way."""
         streams = [source.stream, *source.container.streams.audio]
         early: list[Any] = []  # sound before the first picture, which opens the file
         try:
@@ -230,7 +231,7 @@ class Burner:
         return True
 
     def close(self) -> None:
-        """Give the files back."""
+        """Close the files."""
         if self._source is not None:
             if self._writer is not None:
                 self._writer.container.close()
@@ -243,7 +244,7 @@ def _rate(source: Source) -> Fraction:
 
 
 class Sound:
-    """One sound track: packets are copied; what MP4 cannot hold becomes AAC.
+    """One sound track: its packets are copied; what MP4 cannot hold is encoded as AAC.
 
     Args:
         container: the file that is written.
@@ -266,7 +267,7 @@ class Sound:
         self._resampler = av.AudioResampler("fltp", layout, rate, frame_size=1024)
 
     def add(self, packet: Any) -> None:
-        """Take a packet; one that comes before another that was there already is left out."""
+        """Add a packet; one that is earlier than the packet before it is left out."""
         if self._resampler is not None:
             try:
                 frames = packet.decode()
@@ -292,7 +293,7 @@ class Sound:
             self._container.mux(self._stream.encode(piece))
 
     def close(self) -> None:
-        """Write what the encoder holds."""
+        """Flush the encoder."""
         if self._resampler is not None:
             self._encode(None)
             self._container.mux(self._stream.encode(None))

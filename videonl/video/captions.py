@@ -1,4 +1,4 @@
-"""Labels and bars drawn onto pictures: a panel per answer, drawn once and laid over many frames."""
+"""Labels and bars drawn onto pictures: a panel per answer, drawn once and used for many frames."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -6,6 +6,8 @@ from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
+
+from videonl.shares import percent
 
 SMALLEST_SIDE = 240  # pixels; smaller videos are enlarged by a whole number, or no letter fits
 LETTERS = 18  # text is so many times smaller than the shorter side ...
@@ -18,11 +20,11 @@ Row = tuple[str, float, str]  # what is written, the probability, the file of it
 
 @dataclass(frozen=True)
 class Caption:
-    """What is shown from one second to another.
+    """What is shown during some seconds.
 
     Attributes:
-        start: seconds as a player shows them.
-        end: likewise; not shown any more.
+        start: first second, as a player shows it.
+        end: second from which it is not shown any more.
         rows: the most probable class first.
     """
 
@@ -42,16 +44,16 @@ class Caption:
 
 
 def enlarged(height: int, width: int) -> tuple[int, int]:
-    """(height, width), even, of the pictures that are written: readable, and fit for H.264."""
+    """(height, width), even, of the written pictures: enlarged until text is readable."""
     factor = max(1, -(-SMALLEST_SIDE // min(height, width)))
     return height * factor // 2 * 2 or 2, width * factor // 2 * 2 or 2
 
 
 class Painter:
-    """Lays the caption of a second over a picture.
+    """Draws the caption of a second onto a picture.
 
     Args:
-        captions: in order of time; where several hold, the first does.
+        captions: in order of time; where several apply, the first is shown.
     """
 
     def __init__(self, captions: Sequence[Caption]) -> None:
@@ -59,7 +61,7 @@ class Painter:
         self._first = 0
 
     def at(self, second: float) -> Caption | None:
-        """The caption of a second; seconds are asked for in order."""
+        """The caption of a second; must be called with increasing seconds."""
         while self._first < len(self._captions) and self._captions[self._first].end <= second:
             self._first += 1
         if self._first == len(self._captions):
@@ -68,14 +70,14 @@ class Painter:
         return caption if caption.start <= second else None
 
     def paint(self, picture: np.ndarray, second: float) -> None:
-        """Change a picture, uint8 (H, W, 3), RGB."""
+        """Draw onto a picture in place, uint8 (H, W, 3), RGB."""
         caption = self.at(second)
         if caption is not None and caption.rows:
             lay(picture, caption.rows)
 
 
 def lay(picture: np.ndarray, rows: tuple[Row, ...]) -> None:
-    """Lay the panel of some rows over a picture, uint8 (H, W, 3), which is changed."""
+    """Draw the panel of some rows onto a picture in place, uint8 (H, W, 3)."""
     height, width = picture.shape[:2]
     panel, solid = _panel(rows, height, width)
     margin = min(_text_size(height, width) // 2, height - panel.shape[0], width - panel.shape[1])
@@ -90,7 +92,7 @@ def _text_size(height: int, width: int) -> int:
 
 @lru_cache(maxsize=64)
 def _panel(rows: tuple[Row, ...], height: int, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """(uint8 (h, w, 3), bool (h, w, 1): where it covers the picture wholly), for pictures so large.
+    """(uint8 (h, w, 3), bool (h, w, 1): where it is opaque), for pictures of that size.
 
     Each row is a name, its probability, and a bar below them.
     """
@@ -106,7 +108,7 @@ def _panel(rows: tuple[Row, ...], height: int, width: int) -> tuple[np.ndarray, 
     for number, (text, probability, file) in enumerate(rows):
         font = ImageFont.truetype(file, size)
         top = pad + number * step
-        share = f"{probability:.1%}"
+        share = percent(probability)
         room = wide - 2 * pad - int(draw.textlength(share + "  ", font=font))
         name = fitted(text, partial(draw.textlength, font=font), room)
         draw.text((pad, top), name, font=font, fill=(255, 255, 255))
@@ -122,7 +124,7 @@ def _panel(rows: tuple[Row, ...], height: int, width: int) -> tuple[np.ndarray, 
 
 
 def fitted(text: str, measure: Callable[[str], float], room: float) -> str:
-    """A text cut to a length, with dots in the place of what is left out."""
+    """A text cut to a length, with dots in place of what is left out."""
     if measure(text) <= room:
         return text
     while text and measure(text + "…") > room:

@@ -1,9 +1,9 @@
 """When the frames of a file are on display: seconds as a player shows them.
 
-A player's clock stands at 0 where the container's own time line begins, not at the first picture:
-where the sound begins 2 s before the pictures, or an edit list delays them, the first one appears
-at 2.0 s. MP4 and Matroska count from 0; broadcast streams begin at any number, and players count
-from the first sample of any stream. AVI knows no times, only the order of its pictures.
+A player's clock is at 0 where the container's own time line begins, not at the first picture: where
+the sound begins 2 s before the pictures, or an edit list delays them, the first one appears at
+2.0 s. MP4 and Matroska count from 0; broadcast streams begin at any number, and players count from
+the first sample of any stream. AVI stores no times, only the order of its pictures.
 """
 
 from fractions import Fraction
@@ -39,10 +39,10 @@ def read_clock(
     Args:
         source: the file.
         pts: int64 (frames,), increasing, in ticks of the stream; None: missing or not increasing,
-            so that the nominal rate is all there is.
+            so that only the nominal rate is known.
         count: frames.
-        held: ticks for which the packet of the last frame says it stands; 0 where it does not.
-        whole: whether all frames that the header promises are there, so that its length is true.
+        held: duration of the last frame's packet in ticks; 0 where it has none.
+        whole: whether all frames that the header declares are there, so that its length is right.
     """
     rate = nominal_rate(source)
     if pts is None:
@@ -59,13 +59,13 @@ def read_clock(
 
 
 def nominal_rate(source: Source) -> float:
-    """Frames per second, as the header says."""
+    """Frames per second, as the header states."""
     rate = source.stream.average_rate or source.stream.guessed_rate
     return float(rate) if rate else 25.0
 
 
 def begin_of(source: Source, pts: int) -> Fraction:
-    """Seconds of the container's time line at which a player's clock stands at 0.
+    """Seconds on the container's time line at which a player's clock is at 0.
 
     Args:
         source: the file.

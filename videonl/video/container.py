@@ -1,8 +1,8 @@
-"""Opening a file for decoding: regular files, video formats, and which stream is *the* video.
+"""Open a file for decoding: regular files and video formats only; choose its video stream.
 
-A name or a file from a stranger must not make FFmpeg read anything else: a playlist that names
-other files, ``concat:``, an address, a device. So the file is opened by ``file:`` and its absolute
-path, and FFmpeg may use the ``file`` protocol and demuxers of video files alone.
+An untrusted name or file must not make FFmpeg read anything else: a playlist that names other
+files, ``concat:``, an address, a device. So the file is opened as ``file:`` with its absolute path,
+and FFmpeg may use only the ``file`` protocol and demuxers of video files.
 """
 
 import os
@@ -70,7 +70,7 @@ class Source:
         return str(self.stream.codec_context.codec.canonical_name)
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         self.container.close()
 
 
@@ -106,7 +106,7 @@ def regular_file(path: str | os.PathLike[str]) -> Path:
     """
     text = os.fspath(path)
     if "\0" in text:
-        raise VideoError(f"{text!r} is no file name: it holds a NUL character")
+        raise VideoError(f"{text!r} is not a file name: it contains a NUL character")
     text = split_span(text)[0]
     try:
         status = os.stat(text)
@@ -114,9 +114,9 @@ def regular_file(path: str | os.PathLike[str]) -> Path:
         hint = "; videonl reads files, not addresses: download it first" if "://" in text else ""
         raise VideoError(f"{text}: {error.strerror or error}{hint}") from error
     if stat.S_ISDIR(status.st_mode):
-        raise VideoError(f"{text}: is a folder; name a video file")
+        raise VideoError(f"{text}: it is a folder; give a video file")
     if not stat.S_ISREG(status.st_mode):
-        raise VideoError(f"{text}: is not a regular file (a device, pipe or socket)")
+        raise VideoError(f"{text}: it is not a regular file (but a device, pipe or socket)")
     if status.st_size == 0:
         raise VideoError(f"{text}: the file is empty (0 bytes)")
     if not os.access(text, os.R_OK):
@@ -133,8 +133,8 @@ def open_source(path: str | os.PathLike[str], *, threads: int = 1, quick: bool =
     Args:
         path: a regular file.
         threads: decoder threads; 1 inside data loader workers.
-        quick: do not decode anything to open it; the pixel format is then unknown, and the delay
-            of the decoder is as the stream says.
+        quick: open without decoding anything; the pixel format is then unknown, and the delay of
+            the decoder is the one that the stream declares.
 
     Raises:
         VideoError: not a regular file, not a known video format, or no video stream.
@@ -168,13 +168,13 @@ def open_source(path: str | os.PathLike[str], *, threads: int = 1, quick: bool =
 
 
 def decoder_options(codec: str) -> dict[str, str]:
-    """What FFmpeg's decoder is told; that of MJPEG would fill up a damaged picture silently."""
+    """Options for FFmpeg's decoder; without them that of MJPEG silently fills damaged pictures."""
     strict = {"err_detect": "explode"} if codec == "mjpeg" else {}
     return {"max_pixels": str(MAX_PIXELS), **strict}
 
 
 def reason(error: BaseException) -> str:
-    """FFmpeg's words for an error, without its errno and the file name."""
+    """FFmpeg's message of an error, without its errno and the file name."""
     return str(getattr(error, "strerror", None) or error).strip().rstrip(".")
 
 
@@ -183,16 +183,16 @@ def _choose(container: Any, path: str | os.PathLike[str]) -> tuple[Any, int]:
     if not videos:
         kinds = sorted({s.type for s in container.streams})
         raise VideoError(
-            f"{path}: has no video stream (only {', '.join(kinds) or 'nothing readable'})"
+            f"{path}: it has no video stream (only {', '.join(kinds) or 'nothing readable'})"
         )
     best = container.streams.best("video")
     stream = best if any(s.index == best.index for s in videos) else videos[0]
     context = stream.codec_context
     if context is None:
-        raise VideoError(f"{path}: no decoder for its video stream")
+        raise VideoError(f"{path}: no decoder for its video stream; convert it to H.264")
     if context.width * context.height > MAX_PIXELS:
         raise VideoError(
-            f"{path}: frames of {context.width}x{context.height} are larger than videonl reads "
-            f"({MAX_PIXELS} pixels)"
+            f"{path}: frames of {context.width}x{context.height} are too large (at most "
+            f"{MAX_PIXELS} pixels); scale the video down first"
         )
     return stream, len(videos)

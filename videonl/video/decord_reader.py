@@ -1,9 +1,9 @@
-"""decord behind the same exactness: which files it reads exactly, and how to avoid its traps.
+"""Read frames with decord, only where it is exact, and without its known faults.
 
-decord 0.6 trusts the header's frame count (a tail index of an over-reported file is an endless loop
-that holds the interpreter lock), miscounts MPEG-4 AVI, replaces damaged frames in silence, keeps
-decoding while idle and is not safe across a fork. So the file is verified with PyAV first, and a
-reader is made, asked once for sorted unique frames, and dropped.
+decord 0.6 trusts the header's frame count (reading near the end of a file with too high a count
+loops for ever and holds the interpreter lock), miscounts MPEG-4 AVI, replaces damaged frames
+silently, keeps decoding while idle and is not safe across a fork. So the file is verified with PyAV
+first, and a reader is made, asked once for sorted unique frames, and dropped.
 """
 
 import os
@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from videonl.errors import VideoError
+from videonl.shares import counted
 from videonl.video.container import Source
 from videonl.video.frame_table import TIMED_FORMATS, FrameTable
 
@@ -33,7 +34,7 @@ def decord_obstacle(
     """
     context = source.stream.codec_context
     if table is None:
-        return "its packets do not tell its frames"
+        return "its packets do not determine its frames"
     if source.codec != "h264" or source.format not in TIMED_FORMATS:
         return f"{source.codec} in {source.format.split(',')[0]}, not H.264 in MP4, MOV or MKV"
     if source.video_streams > 1:
@@ -45,11 +46,13 @@ def decord_obstacle(
     if table.hidden:
         return "an edit list or damaged packets"
     if source.stream.frames not in (0, len(table)):
-        return f"the header says {source.stream.frames} frames, the file holds {len(table)}"
+        return (
+            f"the header says {counted(source.stream.frames, 'frame')}, the file has {len(table)}"
+        )
     if table.false_keys:
         return "key frames that do not reset the decoder"
     if rotation % 180 and width % 32:
-        return f"turned to a width of {width}, no multiple of 32"  # it mistakes the row length
+        return f"turned to a width of {width}, not a multiple of 32"  # it mistakes the row length
     return None
 
 

@@ -16,6 +16,7 @@ from av.video.reformatter import ColorRange, VideoReformatter
 
 from videonl.errors import OutputError, VideoError
 from videonl.files import whole_file
+from videonl.shares import counted
 from videonl.video.clock import begin_of
 from videonl.video.container import open_source, reason
 from videonl.video.pictures import orientation, plane_rows, upright
@@ -45,7 +46,7 @@ class Recipe:
 
 @dataclass
 class Encoded:
-    """What became of a file: ``frames`` written, or ``error``; ``output``: the target's fault."""
+    """Result for a file: ``frames`` written, or ``error``; ``output``: writing was what failed."""
 
     frames: int = 0
     error: str = ""
@@ -53,7 +54,7 @@ class Encoded:
 
 
 def encode_file(source: str | Path, target: str | Path, recipe: Recipe = Recipe()) -> Encoded:
-    """Re-encode ``source`` to the MP4 file ``target``, verify it, and only then give it its name.
+    """Re-encode ``source`` to the MP4 file ``target``, verify it, and only then rename it.
 
     All frames are kept with their times, upright; sound is dropped. A source that does not decode
     to its end is refused.
@@ -75,7 +76,7 @@ def encode_file(source: str | Path, target: str | Path, recipe: Recipe = Recipe(
 
 @dataclass
 class _Proof:
-    """What the written file has to show: every frame's time, and how some of them look."""
+    """What the written file must contain: every frame's time, and the look of some frames."""
 
     seconds: list[float] = field(default_factory=list)
     looks: dict[int, np.ndarray] = field(default_factory=dict)
@@ -87,7 +88,7 @@ class _Proof:
 
 
 class _NoTimes(Exception):
-    """Times are missing or do not increase: the nominal rate is all there is (as for a Video)."""
+    """Times are missing or do not increase, so only the nominal rate is known (as for a Video)."""
 
 
 def _encode(source: Path, target: Path, recipe: Recipe, *, nominal: bool = False) -> _Proof:
@@ -196,7 +197,7 @@ def _look(picture: Any) -> np.ndarray:
 
 
 def _verify(written: Path, proof: _Proof, target: str | Path) -> None:
-    """Decode a written file to its end and compare it with what went in.
+    """Decode a written file to its end and compare it with its source.
 
     Raises:
         VideoError: frames are missing, shown at other times, or look different.
@@ -208,13 +209,14 @@ def _verify(written: Path, proof: _Proof, target: str | Path) -> None:
             seconds.append(float(frame.pts * source.stream.time_base))
             look = proof.looks.get(number)
             if look is not None and np.abs(_look(frame) - look).mean() > LARGEST_DIFFERENCE:
-                raise VideoError(f"{target}: frame {number} reads back as another picture")
+                raise VideoError(f"{target}: verification failed: frame {number} looks different")
     finally:
         source.close()
     if len(seconds) != len(proof.seconds):
         raise VideoError(
-            f"{target}: {len(seconds)} of {len(proof.seconds)} frames can be read back"
+            f"{target}: verification failed: {len(seconds)} of "
+            f"{counted(len(proof.seconds), 'frame')} decode"
         )
     shift = np.subtract(seconds, seconds[0]) - np.subtract(proof.seconds, proof.seconds[0])
     if np.abs(shift).max() > 1e-3:
-        raise VideoError(f"{target}: its frames are shown at other times than those of the source")
+        raise VideoError(f"{target}: verification failed: frames are shown at other times")

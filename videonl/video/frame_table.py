@@ -1,12 +1,12 @@
 """The table of a file's frames: which packet shows frame ``i``, and where its decoding may start.
 
-Two kinds of table, both exact:
+There are two ways to list the frames, both exact:
 
 - *packets*: demuxing alone (no decoding; about 1 ms for 10 s of video) gives the presentation time
   of every packet, and with the codecs and containers below one packet is one frame, so the frames
   in order of time are the frames of a full sequential decode. Decoding may start at packets that
   reset the decoder; for H.264 the flag "key frame" of a container is not enough (an I-frame that is
-  no IDR), so the NAL unit itself is read.
+  not an IDR frame), so the NAL unit itself is read.
 - *sequential*: everything else (MPEG-4 in AVI with packed or dropped pictures, H.263, MPEG-1,
   missing or repeated times, damaged starts). The frames are those that decoding from the start
   gives.
@@ -40,7 +40,7 @@ class PacketInfo(NamedTuple):
 
 @dataclass
 class FrameTable:
-    """Frames in order of display, for a file whose packets tell them all.
+    """Frames in order of display, for a file whose packets list all of them.
 
     A *position* is the place of a packet in decoding order.
     """
@@ -69,11 +69,12 @@ class FrameTable:
 
     @cached_property
     def _doubtful(self) -> np.ndarray:
-        """One bool per position: packets whose place in the order of display nothing confirms.
+        """Bool (positions,): packets whose place in the order of display is not confirmed.
 
         An encoder gives packet ``i + delay`` the time of the ``i``-th frame shown as its time of
-        decoding. Where one wrong number of a header moved a frame to another place, that fails.
-        Matroska stores no times of decoding: nothing to compare, and no table to be damaged.
+        decoding. Where one wrong number in a header moved a frame, that fails.
+        Matroska stores no times of decoding, so there is nothing to compare (and no table in a
+        header that could be damaged).
         """
         count = len(self.pts)
         if None in self.dts:
@@ -100,17 +101,18 @@ class FrameTable:
         return all(a < b for a, b in itertools.pairwise(self.pts))
 
     def proof(self, start: int, last: int, *, delay: bool = False) -> np.ndarray | None:
-        """What decoding the groups of ``start`` to ``last`` must show, where the times need it.
+        """The times that decoding must reproduce, where the order of frames is in doubt.
 
         Args:
             start: position of the first packet that is decoded.
             last: position of the last one that is needed.
-            delay: the decoder holds frames back, so it may show them in another order: a table
-                without any such place has lost its offsets.
+            delay: the decoder holds frames back, so it may show them in another order; a table in
+                which decoding and display order never differ has then lost its offsets.
 
         Returns:
-            None where the order of the frames is sure, else their times, increasing: only a
-            decoder that gives exactly these proves which frame is which.
+            None where the order of the frames is certain, else the times of the groups from
+            ``start`` to ``last``, increasing: only a decoder that gives exactly these proves which
+            frame is which.
         """
         end = self.group_end(last)
         if not (delay and self.in_order) and not self._doubtful[start : end + 1].any():
@@ -126,8 +128,8 @@ class FrameTable:
         """Decoding position of the last packet from which frame ``frame`` decodes exactly.
 
         Pictures that come after an entry point but are shown before it (leading pictures of an open
-        group) may lean on the group before, so the entry must not be later than the frame in either
-        order.
+        group) may reference the group before, so the entry must not be later than the frame in
+        either order.
         """
         usable = (self.entries <= self.frame_packet[frame]) & (
             self.entry_pts <= self.frame_pts[frame]
@@ -138,7 +140,7 @@ class FrameTable:
 def build_table(
     packets: Sequence[PacketInfo], codec: str, container_format: str
 ) -> FrameTable | None:
-    """The table of frames, or None where packets do not tell the frames exactly."""
+    """The table of frames, or None where packets do not determine the frames exactly."""
     shown = [(p.pts, i) for i, p in enumerate(packets) if p.shown]
     if codec not in ONE_FRAME_CODECS or container_format not in TIMED_FORMATS or not shown:
         return None
@@ -171,7 +173,7 @@ def build_table(
 
 
 class PacketReader:
-    """Reads from the bytes of a packet what the container does not tell reliably."""
+    """Reads from the bytes of a packet what the container does not state reliably."""
 
     def __init__(self, codec: str, extradata: bytes | None) -> None:
         self.codec = codec
@@ -183,7 +185,7 @@ class PacketReader:
                 self.length_size = (extradata[21] & 3) + 1
 
     def info(self, packet: Any) -> PacketInfo:
-        """What the table needs to know of a packet."""
+        """The entry of a packet in the table."""
         whole = not packet.is_corrupt
         duration = int(packet.duration or 0)
         shown = whole and not packet.is_discard

@@ -1,12 +1,12 @@
-"""What users hold becomes an open video: a path, the bytes of a file, or frames in memory.
+"""Open what users pass as a video: a path, the bytes of a file, or frames in memory.
 
     with opened(array, fps=25) as video:        # uint8 (T, H, W, 3), RGB
         frames = video.read([0, 8, 16], short_side=256)
 
 The bytes of a file are decoded exactly as the file is. Frames in memory are scaled by the scaler
 that scales decoded ones; a file is scaled on its way from the colours it is stored in (mostly
-YUV) to RGB, so the two agree to the bit where nothing has to be scaled or the file holds RGB, and
-to some grey levels at edges otherwise.
+YUV) to RGB. So the two agree to the bit where nothing has to be scaled or the file holds RGB, and
+to a few grey levels at edges otherwise.
 """
 
 import os
@@ -33,7 +33,7 @@ WANTED = "give uint8 (frames, height, width, 3), RGB, the colours last"
 
 @dataclass(frozen=True)
 class Frames:
-    """Frames in memory with their rate, wherever a video is asked for.
+    """Frames in memory with their rate; accepted wherever a video is.
 
     Attributes:
         frames: uint8 (T, H, W, 3), RGB, upright: an array, a tensor, or an iterable of pictures
@@ -51,18 +51,18 @@ Given = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Fr
 
 
 def is_path(given: Given) -> bool:
-    """Whether something names a file."""
+    """Whether a value is the name of a file."""
     return isinstance(given, str | os.PathLike)
 
 
 def is_stored(given: Given) -> bool:
-    """Whether it is a file, or its content: it says its rate itself."""
+    """Whether it is a file or its content, which has its own frame rate."""
     content = isinstance(given, bytes | bytearray | memoryview)
     return content or is_path(given) or hasattr(given, "read")
 
 
 def rate_for(given: Given, fps: float | None) -> float | None:
-    """The rate that was said for all frames in memory, for one of several videos."""
+    """``fps``, which applies to frames in memory; None for what has its own rate."""
     return None if is_stored(given) or isinstance(given, Frames) else fps
 
 
@@ -87,7 +87,7 @@ def opened(
     decoder: str,
     forgiving: bool = False,
 ) -> Iterator[Video]:
-    """An open video of whatever a user holds.
+    """Open whatever a user passes as a video.
 
     Args:
         given: a path; the bytes of a file; a binary file object, read from where it stands to its
@@ -98,12 +98,12 @@ def opened(
         forgiving: for it.
 
     Raises:
-        VideoError: no video; one sentence that says what came and what is wanted.
+        VideoError: not a video; one sentence that says what came and what is accepted.
     """
     stored = is_stored(given)
     if fps is not None and rate_for(given, fps) is None:
         raise VideoError(
-            f"{name_of(given)}: fps={fps} is for frames in memory alone; this says its rate itself"
+            f"{name_of(given)}: fps={fps} is only for frames in memory; this has its own rate"
         )
     options = {"decoder": decoder, "forgiving": forgiving}
     if is_path(given):
@@ -124,7 +124,7 @@ def opened(
 
 @contextmanager
 def _as_file(given: Any) -> Iterator[str]:
-    """A path that leads to the bytes; they are deleted behind the block."""
+    """A path that leads to the bytes; they are deleted after the block."""
     spool = Spool()
     try:
         with spool.new() as file:
@@ -133,7 +133,7 @@ def _as_file(given: Any) -> Iterator[str]:
                 size += file.handle.write(piece)
             file.handle.flush()
             if not size:
-                raise VideoError(f"{name_of(given)}: holds no video (0 bytes are left to read)")
+                raise VideoError(f"{name_of(given)}: it is empty (0 bytes are left to read)")
             yield file.path
     finally:
         spool.close()
@@ -145,13 +145,13 @@ def _pieces(given: Any) -> Iterator[bytes | bytearray | memoryview]:
         return
     while piece := given.read(PIECE):
         if isinstance(piece, str):
-            raise VideoError(f"{name_of(given)}: was opened as text; open it with mode 'rb'")
+            raise VideoError(f"{name_of(given)}: it was opened as text; open it with mode 'rb'")
         yield piece
 
 
 @contextmanager
 def _named(path: str, name: str) -> Iterator[None]:
-    """Errors of a temporary file, by the name that the user knows."""
+    """Replace the name of a temporary file in errors by the name that the user knows."""
     try:
         yield
     except VideoError as error:
@@ -162,7 +162,7 @@ class FrameVideo(Video):
     """Frames in memory as a :class:`Video`."""
 
     def __init__(self, given: Frames) -> None:
-        """Check them; nothing is opened, so nothing of ``Video`` is set up.
+        """Check the frames; no file is opened, so nothing of ``Video`` is set up.
 
         Raises:
             VideoError: wrong shape, type of numbers or layout, no frames, or no rate.
@@ -172,7 +172,7 @@ class FrameVideo(Video):
         self.forgiving, self.damaged = False, set()
         self.decoder = "none"
         if given.fps is None:
-            raise VideoError(f"{given.name}: say their frames per second, such as fps=25")
+            raise VideoError(f"{given.name}: give their frames per second, such as fps=25")
         if not RATE.allows(given.fps):
             raise VideoError(f"{given.name}: fps={given.fps!r}: it must be {RATE}")
         self._rate = float(given.fps)
@@ -182,12 +182,12 @@ class FrameVideo(Video):
 
     @property
     def num_frames(self) -> int:
-        """How many there are."""
+        """Number of frames."""
         return len(self._held)
 
     @property
     def exact_by(self) -> str:
-        """They lie in memory."""
+        """``"memory"``: nothing has to be found."""
         return "memory"
 
     def _shape(self) -> tuple[int, int]:
@@ -222,7 +222,7 @@ class FrameVideo(Video):
         return stack.array()
 
     def close(self) -> None:
-        """Let go of them."""
+        """Drop the frames."""
         self._held = []
 
 
@@ -230,7 +230,7 @@ def frames_of(given: Any, *, name: str) -> Sequence[np.ndarray]:
     """The pictures, uint8 (H, W, 3) each and all of one size.
 
     Raises:
-        VideoError: they are none.
+        VideoError: they are not frames.
     """
     if hasattr(given, "__array__"):
         frames = _array(given, name)
@@ -238,19 +238,19 @@ def frames_of(given: Any, *, name: str) -> Sequence[np.ndarray]:
         return list(frames)
     if isinstance(given, dict | set) or not isinstance(given, Iterable):
         raise VideoError(
-            f"{name}: a {type(given).__name__} is no video; give a path, the bytes of a file, a "
+            f"{name}: a {type(given).__name__} is not a video; give a path, the bytes of a file, a "
             "binary file object, or frames: uint8 (frames, height, width, 3) with fps"
         )
     pictures: list[np.ndarray] = []
     for number, each in enumerate(given):
         if is_path(each):
-            raise VideoError(f"{name}: several paths are no video; use predict_many")
+            raise VideoError(f"{name}: several paths are not one video; use predict_many")
         picture = _array(each, f"{name}, number {number}")
         _check((1, *picture.shape), picture.dtype, f"{name}, number {number}")
         if pictures and picture.shape != pictures[0].shape:
             raise VideoError(
                 f"{name}: picture {number} is {_size(picture.shape)}, the first is "
-                f"{_size(pictures[0].shape)}; make them one size"
+                f"{_size(pictures[0].shape)}; scale them to one size"
             )
         pictures.append(picture)
     if not pictures:
@@ -265,7 +265,7 @@ def _array(given: Any, name: str) -> np.ndarray:
     try:
         return np.asarray(given)
     except (TypeError, ValueError) as error:
-        raise VideoError(f"{name}: is no array of frames ({error}); {WANTED}") from error
+        raise VideoError(f"{name}: it is not an array of frames ({error}); {WANTED}") from error
 
 
 def _size(shape: Sequence[int]) -> str:
@@ -276,7 +276,7 @@ def _check(shape: Sequence[int], kind: np.dtype[Any], name: str) -> None:
     """Refuse what is not uint8 (T, H, W, 3).
 
     Raises:
-        VideoError: says what came and how to make frames of it.
+        VideoError: says what came and how to convert it.
     """
     if kind != np.uint8:
         hint = "; multiply by 255 and round" if kind.kind == "f" else ""

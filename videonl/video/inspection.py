@@ -1,4 +1,4 @@
-"""Look at one video file closely: does it decode, to its end, to what its header says?"""
+"""Check one video file: does it decode, to its end, and to the length that its header states?"""
 
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +7,7 @@ import av
 import numpy as np
 
 from videonl.errors import VideoError
+from videonl.shares import counted
 from videonl.video.container import open_source, reason
 
 # Findings with which a file is of no use for training, and those that are only worth knowing.
@@ -20,7 +21,7 @@ MOST_KEPT = 16  # small pictures in memory; when so many are there, every other 
 
 @dataclass
 class Finding:
-    """What was found.
+    """The result of the check.
 
     Attributes:
         status: ``"ok"``, or one of ``BAD`` or ``NOTABLE``.
@@ -31,10 +32,10 @@ class Finding:
         height: likewise.
         codec: FFmpeg's name.
         seconds: duration from the first to the last frame.
-        rate: frames per second, as the file says; 0 if it does not.
-        pictures: what small copies of its frames look like, in hexadecimal digits: ``SAMPLES``
-            pictures of ``SIDE`` rows of ``SIDE`` steps from one pixel to the next, each two bits
-            (brighter, darker). Empty if only the first frame was decoded.
+        rate: frames per second according to the header; 0 if it does not say.
+        pictures: a fingerprint of its frames, in hexadecimal digits: ``SAMPLES`` small pictures of
+            ``SIDE`` rows of ``SIDE`` steps from one pixel to the next, each two bits (brighter,
+            darker). Empty if only the first frame was decoded.
     """
 
     status: str = "ok"
@@ -54,7 +55,7 @@ def inspect_file(path: str, *, quick: bool = False) -> Finding:
 
     Args:
         path: the file.
-        quick: decode only the first frame; the others are taken from the packets.
+        quick: decode only the first frame and count the others by their packets.
     """
     try:
         source = open_source(path)
@@ -107,7 +108,7 @@ def _decode(source: Any, finding: Finding) -> int:
 
 
 def _small(frame: Any) -> list[np.ndarray]:
-    """The frame as uint8 (16, 17) grey; nothing of one that cannot be scaled: it does decode."""
+    """The frame as uint8 (16, 17) grey; empty if it decodes but cannot be scaled."""
     try:
         grey = frame.reformat(SIDE + 1, SIDE, format="gray", interpolation="AREA")
         return [grey.to_ndarray()]
@@ -118,7 +119,7 @@ def _small(frame: Any) -> list[np.ndarray]:
 
 
 def _hash(small: list[np.ndarray], length: float) -> str:
-    """``Finding.pictures`` of uint8 (16, 17) pictures, taken evenly from so many of their steps."""
+    """``Finding.pictures`` of uint8 (16, 17) pictures, spread evenly over their steps."""
     wanted = ((k + 0.5) / SAMPLES * length for k in range(SAMPLES))
     chosen = np.stack([small[min(len(small) - 1, round(place))] for place in wanted])
     steps = np.diff(chosen.astype(np.int16), axis=-1)
@@ -148,13 +149,21 @@ def _count_packets(source: Any, finding: Finding) -> int:
 def _judge(finding: Finding, damaged: int) -> Finding:
     short, long = sorted((finding.width, finding.height))
     if damaged:
-        finding.status, finding.why = "damaged", f"{damaged} of {finding.frames} frames are damaged"
+        finding.status, finding.why = (
+            "damaged",
+            f"{damaged} of {counted(finding.frames, 'frame')} damaged",
+        )
     elif finding.declared and finding.frames < 0.95 * finding.declared:
         finding.status = "truncated"
-        finding.why = f"holds {finding.frames} of the {finding.declared} frames of its header"
+        finding.why = (
+            f"the header says {counted(finding.declared, 'frame')}, but the file ends after "
+            f"{finding.frames}"
+        )
     elif finding.declared and finding.frames != finding.declared:
         finding.status = "frame_count"
-        finding.why = f"its header says {finding.declared} frames, {finding.frames} decode"
+        finding.why = (
+            f"the header says {counted(finding.declared, 'frame')}, but {finding.frames} decode"
+        )
     elif short < SMALLEST or long > LARGEST:
         finding.status, finding.why = "extreme_size", f"{finding.width}x{finding.height} pixels"
     return finding

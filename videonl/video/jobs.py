@@ -1,4 +1,4 @@
-"""Work on many files in processes that can be killed: one hanging or greedy file harms no other.
+"""Work on many files in processes that can be killed: one file that hangs harms no other.
 
 The processes are those that decode for ``infer`` and ``serve`` (sandbox_process.py): nothing is
 pickled, they import neither torch nor Lightning, and they may be killed at any moment.
@@ -33,10 +33,10 @@ def run_jobs(
 
     Args:
         task: what is done with each file; the worker process knows it by this name.
-        jobs: JSON-able values.
+        jobs: values that JSON can hold.
         workers: processes at a time.
         timeout: seconds that a job may take; then its process is killed.
-        memory_mb: memory that a job may take, 0 for any.
+        memory_mb: memory that a job may take in MB; 0: no limit.
 
     Yields:
         The answer is that of the worker, or ``{"failed": "timeout" | "memory" | "crash"}``.
@@ -97,12 +97,12 @@ def run_jobs(
 
 
 class Journal:
-    """What has been done, one JSON line per file, so that an interrupted run goes on.
+    """What has been done, one JSON line per file, so that an interrupted run can go on.
 
     Args:
         file: the journal; lines that are damaged by an interruption are ignored.
-        shard: of many processes; each writes a journal of its own, and knows those of the others.
-        forget: begin anew.
+        shard: one of several processes; each writes its own journal and reads those of the others.
+        forget: start with an empty journal.
 
     Raises:
         OutputError: it cannot be written there.
@@ -126,11 +126,11 @@ class Journal:
         return self.entries.get((path, _key(stamp, settings)))
 
     def say(self, about: Answer) -> None:
-        """Note what is true of the whole set."""
+        """Write down what is true of the whole set."""
         self._lines.write(json_text(about, ascii=True) + "\n")
 
     def add(self, path: str, stamp: list[int], settings: Any, answer: Answer) -> Answer:
-        """Note an answer at once."""
+        """Write down an answer at once."""
         entry = {**answer, "path": path, "stamp": stamp, "settings": settings}
         self.entries[path, _key(stamp, settings)] = entry
         self._lines.write(json_text(entry, ascii=True) + "\n")
@@ -138,7 +138,7 @@ class Journal:
 
 
 def entries_of(file: Path) -> Iterator[Answer]:
-    """The lines of a journal that are whole.
+    """The complete lines of a journal.
 
     Raises:
         VideoNLError: it cannot be read.
@@ -162,14 +162,14 @@ def _key(stamp: Any, settings: Any) -> str:
 
 @dataclass(frozen=True)
 class Parts:
-    """What the journals of many processes hold.
+    """The journals of several processes.
 
     Attributes:
-        about: what they say of the whole set.
+        about: what they state about the whole set.
         file: the merged journal.
         journal: all their entries.
         ranks_missing: processes that left none.
-        ranks_writing: processes that still write theirs.
+        ranks_writing: processes that are still writing theirs.
     """
 
     about: Answer
@@ -179,34 +179,37 @@ class Parts:
     ranks_writing: list[int]
 
     def write(self, entries: Iterable[Answer]) -> None:
-        """Write the merged journal, with which one process may go on."""
+        """Write the merged journal, from which one process may go on."""
         write_text(self.file, (json_text(entry, ascii=True) + "\n" for entry in entries))
 
 
 def read_parts(file: Path) -> Parts:
-    """The journals of all parts of one piece of work.
+    """Read the journals of all processes that shared one piece of work.
 
     Args:
-        file: the journal of a process that does it alone.
+        file: the journal that a single process would write.
 
     Raises:
         VideoNLError: there are none, or they are of different sets of files.
     """
     files = shard_files(file)
     if not files:
-        raise VideoNLError(f"there are no journals {shard_path(file, 0).name}, ... beside {file}")
+        raise VideoNLError(
+            f"there are no journals {shard_path(file, 0).name}, ... beside {file}; they are "
+            "written where several processes share the work"
+        )
     journal = Journal(file)
     abouts = {r: journal.abouts[place] for r, place in files.items() if place in journal.abouts}
     if not abouts:
         raise VideoNLError(
-            f"{next(iter(files.values()))} is not a journal of one of many processes"
+            f"{next(iter(files.values()))} is not the journal of one of several processes"
         )
     about = abouts[min(abouts)]
     size = int(about["shard"]["size"])
     for rank, other in abouts.items():
         if rank < size and any(other.get(key) != about.get(key) for key in about if key != "shard"):
             raise VideoNLError(
-                f"{files[rank]} and {files[min(abouts)]} are of another set of files or have other "
+                f"{files[rank]} and {files[min(abouts)]} belong to different sets of files or "
                 "settings: start all processes again"
             )
     missing = [rank for rank in range(size) if rank not in abouts]
@@ -217,7 +220,7 @@ def read_parts(file: Path) -> Parts:
 def stamp(path: str | os.PathLike[str]) -> list[int]:
     """[size in bytes, modification time in ns] of a file: changes when the file does.
 
-    A file that cannot be asked (a link that leads nowhere) has [-1, -1].
+    A file whose status cannot be read (a link that leads nowhere) has [-1, -1].
     """
     try:
         status = os.stat(path)

@@ -1,11 +1,10 @@
 """Frames as they come: a camera, an HTTP stream, or a file played in real time.
 
-Nothing is ever queued. The newest frames that a clip covers lie in one buffer; a new frame takes
-the place of the oldest. Whoever asks gets the clip that ends with the newest frame, sampled by
-time, so a slow network sees fewer clips, never older ones.
-
-The file is long because source, buffer and overlay are one promise: each hands on to the next what
-is newest, and none may wait for another.
+Nothing is queued. One buffer holds the newest frames that a clip covers; a new frame replaces the
+oldest. A request gets the clip that ends with the newest frame, sampled by time, so a slow network
+sees fewer clips, never older ones.
+The file is long because source, buffer and overlay work together: each passes on what is newest,
+and none may wait for another.
 """
 
 import math
@@ -43,10 +42,10 @@ CAMERAS = {"linux": "v4l2", "darwin": "avfoundation"}
 
 
 class Clock(Protocol):
-    """What tells the time; tests have one of their own."""
+    """Source of time; tests replace it."""
 
     def now(self) -> float:
-        """Seconds from any begin."""
+        """Seconds since any fixed moment."""
 
     def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -56,7 +55,7 @@ class WallClock:
     """The clock of the machine."""
 
     def now(self) -> float:
-        """Seconds; never set back."""
+        """Seconds; never decreases."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -80,7 +79,7 @@ class LiveSource:
 
     @property
     def rate(self) -> float:
-        """Frames per second, as the source says, or 25."""
+        """Frames per second as the source states, or 25."""
         rate = nominal_rate(self.opened)
         return rate if SENSIBLE_RATES[0] <= rate <= SENSIBLE_RATES[1] else 25.0
 
@@ -106,7 +105,7 @@ def open_live(source: str, *, allow_stream: bool = False) -> LiveSource:
     if "://" in source:
         scheme = urlsplit(source).scheme.lower()
         if scheme not in ("http", "https"):
-            raise VideoError(f"{name}: of addresses, http and https are read; not {scheme}")
+            raise VideoError(f"{name}: only http and https addresses are read, not {scheme}")
         if not allow_stream:
             raise VideoError(f"{name}: an address is opened only with --allow-stream")
         return LiveSource(name, "stream", _open_stream(source, name))
@@ -125,14 +124,14 @@ def _is_device(path: str) -> bool:
 def _open_camera(source: str) -> Source:
     layout = next((name for key, name in CAMERAS.items() if sys.platform.startswith(key)), None)
     if layout is None:
-        raise VideoError(f"camera {source}: cameras are read on Linux and macOS")
+        raise VideoError(f"camera {source}: cameras are read only on Linux and macOS")
     device = f"/dev/video{source}" if source.isdecimal() and layout == "v4l2" else source
     try:
         container = av.open(device, format=layout)
     except (av.FFmpegError, OSError, ValueError) as error:
         raise VideoError(
-            f"{device}: this camera cannot be opened ({reason(error)}); is it there, free, and "
-            "may you read it?"
+            f"{device}: this camera cannot be opened ({reason(error)}); check that it is "
+            "connected, not in use, and that you have permission to read it"
         ) from error
     return _source(container, device)
 
@@ -157,7 +156,7 @@ def _open_stream(address: str, name: str) -> Source:
 
 def _why(error: BaseException) -> str:
     if isinstance(error, av.error.ExitError):
-        return f"nothing came for {STALL_SECONDS:g} s"
+        return f"no data for {STALL_SECONDS:g} s"
     return reason(error)
 
 
@@ -165,17 +164,17 @@ def _source(container: Any, name: str) -> Source:
     stream = next(iter(container.streams.video), None)
     if stream is None or stream.codec_context is None:
         container.close()
-        raise VideoError(f"{name}: has no video stream that can be decoded")
+        raise VideoError(f"{name}: it has no video stream that can be decoded")
     stream.codec_context.options = {"max_pixels": str(MAX_PIXELS)}
     stream.codec_context.thread_count = 1
     return Source(Path(name), container, stream, 1)
 
 
 class Ended(Exception):
-    """No more frames come; the text says why.
+    """No more frames come; the text states the reason.
 
     Attributes:
-        failed: it should have gone on.
+        failed: the source should not have ended.
     """
 
     def __init__(self, why: str, *, failed: bool) -> None:
@@ -184,12 +183,12 @@ class Ended(Exception):
 
 
 class StreamClock:
-    """Seconds of every frame: those of the stream; where they are missing or jump, the arrival.
+    """The time of every frame: the stream's; where that is missing or jumps, the time of arrival.
 
     Args:
         base: seconds per tick.
-        clock: tells the arrival.
-        step: seconds from frame to frame of a file, which arrives as it is decoded; None: live.
+        clock: gives the time of arrival.
+        step: seconds per frame of a file, whose frames arrive as they are decoded; None: live.
     """
 
     def __init__(self, base: Fraction, clock: Clock, *, step: float | None) -> None:
@@ -219,7 +218,7 @@ class StreamClock:
 
 
 def played(source: LiveSource, clock: Clock) -> Iterator[tuple[float, Any]]:
-    """(seconds, decoded frame) as they come; those of a file each at its time.
+    """(seconds, decoded frame) as they come; a file is played at its own speed.
 
     Raises:
         Ended: there are no more, always.
@@ -234,7 +233,8 @@ def played(source: LiveSource, clock: Clock) -> Iterator[tuple[float, Any]]:
             size = (frame.width, frame.height)
         elif size != (frame.width, frame.height):
             raise Ended(
-                f"its pictures change from {size[0]}x{size[1]} to {frame.width}x{frame.height}",
+                f"the size of its pictures changed from {size[0]}x{size[1]} to "
+                f"{frame.width}x{frame.height}",
                 failed=True,
             )
         second = seconds.second(frame.pts)
@@ -256,7 +256,7 @@ def _decoded(source: LiveSource) -> Iterator[Any]:
             with suppress(av.error.InvalidDataError):  # a damaged packet shows nothing
                 yield from packet.decode()
     except av.error.ExitError:
-        raise Ended(f"it stalls: nothing came for {STALL_SECONDS:g} s", failed=True) from None
+        raise Ended(f"it stalled: no frame for {STALL_SECONDS:g} s", failed=True) from None
     except av.error.EOFError:
         return
     except (av.FFmpegError, OSError) as error:
@@ -281,17 +281,17 @@ class LiveClip:
 
 
 class Newest:
-    """The buffer of the newest frames; one thread puts frames in, another one takes clips out.
+    """The buffer of the newest frames; one thread adds frames, another one takes clips.
 
     Args:
         preprocessing: what the network is shown.
         rate: frames per second of the source, where the preprocessing counts frames.
-        clock: tells how old frames are.
+        clock: dates the frames.
         name: of the source, for messages.
 
     Attributes:
-        seen: frames that came.
-        missed: of them, those that left the buffer before a clip covered them.
+        seen: frames that arrived.
+        missed: those of them that left the buffer before a clip covered them.
     """
 
     def __init__(
@@ -320,7 +320,7 @@ class Newest:
         self._end: Ended | None = None
 
     def put(self, second: float, frame: Any) -> None:
-        """Take a decoded frame."""
+        """Add a decoded frame."""
         picture = self._pictures.array(frame, self.shown.scaling)
         cut = _cut(picture, self.shown.boxes(*picture.shape[:2])[0], self.shown.padding)
         with self._changed:
@@ -341,7 +341,7 @@ class Newest:
             self._changed.notify_all()
 
     def finish(self, end: Ended) -> None:
-        """No more frames come."""
+        """Mark the end: no more frames come."""
         with self._changed:
             self._end = end
             self._changed.notify_all()
@@ -350,20 +350,18 @@ class Newest:
         return len(self._held)
 
     def take(self, wait: float) -> LiveClip | None:
-        """The clip of now, where frames came since the last one; None after waiting in vain.
+        """The current clip if frames came since the last one; None if ``wait`` seconds pass.
 
         A source that ends before it has shown a clip's span gives one short clip.
 
         Raises:
-            Ended: there will be none any more.
+            Ended: there will be no more.
         """
         with self._changed:
             self._changed.wait_for(self._is_ready, wait)
             if not self._is_ready():
                 if self._end is None and self._clock.now() - self._arrived >= STALL_SECONDS:
-                    self._end = Ended(
-                        f"it stalls: nothing came for {STALL_SECONDS:g} s", failed=True
-                    )
+                    self._end = Ended(f"it stalled: no frame for {STALL_SECONDS:g} s", failed=True)
                 if self._end is not None:
                     raise self._end
                 return None
@@ -403,13 +401,13 @@ def _cut(
 
 
 class LiveReader:
-    """A source that is read in a thread, and its overlay, if there is one.
+    """Reads a source in a thread, and writes its overlay, if there is one.
 
     Args:
         source: an open one; it is closed in the end.
         preprocessing: what the network is shown.
-        overlay: an MP4 file that gets the frames with captions; frames that come while one is
-            encoded are left out.
+        overlay: an MP4 file of the frames with captions; frames that come while one is encoded
+            are left out.
         clock: see :class:`Clock`.
     """
 
@@ -446,16 +444,16 @@ class LiveReader:
         return self.newest.take(wait)
 
     def counts(self) -> dict[str, int]:
-        """Frames that came, and those of them that no clip covered."""
+        """Numbers of frames that arrived, and of those that no clip covered."""
         return {"seen": self.newest.seen, "missed": self.newest.missed}
 
     def caption(self, rows: tuple[Row, ...]) -> None:
-        """What the overlay shows from now on."""
+        """Set what the overlay shows from now on."""
         if self._overlay is not None:
             self._overlay.rows = rows
 
     def close(self) -> None:
-        """Stop reading; the overlay is whole afterwards.
+        """Stop reading and finish the overlay.
 
         Raises:
             VideoError: the overlay cannot be written.
@@ -482,7 +480,7 @@ class LiveOverlay:
         self._thread.start()
 
     def offer(self, second: float, frame: Any) -> None:
-        """Put a frame in the place of the one that waits."""
+        """Replace the frame that waits to be written."""
         with self._changed:
             self._slot = (second, frame)
             self._changed.notify_all()
@@ -518,7 +516,7 @@ class LiveOverlay:
                     self._error = self._error or error
 
     def close(self) -> None:
-        """Write what waits, and the end of the file.
+        """Write the waiting frame and the end of the file.
 
         Raises:
             VideoError: something cannot be written.

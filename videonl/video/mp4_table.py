@@ -1,15 +1,15 @@
 """The table of frames of an ordinary MP4 file, read from its header instead of from its packets.
 
-FFmpeg needs a few milliseconds to open a file and to walk over its packets: as long as decoding ten
+FFmpeg needs a few milliseconds to open a file and to read its packets: as long as decoding ten
 frames of a prepared one. An ordinary file (one H.264 video track, no fragments, at most the edit
-that takes back the delay of B-frames) tells the same in its ``moov`` box (ISO/IEC 14496-12, section
-8), which takes a fraction of a millisecond to read. Anything out of the ordinary gives None, and
-the packets are asked instead.
+that takes back the delay of B-frames) has the same information in its ``moov`` box (ISO/IEC
+14496-12, section 8), which takes a fraction of a millisecond to read. For every other file the
+functions here give None, and the packets are read instead.
 
-A damaged header is believed only as far as something else confirms it: the samples of all tracks
-must fill the data (``mdat``) without a gap or an overlap, so that a wrong size or place shows; key
+A damaged header is used only as far as something else confirms it: the samples of all tracks must
+fill the data (``mdat``) without a gap or an overlap, so that a wrong size or place is found; key
 frames must begin with an IDR slice; groups must follow each other in time. Where times of
-presentation and of decoding contradict each other, reading proves the order by decoding whole
+presentation and of decoding contradict each other, reading verifies the order by decoding whole
 groups (``FrameTable.proof``).
 """
 
@@ -34,7 +34,7 @@ _MOST_UNITS = 32  # NAL units looked at in a packet
 
 
 class _Odd(Exception):
-    """The file is out of the ordinary."""
+    """The file is not an ordinary one; its packets have to be read."""
 
 
 class _Samples(NamedTuple):
@@ -48,7 +48,7 @@ class _Samples(NamedTuple):
 
 
 def mp4_table(path: Path) -> FrameTable | None:
-    """The table of an ordinary MP4 file, None for every other one."""
+    """The table of an ordinary MP4 file, None for every other file."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
     except OSError:
@@ -254,7 +254,7 @@ def _chunks(
 
 
 def _check_filled(moov: memoryview, data: tuple[int, int]) -> None:
-    """The samples of all tracks lie end to end in the data: no size and no place is wrong."""
+    """Check that the samples of all tracks lie end to end in the data (right sizes and places)."""
     starts, ends = [], []
     for kind, track in _boxes(moov):
         if kind == b"trak":
@@ -268,7 +268,7 @@ def _check_filled(moov: memoryview, data: tuple[int, int]) -> None:
 
 
 def _edit(track: memoryview, samples: _Samples, ticks: int, scale: int) -> tuple[int, int]:
-    """What the one ordinary edit tells, and an empty one before it: pictures that begin late.
+    """Read the one ordinary edit, and an empty one before it: pictures that begin late.
 
     Returns:
         Ticks that it takes off, the time of the first frame; and the tick at which the last picture

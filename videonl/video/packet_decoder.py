@@ -1,4 +1,4 @@
-"""Exact random access by the table of packets: start at the right one, decode, match by time."""
+"""Exact random access by the table of packets: start at the right packet, match frames by time."""
 
 from collections.abc import Iterator
 from contextlib import suppress
@@ -18,19 +18,19 @@ WALK = 64
 
 
 class TableError(Exception):
-    """The decoder's frames do not follow the table: the packets do not tell the truth."""
+    """The decoder's frames contradict the table, so the packets do not determine the frames."""
 
 
 class CorruptError(TableError):
-    """A frame that nobody asked for is damaged: what leans on it is not as in a full decode."""
+    """A frame that was not asked for is damaged; frames that reference it would be wrong."""
 
 
 class DamageError(VideoError):
-    """A frame that is wanted is damaged, or a packet on the way to it."""
+    """A requested frame is damaged, or a packet on the way to it."""
 
 
 class PacketDecoder:
-    """Reads frames of a file whose packets tell them (see frame_table.py)."""
+    """Reads frames of a file whose packets determine them (see frame_table.py)."""
 
     def __init__(self, source: Source, table: FrameTable, pictures: Pictures) -> None:
         self.source = source
@@ -50,9 +50,9 @@ class PacketDecoder:
     def read_repaired(self, wanted: list[int], scale: Scaling) -> tuple[np.ndarray, set[int]]:
         """What :meth:`read` gives, and the numbers of those frames that are damaged.
 
-        In the place of a damaged frame stands what the decoder made of it; of one that it did not
-        give at all, the picture before. What follows a packet that cannot be decoded leans on it,
-        up to the next entry point.
+        In place of a damaged frame stands what the decoder made of it; in place of one that it did
+        not give at all, the picture before. Frames after a packet that cannot be decoded count as
+        damaged up to the next entry point.
 
         Raises:
             VideoError: no picture near them can be decoded.
@@ -150,10 +150,10 @@ class PacketDecoder:
             self._decode_group(start, frames, place, stack)
 
     def _decoded(self, start: int, last: int, wanted: set[int] | None) -> Iterator[Any]:
-        """Decode packets ``start`` to ``last``, then let the decoder hand out what it holds back.
+        """Decode packets ``start`` to ``last``, then flush the decoder.
 
-        Pictures that nobody asked for and no other picture leans on are not decoded, unless
-        ``wanted`` is None.
+        Pictures that were not asked for and that no other picture references are not decoded,
+        unless ``wanted`` is None.
         """
         context = self.source.stream.codec_context
         packet = self._go_to(start)

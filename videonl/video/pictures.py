@@ -15,13 +15,14 @@ MADE_BY = {"av": av.__version__, **{k: list(v) for k, v in av.library_versions.i
 
 
 class Scaling(TypedDict, total=False):
-    """The size of pictures, as ``Video.read`` takes it; as they are where nothing is said.
+    """The size of pictures for ``Video.read``; without an entry they keep their stored size.
 
     Attributes:
         short_side: pixels of the shorter side; the longer side is rounded.
-        inside: (height, width) to lie inside of, as large as they can be; not with the other.
+        inside: (height, width) of a box; pictures are as large as fits into it. Not together with
+            ``short_side``.
         rounding: of the other side, "nearest" or "down".
-        enlarge: whether smaller ones are scaled up to it.
+        enlarge: whether pictures smaller than that are scaled up.
     """
 
     short_side: int | None
@@ -51,8 +52,8 @@ class Pictures:
     A stream may change its size on the way: every frame of a read is scaled to the size of the
     stream's first frame seen.
 
-    Scaled frames are scaled as they were coded, and then get their colours as unscaled ones do.
-    Asked for both at once, FFmpeg takes another converter, up to one of 255 darker and slower.
+    Frames are scaled in their stored colour format and then converted as unscaled ones are. FFmpeg
+    would use another converter for both at once, which is slower and up to one of 255 darker.
     """
 
     def __init__(self, name: str) -> None:
@@ -68,13 +69,13 @@ class Pictures:
         """(height, width) of a picture that is scaled.
 
         Raises:
-            VideoError: the longer side would be beyond all measure.
+            VideoError: the longer side would be too large.
         """
         size = size_of(height, width, **scale)
         if size[0] * size[1] > MAX_PIXELS:
             raise VideoError(
                 f"{self.name}: {width}x{height} is too long and thin to scale its short side to "
-                f"{scale.get('inside') or scale.get('short_side')}"
+                f"{scale.get('inside') or scale.get('short_side')}; crop the video first"
             )
         return size
 
@@ -142,7 +143,7 @@ class Stack:
 
 
 def plane_rows(plane: Any) -> np.ndarray:
-    """uint8 (rows, bytes), the memory of a plane; a row ends with bytes that are no picture."""
+    """uint8 (rows, bytes), the memory of a plane; each row may end with padding bytes."""
     rows = np.frombuffer(memoryview(plane), np.uint8).reshape(-1, plane.line_size)
     return rows[: plane.height]
 
@@ -154,14 +155,14 @@ def _view(rgb: Any) -> np.ndarray:
 
 
 def _shares_colours(pixels: Any) -> bool:
-    """Whether neighbours in a row share a colour, as in 4:2:0, which has planes of its own."""
+    """Whether neighbouring pixels share a colour, as in 4:2:0, which has separate planes."""
     return pixels.is_planar and pixels.chroma_width(4) < 4
 
 
 def _even(frame: Any) -> Any:
-    """The same frame with a row and a column more where they are odd; what they hold is no picture.
+    """The same frame with one more row or column of undefined content where they are odd.
 
-    FFmpeg gives pictures of odd height or width their colours by other, slower means.
+    FFmpeg converts the colours of pictures of odd height or width by another, slower method.
     """
     height, width = frame.height + frame.height % 2, frame.width + frame.width % 2
     if (height, width) == (frame.height, frame.width):
@@ -176,9 +177,9 @@ def _even(frame: Any) -> Any:
 
 
 def orientation(frame: Any) -> tuple[bool, bool, bool] | None:
-    """(axes are exchanged, then columns are reversed, rows are reversed) to stand upright.
+    """(swap axes, then reverse columns, reverse rows) to turn a frame upright.
 
-    None where nothing is to be done. Angles that are no multiples of 90 degrees are ignored.
+    None where nothing is to be done. Angles that are not multiples of 90 degrees are ignored.
     """
     side = frame.side_data.get("DISPLAYMATRIX")
     if side is None:

@@ -1,25 +1,25 @@
-"""What a network is shown of a video: one value, and the only place where it is worked out.
+"""What a network is shown of a video: one value, and the only place where it is computed.
 
-A network was trained on clips of a certain kind, and its accuracy is true for certain views of a
+A network was trained on clips of a certain kind, and its accuracy holds for certain views of a
 video. :class:`Preprocessing` holds all of that. It answers two questions, in pure integers:
-``indices`` (which frames?) and ``boxes`` (which part of them?). Presets and checkpoints hold it;
-training, validation, test and everything that answers with a network ask it.
+``indices`` (which frames?) and ``boxes`` (which part of them?). Presets and checkpoints store it;
+training, validation, test and every command that answers with a network use it.
 
 A clip is ``frames`` positions on the *track* of its video: the numbers of its frames, or, by time,
-one entry per tick of the wanted rate that says which frame is on display then. So sampling by time
-is right under variable frame rates, and drops or repeats frames where the rates differ.
+one entry per tick of the wanted rate: the frame on display then. So sampling by time is right under
+variable frame rates, and drops or repeats frames where the rates differ.
 
 Or its frames are spread over the whole video, whatever its length (``sampling="segments"``, Wang et
 al. 2016, Temporal Segment Networks, section 3.1): the track is cut into T equal segments, and a
-clip has one frame of each. In training it is drawn; view i of n in a test takes the frame at
-(2i + 1) / 2n of each segment, so one view alone the middles.
+clip has one frame of each. In training it is drawn at random; view i of n in a test takes the frame
+at (2i + 1) / 2n of each segment, so a single view takes the middles.
 
-``picture="whole"`` shows all of a picture instead of a square of it: scaled into a rectangle as
-large as it fits, in the middle, with the mean colour around it. There is one such view of a clip:
-three crops are one.
+``picture="whole"`` shows all of a picture instead of a square of it: scaled to fit into a
+rectangle, in the middle, with the mean colour around it. There is one such view of a clip, so three
+crops count as one.
 
-The file is long because nothing else may work out a frame's number or a crop: entries, what they
-may be and both answers stand together.
+The file is long because nothing else may compute a frame's number or a crop: entries, their limits
+and both answers stand together.
 """
 
 import math
@@ -59,8 +59,8 @@ IDLE: dict[tuple[str, str], dict[str, Any]] = {
     ("picture", "whole"): {"test_crop": None, "crop_places": "ends"},
 }
 REASONS = {
-    "dense": "clips of frames that follow each other do not need it",
-    "segments": "the frames are spread over the whole video",
+    "dense": "clips are consecutive frames",
+    "segments": "frames are spread over the whole video",
     "crop": "squares are shown",
     "whole": "whole pictures are shown",
 }
@@ -107,13 +107,13 @@ RULES: dict[str, Rule] = {
 
 
 def check_entries(values: Mapping[str, Any]) -> None:
-    """Refuse entries that no preprocessing has, or of values that it cannot have.
+    """Refuse entries that do not exist, and values that they cannot have.
 
     Args:
         values: some of the entries of a preprocessing, primitives.
 
     Raises:
-        VideoNLError: names the entry, its value and the bound.
+        VideoNLError: names the entry, its value and the limit.
     """
     for key, value in values.items():
         if key not in RULES:
@@ -128,20 +128,20 @@ def check_entries(values: Mapping[str, Any]) -> None:
         size = f"{side}²" if area == side**2 else "x".join(map(str, values["rectangle"]))
         raise VideoNLError(
             f"preprocessing is {values.get('frames')} frames of {size}, {pixels} pixels; it must "
-            f"be {MAX_PIXELS} pixels at most"
+            f"be at most {MAX_PIXELS} pixels"
         )
 
 
 def refuse_idle(entries: Mapping[str, Any], *, sampling: str, picture: str) -> None:
-    """Refuse entries that somebody said, but that do not apply to such clips.
+    """Refuse entries that were given but do not apply to such clips.
 
     Args:
-        entries: what was said.
+        entries: what was given.
         sampling: of the clips.
         picture: likewise.
 
     Raises:
-        VideoNLError: names the entry and why.
+        VideoNLError: names the entry and the reason.
     """
     for kind in (("sampling", sampling), ("picture", picture)):
         for name, usual in IDLE.get(kind, {}).items():  # an unknown kind is its value's affair
@@ -149,13 +149,13 @@ def refuse_idle(entries: Mapping[str, Any], *, sampling: str, picture: str) -> N
             value = tuple(value) if isinstance(value, list) else value
             if value not in (usual, None):
                 raise VideoNLError(
-                    f"{name}={shown(entries[name])} does not go with {kind[0]}={kind[1]}: "
-                    f"{REASONS[kind[1]]}"
+                    f"{name}={shown(entries[name])} does not apply to {kind[0]}={kind[1]}, where "
+                    f"{REASONS[kind[1]]}; leave it out"
                 )
 
 
 def rectangle_of(aspect: float, crop: int) -> tuple[int, int]:
-    """(height, width) of about crop² pixels and that aspect, multiples of what networks halve to.
+    """(height, width) of about crop² pixels and that aspect, in multiples of 16 or 8.
 
     Args:
         aspect: width / height; beyond 1:8 and 8:1 the rectangle stays there.
@@ -168,7 +168,7 @@ def rectangle_of(aspect: float, crop: int) -> tuple[int, int]:
 
 
 def rates_differ(rate: float, trained: float) -> bool:
-    """Whether a file's frames per second are noticeably others than those of the training."""
+    """Whether a file's frames per second noticeably differ from those of the training videos."""
     return abs(rate / trained - 1) > NOTICEABLE
 
 
@@ -176,20 +176,20 @@ def rates_differ(rate: float, trained: float) -> bool:
 class Preprocessing:
     """The clips of a network and the views of its test.
 
-    Read as a table, it gives primitives: ``value["frames"]``, ``{**value}``.
+    It is also a mapping of primitives: ``value["frames"]``, ``{**value}``.
 
     Attributes:
         frames: frames per clip, T.
         stride: step between them, in frames of the file (in ticks of ``1 / fps`` seconds).
         short_side: pixels that the shorter side of a picture is scaled to.
-        crop: side of the square that is cut out in training and of the centre in testing.
-        mean: per colour, in units of 0 to 1; None: a data set does not say, its network does.
+        crop: side of the square that is cut out in training and of the centre crop in testing.
+        mean: per colour, in units of 0 to 1; None: not stated here (by a data set), the network's.
         std: likewise.
         fps: None: count the file's own frames. A number: sample by time at that rate.
-        rate: frames per second of the videos that the network was trained on, where that is known.
-            A file of noticeably another rate is sampled by time at this one; see ``for_rate``.
-        short_video: what follows the end of a video shorter than the clip: ``"loop"`` starts again
-            at its first frame, ``"pad"`` repeats its last one.
+        rate: frames per second of the videos that the network was trained on, if known. A file of
+            a noticeably different rate is sampled by time at this one; see ``for_rate``.
+        short_video: how a video shorter than the clip goes on: ``"loop"`` starts again at its first
+            frame, ``"pad"`` repeats its last one.
         views: (clips along time, crops) of a test. One crop is the centre; three are squares along
             the longer side.
         test_crop: side of those three; None: the whole short side, as the paper tests (section 4).
@@ -204,18 +204,18 @@ class Preprocessing:
             own (``for_rate``); so is the ``stride`` of a grid.
         rounding: of the longer side of a scaled picture: to the ``"nearest"`` pixel, or ``"down"``
             (PySlowFast, PyTorchVideo, GluonCV, the paper's released code).
-        crop_places: where three crops lie that leave an odd rest: ``"ends"``: the middle is cut
-            down; ``"up"``: it is rounded up (PySlowFast, PyTorchVideo); ``"steps"``: it is cut down
-            and the last lies twice as far (MMAction2, the paper's released code); ``"nearest"``:
-            its half goes to the even pixel (torchvision).
+        crop_places: position of the middle one of three crops if the space left is odd:
+            ``"ends"``: rounded down; ``"up"``: rounded up (PySlowFast, PyTorchVideo); ``"steps"``:
+            rounded down, and the last lies twice as far (MMAction2, the paper's released code);
+            ``"nearest"``: half of the space, rounded to even (torchvision).
         average: how the probabilities of the views become one answer: ``"mean"``, ``"max"``,
             ``"logits"``: the mean of what the softmax is taken of (GluonCV); None: the mean for one
             class per video, the maximum for several.
-        sampling: ``"dense"``: clips of frames that follow each other, ``stride`` apart;
-            ``"segments"``: one frame of each of T equal segments of the whole video. Stride, rate,
-            span and places then do not apply, and are as usual.
-        duration: of segments: seconds that the videos of the training last (their median), where
-            that is known; a timeline's window, where nobody says another.
+        sampling: ``"dense"``: clips of consecutive frames, ``stride`` apart; ``"segments"``: one
+            frame of each of T equal segments of the whole video. Stride, rate, span and places then
+            do not apply and keep their defaults.
+        duration: for segments: median duration of the training videos in seconds, if known; the
+            default window of a timeline.
         picture: ``"crop"``: squares of a picture; ``"whole"``: all of it, in a rectangle.
         rectangle: (height, width) of that; None: the square of ``crop``.
     """
@@ -245,7 +245,7 @@ class Preprocessing:
         """Check every entry and how they go together.
 
         Raises:
-            VideoNLError: names the entry, its value and the bound.
+            VideoNLError: names the entry, its value and the limit.
         """
         check_entries({field.name: getattr(self, field.name) for field in fields(self)})
         idle = {**IDLE["sampling", self.sampling], **IDLE["picture", self.picture]}
@@ -265,7 +265,7 @@ class Preprocessing:
 
     @classmethod
     def from_dict(cls, values: "Mapping[str, Any] | Preprocessing") -> "Preprocessing":
-        """The value of a table of primitives; one that is a value already is returned as it is.
+        """The value of a table of primitives; a ``Preprocessing`` is returned as it is.
 
         Raises:
             VideoNLError: an entry is missing, unknown or wrong; one sentence that names it.
@@ -275,14 +275,15 @@ class Preprocessing:
         check_entries(values)
         for name in NEEDED:
             if name not in values:
-                raise VideoNLError(f"preprocessing does not say {name}")
+                raise VideoNLError(f"preprocessing lacks the entry {name}")
         return cls(**values)
 
     @classmethod
     def completed(cls, values: Mapping[str, Any], made_for: Mapping[str, Any]) -> "Preprocessing":
-        """A table as a checkpoint holds it; the clip and colours it lacks are its network's.
+        """A table from a checkpoint, with missing clip settings and colours from its network.
 
-        How a test looks at videos is not the network's: what ``to_dict`` left out is as usual.
+        How a test views videos does not depend on the network: entries that ``to_dict`` left out
+        have their defaults.
 
         Raises:
             VideoNLError: see ``from_dict``.
@@ -292,7 +293,7 @@ class Preprocessing:
     def to_dict(self) -> dict[str, Any]:
         """Primitives for checkpoints and presets.
 
-        What is as usual is left out, so that files that do not need a newer entry stay readable.
+        Defaults are left out, so that older versions can read files that need no newer entry.
         """
         found = {}
         for field in fields(self):
@@ -312,7 +313,7 @@ class Preprocessing:
         return list(value) if isinstance(value, tuple) else value
 
     def changed(self, **entries: Any) -> "Preprocessing":
-        """The same with other entries.
+        """A copy with other entries.
 
         Raises:
             VideoNLError: a wrong one.
@@ -324,17 +325,17 @@ class Preprocessing:
             for name in ("crop", "short_side"):
                 if entries.get(name, getattr(self, name)) != getattr(self, name):
                     raise VideoNLError(
-                        f"{name}={entries[name]} changes nothing: whole pictures are shown, in a "
-                        f"rectangle of {'x'.join(map(str, self.view_size))}; say rectangle"
+                        f"{name}={entries[name]} has no effect: whole pictures are shown, in a "
+                        f"rectangle of {'x'.join(map(str, self.view_size))}; set rectangle instead"
                     )
         return replace(self, **entries)
 
     def with_views(self, views: tuple[int, int] | None) -> "Preprocessing":
-        """The same with other (clips, crops); None: its own."""
+        """A copy with other (clips, crops); None: unchanged."""
         return self if views is None else self.changed(views=views)
 
     def with_colours(self, other: "Preprocessing") -> "Preprocessing":
-        """The same with the mean and deviation of another, where it does not say them."""
+        """A copy with the mean and deviation of another value, where this one has none."""
         return replace(self, mean=self.mean or other.mean, std=self.std or other.std)
 
     @property
@@ -342,10 +343,10 @@ class Preprocessing:
         """(mean, std).
 
         Raises:
-            VideoNLError: they are not said.
+            VideoNLError: they are missing.
         """
         if self.mean is None or self.std is None:
-            raise VideoNLError("preprocessing does not say mean and std")
+            raise VideoNLError("preprocessing lacks mean and std; give both")
         return self.mean, self.std
 
     @property
@@ -356,7 +357,7 @@ class Preprocessing:
         return {"short_side": self.short_side, "rounding": self.rounding}
 
     def scaled_for_training(self, short_side: int) -> "Scaling":
-        """Likewise for a clip whose short side was drawn; whole pictures take the same share."""
+        """Likewise for a clip whose short side was drawn; whole pictures scale alike."""
         if self.rectangle is None:
             return {"short_side": short_side}
         height, width = (max(1, round(s * short_side / self.short_side)) for s in self.rectangle)
@@ -364,10 +365,10 @@ class Preprocessing:
 
     @property
     def padding(self) -> tuple[int, ...] | None:
-        """The colour around whole pictures, 0 to 255; None of squares, which lie inside.
+        """The colour around whole pictures, 0 to 255; None for squares, which lie inside.
 
         Raises:
-            VideoNLError: the mean is not said.
+            VideoNLError: the mean is missing.
         """
         if self.rectangle is None:
             return None
@@ -375,7 +376,7 @@ class Preprocessing:
 
     @property
     def counts_frames(self) -> bool:
-        """Whether a clip is so many frames of the file at any rate, and need not be whole ones."""
+        """Whether a clip spans a fractional number of the file's own frames, at any rate."""
         return self.span == "even" or self.places == "grid"
 
     @property
@@ -384,11 +385,12 @@ class Preprocessing:
         return self.fps is not None
 
     def for_rate(self, rate: float) -> "Preprocessing":
-        """As it is for a file of so many frames per second, which a clip's stride counts.
+        """The value for a file with this many frames per second.
 
-        Where they are noticeably others than those of the training videos, clips are taken by time:
-        the network sees things move as fast as it was trained on. An even span with ``fps`` is as
-        many frames of the file as last as long, as its publishers count; they need not be whole.
+        Where the rate noticeably differs from that of the training videos, clips are taken by time,
+        so the network sees motion at the speed that it was trained on. An even span with ``fps``
+        covers as many frames of the file as last equally long, as its publishers count; the number
+        may be a fraction.
         """
         low, high = SENSIBLE_RATES
         if self.fps is not None and self.counts_frames and low <= rate <= high:
@@ -402,9 +404,9 @@ class Preprocessing:
         return replace(self, fps=self.rate if other else None, rate=None)
 
     def seconds(self, rate: float) -> float:
-        """How long a clip is in a file of so many frames per second.
+        """How long a clip is in a file with this many frames per second.
 
-        One that is spread over the video lasts as the videos of the training did; infinity where
+        A clip that is spread over the video has the duration of the training videos; infinity where
         that is not known.
         """
         if self.sampling == "segments":
@@ -414,7 +416,7 @@ class Preprocessing:
 
     @property
     def clip_length(self) -> int | Fraction:
-        """Positions from the first to the last of a clip, both counted."""
+        """Positions from the first to the last of a clip, both included."""
         even = self.span == "even"
         return self.frames * self.stride if even else (self.frames - 1) * self.stride + 1
 
@@ -445,27 +447,27 @@ class Preprocessing:
 
     @property
     def shown_views(self) -> str:
-        """``10x3 of 8x256²``, ``1x1 of 8x96x160``: the views of a test and their size."""
+        """``10x3 of 8x256²``, ``1x1 of 8x96x160``: views of a test and their size, for messages."""
         height, width = self.view_size
         size = f"{height}²" if self.rectangle is None else f"{height}x{width}"
         return f"{self.views[0]}x{self.views[1]} of {self.frames}x{size}"
 
     @property
     def shown_steps(self) -> str:
-        """``stride 8``, or that the frames are spread: how they lie in a video."""
+        """``stride 8``, or that the frames are spread over the video, for messages."""
         fps = self.fps or self.rate
         if self.sampling == "segments":
             return "spread over the video"
         return f"stride {self.stride}{f' at {fps:g} fps' if fps else ''}"
 
     def asks_crops(self, views: tuple[int, int] | None) -> str:
-        """What to say of views with three crops where whole pictures are shown, or ""."""
+        """A note if three crops are asked for but whole pictures are shown; else ""."""
         if self.rectangle is None or views is None or views[1] == 1:
             return ""
-        return f"whole pictures are shown, of which three crops are one view: {views[0]}x1"
+        return f"whole pictures are shown, so three crops are the same view: {views[0]}x1 is used"
 
     def protocol(self) -> dict[str, Any]:
-        """How a video is looked at, as it stands in results; primitives."""
+        """How a video is viewed, as stored in results; primitives."""
         entries = self.to_dict()
         entries.pop("views", None)
         clips, crops = self.views
@@ -497,11 +499,11 @@ class Preprocessing:
         if times is None:
             raise ValueError("sampling by time (fps) needs the times of the frames")
         if len(times) != num_frames:
-            raise ValueError(f"times of all {num_frames} frames are needed, got {len(times)}")
+            raise ValueError(f"times of all frames ({num_frames}) are needed, got {len(times)}")
         return timeline(times, self.fps, end=end)
 
     def track_times(self, length: int, times: np.ndarray) -> np.ndarray:
-        """float64: seconds of every position of a track of that length; ``times`` as for it."""
+        """float64: seconds of every position of a track; ``times``: those of all frames."""
         return times if self.fps is None else times[0] + np.arange(length) / self.fps
 
     def indices(
@@ -547,7 +549,7 @@ class Preprocessing:
     ) -> list[int]:
         """Frame numbers of a clip that starts at a second, or ends with the video.
 
-        One that is spread is spread over what follows.
+        With segments, the clip is spread over the rest of the video.
 
         Args:
             second: as a player shows it.
@@ -567,9 +569,9 @@ class Preprocessing:
     def boxes(self, height: int, width: int) -> list[tuple[int, int, int, int]]:
         """(top, left, height, width) of every crop of a test in scaled pictures of that size.
 
-        One is the centre; three lie at the begin, middle and end of the longer side, centred on
-        the other. Whole pictures lie in the middle of theirs, which begins before them (top and
-        left are 0 or below) and is filled up with ``padding``.
+        One crop is the centre; three lie at the start, middle and end of the longer side, centred
+        on the other. With whole pictures, the rectangle begins outside of the picture (top and left
+        are 0 or negative) and is filled with ``padding``.
         """
         if self.rectangle is not None:
             tall, wide = self.rectangle
@@ -577,7 +579,7 @@ class Preprocessing:
         side = self.view_side
         if side > min(height, width):
             raise VideoNLError(
-                f"a view of {side}x{side} is not inside pictures of {height}x{width}; short_side "
+                f"a view of {side}x{side} does not fit into {height}x{width} pictures; short_side "
                 f"is {self.short_side}"
             )
         up = self.crop_places == "up"
@@ -603,7 +605,7 @@ class Preprocessing:
         """
         tall, wide = self.clip_size
         if self.rectangle is None and (height < tall or width < wide):
-            raise VideoNLError(f"a crop of {tall}x{wide} is not inside frames of {height}x{width}")
+            raise VideoNLError(f"a crop of {tall}x{wide} does not fit into {height}x{width} frames")
         places = []
         for free in (height - tall, width - wide):
             drawn = int(generator.integers(abs(free) + 1))
@@ -611,16 +613,16 @@ class Preprocessing:
         return places[0], places[1], tall, wide
 
     def _free(self, length: int) -> int | Fraction:
-        """Places of a clip on a track of that length, but for the first one."""
+        """Number of places of a clip on a track, not counting the first one."""
         return max(0, length - self.clip_length)
 
     def _grid(self, length: int) -> int:
-        """Frames of a track of that length where only every ``stride``-th one is left."""
+        """Frames that remain of a track if only every ``stride``-th one is used."""
         step = Fraction(self.stride)
         return max(1, -(-length // step) if step.denominator == 1 else length // step)
 
     def _spread(self, length: int, place: Fraction) -> list[int]:
-        """The frame at a share of each of T equal segments of so many frames; in whole numbers."""
+        """The frame at a given share of each of T equal segments of the video; integers."""
         part, whole = place.numerator, place.denominator
         return [(k * whole + part) * length // (whole * self.frames) for k in range(self.frames)]
 

@@ -1,10 +1,10 @@
-"""How the publishers' own tests look at a video: the part of a preprocessing that is not a clip.
+"""How the publishers' own tests view a video: the part of a preprocessing beyond the clip.
 
-Read in their sources: the paper's released code (Caffe2); PySlowFast, which tested PyTorchVideo's
-networks too and counts in DATA.TARGET_FPS, 30; MMAction2; GluonCV's ``VideoClsDataset``;
-torchvision's ``VideoClips`` of 15 frames per second, which are every second of 30, with its
-``UniformClipSampler``. GluonCV and torchvision also stretch pictures to one size (340×256, 171×128)
-where here their shape is kept: pictures of those shapes are shown alike.
+Taken from their sources: the paper's released code (Caffe2); PySlowFast, which tested
+PyTorchVideo's networks too and counts in DATA.TARGET_FPS, 30; MMAction2; GluonCV's
+``VideoClsDataset``; torchvision's ``VideoClips`` at 15 frames per second (every second one of 30),
+with its ``UniformClipSampler``. GluonCV and torchvision also stretch pictures to one size (340×256,
+171×128) where here their shape is kept: pictures of those shapes are shown alike.
 """
 
 from difflib import get_close_matches
@@ -62,7 +62,7 @@ def checked_protocol(name: str) -> str:
     """A name of ``PROTOCOLS``.
 
     Raises:
-        VideoNLError: there is none of that name; says the near ones.
+        VideoNLError: there is none of that name; suggests similar ones.
     """
     if name not in PROTOCOLS:
         near = get_close_matches(name.lower(), PROTOCOLS, n=1)
@@ -72,10 +72,10 @@ def checked_protocol(name: str) -> str:
 
 
 def under_protocol(own: Preprocessing, name: str) -> Preprocessing:
-    """The same clips, looked at as a publisher's test does.
+    """The same clips, viewed as in a publisher's test.
 
     A protocol that counts in frames of one rate takes that of the network's training, where that is
-    known: who trains with PySlowFast at 25 frames per second says 25 as its TARGET_FPS.
+    known: PySlowFast trained at 25 frames per second has a TARGET_FPS of 25.
 
     Args:
         own: of a network.

@@ -6,7 +6,7 @@ import numpy as np
 
 
 def last_shown(times: np.ndarray, fps: float) -> float:
-    """Seconds that the last frame is on display where nothing tells: the median gap of all."""
+    """Seconds that the last frame is on display if nothing states it: the median gap of all."""
     return float(np.median(np.diff(times))) if len(times) > 1 else 1.0 / fps
 
 
@@ -35,5 +35,5 @@ def timeline(
 
 
 def sample_generator(seed: int, epoch: int, index: int, rank: int = 0) -> np.random.Generator:
-    """The randomness of one sample, the same whichever worker draws it."""
+    """The random generator of one sample, the same whichever worker draws it."""
     return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch, index, rank))))

@@ -1,11 +1,11 @@
-"""Decoding where it can be killed: ``open_video`` in processes with limits of time and memory.
+"""Decode in processes that can be killed: ``open_video`` with limits of time and memory.
 
     with DecoderPool(time_limit=60) as pool, pool.open("stranger.mp4") as video:
         frames = video.read([0, 8, 16], short_side=256)
 
-A video file is a program for FFmpeg's decoders: some crash them, some never end, some want all the
-memory there is. Here such a file costs a child process and one :class:`VideoError`; the frames of
-every other file are those of :func:`videonl.video.video.open_video`, through a pipe.
+Hostile or damaged video files can crash FFmpeg's decoders, keep them busy for ever or take all
+memory. Here such a file costs a child process and one :class:`VideoError`; the frames of every
+other file are those of :func:`videonl.video.video.open_video`, sent through a pipe.
 """
 
 import os
@@ -60,7 +60,7 @@ class DecoderPool:
         self._finalizer = weakref.finalize(self, _kill_all, self._all)  # also at the end of Python
 
     def start(self, number: int = 1) -> None:
-        """Start processes now, so that the first files do not wait a third of a second for them."""
+        """Start processes now, so that the first files do not wait a third of a second for it."""
         for _ in range(number):
             self._give_back(self._new())
 
@@ -78,10 +78,11 @@ class DecoderPool:
             path: a regular file.
             decoder: see ``open_video``.
             forgiving: see ``open_video``.
-            started: gets the video before its file is opened, for :meth:`SandboxedVideo.cancel`.
+            started: called with the video before its file is opened, for
+                :meth:`SandboxedVideo.cancel`.
 
         Raises:
-            VideoError: as of ``open_video``; or the file ran into a limit or crashed its decoder.
+            VideoError: as of ``open_video``; or the file exceeded a limit or crashed its decoder.
             VideoNLError: the pool is closed, or no process can be started.
         """
         video = SandboxedVideo(self, self._take(), path)
@@ -147,12 +148,12 @@ class DecoderPool:
 
 
 class Helper:
-    """A process of one's own for a longer job: it writes a file, or reads a stream.
+    """A process for one longer job: it writes a file, or reads a stream.
 
     Args:
         name: what it works on, for messages.
-        limits: (seconds for an answer, MB of memory; 0: any).
-        job: what it begins with.
+        limits: (seconds for an answer, MB of memory; 0: no limit).
+        job: the first job.
         may_write: whether it may write files.
 
     Raises:
@@ -175,10 +176,10 @@ class Helper:
     def ask(
         self, job: dict[str, Any], *, rows: int | None = None
     ) -> tuple[dict[str, Any], np.ndarray | None]:
-        """The answer to a job, and the array of so many rows that it may have.
+        """The answer to a job, and an array of so many rows if it has one.
 
         Raises:
-            VideoError: the job failed, or its process did.
+            VideoError: the job or its process failed.
         """
         try:
             seconds = self._seconds or None
@@ -186,7 +187,7 @@ class Helper:
         except ChildGoneError as error:
             why = {
                 "timeout": f"no answer within {self._seconds:g} s (the time limit)",
-                "memory": f"needs more than {self._memory} MB of memory (the memory limit)",
+                "memory": f"it needs more than {self._memory} MB of memory (the memory limit)",
             }.get(str(error), str(error))
             raise VideoError(f"{self.name}: {why}") from None
         if "error" in answer:
@@ -194,7 +195,7 @@ class Helper:
         return answer, array
 
     def close(self) -> None:
-        """End it."""
+        """End the process."""
         self._child.kill()
 
 
@@ -209,7 +210,7 @@ class SandboxedVideo(Video):
     """A :class:`Video` whose file is read by another process; made by :meth:`DecoderPool.open`."""
 
     def __init__(self, pool: DecoderPool, child: Child, path: str | os.PathLike[str]) -> None:
-        """Take over a child; nothing is opened here, so nothing of ``Video`` is set up."""
+        """Take over a child; no file is opened here, so nothing of ``Video`` is set up."""
         self._pool = pool
         self._child: Child | None = child
         self._given = os.fspath(path)
@@ -233,7 +234,7 @@ class SandboxedVideo(Video):
     def _ask(
         self, job: dict[str, Any], *, rows: int | None = None, dtype: type = np.uint8
     ) -> tuple[dict[str, Any], np.ndarray | None]:
-        """Ask the child; what goes wrong becomes a VideoError that names the file."""
+        """Ask the child; any failure becomes a VideoError that names the file."""
         child = self._child
         if child is None:
             raise VideoError(f"{self._given}: the video is closed")
@@ -257,8 +258,8 @@ class SandboxedVideo(Video):
     def _why(self, reason: str) -> str:
         limit, memory = self._pool.time_limit, self._pool.memory_mb
         return {
-            "timeout": f"takes longer than {limit:g} s to decode (the time limit)",
-            "memory": f"needs more than {memory} MB of memory to decode (the memory limit)",
+            "timeout": f"it takes longer than {limit:g} s to decode (the time limit)",
+            "memory": f"it needs more than {memory} MB of memory to decode (the memory limit)",
         }.get(reason, reason)
 
     @property
@@ -319,11 +320,11 @@ class SandboxedVideo(Video):
         return array
 
     def restart_clock(self) -> None:
-        """Count the time limit from here again, for a file that is read bit by bit."""
+        """Start the time limit again, for a file that is read piece by piece."""
         self._left = self._pool.time_limit
 
     def cancel(self) -> None:
-        """End the decoding from another thread: what is being asked fails at once."""
+        """End the decoding from another thread: the pending call fails at once."""
         child = self._child
         if child is not None:
             child.cancel()

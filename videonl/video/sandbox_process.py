@@ -1,4 +1,4 @@
-"""A decoding process as its parent sees it: asked by a line, answered by a line and an array."""
+"""The parent's side of a decoding process: a line of JSON asks, a line and an array answer."""
 
 import json
 import math
@@ -24,11 +24,11 @@ _SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, Linux
 
 
 class ChildGoneError(Exception):
-    """The process ended, or was ended, before it answered; the text says why."""
+    """The process ended, or was ended, before it answered; the text states the reason."""
 
 
 class Child:
-    """One process.
+    """One decoding process.
 
     Args:
         memory_mb: memory that its work may take; 0: no limit.
@@ -84,8 +84,8 @@ class Child:
         except ChildGoneError as error:
             self.kill()
             raise VideoNLError(
-                f"the decoding process does not start ({error}); try: {sys.executable} -m {MODULE} "
-                "0 0; infer.py decodes in its own process with --no-isolate"
+                f"the decoding process does not start ({error}); to see why, run: {sys.executable} "
+                f"-m {MODULE} 0 0; infer.py --no-isolate decodes in its own process"
             ) from None
 
     def ask(
@@ -99,7 +99,7 @@ class Child:
         """Send a job and wait for its answer.
 
         Args:
-            job: JSON-able.
+            job: a value that JSON can hold.
             seconds: how long it may take, then the process is killed; None: any time.
             rows: an array with so many rows follows the answer; None: no array.
             dtype: of the array.
@@ -137,7 +137,7 @@ class Child:
         return header
 
     def _array(self, shape: Any, rows: int, dtype: type) -> np.ndarray:
-        """Read an array; the process that decoded a hostile file is not trusted either."""
+        """Read an array; a process that decoded a hostile file is not trusted either."""
         usual = (
             isinstance(shape, list)
             and all(isinstance(size, int) and size >= 0 for size in shape)
@@ -147,7 +147,7 @@ class Child:
         size = math.prod(shape) * np.dtype(dtype).itemsize if usual else 0
         if not usual or (self._most_bytes and size > self._most_bytes):
             self.kill()
-            raise ChildGoneError("the decoding process answered with nonsense")
+            raise ChildGoneError("the decoding process sent an invalid answer")
         array = np.empty(shape, dtype)
         view = array.reshape(-1).view(np.uint8).data
         while len(view):
@@ -161,7 +161,7 @@ class Child:
         return array
 
     def _why(self) -> str:
-        """Why no answer comes; ends what is left of the process."""
+        """Why no answer came; ends what is left of the process."""
         if self._end is None:
             with suppress(subprocess.TimeoutExpired):  # its pipe is closed: it is about to end
                 self._process.wait(timeout=2.0)
@@ -170,20 +170,20 @@ class Child:
         if self._end:
             return self._end
         if code is None:
-            return "the decoding process answered with nonsense"
+            return "the decoding process sent an invalid answer"
         if code == -getattr(signal, "SIGALRM", 0):
             return "timeout"
         if code == -getattr(signal, "SIGKILL", 0):
             return "its decoding process was killed by the system, perhaps for lack of memory"
         name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
-        return f"crashes the decoder ({name})"
+        return f"it crashes the decoder ({name})"
 
     def expire(self) -> None:
-        """End it because the time is up."""
+        """End the process because its time is up."""
         self._stop("timeout")
 
     def cancel(self) -> None:
-        """End it because nobody waits for the answer any more."""
+        """End the process because nobody waits for the answer any more."""
         self._stop("decoding was stopped")
 
     def _stop(self, why: str) -> None:
@@ -191,7 +191,7 @@ class Child:
         self._process.kill()
 
     def kill(self) -> None:
-        """End it, whatever it does, and give its pipes back."""
+        """End the process, whatever it does, and close its pipes."""
         self._process.kill()
         self._process.wait()
         for pipe in (self._input, self._output):
@@ -218,7 +218,7 @@ class _Watch:
 
 
 def _widen(pipe: int) -> None:
-    """Fewer changes between the processes per frame, where the system allows it."""
+    """Enlarge a pipe, so that a frame takes fewer switches between the processes (Linux)."""
     try:
         import fcntl
 

@@ -1,4 +1,4 @@
-"""The process in which a stranger's file is decoded; its parents are sandbox.py and jobs.py.
+"""The process in which untrusted files are decoded; started by sandbox.py and jobs.py.
 
 It reads a job per line (JSON) from its standard input and answers with a line (JSON), after which
 the bytes of an array may follow. It imports no torch, opens one file at a time, can write no file
@@ -76,7 +76,7 @@ class OpenFile:
         raise VideoError(f"unknown job {action!r}")
 
     def _burn(self, job: dict[str, Any]) -> dict[str, Any]:
-        """Begin to write a file with captions, or go on."""
+        """Start writing a file with captions, or continue."""
         if job["do"] == "burn":
             from videonl.video.burn import Burner
             from videonl.video.captions import Caption
@@ -90,7 +90,7 @@ class OpenFile:
         return {"done": self.burner.done, "total": self.burner.total, "finished": finished}
 
     def _live(self, job: dict[str, Any]) -> Reply:
-        """Read a camera or stream, and tell what is newest."""
+        """Read a camera or stream, and answer with what is newest."""
         from videonl.video.live import Ended, LiveReader, open_live
         from videonl.video.preprocessing import Preprocessing
 
@@ -118,7 +118,7 @@ class OpenFile:
         return {**header, "start": clip.start, "end": clip.end, "age": clip.age}, array
 
     def close(self) -> None:
-        """Give the file back."""
+        """Close the file."""
         if self.video is not None:
             self.video.close()
             self.video = None
@@ -140,7 +140,7 @@ def _with_array(array: np.ndarray) -> Reply:
 
 
 def answer(file: OpenFile, job: dict[str, Any]) -> Reply:
-    """The reply, whatever happens: bad files are told in words, not with a traceback."""
+    """The reply to a job; an error becomes a sentence, never a traceback."""
     try:
         reply = file.reply(job)
     except MemoryError:
@@ -157,7 +157,7 @@ def answer(file: OpenFile, job: dict[str, Any]) -> Reply:
 
 
 def limit_process(memory_mb: int, *, may_write: bool) -> None:
-    """What this process may use from now on: memory beyond what it has, no core, no new files."""
+    """Limit this process: memory beyond what it has now, no core dumps, no new files."""
     try:
         import resource
     except ImportError:  # Windows has no such limits
@@ -174,7 +174,7 @@ def limit_process(memory_mb: int, *, may_write: bool) -> None:
 
 
 def set_alarm(seconds: float) -> None:
-    """End this process after so many seconds, 0: never; the kernel does it, whatever code runs."""
+    """Let the kernel end this process after some seconds, whatever code runs; 0: never."""
     if hasattr(signal, "alarm"):
         signal.alarm(math.ceil(seconds) + SPARE_SECONDS if seconds else 0)
 

@@ -1,4 +1,4 @@
-"""Exact access by decoding from the start, for files whose packets do not tell their frames."""
+"""Exact access by decoding from the start, for files whose packets do not determine the frames."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -16,12 +16,12 @@ KEEP_BYTES = 96 << 20
 
 
 def repaired(packet: Any, codec: str, before: Any = None) -> list[Any]:
-    """What a decoder makes of a damaged packet, where each is a picture of its own (MJPEG).
+    """What a decoder makes of a damaged packet of a codec whose pictures are independent (MJPEG).
 
     Args:
-        packet: that cannot be decoded.
+        packet: one that cannot be decoded.
         codec: FFmpeg's name.
-        before: a frame that takes its place if the decoder makes nothing of it.
+        before: a frame to use if the decoder returns nothing.
     """
     if codec != "mjpeg" or not packet.size:
         return []
@@ -43,9 +43,9 @@ def decode_all(source: Source, *, forgiving: bool) -> Iterator[tuple[Any, bool]]
     """(frame, whether it is damaged) from the start to the end.
 
     Args:
-        source: a fresh one.
-        forgiving: go on behind a packet that cannot be decoded; what follows it up to the next
-            key frame leans on it, and counts as damaged.
+        source: one that was not read from yet.
+        forgiving: go on after a packet that cannot be decoded; the frames after it count as damaged
+            up to the next key frame.
 
     Raises:
         FFmpegError: such a packet, unless ``forgiving``.
@@ -76,9 +76,9 @@ class SequentialDecoder:
 
     Attributes:
         pts: int64 (frames,) increasing presentation times in stream ticks, or None.
-        held: ticks for which the last frame says it stands, 0 where it does not.
+        held: duration of the last frame in ticks, 0 where it has none.
         damage: None, or why decoding stopped before the end of the file.
-        damaged: the numbers of the frames that are damaged.
+        damaged: the numbers of the damaged frames.
 
     Args:
         source: the file.

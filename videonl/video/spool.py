@@ -1,4 +1,4 @@
-"""Private temporary files for videos that came as bytes; decoding processes open them by a path."""
+"""Private temporary files for videos that come as bytes; decoding processes open them by path."""
 
 import os
 import shutil
@@ -14,8 +14,8 @@ class Spool:
     """Makes private temporary files.
 
     On Linux they have no name: the system frees them when they are closed and when this process
-    ends, be it by ``kill -9``. Elsewhere they lie in a folder that only this user can read, which
-    :meth:`close` removes; the folder of a server that was killed is removed by the next one.
+    ends, even by ``kill -9``. Elsewhere they lie in a folder that only this user can read, which
+    :meth:`close` removes; what a killed server left is removed by the next one.
     """
 
     def __init__(self, *, nameless: bool | None = None) -> None:

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from videonl.errors import VideoNLError
 from videonl.video.pictures import Scaling, size_of
+from videonl.video.transfer import sent
 
 
 def to_clips(
@@ -44,7 +45,7 @@ def to_clips(
         raise ValueError(f"video must be uint8 (0 to 255), got {video.dtype}")
     known = _known_constants if type(video) is torch.Tensor else _constants  # or a fake one
     scale, shift = known(tuple(mean), tuple(std), dtype, video.device)
-    clips = torch.addcmul(shift, video.to(dtype), scale)
+    clips = torch.addcmul(shift, video, scale)  # in the type of the constants
     return clips.movedim(-1, -4)  # (..., 3, T, H, W)
 
 
@@ -60,13 +61,6 @@ def _constants(
 
 
 _known_constants = lru_cache(maxsize=16)(_constants)
-
-
-def sent(value: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """A tensor of the host on a device; the copy to a GPU is queued, and nobody waits for it."""
-    if device.type != "cuda":
-        return value.to(device)
-    return value.pin_memory().to(device, non_blocking=True)
 
 
 def crop(
@@ -86,7 +80,7 @@ def crop(
         left: first column, likewise.
         height: of the result.
         width: of the result.
-        fill: one value per channel for what lies outside of the frames; None: nothing may.
+        fill: one value per channel for what lies outside of the frames; None: nothing may be.
 
     Raises:
         VideoNLError: something lies outside.
@@ -102,14 +96,14 @@ def crop(
         return filled
     if not (0 <= top <= frames.shape[-3] - height and 0 <= left <= frames.shape[-2] - width):
         raise VideoNLError(
-            f"a crop of {height}x{width} at ({top}, {left}) is not inside frames of "
+            f"a crop of {height}x{width} at ({top}, {left}) does not lie inside frames of "
             f"{frames.shape[-3]}x{frames.shape[-2]}; short_side must be at least crop"
         )
     return frames[..., top : top + height, left : left + width, :]
 
 
 def scaled(frames: torch.Tensor, **size: Unpack[Scaling]) -> torch.Tensor:
-    """Frames (T, H, W, 3), uint8, of the size that :meth:`Video.read` would scale them to.
+    """Scale frames (T, H, W, 3), uint8, to the size that :meth:`Video.read` would give them.
 
     Args:
         frames: at their stored size.
@@ -131,7 +125,7 @@ def random_resized_crop(
     area: tuple[float, float] = (0.08, 1.0),
     ratio: tuple[float, float] = (3 / 4, 4 / 3),
 ) -> torch.Tensor:
-    """A box of random area and shape, the same in all frames, scaled to ``size`` x ``size``.
+    """Cut a box of random area and shape, the same in all frames, and scale it to a square.
 
     Args:
         frames: uint8 (T, H, W, 3).

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal, Unpack
 import numpy as np
 
 from videonl.errors import VideoError
+from videonl.shares import counted
 from videonl.video.clock import MOST_SECONDS, Clock, nominal_rate, read_clock
 from videonl.video.container import Source, open_source, regular_file, split_span
 from videonl.video.decord_reader import decord_obstacle, read_with_decord
@@ -50,10 +51,10 @@ def open_video(
             behind its name, the part between these seconds.
         decoder: ``"pyav"``, ``"decord"``, or ``"auto"``: the faster one that is exact for this
             file, which is PyAV (see benchmarks/decode.py). ``"decord"`` refuses the files that
-            decord does not read exactly, instead of quietly using another decoder.
+            decord does not read exactly, instead of silently using another decoder.
         threads: decoder threads (PyAV); keep 1 inside data loader workers.
         forgiving: read damaged frames as the decoder repairs them (not decord); their numbers are
-            in :attr:`Video.damaged`, where the caller has to look.
+            in :attr:`Video.damaged`, which the caller has to check.
 
     Raises:
         VideoError: the file is missing, no video, without frames, or not exact with that decoder.
@@ -78,12 +79,12 @@ class Video:
 
     Attributes:
         path: the file, as given.
-        decoder: ``"pyav"`` or ``"decord"``: who decodes the frames.
+        decoder: ``"pyav"`` or ``"decord"``: the one that decodes the frames.
         num_frames: frames that a full decode gives (not what the header claims).
         declared_frames: what the header claims, 0 if nothing.
-        damage: None, or why decoding from the start stops early.
+        damage: None, or the reason why decoding from the start stops early.
         forgiving: damaged frames are read as the decoder repairs them; see :func:`open_video`.
-        damaged: numbers of those that were read.
+        damaged: numbers of the damaged frames that were read.
     """
 
     def __init__(
@@ -94,7 +95,7 @@ class Video:
         table: FrameTable | None = None,
         forgiving: bool = False,
     ) -> None:
-        """Take over an open source; ``table`` is what its header tells (mp4_table.py)."""
+        """Take over an open source; ``table`` is read from its header (mp4_table.py)."""
         self._source = source
         self.forgiving = forgiving
         self.damaged: set[int] = set()
@@ -114,7 +115,7 @@ class Video:
                 self._open_again()
             if self.num_frames == 0:
                 why = f" ({self.damage})" if self.damage else ""
-                raise VideoError(f"{self.path}: has a video stream but no frames{why}")
+                raise VideoError(f"{self.path}: it has a video stream but no frames{why}")
             self.decoder = "decord" if decoder == "decord" else "pyav"
             if decoder == "decord":
                 self._check_decord()
@@ -156,7 +157,7 @@ class Video:
             self._count_frames()
 
     def _open_again(self) -> None:
-        """What the header told is not what FFmpeg makes of the file: ask the packets."""
+        """The header contradicts FFmpeg: open the file again and read its packets."""
         threads = self._source.stream.codec_context.thread_count
         self._source.close()
         self._source = open_source(self.path, threads=threads)
@@ -168,10 +169,10 @@ class Video:
         self.damage = self._sequential.damage
 
     def limit(self, start: float, end: float | None = None) -> None:
-        """Be the part of the file whose frames appear from ``start`` on, and before ``end``.
+        """Restrict this video to the frames that appear from ``start`` on and before ``end``.
 
         Frame 0 is then the first of these; a part too short for a frame of its own is the frame on
-        display. ``times`` stay those of the file.
+        display. ``times`` remain those of the file.
 
         Args:
             start: seconds, on the clock of :meth:`times`.
@@ -211,7 +212,7 @@ class Video:
         """How the frames are found.
 
         ``"header"`` (mp4_table.py), ``"packets"`` (frame_table.py), or ``"sequential"``: by
-        decoding from the start. What turns out not to be true makes way for the next.
+        decoding from the start. If one of them turns out to be wrong, the next is used.
         """
         if self._table is None:
             return "sequential"
@@ -237,7 +238,7 @@ class Video:
     def fps(self) -> float:
         """Mean frames per second over the whole file, or over its part.
 
-        That of the header where it says the same but for the rounding of times.
+        It is the rate in the header where the two differ only by the rounding of times.
         """
         times, nominal = self._clock().times, nominal_rate(self._source)
         if self._part is not None and self.num_frames > 1:
@@ -277,7 +278,7 @@ class Video:
 
         Raises:
             VideoError: an index is outside the file; or times of all frames are asked for, and they
-                reach further than any recording (a damaged header).
+                are longer than any recording (a damaged header).
         """
         seconds = self._clock().times
         if indices is not None:
@@ -287,7 +288,7 @@ class Video:
         if seconds[-1] > MOST_SECONDS:
             raise VideoError(
                 f"{self.path}: the times of its {len(seconds)} frames reach to {seconds[-1]:.3g} "
-                "seconds, so it cannot be sampled by time; sample it by frame (no fps)"
+                "seconds, so it cannot be sampled by time; sample it by frame (without fps)"
             )
         return seconds
 
@@ -313,13 +314,13 @@ class Video:
         wanted = self._checked(indices)
         short_side, inside = size.get("short_side"), size.get("inside")
         if short_side is not None and inside is not None:
-            raise VideoError("short_side and inside both say the size; give one of them")
+            raise VideoError("short_side and inside both set the size; give one of them")
         if short_side is not None and short_side < 1:
             raise VideoError(f"short_side must be at least 1, got {short_side}")
         if inside is not None and min(inside) < 1:
             raise VideoError(f"inside must be at least 1 pixel high and wide, got {inside}")
         if others := set(size) - set(Scaling.__annotations__):
-            raise TypeError(f"no argument of the size of frames: {', '.join(sorted(others))}")
+            raise TypeError(f"no such argument for the size of frames: {', '.join(sorted(others))}")
         if not wanted:
             raise VideoError(f"{self.path}: no frame indices to read")
         unique, back = np.unique(np.array(wanted, np.int64), return_inverse=True)
@@ -339,7 +340,8 @@ class Video:
         for index in wanted:
             if not 0 <= index < count:
                 why = f"; {self.damage}" if self.damage else ""
-                raise VideoError(f"{self.path}: frame {index} is outside the {count} frames{why}")
+                have = f"the video has {counted(count, 'frame')}, counted from 0"
+                raise VideoError(f"{self.path}: there is no frame {index}; {have}{why}")
 
     def _read(self, wanted: list[int], scale: Scaling) -> np.ndarray:
         if self.decoder == "decord":
@@ -382,7 +384,7 @@ class Video:
         self.damaged |= {number - first for number in numbers}
 
     def close(self) -> None:
-        """Give the file and the decoder back."""
+        """Close the file and the decoder."""
         self._sequential = None
         self._source.close()
 

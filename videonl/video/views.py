@@ -13,7 +13,7 @@ from videonl.video.transforms import crop
 
 
 class Readable(Protocol):
-    """What clips are taken from: an open video, or its frames that were stored (data)."""
+    """A source of clips: an open video, or its stored frames (``videonl.data``)."""
 
     @property
     def num_frames(self) -> int:
@@ -46,8 +46,8 @@ class Views:
         frames: uint8 (V, T, H, W, 3); view ``clip * crops + crop``.
         indices: frame numbers per clip.
         seconds: when these frames appear, seconds as a player shows them, per clip.
-        preprocessing: what decided on them.
-        damaged: numbers of the damaged frames per clip, where the video forgives them.
+        preprocessing: the value that determined them.
+        damaged: numbers of the damaged frames per clip, of a video opened as ``forgiving``.
     """
 
     frames: torch.Tensor
@@ -62,7 +62,7 @@ class Views:
         return len(self.frames) // len(self.indices)
 
     def whole(self) -> "Views":
-        """Those of the clips without damaged frames."""
+        """The views of the clips without damaged frames."""
         kept = [number for number, damaged in enumerate(self.damaged) if not damaged]
         each = self.frames.unflatten(0, (len(self.indices), self.crops))
         return Views(
@@ -78,7 +78,7 @@ def settled(video: Readable, preprocessing: Preprocessing) -> tuple[Preprocessin
     """(what to show of this video, the arguments ``times`` and ``end`` for its frame numbers).
 
     Raises:
-        VideoError: clips are taken by time, and its times are beyond all measure.
+        VideoError: clips are taken by time, and the file's times are impossible.
     """
     shown = preprocessing
     if preprocessing.rate is not None or preprocessing.counts_frames:

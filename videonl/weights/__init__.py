@@ -1,4 +1,4 @@
-"""A checkpoint file becomes a network, and nothing in the file runs."""
+"""Checkpoints: a file of any known format becomes a network, and no code in the file runs."""
 
 from videonl.doors import doors
 

@@ -1,4 +1,4 @@
-"""A single non-local block of a peer: its keys, its form, and our block with its weights.
+"""Load a single non-local block of another library: its keys, its form, and our block.
 
 | peer | keys | keys pooled | scale |
 |---|---|---|---|
@@ -36,8 +36,8 @@ class Peer:
         marks: whether these are its keys.
         rules: its keys -> ours.
         options: of our block.
-        pooled: pattern of a key that only a block with pooled keys has; None where the keys do
-            not tell.
+        pooled: pattern of a key that only a block with pooled keys has; None if the keys do not
+            show it.
         pools: whether the block pools its keys at all.
     """
 
@@ -101,25 +101,25 @@ def load_block(
     use_scale: bool | None = None,
     subsample: bool | int | tuple[int, ...] | None = None,
 ) -> NonLocalBlock:
-    """Our block with the weights, and the function, of a peer's single block.
+    """Our block with the weights, and the function, of another library's single block.
 
     Args:
         tensors: its state dict.
-        affinity: where θ and φ are there, the keys do not tell "embedded_gaussian" from
+        affinity: if θ and φ exist, the keys do not distinguish "embedded_gaussian" and
             "dot_product".
-        use_scale: the embedded Gaussian's 1/sqrt(inner channels); None for the peer's default,
-            where the keys tell which peer it is.
-        subsample: for PySlowFast and PyTorchVideo, whose keys do not tell it: False or the pool
+        use_scale: the embedded Gaussian's 1/sqrt(inner channels); None for the library's default,
+            if the keys show which library it is.
+        subsample: for PySlowFast and PyTorchVideo, whose keys do not show it: False or the pool
             sizes.
 
     Raises:
-        CheckpointError: unknown keys, or a form that is not told.
+        CheckpointError: unknown keys, or a form that is not determined.
     """
     peer = next((peer for peer in PEERS if peer.marks(tensors)), None)
     if peer is None:
         raise CheckpointError(
-            f"no block with the keys {', '.join(list(tensors)[:8])} is known; known are "
-            f"{', '.join(p.name for p in PEERS)} and tea1528"
+            f"no block with the keys {', '.join(list(tensors)[:8])} is supported; supported are "
+            f"those of {', '.join(p.name for p in PEERS)} and tea1528"
         )
     kept = {key: tensor for key, tensor in tensors.items() if not key.startswith("W_bn.")}
     ours, _ = rename(kept, peer.rules, family=f"{peer.name} block")
@@ -127,7 +127,7 @@ def load_block(
         ours["affinity.weight"] = ours["affinity.weight"].flatten()
     value = ours.get("g.weight")
     if value is None or value.dim() not in (3, 4, 5):
-        raise CheckpointError(f"a {peer.name} block without a proper g; it is incomplete")
+        raise CheckpointError(f"this {peer.name} block has no valid g; it is incomplete")
     form = form_of(ours, affinity)
     options = dict(peer.options)
     if use_scale is not None:
@@ -138,7 +138,7 @@ def load_block(
         and "norm.weight" not in ours
     ):
         raise CheckpointError(
-            "theta, phi, g and W without a norm are a block of AlexHex7 or of GluonCV, which "
+            "theta, phi, g and W without a norm belong to a block of AlexHex7 or of GluonCV, which "
             "differ by 1/sqrt(inner channels); give use_scale=False (AlexHex7) or "
             "use_scale=True (GluonCV)"
         )
@@ -163,7 +163,7 @@ def form_of(tensors: Mapping[str, Tensor], affinity: str | None) -> str:
     """The affinity that the keys allow.
 
     Raises:
-        CheckpointError: not told, or not what the keys are.
+        CheckpointError: not determined, or not one that the keys allow.
     """
     if "affinity.weight" in tensors:
         found: tuple[str, ...] = ("concatenation",)
@@ -174,7 +174,9 @@ def form_of(tensors: Mapping[str, Tensor], affinity: str | None) -> str:
     if affinity is None and len(found) == 1:
         return found[0]
     if affinity not in found:
-        raise CheckpointError(f"the keys of this block are those of affinity={' or '.join(found)}")
+        raise CheckpointError(
+            f"the keys of this block are those of affinity={' or '.join(found)}; give that"
+        )
     return affinity
 
 
@@ -184,7 +186,7 @@ def pools(
     """How the keys are pooled.
 
     Raises:
-        CheckpointError: nobody tells.
+        CheckpointError: it is not known.
     """
     if not peer.pools:
         return False
@@ -192,7 +194,7 @@ def pools(
         return any(re.fullmatch(peer.pooled, key) for key in tensors)
     if subsample is None:
         raise CheckpointError(
-            f"the keys of a {peer.name} block do not tell whether its keys are pooled; give "
+            f"the keys of a {peer.name} block do not show whether its keys are pooled; give "
             "subsample=False or subsample=(1, 2, 2)"
         )
     return subsample

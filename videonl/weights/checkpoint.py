@@ -1,4 +1,4 @@
-"""A checkpoint file becomes a network: ours, or any published format that is known here."""
+"""Load a checkpoint file of any supported format, and save one."""
 
 import hashlib
 from collections.abc import Mapping, Sequence
@@ -14,6 +14,7 @@ from videonl.class_names import read_class_names
 from videonl.errors import CheckpointError
 from videonl.files import is_stream, whole_file, write_text
 from videonl.json_text import json_text
+from videonl.shares import counted
 from videonl.video.preprocessing import RULES, Preprocessing
 from videonl.video.protocols import under_protocol
 from videonl.weights.declared import changed_by, preprocessing_in_file
@@ -28,15 +29,15 @@ from videonl.weights.safe.tensors import write_safetensors
 
 @dataclass
 class LoadedModel:
-    """A network out of a file, in evaluation mode, with what belongs to it.
+    """A network from a file, in evaluation mode, with everything that belongs to it.
 
     Attributes:
         model: the network.
-        class_names: names in the order of its logits, or None where nobody knows them.
+        class_names: names in the order of its logits, or None if unknown.
         preprocessing: the table of its ``videonl.video.Preprocessing``, primitives.
         provenance: file, SHA-256, family, licence and the like; primitives only.
         report: what was loaded, skipped and new.
-        multi_label: a video may have several of the classes, each with a probability of its own.
+        multi_label: a video may have several of the classes, each with its own probability.
     """
 
     model: nn.Module
@@ -56,22 +57,22 @@ def load_checkpoint(
     class_names: Sequence[str] | None = None,
     network: str | None = None,
 ) -> LoadedModel:
-    """Make the network of a checkpoint file and fill it, running nothing from the file.
+    """Make the network of a checkpoint file and fill it; no code in the file is run.
 
     Args:
         path: a ``.ckpt`` of ``train.py``, a ``.safetensors`` of ``videonl convert``, or a
             published checkpoint (PyTorchVideo, PySlowFast, video-nonlocal-net, MMAction2,
             GluonCV, torchvision); or the name of published weights (``videonl models``) or of a
             repository on the hub (``hf:user/name``).
-        num_classes: None for those of the file; another number starts a fresh classifier.
+        num_classes: None for those of the file; for another number the classifier is new.
         device: where to put the network.
-        options: options of the network that win over what the file says. Some formats do not
-            say all: ``{"preset": "official_32x2"}`` tells an official file's strides. Entries of a
-            ``Preprocessing`` among them, such as ``test_crop``, win likewise; ``protocol`` names a
-            publisher's test (``videonl.video.protocols``) under which its clips are looked at.
-        class_names: names for the logits, where the file has none or others are meant.
-        network: the name of its network, where that is ``package.module:function``: such a name
-            is imported only if the caller says it too.
+        options: options of the network that override those of the file. Some formats do not
+            contain all: ``{"preset": "official_32x2"}`` gives an official file's strides. Entries
+            of a ``Preprocessing``, such as ``test_crop``, override likewise; ``protocol`` names a
+            publisher's test (``videonl.video.protocols``) in whose way videos are viewed.
+        class_names: names for the logits, if the file has none or others are meant.
+        network: the name of its network, if that is ``package.module:function``: such a name is
+            imported only if the caller gives it too.
 
     Raises:
         CheckpointError: an unknown, unsafe or incomplete file; the message lists the keys.
@@ -105,7 +106,7 @@ def load_checkpoint(
 def load_own(
     path: Path, own: OwnCheckpoint, *, num_classes: int | None, options: Mapping[str, Any] | None
 ) -> LoadedModel:
-    """The network of a file of our making."""
+    """The network of a file that videonl wrote."""
     classes = own.config["num_classes"] if num_classes is None else num_classes
     report = LoadReport(str(path), "videonl", skipped=list(own.skipped))
     wanted = Wanted(own.config["name"], classes, {**own.config["options"], **(options or {})})
@@ -131,10 +132,10 @@ def load_own(
 
 
 def check_network(path: Path, own: OwnCheckpoint) -> None:
-    """Compare the network that a file of our making declares with its tensors; nothing is made.
+    """Compare the network that such a file declares with its tensors, without making it.
 
     Raises:
-        CheckpointError: it cannot be made, or its tensors are of another network.
+        CheckpointError: it cannot be made, or the tensors belong to another network.
     """
     report = LoadReport(str(path), "videonl")
     config = own.config
@@ -144,20 +145,20 @@ def check_network(path: Path, own: OwnCheckpoint) -> None:
 
 
 def own_difference(path: Path, wanted: Wanted) -> str:
-    """What to say where a file's tensors are not those of the network that it declares."""
+    """The message if a file's tensors are not those of the network that it declares."""
     options = [
         f"{key} {value}"
         for key, value in wanted.options.items()
         if isinstance(value, (int, str, list)) and len(str(value)) < 80
     ]
     said = ", ".join([f"num_classes {wanted.num_classes}", *options])
-    return f"{path} does not hold the network that it declares, {wanted.name} with {said}"
+    return f"{path} does not contain the network that it declares, {wanted.name} with {said}"
 
 
 def without_classifier(
     model: nn.Module, tensors: Mapping[str, torch.Tensor], report: LoadReport
 ) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """(tensors without the classifier, its keys), where ``num_classes`` asks for a fresh one."""
+    """(tensors without the classifier, its keys), if ``num_classes`` asks for a new one."""
     own = model.state_dict()
     head = [k for k in tensors if k in own and tensors[k].shape != own[k].shape]
     head = sorted({k.rpartition(".")[0] for k in head})
@@ -174,7 +175,10 @@ def checked_names(names: Sequence[str], model: nn.Module) -> list[str]:
     """
     wanted = dict(getattr(model, "config", {})).get("num_classes")
     if wanted is not None and len(names) != wanted:
-        raise CheckpointError(f"{len(names)} class names for a network of {wanted} classes")
+        raise CheckpointError(
+            f"the network has {counted(wanted, 'class')}, but {counted(len(names), 'class name')} "
+            "came; give one per class"
+        )
     return [str(name) for name in names]
 
 
@@ -192,7 +196,7 @@ def save_checkpoint(
         The path of the sidecar.
 
     Raises:
-        CheckpointError: another suffix, no such folder, or no regular file.
+        CheckpointError: another suffix, no such folder, or not a regular file.
         OutputError: it cannot be written there.
     """
     path = Path(path)
@@ -210,10 +214,12 @@ def save_checkpoint(
         "provenance": {**loaded.provenance, **(provenance or {})},
     }
     if is_stream(path):
-        raise CheckpointError(f"{path} is no regular file; weights are read back, give a file name")
+        raise CheckpointError(
+            f"{path} is not a regular file; give a file name, since weights are read back"
+        )
     compact = json_text(about, sort_keys=True)
     beside = sidecar_path(path)
-    with whole_file(path) as part:  # both or none
+    with whole_file(path) as part:  # both files or none
         write_safetensors(part, loaded.model.state_dict(), {"videonl": compact})
         write_text(beside, json_text(about, indent=2) + "\n")
     return beside
@@ -248,7 +254,7 @@ def convert(
         (report of the loading, path of the sidecar, licence of the weights).
 
     Raises:
-        CheckpointError: the source cannot be loaded, or the target not be written.
+        CheckpointError: the source cannot be loaded, or the target cannot be written.
     """
     path, target = local_file(source), Path(target)
     if target.exists() and target.samefile(path):
@@ -267,5 +273,5 @@ def convert(
     again = load_checkpoint(target, network=network)
     first, second = loaded.model.state_dict(), again.model.state_dict()
     if first.keys() != second.keys() or not all(torch.equal(first[k], second[k]) for k in first):
-        raise CheckpointError(f"{target} does not read back as it was written; is the disk full?")
+        raise CheckpointError(f"{target} differs from what was written; is the disk full?")
     return loaded.report, sidecar, licence

@@ -1,15 +1,15 @@
-"""Bounds for what a file says about its network, looked at before anything is made of it.
+"""Limits for what a file declares about its network, checked before the network is made.
 
-A file is small and says what it likes: a width of a million, 10^9 frames per clip, a deviation of
-zero. What the tensors tell (width, classes, blocks) is compared with them in ``fitting``; what they
-do not tell, the clips above all, has bounds here.
+A small file can declare anything: a width of a million, 10^9 frames per clip, a deviation of zero.
+What the tensors determine (width, classes, blocks) is compared with them in ``fitting``; the rest,
+above all the clips, has limits here.
 
-What a file may say of its network: the name of a registered one, and that network's options.
+A file may declare the name of a registered network, and that network's options.
 
-A name such as ``package.module:function`` imports code. It is taken from a person's own words (the
-command line, a ``--config`` that it names, an argument in Python), never from a file: neither out
-of a checkpoint nor out of the configuration that a run's folder keeps. Everything that reads the
-name of a network in a file asks here.
+A name such as ``package.module:function`` imports code. It is accepted only from the user (the
+command line, a ``--config`` named there, an argument in Python), never from a file: neither from a
+checkpoint nor from the configuration in a run's folder. Everything that reads the name of a network
+from a file checks it here.
 """
 
 from collections.abc import Mapping
@@ -19,6 +19,7 @@ from typing import Any, NoReturn
 from videonl.errors import CheckpointError, VideoNLError
 from videonl.limits import Limit, Rule, Said, number, shown, whole
 from videonl.models.registry import is_import_path
+from videonl.shares import counted
 from videonl.video.preprocessing import RULES, Preprocessing, check_entries
 
 MAX_CLASSES = 1_000_000
@@ -38,7 +39,7 @@ def sizes(low: int, high: int) -> Said:
 
 
 SHARE = number(0, 1)
-# What the tensors do not tell, or tell only once a network was made. None is the preset's value.
+# What the tensors do not determine, or only after the network is made. None is the preset's value.
 OPTIONS: dict[str, Rule] = {
     "width": whole(1, MAX_SIZE),
     "depth": whole(1, 1000),
@@ -52,14 +53,14 @@ OPTIONS: dict[str, Rule] = {
 
 
 def check_preprocessing(values: Mapping[str, Any], source: str | Path) -> None:
-    """Refuse clips that nothing is trained for, or that no machine holds.
+    """Refuse clips that make no sense, or that no machine can hold.
 
     Args:
         values: some of the entries of a ``Preprocessing``.
         source: the file, for the message.
 
     Raises:
-        CheckpointError: names the file, the entry, its value and the bound.
+        CheckpointError: names the file, the entry, its value and the limit.
     """
     check_values(values, "preprocessing", source)
     for name in ("mean", "std"):  # a data set may leave them to its network, a file may not
@@ -76,7 +77,7 @@ def check_preprocessing(values: Mapping[str, Any], source: str | Path) -> None:
 def preprocessing_in_file(
     values: Mapping[str, Any], source: str | Path, *, made_for: Mapping[str, Any] | None = None
 ) -> Preprocessing:
-    """The preprocessing that a file says, with what its network says of its clips.
+    """The preprocessing that a file declares, completed by that of its network.
 
     Args:
         values: of the file.
@@ -95,7 +96,7 @@ def preprocessing_in_file(
 
 
 def changed_by(own: Mapping[str, Any], said: Mapping[str, Any], source: str) -> Preprocessing:
-    """A network's preprocessing with the entries that somebody says.
+    """A network's preprocessing with some entries replaced.
 
     Raises:
         CheckpointError: an entry is wrong, or does not apply to such clips; names ``source``.
@@ -110,10 +111,10 @@ def changed_by(own: Mapping[str, Any], said: Mapping[str, Any], source: str) -> 
 def check_rules(
     values: Mapping[str, Any], rules: Mapping[str, Rule], where: str, source: str | Path
 ) -> None:
-    """Refuse the first value that does not keep the rule of its name.
+    """Refuse the first value that violates the rule of its name.
 
     Raises:
-        CheckpointError: names the file, the entry, its value and the bound.
+        CheckpointError: names the file, the entry, its value and the limit.
     """
     for key, value in values.items():
         if key in rules and not rules[key].allows(value):
@@ -121,15 +122,15 @@ def check_rules(
 
 
 def check_options(options: Mapping[str, Any], *, tensors: int, source: str | Path) -> None:
-    """Refuse options of a network that would take long to make even without memory.
+    """Refuse options with which a network would take long to make even without memory.
 
     Args:
-        options: of the network, as the file says them.
-        tensors: in the file: a network has more of them than residual blocks.
+        options: of the network, from the file.
+        tensors: number of tensors in the file: a network has more of them than residual blocks.
         source: the file, for the message.
 
     Raises:
-        CheckpointError: names the file, the option, its value and the bound.
+        CheckpointError: names the file, the option, its value and the limit.
     """
     given = {key: value for key, value in options.items() if value is not None}
     rules = {**OPTIONS, "layers": sizes(1, min(MAX_BLOCKS, tensors))}
@@ -140,10 +141,10 @@ def check_options(options: Mapping[str, Any], *, tensors: int, source: str | Pat
 
 
 def check_values(values: Any, key: str, source: str | Path, *, largest: float = MAX_SIZE) -> None:
-    """Refuse a table that holds anything but texts and numbers of sensible sizes, or too many.
+    """Refuse a table with anything but texts and numbers of sensible sizes, or with too many.
 
     Raises:
-        CheckpointError: names the file, the entry, its value and the bound.
+        CheckpointError: names the file, the entry, its value and the limit.
     """
     if not isinstance(values, Mapping):
         refuse(source, key, values, "a table")
@@ -174,14 +175,14 @@ def check_names(names: Any, classes: int, source: str | Path) -> list[str] | Non
     """The class names of a file; None where it has none.
 
     Raises:
-        CheckpointError: no list of texts, or another number of them than of classes.
+        CheckpointError: not a list of texts, or their number is not that of the classes.
     """
     if names is None or (isinstance(names, (list, tuple)) and not names):
         return None
     if not isinstance(names, (list, tuple)):
         refuse(source, "class_names", names, "a list of names")
     if len(names) != classes:
-        refuse(source, "class_names", f"{len(names)} names", f"{classes}, one per class")
+        refuse(source, "class_names", counted(len(names), "name"), f"{classes}, one per class")
     odd = next((n for n in names if not isinstance(n, str) or not 0 < len(n) <= MAX_TEXT), None)
     if odd is not None:
         refuse(source, "class_names", odd, f"names of 1 to {MAX_TEXT} characters")
@@ -189,7 +190,7 @@ def check_names(names: Any, classes: int, source: str | Path) -> list[str] | Non
 
 
 def refuse(source: str | Path, key: str, value: Any, wanted: str) -> NoReturn:
-    """Say which value of a file is out of its bounds.
+    """Report the value of a file that violates its limit.
 
     Raises:
         CheckpointError: always.
@@ -197,44 +198,44 @@ def refuse(source: str | Path, key: str, value: Any, wanted: str) -> NoReturn:
     raise CheckpointError(f"{source}: {key} is {shown(value)}; it must be {wanted}")
 
 
-# Arguments of ``create_model`` that are no options of a network.
+# Arguments of ``create_model`` that are not options of a network.
 OURS = frozenset({"name", "num_classes", "pretrained"})
 
 
 def name_in_file(name: object, *, source: str | Path, said: str | None = None) -> str:
-    """The name of a network as a file says it; one that imports code only where a person says it.
+    """Check the name of a network in a file; one that imports code is accepted only if ``said``.
 
     Args:
-        name: what the file holds.
+        name: from the file.
         source: the file, for the message.
-        said: the name in the person's own words; None: nothing was said.
+        said: the name that the user gave; None: none.
 
     Raises:
-        CheckpointError: no text; or a name that imports code and that nobody else has said.
+        CheckpointError: not a text; or a name that imports code and that the user did not give.
     """
     if not isinstance(name, str):
         raise CheckpointError(f"{source} does not name its network (name={name!r})")
     if is_import_path(name) and said != name:
         shown = name if len(name) <= 200 else f"{name[:200]}..."
         raise CheckpointError(
-            f"{source} asks for the network {shown!r}, which is outside of videonl, and a file is "
-            f"never allowed to import code: if you trust that code, say --model.name {shown} "
+            f"{source} asks for the network {shown!r}, which is not part of videonl, and a file is "
+            f"never allowed to import code: if you trust that code, give --model.name {shown} "
             "yourself (in Python: network=)"
         )
     return name
 
 
 def options_in_file(options: object, *, source: str | Path) -> dict[str, Any]:
-    """The options of a network as a file says them; none where it says nothing.
+    """The options of a network in a file; empty if it has none.
 
     Raises:
-        CheckpointError: no table, or one that holds more than options: a file names no other file.
+        CheckpointError: not a table, or entries that are not options: a file names no other file.
     """
     if options is None:
         return {}
     if not isinstance(options, Mapping):
-        raise CheckpointError(f"{source}: the options of its network are no table")
+        raise CheckpointError(f"{source}: the options of its network are not a table")
     strange = sorted(key for key in map(str, options) if key in OURS)
     if strange:
-        raise CheckpointError(f"{source}: {strange[0]!r} is no option of a network")
+        raise CheckpointError(f"{source}: {strange[0]!r} is not an option of a network")
     return {str(key): value for key, value in options.items()}

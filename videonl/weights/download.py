@@ -1,4 +1,4 @@
-"""Published weights over https into a cache: resumed, checked, and never half there."""
+"""Download published weights over https into a cache: resumed, checked, never incomplete."""
 
 import hashlib
 import os
@@ -31,8 +31,8 @@ def cache_folder() -> Path:
     base = user_cache()
     if base is None:
         raise CheckpointError(
-            "this user has no home folder to keep downloaded weights in; "
-            "name a folder in the environment variable VIDEONL_CACHE"
+            "this user has no home folder to keep downloaded weights in; set the environment "
+            "variable VIDEONL_CACHE to a folder"
         )
     return base / "weights"
 
@@ -43,17 +43,17 @@ def cached_path(entry: Published) -> Path:
 
 
 def fetch(entry: Published, *, progress: Progress | None = None) -> Path:
-    """The file of an entry: out of the cache, or downloaded into it.
+    """The file of an entry: from the cache, or downloaded into it.
 
-    What an interrupted download left is continued. The file appears under its name only when it
-    is whole and, where the digest is known, right.
+    An interrupted download is continued. The file appears under its name only when it is complete
+    and, where the digest is known, right.
 
     Args:
         entry: one of ``PUBLISHED``.
         progress: called with the bytes that are there and the bytes in all; None draws a bar.
 
     Raises:
-        CheckpointError: the file cannot be had; says what to fetch and where to put it.
+        CheckpointError: the download failed; says what to fetch and where to put it.
     """
     target = cached_path(entry)
     if target.exists():
@@ -67,8 +67,8 @@ def fetch(entry: Published, *, progress: Progress | None = None) -> Path:
     except (URLError, HTTPException, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise CheckpointError(
-            f"{entry.name}: {entry.url} cannot be fetched ({reason}); fetch it elsewhere and put "
-            f"it at {target}, or give the path of your copy"
+            f"{entry.name}: {entry.url} cannot be downloaded ({reason}); download it elsewhere and "
+            f"put it at {target}, or give the path of your copy"
         ) from None
     check_digest(entry, part)
     part.replace(target)
@@ -88,7 +88,7 @@ def check_url(url: str) -> None:
 
 
 class _SafeRedirect(HTTPRedirectHandler):
-    """Follows a redirect only to where ``check_url`` lets us go."""
+    """Follows a redirect only to addresses that ``check_url`` allows."""
 
     def redirect_request(
         self, req: Request, fp: IO[bytes], code: int, msg: str, headers: HTTPMessage, newurl: str
@@ -98,7 +98,7 @@ class _SafeRedirect(HTTPRedirectHandler):
 
 
 def opener() -> OpenerDirector:
-    """What opens URLs; it honours the usual proxy variables."""
+    """An opener of URLs; it honours the usual proxy variables."""
     return build_opener(_SafeRedirect)
 
 
@@ -118,7 +118,7 @@ def download(url: str, part: Path, progress: Progress) -> None:
     except HTTPError as error:
         if error.code != 416 or not start:
             raise
-        part.unlink()  # what we have is longer than the file: begin again
+        part.unlink()  # our part is longer than the file: begin again
         return download(url, part, progress)
     with response:
         if response.status != 206:
@@ -140,7 +140,7 @@ def download(url: str, part: Path, progress: Progress) -> None:
 
 
 def receive(response: Any, part: Path, start: int, total: int | None, progress: Progress) -> int:
-    """Write the body behind the first ``start`` bytes; the size of the file then."""
+    """Write the body after the first ``start`` bytes; returns the new size of the file."""
     done = start
     with part.open("ab" if start else "wb") as file:
         progress(done, total)
@@ -154,10 +154,10 @@ def receive(response: Any, part: Path, start: int, total: int | None, progress: 
 
 
 def check_digest(entry: Published, part: Path) -> None:
-    """Compare the SHA-256 with what is known of it; a wrong file is deleted.
+    """Compare the SHA-256 with its known start; a wrong file is deleted.
 
     Raises:
-        CheckpointError: it is another one.
+        CheckpointError: they differ.
     """
     if not entry.digest:
         return
@@ -166,7 +166,7 @@ def check_digest(entry: Published, part: Path) -> None:
     if not found.startswith(entry.digest):
         part.unlink()
         raise CheckpointError(
-            f"{entry.name}: the SHA-256 of what came from {entry.url} starts with "
+            f"{entry.name}: the SHA-256 of the file from {entry.url} starts with "
             f"{found[: len(entry.digest)]}, not {entry.digest}; it was deleted, try again"
         )
 

@@ -1,4 +1,4 @@
-"""Which reader reads a file: the keys decide, never the file name."""
+"""Choose the reader of a file: by its keys, never by its name."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -45,10 +45,10 @@ class Unwrapped:
 
     Attributes:
         tensors: by the network's own keys.
-        table: name of the table that they lay in; None where the file is the table.
+        table: name of the table that holds them; None if the file is the table.
         prefixes: what was taken off every key.
-        skipped: descriptions of what lies beside them.
-        notes: the choice, where there was one.
+        skipped: descriptions of what else is in the file.
+        notes: the choice, if there was one.
     """
 
     tensors: dict[str, Tensor]
@@ -59,19 +59,19 @@ class Unwrapped:
 
 
 def reader_of(tensors: Mapping[str, Tensor]) -> Callable[..., Translated] | None:
-    """The reader that knows these keys; None where none does."""
+    """The reader that knows these keys; None if none does."""
     return next((read for matches, read in READERS if matches(tensors)), None)
 
 
 def translate(content: Content, *, weights: str | None = None) -> Translated:
-    """Find the reader of a file and let it read.
+    """Find the reader of a file and read the file with it.
 
     Args:
         content: of the file.
-        weights: name of the table to take, where a file has several (current and averaged).
+        weights: name of the table to take, if a file has several (current and averaged).
 
     Raises:
-        CheckpointError: no reader knows the keys, or the reader found something amiss.
+        CheckpointError: no reader knows the keys, or the reader found an error.
     """
     found = unwrap(content, weights)
     reader = reader_of(found.tensors)
@@ -88,35 +88,35 @@ def translate(content: Content, *, weights: str | None = None) -> Translated:
 
 
 def strange_keys(tensors: Mapping[str, Tensor]) -> str:
-    """What to say of keys that no reader knows."""
+    """The message about keys that no reader knows."""
     if all(any(key.endswith(ours) for key in tensors) for ours in OUR_KEYS):
         return (
-            "a bare state dict of a videonl network does not say which network it is, nor its "
-            "strides; give the .ckpt of its training, or make the network, load the state dict "
-            "into it and write it with videonl.weights.checkpoint.save_checkpoint"
+            "a bare state dict of a videonl network names neither its network nor its strides; "
+            "give the .ckpt of its training, or make the network, load the state dict into it and "
+            "write it with videonl.weights.checkpoint.save_checkpoint"
         )
     return (
-        f"no reader knows these keys: {shorten(list(tensors), 4)}. Known are videonl, "
+        f"no reader knows these keys: {shorten(list(tensors), 4)}. Supported are videonl, "
         "PyTorchVideo, PySlowFast, video-nonlocal-net (Caffe2), MMAction2, GluonCV and torchvision"
     )
 
 
 def unwrap(content: Content, weights: str | None = None) -> Unwrapped:
-    """The tensors of the network, by the network's own keys.
+    """The tensors of the network, by its own keys.
 
     Raises:
-        CheckpointError: no table of tensors, or a tensor that is no array of numbers.
+        CheckpointError: no table of tensors, or a tensor that is not an array of numbers.
     """
     data = content.data
     if not isinstance(data, Mapping):
-        raise CheckpointError(f"{content.path} holds a {type(data).__name__}, not a state dict")
+        raise CheckpointError(f"{content.path} contains a {type(data).__name__}, not a state dict")
     table, name, others = find_table(data, wanted=weights, path=content.path)
     skipped = [f"{str(key)[:200]} (beside {name})" for key in data if name and key != name]
     notes = []
     if others:
         notes.append(
-            f"the weights are those of {name!r}; the file also holds {', '.join(others)}: --option "
-            f"weights={others[0]} (fit: --model.options.weights {others[0]}) takes those"
+            f"the weights of {name!r} are used; the file also contains {', '.join(others)}: "
+            f"--option weights={others[0]} (fit: --model.options.weights {others[0]}) uses those"
         )
         warnings.warn(f"{content.path}: {notes[0]}", stacklevel=2)
     plain: dict[str, Tensor] = {}
@@ -124,13 +124,13 @@ def unwrap(content: Content, weights: str | None = None) -> Unwrapped:
         if isinstance(value, Tensor) and isinstance(key, str):
             plain[key] = value
         elif isinstance(value, (int, float, str)) or value is None:
-            skipped.append(f"{str(key)[:200]} (no tensor)")
+            skipped.append(f"{str(key)[:200]} (not a tensor)")
         else:
             raise CheckpointError(
                 f"{content.path}: entry {str(key)[:80]!r} is a {type(value).__name__}, not a tensor"
             )
     if not plain:
-        raise CheckpointError(f"{content.path} holds no tensors by name")
+        raise CheckpointError(f"{content.path} contains no tensors by name")
     check_claims(plain, content.path)
     inner, prefixes, beside = strip_wrappers(plain, lambda here: reader_of(here) is not None)
     tensors = {key: checked(content, key, value) for key, value in inner.items()}

@@ -1,7 +1,7 @@
 """A network and the tensors of a file: compared on the meta device, then made, then filled.
 
-The skeleton of a network has shapes and no memory. What a file says of its network (a width of
-20,000, 10^9 classes) costs nothing until its tensors have been found to be of that shape.
+The skeleton of a network has shapes and no memory. What a file declares about its network (a width
+of 20,000, 10^9 classes) costs nothing until its tensors are known to have that shape.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ ODD_VALUES = (TypeError, ValueError, AttributeError, LookupError, ArithmeticErro
 
 @dataclass(frozen=True)
 class Wanted:
-    """A network as ``create_model`` takes it.
+    """The arguments of ``create_model`` for a network.
 
     Attributes:
         name: registered, or an import path of the user's.
@@ -35,7 +35,7 @@ class Wanted:
     options: Mapping[str, Any]
 
     def make(self, report: LoadReport) -> nn.Module:
-        """The network.
+        """Make the network.
 
         Raises:
             CheckpointError: it cannot be made; names the file.
@@ -52,11 +52,11 @@ class Wanted:
             ) from error
 
     def skeleton(self, report: LoadReport, *, tensors: int) -> nn.Module:
-        """The network without memory; a network of the user's own code is made for good.
+        """The network without memory; a network from the user's own code is really made.
 
         Args:
             report: names the file.
-            tensors: their number in the file, which bounds the number of blocks.
+            tensors: their number in the file, which limits the number of blocks.
 
         Raises:
             CheckpointError: it cannot be made; names the file.
@@ -97,5 +97,5 @@ class Wanted:
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> Sequence[str]:
-    """``name=value`` of the first's options that the second does not have so."""
+    """``name=value`` of the first's options that differ in the second."""
     return [f"{key}={value}" for key, value in first.items() if second.get(key) != value]

@@ -1,4 +1,4 @@
-"""Settings that another tool wrote into its checkpoint: parsed, never executed, accounted for."""
+"""Settings that another tool wrote into its checkpoint: parsed, never executed, and reported."""
 
 import ast
 from collections.abc import Callable, Mapping
@@ -45,24 +45,24 @@ def part(table: Any, name: str) -> Mapping[str, Any]:
 
 @dataclass
 class Account:
-    """What was read of some settings, and what was not.
+    """Which settings were read, and which were not.
 
     Attributes:
         read: names of settings.
-        left: names of settings that were not understood, each with the option that says it.
+        left: names of settings that were not understood, each with the option for the same.
     """
 
     read: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
 
     def take(self, table: Any, name: str, kind: Kind, *, option: str) -> Any:
-        """A setting; None where it is not there, or not understood.
+        """A setting; None if it is missing or not understood.
 
         Args:
-            table: the section that it stands in; anything else has no settings.
+            table: the section that contains it; anything else has no settings.
             name: of the setting.
-            kind: whether a value can be understood; its bounds are looked at later.
-            option: that says the same.
+            kind: whether a value can be understood; limits are checked later.
+            option: the option for the same setting.
         """
         if not isinstance(table, Mapping) or table.get(name) is None:
             return None
@@ -77,10 +77,10 @@ class Account:
         self.left.append(f"{name} ({shown(value)}; --option {option}=...)")
 
     def notes(self, where: str) -> list[str]:
-        """What to say of it.
+        """Sentences for the report.
 
         Args:
-            where: they stood.
+            where: the part of the file that they come from.
         """
         found = [f"read from the file's {where}: {', '.join(self.read) or 'nothing'}"]
         if self.left:
@@ -89,7 +89,7 @@ class Account:
 
 
 def python_settings(text: str) -> dict[str, Any]:
-    """The assignments of a configuration in Python's words, as far as they are plain values.
+    """The assignments of a configuration written in Python, as far as they are plain values.
 
     Numbers, texts, lists, tables and ``dict(...)``; anything else is None. Nothing is executed.
     """

@@ -1,4 +1,4 @@
-"""The shape of a ResNet3D, read off its tensors: width, blocks, inflation, non-local blocks."""
+"""The shape of a ResNet3D, read from its tensors: width, blocks, inflation, non-local blocks."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -23,7 +23,7 @@ FULL_WIDTH = 64
 
 
 def geometry(tensors: Mapping[str, Tensor], *, family: str) -> dict[str, Any]:
-    """Options of ``ResNet3D`` that the shapes of its tensors tell.
+    """Options of ``ResNet3D`` that the shapes of its tensors determine.
 
     Args:
         tensors: by our keys; convolutions have 4 (an image network) or 5 dimensions.
@@ -37,17 +37,21 @@ def geometry(tensors: Mapping[str, Tensor], *, family: str) -> dict[str, Any]:
     """
     stem = tensors.get("stem.conv.weight")
     if stem is None:
-        raise CheckpointError(f"a {family} checkpoint without its first convolution")
+        raise CheckpointError(f"this {family} checkpoint lacks its first convolution")
     layers = []
     for stage in STAGES:
         found = {int(k.split(".")[1]) for k in tensors if re.match(rf"{stage}\.\d+\.conv_a\.", k)}
         if found != set(range(len(found))):
-            raise CheckpointError(f"a {family} checkpoint with gaps in {stage}: {sorted(found)}")
+            gaps = f"has gaps in {stage} ({sorted(found)}); it is incomplete"
+            raise CheckpointError(f"this {family} checkpoint {gaps}")
         layers.append(len(found))
     while layers and layers[-1] == 0:
         layers.pop()
     if not layers or 0 in layers:
-        raise CheckpointError(f"a {family} checkpoint with {layers} residual blocks per stage")
+        raise CheckpointError(
+            f"this {family} checkpoint has {layers} residual blocks per stage; 1 to 4 stages with "
+            "at least one block each are supported"
+        )
     options: dict[str, Any] = {
         "width": stem.shape[0],
         "layers": layers,
@@ -80,8 +84,8 @@ def find_inflation(tensors: Mapping[str, Tensor], layers: Sequence[int], *, fami
             )
             if pair not in by_extent:
                 raise CheckpointError(
-                    f"a {family} checkpoint with temporal kernels {pair} in {stage}.{block}; known "
-                    f"are {', '.join(map(str, by_extent))}"
+                    f"this {family} checkpoint has temporal kernels {pair} in {stage}.{block}; "
+                    f"supported are {', '.join(map(str, by_extent))}"
                 )
             found.setdefault(stage, []).append(by_extent[pair])
     for pattern in PATTERNS:
@@ -121,15 +125,15 @@ def inner_width(
                 widths.add(None if usual else weight.shape[0])
     if len(widths) > 1:
         raise CheckpointError(
-            f"a {family} checkpoint whose non-local blocks have inner widths "
+            f"the non-local blocks of this {family} checkpoint have inner widths "
             f"{sorted(width or 0 for width in widths)} (0: half of the channels); one width for "
-            "all blocks, or half of the channels everywhere, is known"
+            "all blocks, or half of the channels everywhere, is supported"
         )
     return widths.pop() if widths else None
 
 
 def name_of(options: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
-    """(registered name, the options that the name does not say) of a ResNet3D."""
+    """(registered name, the options that the name does not imply) of a ResNet3D."""
     rest = dict(options)
     layers, inflation = tuple(rest.pop("layers")), rest.pop("inflation")
     depth = next((depth for depth, blocks in DEPTHS.items() if blocks == layers), None)

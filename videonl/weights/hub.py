@@ -1,7 +1,7 @@
-"""Checkpoints on the Hugging Face hub: ``hf:user/name``, at one commit, through its own client.
+"""Checkpoints on the Hugging Face hub: ``hf:user/name``, at one commit, by its own client.
 
-The client downloads, keeps the cache and honours ``HF_HUB_OFFLINE``, ``HF_HOME``, ``HF_ENDPOINT``
-and ``HF_TOKEN``. What comes is a file like any other, read by the safe readers alone.
+The client downloads, manages the cache and honours ``HF_HUB_OFFLINE``, ``HF_HOME``, ``HF_ENDPOINT``
+and ``HF_TOKEN``. A downloaded file is untrusted like any other and read by the safe readers only.
 """
 
 import hashlib
@@ -39,7 +39,7 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 @dataclass(frozen=True)
 class HubName:
-    """A name on the hub, taken apart.
+    """The parts of a name on the hub.
 
     Attributes:
         repository: ``user/name``.
@@ -58,20 +58,20 @@ class HubName:
         return f"{PREFIX}{self.repository}{revision}" + (f"/{self.file}" if self.file else "")
 
 
-# One process sees one commit of a name, however often it asks.
+# One process uses one commit of a name, however often it asks.
 _resolved: dict[tuple[HubName, str, str], Path] = {}
 
 
 def is_hub(source: str | Path) -> bool:
-    """Whether a word means a checkpoint on the hub."""
+    """Whether a text names a checkpoint on the hub."""
     return str(source).startswith(PREFIX)
 
 
 def parse_hub(source: str | Path) -> HubName:
-    """``hf:user/name@revision/file`` in its parts; a slash in a revision is written ``%2F``.
+    """Parse ``hf:user/name@revision/file``; a slash in a revision is written ``%2F``.
 
     Raises:
-        CheckpointError: it is no such name.
+        CheckpointError: it is not such a name.
 
     Example:
         >>> parse_hub("hf:lab/i3d@v1/best.safetensors")
@@ -81,51 +81,51 @@ def parse_hub(source: str | Path) -> HubName:
     text = re.sub(r"^hf:/+", PREFIX, str(source))
     found = _NAME.fullmatch(text)
     if found is None:
-        raise CheckpointError(f"{source} is no name on the hub; write {FORM}")
+        raise CheckpointError(f"{source} is not a name on the hub; write {FORM}")
     revision, file = found["revision"], found["file"]
     if file and (file != file.strip("/") or {"", ".", ".."} & set(re.split(r"[/\\]", file))):
-        raise CheckpointError(f"{source}: {file} is no file of a repository; write {FORM}")
+        raise CheckpointError(f"{source}: {file} is not a file of a repository; write {FORM}")
     revision = unquote(revision) if revision else None
     if revision and not re.fullmatch(r"(?!.*\.\.)[\w./-]{1,200}", revision):
-        raise CheckpointError(f"{source}: {revision} is no revision; write {FORM}")
+        raise CheckpointError(f"{source}: {revision} is not a revision; write {FORM}")
     return HubName(checked_repository(found["repository"], source=source), revision, file)
 
 
 def checked_repository(repository: str, *, source: object = None) -> str:
-    """``user/name``, of letters, digits, ``-``, ``_`` and ``.``, each part of at most 96.
+    """Check ``user/name``: letters, digits, ``-``, ``_`` and ``.``, each part of at most 96.
 
     Raises:
-        CheckpointError: another text; ``source`` is where it stands.
+        CheckpointError: another text; ``source`` is the name that contains it.
     """
     if not _REPOSITORY.fullmatch(repository):
         raise CheckpointError(
-            f"{source or repository}: {repository!r} is no name of a repository; write USER/NAME "
-            "in letters, digits, -, _ and . (no -- or .., none of - and . at the ends)"
+            f"{source or repository}: {repository!r} is not the name of a repository; write "
+            "USER/NAME in letters, digits, -, _ and . (no -- or .., no - or . at the ends)"
         )
     return repository
 
 
 def stem_of(source: str | Path) -> str:
-    """What a file made from a checkpoint is called, without its ending."""
+    """The name, without ending, for files that are made from a checkpoint."""
     return parse_hub(source).repository.split("/")[1] if is_hub(source) else Path(source).stem
 
 
 def resumed_from(resume: str) -> Path:
-    """The checkpoint of ``--resume``, which goes on in the folder of its run.
+    """The checkpoint of ``--resume``, which continues in the folder of its run.
 
     Raises:
         CheckpointError: a name on the hub, or a folder without a checkpoint.
     """
     if is_hub(resume):
         raise CheckpointError(
-            f"--resume {resume}: a training goes on in its own folder, and the hub holds weights "
-            f"alone; start from them with --model.pretrained {resume}"
+            f"--resume {resume}: a training can only continue in its own folder, and the hub has "
+            f"only weights; start from them with --model.pretrained {resume}"
         )
     return checkpoint_in(resume, wanted=(LAST,))
 
 
 def pinned_name(path: str | Path) -> str | None:
-    """The name, with its commit, of a file in the client's cache; None of any other file.
+    """The name, with its commit, of a file in the client's cache; None for any other file.
 
     Example:
         >>> pinned_name(f"hub/models--lab--i3d/snapshots/{'0' * 40}/best.ckpt")
@@ -142,7 +142,7 @@ def pinned_name(path: str | Path) -> str | None:
 
 
 def pinned(source: str) -> str:
-    """A name on the hub with its commit and file; one that has both is not asked for again.
+    """A name on the hub with its commit and file; no request is made if it has both.
 
     Raises:
         CheckpointError: see ``hub_file``.
@@ -154,9 +154,9 @@ def pinned(source: str) -> str:
 
 
 def hub_file(source: str | Path) -> Path:
-    """The file of a name on the hub: out of the client's cache, or downloaded into it.
+    """The file of a name on the hub: from the client's cache, or downloaded into it.
 
-    The commit it is of is said on standard error, once, and lasts for the process.
+    Its commit is printed once on standard error, and is used until the process ends.
 
     Raises:
         CheckpointError: a bad name, no such repository, revision or file, none or several
@@ -180,7 +180,7 @@ def client_of(wanted: str) -> ModuleType:
     """The package ``huggingface_hub``.
 
     Raises:
-        CheckpointError: it is not installed; says how to.
+        CheckpointError: it is not installed; says how to install it.
     """
     try:
         for part in PARTS:
@@ -194,7 +194,7 @@ def client_of(wanted: str) -> ModuleType:
 
 
 def _downloaded(name: HubName, client: ModuleType) -> Path:
-    """The file; where none is named, the usual one, else the only checkpoint."""
+    """The named file, or else the usual one, or else the only checkpoint."""
     about = {"library_name": "videonl", "library_version": __version__}
 
     def fetch(file: str) -> Path:
@@ -211,15 +211,17 @@ def _downloaded(name: HubName, client: ModuleType) -> Path:
     if len(found) == 1:
         return fetch(found[0])
     if found:
-        raise _other(name, f"holds several checkpoints: give one, such as {name}/{found[0]}", found)
-    raise _other(name, f"holds no checkpoint ({', '.join(READABLE)})", files)
+        raise _other(
+            name, f"contains several checkpoints: give one, such as {name}/{found[0]}", found
+        )
+    raise _other(name, f"contains no checkpoint ({', '.join(READABLE)})", files)
 
 
 def _files(name: HubName, client: ModuleType, error: Exception) -> Sequence[str]:
     """The files of a repository; without a network those in the cache.
 
     Raises:
-        Exception: the error, where nothing of it is in the cache.
+        Exception: the error, if nothing of it is in the cache.
     """
     if not isinstance(error, client.errors.LocalEntryNotFoundError):
         return list(client.HfApi().list_repo_files(name.repository, revision=name.revision))
@@ -238,18 +240,18 @@ def _files(name: HubName, client: ModuleType, error: Exception) -> Sequence[str]
 
 
 def _other(name: HubName, reason: str, files: Sequence[str]) -> CheckpointError:
-    """The sentence that says what a repository holds instead."""
+    """The error that says what a repository contains instead."""
     shown = ", ".join(sorted(files)[:SHOWN]) or "nothing"
     more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
     base = HubName(name.repository, name.revision)
-    return CheckpointError(f"{base} {reason}; it holds {visible(shown)}{more}")
+    return CheckpointError(f"{base} {reason}; it contains {visible(shown)}{more}")
 
 
 def _check_content(name: HubName, path: Path) -> None:
-    """Compare a large file with its SHA-256, under which the cache keeps it; a wrong one goes.
+    """Compare a large file with its SHA-256, its name in the cache; a wrong file is deleted.
 
     Raises:
-        CheckpointError: it is another one.
+        CheckpointError: they differ.
     """
     blob = path.resolve()
     if not _SHA256.fullmatch(blob.name):
@@ -260,17 +262,17 @@ def _check_content(name: HubName, path: Path) -> None:
         path.unlink(missing_ok=True)
         blob.unlink(missing_ok=True)
         raise CheckpointError(
-            f"{name}: the SHA-256 of what came starts with {found[:8]}, not {blob.name[:8]} as the "
-            "hub says; it was deleted, try again"
+            f"{name}: the SHA-256 of the downloaded file starts with {found[:8]}, not "
+            f"{blob.name[:8]} as the hub says; it was deleted, try again"
         )
 
 
 @contextmanager
 def explained(name: HubName, client: ModuleType) -> Iterator[None]:
-    """Every error of the client as one sentence, without the token; bars only on a terminal.
+    """Turn every error of the client into one sentence, without the token.
 
     Raises:
-        CheckpointError: names the repository and the way out.
+        CheckpointError: names the repository and what to do.
     """
     errors, bars = client.errors, client.utils
     hide = not sys.stderr.isatty() and not bars.are_progress_bars_disabled()
@@ -281,7 +283,7 @@ def explained(name: HubName, client: ModuleType) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception as error:  # the client's own, its HTTP library's, the disk's
-        log_in = "log in with `hf auth login` or set HF_TOKEN"
+        log_in = "log in with hf auth login or set HF_TOKEN"
         if isinstance(error, errors.GatedRepoError):
             text = f"its owner asks you to accept terms first, on its page; then {log_in}"
         elif isinstance(error, errors.RepositoryNotFoundError):
@@ -307,18 +309,18 @@ def explained(name: HubName, client: ModuleType) -> Iterator[None]:
 
 
 def _first_line(error: BaseException) -> str:
-    """What an error says, shortly; its kind where it says nothing."""
+    """The first line of an error's text; its type if it has none."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
 
 
 def push_folder(folder: Path, repository: str, *, private: bool, message: str) -> str:
-    """Upload the files of a folder in one commit; the repository is made where it is missing.
+    """Upload the files of a folder in one commit; a missing repository is made.
 
     Args:
-        folder: its files, all of them.
+        folder: all of its files are uploaded.
         repository: ``user/name``.
-        private: make it private; one that is public already is refused.
+        private: make it private; a repository that is public already is refused.
         message: of the commit.
 
     Returns:
@@ -334,8 +336,8 @@ def push_folder(folder: Path, repository: str, *, private: bool, message: str) -
         hub.create_repo(repository, private=private or None, exist_ok=True)
         if private and not hub.model_info(repository).private:
             raise CheckpointError(
-                f"{name} is there and public; make it private on its page first, or leave "
-                "--private out"
+                f"{name} exists and is public; make it private on its page first, or leave out "
+                "--private"
             )
         done = hub.upload_folder(repo_id=repository, folder_path=folder, commit_message=message)
     for known in [key for key in _resolved if key[0].repository == repository]:

@@ -1,4 +1,4 @@
-"""A published checkpoint into a network: by the network's name, or by what the file holds."""
+"""Load a published checkpoint into a network: one chosen by name, or the one in the file."""
 
 import warnings
 from collections.abc import Mapping, Sequence
@@ -11,6 +11,7 @@ from videonl.class_names import kinetics400
 from videonl.errors import CheckpointError
 from videonl.layers import NonLocalBlock
 from videonl.models.presets import PRESETS
+from videonl.shares import counted
 from videonl.video.preprocessing import CLIP
 from videonl.weights.declared import preprocessing_in_file
 from videonl.weights.families import translate
@@ -30,9 +31,9 @@ from videonl.weights.safe.container import Content, read_content
 from videonl.weights.translated import Translated, merge_options
 
 HEAD = "head.projection"
-KINETICS = 400  # classes; every published network of so many has these
-WEIGHTS = "weights"  # among the options: the table to take where a file has several
-# What the name of a network says; a file never overrules it.
+KINETICS = 400  # classes; every published network with this number was trained on Kinetics-400
+WEIGHTS = "weights"  # option: the table to use if a file has several
+# What the name of a network determines; a file never overrides it.
 SAID_BY_NAME = ("depth", "layers", "inflation", "stem_kernel", "non_local")
 
 
@@ -44,20 +45,20 @@ def load_pretrained(
     class_names: Sequence[str] | None = None,
     **options: Any,
 ) -> nn.Module:
-    """Make a network by name and start it from a checkpoint.
+    """Make a network by name and initialise it from a checkpoint.
 
-    The name says depth, inflation and the places of the non-local blocks; the file decides the
-    graph (strides, paddings, form of the blocks, head, mean and std); ``options`` win over both.
-    Non-local blocks that a plain checkpoint does not have start as the identity, so the logits
-    are exactly those of the plain network. Kernels of an image network are inflated.
+    The name determines depth, inflation and the places of the non-local blocks; the file the graph
+    (strides, paddings, form of the blocks, head, mean and std); ``options`` override both.
+    Non-local blocks that the checkpoint does not have start as the identity, so the logits are
+    exactly those of the plain network. Kernels of an image network are inflated.
 
     Args:
         model_name: as for ``create_model``.
         source: a checkpoint file, or the name of published weights (``videonl models``) or of a
             repository on the hub (``hf:user/name``).
-        num_classes: None for those of the file; another number starts a fresh classifier.
-        class_names: of the data: the classifier's rows are taken by name where the file has exactly
-            these names, else it starts afresh. None keeps a classifier of ``num_classes``.
+        num_classes: None for those of the file; for another number the classifier is new.
+        class_names: of the data: the classifier's rows are reordered by name if the file has
+            exactly these names, else the classifier is new. None keeps one of ``num_classes``.
         options: as for ``create_model``; ``weights`` names the table of a file that has several.
 
     Returns:
@@ -90,10 +91,10 @@ def load_pretrained(
 def load_published(
     content: Content, *, num_classes: int | None, options: Mapping[str, Any] | None
 ) -> tuple[nn.Module, LoadReport, list[str] | None, dict[str, Any]]:
-    """Make the network that a published file holds.
+    """Make the network of a published file.
 
     Returns:
-        (network, report, class names where they are known, provenance).
+        (network, report, class names if they are known, provenance).
 
     Raises:
         CheckpointError: see ``load_pretrained``.
@@ -117,9 +118,9 @@ def load_published(
 
 
 def from_own(own: OwnCheckpoint) -> Translated:
-    """One of our files as a start for a network of any name."""
+    """Use one of our own files to initialise a network of any name."""
     options = {k: v for k, v in own.config["options"].items() if k not in SAID_BY_NAME}
-    # Of a training: how it sampled (fps, short videos) is its data set's, not the network's.
+    # How its training sampled videos (fps, short videos) belongs to its data set, not the network.
     shape = {k: v for k, v in own.preprocessing.items() if k in CLIP}
     if shape:
         options["preprocessing"] = shape
@@ -134,10 +135,10 @@ def from_own(own: OwnCheckpoint) -> Translated:
 
 
 def settle(translated: Translated, content: Content, options: Mapping[str, Any]) -> None:
-    """Answer what the file does not say: the user, its metadata, or a published file's name.
+    """Settle what the file leaves open: by the user, its metadata, or a published file's name.
 
     Raises:
-        CheckpointError: nobody answers; names the option that does.
+        CheckpointError: none of them does; names the option that does.
     """
     question = translated.question
     is_open = question is not None and not question.answered(options)
@@ -146,7 +147,7 @@ def settle(translated: Translated, content: Content, options: Mapping[str, Any])
         said = [answer for answer in question.answers if answer in hints]
         if len(said) == 1:
             translated.options = merge_options(translated.options, question.answers[said[0]])
-            translated.notes.append(f"{said[0]}, as the file's own metadata says")
+            translated.notes.append(f"{said[0]}, from the file's own metadata")
             is_open = False
     published = find_file(
         content.path.name, family=translated.family, model=network_name(translated)[0]
@@ -156,26 +157,28 @@ def settle(translated: Translated, content: Content, options: Mapping[str, Any])
         apply_published(translated, published, content, ask_name=not answered)
     elif question is not None and is_open:
         raise CheckpointError(
-            f"{content.path} ({translated.family}) does not say {question.about}; give "
+            f"{content.path} ({translated.family}) leaves open {question.about}; give "
             f"{question.option} to create_model, in load_checkpoint(options=...), or as "
-            "--option NAME=VALUE to infer.py or `videonl convert SRC DST.safetensors`"
+            "--option NAME=VALUE to infer.py or videonl convert SRC DST.safetensors"
         )
 
 
 def apply_published(
     translated: Translated, published: Published, content: Content, *, ask_name: bool
 ) -> None:
-    """Take from a published file's name what is not in the file, and say so."""
+    """Add what a published file does not contain but its name implies, with a note."""
     found = dict(published.options) if ask_name else {}
     if found:
-        note = f"{found} is taken from the file name, which is that of {published.name}"
+        note = f"{found}: taken from the file name, which is that of {published.name}"
         translated.notes.append(note)
         warnings.warn(f"{content.path}: {note}", stacklevel=2)
     preset = PRESETS.get({**translated.options, **found}.get("preset", ""))
     clip = clip_preprocessing(published.clip)
     if preset is not None and preset.preprocessing.changed(**clip) != preset.preprocessing:
         found = merge_options({"preprocessing": clip}, found)
-        translated.notes.append(f"clips of {published.clip}, as {published.name} was trained with")
+        translated.notes.append(
+            f"clips of {published.clip}, as in the training of {published.name}"
+        )
     translated.options = merge_options(translated.options, found)
 
 
@@ -194,7 +197,7 @@ def network_of(source: str | Path) -> str | None:
 
 
 def network_name(translated: Translated) -> tuple[str, dict[str, Any]]:
-    """(registered network that the file holds, the options that its name does not say)."""
+    """(registered network in the file, the options that its name does not imply)."""
     if translated.model_name is not None:
         return translated.model_name, {}
     if not {"layers", "inflation"} <= set(translated.options):
@@ -231,7 +234,7 @@ def build(
         tensors = dict(translated.peer_keys)  # the network is the peer's own
         head = next(key.removesuffix(".weight") for key in tensors if key.endswith("proj.weight"))
     if wanted.num_classes != of_file:
-        tensors = without_head(tensors, head, f"classifier of {of_file} classes", report)
+        tensors = without_head(tensors, head, f"classifier of {counted(of_file, 'class')}", report)
         fresh.append(f"{head}.")
     elif class_names is not None and not align_head(
         tensors, head, names_of(translated, of_file), class_names, report
@@ -243,7 +246,7 @@ def build(
     if translated.image:
         tensors, spread = inflate(tensors, skeleton.state_dict())
         if spread:
-            report.notes.append(f"{len(spread)} kernels of images inflated over time")
+            report.notes.append(f"{counted(len(spread), 'image kernel')} inflated over time")
     about = difference(translated, wanted, report)
     model = wanted.filled(skeleton, tensors, report, fresh=fresh, about=about)
     preprocessing_in_file(model.preprocessing, content.path)  # type: ignore[arg-type]
@@ -251,22 +254,22 @@ def build(
 
 
 def difference(translated: Translated, wanted: Wanted, report: LoadReport) -> str:
-    """What to say where the tensors do not fit: which network the file is, and the way out."""
+    """The message if tensors do not fit: which network the file contains, and what to do."""
     holds, rest = network_name(translated)
     rest = {key: value for key, value in rest.items() if key not in ("preset", "preprocessing")}
     other = differing(rest, wanted.options)
     if holds == wanted.name and not other:
-        return f"{report.source} ({report.family}) is damaged or incomplete: it is no whole {holds}"
+        return f"{report.source} ({report.family}) is damaged or incomplete, not a whole {holds}"
     options = f" with {', '.join(other)}" if other else ""
     flags = " ".join([f"--model.name {holds}", *(f"--model.options.{each}" for each in other)])
     return (
-        f"{report.source} ({report.family}) does not fit: the file holds {holds}{options}, the "
-        f"network is {wanted.name}; start from it with {flags}"
+        f"{report.source} ({report.family}) does not fit: the file contains {holds}{options}, but "
+        f"the network is {wanted.name}; use {flags}"
     )
 
 
 def names_of(translated: Translated, classes: int) -> list[str] | None:
-    """The names of the file's classes, where they are known: its own, or those of Kinetics-400."""
+    """The names of the file's classes, if known: its own, or those of Kinetics-400."""
     if translated.class_names is not None:
         return translated.class_names
     published = translated.family != "videonl" and not translated.image
@@ -276,7 +279,7 @@ def names_of(translated: Translated, classes: int) -> list[str] | None:
 def chosen_options(
     translated: Translated, model_name: str, options: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The options for a network by name: the name's, then the file's, then the user's."""
+    """The options for a network by name: those of the name, then the file's, then the user's."""
     from videonl.models.registry import model_options
 
     known = model_options(model_name)
@@ -298,5 +301,5 @@ def head_of(translated: Translated) -> tuple[str, int]:
         if weight is not None:
             return head, weight.shape[0]
     raise CheckpointError(
-        f"a {translated.family} checkpoint without a classifier; it is incomplete"
+        f"this {translated.family} checkpoint has no classifier; it is incomplete"
     )

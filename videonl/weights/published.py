@@ -17,7 +17,7 @@ class Published:
     """One published file.
 
     Attributes:
-        name: what a user writes, ``"pytorchvideo/i3d_r50"``.
+        name: as a user writes it, ``"pytorchvideo/i3d_r50"``.
         url: where it is.
         family: the reader's name for it.
         model: our network of the same shape.
@@ -27,9 +27,9 @@ class Published:
         params: in millions.
         licence: of the weights.
         protocol: clips × crops of the accuracy.
-        options: what the file itself does not say.
-        megabytes: about how large the file is.
-        digest: how the SHA-256 starts, where it is known; "" where it is not.
+        options: settings that the file does not contain.
+        megabytes: approximate size of the file.
+        digest: the start of its SHA-256, or "" if unknown.
     """
 
     name: str
@@ -104,12 +104,12 @@ NAMES = " (videonl models lists the names; hf:USER/NAME is one on the hub)"
 
 
 def local_file(source: str | Path) -> Path:
-    """The file of a path, or of a name, published or on the hub, which is fetched where needed.
+    """The file of a path, or of a name, published or on the hub, which is downloaded if needed.
 
-    A folder means the checkpoint of its run, see ``checkpoint_in``.
+    A folder stands for the checkpoint of its run, see ``checkpoint_in``.
 
     Raises:
-        CheckpointError: neither a file nor a name, with the nearest names; see ``hub_file``.
+        CheckpointError: neither a file nor a name; suggests similar names. See also ``hub_file``.
     """
     if is_hub(source):
         return hub_file(source)

@@ -1,4 +1,4 @@
-"""The published weights that are known here, one row per file.
+"""The supported published weights, one row per file.
 
 The columns are: name, our network, frames × stride, top-1, top-5, parameters in millions, file.
 Accuracies in percent are the publishers' own, on the validation set of Kinetics-400 (ImageNet
@@ -26,7 +26,7 @@ class Group:
         protocol: clips × crops per video behind the accuracies.
         stored: numbers in a file per parameter, 2 where the momentum is stored too.
         digest: whether the file names end with the start of their SHA-256.
-        graphs: name -> options that such a file does not say itself.
+        graphs: name -> options that such a file does not contain itself.
     """
 
     prefix: str

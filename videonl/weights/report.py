@@ -1,4 +1,4 @@
-"""What became of every tensor when a checkpoint was loaded."""
+"""What happened to every tensor when a checkpoint was loaded."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from videonl.errors import CheckpointError
 from videonl.models.finite import check_finite
+from videonl.shares import counted
 
 SHOWN = 8  # keys per line of the summary
 SHOWN_OF_ERROR = 3  # per kind
@@ -14,17 +15,17 @@ SHOWN_OF_ERROR = 3  # per kind
 
 @dataclass
 class LoadReport:
-    """Loaded, skipped and new, by name.
+    """The tensors that were loaded, skipped or newly initialised, by name.
 
     Attributes:
         source: the file.
         family: which reader read it, "videonl" for our own formats.
         loaded: keys of the network that were filled from the file.
         skipped: what is in the file and was not used, with the reason.
-        new: keys of the network that start afresh.
+        new: keys of the network that are newly initialised.
         notes: decisions that a user should know of.
-        licence: of the weights that were loaded, as far as known; what is trained from them
-            carries it on.
+        licence: of the weights that were loaded, as far as known; it also applies to what is
+            trained from them.
     """
 
     source: str
@@ -36,7 +37,8 @@ class LoadReport:
     licence: str | None = None
 
     def __str__(self) -> str:
-        lines = [f"{self.source}: {self.family}, {len(self.loaded)} tensors loaded"]
+        tensors = counted(len(self.loaded), "tensor")
+        lines = [f"{self.source}: {self.family}, {tensors} loaded"]
         for title, names in (("skipped", self.skipped), ("new", self.new)):
             if names:
                 lines.append(f"  {title} ({len(names)}): {shorten(names)}")
@@ -66,14 +68,14 @@ def check_fit(
         model: the network, or its skeleton on the meta device.
         tensors: by the network's own keys.
         report: names the file.
-        fresh: prefixes of keys that may start afresh, because somebody asked for it.
-        about: what to say of the two before the keys.
+        fresh: prefixes of keys that may be newly initialised, because the caller asked for it.
+        about: the start of the message, before the keys.
 
     Returns:
-        The keys that start afresh.
+        The keys that are newly initialised.
 
     Raises:
-        CheckpointError: says what does not fit, and a few of the keys that are missing, left over
+        CheckpointError: says what does not fit, and a few of the keys that are missing, unexpected
             or of another shape.
     """
     own = model.state_dict()
@@ -97,8 +99,8 @@ def check_fit(
         for title, names in (
             ("shape", wrong),
             ("missing", missing),
-            ("left over", surplus),
-            ("no floats", whole),
+            ("unexpected", surplus),
+            ("not floating point", whole),
         )
         if names
     ]

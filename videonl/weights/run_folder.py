@@ -1,4 +1,4 @@
-"""Which checkpoint a folder means: a run, or all runs of a name; one rule for every command."""
+"""Which checkpoint a folder stands for: a run, or all runs of a name; the same in every command."""
 
 import warnings
 from pathlib import Path
@@ -13,19 +13,18 @@ SHOWN = 3
 
 
 def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MODEL)) -> Path:
-    """The checkpoint of a path: a file as it is, a folder's by the rule of this file.
+    """The checkpoint of a path: a file itself, or the one that a folder stands for.
 
     The folder of a run holds ``best.ckpt`` and ``last.ckpt``, a clone from the hub
-    ``model.safetensors``. The folder of a name
-    (``runs/NAME``) holds runs by date: the newest is taken that has the wanted checkpoint, and
-    where there are several, a warning says which.
+    ``model.safetensors``. The folder of a name (``runs/NAME``) holds runs by date: the newest one
+    with the wanted checkpoint is used, and if there are several, a warning says which.
 
     Args:
         path: of a file or a folder; a leading ``~`` is the home.
-        wanted: names of the checkpoint, the first that is there is taken.
+        wanted: names of the checkpoint; the first that exists is used.
 
     Raises:
-        CheckpointError: a folder without a checkpoint; names what it holds instead.
+        CheckpointError: a folder without a checkpoint; lists what it contains instead.
     """
     given = expanded(path)
     if not given.is_dir():
@@ -37,7 +36,7 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MO
         if found:
             if len(found) > 1:
                 warnings.warn(
-                    f"{path} holds {len(found)} runs with a {name}; the newest is taken: "
+                    f"{path} contains {len(found)} runs with a {name}; the newest is used: "
                     f"{found[0].parent.name}",
                     stacklevel=1,
                 )
@@ -46,8 +45,8 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MO
     hint = "; train.py fit makes one"
     if inside:
         more = f" and {len(inside) - SHOWN} more" if len(inside) > SHOWN else ""
-        hint = f"; it holds {', '.join(inside[:SHOWN])}{more}: give one of these files"
-    raise CheckpointError(f"the folder {path} holds neither {' nor '.join(wanted)}{hint}")
+        hint = f"; it contains {', '.join(inside[:SHOWN])}{more}: give one of these files"
+    raise CheckpointError(f"the folder {path} contains neither {' nor '.join(wanted)}{hint}")
 
 
 def run_of(checkpoint: Path) -> Path:

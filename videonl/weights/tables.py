@@ -1,4 +1,4 @@
-"""Which table of a file holds the weights, and what wrappers put before every key of it."""
+"""Which table of a file holds the weights, and which wrapper prefixes its keys have."""
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -8,9 +8,9 @@ from torch import Tensor
 
 from videonl.errors import CheckpointError
 
-# Tables of tensors by name, the first that is there is taken. Averaged weights come before the
+# Tables of tensors by name; the first that exists is used. Averaged weights come before the
 # current ones, as in timm (use_ema) and in torchvision's own evaluation of "model_ema". MMEngine
-# is the other way round: it writes the average into "state_dict" and the current weights into
+# does the opposite: it writes the average into "state_dict" and the current weights into
 # "ema_state_dict".
 TABLES = (
     *("blobs", "model_state", "state_dict_ema", "model_ema", "model_ema_state_dict"),
@@ -31,12 +31,12 @@ def find_table(
     """The table of weights of a file.
 
     Args:
-        data: what the file holds.
-        wanted: the name of a table that a person asks for.
+        data: the content of the file.
+        wanted: the name of a table that the user asks for.
         path: the file, for the message.
 
     Returns:
-        (the table, its name or None where the file is the table, the names of the others).
+        (the table, its name or None if the file is the table, the names of the others).
 
     Raises:
         CheckpointError: there is no table of the wanted name.
@@ -55,7 +55,7 @@ def find_table(
 
 
 def holds_tensors(value: Any, depth: int = 2) -> bool:
-    """Whether a value is a table of tensors, or of such a table."""
+    """Whether a value is a table of tensors, or a table of such tables."""
     if not isinstance(value, Mapping):
         return False
     if any(isinstance(each, Tensor) for each in value.values()):
@@ -66,10 +66,10 @@ def holds_tensors(value: Any, depth: int = 2) -> bool:
 def strip_wrappers(
     tensors: Mapping[str, Tensor], known: Callable[[Mapping[str, Tensor]], bool]
 ) -> tuple[dict[str, Tensor], tuple[str, ...], list[str]]:
-    """Keys as the network itself has them, without what was wrapped around it.
+    """The keys of the network itself, without prefixes of wrappers around it.
 
-    Prefixes are taken off one by one, in any nesting, until somebody knows the keys. What does not
-    lie under the prefix of most tensors (the buffers of a loss or a metric beside the network) is
+    Prefixes are removed one by one, in any nesting, until a reader knows the keys. Tensors that do
+    not share the prefix of most tensors (the buffers of a loss or a metric beside the network) are
     left out.
 
     Args:
@@ -77,8 +77,8 @@ def strip_wrappers(
         known: whether a reader knows such keys.
 
     Returns:
-        (tensors, the prefixes that were taken off, descriptions of what was left out); the tensors
-        as they are where nobody knows them.
+        (tensors, the removed prefixes, descriptions of what was left out); the tensors unchanged if
+        no reader knows them.
     """
     here, prefixes, skipped = dict(tensors), [], []
     while not known(here):
@@ -98,14 +98,14 @@ def strip_wrappers(
 
 
 def common_prefix(keys: Sequence[str]) -> str | None:
-    """The prefix of a wrapper that at least half of the keys have; None where there is none."""
+    """The prefix of a wrapper that at least half of the keys have, or None."""
     counts = {prefix: sum(key.startswith(prefix) for key in keys) for prefix in PREFIXES}
     best = max(counts, key=lambda prefix: counts[prefix])
     return best if counts[best] and 2 * counts[best] >= len(keys) else None
 
 
 def check_claims(tensors: Mapping[str, Tensor], path: Path) -> None:
-    """Refuse tensors that claim far more memory than their file has, because they share it.
+    """Refuse tensors that claim far more memory than their file has, by sharing it.
 
     Raises:
         CheckpointError: names both sizes.

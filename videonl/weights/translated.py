@@ -1,4 +1,4 @@
-"""What a reader makes of a published checkpoint: our keys, our options, and open questions."""
+"""The result of reading a published checkpoint: our keys, our options, and open questions."""
 
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -8,6 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from videonl.errors import CheckpointError
+from videonl.shares import counted
 from videonl.weights.report import SHOWN_OF_ERROR, shorten
 
 NORM = "(weight|bias|running_mean|running_var|num_batches_tracked)"
@@ -16,13 +17,13 @@ Rules = Sequence[tuple[str, str]]  # (pattern of a whole key, our key)
 
 @dataclass(frozen=True)
 class Question:
-    """What a file does not say and its shapes do not tell.
+    """A setting that neither the file nor the shapes of its tensors determine.
 
     Attributes:
         about: what is open, in words.
         option: the option that answers it, as a user writes it.
         answered: whether the user's options answer it.
-        answers: answer -> the options that it means.
+        answers: answer -> the options that it stands for.
     """
 
     about: str
@@ -33,21 +34,21 @@ class Question:
 
 @dataclass
 class Translated:
-    """A published checkpoint in our words.
+    """A published checkpoint in our keys and options.
 
     Attributes:
         family: the reader's name.
-        tensors: by the keys of the network that is meant.
-        options: options of that network which the file decides.
+        tensors: by the keys of the network.
+        options: options of the network that the file determines.
         model_name: a registered network outside of the ResNet3D family; None for that family.
         image: the weights of an image network: to be inflated, their classifier is ImageNet's.
         skipped: source keys that are not used, each with the reason.
         notes: decisions that a user should know of.
-        question: what the file does not say.
+        question: a setting that the file does not determine.
         hints: text of the file's own metadata in which an answer may be found.
         licence: of the published weights of this family, as far as known.
-        peer_keys: the tensors by the peer's keys, where its own network is registered here too.
-        class_names: of its classifier; None where nobody knows them.
+        peer_keys: the tensors by the peer's keys, if its own network is registered here too.
+        class_names: of its classifier; None if unknown.
     """
 
     family: str
@@ -71,7 +72,7 @@ def rename(
     family: str,
     ignored: Rules = (),
 ) -> tuple[dict[str, Tensor], list[str]]:
-    """Our keys for the source's, strictly.
+    """Replace the source's keys by ours; every key must be known.
 
     Args:
         tensors: by source key.
@@ -102,25 +103,26 @@ def rename(
             renamed[ours] = tensor
     if unknown:
         raise CheckpointError(
-            f"a {family} checkpoint with {len(unknown)} keys that its reader does not know: "
+            f"this {family} checkpoint has {counted(len(unknown), 'key')} that its reader does not "
+            "know: "
             f"{shorten(unknown, SHOWN_OF_ERROR)}"
         )
     return renamed, skipped
 
 
 def need(tensors: Mapping[str, Tensor], key: str, *, family: str) -> Tensor:
-    """A tensor that nothing can be said without.
+    """A tensor that every file of this family must have.
 
     Raises:
         CheckpointError: it is missing.
     """
     if key not in tensors:
-        raise CheckpointError(f"a {family} checkpoint without {key}; the file is incomplete")
+        raise CheckpointError(f"this {family} checkpoint has no {key}; the file is incomplete")
     return tensors[key]
 
 
 def merge_options(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, Any]:
-    """Both, the second wins; ``non_local_options`` and ``preprocessing`` are merged by entry."""
+    """Merge two tables; the second wins, ``non_local_options`` and ``preprocessing`` by entry."""
     merged = {**first, **second}
     for name in ("non_local_options", "preprocessing"):
         if isinstance(first.get(name), Mapping) and isinstance(second.get(name), Mapping):

@@ -1,1 +1,1 @@
-"""One publisher of checkpoints a file: its keys, its options."""
+"""Readers of published checkpoints, one file per publisher: its keys, its options."""

@@ -5,7 +5,7 @@
 
 s is the scale, b the shift, rm the mean; riv is named "inverse" but holds the plain variance.
 The same names and shapes are published for graphs with other strides (8×8, 32×2) and paddings
-(PySlowFast): nothing in such a file tells them apart, so the preset has to be said.
+(PySlowFast), and nothing in such a file distinguishes them, so the user gives the preset.
 """
 
 import re
@@ -62,8 +62,8 @@ def read(tensors: Mapping[str, Tensor]) -> Translated:
     )
     if lost:
         raise CheckpointError(
-            f"a {FAMILY} checkpoint that holds only the momentum of {', '.join(lost[:20])}; it was "
-            "saved incompletely"
+            f"this {FAMILY} checkpoint contains only the momentum of {', '.join(lost[:20])}; it "
+            "was saved incompletely"
         )
     renamed, skipped = rename(tensors, RULES, family=FAMILY, ignored=IGNORED)
     projection = renamed.get("head.projection.weight")
@@ -102,15 +102,15 @@ def with_kernel(key: str, tensor: Tensor, *, image: bool) -> Tensor:
 
 
 def check_affine(tensors: Mapping[str, Tensor]) -> None:
-    """An affine file has statistics nowhere: neither in the trunk nor in the blocks.
+    """Check that an affine file has statistics nowhere: neither in the trunk nor in the blocks.
 
     Raises:
-        CheckpointError: some are there, so others are missing.
+        CheckpointError: there are some, so others are missing.
     """
     found = [key for key in tensors if key.endswith(("running_mean", "running_var"))]
     norms = [key for key in tensors if ".non_local.norm." in key]
     if found or norms:
         raise CheckpointError(
-            f"a {FAMILY} checkpoint without res_conv1_bn_rm, but with "
+            f"this {FAMILY} checkpoint has no res_conv1_bn_rm, but has "
             f"{', '.join((found or norms)[:5])}; batch-norm statistics are missing"
         )

@@ -62,7 +62,7 @@ def untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """(tensors without the tied copies, the copies with the reason).
 
     Raises:
-        CheckpointError: a copy that is not one.
+        CheckpointError: a copy that differs from its original.
     """
     originals, copies, unequal = dict(tensors), [], []
     for key in tensors:
@@ -79,6 +79,6 @@ def untie(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
             break
     if unequal:
         raise CheckpointError(
-            f"a {FAMILY} checkpoint whose tied copies differ: {', '.join(unequal[:10])}"
+            f"the tied copies in this {FAMILY} checkpoint differ: {', '.join(unequal[:10])}"
         )
     return originals, copies

@@ -1,7 +1,7 @@
 """torchvision's video networks and PyTorchVideo's other hub networks: their keys are ours.
 
-Those networks are taken from the libraries (``videonl.models.baselines``); it only has to be
-found out which of them a file belongs to. Whether it fits is checked when it is loaded.
+Those networks are taken from the libraries (``videonl.models.baselines``); only the network that a
+file belongs to has to be found. Whether it fits is checked when it is loaded.
 """
 
 from collections.abc import Callable, Mapping
@@ -32,7 +32,7 @@ def grouped(tensors: Tensors) -> bool:
     return weight is not None and weight.dim() == 5 and weight.shape[1:3] == (1, 3)
 
 
-# network -> (family, whether these are its tensors), the first that fits is meant
+# network -> (family, whether these are its tensors); the first that fits is used
 NETWORKS: dict[str, tuple[str, Callable[[Tensors], bool]]] = {
     "s3d": (TORCHVISION, lambda t: "features.0.0.0.weight" in t and "classifier.1.weight" in t),
     "r2plus1d_18": (

@@ -1,8 +1,8 @@
 """MMAction2's ``.pth`` files: ``backbone.layer1.0.conv1.conv.weight`` … under ``state_dict``.
 
 The non-local block is mmcv's: φ and g are convolved, then pooled; no bias before the norm. Whether
-a pair of θ and φ makes a dot product or an embedded Gaussian is not in the weights: the file's
-``meta`` says it, or the user.
+a pair of θ and φ makes a dot product or an embedded Gaussian cannot be read from the weights: it is
+in the file's ``meta``, or the user gives it.
 """
 
 import re
@@ -107,7 +107,7 @@ def read(tensors: Mapping[str, Tensor], meta: Any = None) -> Translated:
 
 
 def apply_settings(translated: Translated, meta: Any) -> None:
-    """What the file's own configuration says of clips, pictures and colours, and a note of it."""
+    """Apply the file's own configuration of clips, pictures and colours, and note what was read."""
     cfg = meta.get("cfg") if isinstance(meta, Mapping) else None
     settings = python_settings(cfg) if isinstance(cfg, str) else cfg
     if not isinstance(settings, Mapping):
@@ -197,7 +197,7 @@ def read_flat(translated: Translated) -> None:
 
 
 def read_blocks(translated: Translated, tensors: Mapping[str, Tensor]) -> None:
-    """The form of the non-local blocks: what their keys say, and what they do not."""
+    """The form of the non-local blocks: what their keys determine, and what they leave open."""
     keys = [key for key in tensors if ".non_local_block." in key]
     options = translated.options.setdefault("non_local_options", {})
     pooled = any(re.search(r"\.(g|phi)\.0\.conv\.", key) for key in keys)
@@ -221,6 +221,6 @@ def read_blocks(translated: Translated, tensors: Mapping[str, Tensor]) -> None:
 
 
 def text_of(meta: Any) -> str:
-    """The texts of ``meta`` that may tell the configuration."""
+    """The texts of ``meta`` that may contain the configuration."""
     values = meta.values() if isinstance(meta, Mapping) else ()
     return "\n".join(value[:200_000] for value in values if isinstance(value, str))

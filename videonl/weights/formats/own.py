@@ -1,9 +1,9 @@
 """Our own formats: Lightning ``.ckpt`` files and safetensors with a JSON sidecar.
 
-A ``.ckpt`` says in ``hyper_parameters`` which network it is: ``name``, ``options``,
-``class_names``, ``preprocessing``; its ``state_dict`` has the prefix ``net.`` and holds the
-averaged weights where they were averaged. The sidecar of ``model.safetensors`` is ``model.json``;
-a copy inside the file serves where the sidecar was left behind.
+A ``.ckpt`` names its network in ``hyper_parameters``: ``name``, ``options``, ``class_names``,
+``preprocessing``; its ``state_dict`` has the prefix ``net.`` and holds the averaged weights if they
+were averaged. The sidecar of ``model.safetensors`` is ``model.json``; a copy inside the file is
+used if the sidecar is missing.
 """
 
 import json
@@ -38,15 +38,15 @@ MAX_SIDECAR = 2 * 1024 * 1024  # bytes; 1000 classes take 30,000
 
 @dataclass
 class OwnCheckpoint:
-    """A network of ours, as a file describes it.
+    """A network of ours, as its file describes it.
 
     Attributes:
         tensors: by the network's keys.
         config: name, num_classes and options of ``create_model``.
         class_names: in the order of the logits, or None.
-        preprocessing: the clips that the network wants.
+        preprocessing: the clips that the network was made for.
         provenance: where the weights come from.
-        skipped: what is in the file beside that.
+        skipped: what else is in the file.
         multi_label: a video may have several of the classes.
     """
 
@@ -60,15 +60,15 @@ class OwnCheckpoint:
 
 
 def read_own(content: Content, *, network: str | None = None) -> OwnCheckpoint | None:
-    """The description, or None where the file is not of our making.
+    """The description, or None if the file was not written by videonl.
 
     Args:
         content: of the file.
-        network: the name of its network in the user's own words, see ``name_in_file``.
+        network: the name of its network as given by the user, see ``name_in_file``.
 
     Raises:
-        CheckpointError: it is ours, but damaged, asks for code, or says what cannot be; names
-            the entry.
+        CheckpointError: it is ours, but damaged, imports code, or declares impossible values;
+            names the entry.
     """
     if content.kind == "torch" and isinstance(content.data, Mapping):
         about = content.data.get("hyper_parameters")
@@ -84,10 +84,10 @@ def read_own(content: Content, *, network: str | None = None) -> OwnCheckpoint |
 
 
 def checked_own(path: Path, own: OwnCheckpoint) -> OwnCheckpoint:
-    """The description, after its values were compared with their bounds.
+    """Compare the values of a description with their limits.
 
     Raises:
-        CheckpointError: names the file, the entry, its value and the bound.
+        CheckpointError: names the file, the entry, its value and the limit.
     """
     check_claims(own.tensors, path)
     check_options(own.config["options"], tensors=len(own.tensors), source=path)
@@ -103,7 +103,9 @@ def from_lightning(
     """Read a Lightning checkpoint."""
     state = data.get("state_dict")
     if not isinstance(state, Mapping):
-        raise CheckpointError(f"{path} has no state_dict; was the training stopped while saving?")
+        raise CheckpointError(
+            f"{path} has no state_dict; perhaps the training was stopped while it was saving"
+        )
     tensors, skipped = {}, []
     for key, value in state.items():
         if not isinstance(key, str):
@@ -148,10 +150,10 @@ def sidecar_path(path: Path) -> Path:
 
 
 def read_sidecar(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | None:
-    """The description beside, or else inside, a safetensors file; None where there is none.
+    """The description beside, or else inside, a safetensors file; None if there is none.
 
     Raises:
-        CheckpointError: a sidecar that is no JSON object.
+        CheckpointError: a sidecar that is not a JSON object.
     """
     beside = sidecar_path(path)
     if beside.is_file() and beside.stat().st_size > MAX_SIDECAR:
@@ -168,12 +170,12 @@ def read_sidecar(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | No
     except (ValueError, OSError, RecursionError) as error:
         reason = str(error).partition(";")[0]
         raise CheckpointError(
-            f"{beside} is no JSON ({reason}); convert the weights again"
+            f"{beside} is not JSON ({reason}); convert the weights again"
         ) from None
     if found is None:
         return None
     if not isinstance(found, dict) or not isinstance(found.get("model"), dict):
-        raise CheckpointError(f"{beside} does not say which network it is; convert again")
+        raise CheckpointError(f"{beside} does not name its network; convert the weights again")
     return found
 
 
@@ -198,13 +200,13 @@ def from_sidecar(
 
 
 def without_wrappers(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """(tensors by the network's keys, what was left out); ours begin with no such prefix."""
+    """(tensors by the network's keys, what was left out); our own keys have no such prefix."""
     found, _, skipped = strip_wrappers(tensors, lambda here: common_prefix(list(here)) is None)
     return found, skipped
 
 
 def table(path: Path, about: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A table of a description; empty where there is none.
+    """A table in a description; empty if it is missing.
 
     Raises:
         CheckpointError: anything but a table.

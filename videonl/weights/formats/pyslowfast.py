@@ -55,12 +55,13 @@ def read(tensors: Mapping[str, Tensor], settings: Any = None) -> Translated:
 
     Args:
         tensors: the ``model_state``.
-        settings: the file's ``cfg``: the text of a YAML, or None; then the published settings
-            are taken for granted (softmax, keys pooled by (1, 2, 2), no groups).
+        settings: the file's ``cfg``, YAML text, or None: the published settings are assumed
+            (softmax, keys pooled by (1, 2, 2), no groups).
     """
     if any("pathway1" in key for key in tensors):
         raise CheckpointError(
-            "a PySlowFast checkpoint of two pathways (SlowFast); networks of one pathway are known"
+            "this PySlowFast checkpoint has two pathways (SlowFast); networks of one pathway are "
+            "supported"
         )
     renamed, skipped = rename(tensors, RULES, family=FAMILY)
     shapes = geometry(renamed, family=FAMILY)
@@ -77,7 +78,7 @@ def read(tensors: Mapping[str, Tensor], settings: Any = None) -> Translated:
         options["pool2_kernel"] = NO_POOL
     known = parse(settings)
     options, notes = apply_settings(options, known)
-    if part(known, "DATA").get("REVERSE_INPUT_CHANNEL") is True:  # it was shown blue first
+    if part(known, "DATA").get("REVERSE_INPUT_CHANNEL") is True:  # it was trained on BGR
         renamed["stem.conv.weight"] = renamed["stem.conv.weight"].flip(1)
     return Translated(
         FAMILY, renamed, options, image=image, skipped=skipped, notes=notes, licence=LICENCE
@@ -99,10 +100,10 @@ def parse(settings: Any) -> dict[str, Any]:
 def apply_settings(
     options: dict[str, Any], settings: Mapping[str, Any]
 ) -> tuple[dict[str, Any], list[str]]:
-    """(options, notes) after the file's own settings have spoken.
+    """(options, notes) after the file's own settings were applied.
 
     Raises:
-        CheckpointError: blocks that differ between stages in a way that options cannot say.
+        CheckpointError: blocks differ between stages in a way that options cannot express.
     """
     places = options.get("non_local", {})
     if not settings:
@@ -183,16 +184,24 @@ def non_local(settings: Mapping[str, Any], stages: list[str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     instantiation = settings.get("INSTANTIATION", "dot_product")
     if instantiation not in AFFINITIES:
-        raise CheckpointError(f"a {FAMILY} checkpoint with INSTANTIATION {instantiation!r}")
+        raise CheckpointError(
+            f"this {FAMILY} checkpoint has INSTANTIATION {instantiation!r}; supported are "
+            f"{', '.join(AFFINITIES)}"
+        )
     options: dict[str, Any] = {"affinity": AFFINITIES[instantiation]}
     numbers = [int(stage.removeprefix("res")) - 2 for stage in stages]
     try:
         pools = {tuple(settings["POOL"][n][0]) for n in numbers if "POOL" in settings}
         groups = {n: int(settings["GROUP"][n][0]) for n in numbers if "GROUP" in settings}
     except (IndexError, KeyError, TypeError, ValueError):
-        raise CheckpointError(f"a {FAMILY} checkpoint with an odd NONLOCAL section") from None
+        raise CheckpointError(
+            f"this {FAMILY} checkpoint has a NONLOCAL section that cannot be understood"
+        ) from None
     if len(pools) > 1:
-        raise CheckpointError(f"a {FAMILY} checkpoint whose NONLOCAL.POOL differs by stage")
+        raise CheckpointError(
+            f"this {FAMILY} checkpoint has another NONLOCAL.POOL in each stage; one for all is "
+            "supported"
+        )
     if pools:
         pool = pools.pop()
         options["subsample"] = list(pool) if any(size > 1 for size in pool) else False

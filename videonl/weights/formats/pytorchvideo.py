@@ -36,7 +36,10 @@ def read(tensors: Mapping[str, Tensor], copy: bool = False) -> Translated:
     stages = sorted(blocks)
     pooled = 2 not in blocks
     if stages not in ([1, 3, 4, 5], [1, 2, 3, 4]):
-        raise CheckpointError(f"a {FAMILY} checkpoint with residual stages at blocks {stages}")
+        raise CheckpointError(
+            f"this {FAMILY} checkpoint has residual stages at blocks {stages}; supported are four "
+            "stages in a row, with or without a pool after the first"
+        )
     rules = [
         (r"blocks\.0\.conv\.weight", "stem.conv.weight"),
         (rf"blocks\.0\.norm\.{NORM}", r"stem.norm.\1"),

@@ -41,7 +41,10 @@ def matches(tensors: Mapping[str, Tensor]) -> bool:
 def read(tensors: Mapping[str, Tensor]) -> Translated:
     """Translate ResNet-50, -101 and -152."""
     if "layer1.0.conv3.weight" not in tensors:
-        raise CheckpointError(f"a {FAMILY} of basic blocks (18 or 34); bottlenecks are known")
+        raise CheckpointError(
+            f"this {FAMILY} checkpoint has basic blocks (ResNet-18 or -34); supported are "
+            "bottleneck networks (ResNet-50, -101, -152)"
+        )
     renamed, skipped = rename(tensors, RULES, family=FAMILY)
     options = {**geometry(renamed, family=FAMILY), "preprocessing": dict(IMAGENET)}
     return Translated(FAMILY, renamed, options, image=True, skipped=skipped, licence=LICENCE)

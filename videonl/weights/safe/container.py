@@ -1,7 +1,7 @@
-"""The outside of a checkpoint: which kind of file is this, and what does it hold?
+"""Find out which kind of checkpoint a file is, and read it without running anything.
 
 The first bytes decide, never the file name: published ``.pkl`` files were gzip archives once, and
-an expired link downloads as a web page. Every kind is read without running anything.
+an expired link downloads as a web page.
 """
 
 from collections.abc import Mapping
@@ -24,12 +24,12 @@ SAFETENSORS_SUFFIX = ".safetensors"
 
 @dataclass
 class Content:
-    """What a checkpoint file holds.
+    """The content of a checkpoint file.
 
     Attributes:
         path: the file.
         kind: "torch", "pickle" or "safetensors".
-        data: a nest of dicts and lists with tensors, numbers and text at the ends.
+        data: nested dicts and lists of tensors, numbers and text.
         metadata: text beside the tensors (safetensors only).
         skipped: descriptions of what is in the file and was not read.
     """
@@ -65,10 +65,10 @@ def read_content(path: str | Path, *, in_place: bool = False) -> Content:
 
 
 def sniff(path: Path) -> str:
-    """What wrote a file, by its first bytes: "torch", "pickle" or "safetensors".
+    """The format of a file by its first bytes: "torch", "pickle" or "safetensors".
 
     Raises:
-        CheckpointError: says what the file is instead.
+        CheckpointError: says what kind of file it is instead.
     """
     if path.is_dir():
         raise CheckpointError(f"{path} is a folder; give the checkpoint file inside")
@@ -80,7 +80,7 @@ def sniff(path: Path) -> str:
     except OSError as error:
         raise CheckpointError(f"{path} cannot be read ({error.strerror}); check the path") from None
     if not head:
-        raise CheckpointError(f"{path} is empty; fetch it again")
+        raise CheckpointError(f"{path} is empty; download or copy it again")
     other = kind_of(head, path)
     if other is not None:
         raise CheckpointError(f"{path} is {other}")
@@ -94,10 +94,10 @@ def sniff(path: Path) -> str:
     if head[:1] in (b"(", b"}", b"]") and path.suffix in (".pkl", ".pickle"):
         return "pickle"
     if path.suffix == SAFETENSORS_SUFFIX:
-        raise CheckpointError(f"{path} is a damaged safetensors file; fetch it again")
+        raise CheckpointError(f"{path} is a damaged safetensors file; download or copy it again")
     raise CheckpointError(
-        f"{path} is no checkpoint that is known here (it starts with {beginning(head)}): "
-        "expected torch.save, safetensors or a Caffe2 pickle"
+        f"{path} is not a supported checkpoint (it starts with {beginning(head)}): expected a "
+        "file of torch.save, safetensors or a Caffe2 pickle"
     )
 
 
@@ -108,9 +108,9 @@ def beginning(head: bytes) -> str:
 
 
 def to_tensors(data: Any, done: dict[int, Any]) -> Any:
-    """Arrays of a nest of containers as tensors, in the machine's byte order.
+    """Convert the arrays in nested containers to tensors, in the machine's byte order.
 
-    The nest was limited in depth when it was read; what occurs twice in it is made once.
+    The depth was limited when it was read; an object that occurs twice is converted once.
     """
     if not isinstance(data, (np.ndarray, dict, list, tuple)):
         return data

@@ -1,4 +1,4 @@
-"""What a file that is no checkpoint is instead, by its first bytes, and the way out."""
+"""What a file that is not a checkpoint is instead, by its first bytes, and what to do."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"Rar!", "a RAR archive; unpack it and give a file from inside"),
     (
         b"\x89HDF\r\n\x1a\n",
-        "an HDF5 file (weights of Keras, .h5), which no reader here knows; give the same network's "
+        "an HDF5 file (Keras weights, .h5), which videonl cannot read; give the same network's "
         "PyTorch weights",
     ),
     (b"\x93NUMPY", "a NumPy array (.npy), not a table of weights"),
@@ -26,9 +26,9 @@ MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\xff\xd8\xff", "a picture"),
     (b"\x1aE\xdf\xa3", "a video, not a checkpoint"),
 )
-INSIDE: tuple[tuple[int, bytes, str], ...] = (  # at a place behind the start
+INSIDE: tuple[tuple[int, bytes, str], ...] = (  # at a place after the start
     (257, b"ustar", "a tar archive; unpack it and give a file from inside"),
-    (4, b"TFL3", "a TensorFlow Lite model, which no reader here knows"),
+    (4, b"TFL3", "a TensorFlow Lite model, which videonl cannot read"),
     (4, b"ftyp", "a video, not a checkpoint"),
 )
 MARKUP = (b"<!doctype", b"<html", b"<?xml", b"<head", b"<error", b"<!--")
@@ -36,7 +36,7 @@ WEB_PAGE = "a web page, not a checkpoint: the link has expired or needs a login"
 NOT_FOUND = (b"404", b"not found", b"entry not found", b"access denied", b"invalid username")
 TENSORFLOW_TABLE = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"  # the last bytes of a .index file
 TENSORFLOW = (
-    "part of a TensorFlow checkpoint, which no reader here knows; give the same network's PyTorch "
+    "part of a TensorFlow checkpoint, which videonl cannot read; give the same network's PyTorch "
     "weights"
 )
 ONNX = (
@@ -44,8 +44,8 @@ ONNX = (
     "(.pth, .ckpt, .safetensors)"
 )
 SCRIPT = (
-    "a TorchScript program (torch.jit.save), not a checkpoint, and a program of strangers is not "
-    "run here; where you trust it, save its weights alone: "
+    "a TorchScript program (torch.jit.save), not a checkpoint, and programs of others are not run "
+    "here; if you trust it, save its weights alone: "
     "torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), 'weights.pth')"
 )
 WEIGHTS = (".ckpt", ".safetensors", ".pt", ".pth", ".pyth", ".pkl", ".tar", ".bin")
@@ -57,7 +57,7 @@ def kind_of(head: bytes, path: Path) -> str | None:
 
     Args:
         head: its first bytes, some hundred.
-        path: its last bytes and its suffix help where the first do not tell.
+        path: the file; its last bytes and its suffix decide where the first bytes do not.
     """
     for magic, what in MAGIC:
         if head.startswith(magic):
@@ -104,7 +104,7 @@ def kind_of_zip(names: Sequence[str]) -> str | None:
     if any("/code/" in name for name in names) and ends & {"data.pkl", "constants.pkl"}:
         return SCRIPT
     if "model.weights.h5" in ends:
-        return "a model of Keras (.keras), which no reader here knows"
+        return "a Keras model (.keras), which videonl cannot read"
     if "extern_modules" in ends:
         return "a torch.package, which holds programs; save its state_dict() alone"
     if ends & {"serialized_exported_program.json", "archive_format"}:
@@ -114,14 +114,14 @@ def kind_of_zip(names: Sequence[str]) -> str | None:
     if sum(name.rsplit("/", 1)[-1] == "data.pkl" for name in names) == 1:
         return None
     if names and all(name.endswith(".npy") for name in names):
-        return "an archive of NumPy arrays (.npz), which no reader here knows"
+        return "an archive of NumPy arrays (.npz), which videonl cannot read"
     weights = [name for name in names if name.lower().endswith(WEIGHTS)]
     if weights:
         more = f" and {len(weights) - SHOWN} more" if len(weights) > SHOWN else ""
         return f"a zip archive; unpack it and give a file from inside: {listed(weights)}{more}"
-    return f"a zip archive, but not of torch.save (it holds {listed(names) or 'nothing'})"
+    return f"a zip archive, but not of torch.save (it contains {listed(names) or 'nothing'})"
 
 
 def listed(names: Sequence[str]) -> str:
-    """The first names, none of them long."""
+    """The first names, shortened."""
     return ", ".join(repr(name[:60])[1:-1] for name in names[:SHOWN])

@@ -1,7 +1,7 @@
-"""Arrays out of a Caffe2 ``.pkl`` (Python 2 or 3), through a reader that knows five names.
+"""Arrays from a Caffe2 ``.pkl`` (Python 2 or 3), by a reader that knows only five names.
 
-The usual recipe, ``pickle.load(encoding="latin1")``, runs whatever program a mirror put into the
-file. Here an array is a shape, a dtype and bytes that must agree before anything is allocated.
+The usual ``pickle.load(encoding="latin1")`` runs any program that somebody put into the file. Here
+an array is a shape, a dtype and bytes that must agree before anything is allocated.
 """
 
 import math
@@ -36,7 +36,7 @@ def read_arrays(stream: IO[bytes], source: str, *, size: int = 0) -> Any:
         size: bytes of the file.
 
     Raises:
-        CheckpointError: anything but that, or an array that claims other bytes than are there.
+        CheckpointError: anything else, or an array whose size differs from its bytes.
     """
     content = read_pickle(
         stream, allow=lambda name: str(name) in ARRAY_NAMES, source=source, size=size
@@ -77,13 +77,15 @@ class _Resolver:
                 return self.filled(dtype, (), value.arguments[1]).item()
             if function.name == "encode":
                 return self.data(value)
-        raise CheckpointError(f"{self.source}: the pickle uses {function} oddly; it is refused")
+        raise CheckpointError(
+            f"{self.source}: the pickle uses {function} in an unknown way; the file is refused"
+        )
 
     def array(self, call: Call) -> np.ndarray:
         """An ndarray from numpy's state: (version, shape, dtype, Fortran order, bytes)."""
         state = call.state
         if not isinstance(state, tuple) or len(state) not in (4, 5):
-            raise CheckpointError(f"{self.source}: an array with an odd state; it is refused")
+            raise CheckpointError(f"{self.source}: an array is malformed; the file is refused")
         shape, dtype, fortran, data = state[-4:]
         return self.filled(self.dtype(dtype), shape, data, order="F" if fortran else "C")
 
@@ -91,20 +93,24 @@ class _Resolver:
         """An array over bytes, after their number was checked against shape and dtype."""
         plain = isinstance(shape, tuple) and len(shape) <= MAX_DIMENSIONS
         if not plain or not all(type(size) is int and size >= 0 for size in shape):
-            raise CheckpointError(f"{self.source}: an array of shape {str(shape)[:80]}; refused")
+            raise CheckpointError(
+                f"{self.source}: an array of shape {str(shape)[:80]}; the file is refused"
+            )
         content = self.data(data)
         needed = math.prod(shape) * dtype.itemsize
         if len(content) != needed:
             raise CheckpointError(
                 f"{self.source}: an array of shape {shape} needs {needed} bytes, but the file "
-                f"holds {len(content)} for it; it is damaged or hostile"
+                f"contains {len(content)} for it; it is damaged or hostile"
             )
         return np.frombuffer(content, dtype=dtype).reshape(shape, order=order)
 
     def dtype(self, value: Any) -> np.dtype:
         """The dtype of a call such as ``numpy.dtype('f4', 0, 1)`` with a byte order as state."""
         if not isinstance(value, Call) or str(value.function) != "numpy.dtype":
-            raise CheckpointError(f"{self.source}: an array without a proper dtype; refused")
+            raise CheckpointError(
+                f"{self.source}: an array without a valid dtype; the file is refused"
+            )
         code = value.arguments[0] if value.arguments else None
         if isinstance(code, bytes):
             code = code.decode("latin1")
@@ -115,8 +121,8 @@ class _Resolver:
         numeric = isinstance(code, str) and code[:1] in KINDS and code[1:] in ("1", "2", "4", "8")
         if not numeric or order not in ("<", ">", "|", "="):
             raise CheckpointError(
-                f"{self.source}: an array of dtype {code!r}; a checkpoint holds numbers only, so "
-                "the file is refused"
+                f"{self.source}: an array of dtype {code!r}; a checkpoint contains only numbers, "
+                "so the file is refused"
             )
         found = np.dtype(code)
         return found if order in ("|", "=") else found.newbyteorder(order)
@@ -134,4 +140,6 @@ class _Resolver:
                 pass
         if isinstance(value, bytes):
             return value
-        raise CheckpointError(f"{self.source}: an array whose data are no bytes; it is refused")
+        raise CheckpointError(
+            f"{self.source}: the data of an array are not bytes; the file is refused"
+        )

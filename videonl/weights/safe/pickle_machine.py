@@ -1,13 +1,13 @@
-"""A pickle read without being run: nothing is imported, nothing is called, nothing is guessed.
+"""Read a pickle without running it: nothing is imported and nothing is called.
 
 A pickle is a program; the standard unpickler runs it. This one interprets the few instructions
 that data needs and turns every "import" and "call" into an inert description, :class:`Name` and
 :class:`Call`, which a reader may recognise or refuse. So ``os.system`` is just two words here.
 
-The instructions themselves are bounded too. The standard unpickler allocates what a file claims
-(a memo of 64 GB for one instruction of five bytes, a byte array of any size) and hashes what a
-file nests (exponential time for a few hundred bytes); here a claim is checked against the bytes
-that are there, the memo is a dict, keys are primitives, and nothing recurses.
+The instructions are limited, too. The standard unpickler allocates what a file claims (a memo of
+64 GB for one instruction of five bytes, a byte array of any size) and hashes what a file nests
+(exponential time for a few hundred bytes); here a claim is checked against the bytes that are
+there, the memo is a dict, keys are primitives, and nothing recurses.
 """
 
 import pickletools
@@ -44,7 +44,7 @@ _KEY_TYPES = (str, int, float, bool, bytes, type(None))
 
 @dataclass(frozen=True)
 class Name:
-    """What a pickle wanted to import."""
+    """What a pickle asks to import."""
 
     module: str
     name: str
@@ -55,7 +55,7 @@ class Name:
 
 @dataclass(eq=False)
 class Call:
-    """What a pickle wanted to call, with what it then wanted to put into the result."""
+    """What a pickle asks to call, and the state that it would then set on the result."""
 
     function: Name
     arguments: tuple[Any, ...]
@@ -107,12 +107,13 @@ def read_pickle(
     except CheckpointError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
-        raise CheckpointError(f"{source}: a damaged pickle ({error}); fetch it again") from None
-    raise CheckpointError(f"{source}: the pickle ends in the middle; fetch the file again")
+        text = f"{source}: a damaged pickle ({error}); download or copy the file again"
+        raise CheckpointError(text) from None
+    raise CheckpointError(f"{source}: the pickle is cut off; download or copy the file again")
 
 
 def parts_of(value: Any) -> list[Any]:
-    """The values inside a container, a call or a reference; nothing for an end of the nest."""
+    """The values inside a container, a call or a reference; empty for any other value."""
     if isinstance(value, dict):
         return [*value, *value.values()]
     if isinstance(value, (list, tuple)):
@@ -124,18 +125,18 @@ def parts_of(value: Any) -> list[Any]:
 
 
 def check_nest(content: Any, *, most: int, source: str) -> None:
-    """Refuse what is nested deeply, holds itself, or is small only because it is shared.
+    """Refuse data that is nested deeply, contains itself, or is small only because it is shared.
 
     A list of ten times the same list of ten times the same … takes a few bytes and unfolds to
-    billions of values in whoever walks through it. The walk here looks at every container once.
+    billions of values when it is traversed. Here every container is visited once.
 
     Args:
         content: what a pickle holds.
-        most: values and characters that it may unfold to.
+        most: number of values and characters to which it may unfold.
         source: what to call the file in messages.
 
     Raises:
-        CheckpointError: names the bound.
+        CheckpointError: names the limit.
     """
     known: dict[int, tuple[int, int]] = {}  # container -> (values that it unfolds to, depth)
     path: set[int] = set()
@@ -147,7 +148,7 @@ def check_nest(content: Any, *, most: int, source: str) -> None:
         parts = parts_of(value)
         if not done:
             if id(value) in path:
-                raise CheckpointError(f"{source}: the pickle holds itself; the file is refused")
+                raise CheckpointError(f"{source}: the pickle contains itself; the file is refused")
             path.add(id(value))
             waiting.append((value, True))
             waiting += [(part, False) for part in parts if parts_of(part)]
@@ -169,7 +170,7 @@ def check_nest(content: Any, *, most: int, source: str) -> None:
 
 
 def leaf_size(value: Any) -> int:
-    """Characters of a text, at least 1 for anything."""
+    """Characters of a text, 1 for anything else."""
     return 1 + len(value) if isinstance(value, (str, bytes)) else 1
 
 
@@ -187,7 +188,7 @@ class _Machine:
             return
         if name in _LITERALS:
             if type(argument) is int and argument.bit_length() > 8 * MAX_INTEGER_BYTES:
-                raise ValueError("an integer of absurd size")
+                raise ValueError("an integer that is far too long")
             self.stack.append(argument)
         elif name in _CONSTANTS:
             self.stack.append(_CONSTANTS[name]())
@@ -205,7 +206,7 @@ class _Machine:
             handler = getattr(self, f"_{name.lower()}", None)
             if handler is None:
                 raise CheckpointError(
-                    f"{self.source}: the pickle holds the instruction {name}, which no checkpoint "
+                    f"{self.source}: the pickle has the instruction {name}, which no checkpoint "
                     "needs; the file is refused"
                 )
             handler(argument)
@@ -243,7 +244,9 @@ class _Machine:
     def _reduce(self, argument: None) -> None:  # noqa: ARG002
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
-            raise CheckpointError(f"{self.source}: the pickle calls something odd; it is refused")
+            raise CheckpointError(
+                f"{self.source}: the pickle makes an unknown call; the file is refused"
+            )
         self.stack.append(Call(function, arguments))
 
     _newobj = _reduce
@@ -251,7 +254,9 @@ class _Machine:
     def _build(self, argument: None) -> None:  # noqa: ARG002
         state = self.pop()
         if not isinstance(self.stack[-1], Call):
-            raise CheckpointError(f"{self.source}: the pickle changes something odd; refused")
+            raise CheckpointError(
+                f"{self.source}: the pickle changes an unknown object; the file is refused"
+            )
         self.stack[-1].state = state
 
     def _pop(self, argument: None) -> None:  # noqa: ARG002

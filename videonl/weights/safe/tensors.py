@@ -1,4 +1,4 @@
-"""safetensors: a header of names, dtypes and offsets, then bytes; nothing to run by design."""
+"""safetensors: a header of names, dtypes and offsets, then bytes; it contains no code."""
 
 import json
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ def read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
     """(tensors, metadata) of a safetensors file.
 
     Raises:
-        CheckpointError: a header that lies about the file.
+        CheckpointError: the header contradicts the file.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -33,7 +33,7 @@ def check_header(path: Path) -> None:
     """Compare what the header claims with the size of the file, before anything is allocated.
 
     Raises:
-        CheckpointError: a header that is too large, no JSON, or points outside of the file.
+        CheckpointError: the header is too large, not JSON, or points outside of the file.
     """
     size = path.stat().st_size
     with path.open("rb") as stream:
@@ -46,7 +46,7 @@ def check_header(path: Path) -> None:
         try:
             header = json.loads(stream.read(length))
         except (ValueError, RecursionError):  # also an integer of thousands of digits
-            raise CheckpointError(f"{path}: the safetensors header is no JSON") from None
+            raise CheckpointError(f"{path}: the safetensors header is not JSON") from None
     entries = header.items() if isinstance(header, dict) else ()
     for name, entry in entries:
         if name == "__metadata__":
@@ -56,7 +56,7 @@ def check_header(path: Path) -> None:
         if isinstance(shape, list) and len(shape) > MAX_DIMENSIONS:
             raise CheckpointError(
                 f"{path}: tensor {name[:80]!r} has {len(shape)} dimensions; at most "
-                f"{MAX_DIMENSIONS} are known"
+                f"{MAX_DIMENSIONS} are supported"
             )
         if not _inside(offsets, size - length):
             raise CheckpointError(

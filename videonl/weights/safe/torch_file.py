@@ -1,12 +1,11 @@
-"""Bytes as a stream that never reads, or allocates, more than there is.
-
-``torch.save`` files: surveyed first, then ``torch.load(weights_only=True)``.
+"""``torch.save`` files: checked first, then ``torch.load(weights_only=True)``.
 
 ``weights_only`` keeps a file from running code, but not from claiming a petabyte
 (``bytearray(10**15)`` is on its list) and it refuses whole files for a date in their metadata.
 So the pickle inside is first read by ``pickle_machine``, which imports nothing: its names must be
-those of tensors and containers, and its storages must fit into the file. Where it names classes
-that are only metadata (MMEngine configs, dates), those are left out and the tensors are read here.
+those of tensors and containers, and its storages must fit into the file. Classes that are only
+metadata (MMEngine configs, dates) are left out, and the tensors are read here. Streams are wrapped
+so that a read never allocates more than the file contains.
 """
 
 import io
@@ -47,13 +46,13 @@ def mapped(source: bytes | io.BufferedReader) -> Iterator[IO[bytes]]:
 
 
 class Bounded:
-    """A file of which nobody reads more than so many bytes at once.
+    """A file that refuses reads of more than a number of bytes at once.
 
-    The standard library reads the directory of a zip archive whole, whatever size it claims.
+    The standard library reads the whole directory of a zip archive, whatever size it claims.
 
     Args:
         file: open for reading bytes.
-        most: bytes of one ``read``; may be changed.
+        most: largest number of bytes of one ``read``; may be changed.
     """
 
     def __init__(self, file: io.BufferedReader, most: int) -> None:
@@ -96,8 +95,8 @@ STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-# Packages whose objects occur as metadata beside weights. They are never imported: what they
-# stand for is left out, and said to be.
+# Packages whose objects occur as metadata beside weights. They are never imported: the objects
+# are left out, and the report says so.
 METADATA = frozenset(
     {"addict", "argparse", "collections", "datetime", "fvcore", "lightning", "mmaction", "mmcv"}
     | {"mmengine", "numpy", "omegaconf", "pathlib", "pytorch_lightning", "yacs"}
@@ -112,13 +111,13 @@ DTYPES = frozenset(f"torch.{str(dtype).removeprefix('torch.')}" for dtype in STO
 
 
 def is_tensor_name(name: Name) -> bool:
-    """Names that tensors and containers are made of."""
+    """Whether tensors and containers are made of such names."""
     storage = name.module == "torch" and name.name in STORAGES
     return str(name) in TORCH_NAMES or str(name) in DTYPES or storage
 
 
 def is_metadata_name(name: Name) -> bool:
-    """Names of packages and types that only describe, which are left out."""
+    """Whether it names a package or type of pure metadata, which is left out."""
     if name.module in ("builtins", "__builtin__"):
         return name.name in BUILTIN_TYPES
     return name.module.split(".")[0] in METADATA
@@ -129,7 +128,7 @@ def read_torch(path: Path, *, in_place: bool = False) -> tuple[Any, list[str]]:
 
     Args:
         path: the file.
-        in_place: leave the tensors in the file, mapped into memory: for who looks at few of them.
+        in_place: leave the tensors in the file, mapped into memory, for reading only a few.
 
     Raises:
         CheckpointError: a damaged, hostile or unknown file.
@@ -155,20 +154,20 @@ def read_torch(path: Path, *, in_place: bool = False) -> tuple[Any, list[str]]:
         survey_legacy(path, allow)
         if left_out:
             raise CheckpointError(
-                f"{path} is an old torch.save file that also holds {', '.join(sorted(left_out))}; "
+                f"{path} is an old torch.save file that also has {', '.join(sorted(left_out))}; "
                 "load it where it was made and save its state_dict() alone"
             )
     return load_weights_only(path, in_place=in_place and not legacy), []
 
 
 def load_weights_only(path: Path, *, in_place: bool) -> Any:
-    """``torch.load(weights_only=True)``; its advice to load without that never gets out."""
+    """``torch.load(weights_only=True)``, without its advice to load the file unsafely."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=in_place)
     except Exception as error:  # a broken file raises anything: struct.error, AssertionError, …
         raise CheckpointError(
-            f"{path} is damaged: torch cannot read it ({type(error).__name__}); fetch or copy it "
-            "again"
+            f"{path} is damaged: torch cannot read it ({type(error).__name__}); download or copy "
+            "it again"
         ) from None
 
 
@@ -199,12 +198,14 @@ def survey_zip(path: Path, allow: Any) -> Any:
                     raise CheckpointError(f"{path}: the archive claims more bytes than it has")
                 if pickles[0].file_size > MAX_PICKLE:
                     raise CheckpointError(
-                        f"{path}: {pickles[0].file_size} bytes of description, over the bound of "
+                        f"{path}: {pickles[0].file_size} bytes of description, over the limit of "
                         f"{MAX_PICKLE}; the file is refused"
                     )
                 data = archive.read(pickles[0])
     except (zipfile.BadZipFile, NotImplementedError, RuntimeError, OSError, EOFError) as error:
-        raise CheckpointError(f"{path} is a damaged archive ({error}); fetch it again") from None
+        raise CheckpointError(
+            f"{path} is a damaged archive ({error}); download or copy it again"
+        ) from None
     with mapped(data) as pickled:
         content = read_pickle(pickled, allow=allow, source=str(path), size=size)
     folder = pickles[0].filename.removesuffix("data.pkl")
@@ -239,7 +240,7 @@ def check_storages(content: Any, path: Path, sizes: dict[str, int] | None) -> No
     total, claimed, seen, waiting = 0, 0, set(), [content]
     while waiting:
         value = waiting.pop()
-        # Counted as often as it is named: whoever copies or converts them does so one by one.
+        # Counted each time it is named: whoever copies or converts them does so one by one.
         claimed += tensor_bytes(value, path)
         if id(value) in seen or not (parts := parts_of(value)):
             continue
@@ -252,7 +253,7 @@ def check_storages(content: Any, path: Path, sizes: dict[str, int] | None) -> No
             seen.add(key)  # type: ignore[arg-type]
             if sizes is not None and sizes.get(key, -1) != needed:
                 raise CheckpointError(
-                    f"{path}: storage {key[:40]!r} claims {needed} bytes, the archive holds "
+                    f"{path}: storage {key[:40]!r} claims {needed} bytes, but the archive has "
                     f"{sizes.get(key, 0)}; it is damaged or hostile"
                 )
         if total > size or claimed > SHARED * size + SPARE:
@@ -266,7 +267,7 @@ def tensor_bytes(value: Any, path: Path) -> int:
     """Bytes that a tensor claims, which must lie within its storage; 0 for anything else.
 
     Raises:
-        CheckpointError: odd arguments, or a reach beyond the storage.
+        CheckpointError: invalid arguments, or it reaches beyond the storage.
     """
     if not isinstance(value, Call) or not is_rebuild(value.function):
         return 0
@@ -280,10 +281,10 @@ def tensor_bytes(value: Any, path: Path) -> int:
     dtype, _, numel = storage_of(arguments[0], path)
     offset, shape, stride = arguments[1], plain_sizes(arguments[2]), plain_sizes(arguments[3])
     if type(offset) is not int or offset < 0 or shape is None or stride is None:
-        raise CheckpointError(f"{path}: a tensor with an odd shape; the file is refused")
+        raise CheckpointError(f"{path}: a tensor with an invalid shape; the file is refused")
     if len(shape) != len(stride) or len(shape) > MAX_DIMENSIONS:
         raise CheckpointError(
-            f"{path}: a tensor of {len(shape)} dimensions; at most {MAX_DIMENSIONS} are known"
+            f"{path}: a tensor of {len(shape)} dimensions; at most {MAX_DIMENSIONS} are supported"
         )
     last = offset + sum((n - 1) * step for n, step in zip(shape, stride, strict=True))
     if 0 not in shape and last >= numel:
@@ -319,7 +320,7 @@ def storage_of(value: Persistent, path: Path) -> tuple[torch.dtype, str, int]:
 
 
 class _Rebuilder:
-    """Makes tensors of the inert content, and None of what is metadata."""
+    """Makes tensors from the inert content, and None from metadata."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -332,7 +333,9 @@ class _Rebuilder:
         if f"{self.folder}byteorder" in self.archive.namelist():
             order = self.archive.read(f"{self.folder}byteorder")
             if order != b"little":
-                raise CheckpointError(f"{path} was written on a big-endian machine")
+                raise CheckpointError(
+                    f"{path} was written on a big-endian machine; save it again on this one"
+                )
 
     def rebuild(self, value: Any) -> Any:
         """The value with tensors; what occurs twice is made once."""
