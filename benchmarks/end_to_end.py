@@ -82,18 +82,20 @@ class Bench:
         self.ready = next(iter(self.loader))
 
     def step(self, batch: dict[str, Any]) -> None:
-        """One training step, waited for."""
-        batch = {
-            key: value.to(self.device, non_blocking=True) if torch.is_tensor(value) else value
-            for key, value in batch.items()
-        }
+        """One training step; like a training it does not wait for a GPU."""
+        batch = self.data.on_before_batch_transfer(batch, 0)
+        batch = self.data.transfer_batch_to_device(batch, self.device, 0)
         video = self.data.augmented(batch)
         clips = to_clips(video, mean=MEAN, std=STD).flatten(0, 1)  # (B, 3, T, H, W)
         loss = F.cross_entropy(self.model(clips), batch["label"])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()
-        loss.item()
+
+    def settle(self) -> None:
+        """Wait for what a GPU still has to do."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def rate(self, batches: Iterator[dict[str, Any]], work: Callable[[Any], None]) -> float:
         """Clips per second after the first two batches, when the workers' queues have filled."""
@@ -101,10 +103,12 @@ class Bench:
         for number, batch in enumerate(batches):
             work(batch)
             if number == 1:
+                self.settle()
                 begin = time.perf_counter()
             done = number - 1
             if done == self.batches:
                 break
+        self.settle()
         return done * self.batch / (time.perf_counter() - begin)
 
     def round(self) -> dict[str, float]:

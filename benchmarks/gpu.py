@@ -62,9 +62,18 @@ NETWORKS = (
     Entry("pytorchvideo", "i3d_r50"),
     Entry("pytorchvideo", "c2d_r50"),
 )
-COMPILED = (NETWORKS[0], NETWORKS[2])
+GRAPHS = "reduce-overhead"  # torch.compile's mode with CUDA graphs
+OURS, PEER = NETWORKS[0], NETWORKS[4]
+# How a case compiles -> its contenders, each with how it is compiled; ratios are to the first.
+CONTENDERS: dict[str, tuple[tuple[Entry, bool | str], ...]] = {
+    "eager": tuple((entry, False) for entry in NETWORKS),
+    "compiled": tuple((e, how) for e in (OURS, NETWORKS[2]) for how in (True, GRAPHS)),
+    "both": ((OURS, True), (OURS, False), (PEER, False), (PEER, True)),
+}
+TARGETS = {"training_road": 0.95, "inference_road": 0.9}  # of what the slower part could do
+WORKERS = 16  # that decode for a training
 QUICK_NETWORKS = (Entry("videonl", "tiny_i3d"), Entry("videonl", "tiny_i3d_nl1"))
-COMPILE_S = 150  # of two networks, cold
+COMPILE_S = 75  # of a network, cold
 ENOUGH = 1.03  # a doubled batch that gives less than this many times the clips: the chip is full
 
 
@@ -218,10 +227,16 @@ def network_step(entry: Entry, case: dict[str, Any]) -> Callable[[], Tensor]:
     return inference_step(net, entry.layout, case, ours=entry.library == "videonl")
 
 
-def entries_of(case: dict[str, Any]) -> tuple[Entry, ...]:
+def contenders_of(case: dict[str, Any]) -> tuple[tuple[Entry, bool | str], ...]:
+    """The networks of a case, each with how it is compiled."""
     if case["quick"]:
-        return QUICK_NETWORKS
-    return COMPILED if case["compile"] else NETWORKS
+        return tuple((entry, False) for entry in QUICK_NETWORKS)
+    return CONTENDERS[case["compile"]]
+
+
+def title_of(entry: Entry, how: bool | str) -> str:
+    """How the table calls a contender."""
+    return entry.title + (", CUDA graphs" if how == GRAPHS else ", compiled" if how else "")
 
 
 def measure_networks(case: dict[str, Any], clock: Clock) -> dict[str, Any]:
@@ -231,7 +246,10 @@ def measure_networks(case: dict[str, Any], clock: Clock) -> dict[str, Any]:
         found["clips_per_second_by_batch"] = series = fill(case, clock)
         case = case | {"batch": max(series, key=lambda batch: series[batch])}
     makers = {
-        entry.title: (lambda entry=entry: network_step(entry, case)) for entry in entries_of(case)
+        title_of(entry, how): (
+            lambda entry=entry, how=how: network_step(entry, case | {"compile": how})
+        )
+        for entry, how in contenders_of(case)
     }
     return found | {"batch": case["batch"], **clock.compare(makers)}
 
@@ -241,7 +259,9 @@ def fill(case: dict[str, Any], clock: Clock) -> dict[int, float]:
     batch, rates = 2 if case["quick"] else 16, {}
     while True:
         try:
-            step = network_step(entries_of(case)[0], case | {"batch": batch})
+            step = network_step(
+                contenders_of(case)[0][0], case | {"batch": batch, "compile": False}
+            )
             step()
             rates[batch] = round(1e3 * batch / min(clock.once(step) for _ in range(3)), 2)
         except torch.OutOfMemoryError:
@@ -255,8 +275,6 @@ def fill(case: dict[str, Any], clock: Clock) -> dict[int, float]:
 
 def measure_training_road(case: dict[str, Any], _: Clock) -> dict[str, Any]:
     """Clips per second of the loader, of the network, and of both together."""
-    import os
-
     import end_to_end
 
     end_to_end.SETTINGS[case["network"]] = tuple(case["setting"])  # type: ignore[assignment]
@@ -264,7 +282,7 @@ def measure_training_road(case: dict[str, Any], _: Clock) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         videos = (batches + 3) * batch
         root = end_to_end.make_data(Path(folder), videos, prepared=True)
-        workers = 1 if case["quick"] else len(os.sched_getaffinity(0)) - 1
+        workers = 1 if case["quick"] else WORKERS
         bench = end_to_end.Bench(case["network"], root, workers, torch.device(case["device"]))
         bench.model = bench.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         with autocast(case):
@@ -283,7 +301,7 @@ def measure_inference_road(case: dict[str, Any], _: Clock) -> dict[str, Any]:
         videos = throughput.write_videos(folder, 1) * case["videos"]
         options = SimpleNamespace(
             threads=torch.get_num_threads(), device=case["device"], decoder="pyav", rounds=1,
-            workers=None,
+            workers=None, precision="32" if case["quick"] else "bf16",
         )  # fmt: skip
         return throughput.measure_rates(checkpoint, videos, tuple(case["views"]), options)  # type: ignore[arg-type]
 
@@ -306,14 +324,14 @@ def cases(device: str, *, quick: bool) -> dict[str, dict[str, Any]]:
         return f"block/{size}/{affinity}/{precision}", case
 
     def network(
-        mode: str, precision: str, batch: int | str, *, compiled: bool = False
+        mode: str, precision: str, batch: int | str, how: str = "eager"
     ) -> tuple[str, dict[str, Any]]:
-        case = base | {"mode": mode, "precision": precision, "batch": batch, "compile": compiled}
-        return f"network/{mode}/{precision}/{'compiled' if compiled else 'eager'}/{batch}", case
+        case = base | {"mode": mode, "precision": precision, "batch": batch, "compile": how}
+        return f"network/{mode}/{precision}/{how}/{batch}", case
 
     name = QUICK_NETWORKS[1].name if quick else NETWORKS[2].name
-    # frames, stride, crop, clips per batch, batches
-    setting = (4, 2, 32, 2, 2) if quick else (8, 8, 224, 16, 8)
+    # frames, stride, crop, clips per batch, batches (workers hold two each in advance)
+    setting = (4, 2, 32, 2, 2) if quick else (8, 8, 224, 16, 6 * WORKERS)
     training = base | {"network": name, "precision": "bf16", "setting": setting}
     inference = base | {"network": name, "videos": 2 if quick else 16}
     inference["views"] = (1, 1) if quick else (10, 3)
@@ -326,12 +344,19 @@ def cases(device: str, *, quick: bool) -> dict[str, dict[str, Any]]:
     whole = [block(size, affinity, each) for each in PRECISIONS for size in BLOCKS
              for affinity in SUMS]  # fmt: skip
     return dict(
-        [*first, network("training", "bf16", 16), network("training", "bf16", 16, compiled=True),
+        [*first, network("training", "bf16", 16), network("training", "bf16", 16, "compiled"),
          *whole, *roads, network("training", "bf16", "full"), network("inference", "bf16", 16),
          network("training", "tf32", 16), network("inference", "bf16", "full"),
-         network("training", "bf16", "full", compiled=True),
-         network("inference", "bf16", 16, compiled=True)]
+         network("training", "bf16", "full", "both"),
+         network("inference", "bf16", "full", "both"),
+         network("inference", "bf16", 16, "compiled")]
     )  # fmt: skip
+
+
+def compile_seconds(case: dict[str, Any]) -> float:
+    """What compiling the contenders of a case takes, about."""
+    contenders = contenders_of(case) if "compile" in case else ()
+    return COMPILE_S * sum(bool(how) for _, how in contenders)
 
 
 def run(name: str, case: dict[str, Any], clock: Clock) -> dict[str, Any]:
@@ -348,6 +373,8 @@ def run(name: str, case: dict[str, Any], clock: Clock) -> dict[str, Any]:
     torch.compiler.reset()
     if clock.cuda:
         torch.cuda.empty_cache()
+    if (target := TARGETS.get(name.partition("/")[0])) is not None:
+        found["target"] = target
     return {"case": case, **found, "seconds": round(time.perf_counter() - begin, 1)}
 
 
@@ -355,7 +382,9 @@ def table(results: dict[str, Any]) -> str:
     """One line a case: milliseconds of every contender and its ratio to the first."""
     lines = []
     for name, case in results.items():
-        words = [f"{key} {case[key]}" for key in ("error", "batch", "share") if key in case]
+        words = [
+            f"{key} {case[key]}" for key in ("error", "batch", "share", "target") if key in case
+        ]
         for contender, found in case.get("contenders", {}).items():
             text = f"{found['ms']:.2f} ({found['to_first']:.2f})" if "ms" in found else "failed"
             words.append(f"{contender} {text}")
@@ -390,7 +419,7 @@ def main(argv: list[str] | None = None) -> int:
         if name in content["cases"] or not name.startswith(tuple(arguments.only)):
             continue
         spent = time.perf_counter() - begin
-        if spent + (COMPILE_S if case.get("compile") else 0) > arguments.limit_s:
+        if spent + compile_seconds(case) > arguments.limit_s:
             left += 1
             continue
         content["cases"][name] = run(name, case, clock)

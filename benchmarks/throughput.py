@@ -72,6 +72,7 @@ def measure_rates(
     predictor = Predictor.from_checkpoint(
         checkpoint, device=arguments.device, decoder=arguments.decoder
     )
+    predictor.compute_with(precision=arguments.precision)
     predictor.predict(videos[0], views=views)  # warms up
     rounds: list[dict[str, float]] = []
     for _ in range(arguments.rounds):
@@ -164,6 +165,7 @@ def make_parser() -> argparse.ArgumentParser:
     add("--threads", type=positive, default=2)
     add("--workers", type=int, help="decoding threads (default: the predictor's)")
     add("--device", default="cpu")
+    add("--precision", default="32", choices=("32", "bf16"))
     add("--decoder", default="pyav", choices=("pyav", "decord", "auto"))
     add("--json", type=Path, default=RESULTS)
     return parser
@@ -192,6 +194,7 @@ def main() -> None:
                 "count": len(videos),
                 "rounds": arguments.rounds,
                 "workers": arguments.workers,
+                "precision": arguments.precision,
                 "decoder": arguments.decoder,
             },
             "environment": describe_environment(torch.device(arguments.device)),

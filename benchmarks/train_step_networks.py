@@ -106,6 +106,15 @@ def autocast(setting: dict[str, Any]) -> torch.autocast:
     return torch.autocast(kind, dtype=torch.bfloat16, enabled=setting["precision"] == "bf16")
 
 
+def compiled(net: nn.Module, how: bool | str) -> nn.Module:
+    """The network itself, compiled, or compiled in a mode such as ``reduce-overhead``."""
+    if not how:
+        return net
+    mode = how if isinstance(how, str) else None
+    made: nn.Module = torch.compile(net, dynamic=False, mode=mode)  # type: ignore[assignment]
+    return made
+
+
 def training_step(
     net: nn.Module, layout: str, setting: dict[str, Any], *, rate: float = 0.01
 ) -> Callable[[], Tensor]:
@@ -113,7 +122,7 @@ def training_step(
     net = in_layout(net.to(setting["device"]), layout).train()
     optimizer = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9, fused=True)
     clip, label = make_clip(setting, layout)
-    run = torch.compile(net, dynamic=False) if setting["compile"] else net
+    run = compiled(net, setting["compile"])
 
     def step() -> Tensor:
         optimizer.zero_grad(set_to_none=True)
@@ -133,7 +142,7 @@ def inference_step(
     net = net.to(setting["device"]).eval()
     net = in_layout(fuse_for_inference(net) if ours else net, layout)
     clip, _ = make_clip(setting, layout)
-    run = torch.compile(net, dynamic=False) if setting["compile"] else net
+    run = compiled(net, setting["compile"])
 
     def step() -> Tensor:
         with torch.inference_mode(), autocast(setting):

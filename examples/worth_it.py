@@ -57,8 +57,9 @@ assert code == 0
 # %%
 found = json.loads((WORK / "compare" / "compare.json").read_text(encoding="utf-8"))
 for row in found["rows"]:
-    low, high = row["top1"]["wilson95"]
-    print(f"{row['name']:16} {row['top1']['value']:6.1%} [{low:.1%}, {high:.1%}]")
+    top1 = 100 * row["top1"]["value"]
+    low, high = (100 * bound for bound in row["top1"]["wilson95"])
+    print(f"{row['name']:16} {top1:.1f} % [{low:.1f}, {high:.1f}]")
 
 # %% [markdown]
 # ## What the block looks at

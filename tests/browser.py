@@ -62,20 +62,31 @@ class Browser:
         actions = [{"type": kind, "value": key} for key in keys for kind in ("keyDown", "keyUp")]
         self._ask("POST", "/actions", {"actions": [{"type": "key", "id": "k", "actions": actions}]})
 
-    def become_a_phone(self) -> None:
-        """375 x 780 pixels with a finger; a window is never narrower than 500."""
-        size = {"width": 375, "height": 780, "deviceScaleFactor": 2, "mobile": True}
-        command = {"cmd": "Emulation.setDeviceMetricsOverride", "params": size}
-        self._ask("POST", "/goog/cdp/execute", command)
+    def be(self, width: int, *, dark: bool = False) -> None:
+        """So wide, below 600 pixels as a phone with a finger; a window is never narrower than 500.
+
+        ``dark``: as one who prefers dark pages.
+        """
+        phone = width < 600
+        size = {"width": width, "height": 780 if phone else 900, "mobile": phone}
+        size["deviceScaleFactor"] = 2 if phone else 1
+        self._tell("Emulation.setDeviceMetricsOverride", **size)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self._tell("Emulation.setEmulatedMedia", features=[scheme])
+
+    def _tell(self, command: str, **values: object) -> Any:
+        """A command of Chromium's own protocol."""
+        return self._ask("POST", "/goog/cdp/execute", {"cmd": command, "params": values})
 
     def messages(self) -> list[str]:
         """Errors and warnings of the console since the last call."""
         entries = self._ask("POST", "/se/log", {"type": "browser"})
         return [entry["message"] for entry in entries]
 
-    def screenshot(self, path: Path) -> None:
-        """Save what the window shows."""
-        path.write_bytes(base64.b64decode(self._ask("GET", "/screenshot")))
+    def screenshot(self, path: Path, *, whole: bool = False) -> None:
+        """Save what the window shows, or the whole page."""
+        taken = self._tell("Page.captureScreenshot", captureBeyondViewport=whole)
+        path.write_bytes(base64.b64decode(taken["data"]))
 
 
 @contextmanager

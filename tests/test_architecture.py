@@ -1,15 +1,16 @@
 """The floors of the house: every room imports only what lies below it."""
 
 import ast
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from pkgutil import iter_modules
 
 import pytest
-
-from tests.inner_imports import STILL_INSIDE
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "videonl"
@@ -36,14 +37,13 @@ UPWARD = {("videonl.models.registry", "weights")}
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 # What tests may import besides the doors of the rooms: where every command begins.
 DOORS = {"videonl", "videonl.cli.main", *(f"videonl.{name}" for name in (*FLOORS, *GROUND))}
-# (test, module): exceptions to it. The tiles are compiled for GPUs that are not here and run under
-# an interpreter, which needs the kernels themselves.
+# (test, module): the only exceptions. The tiles are compiled for GPUs that are not here and run
+# under an interpreter, which needs the kernels themselves.
 INSIDE = {
     ("tests/kernels/softmax_tiles_interpreted.py", "videonl.kernels.softmax_tiles"),
     ("tests/kernels/softmax_tiles_interpreted.py", "videonl.kernels.softmax_tiles_triton"),
     ("tests/kernels/test_softmax_tiles.py", "videonl.kernels.softmax_tiles"),
     ("tests/kernels/test_softmax_tiles.py", "videonl.kernels.softmax_tiles_triton"),
-    *(tuple(line.split()) for line in STILL_INSIDE),
 }
 
 
@@ -59,10 +59,16 @@ def room_of(module: str) -> str | None:
     return parts[1] if inside else None
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
 def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
     """What a module imports; ``lazy``: also inside of functions and for types only."""
     found = set()
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = tree_of(path)
     for node in ast.walk(tree) if lazy else tree.body:
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
@@ -74,18 +80,24 @@ def imports_of(path: Path, *, lazy: bool = True) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_imports_only_downwards(path: Path) -> None:
+def wrong_imports(path: Path) -> Iterator[str]:
+    """What a module imports from where it may not."""
     name = module_name(path)
     room = room_of(name)
-    if room is None:
-        assert not {room_of(other) for other in imports_of(path)} - {None}, f"{name} knows a room"
+    rooms = {room_of(imported) for imported in imports_of(path)} - {None, room}
+    if room not in FLOORS:
+        if room is not None or rooms:
+            yield f"{name} stands in no room of the house" if room else f"{name} knows a room"
         return
-    assert room in FLOORS, f"{name} stands in no room of the house"
-    for other in {room_of(imported) for imported in imports_of(path)} - {None, room}:
-        assert other in FLOORS, f"{name} imports {other}, which is no room"
-        down = FLOORS[other] < FLOORS[room]
-        assert down or (name, other) in UPWARD, f"{name} imports {other}, which is not below it"
+    for other in rooms:
+        if other not in FLOORS:
+            yield f"{name} imports {other}, which is no room"
+        elif FLOORS[other] >= FLOORS[room] and (name, other) not in UPWARD:
+            yield f"{name} imports {other}, which is not below it"
+
+
+def test_imports_only_downwards() -> None:
+    assert [text for path in SOURCES for text in wrong_imports(path)] == []
 
 
 def test_no_circles_within_a_room() -> None:
@@ -99,35 +111,39 @@ def test_no_circles_within_a_room() -> None:
     assert not left, f"these import each other in a circle: {sorted(left)}"
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=module_name)
-def test_lightning_and_decoders_stay_in_their_rooms(path: Path) -> None:
-    name = module_name(path)
-    for imported in imports_of(path):
-        top = imported.split(".")[0]
-        if top in ("lightning", "pytorch_lightning"):
-            assert room_of(name) in ("training", "cli") or name == "videonl.data.datamodule"
-        if top in ("jinja2", "markupsafe"):
-            assert room_of(name) == "reports", f"{name} imports {top}"
-        if top == "decord":
-            assert room_of(name) == "video", f"{name} imports decord"
-        if top == "av":
-            assert room_of(name) in ("video", "sample", "inference", "attention"), f"{name}: {top}"
-        assert not imported.startswith("pytorchvideo.transforms"), "it cannot be imported"
+def test_lightning_and_decoders_stay_in_their_rooms() -> None:
+    homes = {
+        **dict.fromkeys(("lightning", "pytorch_lightning"), ("training", "cli")),
+        **dict.fromkeys(("jinja2", "markupsafe"), ("reports",)),
+        "decord": ("video",),
+        "av": ("video", "sample", "inference", "attention"),
+    }
+    found = {(path, imported) for path in SOURCES for imported in imports_of(path)}
+    strange = [
+        f"{module_name(path)} imports {imported}"
+        for path, imported in found
+        if room_of(module_name(path)) not in homes.get(top := imported.split(".")[0], FLOORS)
+        and top in homes
+        and (module_name(path), top) != ("videonl.data.datamodule", "lightning")
+    ]
+    assert strange == []
+    broken = [path for path, name in found if name.startswith("pytorchvideo.transforms")]
+    assert broken == [], "it cannot be imported"
 
 
-@pytest.mark.parametrize(
-    ("statement", "absent"),
-    [
-        ("import videonl", {"torch"}),
-        ("import videonl.layers", {"lightning", "torchvision", "av", "triton"}),
-        ("import videonl.models", {"lightning"}),
-        ("import videonl.cli.main", {"torch"}),
-    ],
-)
-def test_imports_stay_light(statement: str, absent: set[str]) -> None:
-    code = f"{statement}, sys; print(*sorted({absent!r} & sys.modules.keys()))"
+def test_imports_stay_light() -> None:
+    """In one process, in which every import brings at most what is named there."""
+    absent = {
+        "import videonl": {"torch"},
+        "import videonl.cli.main": {"torch"},
+        "import videonl.layers": {"lightning", "torchvision", "av", "triton"},
+        "import videonl.models": {"lightning"},
+    }
+    code = "import sys\n"
+    for statement, names in absent.items():
+        code += f"{statement}\nassert not {names!r} & sys.modules.keys(), {statement!r}\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
-    assert (done.returncode, done.stdout.split()) == (0, []), done.stderr
+    assert done.returncode == 0, done.stderr
 
 
 def test_kernels_need_torch_alone() -> None:
@@ -165,3 +181,21 @@ def test_no_unfinished_words_in_the_sources() -> None:
         text = path.read_text()
         for word in ("TODO", "FIXME", "raise NotImplementedError"):
             assert word not in text, f"{path} holds {word}"
+
+
+# A share of 100 as text, such as f"{100 * x:.1f} %", f"{x:.1%}" and "%.1f%%".
+PERCENT = re.compile(r"%\}|\} ?%|\df%%|\) ?\+ ?\"[ \u00a0]?%\"")
+WRITERS = {"shares.py", "server.js"}
+LENGTHS = re.compile(r"(left|width)[^;]*%")  # of a style, where per cent is no notation
+
+
+def test_one_function_writes_percentages() -> None:
+    files = [*SOURCES, *(PACKAGE / "reports" / "templates").glob("*.*")]
+    own = [
+        f"{path.relative_to(PACKAGE)}: {line.strip()}"
+        for path in files
+        if path.name not in WRITERS
+        for line in re.sub(r"\{%.*?%\}", "", path.read_text(encoding="utf-8")).splitlines()
+        if PERCENT.search(line) and not LENGTHS.search(line)
+    ]
+    assert own == [], "use videonl.shares.percent"

@@ -8,6 +8,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 import pytest
@@ -22,30 +25,30 @@ from videonl.training import new_run
 from videonl.weights import LoadedModel, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
-HOLD = """
-import sys, time
-from videonl.claims import claimed
-files = [] if sys.argv[1] == "-d" else sys.argv[1:]
-with claimed(*files, folder=None if files else sys.argv[2]):
-    print("held", flush=True)
-    time.sleep(60)
-"""
+
+
+def hold(files: list[str], folder: str | None, held: Connection) -> None:
+    """Claim, say so, and keep it until a signal comes."""
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    with claimed(*files, folder=folder):
+        held.send(True)
+        time.sleep(60)
 
 
 @contextmanager
-def another_writes(*words: str) -> Iterator[subprocess.Popen[str]]:
+def another_writes(*words: str) -> Iterator[BaseProcess]:
     """Another process that holds the files, or with ``-d`` the folder."""
-    command = [sys.executable, "-c", HOLD, *words]
-    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    files, folder = ([], words[1]) if words[0] == "-d" else (list(words), None)
+    fork = get_context("fork")
+    here, there = fork.Pipe()
+    process = fork.Process(target=hold, args=(files, folder, there), daemon=True)
+    process.start()
     try:
-        assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
+        assert here.poll(60)
         yield process
     finally:
         process.kill()
-        process.wait()
-        assert process.stdout is not None
-        process.stdout.close()
+        process.join()
 
 
 @pytest.fixture(scope="module")
@@ -145,7 +148,7 @@ def test_what_a_killed_process_left_blocks_nobody(tmp_path: Path) -> None:
         with pytest.raises(VideoNLError, match=r"out\.csv is being written"), claimed(out):
             pass
         other.kill()
-        other.wait()
+        other.join()
         assert (tmp_path / ".out.csv.lock").exists()
         with claimed(out):
             pass
@@ -155,7 +158,8 @@ def test_what_a_killed_process_left_blocks_nobody(tmp_path: Path) -> None:
 def test_sigterm_leaves_no_lock(tmp_path: Path) -> None:
     with another_writes("-d", str(tmp_path / "made")) as other:
         other.terminate()
-        assert other.wait() == -signal.SIGTERM
+        other.join()
+        assert other.exitcode == -signal.SIGTERM
     assert not list(tmp_path.rglob(LOCK))
 
 

@@ -40,6 +40,7 @@ def test_wheel_holds_the_package_and_only_it(wheel: Path) -> None:
     assert sources <= set(names)
 
 
+@pytest.mark.slow
 def test_wheel_installs_and_imports_in_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()

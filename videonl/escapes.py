@@ -34,6 +34,20 @@ def _escape(char: str) -> str:
     return char.encode("unicode_escape").decode("ascii")
 
 
+def shortened(text: str, letters: int) -> str:
+    """A text of at most so many letters, ``visible`` ones: both ends stay, for they tell it apart.
+
+    Example:
+        >>> shortened("pushing it from left to right", 17)
+        'pushing …to right'
+    """
+    text = visible(text)
+    if len(text) <= letters:
+        return text
+    first = letters // 2
+    return f"{text[:first]}…{text[first + 1 - letters :]}"
+
+
 def as_word(value: object) -> str:
     """Quote a value as one word of a shell command line.
 

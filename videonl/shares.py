@@ -56,14 +56,26 @@ def decimals(total: int) -> int:
     return min(2, max(0, math.ceil(math.log10(max(total, 1) / 100))))
 
 
-def percent(share: float, total: int) -> str:
-    """A share in per cent, with the decimals that ``total`` videos support.
+TENTHS = 1000  # so finely a probability is written, and what else is no share of videos
+
+
+def percent(share: float, total: int = TENTHS, *, deviation: float | None = None) -> str:
+    """A share in per cent; nothing else writes one, but ``server.js``, which must say the same.
+
+    Args:
+        share: 0 to 1.
+        total: of so many videos, whose digits it gets; else it is written to a tenth.
+        deviation: of the share, which is written beside it.
 
     Example:
-        >>> percent(0.625, 24), percent(0.625, 600)
-        ('62 %', '62.5 %')
+        >>> percent(0.625, 24), percent(0.625, 600), percent(0.625)
+        ('62 %', '62.5 %', '62.5 %')
+        >>> percent(0.625, 24, deviation=0.02)
+        '62 ± 2 %'
     """
-    return f"{100 * share:.{decimals(total)}f} %"
+    digits = decimals(total)
+    spread = "" if deviation is None else f" ± {100 * deviation:.{digits}f}"
+    return f"{100 * share:.{digits}f}{spread} %"
 
 
 def interval_text(low: float, high: float, total: int) -> str:

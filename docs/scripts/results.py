@@ -108,6 +108,21 @@ def throughput() -> str:
     return f"{table}\n\nSeconds: {seconds}."
 
 
+def engines() -> str:
+    """Inference on a CPU by torch and OpenVINO."""
+
+    def away(one: Any) -> str:
+        return f"{100 * one['away_of_spread']:.1g} %" if one["away_of_spread"] else "–"
+
+    rows = [
+        [f"`{row['model']}`", key, one["seconds"], one["times_as_fast"], away(one)]
+        for row in read("engines")["rows"]
+        for key, one in row["contenders"].items()
+    ]
+    head = "network | computed by | seconds | times as fast | logits away, of their spread"
+    return rows_of(head, rows)
+
+
 def summary(name: str) -> str:
     """The ratios of `benchmarks/train_step.py`."""
     return rows_of("ratio | measured", list(read(name)["summary"].items()))
@@ -191,6 +206,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "decode": decode,
     "end_to_end": end_to_end,
     "throughput": throughput,
+    "engines": engines,
     "distance_curve": distances,
     "non_local": lambda: plot_non_local.table(read("non_local")),
     **{

@@ -361,12 +361,18 @@ def test_the_picture_has_full_lines_and_words_one_can_read(found, size, count, a
             assert not box.padded(-1).overlaps(axes.get_window_extent()), text.get_text()
     labels = [text for text in figure.texts if text.get_text().startswith("frame ")]
     assert len(labels) == len(panels)
-    assert len(figure.artists) == len(arrows_of(made)) > 0
-    above = max(arrow.get_zorder() for arrow in figure.artists)
-    assert all(text.get_zorder() > above and text.get_bbox_patch() for text in labels)
+    bands = [artist for artist in figure.artists if artist.get_gid() == "band"]
+    arrows = [artist for artist in figure.artists if artist not in bands]
+    assert len(arrows) == len(arrows_of(made)) > 0
+    above = max(arrow.get_zorder() for arrow in arrows)
+    for text, band in zip(labels, bands, strict=True):  # no arrow is seen behind words
+        assert text.get_zorder() > band.get_zorder() > above
+        box, room = text.get_window_extent(), band.get_window_extent().padded(1)
+        assert room.x0 <= box.x0 and box.x1 <= room.x1, text.get_text()  # noqa: PT018
+        assert room.y0 <= box.y0 and box.y1 <= room.y1, text.get_text()  # noqa: PT018
     upper = max(box.y1 for box in boxes) * tall * figure.dpi
     lower = min(box.y0 for box in boxes[: len(frames)]) * tall * figure.dpi
-    for arrow in figure.artists:
+    for arrow in arrows:
         box = arrow.get_window_extent()
         assert lower - 5 <= box.y0
         assert box.y1 <= upper + 5

@@ -54,6 +54,21 @@ def test_a_contender_that_fails_is_written_down_with_its_reason(gpu):
     assert found["first"] == "b"
 
 
+def test_at_the_full_chip_ours_and_the_peer_run_eager_and_compiled(gpu):
+    cases = gpu.cases("cuda", quick=False)
+    for mode in ("training", "inference"):
+        titles = [
+            gpu.title_of(*c) for c in gpu.contenders_of(cases[f"network/{mode}/bf16/both/full"])
+        ]
+        peer = "pytorchvideo i3d_r50 (channels_last)"
+        assert titles == ["videonl i3d_r50, compiled", "videonl i3d_r50", peer, f"{peer}, compiled"]
+    graphs = gpu.contenders_of(cases["network/training/bf16/compiled/16"])
+    assert "videonl i3d_r50, CUDA graphs" in [gpu.title_of(*c) for c in graphs]
+    assert gpu.compile_seconds(cases["network/training/bf16/both/full"]) == 2 * gpu.COMPILE_S
+    road = cases["training_road/i3d_r50_nl5"]
+    assert road["setting"][-1] > 2 * gpu.WORKERS  # more batches than the workers hold ready
+
+
 @pytest.mark.slow
 def test_networks_and_roads_from_files(gpu, tmp_path):
     path = tmp_path / "gpu.json"
@@ -66,3 +81,4 @@ def test_networks_and_roads_from_files(gpu, tmp_path):
     assert str(full["batch"]) in full["clips_per_second_by_batch"]
     assert cases["training_road/tiny_i3d_nl1"]["clips_per_second"]["together"] > 0
     assert cases["inference_road/tiny_i3d_nl1"]["end_to_end"] > 0
+    assert [case["target"] for case in cases.values() if "target" in case] == [0.95, 0.9]

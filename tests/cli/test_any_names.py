@@ -45,6 +45,7 @@ def unharmed(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("real_plots")
 @pytest.mark.skipif(os.name == "nt", reason="names that only POSIX file systems take")
 def test_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch

@@ -86,7 +86,7 @@ def test_out_folder_and_wrong_arguments(
     (tmp_path / "none").mkdir()
     assert main(["check", str(tmp_path / "none")]) == 2
     errors = capsys.readouterr().err
-    assert "is no folder" in errors
+    assert "is not a folder" in errors
     assert "contains no video files" in errors
 
 
@@ -114,7 +114,7 @@ def test_jobs_survive_hanging_dying_and_greedy_workers(
     names = ("well.mp4", "hang.mp4", "fine.mp4", "die.mp4", "eat.mp4", "good.mp4")
     for name in names:
         write_video(tmp_path / name, 8)
-    limits = ["--workers", "2", "--timeout", "2", "--memory", "2000"]
+    limits = ["--workers", "2", "--timeout", "1", "--memory", "2000"]
     assert main(["check", str(tmp_path), *limits]) == 1
     found = {Path(path).name: reason for path, reason in read_skip_list(tmp_path).items()}
     outcome = {name: reason.partition(":")[0] for name, reason in found.items()}
@@ -182,13 +182,13 @@ def test_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "a network may score as much without seeing what happens" in told
     assert "1 pair of nearly identical videos in different splits" in told
     assert "train/a/x_seq01_c.mp4 ~ val/a/x_seq09_c.mp4" in told
-    assert "2 of 9 groups in more than one split (the sequence at the start)" in told
+    assert "in more than one split: 2 of 9 groups (the sequence at the start)" in told
     copies = (root / "videonl_copies.csv").read_text().splitlines()
     assert len(copies) == 2
     assert main(["check", str(root), "--leaks", "--group", r"/(a|b)/"]) == 0
     told = capsys.readouterr().out
     assert "already checked" in told
-    assert "2 of 2 groups in more than one split" in told
+    assert "in more than one split: 2 of 2 groups" in told
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     [
         (["--leaks", "--quick"], "leave --quick out"),
         (["--group", "x"], "--group needs --leaks"),
-        (["--leaks", "--group", "x("], "no regular expression"),
+        (["--leaks", "--group", "x("], "not a regular expression"),
         (["--leaks", "--group", "zzz"], "matches nothing in"),
     ],
 )

@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FIT = [
     *("--model.name", "tiny_i3d_nl1", "--model.options.width", "8"),
     *("--recipe.reference_batch", "2", "--trainer.accelerator", "cpu"),
-    *("--trainer.max_epochs", "3"),
+    *("--trainer.max_epochs", "2"),
 ]
 DATA = [*FLAGS, "--data.short_side", "24", "--data.crop", "16", "--data.views", "1x1"]
 CPU = ["--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
@@ -217,10 +217,22 @@ OTHERS = {
     "convert": ["convert"],
     "serve": ["serve", "--port", "0", "--checkpoint"],
 }
+ALL = (*commands(Path(), Path()), *OTHERS)
 
 
-@pytest.mark.parametrize("file", ["nan.ckpt", "inf.ckpt"])
-@pytest.mark.parametrize("command", [*commands(Path(), Path()), *OTHERS])
+@pytest.mark.parametrize(
+    ("command", "file"),
+    [
+        *((command, "nan.ckpt") for command in ALL),
+        ("predict", "inf.ckpt"),
+        ("fit --resume", "inf.ckpt"),
+        *(
+            pytest.param(command, "inf.ckpt", marks=pytest.mark.slow)
+            for command in ALL
+            if command not in ("predict", "fit --resume")
+        ),
+    ],
+)
 def test_weights_that_are_not_finite_are_refused(
     command: str,
     file: str,
@@ -243,7 +255,13 @@ def test_weights_that_are_not_finite_are_refused(
     assert not list(tmp_path.rglob("*.*"))
 
 
-@pytest.mark.parametrize("command", commands(Path(), Path()))
+@pytest.mark.parametrize(
+    "command",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name == "export" else name
+        for name in commands(Path(), Path())
+    ],
+)
 def test_answers_that_are_not_finite_are_no_score(
     command: str, place: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,9 +5,10 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -37,6 +38,13 @@ OUTPUTS = {
     ),
 }
 STREAMED = [name for name in OUTPUTS if name != "convert"]
+
+
+def heavy(names: Iterable[str]) -> list[Any]:
+    """These, where exporting a network takes as long as all others do."""
+    return [pytest.param(n, marks=pytest.mark.slow) if n == "export" else n for n in names]
+
+
 needs_root = pytest.mark.skipif(
     not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root makes devices"
 )
@@ -73,7 +81,7 @@ def one_sentence(capsys: Capture) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+@pytest.mark.parametrize("name", heavy(OUTPUTS))
 def test_links_are_followed(work: Path, tmp_path: Path, name: str) -> None:
     words, ending = OUTPUTS[name]
     target, link = tmp_path / "there" / f"t{ending}", tmp_path / f"link{ending}"
@@ -88,7 +96,7 @@ def test_links_are_followed(work: Path, tmp_path: Path, name: str) -> None:
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-@pytest.mark.parametrize("name", STREAMED)
+@pytest.mark.parametrize("name", heavy(STREAMED))
 def test_pipes_are_answered(work: Path, tmp_path: Path, name: str) -> None:
     words, ending = OUTPUTS[name]
     pipe = tmp_path / f"pipe{ending}"
@@ -109,7 +117,7 @@ def test_weights_are_no_stream(work: Path, tmp_path: Path, capsys: Capture) -> N
 
 
 @needs_root
-@pytest.mark.parametrize("name", STREAMED)
+@pytest.mark.parametrize("name", heavy(STREAMED))
 def test_a_full_device_is_a_sentence(
     work: Path, tmp_path: Path, capsys: Capture, name: str
 ) -> None:
@@ -216,29 +224,37 @@ def test_attend_follows_links_and_says_that_the_disk_is_full(
     assert len(list((tmp_path / "kept").iterdir())) == 4
 
 
+@contextmanager
+def piped_output() -> Iterator[list[bytes]]:
+    """Descriptor 1 is a pipe of which the bytes are heard at the end."""
+    before, (reader, writer), heard = os.dup(1), os.pipe(), []
+    os.dup2(writer, 1)
+    os.close(writer)
+    try:
+        yield heard
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+        with os.fdopen(reader, "rb") as file:
+            heard.append(file.read())
+
+
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux names descriptors so")
 def test_a_link_to_standard_output(work: Path, tmp_path: Path) -> None:
     link = tmp_path / "stdout.csv"
     link.symlink_to("/proc/self/fd/1")
-    words = [sys.executable, "-m", "videonl.cli.main", *PREDICT, "--views", "1x1", "--quiet"]
-    done = subprocess.run(
-        [*words, "--csv", str(link)],
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.startswith("path,model,views,error,class_1")
+    with piped_output() as heard:
+        assert main([*PREDICT, "--views", "1x1", "--quiet", "--csv", str(link)]) == 0
+    assert heard[0].startswith(b"path,model,views,error,class_1")
     assert link.is_symlink()
 
 
+@pytest.mark.slow  # test_terminal has the same of a help text, which needs no torch
 @needs_root
 def test_standard_output_that_is_full_or_closed(tmp_path: Path) -> None:
     full = tmp_path / "full"
     os.mknod(full, 0o600 | stat.S_IFCHR, os.makedev(1, 7))
-    words = [sys.executable, "-m", "videonl.cli.main", "--help"]
-    words[-1:] = ["cost", "tiny_i3d", "--json"]
+    words = [sys.executable, "-m", "videonl.cli.main", "cost", "tiny_i3d", "--json"]
     for shell, sentence in (
         (f'"$@" > {full}', "standard output cannot be written: No space left on device"),
         ('"$@" >&-', "standard output cannot be written: it is closed"),

@@ -90,7 +90,7 @@ def test_an_interrupted_run_leaves_a_valid_file_to_resume(
 ) -> None:
     from videonl.inference import Predictor
 
-    output, original, calls = tmp_path / "out.json", Predictor.view_probabilities, []
+    output, original, calls = tmp_path / "out.json", Predictor.queued, []
 
     def interrupted(self: Predictor, *arguments: object, **named: object) -> object:
         calls.append(1)
@@ -98,10 +98,10 @@ def test_an_interrupted_run_leaves_a_valid_file_to_resume(
             raise KeyboardInterrupt
         return original(self, *arguments, **named)
 
-    monkeypatch.setattr(Predictor, "view_probabilities", interrupted)
+    monkeypatch.setattr(Predictor, "queued", interrupted)
     assert predict("in", "--views", "1x1", "--json", str(output)) == 130
     assert len(json.loads(output.read_text())["predictions"]) == 1
-    monkeypatch.setattr(Predictor, "view_probabilities", original)
+    monkeypatch.setattr(Predictor, "queued", original)
     assert predict("in", "--views", "1x1", "--json", str(output), "--resume") == 0
     assert len(json.loads(output.read_text())["predictions"]) == 3
 

@@ -1,49 +1,53 @@
+import io
 import os
 import re
-import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from videonl.cli.main import main
 
 
 @pytest.mark.skipif(not hasattr(os, "openpty"), reason="needs a pseudo-terminal")
-@pytest.mark.parametrize("redirected", [True, pytest.param(False, marks=pytest.mark.slow)])
-def test_progress_bar_and_output_do_not_mix(folder: Path, redirected: bool) -> None:
+@pytest.mark.parametrize("redirected", [True, False])
+def test_progress_bar_and_output_do_not_mix(
+    here: Path, redirected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     control, terminal = os.openpty()
-    command = [sys.executable, str(ROOT / "infer.py"), "in", "--checkpoint", "model.safetensors"]
-    process = subprocess.Popen(
-        [*command, "--views", "1x1"],
-        cwd=folder,
-        stdout=subprocess.PIPE if redirected else terminal,
-        stderr=terminal,
-        env={
-            "PYTHONPATH": str(ROOT),
-            "PATH": "",
-            "TERM": "xterm",
-            "COLUMNS": "100",
-            "OMP_NUM_THREADS": "1",
-        },
-    )
-    os.close(terminal)
-    shown = b""
-    while True:
-        try:
-            part = os.read(control, 4096)
-        except OSError:  # the other side was closed
-            break
-        if not part:
-            break
-        shown += part
+    shown: list[bytes] = []
+
+    def watch() -> None:
+        while True:
+            try:
+                part = os.read(control, 4096)
+            except OSError:  # the other side was closed
+                return
+            if not part:
+                return
+            shown.append(part)
+
+    watching = threading.Thread(target=watch)
+    watching.start()
+    out = io.BytesIO()
+    for name, value in (("TERM", "xterm"), ("COLUMNS", "100")):
+        monkeypatch.setenv(name, value)
+    errors = os.fdopen(terminal, "w", encoding="utf-8")
+    monkeypatch.setattr(sys, "stderr", errors)
+    output = io.TextIOWrapper(out, "utf-8") if redirected else errors
+    monkeypatch.setattr(sys, "stdout", output)
+    words = ["predict", "in", "--checkpoint", "model.safetensors", "--device", "cpu"]
+    code = main([*words, "--views", "1x1"])
+    output.flush()
+    errors.close()
+    watching.join(60)
     os.close(control)
-    out = process.stdout.read() if process.stdout else b""
-    assert process.wait() == 0
-    screen = shown.decode()
+    assert code == 0
+    screen = b"".join(shown).decode()
     assert "3/3 files" in screen
     assert "left" in screen
-    table = out.decode() if redirected else screen
+    table = out.getvalue().decode() if redirected else screen
     assert table.count("in/sub/b.AVI") == 1
     assert ("in/sub/b.AVI" in screen) is not redirected
     if redirected:

@@ -65,7 +65,7 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     assert predict(video, "--checkpoint", model, "--timeline", "--plot", plot, "--quiet") == 0
     with Image.open(plot) as picture:
         assert picture.format == "PNG"
-        assert picture.size == (1320, 504)
+        assert picture.size == (1400, 672)
         colours = picture.convert("RGB").getcolors(1 << 20)
     assert len(colours) > 50
     drawn = sum(count for count, (r, g, b) in colours if max(r, g, b) - min(r, g, b) > 60)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from videonl.cli.main import main
+from videonl.sample import read_sample
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SPLITS = ["--train", "3", "--val", "3", "--test", "3"]
@@ -20,6 +21,17 @@ def test_the_command_writes_and_goes_on(tmp_path, capsys):
     assert "9 clips written, 0 already there" in capsys.readouterr().out
     assert main(["sample", "--root", root, *SMALL]) == 0
     assert "0 clips written, 9 already there" in capsys.readouterr().out
+
+
+def test_a_gap_and_what_is_related_are_of_the_data_set(tmp_path, capsys):
+    root = str(tmp_path / "set")
+    assert main(["sample", "--root", root, *SMALL, "--gap", "4", "--of", "colour"]) == 0
+    assert read_sample(root)[0].gap == 4
+    assert read_sample(root)[0].of == "colour"
+    assert main(["sample", "--root", root, *SMALL]) == 2
+    assert "gap=4 (asked: None), of=colour (asked: motion)" in capsys.readouterr().err
+    assert main(["sample", "--root", root, *SMALL, "--gap", "5"]) == 2
+    assert "give 4 or fewer" in capsys.readouterr().err
 
 
 def test_mixing_parameters_is_one_sentence_and_exit_code_2(tmp_path, capsys, monkeypatch):

@@ -11,20 +11,32 @@ from pathlib import Path
 
 import pytest
 import torch
+import yaml
 from lightning.pytorch import Trainer
 
+from tests.cli.train_options import COMMANDS, listed, shown_by
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
-from videonl.cli.settings import options_of
-from videonl.cli.train_help import PAGES, USAGE
-from videonl.cli.train_parser import make_parser
-from videonl.cli.train_settings import read_settings
+from videonl.data import VideoDataModule
+from videonl.training import Recipe, VideoClassifier
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = [
     *("--model.name", "tiny_i3d_nl1", "--model.options.width", "8"),
     *("--recipe.optimizer", "adamw", "--recipe.reference_batch", "2"),
     *("--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"),
+]
+FILE = """\
+name: 7
+model: {options: {width: 4}}
+model.options.dropout: 0.25
+recipe: {weight_decay: 1e-4, warmup: .5, milestones: [0.1]}
+"""
+WRITTEN = [
+    *("--recipe.learning_rate", "1e-2", "--seed", "5", "--data.views", "10x3"),
+    *("--data.jitter=36×40", "--recipe.checkpoint_stages", "[res2, res3]"),
+    *("--trainer.max_time", "00:01:00:00", "--trainer.num_sanity_val_steps", "-1"),
+    "--trainer.logger",
 ]
 
 
@@ -36,8 +48,10 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def run(data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs")
-    assert main(["train", "fit", "--data.root", str(data), "--out", str(out), *SMALL, *FLAGS]) == 0
-    return next(out.glob("*/*"))
+    (out / "a.yaml").write_text(FILE)
+    argv = ["--data.root", str(data), f"--out={out}/x=y", "--config", str(out / "a.yaml")]
+    assert main(["train", "fit", *argv, *SMALL, *FLAGS, *WRITTEN]) == 0
+    return next(out.glob("x=y/*/*"))
 
 
 def error_of(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
@@ -49,7 +63,7 @@ def error_of(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return message.removeprefix("videonl train: error: ")
 
 
-@pytest.mark.parametrize("command", ["", *PAGES])
+@pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_short_and_instant(command: str) -> None:
     start = time.perf_counter()
     argv = [sys.executable, "train.py", *([command] if command else []), "--help"]
@@ -70,25 +84,29 @@ def test_help_imports_nothing_heavy() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, check=True)
 
 
-@pytest.mark.parametrize("command", PAGES)
-def test_all_options_are_listed_without_markup(
-    command: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert main(["train", command, "--help_all"]) == 0
-    text = capsys.readouterr().out
-    assert not re.search(r"`|:\w+:`|Args:|Returns:", text)
-    shown = set(re.findall(r"^  --([\w.]+)", text, re.MULTILINE))
+@pytest.mark.parametrize("command", COMMANDS)
+def test_all_options_are_listed_without_markup(command: str) -> None:
+    assert not re.search(r"`|:\w+:`|Args:|Returns:", shown_by(command, "--help_all"))
+    shown = set(listed(command))
     asked = {key for key in shown if key.endswith(".help")}
-    assert shown - asked == set(options_of(make_parser(command)))
     assert {"trainer.callbacks.help", "trainer.strategy.help"} <= asked
-    trainer = set(inspect.signature(Trainer).parameters)
-    assert {key.partition(".")[2] for key in shown - asked if key.startswith("trainer.")} == trainer
+    built = {
+        "trainer": Trainer,
+        "recipe": Recipe,
+        "data": VideoDataModule,
+        "model": VideoClassifier,
+    }
+    for section, kind in built.items():
+        taken = {key.partition(".")[2] for key in shown - asked if key.startswith(f"{section}.")}
+        known = set(inspect.signature(kind).parameters)
+        assert taken == known if section in ("trainer", "recipe") else taken < known
 
 
-@pytest.mark.parametrize("command", PAGES)
+@pytest.mark.parametrize("command", COMMANDS)
 def test_help_names_only_options_that_exist(command: str) -> None:
-    known = set(options_of(make_parser(command)))
-    named = set(re.findall(r"--([a-z][\w.-]*)", PAGES[command] + USAGE)) - {"help", "help_all"}
+    known = set(listed(command))
+    pages = shown_by(command, "--help") + shown_by("--help")
+    named = set(re.findall(r"--([a-z][\w.-]*)", pages)) - {"help", "help_all"}
     named = {key.replace("-", "_") for key in named}
     named = {key for key in named if not key.startswith(("section", "model.options."))}
     if command != "fit":
@@ -98,11 +116,14 @@ def test_help_names_only_options_that_exist(command: str) -> None:
 
 
 def test_defaults_in_the_help_are_the_defaults() -> None:
-    parser = make_parser("fit")
-    for key, shown in re.findall(r"--((?:recipe|trainer)\.\w+) .*\((\S+?)(?:\)|:)", PAGES["fit"]):
-        default = parser.get_defaults()[key]
-        if isinstance(default, (int, float)) and not isinstance(default, bool):
-            assert float(shown.rstrip(",")) == default, key
+    options, page = listed("fit"), shown_by("fit", "--help")
+    pattern = r"--((?:recipe|trainer)\.\w+) .*\(([\d.e-]+)(?:\)|:)"
+    named = re.findall(pattern, page)
+    assert {"trainer.max_epochs", "recipe.warmup", "recipe.weight_decay"} <= {n for n, _ in named}
+    for key, said in named:
+        default = re.search(r"default: ([\d.e-]+)\)", options[key])
+        assert default is not None
+        assert float(said) == float(default[1]), key
 
 
 @pytest.mark.parametrize(
@@ -130,6 +151,10 @@ def test_defaults_in_the_help_are_the_defaults() -> None:
         (["fit", "--recipe.checkpoint_stages", "res2"], "'res2': it must be a list"),
         (["fit", "--model.options", "3"], "--model.options 3: it must be a table such as {a: 1}"),
         (["fit", "--model.options.a.b", "3"], "--model.options.a.b is not an option"),
+        (
+            ["fit", "--data.root", "data", "--data.train_list", "C: D"],
+            "the list C: D cannot be read",
+        ),
         (["fit", "--model.compile", "maybe"], "--model.compile 'maybe': it must be true or false"),
         (["fit", "--trainer.precision", "17"], "it must be auto or "),
         (["fit", "--trainer.limit_val_batches", "few"], "'few': it must be a number"),
@@ -186,27 +211,19 @@ def test_mistakes_about_the_data_and_the_network(
     assert "does not exist" in error_of(capsys, "fit", *root, *SMALL, "--resume", gone)
 
 
-def test_values_of_the_command_line(tmp_path: Path) -> None:
-    file = tmp_path / "a.yaml"
-    text = "name: 7\nmodel: {options: {width: 8}}\nmodel.options.depth: 18\ndata: {root: 2026}\n"
-    file.write_text(text)
-    argv = ["--recipe.weight_decay", "1e-4", "--out=x=y", "--model.compile", "--seed", "5"]
-    argv += ["--data.views", "10x3", "--data.jitter=36×40", "--recipe.checkpoint_stages", "[a, b]"]
-    argv += ["--model.options.depth", "50", "--model.options.shape", "3x5", "--config", str(file)]
-    argv += ["--trainer.max_time", "00:01:00:00", "--data.train_list", "C: D", "--trainer.logger"]
-    settings, given = read_settings("fit", [*argv, "--recipe.momentum", "-1e-4"])
-    assert settings["recipe"]["weight_decay"] == 1e-4
-    assert settings["recipe"]["momentum"] == -1e-4
-    assert (settings["out"], settings["seed"], settings["name"]) == ("x=y", 5, "7")
-    assert settings["model"]["compile"] is True
-    assert settings["model"]["options"] == {"width": 8, "depth": 50, "shape": [3, 5]}
-    data = settings["data"]
-    assert (data["views"], data["jitter"], data["root"]) == ((10, 3), (36, 40), "2026")
-    assert data["train_list"] == "C: D"
-    assert settings["recipe"]["checkpoint_stages"] == ["a", "b"]
-    assert settings["trainer"]["max_time"] == "00:01:00:00"
-    assert "data.views" in given
-    assert "data.val_views" not in given
+def test_values_of_files_and_of_the_command_line(run: Path) -> None:
+    """As the run has kept them, which began with ``FILE`` and ``WRITTEN``."""
+    settings = yaml.safe_load((run / "config.yaml").read_text())
+    assert (run.parent.parent.name, run.parent.name) == ("x=y", "7")
+    assert (settings["seed"], settings["name"]) == (5, "7")
+    assert settings["model"]["options"] == {"width": 8, "dropout": 0.25}
+    recipe, data, trainer = settings["recipe"], settings["data"], settings["trainer"]
+    assert (recipe["learning_rate"], recipe["weight_decay"]) == (1e-2, 1e-4)
+    assert (recipe["warmup"], recipe["milestones"]) == (0.5, [0.1])
+    assert recipe["checkpoint_stages"] == ["res2", "res3"]
+    assert (data["views"], data["val_views"], data["jitter"]) == ([10, 3], [1, 1], [36, 40])
+    assert (trainer["max_time"], trainer["logger"]) == ("00:01:00:00", True)
+    assert trainer["num_sanity_val_steps"] == -1
 
 
 def test_a_run_holds_its_settings_and_can_be_tested(
@@ -220,9 +237,8 @@ def test_a_run_holds_its_settings_and_can_be_tested(
     common += ["--data.num_workers", "0", "--trainer.accelerator", "cpu"]
     assert main(["train", "test", *common, "--data.views", "2x3", "--json", str(file)]) == 0
     shown = capsys.readouterr().out
-    assert "clip@1" in shown
-    assert "6 views each" in shown
-    assert "GMACs per view" in shown
+    for words in ("clip@1", "video@1", "6 views each", "GMACs per view"):
+        assert words in shown
     content = json.loads(file.read_text())
     assert content["protocol"]["views"] == "2x3"
     assert content["protocol"]["frames"] == 4  # of the checkpoint, not of the defaults
@@ -232,7 +248,8 @@ def test_a_run_holds_its_settings_and_can_be_tested(
     assert content["environment"]["cores"] >= 1
     assert content["seed"] == 0
     assert content["data_census"]
-    assert content["census"]["videos_per_class"]
+    assert content["census"]["videos_per_class"] == {"dark": 2, "light": 2}
+    assert set(content["per_class"]) == {"dark", "light"}
     assert main(["train", "validate", *common]) == 0
     assert "1 view each" in capsys.readouterr().out
     table = tmp_path / "p.csv"

@@ -8,9 +8,8 @@ import yaml
 
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
-from videonl.cli.train_settings import read_settings
 from videonl.models import create_model
-from videonl.training import FINE_TUNING, DataFacts, choose
+from videonl.training import FINE_TUNING
 from videonl.weights import LoadedModel, load_checkpoint, network_of, save_checkpoint
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -32,31 +31,37 @@ def test_the_recipe_is_that_of_the_config() -> None:
         assert config[section][name] == value, key
 
 
-def test_fine_tuning_is_the_default_and_flags_win(published: Path) -> None:
+@pytest.fixture(scope="module")
+def words(published: Path, tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    """A short training from the published weights; they say which network it is."""
     assert network_of(published) == "tiny_c2d_nl1"
-    argv = ["--data.root", "x", "--model.pretrained", str(published)]
-    settings, given = read_settings("fit", argv)
-    assert settings["model"]["name"] == "tiny_c2d_nl1"
-    assert settings["config"] is None
-    chosen = choose(DataFacts(videos=10), given).settings
-    assert FINE_TUNING.items() <= chosen.items()
-    _, given = read_settings("fit", [*argv, "--recipe.batch_norm", "train"])
-    assert "recipe.batch_norm" not in choose(DataFacts(videos=10), given).settings
-    file = str(ROOT / "configs/scratch.yaml")
-    settings, _ = read_settings("fit", [*argv, "--config", file])
-    assert settings["recipe"]["batch_norm"] == "train"
-    assert settings["config"] == file, "which says the rest"
+    data = write_small_data(tmp_path_factory.mktemp("data"), train=2, val=1)
+    words = ["train", "fit", "--data.root", str(data), "--model.pretrained", str(published)]
+    words += ["--model.options.width", "8", *FLAGS, "--trainer.accelerator", "cpu"]
+    return [*words, "--trainer.max_epochs", "1"]
 
 
-def test_fit_replaces_the_head_and_keeps_the_statistics(
-    published: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_a_file_says_the_rest(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    data = write_small_data(tmp_path / "data", train=2, val=1)
-    argv = ["train", "fit", "--data.root", str(data), "--model.pretrained", str(published)]
-    argv += ["--model.options.width", "8", "--out", str(tmp_path / "runs"), *FLAGS]
-    assert main([*argv, "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]) == 0
+    (tmp_path / "x.yaml").write_text("recipe: {batch_norm: train}\n")
+    config = ["--config", str(tmp_path / "x.yaml"), "--model.name", "tiny_c2d_nl1"]
+    for more, chosen in ((["--recipe.warmup", "0.2"], True), (config, False)):
+        assert main([*words, *more, "--dry-run"]) == 0
+        assert ("--recipe.batch_norm frozen" in capsys.readouterr().out) == chosen
+
+
+def test_fine_tuning_is_the_default_and_flags_win(
+    published: Path, words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The head is replaced, the statistics are kept."""
+    assert main([*words, "--out", str(tmp_path), "--recipe.warmup", "0.2"]) == 0
     assert "classifier of 5 classes" in capsys.readouterr().out
-    (last,) = (tmp_path / "runs").glob("*/*/last.ckpt")
+    (last,) = tmp_path.glob("*/*/last.ckpt")
+    stored = yaml.safe_load(last.with_name("config.yaml").read_text())
+    for key, value in {**FINE_TUNING, "recipe.warmup": 0.2}.items():
+        section, name = key.split(".")
+        assert stored[section][name] == value, key
     tuned, start = load_checkpoint(last), load_checkpoint(published)
     assert tuned.class_names == ["dark", "light"]
     assert tuned.model.config["name"] == "tiny_c2d_nl1"

@@ -7,28 +7,29 @@ import pytest
 import torch
 import yaml
 
+from tests.cli.train_options import listed
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
-from videonl.cli.settings import options_of
-from videonl.cli.train_parser import make_parser
-from videonl.cli.train_settings import PATHS
 
 SMALL = [*FLAGS, "--model.name", "tiny_i3d", "--model.options.width", "8", "--name", "x"]
 SMALL += ["--trainer.accelerator", "cpu", "--trainer.max_epochs", "1"]
-LISTS = ("train", "val")
+LISTS = ("train", "val", "test")
+OTHER_FILES = {"data.class_names_file": "names.txt", "data.skip_list": "skip.tsv"}
 
 
 @pytest.fixture(scope="module")
 def started(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which a training was started, with every path relative to it."""
     folder = tmp_path_factory.mktemp("started")
-    root = write_small_data(folder / "videos", train=2, val=1)
+    root = write_small_data(folder / "videos", train=2, val=1, test=1)
     for split in LISTS:
         files = sorted((root / split).glob("*/*.mp4"))
         lines = [f"{path.relative_to(root)} {path.parent.name == 'light':d}\n" for path in files]
         (folder / f"{split}_list.txt").write_text("".join(lines))
     (folder / "names.txt").write_text("dark\nlight\n")
-    flags = ["--data.root", "videos", "--data.class_names_file", "names.txt", *SMALL]
+    (folder / "skip.tsv").write_text("# none\n")
+    flags = ["--data.root", "videos", *SMALL]
+    flags += [text for key, name in OTHER_FILES.items() for text in (f"--{key}", name)]
     flags += [text for s in LISTS for text in (f"--data.{s}_list", f"{s}_list.txt")]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -54,21 +55,16 @@ def resume(run: Path, *flags: str) -> int:
     return main(["train", "fit", "--resume", str(run), "--trainer.max_epochs", "2", *flags])
 
 
-def test_every_path_option_is_one_of_those_that_are_stored_absolute() -> None:
-    data = {key for key in options_of(make_parser("fit")) if key.startswith("data.")}
-    assert {key for key in data if key.endswith(("_list", "_file"))} < set(PATHS)
-    assert set(PATHS) <= data
-
-
-def test_a_run_stores_absolute_paths(started: Path, tmp_path: Path) -> None:
+def test_a_run_stores_absolute_paths(started: Path) -> None:
     (run,) = started.glob("runs/x/*")
     stored = yaml.safe_load((run / "config.yaml").read_text())
-    data = stored["data"]
     assert stored["out"] == str(started / "runs")
-    assert data["root"] == str(started / "videos")
-    assert data["train_list"] == str(started / "train_list.txt")
-    assert data["class_names_file"] == str(started / "names.txt")
-    assert data["test_list"] is None
+    assert stored["data"]["root"] == str(started / "videos")
+    paths = {key for key in listed("fit") if key.endswith(("_list", "_file"))}
+    given = {**{f"data.{s}_list": f"{s}_list.txt" for s in LISTS}, **OTHER_FILES}
+    assert paths == set(given), "every option that is a file is given here"
+    for key, name in given.items():
+        assert stored["data"][key[5:]] == str(started / name), key
 
 
 def test_a_run_goes_on_from_another_folder(
@@ -76,7 +72,8 @@ def test_a_run_goes_on_from_another_folder(
 ) -> None:
     """Also one that stored its paths as they were given: they begin where the run was started."""
     relative = {f"{s}_list": f"{s}_list.txt" for s in LISTS}
-    change(run, "data", class_names_file="names.txt", root="videos", **relative)
+    relative |= {key[5:]: name for key, name in OTHER_FILES.items()}
+    change(run, "data", root="videos", **relative)
     change(run, "", out="runs")
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()

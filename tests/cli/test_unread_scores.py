@@ -121,9 +121,9 @@ def test_comparing(place: Path, tmp_path: Path, capsys: Capture) -> None:
     assert row["unread"] == [2, 0, 2]
     assert "4 cannot be read and count as wrong" in capsys.readouterr().out
     page = (tmp_path / "compare.html").read_text()
-    matrix = re.search(r'<table class="matrix">.*?</table>', page, re.DOTALL)
+    matrix = re.search(r'<table class="matrix[^>]*>.*?</table>', page, re.DOTALL)
     assert matrix is not None
-    assert "<th>(unread)</th>" in matrix[0]
+    assert "<span>(unread)</span></th>" in matrix[0]
     assert [int(n) for n in re.findall(r">(\d+)</td>", matrix[0])] == [
         1,
         0,

@@ -78,7 +78,7 @@ def test_one_entry_fails_and_the_others_finish() -> None:
     assert "did you mean tiny_i3d" in str(unknown)
     assert "missing.ckpt" in str(missing)
     assert "depht" in str(option)
-    assert "3 of 4 failed" in str(table)
+    assert "3 of 4 entries failed" in str(table)
 
 
 def test_a_clip_that_does_not_fit_fails_in_its_row() -> None:

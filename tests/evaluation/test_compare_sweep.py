@@ -1,8 +1,10 @@
 from pathlib import Path
 
 import pytest
+import yaml
 
-from videonl.cli.compare import parser_of_compare, read_given, read_training
+from tests.small_data import write_small_data
+from videonl.cli.main import main
 from videonl.errors import VideoNLError
 from videonl.evaluation import Budget, Entry, read_sweep
 
@@ -55,20 +57,31 @@ def test_a_scale_changes_what_it_names(sweep: Path) -> None:
     assert found.train["seeds"] == (5,)
 
 
-def test_flags_win_over_the_file(sweep: Path) -> None:
-    words = f"more=tiny_c2d --sweep {sweep} --views 2x3 --epochs 9 --seeds 1 --learning-rate 0.2"
-    arguments = parser_of_compare().parse_args(words.split())
-    given = read_given(arguments)
-    assert [entry.name for entry in given.entries] == ["plain", "non-local", "trained", "more"]
-    assert given.settings["views"] == (2, 3)
-    assert given.settings["clip"] == (8, 48)
-    assert given.settings["data"] == "data/sample/videos"
-    assert given.settings["rounds"] == 5
-    budget, chosen = read_training(arguments, given, ["--recipe.warmup", "0.3"])
-    assert not chosen, "the file speaks for the rest"
-    assert (budget.epochs, budget.seeds, budget.frames, budget.size) == (9, (0,), 8, 48)
-    assert budget.recipe == {"learning_rate": 0.2, "optimizer": "adamw", "warmup": 0.3}
-    assert budget.data == {"jitter": [48, 48]}
+def test_flags_win_over_the_file(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the plan says; what neither names is not chosen, for the file speaks for the rest."""
+    data = write_small_data(tmp_path / "data", train=2, val=1)
+    content = yaml.safe_load(TEXT)
+    del content["entries"]["non-local"]
+    sweep.write_text(yaml.safe_dump(content), encoding="utf-8")
+    argv = ["compare", "more=tiny_c2d", "--sweep", str(sweep), "--data", str(data), "--dry-run"]
+    argv += ["--clip", "4x32", "--epochs", "9", "--seeds", "2", "--learning-rate", "0.2"]
+    argv += ["--data.num_workers", "0", "--device", "cpu", "--recipe.schedule", "step"]
+    assert main(argv) == 0
+    said = capsys.readouterr().out
+    for words in (
+        "network   tiny_i3d,",
+        "network   tiny_c2d,",
+        "clips of 4 frames",
+        "of 32×32",
+        "rate      0.05 = 0.2 × 16/64",
+        "adamw, step",
+        "9 epochs",
+        "4 trainings (2 networks x 2 seeds)",
+    ):
+        assert words in said, words
+    assert "chosen" not in said
 
 
 @pytest.mark.parametrize(

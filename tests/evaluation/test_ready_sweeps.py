@@ -8,7 +8,7 @@ import yaml
 
 from videonl.cli.main import main
 from videonl.data import VideoDataModule
-from videonl.evaluation import Budget, Sweep, count_cost, read_sweep
+from videonl.evaluation import Budget, Sweep, count_cost, read_sweep, receptive_field
 from videonl.models import create_model
 from videonl.sample import SampleParameters, write_sample
 from videonl.training import Recipe, make_recipe
@@ -18,6 +18,8 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "configs" / "sweeps"
 # One per table of the paper: 2a to 2g.
 TABLES = ("affinity", "stage", "depth", "space_time", "conv3d", "non_local_3d", "length")
+OWN = ("cue", "appearance")  # sample tasks of our own
+MEASURED = ("affinity", "depth", "conv3d")  # by the recipe of before configs/sample.yaml's
 KINETICS = 234_640  # training videos, as many as 14,665 iterations of 16 clips
 SCALES = (None, "ut", "kinetics400")
 
@@ -33,7 +35,7 @@ def macs(one: Sweep, frames: int, size: int) -> dict[str, int]:
 
 
 def test_there_is_one_per_table_of_the_paper() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*TABLES, "distance"}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*TABLES, "distance", *OWN}
 
 
 @pytest.mark.parametrize("scale", [None, "near"])
@@ -85,12 +87,41 @@ def test_every_sweep_builds_at_every_scale(name: str, scale: str | None) -> None
     assert all(value > 0 for value in counted.values())
 
 
+@pytest.mark.parametrize("name", [*(n for n in TABLES if n not in MEASURED), *OWN])
+def test_small_sweeps_that_are_still_to_run_follow_the_demo(name: str) -> None:
+    content = yaml.safe_load((ROOT / "configs" / "sample.yaml").read_text(encoding="utf-8"))
+    one = sweep(name, None)
+    assert one.train is not None
+    assert one.train["recipe"] == content["recipe"]
+    assert one.train["epochs"] == content["trainer"]["max_epochs"]
+    wanted = {k: v for k, v in content["model"]["options"].items() if k.startswith("pool1")}
+    for entry in one.entries:
+        assert wanted.items() <= entry.options.items()
+
+
+def test_the_networks_of_the_cue_cost_the_same_and_see_less_than_its_gap() -> None:
+    one = sweep("cue", None)
+    budget = Budget(**one.train)
+    assert (budget.frames, budget.stride) == (16, 2)
+    counted = macs(one, 16, 48)
+    assert max(counted.values()) < 1.13 * min(counted.values())
+    assert all(v == pytest.approx(counted["plain"], rel=0.08) for v in counted.values())
+    plain = next(entry for entry in one.entries if entry.name == "plain")
+    model = create_model(plain.target, num_classes=3, **plain.options)
+    assert receptive_field(model, clip_shape=(16, 48, 48))[0] < 16 // budget.stride
+
+
+def test_the_networks_of_appearance_cost_the_same() -> None:
+    counted = macs(sweep("appearance", None), 4, 48)
+    assert all(v == pytest.approx(counted["NL I3D 3x3x3"], rel=0.06) for v in counted.values())
+
+
 @pytest.mark.parametrize("name", TABLES)
 def test_what_a_sweep_varies_is_all_that_differs(name: str) -> None:
     """Clip, budget and trunk are written once; the header names the paper's figures."""
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     content = yaml.safe_load(text)
-    assert content["train"]["seeds"] == 3
+    assert content["train"]["seeds"] == (3 if name in MEASURED else 5)
     assert "# The paper, top-1" in text
     for scale in content["scales"]:
         assert f"--sweep configs/sweeps/{name}.yaml --scale {scale} --data DIR" in text
@@ -154,4 +185,4 @@ def test_the_commented_commands_start(
             assert data in error
             assert "Traceback" not in error, error
             started += 1
-    assert started == 3 * len(TABLES) + 2
+    assert started == 3 * len(TABLES) + 2 + len(OWN)

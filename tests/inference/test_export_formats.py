@@ -22,8 +22,9 @@ AFFINITIES = (
     pytest.param("gaussian", marks=pytest.mark.slow),
     "embedded_gaussian",
     pytest.param("dot_product", marks=pytest.mark.slow),
-    "concatenation",
+    pytest.param("concatenation", marks=pytest.mark.slow),
 )
+SLOW_ONNX = pytest.param("onnx", marks=pytest.mark.slow)  # by default the docs' example is one
 SUFFIXES = {"onnx": ".onnx", "torch-export": ".pt2"}
 PREPROCESSING = {
     "frames": 4,
@@ -53,7 +54,7 @@ def small_predictor(affinity="embedded_gaussian", **block) -> Predictor:
     )
 
 
-@pytest.mark.parametrize("format", ["onnx", "torch-export"])
+@pytest.mark.parametrize("format", [SLOW_ONNX, "torch-export"])
 @pytest.mark.parametrize("affinity", AFFINITIES)
 def test_every_affinity_agrees_with_the_network(tmp_path, affinity, format):
     predictor = small_predictor(affinity)
@@ -126,7 +127,7 @@ class OwnAnswerForFourFrames(torch.nn.Module):
         return self.net(x) if x.shape[2] == 4 else 2 * self.net(x)
 
 
-@pytest.mark.parametrize("format", ["onnx", pytest.param("torch-export", marks=pytest.mark.slow)])
+@pytest.mark.parametrize("format", [SLOW_ONNX, "torch-export"])
 def test_frames_are_fixed_where_another_number_would_be_wrong(tmp_path, format):
     predictor = small_predictor()
     predictor.model = OwnAnswerForFourFrames(predictor.model).eval()
@@ -154,7 +155,7 @@ def test_the_papers_network_takes_any_number_of_frames(tmp_path, format):
     assert len(made.forms) == 5
 
 
-@pytest.mark.parametrize("error", [0.01, float("nan")])
+@pytest.mark.parametrize("error", [pytest.param(0.01, marks=pytest.mark.slow), float("nan")])
 def test_a_file_that_disagrees_is_not_left_behind(tmp_path, monkeypatch, error):
     load = torch.export.load
 

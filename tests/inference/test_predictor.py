@@ -5,11 +5,12 @@ from typing import Any
 import pytest
 import torch
 
+from tests.fake_cuda import Event, Gpu, fake_cuda
 from tests.inference.networks import NAMES, PREPROCESSING, write_checkpoint
 from tests.videos import write_video
 from videonl import Predictor
 from videonl.errors import CheckpointError, VideoError, VideoNLError
-from videonl.inference import Failure, Prediction
+from videonl.inference import Failure, Prediction, videos_ahead
 from videonl.video import Preprocessing, Video, open_video, read_views, to_clips
 from videonl.weights import load_checkpoint
 
@@ -154,6 +155,83 @@ def test_reads_no_further_ahead_than_the_workers(videos: list[Path], checkpoint:
     assert len(list(results)) == 14
 
 
+class Marks(torch.nn.Module):
+    """A network that only marks its place in the queue of a GPU."""
+
+    def __init__(self, gpu: Gpu) -> None:
+        super().__init__()
+        self.mark, self.places = gpu.mark, []
+
+    def forward(self, clips: torch.Tensor) -> torch.Tensor:
+        self.places.append(self.mark("network"))
+        return clips.flatten(1)[:, :3]
+
+
+def test_a_gpu_copies_the_next_views_while_it_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Copies on a stream of their own; answers that nobody has waited for when all is queued."""
+    frames = torch.zeros(5, 4, 16, 16, 3, dtype=torch.uint8)
+    with fake_cuda(monkeypatch) as gpu:
+        network = Marks(gpu)
+        predictor = Predictor(
+            network, class_names=NAMES, preprocessing=PREPROCESSING, device="cuda", fuse=False,
+            max_views_per_forward=2,
+        )  # fmt: skip
+        for _ in range(2):
+            predictor.queued(frames)
+    assert gpu.waiting == []
+    assert Event.waited_for == 0
+    assert len(network.places) == 6  # two, two and one of each
+    assert gpu.copies
+    assert len(gpu.copies) == len(set(gpu.copies))
+    before = [gpu.launched[place].before for place in network.places]
+    for number, place in enumerate(gpu.copies[-6:]):
+        assert not gpu.launched[place].before & set(network.places), "one after the other"
+        assert place in before[number]
+
+
+def test_on_a_gpu_the_next_video_is_queued_before_an_answer_is_waited_for(
+    predictor: Predictor, videos: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = tmp_path / "text.mp4"
+    text.write_text("not a video")
+    given = [*videos[:2], text, videos[2]]
+    alone = list(predictor.predict_many(given, views=(2, 1)))
+    done: list[str] = []
+    take = Predictor.queued
+
+    def queued(self: Predictor, frames: torch.Tensor, **more: Any) -> Any:
+        number = sum(word.startswith("queue") for word in done)
+        done.append(f"queue {number}")
+        monkeypatch.setattr(self, "device", torch.device("cpu"))
+        answer = take(self, frames, **more)
+
+        def wait() -> torch.Tensor:
+            done.append(f"answer {number}")
+            return answer()
+
+        return wait
+
+    monkeypatch.setattr(Predictor, "queued", queued)
+    monkeypatch.setattr(predictor, "device", torch.device("cuda:0"))
+    assert list(predictor.predict_many(given, views=(2, 1))) == alone
+    assert done == ["queue 0", "queue 1", "answer 0", "answer 1", "queue 2", "answer 2"]
+
+
+def test_videos_that_are_decoded_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
+    """None beside a network on a CPU; for a GPU as many as there are cores, in 2 GiB."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(16)))
+    shown = Preprocessing.from_dict(
+        {**PREPROCESSING, "frames": 8, "short_side": 256, "crop": 224, "views": (10, 3)}
+    )
+    gpu = torch.device("cuda")
+    assert videos_ahead(shown, device=torch.device("cpu")) == 0
+    assert videos_ahead(shown, device=gpu) == 8
+    assert videos_ahead(shown.changed(frames=128), device=gpu) == 2
+    assert videos_ahead(shown.changed(frames=1024), device=gpu) == 1
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    assert videos_ahead(shown, device=gpu) == 1
+
+
 @pytest.mark.parametrize("views", [(0, 1), (1, 2), (1, 0), (-1, 3)])
 def test_impossible_views(predictor: Predictor, videos: list[Path], views: tuple[int, int]) -> None:
     with pytest.raises(VideoNLError, match="1 or 3 crops"):
@@ -167,7 +245,7 @@ def test_class_names_come_from_the_checkpoint_or_the_user(tmp_path: Path) -> Non
     assert Predictor.from_checkpoint(own, class_names=others).class_names == others
     with pytest.raises(VideoNLError, match="another order"):
         Predictor.from_checkpoint(own, class_names=NAMES[::-1])
-    with pytest.raises(VideoNLError, match=r"2 labels .* 3 classes"):
+    with pytest.raises(VideoNLError, match=r"3 classes, but 2 labels"):
         Predictor.from_checkpoint(own, class_names=NAMES[:2])
     without = write_checkpoint(tmp_path, class_names=None, file="nameless.safetensors")
     assert Predictor.from_checkpoint(without).class_names == ["class 0", "class 1", "class 2"]

@@ -30,9 +30,20 @@ def network(affinity, **options):
     return nn.Sequential(nn.Conv3d(3, 8, 3, padding=1), nn.ReLU(), block)
 
 
-@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("autocast", [False, pytest.param(True, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("train", [True, pytest.param(False, marks=pytest.mark.slow)])
-@pytest.mark.parametrize("affinity", [*AFFINITIES, Nearness])
+@pytest.mark.parametrize(
+    "affinity",
+    [
+        "embedded_gaussian",
+        Nearness,
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in AFFINITIES
+            if name != "embedded_gaussian"
+        ),
+    ],
+)
 @pytest.mark.parametrize(
     "implementation",
     [

@@ -46,7 +46,7 @@ def test_unknown_option_suggests_and_lists():
         ({"preset": "oficial"}, "preset is 'oficial'; it must be one of pytorchvideo"),
         ({"inflation": "5x1x1"}, "inflation is '5x1x1'; it must be one of none, 3x1x1"),
         ({"inflation": {"stem": "3x1x1"}}, "inflation names 'stem'; the stages are res2"),
-        ({"inflation": {"res3": ["none"]}}, "inflation of res3 names 1 blocks"),
+        ({"inflation": {"res3": ["none"]}}, "inflation of res3: 1 block given"),
         ({"non_local": {"res4": (6,)}}, "residual block 6 of res4, which has 6 blocks"),
         ({"non_local": {"layer3": (1,)}}, "non_local names 'layer3'; the stages are"),
         ({"non_local": {"res4": (1,)}, "non_local_options": {"afinity": 1}}, "no 'afinity'"),

@@ -78,7 +78,7 @@ def test_the_page_holds_the_same_chart() -> None:
         assert f">{text}</text>" in svg
     assert "always the most frequent class: 80.0 %" in svg
     assert svg.count('class="point"') == svg.count('class="name"') == 2
-    assert "c2d_r50: 90 [" in svg
+    assert "c2d_r50: 90.0 % [" in svg
 
 
 def test_a_nasty_name_breaks_no_format(tmp_path: Path) -> None:

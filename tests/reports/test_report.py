@@ -88,7 +88,7 @@ def test_key_frames_stand_in_and_it_fits_a_phone(
         assert browser.run(WIDE)
         assert browser.run(REQUESTS) == []
         assert browser.messages() == []
-        browser.become_a_phone()
+        browser.be(375)
         browser.open(page)
         assert browser.run("return innerWidth") == 375
         assert browser.run("return document.body.scrollWidth") <= 375

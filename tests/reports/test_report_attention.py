@@ -41,7 +41,7 @@ def test_the_picture_is_on_the_page_and_fits_a_phone(video: Path, tmp_path: Path
         assert "the block adds nothing" in words  # it is not trained
         assert " s (frame " in words
         assert "This row is nearly even: " in words
-        assert " % of that of equal weights" in words
+        assert "\N{NO-BREAK SPACE}% of that of equal weights" in words
         picture = browser.run(
             "const p = document.querySelector('.attention img');"
             "return [p.naturalWidth, p.naturalHeight, p.alt, p.src]"
@@ -56,7 +56,7 @@ def test_the_picture_is_on_the_page_and_fits_a_phone(video: Path, tmp_path: Path
         requests = "return performance.getEntriesByType('resource').map(e => e.name)"
         assert [name for name in browser.run(requests) if not name.startswith("data:")] == []
         assert browser.messages() == []
-        browser.become_a_phone()
+        browser.be(375)
         browser.open(page)
         assert browser.run("return document.body.scrollWidth") <= 375
         wide = "const w = document.querySelector('.wide'); "

@@ -16,7 +16,7 @@ def test_the_committed_clip_is_classified_without_any_option(capsys, tmp_path, m
     monkeypatch.chdir(tmp_path)  # wherever the command is started
     assert main(["predict", str(CLIP)]) == 0
     said = capsys.readouterr()
-    assert re.search(r"opposite +99\.\d+%\s+perpendicular", said.out)
+    assert re.search(r"opposite +(99\.\d|100\.0) %\s+perpendicular", said.out)
     assert f"checkpoint {WEIGHTS}" in said.err
 
 

@@ -1,5 +1,6 @@
 """The sample data set on disk: real H.264, whole files, nothing mixed."""
 
+import json
 from dataclasses import replace
 
 import av
@@ -61,12 +62,61 @@ def test_bodies_are_seen_where_the_tracks_say_after_the_codec(tmp_path):
     parameters = SampleParameters()
     for index in range(12):
         scene = draw_scene(parameters, "same", split="test", index=index)
-        encode_scene(scene, tmp_path / "clip.mp4", size=128, frames=32)
+        encode_scene(scene, tmp_path / "clip.mp4", parameters=replace(parameters, size=128))
         luma = decode(tmp_path / "clip.mp4")[1].astype(float) @ [0.299, 0.587, 0.114]
         for body in scene.bodies:
             x, y = np.round(body.track(32)).astype(int).T
             steps = np.arange(32)
             assert np.abs(luma[steps, y, x] - np.median(luma)).min() > 30
+
+
+def test_with_a_gap_a_body_is_gone_before_the_other_comes(tmp_path):
+    parameters = SampleParameters(gap=16)
+    first, second = parameters.shown
+    assert (first, second) == (slice(0, 8), slice(24, 32))
+    for index in range(4):
+        scene = draw_scene(parameters, "opposite", split="test", index=index)
+        encode_scene(scene, tmp_path / "clip.mp4", parameters=parameters)
+        luma = decode(tmp_path / "clip.mp4")[1].astype(float) @ [0.299, 0.587, 0.114]
+        assert luma[8:24].max() < 180
+        tracks = np.stack([body.track(8) for body in scene.bodies])
+        assert relation_of(tracks) == "opposite"
+        assert (np.linalg.norm(tracks[:, -1] - tracks[:, 0], axis=1) > 0.22 * 0.5 * 96).all()
+        for track, shown, other in zip(tracks, (first, second), (second, first), strict=True):
+            x, y = np.round(track).astype(int).T
+            place = np.arange(8)
+            assert luma[shown][place, y, x].min() > 180
+            if scene.distance > 40:
+                assert luma[other][place, y, x].max() < 180
+
+
+def test_hues_are_seen_after_the_codec(tmp_path):
+    parameters = SampleParameters(of="colour", classes=("same", "opposite", "perpendicular"))
+    for index in range(9):
+        relation = parameters.classes[index % 3]
+        scene = draw_scene(parameters, relation, split="test", index=index)
+        encode_scene(scene, tmp_path / "clip.mp4", parameters=parameters)
+        rgb = decode(tmp_path / "clip.mp4")[1].astype(float)
+        hues = []
+        for body in scene.bodies:
+            x, y = np.round(body.track(32)).astype(int).T
+            red, green, blue = rgb[np.arange(32), y, x].mean(0)
+            luma = 0.299 * red + 0.587 * green + 0.114 * blue
+            hues.append([[0, 0], [(blue - luma) / 1.772, (red - luma) / 1.402]])
+        assert relation_of(np.array(hues)) == relation
+
+
+def test_a_folder_from_before_the_gap_is_known(written):
+    root, _ = written
+    manifest = root / "manifest.json"
+    known = json.loads(manifest.read_text())
+    assert known.pop("gap") is None
+    assert known.pop("of") == "motion"
+    manifest.write_text(json.dumps(known))
+    assert write_sample(root, parameters=SMALL, workers=0).written == 0
+    assert read_sample(root)[0] == SMALL
+    with pytest.raises(DatasetError, match=r"gap=None \(asked: 2\)"):
+        write_sample(root, parameters=replace(SMALL, gap=2), workers=0)
 
 
 def test_a_second_run_keeps_what_is_there_and_restores_what_is_missing(written):

@@ -1,6 +1,7 @@
 """The sample task: both tracks tell the class, one track tells nothing."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,19 +49,42 @@ def test_an_oracle_of_both_tracks_is_always_right(tracks):
         assert found == [ALL[label] for label in labels]
 
 
-def test_the_first_body_is_the_very_same_in_every_class():
+@pytest.mark.parametrize("gap", [None, 16])
+def test_the_first_body_is_the_very_same_in_every_class(gap):
+    parameters = replace(FOUR, gap=gap)
     for index in range(200):
-        scenes = [draw_scene(FOUR, name, split="val", index=index) for name in ALL]
+        scenes = [draw_scene(parameters, name, split="val", index=index) for name in ALL]
         assert len({scene.bodies[0] for scene in scenes}) == 1
         assert len({scene.texture_seed for scene in scenes}) == 1
 
 
-def test_of_the_second_body_only_the_direction_depends_on_the_class():
+@pytest.mark.parametrize("gap", [None, 16])
+def test_of_the_second_body_only_the_direction_depends_on_the_class(gap):
+    parameters = replace(FOUR, gap=gap)
     for index in range(200):
-        bodies = [draw_scene(FOUR, name, split="val", index=index).bodies[1] for name in ALL]
+        bodies = [draw_scene(parameters, name, split="val", index=index).bodies[1] for name in ALL]
         rest = {(b.x, b.y, b.radius, b.shape, b.luma, b.blue, b.red) for b in bodies}
         assert len(rest) == 1
         assert np.ptp([math.hypot(b.dx, b.dy) for b in bodies]) < 1e-9
+
+
+def test_of_colours_only_the_second_hue_depends_on_the_class() -> None:
+    parameters = replace(FOUR, of="colour")
+    for index in range(200):
+        scenes = [draw_scene(parameters, name, split="val", index=index) for name in ALL]
+        assert len({scene.bodies[0] for scene in scenes}) == 1
+        assert len({replace(s.bodies[1], blue=0, red=0) for s in scenes}) == 1
+        for name, scene in zip(ALL, scenes, strict=True):
+            hues = [[[0, 0], [body.blue - 128, body.red - 128]] for body in scene.bodies]
+            assert relation_of(np.array(hues)) == name
+
+
+def test_what_is_not_related_tells_nothing_of_the_class() -> None:
+    """Directions where the hues are related: over the classes they are drawn alike."""
+    clips = [clip.scene for clip in sample_clips(replace(FOUR, of="colour", train=600, test=0))]
+    tracks = np.array([[body.track(FOUR.frames) for body in scene.bodies] for scene in clips])
+    told = [relation_of(pair) == s.relation for pair, s in zip(tracks, clips, strict=True)]
+    assert abs(np.mean(told) - 0.25) < 4 * math.sqrt(0.25 * 0.75 / len(told))
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -151,6 +175,9 @@ def test_every_shape_occurs_and_classes_are_balanced():
         ({"size": 63}, "even"),
         ({"frames": 1}, "2 frames"),
         ({"train": -1}, "at least 0"),
+        ({"gap": 29}, "give 0 to 28"),
+        ({"gap": -1}, "give 0 to 28"),
+        ({"of": "size"}, "of=size: give motion or colour"),
         ({"distance": (10, 120)}, r"between 0 and 68\.16"),
     ],
 )

@@ -118,10 +118,10 @@ def test_broken_files(server: Server, content: bytes, words: str) -> None:
     ("path", "status", "words"),
     [
         ("/predict?views=0x1", 400, "views"),
-        ("/predict?views=11x3", 400, "allows 10x3"),
+        ("/predict?views=11x3", 400, "allows at most 10x3"),
         ("/predict?views=99999999x1", 400, "views"),
         ("/predict?top_k=0", 400, "top_k"),
-        ("/predict?path=/etc/passwd", 400, "'path' is no option"),
+        ("/predict?path=/etc/passwd", 400, "'path' is not an option"),
     ],
 )
 def test_wishes_are_checked(

@@ -14,6 +14,7 @@ from tests.inference.networks import NAMES, write_checkpoint
 from tests.serve.serving import served, serving
 from tests.videos import write_video
 from videonl.cli.main import main
+from videonl.shares import percent
 from videonl.video import Spool
 
 
@@ -107,13 +108,17 @@ def test_words_before_it_starts(folder: Path, capsys, monkeypatch) -> None:
     assert "pip install 'videonl[serve]'" in words[2]
 
 
-def test_a_warning_where_others_can_reach_it() -> None:
-    from videonl.cli.serve import is_loopback, warning
-
-    assert is_loopback("127.0.0.1")
-    assert is_loopback("::1")
-    assert not is_loopback("0.0.0.0")
-    assert "WARNING" in warning("0.0.0.0", None)
+@pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])
+def test_a_warning_where_others_can_reach_it(
+    host: str, warned: bool, folder: Path, capsys, monkeypatch
+) -> None:
+    uvicorn = pytest.importorskip("uvicorn", reason="needs videonl[serve]")
+    monkeypatch.setattr(uvicorn.Server, "run", lambda *_, **__: None)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)  # those of this process stay
+    checkpoint = ["--checkpoint", str(folder / "model.safetensors"), "--device", "cpu"]
+    assert main(["serve", *checkpoint, "--host", host, "--port", "0"]) == 0
+    shown = capsys.readouterr()
+    assert ("WARNING" in shown.out + shown.err) == warned
 
 
 @pytest.mark.browser
@@ -121,6 +126,9 @@ def test_the_page_in_a_browser(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_text("not a video")
     with serving(folder / "model.safetensors", seconds=200.0) as server, open_browser() as browser:
         browser.visit(f"http://127.0.0.1:{server.port}/")
+        for share in (0.0625, 0.5, 0.99968):
+            said = browser.run("return percent(arguments[0])", share)
+            assert said.replace("\N{NO-BREAK SPACE}", " ") == percent(share)
         browser.press("\ue004")  # tab
         assert browser.run("return document.activeElement.id") == "file"
         send(browser, folder / "a clip.mp4")
@@ -130,7 +138,7 @@ def test_the_page_in_a_browser(folder: Path, tmp_path: Path) -> None:
         assert "10 clips × 3 crops" in text
         assert browser.run("return document.activeElement.id") == "result-title"
         picture(browser, "desktop")
-        browser.become_a_phone()
+        browser.be(375)
         assert browser.run("return innerWidth") == 375
         assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
         picture(browser, "phone")

@@ -117,7 +117,7 @@ def test_fit_resume_and_test(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     assert "2 of 10 videos are kept for val" in told
     assert "looked at headers of all 10 videos" in told
     assert "class (quartiles)" in told
-    assert "clip      a clip of 4 frames, 2 apart (0.28 s), covers 58 % of a video" in told
+    assert "clip      a clip of 4 frames, 2 apart (0.28 s), covers 58.3 % of a video" in told
     assert "shortcut  size, rate, length, codec and file size alone predict" in told
     run = next((tmp_path / "runs").glob("*/*"))
     config = yaml.safe_load((run / "config.yaml").read_text())["data"]

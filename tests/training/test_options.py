@@ -8,16 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Trainer
 from torch import nn
 
+from tests.small_data import FLAGS
 from tests.training.conftest import make_parts
+from videonl.cli.main import main
 from videonl.errors import VideoNLError
-from videonl.training import Recipe, VideoClassifier, make_trainer
-from videonl.training import trainer as trainer_module
-from videonl.training.recipe import configure, make_optimizer
-from videonl.training.run_header import baseline_of, warnings_of
-from videonl.training.trainer import choose_precision
-from videonl.weights.run_folder import LAST
+from videonl.training import Recipe, VideoClassifier, make_optimizer, make_trainer
 
 Train = Callable[..., tuple[VideoClassifier, Any]]
 STEADY = {"batch_norm": "frozen", "optimizer": "sgd", "weight_decay": 0.0, "warmup": 0.0}
@@ -85,7 +83,7 @@ def test_training_and_validation_compile_one_whole_graph_each(
     said = capsys.readouterr().out
     assert re.search(r"compiled the network for training in \d+ s", said)
     assert said.count("compiled the network for validation in") == 1
-    found, expected = weights(fitted.run_dir / LAST), weights(plain.run_dir / LAST)
+    found, expected = weights(fitted.last), weights(plain.last)
     assert list(found) == list(expected)
     assert not any("_orig_mod" in key for key in found)
     for key, value in expected.items():
@@ -128,16 +126,27 @@ def test_compiling_without_a_compiler_is_one_sentence(monkeypatch: pytest.Monkey
     torch._inductor.cpp_builder.cpp_compiler_search.cache_clear()
 
 
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What Lightning's Trainer is asked for, without making one."""
+    found: list[dict[str, Any]] = []
+    monkeypatch.setattr(Trainer, "__init__", lambda _, **options: found.append(options))
+    return found
+
+
 def test_precision_is_half_on_a_gpu_that_knows_it_and_nowhere_else(
-    monkeypatch: pytest.MonkeyPatch,
+    asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
-    assert choose_precision("auto", gpu=True, training=True) == "bf16-mixed"
-    assert choose_precision("auto", gpu=False, training=True) == "32-true"
-    assert choose_precision("auto", gpu=True, training=False) == "32-true"
-    assert choose_precision("16-mixed", gpu=True, training=True) == "16-mixed"
-    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: False)
-    assert choose_precision("auto", gpu=True, training=True) == "32-true"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for knows in (True, False):
+        monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda knows=knows: knows)
+        make_trainer({"accelerator": "gpu"})
+        make_trainer({"accelerator": "cpu"})
+        make_trainer({"accelerator": "gpu"}, training=False)
+        make_trainer({"accelerator": "gpu", "precision": "16-mixed"})
+    found = [options["precision"] for options in asked]
+    assert found[:4] == ["bf16-mixed", "32-true", "32-true", "16-mixed"]
+    assert found[4:] == ["32-true", "32-true", "32-true", "16-mixed"]
 
 
 @pytest.mark.parametrize(
@@ -151,31 +160,28 @@ def test_precision_is_half_on_a_gpu_that_knows_it_and_nowhere_else(
         (False, "DEFAULT", None, "32-true"),
     ],
 )
-def test_precision_is_half_on_a_cpu_with_amx_alone(monkeypatch, tiles, capability, most, chosen):
+def test_precision_is_half_on_a_cpu_with_amx_alone(
+    asked, monkeypatch, tiles, capability, most, chosen
+):
     monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles)
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
     monkeypatch.delenv("ONEDNN_MAX_CPU_ISA")  # tests/conftest.py pins float32
     if most:
         monkeypatch.setenv("ONEDNN_MAX_CPU_ISA", most)
-    assert choose_precision("auto", gpu=False, training=True) == chosen
-    assert choose_precision("auto", gpu=False, training=False) == "32-true"
+    make_trainer({"accelerator": "cpu"})
+    make_trainer({"accelerator": "cpu"}, training=False)
+    assert [options["precision"] for options in asked] == [chosen, "32-true"]
 
 
 def test_synchronised_norms_are_asked_of_lightning_on_gpus(
-    monkeypatch: pytest.MonkeyPatch,
+    asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[bool] = []
-
-    def record(**options: Any) -> None:
-        asked.append(options["sync_batchnorm"])
-
-    monkeypatch.setattr(trainer_module, "Trainer", record)
     make_trainer({"accelerator": "cpu"}, sync_batchnorm=True)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     gpu = {"accelerator": "gpu", "precision": "32-true"}
     make_trainer(gpu, sync_batchnorm=True)
     make_trainer(gpu, sync_batchnorm=False)
-    assert asked == [False, True, False]
+    assert [options["sync_batchnorm"] for options in asked] == [False, True, False]
 
 
 def test_the_optimiser_is_fused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +204,8 @@ def test_the_optimiser_is_fused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
             limit_train_batches=None,
             estimated_stepping_batches=10,
         )
-        optimizer = configure(model.net, model.recipe, trainer, fresh=())["optimizer"]
+        model.trainer = trainer
+        optimizer = model.configure_optimizers()["optimizer"]
         # 2 clips on 4 devices, 2 batches accumulated: 16 of the reference's 64.
         assert optimizer.defaults["lr"] == 1e-3 or optimizer.param_groups[0]["initial_lr"] == (
             0.01 * 16 / 64
@@ -215,17 +222,28 @@ def test_the_memory_of_adamw_is_what_the_recipe_says(beta2: float) -> None:
         Recipe(beta2=1.0)
 
 
-def test_warnings_before_the_start() -> None:
-    model = VideoClassifier("tiny_i3d", num_classes=3, recipe={"batch_norm": "sync"})
-    trainer: Any = SimpleNamespace(strategy=SimpleNamespace(root_device=torch.device("cpu")))
-    census = {"train": {"a": 10, "b": 0, "c": 3}, "val": {"a": 1, "b": 2, "c": 0}}
-    videos = {"train": 13, "val": 3}
-    found = "\n".join(warnings_of(model, videos, census, 30_000_000, trainer))
-    assert "13 training videos for 30 M parameters from scratch" in found
+def test_warnings_before_the_start(
+    small_data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def said(train: str, val: str, *more: str) -> str:
+        argv = ["train", "fit", "--data.root", str(small_data), *FLAGS, "--dry-run", *more]
+        argv += ["--model.name", "tiny_c2d", "--trainer.accelerator", "cpu"]
+        for split, labels in {"train": train, "val": val}.items():
+            files = [f"{split}/{name}/{i}.mp4" for i in range(2) for name in ("dark", "light")]
+            rows = [f"{file},{names}\n" for file, names in zip(files, labels.split(), strict=False)]
+            (tmp_path / f"{split}.csv").write_text("path,labels\n" + "".join(rows))
+            argv += [f"--data.{split}_list", str(tmp_path / f"{split}.csv")]
+        (tmp_path / "names.txt").write_text("a\nb\nc\n")
+        assert main([*argv, "--data.class_names_file", str(tmp_path / "names.txt")]) == 0
+        return capsys.readouterr().out
+
+    large = ["--model.options.width", "128", "--recipe.batch_norm", "sync"]
+    found = said("a a c a", "a b b", *large)
+    assert "4 training videos for 12.3 M parameters from scratch" in found
     assert "1 class without videos in train: b" in found
     assert "1 class without videos in val: c" in found
     assert "sync has no effect on CPUs" in found
-    assert "too little" not in "\n".join(warnings_of(model, videos, {}, 1_000_000, trainer))
-    assert "scores 66.7 %" in str(baseline_of({"a": 1, "b": 2}, 3, multi_label=False))
-    assert "mAP of 50.0 %" in str(baseline_of({"a": 1, "b": 2, "c": 0}, 3, multi_label=True))
-    assert baseline_of({}, 0, multi_label=False) is None
+    assert "scores 67 %" in found
+    found = said("a a;b c a", "a;b b", "--model.options.width", "8")
+    assert "parameters from scratch" not in found
+    assert "mAP of 75 %" in found

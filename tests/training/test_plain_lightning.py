@@ -33,6 +33,8 @@ class Mean(nn.Module):
         )
 
     def forward(self, clips: Tensor) -> Tensor:
+        if not clips.isfinite().all().item():  # a look at values: no shape alone goes through
+            raise ValueError("clips that are not finite")
         return self.layers(clips)
 
 

@@ -9,6 +9,7 @@ from matplotlib.image import imread
 
 from videonl.training import write_summary
 
+pytestmark = pytest.mark.usefixtures("real_plots")
 NAMES = ["a|b", "<b>x</b>", "$\\frac", "跳ぶ"]
 COUNTS = [[2, 1, 0, 0], [0, 3, 0, 0], [1, 0, 2, 0], [0, 0, 3, 0]]
 

@@ -27,10 +27,10 @@ def test_hand_counted_scores() -> None:
 
 def test_the_mean_loss_so_far_is_that_of_all_batches() -> None:
     meter = ClassificationMeter(3)
-    assert mean_loss(meter) is None
+    assert mean_loss(meter.sums) is None
     fill(meter, [0, 0, 1], [0, 1, 1])
     fill(meter, [0], [-1])  # without a label: not counted
-    assert mean_loss(meter) == pytest.approx((0 + 1 + 2) / 3)
+    assert mean_loss(meter.sums) == pytest.approx((0 + 1 + 2) / 3)
 
 
 def test_top5_of_few_classes_is_one_and_of_many_is_counted() -> None:

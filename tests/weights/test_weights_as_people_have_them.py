@@ -97,12 +97,12 @@ def test_of_two_tables_the_publisher_s_is_taken(taken: str, other: str, tmp_path
     state = pyslowfast()
     more = {f"module.{key}": value + 1 for key, value in state.items()}
     path = saved(tmp_path / "a.pth", {other: more, taken: state, "epoch": 3})
-    with pytest.warns(UserWarning, match=f"those of '{taken}'.*--option weights={other}"):
+    with pytest.warns(UserWarning, match=f"weights of '{taken}'.*--option weights={other}"):
         found = load_checkpoint(path)
     bias = "head.projection.bias"
     assert torch.equal(found.model.state_dict()[bias], state[bias])
     assert any(f"weights={other}" in note for note in found.report.notes)
-    with pytest.warns(UserWarning, match=f"those of '{other}'"):
+    with pytest.warns(UserWarning, match=f"weights of '{other}'"):
         found = load_checkpoint(path, options={"weights": other})
     assert torch.equal(found.model.state_dict()[bias], state[bias] + 1)
     with pytest.warns(UserWarning, match=other):

@@ -1,9 +1,9 @@
 """The picture of the paper's Figure 3: frames, the query, arrows to what it looks at most."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,7 @@ from videonl.attention.heat_map import COLD, WARM, colours, overlay, seen_mask
 from videonl.attention.map import KINDS, AttentionMap, Place
 from videonl.escapes import figure_text
 from videonl.files import whole_stream
+from videonl.shares import percent
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -23,6 +24,7 @@ INK, SOFT = "#1c2530", "#5b6673"
 WIDTH, MARGIN = 10.0, 0.2
 WORDS, TITLE = 9.0, 12.0  # points
 MOST_PER_LINE, LARGEST = 8, 3.2  # frames; side of one
+GAP = 0.04  # between frames
 SHAPE = 0.35  # height / width that the frames together come near to
 
 
@@ -30,12 +32,15 @@ SHAPE = 0.35  # height / width that the frames together come near to
 class _Layout:
     """Where the frames lie: two equal grids of full lines, the one with the arrows above.
 
+    The words of a frame stand above it; of two lines, those of the second below it, so that no
+    arrow from line to line has to cross words.
+
     Attributes:
         columns: frames in a line.
         lines: of each grid.
         side: width of a frame.
         tall: its height.
-        label: height of the line above it.
+        label: height of its words.
         top: where the upper grid begins, from the top.
         height: of the whole figure.
     """
@@ -53,12 +58,23 @@ class _Layout:
         """Height of a grid."""
         return self.lines * (self.tall + self.label)
 
+    @property
+    def between(self) -> float:
+        """From one grid to the other."""
+        return 0.25 if self.lines == 2 else 0.1
+
+    def below(self, number: int) -> bool:
+        """Whether the words of a frame stand below it."""
+        return self.lines == 2 and number >= self.columns
+
     def place(self, number: int, *, lower: bool) -> tuple[float, float]:
         """(left, bottom) of a frame, in inches from the lower left corner."""
         line, column = divmod(number, self.columns)
         left = (WIDTH - self.columns * self.side) / 2 + column * self.side
-        begin = self.top + (self.grid + 0.1 if lower else 0.0)
-        return left, self.height - begin - (line + 1) * (self.tall + self.label)
+        end = self.top + (line + 1) * (self.tall + self.label)
+        end += self.grid + self.between if lower else 0.0
+        end -= self.label - GAP if self.below(number) else 0.0
+        return left, self.height - end
 
 
 def draw_figure(found: AttentionMap) -> "Figure":
@@ -86,12 +102,13 @@ def _draw(found: AttentionMap, title: str, words: list[str]) -> "Figure":
         for number, frame in enumerate(frames):
             left, bottom = layout.place(number, lower=lower)
             box = (left / WIDTH, bottom / size[1])
-            shape = ((layout.side - 0.04) / WIDTH, layout.tall / size[1])
+            shape = ((layout.side - GAP) / WIDTH, layout.tall / size[1])
             axes = figure.add_axes((*box, *shape))
             _picture(axes, pictures[frame], found)
             panels.setdefault(frame, axes)
-            middle, above = left + layout.side / 2 - 0.02, bottom + layout.tall + 0.04
-            _label(figure, size, (middle, above), _name(found, frame, layout))
+            below = layout.below(number)
+            edge = bottom if below else bottom + layout.tall
+            _label(figure, layout, (left, edge), _name(found, frame, layout), below=below)
     _arrows(figure, panels, found, layout)
     for number, (line, points) in enumerate(heading):
         place = MARGIN / WIDTH, 1 - (0.3 + 0.2 * number) / size[1]
@@ -175,8 +192,8 @@ def _lay_out(found: AttentionMap, frames: int, *, top: float) -> _Layout:
     side = min((WIDTH - 2 * MARGIN) / columns, LARGEST, LARGEST * width / height)
     label = 0.36 if side < 1.7 else 0.22
     tall = side * height / width
-    whole = top + 2 * lines * (tall + label) + 0.1 + 0.95
-    return _Layout(columns, lines, side, tall, label, top, whole)
+    layout = _Layout(columns, lines, side, tall, label, top, height=0.0)
+    return replace(layout, height=top + 2 * layout.grid + layout.between + 0.95)
 
 
 def _name(found: AttentionMap, frame: int, layout: _Layout) -> str:
@@ -185,21 +202,20 @@ def _name(found: AttentionMap, frame: int, layout: _Layout) -> str:
 
 
 def _label(
-    figure: "Figure", size: tuple[float, float], place: tuple[float, float], text: str
+    figure: "Figure", layout: _Layout, edge: tuple[float, float], text: str, *, below: bool
 ) -> None:
-    """Words above a frame, on white, above the arrows."""
-    figure.text(
-        place[0] / size[0],
-        place[1] / size[1],
-        text,
-        fontsize=WORDS,
-        color=SOFT,
-        ha="center",
-        va="bottom",
-        linespacing=1.0,
-        zorder=8,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-    )
+    """Words at the upper or lower edge of a frame, on a band that no arrow is seen on."""
+    from matplotlib.patches import Rectangle
+
+    x, y = edge[0] / WIDTH, edge[1] / layout.height
+    wide, high = layout.side / WIDTH, (layout.label - below * GAP) / layout.height
+    band = Rectangle((x, y - below * high), wide, high, facecolor="white", zorder=7)
+    band.set(transform=figure.transFigure, gid="band")
+    figure.add_artist(band)
+    away = (-1 if below else 1) * GAP / layout.height
+    where: dict[str, Any] = {"ha": "center", "va": "top" if below else "bottom", "linespacing": 1.0}
+    middle = x + (layout.side - GAP) / 2 / WIDTH
+    figure.text(middle, y + away, text, fontsize=WORDS, color=SOFT, zorder=8, **where)
 
 
 def _wrapped(text: str, points: float, width: float) -> list[str]:
@@ -308,14 +324,14 @@ def _bend(start: np.ndarray, end: np.ndarray, layout: _Layout) -> float:
 
 def _words(found: AttentionMap) -> tuple[str, list[str]]:
     """Title and the lines below it."""
-    names = ", ".join(f"{name} {100 * p:.0f} %" for name, p in found.classes[:2])
+    names = ", ".join(f"{name} {percent(p)}" for name, p in found.classes[:2])
     title = f"{Path(found.path).name}: what {found.block} looks at"
     query, spread = found.query, found.spread
     truth = "" if found.truth is None else f" · true class: {found.truth}"
     lines = [
         f"{found.affinity.replace('_', ' ')} · this clip: {names}{truth}",
         f"query (dot): {query.seconds:.2f} s, y {query.y:.0f}, x {query.x:.0f}: {found.chosen}",
-        f"entropy {spread.entropy:.2f} nats ({100 * spread.relative:.0f} % of even) · reach "
+        f"entropy {spread.entropy:.2f} nats ({percent(spread.relative)} of even) · reach "
         f"{spread.pixels:.0f} px, {spread.seconds:.2f} s",
     ]
     if spread.kind:

@@ -32,7 +32,7 @@ from videonl.layers import affinity_name
 from videonl.layers.attention_row import attention_rows, reachable
 from videonl.models.finite import check_answers
 from videonl.models.registry import create_model
-from videonl.shares import counted
+from videonl.shares import counted, percent
 from videonl.video.views import Views, read_views
 
 MEASURES = {  # of Spread -> its name in JSON
@@ -333,10 +333,10 @@ def table(summary: Summary) -> str:
         rows.append(
             [
                 *(block, affinity, f"{entropy[0]:.2f} ± {entropy[1]:.2f}"),
-                f"{100 * relative[0]:.0f} ± {100 * relative[1]:.0f} %",
-                "-" if random is None else f"{100 * random:.0f} %",
+                percent(relative[0], summary.videos, deviation=relative[1]),
+                "-" if random is None else percent(random, summary.videos),
                 f"{pixels[0]:.2f} ± {pixels[1]:.2f}",
-                f"{100 * diagonals[0]:.0f} %",
+                percent(diagonals[0], summary.videos),
                 f"{seconds[0]:.2f} ± {seconds[1]:.2f}",
             ]
         )
@@ -356,24 +356,26 @@ def block_words(summary: Summary, block: str) -> list[str]:
     def mean(measure: str, whose: str = TRAINED) -> float:
         return summary.mean(block, measure, whose=whose)[0]
 
+    def share(measure: str, whose: str = TRAINED) -> str:
+        return percent(mean(measure, whose), summary.videos)
+
     lines = [
         f"{block} attends to places {mean('pixels'):.0f} pixels "
-        f"({100 * mean('diagonals'):.0f} % of the picture's diagonal) and {mean('seconds'):.2f} s "
+        f"({share('diagonals')} of the picture's diagonal) and {mean('seconds'):.2f} s "
         "away, on average; equal weights would reach "
         f"{mean('pixels', EQUAL):.0f} pixels and {mean('seconds', EQUAL):.2f} s.",
-        f"  Its weights have {100 * mean('relative'):.0f} % of the entropy of equal weights",
+        f"  Its weights have {share('relative')} of the entropy of equal weights",
     ]
     if (RANDOM, block) in summary.spreads:
-        random = mean("relative", RANDOM)
-        more = mean("relative") - random
+        more = mean("relative") - mean("relative", RANDOM)
         how = "more even than in" if more > 0 else "more selective than in"
         how = "as selective as in" if abs(more) <= ALIKE else how
-        lines[-1] += f": {how} the same network with random weights ({100 * random:.0f} %)"
+        lines[-1] += f": {how} the same network with random weights ({share('relative', RANDOM)})"
     lines[-1] += "."
     for kind, words in KINDS.items():
-        share = summary.share_of(block, kind)
-        if share:
-            lines.append(f"  {100 * share:.0f} % of its rows are {words}.")
+        part = summary.share_of(block, kind)
+        if part:
+            lines.append(f"  {percent(part, summary.videos)} of its rows are {words}.")
     answers = summary.answers
     lines.append(f"  Without it (z = x) {fall_words(answers, ('removed', block))}.")
     lines.append(

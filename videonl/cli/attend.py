@@ -194,10 +194,10 @@ def show(arguments: argparse.Namespace, predictor: "Predictor") -> int:
     print(f"{found.block} ({found.affinity}): {found.shown_as}")
     answer, share = found.classes[0]
     truth = "" if found.truth is None else f"; true class: {visible(found.truth)}"
-    print(f"this clip: {visible(answer)}, {percent(share, 100)}{truth}")
+    print(f"this clip: {visible(answer)}, {percent(share)}{truth}")
     print(f"query: {query.seconds:.2f} s, y {query.y:.1f}, x {query.x:.1f}: {found.chosen}")
     print(
-        f"entropy {spread.entropy:.3f} nats, {100 * spread.relative:.1f} % of that of equal "
+        f"entropy {spread.entropy:.3f} nats, {percent(spread.relative)} of that of equal "
         f"weights; mean reach {spread.pixels:.1f} pixels, {spread.seconds:.2f} s"
     )
     if spread.kind:

@@ -13,6 +13,7 @@ from videonl.cli.main import make_parser
 from videonl.errors import DatasetError, VideoNLError
 from videonl.files import write_text
 from videonl.json_text import json_text
+from videonl.shares import percent
 
 RESULT, SUMMARY = "result.json", "cross.json"
 STOPPED = 128  # by the signal of that number more
@@ -242,9 +243,10 @@ def table(summary: dict[str, Any], words: str) -> str:
     """One line a part, then the mean."""
     key = "video_top1" if "video_top1" in summary["mean"] else next(iter(summary["mean"]))
     lines = [f"{key} of the last checkpoint" + (f", {words}" if words else "")]
-    lines += [
-        f"  {part['part']:<8} {100 * part['scores'][key]:6.2f} %" for part in summary["parts"]
-    ]
-    mean, deviation = summary["mean"][key], summary["deviation"][key]
-    lines.append(f"  mean     {100 * mean:6.2f} % ± {100 * deviation:.2f} (standard deviation)")
+    for part in summary["parts"]:
+        scores = part["scores"]
+        lines.append(f"  {part['part']:<8} {percent(scores[key], scores['videos'])}")
+    videos = sum(part["scores"]["videos"] for part in summary["parts"])
+    mean = percent(summary["mean"][key], videos, deviation=summary["deviation"][key])
+    lines.append(f"  mean     {mean} (standard deviation)")
     return "\n".join(lines)

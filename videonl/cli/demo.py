@@ -18,6 +18,7 @@ from videonl.errors import VideoNLError
 from videonl.files import write_text
 from videonl.json_text import json_text
 from videonl.limits import SEED
+from videonl.shares import percent
 
 CONFIG = Path("configs/sample.yaml")
 # The baseline: the same trunk without the block, made wider until it costs as much.
@@ -97,10 +98,10 @@ def print_end(facts: dict[str, Any], report: Path, runs: dict[str, Path]) -> Non
     answer, right = held_out["answers"][0], held_out["class"]
     verdict = "right" if answer["class"] == right else f"wrong, it is {right!r}"
     print(f"\nheld out     {held_out['video']}")
-    print(f"answer       {answer['class']!r} ({100 * answer['probability']:.1f} %): {verdict}")
+    print(f"answer       {answer['class']!r} ({percent(answer['probability'])}): {verdict}")
     for name, network in facts["networks"].items():
-        cost = f"{network['macs_per_view'] / 1e9:.3f} GMACs per view"
-        print(f"{name:<12} {100 * network['top1']['value']:.1f} % of the test videos, {cost}")
+        top1, cost = network["top1"], f"{network['macs_per_view'] / 1e9:.3f} GMACs per view"
+        print(f"{name:<12} {percent(top1['value'], top1['total'])} of the test videos, {cost}")
         print(f"{'':<12} {runs[name] / 'best.ckpt'}")
     print(f"report       {report}/compare.html (and .md, .csv, .json, .png)")
     print(f"time         {facts['total_seconds'] / 60:.1f} minutes")

@@ -25,7 +25,7 @@ from videonl.errors import ENDING, VideoError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import GrowingFile, whole_file
 from videonl.json_text import json_text
-from videonl.shares import counted
+from videonl.shares import counted, percent
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.live import Answer, Reader
@@ -172,7 +172,7 @@ class Output:
             self._file.write(text)
         if answer.label != self._label and not self._as_json:
             share = dict(answer.classes).get(answer.label)
-            shown = "" if share is None else f"{share:7.1%}"
+            shown = "" if share is None else percent(share)
             print(f"{answer.end:9.2f} s  {visible(answer.label) or '-'}{shown:>9}", flush=True)
         self._label = answer.label
 
@@ -184,7 +184,7 @@ class Output:
             f"{counted(seen, 'frame')}, {seen / seconds:.1f} a second; "
             f"{counted(self._count, 'answer')}, "
             f"{self._count / seconds:.1f} a second, at most {self._latest:.2f} s after their last "
-            f"frame; {missed / max(seen, 1):.1%} of the frames dropped (not in any clip)"
+            f"frame; {percent(missed / max(seen, 1))} of the frames dropped (not in any clip)"
         )
 
     def close(self) -> None:

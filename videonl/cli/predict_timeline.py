@@ -10,7 +10,7 @@ from videonl.errors import VideoError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import write_text
 from videonl.limits import number
-from videonl.shares import counted
+from videonl.shares import counted, percent
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.prediction import Failure
@@ -160,9 +160,9 @@ def one(
         found = (timeline, timeline.segments(**rule(arguments, predictor)))
         show(arguments, found)
     if arguments.plot and found:
-        from videonl.inference.timeline_output import draw
+        from videonl.inference.timeline_output import draw_timeline
 
-        draw(found[0], found[1], Path(arguments.plot))
+        draw_timeline(found[0], found[1], Path(arguments.plot))
     prediction = None
     if not found:
         prediction = predictor.predict(video, top_k=arguments.top_k, views=arguments.views)
@@ -212,7 +212,9 @@ def show(arguments: argparse.Namespace, found: "Result") -> None:
     print(f"{path}  ({timeline.duration:.1f} s, {counted(len(timeline.windows), 'window')})")
     for s in segments:
         name = visible(s.name)
-        print(f"  {s.start:9.2f} s to {s.end:9.2f} s  {s.confidence:7.2%}  {name}", flush=True)
+        print(
+            f"  {s.start:9.2f} s to {s.end:9.2f} s  {percent(s.confidence):>7}  {name}", flush=True
+        )
     if not segments:
         print("  no segments (lower --threshold or --min-length)")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.limits import SEED, whole
-from videonl.sample.task import RELATIONS, SampleParameters
+from videonl.sample.task import RELATED, RELATIONS, SampleParameters
 from videonl.shares import counted
 
 
@@ -72,6 +72,20 @@ def main(argv: Sequence[str]) -> int:
         type=float,
         default=default.scale,
         help="factor of size and path of the bodies, 0.2 to 1",
+    )
+    parser.add_argument(
+        "--gap",
+        type=whole(0),
+        metavar="FRAMES",
+        help="show the second body only so many frames after the first has gone: a cue at the "
+        "beginning decides what the end means (default: both are there all the time)",
+    )
+    parser.add_argument(
+        "--of",
+        choices=RELATED,
+        default=default.of,
+        help="what stands in the relation: the directions, or the hues, which a single frame shows "
+        "(default: motion)",
     )
     parser.add_argument("--seed", type=SEED, default=default.seed, help="random seed")
     parser.add_argument(

@@ -3,9 +3,10 @@
 import re
 from argparse import SUPPRESS
 from collections.abc import Iterator
+from functools import cache
 from typing import Any, Literal
 
-from jsonargparse import ArgumentParser, set_loader, set_parsing_settings
+from jsonargparse import ArgumentParser, set_loader
 from lightning.pytorch import Trainer
 from lightning.pytorch.accelerators import Accelerator
 from lightning.pytorch.profilers import Profiler
@@ -49,7 +50,6 @@ OF_OURS = {
 NEEDS = re.compile(r"Requirement '([\w-]+)[^']*' not met")
 EXTRAS = {name: f"videonl[{name}]" for name in ("wandb", "mlflow")}
 
-set_parsing_settings(docstring_parse_attribute_docstrings=True)
 set_loader("videonl", parse_value, exceptions=(VideoNLError,))
 
 
@@ -72,6 +72,7 @@ class Parser(ArgumentParser):
         return super().format_help(*args)
 
 
+@cache
 def make_parser(command: str) -> Parser:
     """Every option of a command, from the signatures of the classes that it builds."""
     parser = Parser(prog=f"{called('train')} {command}")
@@ -127,14 +128,21 @@ def add_trainer(parser: Parser) -> None:
         options[f"trainer.{key}"].help = text
 
 
+@cache
+def trainer_parser() -> Parser:
+    """The section ``trainer`` alone."""
+    parser = Parser(prog="train.py")
+    add_trainer(parser)
+    return parser
+
+
 def trainer_options(values: dict[str, Any]) -> dict[str, Any]:
     """The section ``trainer`` with the callbacks, loggers and so on that it names, made.
 
     Raises:
         VideoNLError: one of them refuses its arguments.
     """
-    parser = Parser(prog="train.py")
-    add_trainer(parser)
+    parser = trainer_parser()
     values = {key: spelled_out(key, value) for key, value in values.items()}
     try:
         made = parser.instantiate(parser.parse_object({"trainer": values}))

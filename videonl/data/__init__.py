@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = doors(
         "copies": "near_copies",
         "facts": "class_lines cover_line found_facts look_at picture_line",
         "lists": "read_list",
+        "rand_augment": "OPERATIONS draw_operations",
         "records": "Record",
         "samplers": "BalancedSampler EvaluationSampler TrainingSampler",
         "skip_list": "read_skip_list write_skip_list",

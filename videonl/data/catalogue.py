@@ -334,7 +334,7 @@ def fill(
             catalogue.notes.append(f"{part.file}: {lines} ignored")
         if not found:
             raise DatasetError(
-                f"none of the {counted(len(part.entries), 'video')} of {part.file} is below "
+                f"none of the videos in {part.file} ({len(part.entries)}) is below "
                 f"{root} (the first: {part.entries[0].path}); the paths must be relative to the "
                 "data folder"
                 if part.entries

@@ -40,6 +40,7 @@ from videonl.escapes import as_word
 from videonl.limits import SEED, Limit, limited, number, one_of, whole
 from videonl.shares import counted
 from videonl.video.preprocessing import Preprocessing, rectangle_of, refuse_idle
+from videonl.video.transfer import sent
 from videonl.video.video import Decoder
 
 EVALUATED = {"val", "test"}  # all of their videos count, whether they can be read or not
@@ -429,6 +430,15 @@ class VideoDataModule(L.LightningDataModule):
     def on_before_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Keep a copy of the seeds on the CPU: reading them from a GPU would wait for it."""
         return {**batch, "host": (batch["label"].tolist(), batch["seed"].tolist())}
+
+    def transfer_batch_to_device(
+        self,
+        batch: Any,
+        device: torch.device,
+        dataloader_idx: int,  # noqa: ARG002
+    ) -> Any:
+        """Send a batch off, beside what a GPU computes with the one before."""
+        return {k: sent(v, device) if torch.is_tensor(v) else v for k, v in batch.items()}
 
     def on_after_batch_transfer(self, batch: Any, dataloader_idx: int) -> Any:  # noqa: ARG002
         """Augment a training batch on its device; stop if too many of its files are bad."""

@@ -10,7 +10,7 @@ import numpy as np
 
 from videonl.errors import VideoError
 from videonl.escapes import visible
-from videonl.shares import counted
+from videonl.shares import counted, percent
 from videonl.video.container import Span, open_source, split_span
 from videonl.video.preprocessing import Preprocessing
 
@@ -194,12 +194,12 @@ def cover_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
     shares = [min(1.0, span / v.seconds) for span, v in zip(spans, timed, strict=True)]
     # A header may count the last frame or not: half a frame is no difference.
     short = sum(span > v.seconds + 0.5 / v.rate for span, v in zip(spans, timed, strict=True))
-    low, middle, high = (f"{100 * share:.0f}" for share in quarters(sorted(shares)))
+    low, middle, high = (percent(share) for share in quarters(sorted(shares)))
     _, usual, _ = quarters(sorted(spans))
     loops = "loop" if shown.short_video == "loop" else "repeat their last frame"
     return (
         f"a clip of {counted(shown.frames, 'frame')}, {shown.stride} apart ({usual:.2g} s), "
-        f"covers {middle} % of a video (quartiles {low} to {high}); {short} of {len(timed)} are "
+        f"covers {middle} of a video (quartiles {low} to {high}); {short} of {len(timed)} are "
         f"shorter{f' and {loops}' if short else ''}"
     )
 
@@ -210,9 +210,9 @@ def picture_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
         return "no video states how large it is"
     if shown.rectangle is not None:
         height, width = shown.rectangle
-        return f"a clip sees 100 % of a picture, inside of {width}x{height}"
+        return f"a clip sees {percent(1)} of a picture, inside of {width}x{height}"
     # Square views of pictures whose short side is scaled.
     area = (shown.view_side / shown.short_side) ** 2 * min(shown.views[1], 3)
     parts = [min(1.0, area * min(v.width, v.height) ** 2 / v.pixels) for v in facts.values()]
-    low, middle, high = (f"{100 * part:.0f}" for part in quarters(sorted(parts)))
-    return f"a clip sees {middle} % of a picture (quartiles {low} to {high})"
+    low, middle, high = (percent(part) for part in quarters(sorted(parts)))
+    return f"a clip sees {middle} of a picture (quartiles {low} to {high})"

@@ -9,7 +9,7 @@ from typing import Any
 from videonl.escapes import markdown_row, markdown_text
 from videonl.evaluation.result import Comparison, PairedTest, Row
 from videonl.evaluation.verdict import interval_of, verdict_words
-from videonl.shares import counted, decimals, interval_text
+from videonl.shares import counted, interval_text, percent
 
 
 @dataclass(frozen=True)
@@ -27,19 +27,23 @@ class Column:
     number: bool = True
 
 
-def _share(score: dict[str, Any] | None) -> str:
+def share_words(score: dict[str, Any] | None) -> str:
+    """An accuracy as ``"62 % [43, 79]"`` or, over seeds, ``"62 ± 3 % [43, 79]"``; "" of none."""
     if score is None or not score["total"]:
         return ""
-    videos = score.get("videos", score["total"])
-    digits = decimals(videos)
-    spread = f" ± {100 * score['deviation']:.{digits}f}" if "deviation" in score else ""
-    interval = ""
-    if not spread or "interval95" in score:
-        interval = " " + interval_text(*interval_of(score), videos)
-    return f"{100 * score['value']:.{digits}f}{spread}{interval}"
+    videos, deviation = score.get("videos", score["total"]), score.get("deviation")
+    words = percent(score["value"], videos, deviation=deviation)
+    if deviation is None or "interval95" in score:
+        words += " " + interval_text(*interval_of(score), videos)
+    return words
 
 
-def _rate(speed: dict[str, Any] | None) -> str:
+def _share(score: dict[str, Any] | None) -> str:
+    return share_words(score).replace(" %", "")  # the title says it
+
+
+def rate_words(speed: dict[str, Any] | None) -> str:
+    """Clips per second with their quartiles; "" of none."""
     if speed is None:
         return ""
     middle = speed["clips_per_second"]
@@ -69,9 +73,9 @@ COLUMNS = (
     Column("GFLOPs total", lambda row: giga(row.flops, row.total_views)),
     Column("top-1 (%)", lambda row: _share(row.top1)),
     Column("top-5 (%)", lambda row: _share(row.top5)),
-    Column("clips/s", lambda row: _rate(row.inference)),
+    Column("clips/s", lambda row: rate_words(row.inference)),
     Column("peak (MB)", lambda row: _megabytes(row.inference)),
-    Column("train clips/s", lambda row: _rate(row.training)),
+    Column("train clips/s", lambda row: rate_words(row.training)),
     Column("train peak (MB)", lambda row: _megabytes(row.training)),
 )
 
@@ -133,7 +137,7 @@ def notes(comparison: Comparison) -> list[str]:
             lines.append(f"Shortcut: {_shortcut_words(data['shortcut'])}.")
     for row in comparison.rows:
         if row.own and row.own["top1"]:
-            score = f"{100 * row.own['top1']['value']:.1f} %"
+            score = percent(row.own["top1"]["value"], row.own["top1"]["total"])
             lines.append(f"{row.name} with its own views, {row.own['views']}: top-1 {score}.")
         elif row.own:
             own = f"{row.name}: leave out --views for its own views, {row.own['views']}."

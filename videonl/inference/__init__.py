@@ -10,10 +10,12 @@ __getattr__, __dir__, __all__ = doors(
         "features": "FeatureExtractor Features load_features save_features",
         "timeline": "Segment Timeline Window timeline_of",
         "export": "export_model",
+        "network": "videos_ahead",
         "inputs": "find_videos",
         "live": "watch",
         "overlay": "captions_of overlay_paths write_overlay",
         "show": "StepBar list_failures rich_table",
+        "timeline_output": "draw_timeline",
         "windows": "Windows stream_windows",
     },
 )

@@ -1,5 +1,6 @@
 """Prepare a network for inference: fused, in the memory layout of its clips, on its device."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,10 @@ from videonl.video.preprocessing import Preprocessing
 from videonl.weights.checkpoint import sha256
 from videonl.weights.hub import pinned_name
 
-FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at
+FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at, or
+FORWARD_SHARE = 8  # on a GPU this part of its memory: few views would leave it idle
+AHEAD_MEMORY = 2**31  # bytes of views that are decoded ahead for a GPU, at most
+MOST_AHEAD = 8  # videos
 BYTES_PER_INPUT = 64 * 4  # of activations per input value, about, for the networks of the paper
 
 
@@ -33,11 +37,28 @@ def prepare_network(model: nn.Module, *, device: torch.device, fuse: bool) -> nn
     return network
 
 
-def views_that_fit(preprocessing: Preprocessing) -> int:
+def views_that_fit(preprocessing: Preprocessing, *, device: torch.device) -> int:
     """How many views of this size take about ``FORWARD_MEMORY`` in one forward pass."""
+    room = FORWARD_MEMORY
+    if device.type == "cuda":
+        room = max(room, torch.cuda.get_device_properties(device).total_memory // FORWARD_SHARE)
     height, width = preprocessing.rectangle or (preprocessing.short_side,) * 2
     values = 3 * preprocessing.frames * height * width
-    return max(1, min(64, FORWARD_MEMORY // (values * BYTES_PER_INPUT)))
+    return max(1, min(64, room // (values * BYTES_PER_INPUT)))
+
+
+def videos_ahead(preprocessing: Preprocessing, *, device: torch.device) -> int:
+    """How many videos are decoded, each in a thread, while the network computes one.
+
+    On a CPU none: the network has its cores. A GPU takes 30 views of a video in less time than one
+    core needs to decode them.
+    """
+    if device.type == "cpu":
+        return 0
+    height, width = preprocessing.rectangle or (preprocessing.short_side,) * 2
+    size = preprocessing.num_views * 3 * preprocessing.frames * height * width
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return max(1, min(MOST_AHEAD, (cores or 1) - 1, AHEAD_MEMORY // size))
 
 
 def network_name(model: nn.Module) -> str:

@@ -7,6 +7,7 @@ Testing uses the same functions, ``read_views`` and ``to_clips``, so both get th
 """
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -23,6 +24,7 @@ from videonl.inference.network import (
     network_name,
     origin_of,
     prepare_network,
+    videos_ahead,
     views_that_fit,
 )
 from videonl.inference.prediction import Clip, Failure, Prediction
@@ -34,6 +36,7 @@ from videonl.models.view_ensembling import average_name, over_views, probabiliti
 from videonl.shares import counted
 from videonl.video.given import Frames, Given, is_path, name_of, opened, rate_for
 from videonl.video.preprocessing import Preprocessing
+from videonl.video.transfer import Arrival, sent
 from videonl.video.transforms import to_clips
 from videonl.video.video import Video, open_video
 from videonl.video.views import Views, read_views, settled
@@ -56,7 +59,8 @@ class Predictor:
         device: where to compute; ``"auto"`` takes a GPU where there is one.
         decoder: ``"pyav"`` (default): its FFmpeg is maintained, so it is the decoder for untrusted
             files; ``"decord"`` or ``"auto"`` for your own files.
-        max_views_per_forward: limits the memory; None: about 1 GiB of activations.
+        max_views_per_forward: limits the memory; None: about 1 GiB of activations, on a GPU an
+            eighth of its memory.
         about: the content of ``Prediction.model``: name, checkpoint, sha256.
         multi_label: a video may have several classes: each has its own probability, the highest
             over the views.
@@ -95,7 +99,9 @@ class Predictor:
         self.engine: Engine = TorchEngine()  # see compute_with
         self.trained_videos: str | None = None  # see VideoDataModule.trained_videos
         self._said: set[str] = set()
-        self.max_views_per_forward = max_views_per_forward or views_that_fit(self.preprocessing)
+        self.max_views_per_forward = max_views_per_forward or views_that_fit(
+            self.preprocessing, device=self.device
+        )
         self.about: dict[str, object] = {
             "name": network_name(model),
             "num_classes": len(self.class_names),
@@ -238,7 +244,6 @@ class Predictor:
             )
         return shown
 
-    @torch.inference_mode()
     def view_probabilities(
         self, frames: Tensor, *, on_views: Callable[[int], None] | None = None
     ) -> Tensor:
@@ -246,7 +251,7 @@ class Predictor:
 
         Args:
             frames: uint8 (V, T, H, W, 3).
-            on_views: called with the number of views just done.
+            on_views: called with the number of views just done (on a GPU: just queued).
 
         Returns:
             float64 (V, K) on the CPU.
@@ -255,13 +260,20 @@ class Predictor:
             VideoNLError: the device has too little memory; names the remedy.
             NotFiniteError: the network's output is NaN or infinite.
         """
+        return self.queued(frames, on_views=on_views)()
+
+    @torch.inference_mode()
+    def queued(
+        self, frames: Tensor, *, on_views: Callable[[int], None] | None = None
+    ) -> Callable[[], Tensor]:
+        """As ``view_probabilities``, but only queued; a call of what is returned waits for it."""
         mean, std = self.preprocessing.colours
         parts = []
         for chunk in frames.split(self.max_views_per_forward):
-            clips = to_clips(chunk[None].to(self.device), mean=mean, std=std)[0]
             try:
+                clips = to_clips(sent(chunk, self.device)[None], mean=mean, std=std)[0]
                 logits = self.engine(self.model, clips)
-                parts.append(probabilities_of(logits, multi_label=self.multi_label).cpu())
+                parts.append(probabilities_of(logits, multi_label=self.multi_label))
             except torch.OutOfMemoryError as error:
                 raise VideoNLError(
                     f"{counted(len(chunk), 'view')} at once: too much for the memory of "
@@ -270,7 +282,8 @@ class Predictor:
                 ) from error
             if on_views:
                 on_views(len(chunk))
-        return check_answers(torch.cat(parts))
+        answers = Arrival(torch.cat(parts))
+        return lambda: check_answers(answers.wait())
 
     def predict(
         self,
@@ -310,37 +323,51 @@ class Predictor:
         workers: int | None = None,
         on_views: Callable[[int], None] | None = None,
     ) -> Iterator[Prediction | Failure]:
-        """Classify videos in order; on a GPU the next are decoded while the network computes.
+        """Classify videos in order.
+
+        On a GPU decoding, copying and computing overlap: while it computes one video, the next ones
+        are decoded and one of them is queued, and only then the first answer is waited for.
 
         Args:
             videos: each as for ``predict``, or ``Frames`` with a rate of its own.
             top_k: how many classes to return.
             views: as for ``predict``.
             fps: of all frames in memory among them.
-            workers: threads that decode ahead; default 1, on a CPU 0, where they slow it down.
+            workers: threads that decode ahead; default ``videos_ahead``, none on a CPU.
             on_views: called with the number of views just done.
 
         Yields:
             A prediction, or the failure of a file that cannot be read.
         """
-        self.preprocessing.with_views(views)  # refuses wrong ones before the first file
+        shown = self.preprocessing.with_views(views)  # refuses wrong ones before the first file
         if is_path(videos) or isinstance(videos, bytes | Frames):
             raise VideoNLError("predict_many takes several videos: give a list, or use predict")
-        workers = int(self.device.type != "cpu") if workers is None else workers
+        if workers is None:
+            workers = videos_ahead(shown, device=self.device)
 
         def read(video: Given) -> Views:
             return self.read(video, views=views, fps=rate_for(video, fps))
 
+        def begun(video: Given, outcome: Callable[[], Views]) -> Callable[[], Prediction | Failure]:
+            path = name_of(video)
+            try:
+                views_read = outcome()
+                ended = self._begin(path, views_read, top_k, on_views)
+                self._tell(path, views_read)
+            except (VideoError, OSError) as error:
+                failure = Failure(path, short_reason(error, path))
+                return lambda: failure
+            return ended
+
+        most = int(self.device.type == "cuda")  # videos that a GPU is given before it has answered
+        queued: deque[Callable[[], Prediction | Failure]] = deque()
         with Ahead(read, workers) as ahead:
             for video, outcome in ahead.map(videos):
-                path = name_of(video)
-                try:
-                    views_read = outcome()
-                    prediction = self.judge(path, views_read, top_k, on_views)
-                    self._tell(path, views_read)
-                    yield prediction
-                except (VideoError, OSError) as error:
-                    yield Failure(path, short_reason(error, path))
+                queued.append(begun(video, outcome))
+                if len(queued) > most:
+                    yield queued.popleft()()
+            while queued:
+                yield queued.popleft()()
 
     def judge(
         self,
@@ -350,13 +377,29 @@ class Predictor:
         on_views: Callable[[int], None] | None,
     ) -> Prediction:
         """Compute the prediction of views that were read."""
+        return self._begin(path, views, top_k, on_views)()
+
+    def _begin(
+        self,
+        path: str,
+        views: Views,
+        top_k: int,
+        on_views: Callable[[int], None] | None,
+    ) -> Callable[[], Prediction]:
+        """Queue the computation for views that were read; the result waits for the prediction."""
         if top_k < 1:
             raise VideoNLError(f"top_k must be at least 1, got {top_k}")
         damage = self._damage(views)
         damage.tell(path, len(views.damaged))  # raises if every clip is damaged
         if damage.left_out:
             views = views.whole()
-        per_view = self.view_probabilities(views.frames, on_views=on_views)  # (V, K)
+        answers = self.queued(views.frames, on_views=on_views)  # (V, K)
+        return lambda: self._judged(path, views, answers(), top_k, damage)
+
+    def _judged(
+        self, path: str, views: Views, per_view: Tensor, top_k: int, damage: Damage
+    ) -> Prediction:
+        """The prediction from the probabilities (V, K) of the views."""
         shown = views.preprocessing
         mean = over_views(per_view, multi_label=self.multi_label, average=shown.average)
         if len(mean) != len(self.class_names):

@@ -19,7 +19,7 @@ from rich.text import Text
 
 from videonl.escapes import visible
 from videonl.inference.prediction import Failure, Prediction
-from videonl.shares import counted
+from videonl.shares import counted, percent
 
 
 class View(Protocol):
@@ -106,7 +106,7 @@ def rich_table(prediction: Prediction) -> Table:
     table.add_column("", width=20)
     for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
         bar = "█" * round(20 * probability)
-        table.add_row(Text(visible(name)), f"{probability:.2%}", f"[green]{bar}[/green]")
+        table.add_row(Text(visible(name)), percent(probability), f"[green]{bar}[/green]")
     return table
 
 
@@ -116,7 +116,7 @@ def plain_table(prediction: Prediction) -> str:
     width = max(map(len, names))
     lines = [visible(prediction.path)]
     for name, probability in zip(names, prediction.probabilities, strict=True):
-        lines.append(f"  {name:<{width}}  {probability:7.2%}")
+        lines.append(f"  {name:<{width}}  {percent(probability):>7}")
     return "\n".join(lines)
 
 

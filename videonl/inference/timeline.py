@@ -18,13 +18,15 @@ reaches the threshold in a window counts, so segments of different classes may o
 """
 
 import math
-from collections.abc import Callable, Iterator
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
@@ -106,6 +108,18 @@ def merge(
                 mean = float(probabilities[first:last, k].mean())
                 segments.append(Segment(start, end, class_names[k], mean, last - first))
     return sorted(segments, key=lambda segment: (segment.start, -segment.confidence))
+
+
+def lanes_of(segments: Sequence[Segment]) -> list[int]:
+    """Per segment, in order of their starts, the first lane where no other one is in its way."""
+    ends: list[float] = []
+    lanes = []
+    for segment in segments:
+        free = (lane for lane, end in enumerate(ends) if end <= segment.start + 1e-6)
+        lane = next(free, len(ends))
+        ends[lane : lane + 1] = [segment.end]
+        lanes.append(lane)
+    return lanes
 
 
 # How a window goes on that is shorter than a clip.
@@ -275,13 +289,17 @@ def timeline_of(
         hop = min(1.0, window / 2) if hop is None else hop
         windows = place_windows(times, duration, window=window, hop=hop)
         scores: list[np.ndarray] = []
+        answers: deque[Callable[[], Tensor]] = deque()
         damage = Damage(conceal=predictor.conceal)
         kept = damage.kept(clips_of_windows(source, windows, times, preprocessing))
         while chunk := list(islice(kept, predictor.max_views_per_forward)):
             clips = torch.stack([clip for _, clip in chunk])
-            scores.append(predictor.view_probabilities(clips).numpy())
+            answers.append(predictor.queued(clips))
+            if len(answers) > 1:  # while a GPU computes, the next windows are decoded
+                scores.append(answers.popleft()().numpy())
             if on_windows:
                 on_windows(chunk[-1][0] + 1, len(windows))
+    scores += [answer().numpy() for answer in answers]
     if said := damage.tell(name_of(video), len(windows)):
         predictor.note(said)
     probabilities = np.concatenate(scores)

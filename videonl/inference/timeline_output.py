@@ -6,12 +6,13 @@ from pathlib import Path
 import numpy as np
 
 from videonl._version import __version__
-from videonl.escapes import figure_text
+from videonl.escapes import figure_text, shortened
 from videonl.files import csv_line, whole_stream
 from videonl.inference.prediction import Failure, damage_as_dict
-from videonl.inference.timeline import Segment, Timeline, claims_of
+from videonl.inference.timeline import Segment, Timeline, claims_of, lanes_of
 from videonl.json_text import json_text
 
+OTHERS = "0.6"  # the grey of segments whose class is not drawn
 Result = tuple[Timeline, list[Segment]]
 
 
@@ -94,7 +95,9 @@ def _csv(rows: Sequence[Sequence[object]]) -> str:
     return "".join(map(csv_line, rows))
 
 
-def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes: int = 6) -> None:
+def draw_timeline(
+    timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes: int = 6
+) -> None:
     """A PNG: the probabilities of the strongest classes over time, the segments below.
 
     Raises:
@@ -111,19 +114,25 @@ def draw(timeline: Timeline, segments: Sequence[Segment], path: Path, *, classes
     broken = np.flatnonzero(claims[1:, 0] - claims[:-1, 1] > 1e-6) * 2 + 2
     seconds = np.insert(claims.reshape(-1), broken, np.nan)
     with figure_text([title, *colours]) as drawable:
-        figure = Figure(figsize=(11, 4.2), layout="constrained")
+        figure = Figure(figsize=(10, 4.8), layout="constrained")
         FigureCanvasAgg(figure)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         for k in order:
             name = timeline.class_names[k]
-            label = "\u200b" + drawable(name)  # an underscore at the front would hide the entry
-            values = np.insert(timeline.probabilities[:, k].repeat(2), broken, np.nan)
+            # An underscore at the front would hide the entry.
+            label = "\u200b" + shortened(drawable(name), 52)
+            values = 100 * np.insert(timeline.probabilities[:, k].repeat(2), broken, np.nan)
             upper.plot(seconds, values, color=colours[name], label=label)
-        upper.set(ylim=(0, 1.02), ylabel="probability", title=drawable(title))
-        upper.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False)
-        for segment in segments:
-            colour = colours.get(segment.name, "0.6")
-            lower.axvspan(segment.start, segment.end, color=colour, alpha=0.85, linewidth=0)
+        upper.set(ylim=(0, 102), ylabel="probability (%)", title=shortened(drawable(title), 80))
+        lanes = lanes_of(segments)
+        high = 1 / max([lane + 1 for lane in lanes], default=1)
+        for segment, lane in zip(segments, lanes, strict=True):
+            colour, top = colours.get(segment.name, OTHERS), 1 - lane * high
+            place = {"ymin": top - high, "ymax": top, "alpha": 0.85, "linewidth": 0}
+            lower.axvspan(segment.start, segment.end, color=colour, **place)
         lower.set(yticks=[], xlabel="seconds", xlim=(0, timeline.duration), ylabel="segments")
+        if any(segment.name not in colours for segment in segments):
+            upper.plot([], color=OTHERS, linewidth=6, label="other classes")
+        figure.legend(loc="outside lower center", ncols=2, frameon=False)
         with whole_stream(path) as stream:
-            figure.savefig(stream, format="png", dpi=120)
+            figure.savefig(stream, format="png", dpi=140)

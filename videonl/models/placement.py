@@ -74,7 +74,8 @@ def block_inflation(inflation: Inflation, stage: str, block: int) -> tuple[int, 
         value = inflation.get(stage, "none")
         if not isinstance(value, str) and block >= len(value):
             raise ValueError(
-                f"inflation of {stage} lists {counted(len(value), 'block')}, block {block} lacks"
+                f"inflation of {stage}: {counted(len(value), 'block')} given, but block {block} "
+                "is missing"
             )
         name = value if isinstance(value, str) else value[block]
     if name not in INFLATIONS:

@@ -13,11 +13,12 @@ from xml.etree import ElementTree
 
 from markupsafe import Markup
 
-from videonl.escapes import figure_text, visible
+from videonl.escapes import figure_text, shortened, visible
 from videonl.evaluation.result import Comparison, Row
+from videonl.evaluation.table import rate_words, share_words
 from videonl.evaluation.verdict import interval_of
 from videonl.files import whole_stream
-from videonl.shares import counted
+from videonl.shares import counted, percent
 
 Box = tuple[float, float, float, float]  # left, bottom, right, top (or top, bottom: all the same)
 Offset = tuple[float, float]
@@ -107,6 +108,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LABEL_SIZE = 8  # points
+MOST_LETTERS = 32  # of a name beside its point
 PLAIN, NON_LOCAL = "#4477aa", "#cc3311"  # told apart with any colour vision, and by the marker
 SOFT = "#777777"
 DEEPEST = 4  # spans of the points that the axis goes down at most to show the constant answer
@@ -117,11 +119,12 @@ NO_METADATA = dict.fromkeys(("Creator", "Date", "Format", "Type"))
 class Point:
     """A row as a point: ``x`` in GFLOPs per view, ``y`` with its interval.
 
-    ``number`` is the row's place in the table.
+    ``number`` is the row's place in the table, ``said`` its figure with its interval in words.
     """
 
     number: int
     name: str
+    said: str
     x: float
     y: float
     low: float
@@ -136,7 +139,7 @@ class Chart:
     Attributes:
         points: at least one.
         accuracy: whether y is the top-1 accuracy in per cent; else clips per second.
-        floors: what answers score that see no picture, in per cent: (in words, value, dashes).
+        floors: what answers score that see no picture: (in words, in per cent, dashes).
         x_label: what the x axis says.
         title: of the picture.
     """
@@ -161,7 +164,8 @@ def chart_of(comparison: Comparison) -> Chart | None:
         values = _accuracy(row) if accuracy else _throughput(row)
         if row.flops and values:
             x = row.flops / 1e9
-            points.append(Point(number, row.name, x, *values, bool(row.non_local_macs)))
+            said = share_words(row.top1) if accuracy else f"{rate_words(row.inference)} clips/s"
+            points.append(Point(number, row.name, said, x, *values, bool(row.non_local_macs)))
     if not points:
         return None
     shapes = sorted({row.shown_input for row in comparison.rows if row.input})
@@ -180,7 +184,12 @@ def _floors(comparison: Comparison) -> list[tuple[str, float, str]]:
         ("always the most frequent class", comparison.constant, "--"),
         ("from size, rate, length, codec and bytes", comparison.shortcut, ":"),
     )
-    return [(words, 100 * value, dashes) for words, value, dashes in found if value]
+    videos = comparison.protocol["data"]["videos"]
+    return [
+        (f"{words}: {percent(value, videos)}", 100 * value, dashes)
+        for words, value, dashes in found
+        if value
+    ]
 
 
 def _accuracy(row: Row) -> tuple[float, float, float] | None:
@@ -198,7 +207,7 @@ def _throughput(row: Row) -> tuple[float, float, float] | None:
 def _title(comparison: Comparison, *, accuracy: bool) -> str:
     data = comparison.protocol.get("data")
     if data and accuracy:
-        name = Path(data["root"]).name
+        name = shortened(Path(data["root"]).name, MOST_LETTERS)
         scores = [row.top1 for row in comparison.shown if row.top1]
         over = "95 % over seeds and videos"
         if not any("deviation" in score for score in scores):
@@ -211,7 +220,7 @@ def _title(comparison: Comparison, *, accuracy: bool) -> str:
         )
     machine = comparison.protocol.get("environment", {})
     where = machine.get("accelerator") or machine.get("processor", "")
-    return f"inference on {where}, bars: quartiles"
+    return f"inference on {shortened(where, 60)}, bars: quartiles"
 
 
 def draw_chart(comparison: Comparison) -> "Figure | None":
@@ -232,7 +241,7 @@ def draw_chart(comparison: Comparison) -> "Figure | None":
         _set_cost_axis(axes, [p.x for p in chart.points])
         _set_result_axis(axes, chart)
         _draw_points(axes, chart)
-        names = [drawable(p.name) for p in chart.points]
+        names = [shortened(drawable(p.name), MOST_LETTERS) for p in chart.points]
         _place_labels(figure, axes, chart.points, names)
     return figure
 
@@ -263,12 +272,11 @@ def _set_result_axis(axes: "Axes", chart: Chart) -> None:
     bottom, top = min(p.low for p in chart.points), max(p.high for p in chart.points)
     span = top - bottom
     for words, value, dashes in chart.floors:
-        text = f"{words}: {value:.1f} %"
         if bottom - value <= DEEPEST * span:
             bottom, top = min(bottom, value), max(top, value)
         else:
-            text += ", below this axis"
-        axes.axhline(value, color=SOFT, linestyle=dashes, linewidth=1, label=text, zorder=2)
+            words += ", below this axis"
+        axes.axhline(value, color=SOFT, linestyle=dashes, linewidth=1, label=words, zorder=2)
     margin = 0.18 * (top - bottom) or 0.2 * top or 1
     highest = min(105, top + margin) if chart.accuracy else top + margin
     axes.set_ylim(max(0, bottom - margin), highest)
@@ -389,18 +397,14 @@ def _local(name: str) -> str:
 
 
 def _mark(root: ElementTree.Element, point: Point) -> None:
-    """Give a point and its name their classes, and the browser's fonts the whole name."""
-    name = visible(point.name)
+    """Give a point and its name their classes, and the browser's fonts all letters of the name."""
     group, words = (root.find(f".//g[@id='{kind}-{point.number}']") for kind in ("point", "name"))
     assert group is not None
     assert words is not None
     group.attrib |= {"class": "point", "data-row": str(point.number)}
     title = ElementTree.Element("title")
-    title.text = (
-        f"{name}: {point.y:.4g} [{point.low:.4g}, {point.high:.4g}] "
-        f"at {point.x:.4g} GFLOPs per view"
-    )
+    title.text = f"{visible(point.name)}: {point.said} at {point.x:.4g} GFLOPs per view"
     group.insert(0, title)
     words.set("class", "name")
     for text in words.iter("text"):
-        text.text = name
+        text.text = shortened(point.name, MOST_LETTERS)

@@ -22,7 +22,7 @@ from videonl.reports.chart import chart_svg, save_chart
 from videonl.reports.pages import render
 from videonl.shares import counted
 
-MOST_CLASSES = 40  # of a readable confusion matrix; with more, the most confused pairs are shown
+MOST_CLASSES = 30  # of a readable confusion matrix; with more, the most confused pairs are shown
 MOST_PAIRS = 20
 
 

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from videonl.escapes import visible
+from videonl.escapes import shortened, visible
 from videonl.json_text import json_text
+from videonl.shares import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -56,6 +57,23 @@ def png_address(figure: "Figure", *, dpi: int) -> Markup:
     return data_address("image/png", file.getvalue())
 
 
+def tinted(colour: str, strength: float) -> Markup:
+    """The style of an area and of the words on it, which anyone can read (WCAG 2 AA and more).
+
+    Black or white has a contrast of at least 4.58 to any colour.
+
+    Args:
+        colour: such as ``#2f6fb2``.
+        strength: 0 (white) to 1 (the colour itself).
+    """
+    parts = [round(255 - strength * (255 - part)) for part in bytes.fromhex(colour[1:])]
+    shares = (part / 255 for part in parts)
+    linear = (c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in shares)
+    luminance = sum(w * c for w, c in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+    words = "#000" if (luminance + 0.05) ** 2 > 1.05 * 0.05 else "#fff"
+    return Markup(f"background:#{bytes(parts).hex()};color:{words}")
+
+
 @cache
 def _environment() -> Environment:
     environment = Environment(
@@ -66,14 +84,15 @@ def _environment() -> Environment:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.globals["source"] = source
+    environment.globals |= {"source": source, "tinted": tinted, "shortened": shortened}
+    environment.filters["percent"] = percent
     environment.policies["json.dumps_function"] = json_text
     environment.policies["json.dumps_kwargs"] = {"ascii": True}  # in its order; nothing acts unseen
     return environment
 
 
 def _shown(value: object) -> object:
-    """A value as it goes into a page: plain text without what acts unseen."""
+    """A value as it goes into a page: plain text without what acts unseen, no line before a %."""
     if isinstance(value, str) and not isinstance(value, Markup):
-        return visible(value, keep="\n\t")
+        return visible(value, keep="\n\t").replace(" %", "\xa0%")
     return value

@@ -12,9 +12,10 @@ from typing import Any
 import numpy as np
 
 from videonl.inference.prediction import Prediction
-from videonl.inference.timeline import Segment, Timeline, claims_of
+from videonl.inference.timeline import Segment, Timeline, claims_of, lanes_of
 from videonl.json_text import json_text
 from videonl.reports.pages import data_address, render
+from videonl.shares import counted, percent
 from videonl.video.container import open_source
 from videonl.video.video import Video, open_video
 
@@ -56,7 +57,7 @@ def video_page(
         note=note,
         frames=frames,
         answers=list(zip(prediction.classes, prediction.probabilities, strict=True)),
-        views=prediction.protocol["views"],
+        views=_views(str(prediction.protocol["views"])),
         segments=_bars(*found) if found else None,
         attention=attention,
         about=json_text(about, indent=2),
@@ -112,6 +113,12 @@ def key_frames(
     return frames, duration
 
 
+def _views(text: str) -> str:
+    """``"10x3"`` in words."""
+    clips, crops = map(int, text.split("x"))
+    return f"{counted(clips, 'clip')} × {counted(crops, 'crop')}"
+
+
 def _windows(timeline: Timeline, segments: Sequence[Segment]) -> dict[str, object]:
     """What the page's script knows."""
     spans = [(window.start, window.end) for window in timeline.windows]
@@ -119,7 +126,7 @@ def _windows(timeline: Timeline, segments: Sequence[Segment]) -> dict[str, objec
         "spans": [[round(a, 3), round(b, 3)] for a, b in spans],
         "begins": [round(float(begin), 3) for begin in claims_of(spans)[:, 0]],
         "top": [
-            [[name, round(p, 4)] for name, p in timeline.top(number, 3)]
+            ", ".join(f"{name} {percent(p)}" for name, p in timeline.top(number, 3))
             for number in range(len(spans))
         ],
         "segments": [[round(s.start, 3), round(s.end, 3)] for s in segments],
@@ -129,12 +136,16 @@ def _windows(timeline: Timeline, segments: Sequence[Segment]) -> dict[str, objec
 def _bars(timeline: Timeline, segments: Sequence[Segment]) -> list[dict[str, Any]]:
     """The segments with their colours and their places on the timeline in per cent."""
     names = list(dict.fromkeys(segment.name for segment in segments))
+    lanes = lanes_of(segments)
+    count = max(lanes, default=0) + 1
     return [
         {
             **vars(segment),
             "colour": COLOURS[names.index(segment.name) % len(COLOURS)],
             "left": 100 * segment.start / timeline.duration,
             "width": 100 * (segment.end - segment.start) / timeline.duration,
+            "top": 100 * lane / count,
+            "height": 100 / count,
         }
-        for segment in segments
+        for segment, lane in zip(segments, lanes, strict=True)
     ]

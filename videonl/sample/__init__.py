@@ -5,7 +5,7 @@ from videonl.doors import doors
 __getattr__, __dir__, __all__ = doors(
     __name__,
     {
-        "task": "RELATIONS SHAPES SPLITS SampleParameters draw_scene",
+        "task": "RELATED RELATIONS SHAPES SPLITS SampleParameters draw_scene",
         "files": "read_sample sample_clips write_sample",
         "drawing": "encode_scene",
     },

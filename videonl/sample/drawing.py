@@ -7,7 +7,7 @@ import av
 import numpy as np
 
 from videonl.files import whole_file
-from videonl.sample.task import FPS, Body, Scene
+from videonl.sample.task import FPS, Body, SampleParameters, Scene
 
 _PAD = 4  # pixels around the picture, so that a body at the border needs no clipping
 _NOISE = 3.0  # standard deviation of the noise of a frame, in steps of luma
@@ -26,7 +26,7 @@ def _cover(shape: str, x: np.ndarray, y: np.ndarray, radius: float) -> np.ndarra
 
 
 def _paint(planes: np.ndarray, body: Body, scale: float, colour: tuple[int, ...]) -> None:
-    """Draw a body into planes, float (T, H, W, channels), sub-pixel exact, in place."""
+    """Draw a body into its frames, float (T, H, W, channels), sub-pixel exact, in place."""
     centres = body.track(len(planes)) * scale + _PAD - 0.5 * (1 - scale)
     radius = body.radius * scale
     reach = math.ceil(radius) + 1
@@ -62,8 +62,9 @@ def _noise(rng: np.random.Generator, frames: int, size: int) -> np.ndarray:
     return np.stack([sheet[y : y + size, x : x + size] for y, x in zip(tops, lefts, strict=True)])
 
 
-def render_scene(scene: Scene, *, size: int, frames: int) -> np.ndarray:
+def render_scene(scene: Scene, *, parameters: SampleParameters) -> np.ndarray:
     """Draw a scene: uint8 (frames, 3/2 size, size), planes Y, Cb, Cr of yuv420p stacked."""
+    size, frames = parameters.size, parameters.frames
     rng = np.random.default_rng(scene.texture_seed)
     half = size // 2
     luma = np.empty((frames, size + 2 * _PAD, size + 2 * _PAD, 1), np.float32)
@@ -71,9 +72,9 @@ def render_scene(scene: Scene, *, size: int, frames: int) -> np.ndarray:
     luma[...] = np.pad(rng.uniform(60, 100) + _texture(rng, size), _PAD, mode="edge")[..., None]
     tints = [rng.uniform(120, 136) + 0.2 * _texture(rng, half) for _ in range(2)]
     chroma[...] = np.stack([np.pad(tint, _PAD, mode="edge") for tint in tints], axis=-1)
-    for body in scene.bodies:
-        _paint(luma, body, 1.0, (body.luma,))
-        _paint(chroma, body, 0.5, (body.blue, body.red))
+    for body, shown in zip(scene.bodies, parameters.shown, strict=True):
+        _paint(luma[shown], body, 1.0, (body.luma,))
+        _paint(chroma[shown], body, 0.5, (body.blue, body.red))
     inside = slice(_PAD, -_PAD)
     picture = luma[:, inside, inside, 0]
     picture = picture + _noise(rng, frames, size)
@@ -84,13 +85,13 @@ def render_scene(scene: Scene, *, size: int, frames: int) -> np.ndarray:
     return planes
 
 
-def encode_scene(scene: Scene, path: Path, *, size: int, frames: int) -> None:
+def encode_scene(scene: Scene, path: Path, *, parameters: SampleParameters) -> None:
     """Draw a scene and write it as H.264 MP4; the file appears only when it is complete."""
-    planes = render_scene(scene, size=size, frames=frames)
+    planes = render_scene(scene, parameters=parameters)
     options = {"preset": "superfast", "crf": "29", "threads": "1"}
     with whole_file(path) as part, av.open(f"file:{part}", "w", format="mp4") as container:
         stream = container.add_stream("libx264", rate=FPS, options=options)
-        stream.width = stream.height = size
+        stream.width = stream.height = parameters.size
         stream.pix_fmt = "yuv420p"
         for number, array in enumerate(planes):
             frame = av.VideoFrame.from_ndarray(array, format="yuv420p")

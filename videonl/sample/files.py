@@ -27,7 +27,7 @@ from videonl.sample.task import SPLITS, Body, SampleParameters, Scene, draw_scen
 
 MANIFEST, TABLE = "manifest.json", "manifest.csv"
 _GENERATOR = 1  # raised when the same parameters give other clips
-_OLDER = {"scale": 1.0}  # entries that older manifests do not have
+_OLDER = {"scale": 1.0, "gap": None, "of": "motion"}  # entries that older manifests do not have
 _BATCH = 8  # clips per task of a worker
 
 
@@ -143,9 +143,9 @@ def read_sample(root: str | Path) -> tuple[SampleParameters, list[Clip]]:
     return parameters, clips
 
 
-def _encode(batch: list[Clip], root: Path, size: int, frames: int) -> int:
+def _encode(batch: list[Clip], root: Path, parameters: SampleParameters) -> int:
     for clip in batch:
-        encode_scene(clip.scene, root / clip.path, size=size, frames=frames)
+        encode_scene(clip.scene, root / clip.path, parameters=parameters)
     return len(batch)
 
 
@@ -178,7 +178,7 @@ def write_sample(
     clips = list(sample_clips(parameters))
     missing = [clip for clip in clips if not (root / clip.path).is_file()]
     done, skipped = len(clips) - len(missing), len(clips) - len(missing)
-    work = partial(_encode, root=root, size=parameters.size, frames=parameters.frames)
+    work = partial(_encode, root=root, parameters=parameters)
     workers = (os.cpu_count() or 1) if workers is None else workers
     # spawn, not fork: forking a process that runs threads (torch, decord) can dead-lock.
     pool = (

@@ -1,12 +1,13 @@
 """The sample data set: two moving bodies; the class cannot be seen from one of them alone.
 
 The class of a clip is the relation between the directions in which two bodies move (same, opposite,
-perpendicular, mirror). Everything about one body (start, direction, speed, size, shape, colour) has
-the same distribution in every class, so that only a network that relates two distant places of the
-picture, over several frames, can tell the classes apart.
+perpendicular, mirror), or that between their hues. Everything about one body (start, direction,
+speed, size, shape, colour) has the same distribution in every class, so that only a network that
+relates two distant places of the picture (and of directions, over several frames) can tell the
+classes apart.
 
 Why this holds exactly: all numbers of a scene are drawn without looking at the class, save one: the
-second body's direction, which is the first body's direction taken through a map (a turn or a
+second body's direction (or hue), which is the first body's taken through a map (a turn or a
 reflection) that keeps the distribution of directions as it is. Where the bodies are in the middle
 of the clip (so also how far apart, and along which axis) is drawn independently of the directions.
 
@@ -25,6 +26,7 @@ from videonl.errors import DatasetError
 
 SPLITS = ("train", "val", "test")
 SHAPES = ("disc", "square", "diamond")
+RELATED = ("motion", "colour")
 FPS = 16
 
 # Relation -> direction of the second body, from the first one's and a random sign.
@@ -40,6 +42,8 @@ _ARCS, _ARC = 8, math.radians(10)
 
 # As fractions of the frame, at scale 1: how far a body travels in a clip, and its radius.
 _TRAVEL, _RADIUS = (0.26, 0.34), (0.09, 0.11)
+
+_DARKER = 70  # steps of luma
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,10 @@ class SampleParameters:
         seed: any two seeds share no clip; nor do two splits of one seed.
         scale: size and travel of the bodies, 1.0 for a fifth and a third of the frame; small
             bodies leave room for distances that are large beside them.
+        gap: frames between the last one of the first body and the first one of the second, which
+            is a relation that is far apart in time; None: both are there all the time.
+        of: what stands in the relation: ``"motion"``, the directions, or ``"colour"``, the hues,
+            which a single frame shows; directions then tell nothing.
     """
 
     classes: tuple[str, ...] = ("same", "opposite", "perpendicular")
@@ -69,6 +77,8 @@ class SampleParameters:
     distance: tuple[float, float] = (12.0, 66.0)
     seed: int = 0
     scale: float = 0.5
+    gap: int | None = None
+    of: str = "motion"
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.classes if name not in RELATIONS]
@@ -84,6 +94,13 @@ class SampleParameters:
             raise DatasetError("train, val, test and seed must be numbers of at least 0")
         if not 0.2 <= self.scale <= 1:
             raise DatasetError(f"scale={self.scale:g}: give a number between 0.2 and 1")
+        if self.of not in RELATED:
+            raise DatasetError(f"of={self.of}: give {' or '.join(RELATED)}")
+        if self.gap is not None and not 0 <= self.gap <= self.frames - 4:
+            raise DatasetError(
+                f"gap={self.gap}: either body needs 2 frames to move; with clips of {self.frames} "
+                f"frames give 0 to {self.frames - 4}"
+            )
         low, high = self.distance
         if not 0 <= low <= high <= self.max_distance:
             raise DatasetError(
@@ -91,6 +108,14 @@ class SampleParameters:
                 f"scale {self.scale:g}, give two ascending numbers between 0 and "
                 f"{self.max_distance:g}"
             )
+
+    @property
+    def shown(self) -> tuple[slice, slice]:
+        """The frames in which either body is there; it travels its way within them."""
+        if self.gap is None:
+            return slice(0, self.frames), slice(0, self.frames)
+        part = (self.frames - self.gap) // 2
+        return slice(0, part), slice(self.frames - part, self.frames)
 
     @property
     def margin(self) -> float:
@@ -126,7 +151,7 @@ class SampleParameters:
 
 @dataclass(frozen=True)
 class Body:
-    """One body: place (x, y) in the middle of the clip, motion in pixels per frame, and looks."""
+    """One body: place (x, y) in the middle of its frames, pixels per frame, and looks."""
 
     x: float
     y: float
@@ -139,7 +164,7 @@ class Body:
     red: int  # chroma Cr
 
     def track(self, frames: int) -> np.ndarray:
-        """Centre in every frame: float (frames, 2) as x, y in pixels."""
+        """Centre in each of its frames: float (frames, 2) as x, y in pixels."""
         steps = np.arange(frames) - (frames - 1) / 2
         return np.stack([self.x + self.dx * steps, self.y + self.dy * steps], axis=1)
 
@@ -154,7 +179,7 @@ class Scene:
 
     @property
     def distance(self) -> float:
-        """Distance of the two centres in the middle of the clip, in pixels."""
+        """Distance of the two centres in the middle of their frames, in pixels."""
         first, second = self.bodies
         return math.hypot(first.x - second.x, first.y - second.y)
 
@@ -173,13 +198,17 @@ def _places(rng: np.random.Generator, distance: float, low: float, high: float) 
             return np.stack([first, second])
 
 
-def _looks(rng: np.random.Generator, size: float) -> dict[str, Any]:
-    """Radius, shape and colour of one body: lighter than any background."""
-    hue = rng.uniform(0, 2 * math.pi)
+def _looks(rng: np.random.Generator, size: float, hue: float | None) -> dict[str, Any]:
+    """Radius, shape and colour of one body: lighter than any background.
+
+    Where its hue matters it is darker, so that no channel of the picture is cut off at white.
+    """
+    any_hue, darker = rng.uniform(0, 2 * math.pi), 0 if hue is None else _DARKER
+    hue = any_hue if hue is None else hue
     return {
         "radius": rng.uniform(*_RADIUS) * size,
         "shape": SHAPES[rng.integers(len(SHAPES))],
-        "luma": int(rng.integers(210, 236)),
+        "luma": int(rng.integers(210, 236)) - darker,
         "blue": int(128 + 40 * math.cos(hue)),
         "red": int(128 + 40 * math.sin(hue)),
     }
@@ -188,8 +217,8 @@ def _looks(rng: np.random.Generator, size: float) -> dict[str, Any]:
 def draw_scene(parameters: SampleParameters, relation: str, *, split: str, index: int) -> Scene:
     """Draw one clip's scene; a pure function of its arguments.
 
-    The relation changes nothing but the direction of the second body, so that scenes of the same
-    seed, split and index in different classes share everything else.
+    The relation changes nothing but the direction of the second body, or its hue, so that scenes of
+    the same seed, split and index in different classes share everything else.
 
     Args:
         parameters: size, frames, distance and seed.
@@ -202,10 +231,14 @@ def draw_scene(parameters: SampleParameters, relation: str, *, split: str, index
     low, high = parameters.margin, parameters.size - parameters.margin
     places = _places(rng, distance, low, high)
     angle, sign = _direction(rng), 1 if rng.integers(2) else -1
-    bodies = []
-    for place, direction in zip(places, (angle, RELATIONS[relation](angle, sign)), strict=True):
-        speed = rng.uniform(*_TRAVEL) * parameters.scale * parameters.size / parameters.frames
+    directions = (angle, RELATIONS[relation](angle, sign))
+    hues: tuple[float | None, float | None] = (None, None)
+    if parameters.of == "colour":
+        hues, directions = directions, (_direction(rng), _direction(rng))
+    bodies, frames = [], parameters.shown[0].stop
+    for place, direction, hue in zip(places, directions, hues, strict=True):
+        speed = rng.uniform(*_TRAVEL) * parameters.scale * parameters.size / frames
         dx, dy = speed * math.cos(direction), speed * math.sin(direction)
-        looks = _looks(rng, parameters.scale * parameters.size)
+        looks = _looks(rng, parameters.scale * parameters.size, hue)
         bodies.append(Body(x=float(place[0]), y=float(place[1]), dx=dx, dy=dy, **looks))
     return Scene(relation, (bodies[0], bodies[1]), int(rng.integers(2**31)))

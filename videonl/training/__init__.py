@@ -8,7 +8,7 @@ __getattr__, __dir__, __all__ = doors(
         "classifier": "VideoClassifier",
         "defaults": "FINE_TUNING Choices DataFacts choose data_facts",
         "fine_tuning": "batch_norms",
-        "summary": "write_summary",
+        "summary": "plot_confusion plot_curves write_summary",
         "fitting": "FitResult fit",
         "evaluation": "Evaluation evaluate predict",
         "plan": "duration make_plan plan_lines",
@@ -25,5 +25,7 @@ __getattr__, __dir__, __all__ = doors(
         "metrics": "ClassificationMeter MultiLabelMeter average_precision mean_loss negative_log",
         "signs": "Course constant_loss signs_of",
         "metrics_file": "MetricsFile read_metrics",
+        "logged": "RateLog",
+        "progress": "ProgressLines SpeedMonitor TerminalBar",
     },
 )

@@ -27,6 +27,7 @@ from videonl.training.classes import align_classes
 from videonl.training.compiled import CompiledNetwork, check_compiler
 from videonl.training.fine_tuning import batch_norms, freeze, fresh_parameters
 from videonl.training.finite import FiniteLoss, check_score, check_weights, weights_of
+from videonl.training.logged import LateLog, log_is_due
 from videonl.training.mixing import mix
 from videonl.training.recipe import Recipe, configure, make_recipe
 from videonl.training.recompute import recompute_stages
@@ -170,7 +171,7 @@ class VideoClassifier(LightningModule):
         self.train_meter = self.task.meter(training=True)
         self.eval_meter = self.task.meter()  # per video
         self.clip_meter = self.task.meter()  # per view
-        self.finite = FiniteLoss()
+        self.finite, self._late = FiniteLoss(), LateLog()
         self.mixing = np.random.default_rng(0)  # of mixup and cutmix; StepSeed seeds every step
         norms = batch_norms(self.net, exclude=self.fresh)
         self._frozen_norms = norms if self.recipe.batch_norm == "frozen" else []
@@ -324,9 +325,9 @@ class VideoClassifier(LightningModule):
         )
         logits = self(mixed)
         loss, losses = self._loss(logits, targets, truth, mixed=mixed is not whole)
-        self.finite.check(loss, step=self.global_step)
+        self._noted = self.finite.check(loss, step=self.global_step)
         self.train_meter.update(logits.detach(), truth, losses.detach())
-        self.log("train/loss", loss.detach(), prog_bar=True)
+        self.log("train/loss", loss.detach(), logger=False)  # for whoever monitors it
         return loss if self._trainer is None else loss * loss_weight(self._trainer, batch_idx)
 
     def _loss(
@@ -344,7 +345,12 @@ class VideoClassifier(LightningModule):
         return losses.mean(), losses.detach().mean().expand(len(logits))
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        """Print how long compiling took."""
+        """Log the losses that have arrived; print how long compiling took."""
+        if log_is_due(self.trainer):
+            self._late.add(self._noted, self.trainer)
+        self._late.hand_over(self.trainer)
+        if self.finite.latest is not None:
+            self.log("loss", self.finite.latest, prog_bar=True, logger=False)
         if self._compiled is not None:
             self._compiled.tell(self.print, "training")
 
@@ -355,10 +361,16 @@ class VideoClassifier(LightningModule):
 
     def on_train_epoch_end(self) -> None:
         """Log the accuracy on the training clips, as they were seen (augmented, while training)."""
-        self.finite.settle()
+        self._settle()
         scores = self.train_meter.scores(self.device)
         self.train_meter.reset()
         self.log_dict({"train/epoch_loss": scores.loss, **self.task.logged(scores)})
+
+    def _settle(self) -> None:
+        """Wait for the losses that are on their way: look at them, log them."""
+        self.finite.settle()
+        if self._trainer is not None:
+            self._late.hand_over(self._trainer, wait=True)
 
     def view_probabilities(self, frames: Tensor) -> Tensor:
         """Probabilities of every view; ``views_per_forward`` of them are floats at a time.
@@ -418,6 +430,7 @@ class VideoClassifier(LightningModule):
     def on_validation_epoch_start(self) -> None:
         """Refuse to validate weights (or averages of them) that are not finite."""
         if self._fitting:
+            self._settle()
             check_weights(self.state_dict(), step=self.global_step)
 
     def on_validation_epoch_end(self) -> None:
@@ -452,7 +465,7 @@ class VideoClassifier(LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Refuse to save after a loss or weights that are not finite; save the training counts."""
-        self.finite.settle()
+        self._settle()
         check_weights(weights_of(checkpoint), step=self.global_step)
         self.train_meter.to(self.device)
         checkpoint[COUNTS] = self.train_meter.state()

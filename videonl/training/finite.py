@@ -5,19 +5,18 @@ from collections import deque
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from videonl.errors import NotFiniteError, VideoNLError
 from videonl.models.finite import NO_ANSWER, first_not_finite
 from videonl.training.ema import RAW
 from videonl.training.processes import of_all
+from videonl.video.transfer import Arrival
 
 REMEDY = (
     "lower --recipe.learning_rate, clip the gradients (--trainer.gradient_clip_val 1) or train in "
     "full precision (--trainer.precision 32-true)"
 )
-Pending = tuple[int, Tensor, torch.cuda.Event | None]
 
 
 class TrainingDiverged(VideoNLError):
@@ -27,31 +26,32 @@ class TrainingDiverged(VideoNLError):
 class FiniteLoss:
     """Checks every loss; on a GPU some steps later, when its asynchronous copy has arrived.
 
-    Reading a value from a GPU at once would make the host wait for all queued work.
+    Attributes:
+        latest: the last loss that has arrived, on the host; None before the first.
     """
 
     def __init__(self) -> None:
-        self._pending: deque[Pending] = deque()
+        self._pending: deque[tuple[int, Arrival]] = deque()
+        self.latest: Tensor | None = None
 
-    def check(self, loss: Tensor, *, step: int) -> None:
+    def check(self, loss: Tensor, *, step: int) -> Arrival:
         """Queue a loss, and check those that have arrived.
 
         Args:
             loss: a scalar.
             step: the optimiser step, for the message.
 
+        Returns:
+            The loss, on its way to the host.
+
         Raises:
             TrainingDiverged: one of them is not finite.
         """
-        value, event = loss.detach(), None
-        if loss.device.type == "cuda":
-            copy = torch.empty((), dtype=value.dtype, pin_memory=True)
-            value = copy.copy_(value, non_blocking=True)
-            event = torch.cuda.Event()
-            event.record()
-        self._pending.append((step, value, event))
-        while self._pending and (self._pending[0][2] is None or self._pending[0][2].query()):
-            self._judge(self._pending.popleft())
+        noted = Arrival(loss)
+        self._pending.append((step, noted))
+        while self._pending and self._pending[0][1].here:
+            self._judge(*self._pending.popleft())
+        return noted
 
     def settle(self) -> None:
         """Wait for all queued losses and check them.
@@ -60,16 +60,14 @@ class FiniteLoss:
             TrainingDiverged: one of them is not finite.
         """
         while self._pending:
-            entry = self._pending.popleft()
-            if entry[2] is not None:
-                entry[2].synchronize()
-            self._judge(entry)
+            self._judge(*self._pending.popleft())
 
-    def _judge(self, entry: Pending) -> None:
-        step, value, _ = entry
-        if not math.isfinite(value.item()):
+    def _judge(self, step: int, noted: Arrival) -> None:
+        self.latest = noted.wait()
+        value = self.latest.item()
+        if not math.isfinite(value):
             self._pending.clear()
-            raise TrainingDiverged(f"the loss became {value.item()} at step {step}: {REMEDY}")
+            raise TrainingDiverged(f"the loss became {value} at step {step}: {REMEDY}")
 
 
 def weights_of(checkpoint: Mapping[str, Any]) -> dict[str, Any]:

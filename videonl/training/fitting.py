@@ -9,7 +9,6 @@ from typing import Any
 import torch
 import yaml
 from lightning.pytorch import Callback, LightningDataModule, Trainer
-from lightning.pytorch.callbacks import LearningRateMonitor
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from videonl.claims import claimed, is_first_process
@@ -22,6 +21,7 @@ from videonl.training.bad_files import BadFiles
 from videonl.training.checkpoints import BROKEN_PIPE, Checkpoints, is_lost_worker
 from videonl.training.classifier import VideoClassifier
 from videonl.training.ema import MovingAverage
+from videonl.training.logged import RateLog
 from videonl.training.memory import way_out
 from videonl.training.metrics_file import MetricsFile
 from videonl.training.mixing import StepSeed
@@ -198,7 +198,7 @@ def make_callbacks(
     callbacks.append(EpochLines())
     if leaves_nothing(options):
         return callbacks
-    callbacks.append(LearningRateMonitor("step"))
+    callbacks.append(RateLog())
     if options.get("enable_checkpointing") is False:
         return callbacks
     return [

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from videonl.training.processes import add_up, of_all
+from videonl.video.transfer import sent
 
 TOP_K = 5
 
@@ -84,9 +85,9 @@ class ClassificationMeter:
         if self.sums.device != device:
             confusion, unread, sums = self.confusion, self.unread, self.sums
             self._place(device)
-            self.confusion += confusion.to(device)
-            self.unread += unread.to(device)
-            self.sums += sums.to(self.sums)
+            self.confusion += sent(confusion, device)
+            self.unread += sent(unread, device)
+            self.sums += sent(sums.to(self.sums.dtype), device)
 
     @torch.no_grad()
     def update(self, scores: Tensor, labels: Tensor, losses: Tensor) -> None:
@@ -247,8 +248,8 @@ class MultiLabelMeter:
         if self.sums.device != device:
             sums, rows = self.sums, self.rows
             self._place(device)
-            self.sums += sums.to(self.sums)
-            self.rows = [(scores.to(device), truth.to(device)) for scores, truth in rows]
+            self.sums += sent(sums.to(self.sums.dtype), device)
+            self.rows = [(sent(scores, device), sent(truth, device)) for scores, truth in rows]
 
     @torch.no_grad()
     def update(self, scores: Tensor, truth: Tensor, losses: Tensor) -> None:
@@ -324,9 +325,9 @@ class MultiLabelMeter:
         )
 
 
-def mean_loss(meter: ClassificationMeter | MultiLabelMeter) -> float | None:
-    """Mean loss of the videos that a meter has counted in this process; None without any."""
-    read, loss = meter.sums[1:3].tolist()
+def mean_loss(sums: Tensor) -> float | None:
+    """Mean loss of the videos in ``sums`` of a meter, on the host; None without any."""
+    read, loss = sums[1:3].tolist()
     return loss / read if read else None
 
 

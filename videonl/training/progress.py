@@ -12,8 +12,10 @@ from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 
 from videonl.data import VideoDataModule
 from videonl.shares import accuracy, percent
+from videonl.training.logged import log_is_due
 from videonl.training.metrics import TOP_K, MultiLabelScores, mean_loss
 from videonl.training.task import AnyScores
+from videonl.video.transfer import Arrival
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
@@ -77,7 +79,7 @@ def span(seconds: float) -> str:
 
 
 class TerminalBar(TQDMProgressBar):
-    """Lightning's bar, drawn every few batches, since drawing synchronises for the loss."""
+    """Lightning's bar, drawn every few batches."""
 
     def __init__(self) -> None:
         super().__init__(refresh_rate=5, leave=False)
@@ -109,6 +111,7 @@ class ProgressLines(Callback):
         self.seconds = seconds
         self._printed = 0.0
         self._clock = TimeToGo()
+        self._line: tuple[str, Arrival] | None = None  # where, and the counts on their way
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start the clock."""
@@ -118,20 +121,20 @@ class ProgressLines(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Print the progress, if the last line is long enough ago."""
+        """Print the progress, if the last line is long enough ago; on a GPU when it has arrived."""
         now = time.monotonic()
-        if now - self._printed < self.seconds or not trainer.is_global_zero:
-            return
-        self._printed = now
-        total = int(trainer.num_training_batches)
-        classifier: Any = pl_module
-        loss = mean_loss(classifier.train_meter)  # of the epoch so far, here
-        shown = "" if loss is None else f"  mean loss {loss:.3f}"
-        print(
-            f"{epoch_of(trainer)}  batch {batch_idx + 1}/{total}{shown}"
-            f"  {self._clock.text(trainer, batch_idx)}".rstrip(),
-            flush=True,
-        )
+        if self._line is None and now - self._printed >= self.seconds and trainer.is_global_zero:
+            self._printed = now
+            classifier: Any = pl_module
+            total = int(trainer.num_training_batches)
+            where = f"{epoch_of(trainer)}  batch {batch_idx + 1}/{total}"
+            self._line = where, Arrival(classifier.train_meter.sums)
+        if self._line is not None and self._line[1].here:
+            where, counts = self._line
+            self._line = None
+            loss = mean_loss(counts.wait())  # of the epoch so far, here
+            shown = "" if loss is None else f"  mean loss {loss:.3f}"
+            print(f"{where}{shown}  {self._clock.text(trainer, batch_idx)}".rstrip(), flush=True)
 
 
 class EpochLines(Callback):
@@ -262,8 +265,7 @@ class SpeedMonitor(Callback):
             spell.clips += len(batch["label"]) * trainer.world_size
             spell.batches += 1
         self._mark, self._fetched = now, fetched
-        every = int(trainer.log_every_n_steps)  # type: ignore[attr-defined]
-        if every and trainer.global_step and trainer.global_step % every == 0:
+        if log_is_due(trainer):
             self._log(trainer, pl_module)
 
     def _steps_done(self) -> float:
@@ -299,7 +301,8 @@ class SpeedMonitor(Callback):
             return  # the videos have been decoded now, for all epochs
         cure = data.cure_for_waiting(on_cpu=pl_module.device.type == "cpu")
         if cure and trainer.is_global_zero:
-            pl_module.print(f"hint: the training waited for videos {share:.0%} of the time; {cure}")
+            told = percent(share)
+            pl_module.print(f"hint: the training waited for videos {told} of the time; {cure}")
 
 
 def waited(trainer: Trainer) -> float:

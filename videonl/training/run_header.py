@@ -9,7 +9,7 @@ from torch import nn
 
 from videonl.data import class_lines, cover_line, labels_of, picture_line, shortcut_of
 from videonl.errors import VideoNLError
-from videonl.shares import counted
+from videonl.shares import counted, percent
 from videonl.training.accumulation import batches_per_step
 from videonl.training.classifier import VideoClassifier
 from videonl.training.recipe import global_batch, scaled_rate
@@ -146,9 +146,9 @@ def baseline_of(counts: dict[str, int], videos: int, *, multi_label: bool) -> st
         return None
     if multi_label:
         share = sum(present) / len(present) / videos
-        return f"giving every video the same answer has a mAP of {100 * share:.1f} %"
+        return f"giving every video the same answer has a mAP of {percent(share, videos)}"
     share = max(present) / sum(present)
-    return f"always answering the most frequent class scores {100 * share:.1f} %"
+    return f"always answering the most frequent class scores {percent(share, videos)}"
 
 
 def check_clip(network: nn.Module, name: str, *, frames: int, size: tuple[int, int]) -> None:

@@ -15,7 +15,7 @@ from videonl.training.metrics import (
     negative_log,
 )
 from videonl.training.mixing import one_hot
-from videonl.video.transforms import sent
+from videonl.video.transfer import sent
 
 
 def classification_loss(

@@ -13,6 +13,7 @@ __getattr__, __dir__, __all__ = doors(
         "given": "Frames",
         "spool": "Spool",
         "live": "Ended LiveReader Newest open_live played",
+        "transfer": "Arrival lane sent sent_together",
         "transforms": "crop random_resized_crop to_clips",
         "sandbox": "DecoderPool SandboxedVideo",
         "encoding": "Recipe encode_file",

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from videonl.shares import percent
+
 SMALLEST_SIDE = 240  # pixels; smaller videos are enlarged by a whole number, or no letter fits
 LETTERS = 18  # text is so many times smaller than the shorter side ...
 SMALLEST_TEXT = 14  # ... but never below this, in pixels
@@ -106,7 +108,7 @@ def _panel(rows: tuple[Row, ...], height: int, width: int) -> tuple[np.ndarray, 
     for number, (text, probability, file) in enumerate(rows):
         font = ImageFont.truetype(file, size)
         top = pad + number * step
-        share = f"{probability:.1%}"
+        share = percent(probability)
         room = wide - 2 * pad - int(draw.textlength(share + "  ", font=font))
         name = fitted(text, partial(draw.textlength, font=font), room)
         draw.text((pad, top), name, font=font, fill=(255, 255, 255))

@@ -15,6 +15,7 @@ import torch.nn.functional as F
 
 from videonl.errors import VideoNLError
 from videonl.video.pictures import Scaling, size_of
+from videonl.video.transfer import sent
 
 
 def to_clips(
@@ -44,7 +45,7 @@ def to_clips(
         raise ValueError(f"video must be uint8 (0 to 255), got {video.dtype}")
     known = _known_constants if type(video) is torch.Tensor else _constants  # or a fake one
     scale, shift = known(tuple(mean), tuple(std), dtype, video.device)
-    clips = torch.addcmul(shift, video.to(dtype), scale)
+    clips = torch.addcmul(shift, video, scale)  # in the type of the constants
     return clips.movedim(-1, -4)  # (..., 3, T, H, W)
 
 
@@ -60,13 +61,6 @@ def _constants(
 
 
 _known_constants = lru_cache(maxsize=16)(_constants)
-
-
-def sent(value: torch.Tensor, device: torch.device) -> torch.Tensor:
-    """Copy a CPU tensor to a device; the copy to a GPU is queued without waiting for it."""
-    if device.type != "cuda":
-        return value.to(device)
-    return value.pin_memory().to(device, non_blocking=True)
 
 
 def crop(

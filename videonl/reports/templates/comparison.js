@@ -1,12 +1,11 @@
 "use strict";
-const table = document.getElementById("table");
-for (const button of table.querySelectorAll("th button")) {
+for (const button of document.querySelectorAll("#table th button")) {
   button.addEventListener("click", () => {
     const head = button.parentElement, column = [...head.parentElement.children].indexOf(head);
     const down = head.getAttribute("aria-sort") === "ascending";
     for (const other of head.parentElement.children) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
-    const body = table.tBodies[0], sign = down ? -1 : 1;
+    const body = document.getElementById("table").tBodies[0], sign = down ? -1 : 1;
     const value = row => row.cells[column].dataset.value;
     const rows = [...body.rows].sort((a, b) => {
       const [x, y] = [value(a), value(b)];

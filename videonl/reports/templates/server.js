@@ -17,6 +17,10 @@ function stop() {
   request = null;
 }
 
+const tenths = new Intl.NumberFormat("en", { minimumFractionDigits: 1, maximumFractionDigits: 1,
+  roundingMode: "halfEven" });
+function percent(share) { return tenths.format(100 * share) + "\u00a0%"; }  // as videonl.shares
+
 function megabytes(bytes) {
   return bytes < 1e5 ? (bytes / 1e3).toFixed(1) + " kB" : (bytes / 1e6).toFixed(1) + " MB";
 }
@@ -29,15 +33,15 @@ function show(answer) {
   for (const entry of answer.classes) {
     const item = document.createElement("li");
     const row = document.createElement("div"), track = document.createElement("div");
-    const name = document.createElement("span"), percent = document.createElement("span");
+    const name = document.createElement("span"), share = document.createElement("span");
     const fill = document.createElement("div");
-    row.className = "row"; name.className = "name"; percent.className = "percent";
+    row.className = "row"; name.className = "name"; share.className = "percent";
     track.className = "track"; fill.className = "fill";
     name.textContent = entry.class;
-    percent.textContent = (100 * entry.probability).toFixed(1) + "\u00a0%";
+    share.textContent = percent(entry.probability);
     fill.style.width = 100 * entry.probability + "%";
     track.setAttribute("aria-hidden", "true");
-    row.append(name, percent); track.append(fill); item.append(row, track); list.append(item);
+    row.append(name, share); track.append(fill); item.append(row, track); list.append(item);
   }
   const clips = answer.views.length, crops = answer.protocol.crops;
   $("how").textContent = "Looked at " + clips + (clips === 1 ? " clip" : " clips") + " \u00d7 "

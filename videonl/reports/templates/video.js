@@ -30,7 +30,7 @@ function show(time) {
     box.style.width = 100 * (end - start) / data.duration + "%";
     box.dataset.number = number;
     text += " \u00b7 window " + start.toFixed(1) + " to " + end.toFixed(1) + " s: " +
-      data.top[number].map(([n, p]) => n + " " + (100 * p).toFixed(0) + " %").join(", ");
+      data.top[number];
     light(rows, i => data.segments[i][0] <= time + 1e-3 && time + 1e-3 < data.segments[i][1]);
   }
   now.textContent = text;
