@@ -179,8 +179,8 @@ def verdict_words(item: Difference, comparison: Comparison) -> str:
         end += " for these weights; another seed may differ (--train --seeds 5)"
     return (
         f"On {'this' if item.videos == 1 else 'these'} {counted(item.videos, 'test video')}{drawn} "
-        f"{who}{verb} {named(size)} [{low}, {high}] ({seeds}){cost}: {end}. p = {_p(item.p_value)}"
-        + ("" if item.p_holm == item.p_value else f" (Holm {_p(item.p_holm)})")
+        f"{who}{verb} {named(size)} [{low}, {high}] ({seeds}){cost}: {end}. p {_p(item.p_value)}"
+        + ("" if item.p_holm == item.p_value else f" (Holm: p {_p(item.p_holm)})")
         + (
             f"; left out: {counted(item.left_out, 'video')} that only some trainings could read."
             if item.left_out
@@ -190,7 +190,7 @@ def verdict_words(item: Difference, comparison: Comparison) -> str:
 
 
 def _p(value: float) -> str:
-    return f"{value:.2g}" if value >= 1e-4 else f"{value:.0e}"
+    return f"= {value:.2g}" if value >= 1e-4 else "< 0.0001"
 
 
 def _power(item: Difference) -> str:

@@ -15,6 +15,7 @@ IDLE_SECONDS = 30.0  # a client that sends nothing for so long is given up
 UPLOAD_SECONDS = 900.0  # 256 MB at 2.3 Mbit/s
 FORM_BYTES = 1 << 16  # boundaries, headers and small fields around the file
 WRITE_BYTES = 1 << 20
+BODY = "send the video as multipart/form-data or as the body itself"
 
 
 class UploadError(Exception):
@@ -52,7 +53,7 @@ async def receive_upload(request: Request, file: SpoolFile, *, limit: int) -> st
         b"application/json",
         b"application/x-www-form-urlencoded",
     ):
-        raise UploadError(415, "send the video as multipart/form-data or as the body itself")
+        raise UploadError(415, BODY)
     total = 0
     async for chunk in _chunks(request):
         total += len(chunk)
@@ -128,7 +129,7 @@ class Sink:
             self._handle.write(self.waiting)
             self._handle.flush()
         except OSError as error:
-            raise UploadError(507, f"the upload cannot be stored ({error.strerror})") from error
+            raise UploadError(507, f"the upload cannot be stored ({error.strerror}); try a smaller file, or later") from error
         self.waiting.clear()
 
 
@@ -155,7 +156,7 @@ class Form:
                 raise FormParserError("no boundary")
             self._parser = MultipartParser(boundary, callbacks)  # type: ignore[arg-type]
         except FormParserError as error:
-            raise UploadError(400, f"the form cannot be read ({error})") from error
+            raise UploadError(400, f"the form cannot be read ({error}); {BODY}") from error
 
     def feed(self, chunk: bytes) -> None:
         """Take a piece of the body.
@@ -166,7 +167,7 @@ class Form:
         try:
             self._parser.write(chunk)
         except FormParserError as error:
-            raise UploadError(400, f"the form cannot be read ({error})") from error
+            raise UploadError(400, f"the form cannot be read ({error}); {BODY}") from error
 
     def finish(self) -> None:
         """Handle the end of the body.
