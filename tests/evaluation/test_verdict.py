@@ -56,7 +56,8 @@ def test_a_difference_that_is_shown() -> None:
     text = words(table(0.6, 0.8))
     assert re.match(
         r"On these 210 test videos the non-local block \(i3d_nl2 against i3d\) adds "
-        r"\+\d+\.\d points \[\+\d+\.\d, \+\d+\.\d\] \(5 seeds\) for 1\.29 x the cost: shown\. p [=<] ",
+        r"\+\d+\.\d points \[\+\d+\.\d, \+\d+\.\d\] \(5 seeds\) for 1\.29 x the cost: "
+        r"shown\. p [=<] ",
         text,
     )
     assert "loses" in words(table(0.8, 0.6))

@@ -129,7 +129,10 @@ class Sink:
             self._handle.write(self.waiting)
             self._handle.flush()
         except OSError as error:
-            raise UploadError(507, f"the upload cannot be stored ({error.strerror}); try a smaller file, or later") from error
+            sentence = (
+                f"the upload cannot be stored ({error.strerror}); try a smaller file, or later"
+            )
+            raise UploadError(507, sentence) from error
         self.waiting.clear()
 
 
