@@ -14,12 +14,14 @@ cores with nothing else running.
 
 import argparse
 import json
+import os
 import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from os.path import relpath
 from pathlib import Path
+from textwrap import fill, wrap
 from typing import Any
 
 import torch
@@ -105,7 +107,8 @@ def measure(given: argparse.Namespace, flags: Sequence[str]) -> int:
         result = json.loads((folder / cross.RESULT).read_text("utf-8"))
         found["networks"].setdefault(row, network_of(result, len(found["classes"])))
         found["protocol"] = found["protocol"] or result["protocol"]
-        training = {"row": row, "seed": seed, "fold": fold, "seconds": round(time.time() - start)}
+        spent = {"seconds": round(time.time() - start), "load": os.getloadavg()[1]}
+        training = {"row": row, "seed": seed, "fold": fold, **spent}
         found["trainings"].append({**training, **answers_of(result, given.folder)})
         write_text(given.result, text_of(found))
     print(markdown(found))
@@ -192,7 +195,7 @@ def comparison_of(found: Found) -> Comparison:
     """The trainings as rows of a comparison, on the folds that plain and block both have.
 
     A seed of a row counts where it has all of these. Folds are drawn for the intervals: the videos
-    of one share their recordings and the network that answered.
+    of one share their recordings and the network that answered. Of one fold alone videos are drawn.
     """
     trained = {key_of(one): one for one in found["trainings"]}
     first = min(seed for _, seed, _ in trained)
@@ -214,11 +217,12 @@ def comparison_of(found: Found) -> Comparison:
                     top1=score.as_dict(), answers=answers, group=name, seed=seed,
                 )
             )  # fmt: skip
-    groups = {video: fold for fold in folds for video, *_ in trained[PLAIN, first, fold]["answers"]}
+    place = {video: fold for fold in folds for video, *_ in trained[PLAIN, first, fold]["answers"]}
+    groups = place if len(folds) > 1 else {}
     census = Counter(truth for _, truth, _ in rows[0].answers) if rows else Counter()
     data = {
         "root": found["data"], "split": f"{len(folds)} of {found['folds']} folds",
-        "videos": len(groups), "census": dict(census), "shortcut": found["shortcut"],
+        "videos": len(place), "census": dict(census), "shortcut": found["shortcut"],
     }  # fmt: skip
     return Comparison(
         rows,
@@ -252,10 +256,13 @@ def markdown(found: Found) -> str:
     """How much of it is done, the table with what needs no picture, and the verdict."""
     comparison = comparison_of(found)
     data, trainings = comparison.protocol["data"], found["trainings"]
-    lines = [
+    done = (
         f"{len(trainings)} of {found['planned']} planned trainings are in it"
-        f"; the table is over {data['split']}, {data['videos']} of {found['videos']} videos.",
-        "",
+        + (", the others are still to be made" if len(trainings) < found["planned"] else "")
+        + f"; the table is over {data['split']}, {data['videos']} of {found['videos']} videos."
+    )
+    lines = [
+        *(fill(done, 100), ""),
         "| network | parameters (M) | GMACs (GFLOPs) | top-1 (%) [95 %] | by seed |",
         "|---|---|---|---|---|",
     ]
@@ -275,7 +282,7 @@ def markdown(found: Found) -> str:
         facts = "size, rate, length, codec and bytes of the files"
         value = f"{100 * shortcut['value']:.1f} (of all {shortcut['videos']} videos)"
         lines.append(f"| {facts} | – | – | {value} | – |")
-    return "\n".join([*lines, "", claim(comparison)]) if comparison.rows else "\n".join(lines)
+    return "\n".join([*lines, "", *wrap(claim(comparison), 100)] if comparison.rows else lines)
 
 
 def main(argv: Sequence[str]) -> int:

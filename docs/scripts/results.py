@@ -23,7 +23,8 @@ ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "benchmarks" / "results"
 sys.path[:0] = [str(ROOT), str(ROOT / "benchmarks"), str(Path(__file__).parent)]
 
-import decode_plot  # noqa: E402 - scripts of the folder above
+import cross_validated  # noqa: E402 - scripts of the folder above
+import decode_plot  # noqa: E402
 import distance_curve  # noqa: E402
 import house  # noqa: E402
 import plot_non_local  # noqa: E402
@@ -40,6 +41,7 @@ PICTURES: dict[str, tuple[str, Callable[[Any, Path], None]]] = {
         lambda found, path: distance_curve.draw(found["panels"], path),
     ),
     "non_local": ("non_local_benchmark.png", plot_non_local.draw),
+    "ut_interaction": ("ut_interaction.png", cross_validated.save_picture),
 }
 
 
@@ -237,6 +239,7 @@ TABLES: dict[str, Callable[[], str]] = {
         f"sweep_{name}": lambda name=name: sweeps.markdown(name, read(f"sweep_{name}"))
         for name in ("affinity", "conv3d", "depth")
     },
+    "ut_interaction": lambda: cross_validated.markdown(read("ut_interaction")),
     "train_step": lambda: summary("train_step"),
     "train_step_inference_again": lambda: summary("train_step_inference_again"),
 }
@@ -259,7 +262,9 @@ def stamp(name: str) -> str:
 
 
 def drawn_from(picture: Path) -> str | None:
-    """What a picture says of its source; None: nothing."""
+    """What a picture says of its source; None: nothing, or there is none yet."""
+    if not picture.is_file():
+        return None
     with Image.open(picture) as image:
         return image.info.get("Source")
 

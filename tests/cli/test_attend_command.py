@@ -219,7 +219,7 @@ def test_a_broken_file_is_named_and_the_others_count(folder, tmp_path, capsys):
     assert "broken.mp4" in said.err
     content = json.loads(said.out)
     assert content["videos"] == 2
-    assert content["notes"] == ["1 of 3 videos cannot be read, counted as wrong"]
+    assert content["notes"] == ["1 of 3 videos cannot be read, counted as wrong answers"]
     assert content["whole"]["accuracy"]["total"] == 3
 
 

@@ -114,7 +114,7 @@ def test_jobs_survive_hanging_dying_and_greedy_workers(
     names = ("well.mp4", "hang.mp4", "fine.mp4", "die.mp4", "eat.mp4", "good.mp4")
     for name in names:
         write_video(tmp_path / name, 8)
-    limits = ["--workers", "2", "--timeout", "1", "--memory", "2000"]
+    limits = ["--workers", "2", "--timeout", "2", "--memory", "2000"]
     assert main(["check", str(tmp_path), *limits]) == 1
     found = {Path(path).name: reason for path, reason in read_skip_list(tmp_path).items()}
     outcome = {name: reason.partition(":")[0] for name, reason in found.items()}

@@ -61,7 +61,7 @@ def test_infer_looks_as_the_publisher(
     words += ["--no-isolate", "--json", str(tmp_path / "a.json"), "--protocol", name]
     assert main(words) == 0
     said = capsys.readouterr().err
-    assert f"as {name} tests: {'5x1' if name == 'torchvision' else '10x3'} of 4x" in said
+    assert f"protocol of {name}: {'5x1' if name == 'torchvision' else '10x3'} of 4x" in said
     content = json.loads((tmp_path / "a.json").read_text("utf-8"))
     (prediction,) = content["predictions"]
     assert [view["frames"][0] for view in prediction["views"]] == firsts(name)

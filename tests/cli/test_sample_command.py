@@ -31,7 +31,7 @@ def test_a_gap_and_what_is_related_are_of_the_data_set(tmp_path, capsys):
     assert main(["sample", "--root", root, *SMALL]) == 2
     assert "gap=4 (asked: None), of=colour (asked: motion)" in capsys.readouterr().err
     assert main(["sample", "--root", root, *SMALL, "--gap", "5"]) == 2
-    assert "give 4 or fewer" in capsys.readouterr().err
+    assert "give 0 to 4" in capsys.readouterr().err
 
 
 def test_mixing_parameters_is_one_sentence_and_exit_code_2(tmp_path, capsys, monkeypatch):

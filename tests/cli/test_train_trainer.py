@@ -238,7 +238,7 @@ def test_a_training_that_leaves_less(flags: list[str], left: set[str], fit: Fit)
         (["--trainer.max_time", "soon"], "--trainer: Timer(duration='soon') is not a valid"),
         (["--trainer.max_steps", "-3"], "max_steps must be a non-negative integer or -1"),
         (["--trainer.logger", "CometLogger"], "comet-ml is not installed: pip install 'comet-ml>="),
-        (["--trainer.use_distributed_sampler"], "the loaders split the videos"),
+        (["--trainer.use_distributed_sampler"], "the data loaders split the videos"),
         (
             [
                 "--trainer.callbacks",

@@ -19,7 +19,8 @@ SAMPLE = ROOT / "checkpoints" / "sample_nl.safetensors"
 ONE_OF_MANY = re.compile(r"(?<![\w.×/@-])1 (?!class\b|loss\b|is\b|was\b|has\b)[A-Za-z]+s\b")
 COUNT = re.compile(
     r" (?:(?:test|training|more|other) )?(?:videos|epochs|classes|seeds|GPUs|files|frames|clips|"
-    r"trainings|networks|entries|steps|batches|windows|pairs|groups|threads|rounds|folders|devices)\b"
+    r"trainings|networks|entries|steps|batches|windows|pairs|groups|threads|rounds|folders|devices)"
+    r"\b(?!/)"  # not "clips/s"
 )
 HONEST = {"width", "epochs"}  # "4x32x32 clips"; "the best of 2 epochs", which one epoch never is
 

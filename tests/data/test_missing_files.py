@@ -129,7 +129,7 @@ def test_training_and_evaluation_count_the_missing(tmp_path: Path, capsys: Captu
     assert main(["train", "fit", *fit]) == 0
     (run,) = (tmp_path / "runs" / "x").iterdir()
     text = "".join(capsys.readouterr())
-    assert "1 video cannot be read and were replaced by others" in text
+    assert "1 video cannot be read; others were used instead" in text
     assert "1 video cannot be read and count as wrong" in text
     assert main(["train", "test", "--checkpoint", str(run), *common]) == 0
     assert "test: 5 videos" in capsys.readouterr().out

@@ -63,7 +63,7 @@ def test_flags_win_over_the_file(
     """As the plan says; what neither names is not chosen, for the file speaks for the rest."""
     data = write_small_data(tmp_path / "data", train=2, val=1)
     content = yaml.safe_load(TEXT)
-    del content["entries"]["non-local"]
+    del content["entries"]["non-local"], content["entries"]["trained"]
     sweep.write_text(yaml.safe_dump(content), encoding="utf-8")
     argv = ["compare", "more=tiny_c2d", "--sweep", str(sweep), "--data", str(data), "--dry-run"]
     argv += ["--clip", "4x32", "--epochs", "9", "--seeds", "2", "--learning-rate", "0.2"]

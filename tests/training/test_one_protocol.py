@@ -116,7 +116,7 @@ def test_another_protocol_gives_both_figures(
     words = ["--data", str(root), "--split", "val", "--no-speed", "--views", "3x3"]
     assert main(["compare", f"one={run}", *words]) == 0
     shown = capsys.readouterr().out
-    assert f"one with its own views, 2x3 of 4x32²: top-1 {100 * best['top1']:.1f} %" in shown
+    assert f"one with its own views, 2x3 of 4x32²: top-1 {100 * best['top1']:.0f} %" in shown
     assert main(["compare", f"one={run}", *words[:-1], "1x1"]) == 0
     assert "one: leave out --views for its own views, 2x3 of 4x32²" in capsys.readouterr().out
 

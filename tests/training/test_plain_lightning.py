@@ -103,7 +103,7 @@ def test_mixed_clips_give_a_loss_shares_and_a_module_with_weights_is_kept(small_
 def test_what_does_not_fit_together_is_one_sentence(small_data: Path) -> None:
     data = VideoDataModule(str(small_data), **DATA)
     model = VideoClassifier("tiny_i3d", num_classes=5)
-    with pytest.raises(VideoNLError, match=r"num_classes=5, but .* has 2 classes"):
+    with pytest.raises(VideoNLError, match=r"num_classes=5 does not fit .*, which has 2 classes"):
         L.Trainer(**QUIET, enable_checkpointing=False).fit(model, data)
     data = VideoDataModule(str(small_data), **DATA)
     data.setup("fit")

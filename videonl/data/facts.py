@@ -186,9 +186,10 @@ def cover_line(facts: Mapping[str, Facts], shown: Preprocessing) -> str:
         return "no video states how long it is"
     if shown.sampling == "segments":
         few = sum(round(v.rate * v.seconds) < shown.frames for v in timed)
+        verb = "is" if shown.frames == 1 else "are"
         return (
-            f"the {shown.frames} frames of a clip are spread over the whole video; {few} of "
-            f"{len(timed)} have fewer{' and repeat some' if few else ''}"
+            f"the {counted(shown.frames, 'frame')} of a clip {verb} spread over the whole "
+            f"video; {few} of {len(timed)} have fewer{' and repeat some' if few else ''}"
         )
     spans = [shown.seconds(known.rate) for known in timed]
     shares = [min(1.0, span / v.seconds) for span, v in zip(spans, timed, strict=True)]

@@ -171,9 +171,9 @@ def backward(
     grad: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, log_sum: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """The gradients dq (B, N, C), dk (B, M, C), dv (B, M, D), some samples at a time."""
-    found = tuple(t.new_empty(t.shape) for t in (q, k, v))
+    found = q.new_empty(q.shape), k.new_empty(k.shape), v.new_empty(v.shape)
     if not grad.numel() or not k.numel():
-        return tuple(t.zero_() for t in found)
+        return found[0].zero_(), found[1].zero_(), found[2].zero_()
     rows = (_in_rows(t) for t in (grad, q, k, v))
     samples = max(1, ENTRIES // (ROWS * k.shape[1]))
     # A loss may be differentiated inside autocast, which must not change the dtype of a product.

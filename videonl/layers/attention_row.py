@@ -16,6 +16,8 @@ from videonl.layers.positions import pooled_shape, to_rows
 if TYPE_CHECKING:
     from videonl.layers.non_local import NonLocalBlock
 
+_ALL = (slice(None), slice(None))  # samples and channels
+
 
 @torch.no_grad()
 def attention_rows(
@@ -37,12 +39,12 @@ def attention_rows(
     keys = _keys(block, x)  # (B, C', *key positions)
     for position in positions:
         place, where = _place_and_reach(block, x, position)
-        query = x[(..., *(slice(i, i + 1) for i in place))]  # (B, C, 1, ..)
+        query = x[(*_ALL, *(slice(i, i + 1) for i in place))]  # (B, C, 1, ..)
         query = to_rows(block.theta(query) if block.affinity.embedded else query)
-        near = keys[(..., *where)]
+        near = keys[(*_ALL, *where)]
         weights = block.affinity.weights(query, to_rows(near))  # (B, 1, keys in reach)
         row = x.new_zeros(x.shape[0], *keys.shape[2:])
-        row[(..., *where)] = weights.reshape(x.shape[0], *near.shape[2:]).to(x.dtype)
+        row[(slice(None), *where)] = weights.reshape(x.shape[0], *near.shape[2:]).to(x.dtype)
         yield row
 
 
@@ -66,7 +68,7 @@ def _keys(block: NonLocalBlock, x: Tensor) -> Tensor:
         return embed(block.pool(x))
     ends = [n // k * k for n, k in zip(x.shape[2:], kernel, strict=True)]
     parts = (
-        embed(x[(..., *map(slice, offset, ends, kernel))])
+        embed(x[(*_ALL, *map(slice, offset, ends, kernel))])
         for offset in itertools.product(*map(range, kernel))
     )
     return functools.reduce(torch.maximum, parts)

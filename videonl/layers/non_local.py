@@ -218,15 +218,17 @@ class NonLocalBlock(nn.Module):
         return z.add_(x) if own and alike else x + z
 
     def _transformed(self, x: Tensor, convolutions: dict[str, Any]) -> Tensor:
-        """W_z y and its norm: (B, C, *spatial) -> the same shape, channels last."""
+        """W_z y and its norm: (B, C, *spatial) -> the same shape and layout."""
         spatial = tuple(x.shape[2:])
         op = self.operands(x, convolutions)
         y = non_local_sum(op, self.implementation)  # (B', n, C)
         y = join_groups(y, spatial, batch=x.shape[0], attend=self.attend)  # (B, N, C)
-        if self.norm is not None and _are_plain((self.norm,), _PLAIN_NORMS):
+        last = x.stride(1) == 1
+        if last and self.norm is not None and _are_plain((self.norm,), _PLAIN_NORMS):
             flat = y.reshape(-1, self.in_channels, *(1,) * self.dim)  # (B · N, C, 1, ..)
             return to_map(self.norm(flat).view(y.shape), spatial)
-        z = to_map(y, spatial)
+        # A batch norm whose gradient comes in another layout is slow.
+        z = to_map(y, spatial) if last else to_map(y, spatial).contiguous()
         return z if self.norm is None else self.norm(z)
 
     def operands(self, x: Tensor, convolutions: dict[str, Any] | None = None) -> Operands:

@@ -44,7 +44,7 @@ class BadFiles(Callback):
         new = list(self.replaced.items())[self._told :]
         self._told = len(self.replaced)
         if new:
-            pl_module.print(describe(new, "cannot be read and were replaced by others"))
+            pl_module.print(describe(new, "cannot be read; others were used instead"))
 
     def _start(self) -> None:
         self.missing = {}
