@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -77,6 +78,7 @@ class Bench:
         self.loader = self.data.train_dataloader()
         self.batch = batch
         self.device = device
+        self.precision: Callable[[], AbstractContextManager[Any]] = nullcontext  # of the forward
         self.model: nn.Module = create_model(name, num_classes=2).to(device).train()
         self.optimizer = torch.optim.SGD(self.model.parameters(), lr=0.001, momentum=0.9)
         self.ready = next(iter(self.loader))
@@ -87,7 +89,8 @@ class Bench:
         batch = self.data.transfer_batch_to_device(batch, self.device, 0)
         video = self.data.augmented(batch)
         clips = to_clips(video, mean=MEAN, std=STD).flatten(0, 1)  # (B, 3, T, H, W)
-        loss = F.cross_entropy(self.model(clips), batch["label"])
+        with self.precision():
+            loss = F.cross_entropy(self.model(clips).float(), batch["label"])
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         self.optimizer.step()

@@ -285,8 +285,8 @@ def measure_training_road(case: dict[str, Any], _: Clock) -> dict[str, Any]:
         workers = 1 if case["quick"] else WORKERS
         bench = end_to_end.Bench(case["network"], root, workers, torch.device(case["device"]))
         bench.model = bench.model.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
-        with autocast(case):
-            rates = bench.round()
+        bench.precision = lambda: autocast(case)
+        rates = bench.round()
     share = rates["together"] / min(rates["data"], rates["model"])
     return {"clips_per_second": rates, "share": round(share, 3), "workers": workers}
 

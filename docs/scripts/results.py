@@ -50,6 +50,11 @@ def read(name: str) -> Any:
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
 
 
+def measured(name: str) -> bool:
+    """Whether there is a result."""
+    return (RESULTS / f"{name}.json").is_file()
+
+
 def rows_of(head: str, rows: Sequence[Sequence[object]]) -> str:
     """A table in Markdown, its head as ``a | b``."""
     lines = [f"| {head} |", "|" + "---|" * (head.count("|") + 1)]
@@ -112,6 +117,8 @@ def throughput() -> str:
 
 def engines() -> str:
     """Inference on a CPU by torch and OpenVINO."""
+    if not measured("engines"):
+        return "Not measured yet: `python benchmarks/engines.py`, on an idle machine."
 
     def away(one: Any) -> str:
         return f"{100 * one['away_of_spread']:.1g} %" if one["away_of_spread"] else "–"
@@ -123,6 +130,22 @@ def engines() -> str:
     ]
     head = "network | computed by | seconds | times as fast | logits away, of their spread"
     return rows_of(head, rows)
+
+
+def gpu() -> str:
+    """Networks and whole roads on a CUDA device."""
+    if not measured("gpu"):
+        return "Not measured yet: `python benchmarks/gpu.py`, on a machine with a GPU."
+    rows = []
+    for name, case in read("gpu")["cases"].items():
+        if "share" in case:
+            rows.append(
+                [name, f"share of the slower part (wanted: {case['target']})", "", case["share"]]
+            )
+        for contender, one in case.get("contenders", {}).items():
+            if name.startswith("network/") and "ms" in one:
+                rows.append([f"{name} ({case['batch']})", contender, one["ms"], one["to_first"]])
+    return rows_of("case (batch) | what | ms | ratio to the first", rows)
 
 
 def summary(name: str) -> str:
@@ -209,6 +232,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "end_to_end": end_to_end,
     "throughput": throughput,
     "engines": engines,
+    "gpu": gpu,
     "distance_curve": distances,
     "non_local": lambda: plot_non_local.table(read("non_local")),
     **{
