@@ -259,10 +259,14 @@ def markdown(found: Found) -> str:
     done = (
         f"{len(trainings)} of {found['planned']} planned trainings are in it"
         + (", the others are still to be made" if len(trainings) < found["planned"] else "")
-        + f"; the table is over {data['split']}, {data['videos']} of {found['videos']} videos."
+        + f"; both networks have answered {data['split']}, {data['videos']} of {found['videos']} "
+        "videos."
     )
+    if data["videos"] < found["videos"]:
+        return fill(f"{done} The table stands here as soon as they have answered all.", 100)
     lines = [
         *(fill(done, 100), ""),
+        *(f"![accuracy against cost, and what needs no picture]({found['data']}.png)", ""),
         "| network | parameters (M) | GMACs (GFLOPs) | top-1 (%) [95 %] | by seed |",
         "|---|---|---|---|---|",
     ]

@@ -31,14 +31,20 @@ PAPER = {
 
 
 def condensed(folder: Path) -> dict[str, Any]:
-    """The comparison without answers and paths of this machine."""
+    """The comparison without answers and paths of this machine, with the verdict as it was told."""
     found = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+    page = (folder / "compare.md").read_text(encoding="utf-8").partition("## Verdict")[2]
+    data = found["protocol"]["data"]
+    data["root"] = Path(data["root"]).name
     keep = ("name", "model", "input", "views", "params", "macs_per_view", "flops_per_view",
             "non_local_macs_per_view", "group", "seed", "top1", "error")  # fmt: skip
     return {
         "protocol": {k: v for k, v in found["protocol"].items() if k != "classes"},
         "trainings": [{key: row[key] for key in keep} for row in found["rows"]],
         "differences": found["differences"],
+        "verdict": [
+            line[2:] for line in page.partition("\n## ")[0].splitlines() if line[:2] == "- "
+        ],
     }
 
 

@@ -14,6 +14,8 @@ import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import mean, stdev
+from textwrap import fill
 from typing import Any
 
 from PIL import Image
@@ -153,6 +155,38 @@ def summary(name: str) -> str:
     return rows_of("ratio | measured", list(read(name)["summary"].items()))
 
 
+def first_comparison() -> str:
+    """Two networks on a folder of real videos, as `videonl compare --train` answers."""
+    found = read("sweep_ut_compare")
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in found["trainings"]:
+        groups.setdefault(row["group"], []).append(row)
+    rows = []
+    for name, trained in groups.items():
+        values = [100 * row["top1"]["value"] for row in trained]
+        macs = trained[0]["macs_per_view"] / 1e9
+        rows.append(
+            [
+                f"`{name}`",
+                f"{trained[0]['params'] / 1e6:.3f}",
+                f"{macs:.3f} ({2 * macs:.3f})",
+                f"{mean(values):.0f} ± {stdev(values):.0f}",
+                ", ".join(f"{value:.0f}" for value in values),
+            ]
+        )
+    table = rows_of("network | parameters (M) | GMACs (GFLOPs) | top-1 (%) | by seed", rows)
+    shortcut = found["protocol"]["data"]["shortcut"]
+    alone, constant = 100 * shortcut["value"], 100 * shortcut["constant"]
+    return "\n\n".join(
+        [
+            table,
+            f"The constant answer is right for {constant:.0f} %, facts about the files alone tell "
+            f"{alone:.0f} %.\nThe verdict, as it was printed:",
+            *(fill(f"> {sentence}", 100, subsequent_indent="> ") for sentence in found["verdict"]),
+        ]
+    )
+
+
 def distances() -> str:
     """Accuracy by distance, one table per panel."""
     return "\n\n".join(distance_curve.markdown(curve) for curve in read("distance_curve")["panels"])
@@ -239,6 +273,7 @@ TABLES: dict[str, Callable[[], str]] = {
         f"sweep_{name}": lambda name=name: sweeps.markdown(name, read(f"sweep_{name}"))
         for name in ("affinity", "conv3d", "depth")
     },
+    "sweep_ut_compare": first_comparison,
     "ut_interaction": lambda: cross_validated.markdown(read("ut_interaction")),
     "train_step": lambda: summary("train_step"),
     "train_step_inference_again": lambda: summary("train_step_inference_again"),
@@ -293,8 +328,9 @@ def bring_up_to_date(*, check: bool) -> list[str]:
             stale.append(page.name)
             if not check:
                 page.write_text(current, encoding="utf-8")
+    shown = "".join(map(filled, (page.read_text(encoding="utf-8") for page in pages)))
     for name, (file, _) in PICTURES.items():
-        if drawn_from(ROOT / "docs" / file) != stamp(name):
+        if f"({file})" in shown and drawn_from(ROOT / "docs" / file) != stamp(name):
             stale.append(file)
             if not check:
                 draw(name)

@@ -88,7 +88,7 @@ def test_an_early_stop_counts_the_folds_that_both_have(tmp_path: Path) -> None:
     assert json.loads(script.text_of(early)) == early
     early["trainings"] = early["trainings"][:1]
     told = flat(script.markdown(early))
-    assert "over 0 of 5 folds" in told
+    assert "both networks have answered 0 of 5 folds, 0 of 40 videos" in told
     assert "| plain" not in told
 
 
