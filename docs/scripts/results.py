@@ -187,6 +187,22 @@ def first_comparison() -> str:
     )
 
 
+def retimed() -> str:
+    """How much an answer depends on the frame rate of the file."""
+    found = read("retimed")
+    rows = [
+        [
+            " and ".join(map(str, pair["rates"])),
+            f"{pair['mean_of_largest']:.3f}",
+            f"{pair['largest_difference']:.3f}",
+            f"{pair['changed_labels']} of {found['videos']}",
+        ]
+        for pair in found["pairs"]
+    ]
+    head = "frames per second | difference of a probability, mean | largest | other label"
+    return rows_of(head, rows)
+
+
 def distances() -> str:
     """Accuracy by distance, one table per panel."""
     return "\n\n".join(distance_curve.markdown(curve) for curve in read("distance_curve")["panels"])
@@ -273,6 +289,7 @@ TABLES: dict[str, Callable[[], str]] = {
         f"sweep_{name}": lambda name=name: sweeps.markdown(name, read(f"sweep_{name}"))
         for name in ("affinity", "conv3d", "depth")
     },
+    "retimed": retimed,
     "sweep_ut_compare": first_comparison,
     "ut_interaction": lambda: cross_validated.markdown(read("ut_interaction")),
     "train_step": lambda: summary("train_step"),
