@@ -134,7 +134,7 @@ def test_what_can_not_be_had_is_one_sentence(
     for name, words in {
         "lab/none": "there is no such repository, or it is private",
         "lab/two": "contains several checkpoints: give one, such as hf:lab/two/a.ckpt",
-        "lab/two/c.ckpt": "has no file c.ckpt; it holds README.md, a.ckpt, sub/b.pth",
+        "lab/two/c.ckpt": "has no file c.ckpt; it contains README.md, a.ckpt, sub/b.pth",
         "lab/two@v1": "it has no revision v1",
         "lab/onnx": "contains no checkpoint",
         "lab/text": "model.safetensors is a web page",
