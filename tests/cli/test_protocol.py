@@ -83,12 +83,12 @@ def test_every_command_takes_it(place: Path, tmp_path: Path, capsys: Printed) ->
 
     assert main(["extract", video, *own, "--out", str(tmp_path / "x")]) == 0
     assert main(["attend", video, *own, "--out", str(tmp_path / "y")]) == 0
-    assert capsys.readouterr().err.count("as caffe2 tests: 10x3 of 4x40², places length") == 2
+    assert capsys.readouterr().err.count("protocol of caffe2: 10x3 of 4x40², places length") == 2
 
     out = str(tmp_path / "table")
     words = ["compare", checkpoint, "tiny_i3d", "--no-speed", "--out", out, *cpu, *protocol]
     assert main([*words, "--data", data, "--num-classes", "3"]) == 0
-    assert "as caffe2 tests" in capsys.readouterr().err
+    assert "protocol of caffe2" in capsys.readouterr().err
     rows = json.loads((tmp_path / "table" / "compare.json").read_text("utf-8"))["rows"]
     assert [row["views"] for row in rows] == [[10, 3], [10, 3]]
 

@@ -11,9 +11,11 @@ from typing import Any
 import torch
 from lightning.pytorch import LightningDataModule, Trainer
 
+from videonl.errors import VideoNLError
 from videonl.shares import counted
 from videonl.training.accumulation import batches_per_epoch, batches_per_step
 from videonl.training.classifier import VideoClassifier
+from videonl.training.memory import way_out
 from videonl.training.progress import peak_of_process
 from videonl.training.recipe import make_optimizer
 from videonl.training.run_header import facts
@@ -84,6 +86,9 @@ def make_plan(
         trainer: that will train.
         run_dir: see ``facts``.
         chosen: a line for each setting that was chosen because it was not given.
+
+    Raises:
+        VideoNLError: a batch does not fit into the memory of the GPU.
     """
     lines = facts(classifier, data, trainer, run_dir=run_dir)
     warnings = [line for line in lines if line.startswith(("warning", "hint"))]
@@ -91,7 +96,10 @@ def make_plan(
     told = [f"{'' if n else 'chosen':<10}{line}" for n, line in enumerate(chosen)]
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return Plan(known, told, [], warnings, None)
-    found = measure(classifier, data, trainer)
+    try:
+        found = measure(classifier, data, trainer)
+    except torch.OutOfMemoryError as error:
+        raise VideoNLError(way_out(classifier, data, trainer)) from error
     steps, epochs = steps_of(trainer, data)
     seconds = None if steps is None else seconds_of(found, steps, epochs, trainer, data)
     shown = counted(1, "epoch") if epochs == 1 else f"{round(epochs, 2):g} epochs"

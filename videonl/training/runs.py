@@ -63,11 +63,12 @@ def new_run(out: Path, name: str, *, now: datetime | None = None, make: bool = T
             folder.parent.mkdir(parents=True, exist_ok=True)
             folder.mkdir()
             break
-        except FileExistsError:
-            if not folder.exists():  # then a file stands where its parent should be
-                raise OutputError(folder, f"{folder.parent} is a file") from None
         except OSError as error:
-            raise OutputError(folder, error.strerror or str(error)) from error
+            stands = next(parent for parent in folder.parents if parent.exists())
+            if not stands.is_dir():
+                raise OutputError(folder, f"{stands} is a file") from None
+            if not (isinstance(error, FileExistsError) and folder.exists()):
+                raise OutputError(folder, error.strerror or str(error)) from error
     return folder
 
 
