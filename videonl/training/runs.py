@@ -1,6 +1,7 @@
 """The folder of a run, ``runs/NAME/DATE_TIME/``, and resuming a run."""
 
 import itertools
+import os
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -64,7 +65,7 @@ def new_run(out: Path, name: str, *, now: datetime | None = None, make: bool = T
             folder.mkdir()
             break
         except OSError as error:
-            stands = next(parent for parent in folder.parents if parent.exists())
+            stands = next(parent for parent in folder.parents if os.path.exists(parent))
             if not stands.is_dir():
                 raise OutputError(folder, f"{stands} is a file") from None
             if not (isinstance(error, FileExistsError) and folder.exists()):
