@@ -29,7 +29,7 @@ from tests.weights.test_pretrained_networks import FILES, clip_for
 from videonl.evaluation.environment import describe_environment
 from videonl.models.view_ensembling import over_views
 from videonl.video import Preprocessing, to_clips
-from videonl.video.pictures import Pictures
+from videonl.video.pictures import size_of
 from videonl.weights import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -128,10 +128,9 @@ def indices(key: str, own: Preprocessing) -> int:
 
 def sizes(key: str, own: Preprocessing) -> int:
     """Short sides at which the scaled picture has another size."""
-    pictures = Pictures("")
-    pictures.rounding = own.rounding
     return sum(
-        pictures.scaled(*source, side) != publishers.wanted_size(key, *source, side)
+        size_of(*source, short_side=side, rounding=own.rounding)
+        != publishers.wanted_size(key, *source, side)
         for source in SOURCES
         for side in SIDES
     )
