@@ -1,7 +1,7 @@
 """Inference on a CPU by torch and by OpenVINO, in float32 and bf16: in turns, in one process.
 
     python benchmarks/engines.py                            # two threads, some three minutes
-    python benchmarks/engines.py --models tiny_i3d --turns 1 --clip 4 32 --out /tmp/engines.json
+    python benchmarks/engines.py --models tiny_i3d --turns 1 --clip 4 32 --out engines.json
 
 bf16 is left out where the CPU has no AMX: there it is emulated, tens of times slower.
 All compute one clip of random colours with torch's threads; the first answer of each, which

@@ -1,6 +1,6 @@
 """Time and peak memory of a training step of one non-local block: ours, the reference form, peers.
 
-    python benchmarks/non_local.py                       # the sizes of DEFAULT (twelve minutes)
+    python benchmarks/non_local.py                       # those of DEFAULT (a quarter of an hour)
     python benchmarks/non_local.py --sizes res3-32       # some sizes; results merge into the JSON
     python benchmarks/non_local.py --plot                # the plot and the table from the JSON
 
@@ -15,6 +15,8 @@ interrupted run goes on.
 The peers need ``pip install -e ".[bench]"``; without them their cases are left out. Peak memory is
 that of the tensors which a step holds at once, on top of what is there before it (input, weights).
 On a CUDA device the same cases run in float32 and bfloat16.
+The file is long because the process that measures a case and the one that orders the cases must
+agree on every entry, and peers, forms, memory and choices are entries of the same cases.
 """
 
 from __future__ import annotations

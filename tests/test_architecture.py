@@ -199,3 +199,15 @@ def test_one_function_writes_percentages() -> None:
         if PERCENT.search(line) and not LENGTHS.search(line)
     ]
     assert own == [], "use videonl.shares.percent"
+
+
+def test_a_long_file_says_why() -> None:
+    long = {
+        p: p.read_text(encoding="utf-8") for p in [*SOURCES, *(ROOT / "benchmarks").glob("*.py")]
+    }
+    silent = [
+        str(path.relative_to(ROOT))
+        for path, text in long.items()
+        if text.count("\n") > 450 and "The file is long because" not in text
+    ]
+    assert not silent, f"over 450 lines, and the docstring does not say why: {silent}"

@@ -46,6 +46,11 @@ def wilson_interval(correct: int, total: int, *, z: float = Z_95) -> tuple[float
     return low, high
 
 
+def wilson_of(share: float, total: int) -> tuple[float, float]:
+    """Wilson's interval of a share of ``total`` videos."""
+    return wilson_interval(round(share * total), total)
+
+
 def decimals(total: int) -> int:
     """Decimals that a percentage of ``total`` videos supports: one video is ``100 / total``.
 
@@ -92,7 +97,7 @@ def accuracy(share: float, total: int) -> str:
         >>> accuracy(15 / 24, 24)
         '62 % [43, 79]'
     """
-    low, high = wilson_interval(round(share * total), total)
+    low, high = wilson_of(share, total)
     return f"{percent(share, total)} {interval_text(low, high, total)}"
 
 

@@ -39,13 +39,15 @@ def define(
         torch.library.register_fake(f"videonl::{title}", empty, lib=_LIBRARY)
 
 
-class _Sum(Function):
+class _Call(Function):
     generate_vmap_rule = True
 
     @staticmethod
     def forward(name: str, *arguments: Any) -> Any:
         return getattr(torch.ops.videonl, name)(*arguments)
 
+
+class _Sum(_Call):
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
         kept = output if isinstance(output, tuple) else ()
@@ -59,13 +61,7 @@ class _Sum(Function):
         return (None, *grads, *[None] * len(ctx.numbers))
 
 
-class _Gradients(Function):
-    generate_vmap_rule = True
-
-    @staticmethod
-    def forward(name: str, *arguments: Any) -> Any:
-        return getattr(torch.ops.videonl, name)(*arguments)
-
+class _Gradients(_Call):
     @staticmethod
     def setup_context(*_: Any) -> None:
         """Nothing to keep."""

@@ -1,4 +1,8 @@
-"""The LightningModule: a network by name, its loss, its accuracy, its recipe."""
+"""The LightningModule: a network by name, its loss, its accuracy, its recipe.
+
+The file is long because Lightning asks one class for all of it, and the arguments of that class are
+the options ``--model.*``, whose help is its docstring.
+"""
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 

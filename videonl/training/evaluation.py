@@ -23,10 +23,11 @@ from videonl.training.bad_files import BadFiles
 from videonl.training.checkpoints import BROKEN_PIPE
 from videonl.training.classifier import VideoClassifier
 from videonl.training.metrics import TOP_K, Scores
+from videonl.training.plots import plot_confusion
 from videonl.training.processes import add_up, of_all
 from videonl.training.progress import TerminalBar
 from videonl.training.stopping import plain_signals, raise_lost
-from videonl.training.summary import accuracy_lines, plot_confusion, score_values
+from videonl.training.summary import accuracy_lines, score_values
 from videonl.training.task import AnyScores
 from videonl.training.theirs import explained
 from videonl.training.trainer import make_trainer

@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from videonl.shares import accuracy, counted, percent, wilson_interval
+from videonl.shares import accuracy, counted, percent, wilson_of
 
 NEAR = 0.98  # above this share of the constant answer's loss: not learned
 FALLS = 0.95  # below this share of the loss before: it still falls
@@ -95,7 +95,7 @@ def signs_of(course: Course) -> str | None:
     low = high = None
     if course.validation:
         validated = course.validation[-1]
-        low, high = wilson_interval(round(validated * course.videos), course.videos)
+        low, high = wilson_of(validated, course.videos)
         seen += f", validation {accuracy(validated, course.videos)}"
     blind = low is None or low <= course.constant
     if loss >= NEAR * course.constant_loss and blind:
