@@ -29,7 +29,7 @@ import torch
 from videonl.claims import claimed
 from videonl.cli import cross
 from videonl.cli.main import run
-from videonl.cli.train_settings import choose_rest, first_look, read_settings
+from videonl.cli.train.settings import choose_rest, first_look, read_settings
 from videonl.cli.values import positive
 from videonl.data import read_catalogue, shortcut_of
 from videonl.errors import VideoNLError

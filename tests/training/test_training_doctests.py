@@ -12,6 +12,6 @@ MODULES = sorted(p.stem for p in Path(videonl.training.__file__).parent.glob("*.
 MODULES = [f"videonl.training.{name}" for name in MODULES if name != "__init__"]
 
 
-@pytest.mark.parametrize("name", [*MODULES, "videonl.cli.train_parser", "videonl.cli.values"])
+@pytest.mark.parametrize("name", [*MODULES, "videonl.cli.train.parser", "videonl.cli.values"])
 def test_examples(name: str) -> None:
     assert doctest.testmod(import_module(name)).failed == 0

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videonl.claims import claimed
-from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
+    add_isolation,
     add_network_flags,
+    decoding,
     network_options,
     note,
     parse_views,

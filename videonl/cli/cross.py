@@ -121,7 +121,7 @@ def fold_parts(
     Raises:
         VideoNLError: ``--folds`` is no number, or the folds cannot be made.
     """
-    from videonl.cli.train_settings import read_settings
+    from videonl.cli.train.settings import read_settings
     from videonl.data.catalogue import read_catalogue
     from videonl.data.splits import CLASSES, TRAIN_LIST, VAL_LIST, make_folds, write_lists
 

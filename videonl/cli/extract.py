@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from videonl.claims import claimed
 from videonl.cli.check import list_missing
-from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
     add_conceal,
     add_engine_flags,
+    add_isolation,
     add_network_flags,
     add_shard,
+    decoding,
     network_options,
     positive,
     say_part,

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videonl.claims import claimed
-from videonl.cli.isolation import add_isolation
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
     add_engine_flags,
+    add_isolation,
     add_network_flags,
     network_options,
     positive,

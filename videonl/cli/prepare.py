@@ -177,8 +177,8 @@ def needed_side(config: str | None) -> tuple[int, str]:
     Raises:
         VideoNLError: there is no such file, or it holds no settings.
     """
-    from videonl.cli.settings import read_yaml
-    from videonl.cli.train_settings import CROP_SHARE
+    from videonl.cli.train.flags import read_yaml
+    from videonl.cli.train.settings import CROP_SHARE
 
     content = read_yaml(config) if config else {}
     sections = (content.get(key) for key in SECTIONS)

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
 from videonl.cli.main import called
-from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_evaluate import test_command
-from videonl.cli.train_help import PAGES, USAGE
-from videonl.cli.train_predict import predict_command
-from videonl.cli.train_settings import (
+from videonl.cli.train.errors import clear_errors
+from videonl.cli.train.evaluate import test_command
+from videonl.cli.train.help import PAGES, USAGE
+from videonl.cli.train.predict import predict_command
+from videonl.cli.train.settings import (
     LISTS,
     choose_rest,
     config_text,
@@ -55,7 +55,7 @@ def main(argv: Sequence[str]) -> int:
         print(as_typed(PAGES[command]))
         return 0
     if "--help_all" in rest:
-        from videonl.cli.train_parser import make_parser
+        from videonl.cli.train.parser import make_parser
 
         make_parser(command).print_help()
         return 0
@@ -90,7 +90,7 @@ def speaking_once() -> Iterator[None]:
 def fit_command(command: str, argv: Sequence[str]) -> int:
     """Train, or print the plan with ``--dry-run``."""
     settings, given, chosen, data, resume = settled(command, argv)
-    from videonl.cli.train_parser import trainer_options
+    from videonl.cli.train.parser import trainer_options
     from videonl.training import fit, new_run, plan_lines
     from videonl.training.run_header import facts
     from videonl.training.stopping import TrainingStopped

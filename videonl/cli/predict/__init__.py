@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videonl.claims import claimed
-from videonl.cli import predict_timeline
-from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import called, make_parser
+from videonl.cli.predict import timeline
 from videonl.cli.values import (
     add_conceal,
     add_engine_flags,
+    add_isolation,
     add_network_flags,
+    decoding,
     network_options,
     note,
     parse_shard,
@@ -168,7 +169,7 @@ def parser_of_predict() -> argparse.ArgumentParser:
         "GPU an eighth of its memory)",
     )
     add_conceal(parser)
-    predict_timeline.add_arguments(parser)
+    timeline.add_arguments(parser)
     add_isolation(parser)
     return parser
 
@@ -362,13 +363,13 @@ def main(argv: Sequence[str]) -> int:
     arguments = parser_of_predict().parse_args(argv)
     take_shard(arguments)
     check_usage(arguments)
-    over_time = predict_timeline.wanted(arguments)
+    over_time = timeline.wanted(arguments)
     videos, failures = gather(arguments)
     if arguments.checkpoint is None:
         arguments.checkpoint = checkpoint_of_sample(videos)
         print(f"checkpoint {arguments.checkpoint}", file=sys.stderr)
     if over_time:
-        predict_timeline.check(arguments, len(videos))
+        timeline.check(arguments, len(videos))
     if arguments.overlay:
         from videonl.inference.overlay import overlay_paths
 
@@ -397,7 +398,7 @@ def folder_of(arguments: argparse.Namespace) -> str | None:
 
 def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Failure"]) -> int:
     """Classify, write and show; ``failures`` grows."""
-    over_time = predict_timeline.wanted(arguments)
+    over_time = timeline.wanted(arguments)
     videos, failures, about = part_of(videos, failures, arguments.shard)
     total = len(videos) + len(failures)
     from videonl.inference.network import MOST_AHEAD
@@ -425,7 +426,7 @@ def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Fa
         if predictor.class_names[0] == "class 0":
             note("the checkpoint has no class names: give a file of them with --labels")
         if over_time:
-            predict_timeline.run(arguments, predictor, videos, failures)
+            timeline.run(arguments, predictor, videos, failures)
             skipped = 0
         else:
             skipped = classify(arguments, predictor, videos, failures, about)

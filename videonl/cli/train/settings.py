@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import yaml
 
-from videonl.cli.settings import (
+from videonl.cli.train.flags import (
     check_key,
     classes_of,
     flatten,
@@ -55,7 +55,7 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     Raises:
         VideoNLError: an unknown option, a wrong type, a missing or broken file.
     """
-    from videonl.cli.train_parser import LIMITS, make_parser
+    from videonl.cli.train.parser import LIMITS, make_parser
     from videonl.weights.declared import options_in_file
     from videonl.weights.hub import is_hub, pinned
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
-from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_settings import asked_protocol, read_settings, take_lists
+from videonl.cli.train.errors import clear_errors
+from videonl.cli.train.settings import asked_protocol, read_settings, take_lists
 from videonl.cli.values import say_protocol
 from videonl.errors import DatasetError, VideoNLError
 
@@ -22,7 +22,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     settings, given = read_settings(command, argv)
     if settings["csv"]:
         raise VideoNLError(f"--csv is an option of predict; {command} writes its result to --json")
-    from videonl.cli.train_parser import trainer_options
+    from videonl.cli.train.parser import trainer_options
     from videonl.data.catalogue import census_of
     from videonl.training.evaluation import describe
 

@@ -5,9 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
-from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_evaluate import checkpoint_of, prepare, results_of
-from videonl.cli.train_settings import read_settings
+from videonl.cli.train.errors import clear_errors
+from videonl.cli.train.evaluate import checkpoint_of, prepare, results_of
+from videonl.cli.train.settings import read_settings
 from videonl.errors import VideoNLError
 from videonl.escapes import as_word
 from videonl.shares import counted
@@ -27,7 +27,7 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
         raise VideoNLError(
             f"--json {lines}: predict writes JSON Lines; give a name that ends in .jsonl"
         )
-    from videonl.cli.train_parser import trainer_options
+    from videonl.cli.train.parser import trainer_options
     from videonl.training.evaluation import predict
 
     checkpoint = checkpoint_of(settings)

@@ -13,7 +13,7 @@ from lightning.pytorch.profilers import Profiler
 from lightning.pytorch.strategies import Strategy
 
 from videonl.cli.main import called
-from videonl.cli.settings import options_of
+from videonl.cli.train.flags import options_of
 from videonl.cli.values import parse_value
 from videonl.data.datamodule import VideoDataModule
 from videonl.errors import VideoNLError
