@@ -18,7 +18,7 @@ from videonl.evaluation.cost import count_cost
 from videonl.files import read_yaml, write_text
 from videonl.json_text import json_text
 from videonl.shares import accuracy, counted, percent
-from videonl.training.summary import figures_of, optimistic
+from videonl.training.callbacks.summary import figures_of, optimistic
 from videonl.video.preprocessing import Preprocessing
 from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint, sha256
 from videonl.weights.hub import pinned_name

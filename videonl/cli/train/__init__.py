@@ -92,8 +92,8 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
     settings, given, chosen, data, resume = settled(command, argv)
     from videonl.cli.train.parser import trainer_options
     from videonl.training import fit, new_run, plan_lines
+    from videonl.training.callbacks.stopping import TrainingStopped
     from videonl.training.run_header import facts
-    from videonl.training.stopping import TrainingStopped
     from videonl.training.trainer import leaves_nothing
     from videonl.weights.run_folder import run_of
 
@@ -195,7 +195,7 @@ def print_result(
     result: "FitResult", settings: Mapping[str, Any], given: Mapping[str, Any]
 ) -> None:
     """Print the accuracy, where the files are, and the command that tests the network."""
-    from videonl.training.summary import optimistic
+    from videonl.training.callbacks.summary import optimistic
 
     if result.nothing_left:
         limit = "max_steps" if settings["trainer"]["max_steps"] > 0 else "max_epochs"

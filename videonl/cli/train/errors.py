@@ -35,7 +35,7 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
     """
     import torch
 
-    from videonl.training.finite import TrainingDiverged
+    from videonl.training.callbacks.finite import TrainingDiverged
 
     try:
         yield

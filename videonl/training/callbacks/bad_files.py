@@ -11,7 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from videonl.errors import DatasetError
 from videonl.escapes import visible
 from videonl.shares import counted
-from videonl.training.processes import of_all
+from videonl.training.metrics import of_all
 
 SHOWN = 5
 Failure = tuple[str, str]  # path, reason

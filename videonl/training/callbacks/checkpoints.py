@@ -21,8 +21,8 @@ from videonl.escapes import as_word
 from videonl.files import whole_stream
 from videonl.models.finite import check_finite
 from videonl.models.presets import HALF_GREY, clip
-from videonl.training.finite import weights_of
-from videonl.training.theirs import as_list, blamed, leave_out_objects
+from videonl.training.callbacks.finite import weights_of
+from videonl.training.callbacks.theirs import as_list, blamed, leave_out_objects
 from videonl.weights.checkpoint import check_network
 from videonl.weights.formats.own import read_own
 from videonl.weights.run_folder import BEST, LAST

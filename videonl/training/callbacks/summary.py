@@ -9,9 +9,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from videonl.escapes import markdown_row, markdown_text
 from videonl.files import write_text
 from videonl.shares import accuracy, counted, percent, wilson_of
-from videonl.training.checkpoints import Checkpoints
+from videonl.training.callbacks.checkpoints import Checkpoints
+from videonl.training.callbacks.metrics_file import METRICS_FILE, read_metrics
 from videonl.training.metrics import TOP_K, MultiLabelScores, Scores
-from videonl.training.metrics_file import METRICS_FILE, read_metrics
 from videonl.training.plots import plot_confusion, plot_curves
 from videonl.training.signs import Course, constant_loss, course_of, signs_of
 from videonl.training.task import AnyScores

@@ -12,7 +12,7 @@ from lightning.pytorch.callbacks import Timer, TQDMProgressBar
 
 from videonl.data import VideoDataModule
 from videonl.shares import accuracy, percent
-from videonl.training.logged import log_is_due
+from videonl.training.callbacks.logged import log_is_due
 from videonl.training.metrics import TOP_K, MultiLabelScores, mean_loss
 from videonl.training.task import AnyScores
 from videonl.video.transfer import Arrival

@@ -18,7 +18,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from videonl.claims import is_first_process
 from videonl.errors import ENDING, Stopped, VideoNLError
 from videonl.escapes import as_word
-from videonl.training.checkpoints import (
+from videonl.training.callbacks.checkpoints import (
     Checkpoints,
     between_steps,
     is_last_batch,

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from videonl.errors import NotFiniteError, VideoNLError
 from videonl.models.finite import NO_ANSWER, first_not_finite
-from videonl.training.ema import RAW
-from videonl.training.processes import of_all
+from videonl.training.callbacks.ema import RAW
+from videonl.training.metrics import of_all
 from videonl.video.transfer import Arrival
 
 REMEDY = (
