@@ -29,7 +29,7 @@ from tests.weights.test_pretrained_networks import FILES, clip_for
 from videonl.evaluation.environment import describe_environment
 from videonl.models.view_ensembling import over_views
 from videonl.video import Preprocessing, to_clips
-from videonl.video.pictures import size_of
+from videonl.video.decoding.pictures import size_of
 from videonl.weights import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -20,7 +20,7 @@ from videonl.shares import counted, percent
 if TYPE_CHECKING:
     from videonl.data.catalogue import Catalogue
     from videonl.data.walk import Walk
-    from videonl.video.jobs import Parts
+    from videonl.video.sandbox.jobs import Parts
 
 JOURNAL, REPORT = "videonl_check.jsonl", "videonl_check.csv"
 COPIES = "videonl_copies.csv"
@@ -116,7 +116,7 @@ def merge(out: Path) -> int:
         VideoNLError: there are no parts, or they do not belong together.
     """
     from videonl.data.walk import walk_data
-    from videonl.video.jobs import read_parts, stamp
+    from videonl.video.sandbox.jobs import read_parts, stamp
 
     with claimed(out / JOURNAL):
         parts = read_parts(out / JOURNAL)
@@ -228,7 +228,7 @@ def check(
     from rich.console import Console
     from rich.progress import track
 
-    from videonl.video.jobs import Journal, run_jobs, stamp
+    from videonl.video.sandbox.jobs import Journal, run_jobs, stamp
 
     try:
         journal = Journal(out / JOURNAL, shard=options.shard, forget=options.again)
@@ -374,7 +374,7 @@ def print_leaks(
     from videonl.data.facts import Look, found_facts
     from videonl.data.shortcut import shortcut_of
     from videonl.data.splits import groups_in_both
-    from videonl.video.container import split_span
+    from videonl.video.decoding.container import split_span
 
     records = [record for part in catalogue.records.values() for record in part]
     facts = found_facts(findings, (record.path for record in records))

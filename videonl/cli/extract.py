@@ -178,7 +178,7 @@ def merge(out: Path) -> int:
     """
     from videonl.inference.prediction import Failure
     from videonl.inference.show import list_failures
-    from videonl.video.jobs import entries_of, read_parts
+    from videonl.video.sandbox.jobs import entries_of, read_parts
 
     parts = read_parts(out / JOURNAL)
     about, size = parts.about, int(parts.about["shard"]["size"])

@@ -122,7 +122,7 @@ def merge(target: Path) -> int:
     Raises:
         VideoNLError: there are no parts, or they do not belong together.
     """
-    from videonl.video.jobs import read_parts, stamp
+    from videonl.video.sandbox.jobs import read_parts, stamp
 
     target = target.resolve()
     with claimed(target / JOURNAL):
@@ -265,7 +265,7 @@ def encode(
     from rich.console import Console
     from rich.progress import track
 
-    from videonl.video.jobs import Journal, run_jobs, stamp
+    from videonl.video.sandbox.jobs import Journal, run_jobs, stamp
 
     recipe = recipe_of(options)
     journal = Journal(out / JOURNAL, shard=options.shard)

@@ -21,7 +21,7 @@ from videonl.errors import VideoNLError
 from videonl.home import cache_folder
 from videonl.json_text import json_text
 from videonl.shares import counted
-from videonl.video.pictures import MADE_BY, Scaling, size_of
+from videonl.video.decoding.pictures import MADE_BY, Scaling, size_of
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.video import Decoder
 

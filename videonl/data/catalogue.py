@@ -31,7 +31,7 @@ from videonl.errors import DatasetError
 from videonl.files import write_text
 from videonl.json_text import json_text
 from videonl.shares import counted
-from videonl.video.container import with_span
+from videonl.video.decoding.container import with_span
 
 _LIST_NAMES = ("{split}.csv", "{split}.txt", "{split}.tsv", "annotations/{split}.csv")
 

@@ -17,8 +17,7 @@ from videonl.data.records import Record
 from videonl.data.skip_list import is_skipped
 from videonl.errors import DatasetError, VideoError
 from videonl.shares import counted
-from videonl.video.preprocessing import Preprocessing
-from videonl.video.sampling import sample_generator
+from videonl.video.preprocessing import Preprocessing, sample_generator
 from videonl.video.transforms import crop as cut
 from videonl.video.transforms import random_resized_crop, scaled
 from videonl.video.video import Decoder, open_video

@@ -11,7 +11,7 @@ import numpy as np
 from videonl.errors import VideoError
 from videonl.escapes import visible
 from videonl.shares import counted, percent
-from videonl.video.container import Span, open_source, split_span
+from videonl.video.decoding.container import Span, open_source, split_span
 from videonl.video.preprocessing import Preprocessing
 
 MOST, SECONDS = 1000, 3.0  # videos whose headers are read before a training, and for how long

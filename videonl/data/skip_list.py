@@ -9,7 +9,7 @@ from pathlib import Path
 
 from videonl.errors import DatasetError
 from videonl.files import read_text, write_text
-from videonl.video.container import split_span
+from videonl.video.decoding.container import split_span
 
 FILE_NAME = "videonl_skip.tsv"
 

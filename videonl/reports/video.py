@@ -16,7 +16,7 @@ from videonl.inference.timeline import Segment, Timeline, claims_of, lanes_of
 from videonl.json_text import json_text
 from videonl.reports.pages import data_address, render
 from videonl.shares import counted, percent
-from videonl.video.container import open_source
+from videonl.video.decoding.container import open_source
 from videonl.video.video import Video, open_video
 
 EMBED_BYTES = 64 << 20  # base64 makes a third more of it; larger pages open slowly on a phone

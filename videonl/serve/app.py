@@ -2,7 +2,7 @@
 
 ``POST /predict`` takes one video, as a form or as the body; ``GET /health`` and ``GET /model``
 describe the server. Uploads go to nameless files, are decoded in processes that can be killed
-(video/sandbox.py), and are deleted in every case.
+(video/sandbox), and are deleted in every case.
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Work on many files in processes that can be killed: one file that hangs harms no other.
 
-The processes are those that decode for ``infer`` and ``serve`` (sandbox_process.py): nothing is
+The processes are those that decode for ``infer`` and ``serve`` (process.py): nothing is
 pickled, they import neither torch nor Lightning, and they may be killed at any moment.
 """
 
@@ -19,7 +19,7 @@ from videonl.errors import VideoNLError
 from videonl.files import GrowingFile, write_text
 from videonl.json_text import json_text
 from videonl.shards import Shard, shard_files, shard_path
-from videonl.video.sandbox_process import Child, ChildGoneError
+from videonl.video.sandbox.process import Child, ChildGoneError
 
 Job = dict[str, Any]
 Answer = dict[str, Any]

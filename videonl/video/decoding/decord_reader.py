@@ -14,8 +14,8 @@ import numpy as np
 
 from videonl.errors import VideoError
 from videonl.shares import counted
-from videonl.video.container import Source
-from videonl.video.frame_table import TIMED_FORMATS, FrameTable
+from videonl.video.decoding.container import Source
+from videonl.video.decoding.frame_table import TIMED_FORMATS, FrameTable
 
 PIXEL_FORMATS = {"yuv420p", "yuvj420p"}
 AT_ONCE = 256 << 20  # bytes of whole frames; to go on takes decord a search from the key frame

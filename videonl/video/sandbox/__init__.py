@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 import numpy as np
 
 from videonl.errors import VideoError, VideoNLError
-from videonl.video.pictures import Scaling
-from videonl.video.sandbox_process import Child, ChildGoneError
+from videonl.video.decoding.pictures import Scaling
+from videonl.video.sandbox.process import Child, ChildGoneError
 from videonl.video.video import Decoder, Video
 
 if TYPE_CHECKING:

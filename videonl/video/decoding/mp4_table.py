@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from videonl.video.frame_table import FrameTable
+from videonl.video.decoding.frame_table import FrameTable
 
 LARGEST_HEADER = 16 << 20  # bytes of a moov box: an hour of video needs about 2 MB
 MOST_SAMPLES = 1 << 20

@@ -8,10 +8,10 @@ import av
 import numpy as np
 
 from videonl.errors import VideoError
-from videonl.video.container import Source, reason
-from videonl.video.frame_table import FrameTable
-from videonl.video.pictures import Pictures, Scaling, Stack
-from videonl.video.sequential_decoder import repaired
+from videonl.video.decoding.container import Source, reason
+from videonl.video.decoding.frame_table import FrameTable
+from videonl.video.decoding.pictures import Pictures, Scaling, Stack
+from videonl.video.decoding.sequential_decoder import repaired
 
 # To an entry point this near, packets are read and dropped: cheaper than a seek.
 WALK = 64

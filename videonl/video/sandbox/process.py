@@ -16,7 +16,7 @@ import numpy as np
 
 from videonl.errors import VideoNLError
 
-MODULE = "videonl.video.sandbox_worker"
+MODULE = "videonl.video.sandbox.worker"
 START_SECONDS = 120.0  # on a machine that is very busy
 LONGEST_LINE = 1 << 20
 PIPE_BYTES = 1 << 20
@@ -42,7 +42,7 @@ class Child:
     """
 
     def __init__(self, memory_mb: int, *, may_write: bool = False) -> None:
-        package = str(Path(__file__).resolve().parents[2])
+        package = str(Path(__file__).resolve().parents[3])
         paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
         environment = {"PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
         try:

@@ -8,7 +8,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 
 from videonl.errors import VideoError
-from videonl.video.container import MAX_PIXELS
+from videonl.video.decoding.container import MAX_PIXELS
 
 # What else decides on the pixels of a frame: the libraries that decode and scale.
 MADE_BY = {"av": av.__version__, **{k: list(v) for k, v in av.library_versions.items()}}

@@ -1,4 +1,4 @@
-"""The process in which untrusted files are decoded; started by sandbox.py and jobs.py.
+"""The process in which untrusted files are decoded; started by process.py.
 
 It reads a job per line (JSON) from its standard input and answers with a line (JSON), after which
 the bytes of an array may follow. It imports no torch, opens one file at a time, can write no file

@@ -7,8 +7,8 @@ import av
 import numpy as np
 
 from videonl.errors import VideoError
-from videonl.video.container import MAX_PIXELS, Source, open_source, reason
-from videonl.video.pictures import Pictures, Scaling, Stack
+from videonl.video.decoding.container import MAX_PIXELS, Source, open_source, reason
+from videonl.video.decoding.pictures import Pictures, Scaling, Stack
 
 # Decoded frames are kept (in their own pixel format) up to this size, so that counting and reading
 # cost one decode together. A 7-second clip of 320x240 takes 19 MB.
