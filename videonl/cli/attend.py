@@ -19,9 +19,8 @@ from videonl.cli.values import (
     say_protocol,
 )
 from videonl.errors import VideoNLError
-from videonl.escapes import visible
+from videonl.escapes import json_text, visible
 from videonl.files import write_text
-from videonl.json_text import json_text
 from videonl.limits import SEED, number, whole
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help

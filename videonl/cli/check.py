@@ -142,7 +142,7 @@ def write_outputs(
     root: str, out: Path, findings: dict[str, dict[str, Any]], lost: dict[str, str]
 ) -> dict[str, str]:
     """Write the report and the skip list; the files on that."""
-    from videonl.data.skip_list import FILE_NAME, write_skip_list
+    from videonl.data.census import FILE_NAME, write_skip_list
 
     bad = bad_files(findings)
     gone = {path: {"status": "lost", "why": why} for path, why in lost.items()}
@@ -160,7 +160,7 @@ def show(
     catalogue: "Catalogue | None",
 ) -> None:
     """Print the findings of a whole data set, and the files that they were written to."""
-    from videonl.data.skip_list import FILE_NAME
+    from videonl.data.census import FILE_NAME
     from videonl.data.walk import others_text
 
     print_summary(root, findings, bad)

@@ -11,8 +11,8 @@ from typing import Any
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.errors import DatasetError, VideoNLError
+from videonl.escapes import json_text
 from videonl.files import write_text
-from videonl.json_text import json_text
 from videonl.shares import percent
 
 RESULT, SUMMARY = "result.json", "cross.json"

@@ -15,8 +15,8 @@ from typing import Any
 from videonl.claims import claimed
 from videonl.cli.main import COMMANDS, make_parser
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.files import write_text
-from videonl.json_text import json_text
 from videonl.limits import SEED
 from videonl.shares import percent
 

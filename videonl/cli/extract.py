@@ -25,8 +25,8 @@ from videonl.cli.values import (
     use_engine,
 )
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.files import csv_line, write_text
-from videonl.json_text import json_text
 from videonl.shards import about_set, shard_files, shard_path
 from videonl.shares import counted
 

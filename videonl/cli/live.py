@@ -22,9 +22,8 @@ from videonl.cli.values import (
     use_engine,
 )
 from videonl.errors import ENDING, VideoError, VideoNLError
-from videonl.escapes import visible
+from videonl.escapes import json_text, visible
 from videonl.files import GrowingFile, whole_file
-from videonl.json_text import json_text
 from videonl.shares import counted, percent
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help

@@ -149,7 +149,7 @@ def find_sources(source: str, target: str, skip_list: str | None) -> tuple["Walk
     Raises:
         VideoNLError: a link in it leads into the target.
     """
-    from videonl.data.skip_list import read_skip_list
+    from videonl.data.census import read_skip_list
     from videonl.data.walk import walk_data
 
     skipped = read_skip_list(source, skip_list)

@@ -24,8 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from videonl.errors import DatasetError, OutputError
-from videonl.files import write_text
-from videonl.home import cache_folder
+from videonl.files import cache_folder, write_text
 from videonl.shares import counted
 
 VIDEO_EXTENSIONS = frozenset(  # of the containers in videonl/video/decoding/container.py, FORMATS

@@ -23,9 +23,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from videonl.errors import VideoError, VideoNLError
+from videonl.escapes import json_text
 from videonl.inference.predictor import Predictor, short_reason
-from videonl.json_text import json_text
-from videonl.reports.server import server_page, server_policy
+from videonl.reports.pages import server_page, server_policy
 from videonl.serve.queue import DECODERS, Desk, StoppedError
 from videonl.serve.uploads import UploadError, receive_upload
 from videonl.video.sandbox import DecoderPool

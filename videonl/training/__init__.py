@@ -1,6 +1,6 @@
 """Training with Lightning: module, metrics, recipes, checkpoints and result files."""
 
-from videonl.doors import doors
+from videonl import doors
 
 __getattr__, __dir__, __all__ = doors(
     __name__,

@@ -15,8 +15,8 @@ from torch.utils.data import DataLoader
 
 from videonl.data import Record
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.files import GrowingFile, csv_line, write_text
-from videonl.json_text import json_text
 from videonl.models.view_ensembling import average_name
 from videonl.shares import counted
 from videonl.training.callbacks.bad_files import BadFiles

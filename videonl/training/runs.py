@@ -12,7 +12,7 @@ from torch import nn
 from videonl.data.layouts import check_split
 from videonl.errors import CheckpointError, OutputError, VideoNLError
 from videonl.escapes import as_word
-from videonl.home import expanded
+from videonl.files import expanded
 from videonl.training.callbacks.checkpoints import read_checkpoint
 from videonl.training.recipe import batches_per_epoch, set_rates
 from videonl.weights.hub import resumed_from

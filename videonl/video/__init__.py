@@ -1,6 +1,6 @@
 """Video files as exact frames, and what a network is shown of them."""
 
-from videonl.doors import doors
+from videonl import doors
 
 __getattr__, __dir__, __all__ = doors(
     __name__,

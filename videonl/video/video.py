@@ -217,7 +217,8 @@ class Video:
         """How the frames are found.
 
         ``"header"`` (decoding/mp4_table.py), ``"packets"`` (decoding/frame_table.py), or
-        ``"sequential"``: by decoding from the start. If one of them turns out to be wrong, the next is used.
+        ``"sequential"``: by decoding from the start. If one of them turns out to be wrong, the next
+        is used.
         """
         if self._table is None:
             return "sequential"

@@ -64,7 +64,7 @@ def write_result(
     about: Mapping[str, Any],
 ) -> None:
     """Write the result file and the confusion picture beside it, and print their paths."""
-    from videonl.evaluation.environment import describe_environment
+    from videonl.evaluation.speed import describe_environment
     from videonl.training.evaluation import draw_confusion, measured, result, write_json
     from videonl.weights.hub import pinned_name
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, get_args
 from videonl import files
 from videonl.cli.values import parse_value
 from videonl.errors import VideoNLError
-from videonl.home import expanded
+from videonl.files import expanded
 
 if TYPE_CHECKING:
     from argparse import Action

@@ -24,7 +24,7 @@ from videonl.cli.train.flags import (
 from videonl.cli.values import note, parse_value
 from videonl.errors import VideoNLError
 from videonl.escapes import as_word
-from videonl.home import expanded
+from videonl.files import expanded
 from videonl.limits import check_limits
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help

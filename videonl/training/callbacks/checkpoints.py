@@ -26,7 +26,7 @@ from videonl.training.callbacks.theirs import as_list, blamed, leave_out_objects
 from videonl.weights.checkpoint import check_network
 from videonl.weights.formats.own import read_own
 from videonl.weights.run_folder import BEST, LAST
-from videonl.weights.safe.container import read_content
+from videonl.weights.safe import read_content
 
 SYNC_STEPS = 50  # processes agree on the time to save only so often: agreeing makes them wait
 

@@ -16,8 +16,8 @@ from typing import Any, Literal
 
 from videonl.claims import is_written_now
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.files import GrowingFile, write_text
-from videonl.json_text import json_text
 from videonl.shards import Shard, shard_files, shard_path
 from videonl.video.sandbox.process import Child, ChildGoneError
 
