@@ -4,7 +4,8 @@ Every output of the project is written here. A reader sees the old content or th
 part; a symbolic link is followed and kept; a pipe or a device (``/dev/stdout``) is written to
 directly; a failure is one sentence and leaves no partial file behind.
 The file is long because every output needs all of these cases: a second writer that knew only some
-of them would break the others.
+of them would break the others. Folders of the user stand at its end: not every user has a home, as
+a container's user id often has no name.
 """
 
 import csv
