@@ -11,7 +11,7 @@ from videonl.cli.main import main
 from videonl.data import VideoDataModule
 from videonl.errors import VideoNLError
 from videonl.layers import insert_non_local
-from videonl.limits import above, number, whole
+from videonl.limits import above, number, usable_cores, whole
 from videonl.models import create_model
 from videonl.training import Recipe, make_trainer
 
@@ -118,3 +118,14 @@ def test_limits_say_what_they_allow() -> None:
     assert str(number(0, 1)) == "a number from 0 to 1"
     wrong = (True, "1", None, float("nan"), float("inf"), 10**400, 0.5)
     assert not any(whole(0).allows(value) for value in wrong)
+
+
+def test_cores_of_a_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer than the machine has; a system that does not tell has those of the machine."""
+    monkeypatch.setattr("os.cpu_count", lambda: 64)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {3, 5}, raising=False)
+    assert usable_cores() == VideoDataModule("nowhere").num_workers == 2
+    monkeypatch.delattr("os.sched_getaffinity")
+    assert usable_cores() == 64
+    monkeypatch.setattr("os.cpu_count", lambda: None)
+    assert usable_cores() == 1

@@ -13,6 +13,7 @@ import argparse
 import functools
 import inspect
 import math
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Integral, Real
@@ -160,6 +161,12 @@ def above(low: float, high: float = math.inf) -> Limit:
 
 
 SEED = whole(0, 2**32 - 1)  # what numpy takes
+
+
+def usable_cores() -> int:
+    """Processor cores that this process may use: a container may have fewer than its machine."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return allowed or 1
 
 
 def limited(**limits: Rule) -> Callable[[Function], Function]:

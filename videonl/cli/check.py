@@ -13,7 +13,7 @@ from videonl.cli.values import add_shard, say_part, take_shard
 from videonl.errors import DatasetError, OutputError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import csv_line, write_text
-from videonl.limits import above, whole
+from videonl.limits import above, usable_cores, whole
 from videonl.shards import about_set, shard_path
 from videonl.shares import counted, percent
 
@@ -250,7 +250,7 @@ def check(
     running = run_jobs(
         "inspect",
         jobs,
-        workers=min(options.workers or os.cpu_count() or 1, max(1, len(jobs))),
+        workers=min(options.workers or usable_cores(), max(1, len(jobs))),
         timeout=options.timeout,
         memory_mb=options.memory,
     )

@@ -15,7 +15,7 @@ from videonl.cli.values import add_shard, numbers, say_part, take_shard
 from videonl.errors import OutputError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import remove_part, whole_stream
-from videonl.limits import Limit, above, check_limits, whole
+from videonl.limits import Limit, above, check_limits, usable_cores, whole
 from videonl.shards import about_set, shard_path
 from videonl.shares import counted
 
@@ -284,7 +284,7 @@ def encode(
     running = run_jobs(
         "encode",
         jobs,
-        workers=min(options.workers or os.cpu_count() or 1, max(1, len(jobs))),
+        workers=min(options.workers or usable_cores(), max(1, len(jobs))),
         timeout=options.timeout,
         memory_mb=options.memory,
     )

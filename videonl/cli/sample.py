@@ -1,12 +1,11 @@
 """``videonl sample``: write the synthetic sample data set (also ``data/sample/prepare.py``)."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
-from videonl.limits import SEED, whole
+from videonl.limits import SEED, usable_cores, whole
 from videonl.sample.task import RELATED, RELATIONS, SampleParameters
 from videonl.shares import counted
 
@@ -91,7 +90,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument(
         "--workers",
         type=whole(0, 1024),
-        default=os.cpu_count() or 1,
+        default=usable_cores(),
         help="processes; 0: only this one",
     )
     given = vars(parser.parse_args(argv))

@@ -43,7 +43,7 @@ from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSa
 from videonl.data.splits import check_choice, identities
 from videonl.errors import DatasetError, VideoNLError
 from videonl.escapes import as_word
-from videonl.limits import SEED, Limit, limited, number, one_of, whole
+from videonl.limits import SEED, Limit, limited, number, one_of, usable_cores, whole
 from videonl.shares import counted
 from videonl.video.preprocessing import Preprocessing, rectangle_of, refuse_idle
 from videonl.video.transfer import sent
@@ -51,17 +51,6 @@ from videonl.video.video import Decoder
 
 EVALUATED = {"val", "test"}  # all of their videos count, whether they can be read or not
 FEW_BAD_FILES = 16  # so many unreadable videos never stop a training
-
-
-def cores() -> int:
-    """Processor cores that this process may use."""
-    known = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return known or 1
-
-
-def default_workers() -> int:
-    """Worker processes by default: one per core, at most 8."""
-    return min(cores(), 8)
 
 
 class VideoDataModule(L.LightningDataModule):
@@ -228,7 +217,7 @@ class VideoDataModule(L.LightningDataModule):
         low, high = (1.0, 1.25) if self.preprocessing.rectangle is None else (0.9, 1.15)
         self.jitter = tuple(jitter or (round(short_side * low), round(short_side * high)))
         self.batch_size = batch_size
-        self.num_workers = default_workers() if num_workers is None else num_workers
+        self.num_workers = min(usable_cores(), 8) if num_workers is None else num_workers
         self.views = views if views is None else self.preprocessing.with_views(views).views
         self.seed, self.balanced = seed, balanced
         self.decoder = decoder
@@ -340,8 +329,9 @@ class VideoDataModule(L.LightningDataModule):
         Args:
             on_cpu: the network is computed on the cores that decode.
         """
-        if self.num_workers < cores() and not on_cpu:
-            return f"raise --data.num_workers ({self.num_workers} now, {counted(cores(), 'core')})"
+        cores = usable_cores()
+        if self.num_workers < cores and not on_cpu:
+            return f"raise --data.num_workers ({self.num_workers} now, {counted(cores, 'core')})"
         if self.caches:
             return ""
         side = self.jitter[1]

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from videonl._version import __version__
 from videonl.evaluation.statistics import quartiles
+from videonl.limits import usable_cores
 
 PACKAGES = ("torch", "torchvision", "pytorchvideo", "lightning", "av", "decord", "numpy")
 MIN_SECONDS = 0.2  # of work per network and round, much longer than the clock's resolution
@@ -197,11 +198,10 @@ def describe_environment(device: torch.device) -> dict[str, object]:
             versions[name] = version(name)
         except PackageNotFoundError:
             versions[name] = "not installed"
-    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     found: dict[str, object] = {
         "system": f"{platform.system()} {platform.machine()}",
         "processor": processor_name(),
-        "cores": usable,
+        "cores": usable_cores(),
         "threads": torch.get_num_threads(),
         "device": str(device),
         "versions": versions,

@@ -1,6 +1,5 @@
 """Prepare a network for inference: fused, in the memory layout of its clips, on its device."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -9,6 +8,7 @@ import torch
 from torch import nn
 
 from videonl.errors import VideoNLError
+from videonl.limits import usable_cores
 from videonl.models.norms import fuse_for_inference
 from videonl.video.preprocessing import Preprocessing
 from videonl.weights.checkpoint import sha256
@@ -57,8 +57,7 @@ def videos_ahead(preprocessing: Preprocessing, *, device: torch.device) -> int:
         return 0
     height, width = preprocessing.rectangle or (preprocessing.short_side,) * 2
     size = preprocessing.num_views * 3 * preprocessing.frames * height * width
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    return max(1, min(MOST_AHEAD, (cores or 1) - 1, AHEAD_MEMORY // size))
+    return max(1, min(MOST_AHEAD, usable_cores() - 1, AHEAD_MEMORY // size))
 
 
 def network_name(model: nn.Module) -> str:

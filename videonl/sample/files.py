@@ -8,7 +8,6 @@ root/manifest.csv      one row per clip: path, split, class, distance and both b
 import csv
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +21,7 @@ from videonl.claims import LOCK
 from videonl.errors import DatasetError
 from videonl.escapes import json_text
 from videonl.files import csv_line, write_text
+from videonl.limits import usable_cores
 from videonl.sample.drawing import encode_scene
 from videonl.sample.task import SPLITS, Body, SampleParameters, Scene, draw_scene
 
@@ -179,7 +179,7 @@ def write_sample(
     missing = [clip for clip in clips if not (root / clip.path).is_file()]
     done, skipped = len(clips) - len(missing), len(clips) - len(missing)
     work = partial(_encode, root=root, parameters=parameters)
-    workers = (os.cpu_count() or 1) if workers is None else workers
+    workers = usable_cores() if workers is None else workers
     # spawn, not fork: forking a process that runs threads (torch, decord) can dead-lock.
     pool = (
         ProcessPoolExecutor(workers, multiprocessing.get_context("spawn"))
