@@ -153,7 +153,7 @@ def test_training_stops_above_the_share(mixed: Path, monkeypatch: pytest.MonkeyP
 
 def test_all_files_bad(tmp_path: Path) -> None:
     dataset = VideoDataset(
-        [Record(str(tmp_path / "absent.mp4"), 0)], preprocessing=SMALL, training=True
+        [Record(str(tmp_path / "absent.mp4"), (0,))], preprocessing=SMALL, training=True
     )
     with pytest.raises(DatasetError, match="8 videos in a row"):
         dataset[0]
@@ -161,7 +161,7 @@ def test_all_files_bad(tmp_path: Path) -> None:
         dataset[1]
     with pytest.raises(DatasetError, match="has no videos"):
         VideoDataset([], preprocessing=SMALL)
-    empty = collate([VideoDataset([Record("absent.mp4", 0)], preprocessing=SMALL)[0]])
+    empty = collate([VideoDataset([Record("absent.mp4", (0,))], preprocessing=SMALL)[0]])
     assert len(empty["video"]) == 0
     assert len(empty["missing"]) == 1
 

@@ -194,7 +194,7 @@ def test_size_change_on_the_way(tmp_path: Path) -> None:
 def test_times_beyond_all_measure(tmp_path: Path) -> None:
     """Nobody counts ticks through the years that a damaged header claims."""
     path = write_video(tmp_path / "a.mkv", 12, options={"bf": "0"}, times=[*range(11), 10**7])
-    records = [Record(str(path), 0)]
+    records = [Record(str(path), (0,))]
     shape = {"frames": 4, "stride": 1, "short_side": 32, "crop": 32, "views": (1, 1)}
     by_frame = VideoDataset(records, preprocessing={**shape, "fps": None})[0]
     by_time = VideoDataset(records, preprocessing={**shape, "fps": 30.0})[0]

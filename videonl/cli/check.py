@@ -345,13 +345,12 @@ def print_census(findings: Sequence[dict[str, Any]]) -> None:
 def print_classes(findings: dict[str, dict[str, Any]], catalogue: "Catalogue | None") -> None:
     """Lengths, rates and sizes per class, and how much of a video a clip covers."""
     from videonl.data.facts import class_lines, cover_line, found_facts
-    from videonl.data.splits import labels_of
     from videonl.video.preprocessing import Preprocessing
 
     classes = dict.fromkeys(findings, "all videos")
     if catalogue is not None:
         classes = {
-            record.path: ", ".join(catalogue.class_names[n] for n in labels_of(record))
+            record.path: ", ".join(catalogue.class_names[n] for n in record.labels)
             for records in catalogue.records.values()
             for record in records
         }

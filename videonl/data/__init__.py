@@ -17,7 +17,7 @@ __getattr__, __dir__, __all__ = doors(
         "records": "Record",
         "samplers": "BalancedSampler EvaluationSampler TrainingSampler",
         "shortcut": "Shortcut shortcut_of",
-        "splits": "groups_in_both labels_of make_folds write_lists",
+        "splits": "groups_in_both make_folds write_lists",
         "walk": "FolderIndex",
     },
 )

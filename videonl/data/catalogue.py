@@ -325,7 +325,7 @@ def fill(
             if line != entry.line:
                 _check_again(part, entry, line, labels, before, numbers)
                 continue
-            record = Record(path, numbers[0] if numbers else None, numbers)
+            record = Record(path, numbers)
             (found if place else missing).append(record)
         if len(seen) < len(part.entries):
             more = len(part.entries) - len(seen)
@@ -400,7 +400,7 @@ def _count(catalogue: Catalogue, split: str, records: list[Record]) -> None:
             census.unreadable += 1
             continue
         census.found += 1
-        for label in record.labels or ((record.label,) if record.label is not None else ()):
+        for label in record.labels:
             census.per_class[catalogue.class_names[label]] += 1
     catalogue.census[split] = census
 
@@ -430,8 +430,7 @@ def census_of(catalogue: Catalogue) -> dict[str, Any]:
             if is_skipped(record.path, catalogue.skipped)
         ]
         for record, kind in bad:
-            numbers = record.labels or (() if record.label is None else (record.label,))
-            for number in numbers:
+            for number in record.labels:
                 classes[catalogue.class_names[number]][kind] += 1
         del part["per_class"]
         part["classes"] = classes

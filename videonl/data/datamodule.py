@@ -405,7 +405,7 @@ class VideoDataModule(L.LightningDataModule):
             gone = self.catalogue.missing.get(split, [])
             places = [replace(r, path=os.path.join(self.root, r.path)) for r in gone]
             self.records[split] = [*self.records[split], *places]
-            counts = Counter(n for r in self.records[split] for n in r.labels or (r.label,))
+            counts = Counter(n for r in self.records[split] for n in r.labels)
             self.census[split] = {name: counts[i] for i, name in enumerate(self.class_names)}
         self.augmentation = replace(self.augmentation, flip_exceptions=self._keep_sides())
         if any(part.missing or part.unreadable for part in self.catalogue.census.values()):

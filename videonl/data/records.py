@@ -27,13 +27,16 @@ class Record:
 
     Attributes:
         path: the file, or a part of it (``a.mp4#t=1.5,4``, see ``videonl.video``).
-        label: class number, None if unknown.
-        labels: all class numbers of a multi-label video (``label`` is the first).
+        labels: its class numbers; none if unknown.
     """
 
     path: str
-    label: int | None
     labels: tuple[int, ...] = ()
+
+    @property
+    def label(self) -> int | None:
+        """The first of them."""
+        return self.labels[0] if self.labels else None
 
 
 def split_folder(root: Path, split: str) -> Path | None:
@@ -180,7 +183,7 @@ def folder_records(
         )
     number.check_spellings(name for name in scan if scan[name])
     return [
-        Record(path, number[name])
+        Record(path, (number[name],))
         for name in sorted(filter(number.__contains__, scan), key=number.__getitem__)
         for path in scan[name]
     ]

@@ -13,7 +13,7 @@ import numpy as np
 
 from videonl.data.facts import Facts, Look, look_at
 from videonl.data.records import Record
-from videonl.data.splits import grouped, labels_of
+from videonl.data.splits import grouped
 from videonl.shares import accuracy, counted, percent, wilson_interval
 
 NEIGHBOURS = 5
@@ -100,7 +100,7 @@ def shortcut_of(
         DatasetError: an invalid pattern, or one that does not match some path.
     """
     both = [*records, *learnt]
-    if any(len(labels_of(record)) != 1 for record in both):
+    if any(len(record.labels) != 1 for record in both):
         return "the shortcut is not measured: some video has no class, or several"
     look = look or _look(records, learnt)
     asked = [r for r in records if r.path in look.facts][:MOST]
@@ -113,11 +113,11 @@ def shortcut_of(
         number = {id(r): n for n, members in enumerate(groups.values()) for r in members}
         same = np.array([number[id(r)] for r in asked])
         whose = f"neighbours outside of its own group: {what}"
-    names = {labels_of(r)[0] for r in known}
+    names = {r.labels[0] for r in known}
     if len(names) < 2 or len(asked) < 2:
         return f"the shortcut is not measured: too few videos of several classes ({look.how})"
     columns = _columns([look.facts[r.path] for r in (*asked, *known)])
-    truth, teachers = (np.array([labels_of(r)[0] for r in part]) for part in (asked, known))
+    truth, teachers = (np.array([r.labels[0] for r in part]) for part in (asked, known))
     right = {name: _right(columns[name], truth, teachers, same) for name in (*FACTS, "all")}
     return Shortcut(
         right.pop("all"),

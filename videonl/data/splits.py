@@ -64,11 +64,11 @@ def make_split(
     """
     check_choice(share, group)
     groups, words = grouped(records, root, group=group)
-    total = Counter(label for record in records for label in labels_of(record))
+    total = Counter(label for record in records for label in record.labels)
     left, taken = dict(total), Counter[int]()
     chosen: set[str] = set()
     for name in _shuffled(groups, seed):
-        counts = Counter(label for record in groups[name] for label in labels_of(record))
+        counts = Counter(label for record in groups[name] for label in record.labels)
         gain = sum(
             abs(taken[c] - share * total[c]) - abs(taken[c] + n - share * total[c])
             for c, n in counts.items()
@@ -147,7 +147,7 @@ def make_folds(
     of_class: dict[int, set[str]] = defaultdict(set)
     for name, members in groups.items():
         for record in members:
-            for label in labels_of(record):
+            for label in record.labels:
                 of_class[label].add(name)
     single = [class_names[c] for c, names in sorted(of_class.items()) if len(names) < 2]
     if single:
@@ -159,7 +159,7 @@ def make_folds(
     counts = [Counter[int]() for _ in range(folds)]
     sizes = [0] * folds
     for name in _shuffled(groups, seed):
-        labels = Counter(label for record in groups[name] for label in labels_of(record))
+        labels = Counter(label for record in groups[name] for label in record.labels)
         place = min(
             range(folds), key=lambda k: (sum(counts[k][c] * n for c, n in labels.items()), sizes[k])
         )
@@ -185,7 +185,7 @@ def grouped(records: Sequence[Record], root: str, *, group: str | None) -> tuple
     names = {id(r): paths.relpath(split_span(r.path)[0], root).replace("\\", "/") for r in records}
     if group is not None:
         return _by_pattern(records, names, group), f"--data.group {group}"
-    labels = {id(record): labels_of(record) for record in records}
+    labels = {id(record): record.labels for record in records}
     for words, pattern, within in OBVIOUS:
         stems = {k: paths.splitext(paths.basename(name))[0] for k, name in names.items()}
         found = {key: re.search(pattern, stem) for key, stem in stems.items()}
@@ -309,11 +309,6 @@ def unseen(
     return left, said if gone else ""
 
 
-def labels_of(record: Record) -> tuple[int, ...]:
-    """All class numbers of a video."""
-    return record.labels or (() if record.label is None else (record.label,))
-
-
 def write_lists(
     folder: Path,
     splits: Iterable[tuple[str, Sequence[Record]]],
@@ -335,7 +330,7 @@ def write_lists(
         for record in records:
             file, span = split_span(record.path)
             start, end = span or ("", "")
-            label = label_text([class_names[n] for n in labels_of(record)])
+            label = label_text([class_names[n] for n in record.labels])
             lines.append(csv_line([paths.relpath(file, root), start, end or "", label]))
         write_text(folder / name, lines)
 

@@ -49,7 +49,7 @@ class VideoSet:
     def records(self) -> list[Record]:
         """The videos as records of the data set."""
         pairs = zip(self.paths, self.labels, strict=True)
-        return [Record(path, label, (label,)) for path, label in pairs]
+        return [Record(path, (label,)) for path, label in pairs]
 
     def census(self) -> dict[str, int]:
         """Videos per class."""

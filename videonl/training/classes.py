@@ -50,12 +50,7 @@ def align_classes(
     new = [number[name] for name in module.class_names]
     for split, records in module.records.items():
         module.records[split] = [
-            record
-            if record.label is None
-            else replace(
-                record, label=new[record.label], labels=tuple(new[n] for n in record.labels)
-            )
-            for record in records
+            replace(record, labels=tuple(new[n] for n in record.labels)) for record in records
         ]
     module.class_names = list(class_names)
 

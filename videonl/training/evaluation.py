@@ -182,8 +182,7 @@ class Answers(Callback):
         """Path, class (or classes) and answer of every video, in the order of the data set."""
         rows = []
         for index, record in enumerate(records):
-            numbers = record.labels or (() if record.label is None else (record.label,))
-            names = [class_names[number] for number in numbers]
+            names = [class_names[number] for number in record.labels]
             top = {class_names[number]: p for number, p in self.top.get(index, {}).items()}
             row = {"path": str(record.path), "class": names[0] if len(names) == 1 else names}
             row |= {"predicted": next(iter(top), None), "probabilities": top}

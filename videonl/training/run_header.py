@@ -7,7 +7,7 @@ import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
-from videonl.data import class_lines, cover_line, labels_of, picture_line, shortcut_of
+from videonl.data import class_lines, cover_line, picture_line, shortcut_of
 from videonl.errors import VideoNLError
 from videonl.shares import counted, percent
 from videonl.training.classifier import VideoClassifier
@@ -77,7 +77,7 @@ def looks_of(data: Any) -> list[str]:
     if not look.facts:
         return [f"videos    their headers could not be read ({look.how})"]
     names = data.class_names
-    classes = {r.path: ", ".join(names[n] for n in labels_of(r)) for r in records}
+    classes = {r.path: ", ".join(names[n] for n in r.labels) for r in records}
     found = shortcut_of(
         data.root,
         val or records,
