@@ -5,6 +5,7 @@ Training, tests, comparisons and pages all use these, so that they agree.
 
 import math
 import re
+from collections.abc import Iterable
 
 Z_95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 
@@ -149,3 +150,15 @@ def counted(number: int, thing: str) -> str:
     if re.search(r"[^aeiou]y$", thing):
         return f"{number} {thing[:-1]}ies"
     return f"{number} {thing}{'es' if re.search('(s|x|sh|tch)$', thing) else 's'}"
+
+
+def few(names: Iterable[str], most: int = 4) -> str:
+    """The first of some names, and how many more there are.
+
+    Example:
+        >>> few("abcdef"), few("ab")
+        ('a, b, c, d and 2 more', 'a, b')
+    """
+    listed = list(names)
+    more = f" and {len(listed) - most} more" if len(listed) > most else ""
+    return ", ".join(listed[:most]) + more

@@ -20,7 +20,6 @@ from videonl.data.records import (
     class_folders,
     folder_records,
     scan_classes,
-    scan_split,
     split_finder,
     split_folder,
 )
@@ -235,11 +234,10 @@ def _find_lists(root: Path) -> dict[str, str]:
 def _from_folders(
     catalogue: Catalogue, root: Path, index: FolderIndex, names: list[str] | None
 ) -> None:
-    scans = {s: scan_split(root, s, index=index) for s in SPLITS if split_folder(root, s)}
-    places = {split: split_folder(root, split) or root for split in scans}
-    if not scans:
-        scans, places = {"train": scan_classes(root, index=index)}, {"train": root}
-        catalogue.unsplit = True
+    places = {split: folder for split in SPLITS if (folder := split_folder(root, split))}
+    catalogue.unsplit = not places
+    places = places or {"train": root}
+    scans = {split: scan_classes(folder, index=index) for split, folder in places.items()}
     first = next(iter(scans.values()))
     catalogue.class_names = names or order_classes(first)
     for split, scan in scans.items():

@@ -40,7 +40,7 @@ from videonl.data.frame_cache import FrameCache
 from videonl.data.passing import workers_that_can_start
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler, by_turns
-from videonl.data.splits import check_choice, identities
+from videonl.data.splits import identities, pattern_of
 from videonl.errors import DatasetError, VideoNLError
 from videonl.escapes import as_word
 from videonl.limits import SEED, Limit, limited, number, one_of, usable_cores, whole
@@ -228,8 +228,13 @@ class VideoDataModule(L.LightningDataModule):
         if val not in ("auto", "none"):
             raise DatasetError(f"val={val!r}: give auto, or none to train without validation")
         self.val, self.val_share, self.group = val, val_share, group
-        if val == "auto" or group is not None:
-            check_choice(val_share if val == "auto" else 0.5, group)
+        if val == "auto" and not 0 < val_share < 1:
+            raise DatasetError(
+                f"val_share={val_share:g} must lie between 0 and 1; --data.val none trains "
+                "without one"
+            )
+        if group is not None:
+            pattern_of(group)
         self.split_seed = seed if split_seed is None else split_seed
         self.made_split = False
         self.first_label, self.official_split = first_label, official_split

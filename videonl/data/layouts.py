@@ -143,7 +143,6 @@ def check_split(now: str | None, then: Any, *, source: str) -> None:
     Args:
         now: data set and split, as in ``Catalogue.official``; None where there is none.
         then: likewise, of the training.
-        then: likewise, of the training.
         source: the checkpoint, for the message.
 
     Raises:

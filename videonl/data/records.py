@@ -1,7 +1,7 @@
 """Records: which video file belongs to which class. Reads folders; lists are in lists.py."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
@@ -10,7 +10,7 @@ from videonl.class_names import ClassNumbers
 from videonl.data.lists import Entry
 from videonl.data.walk import VIDEO_EXTENSIONS, FolderIndex, is_video, listing, why_lost
 from videonl.errors import DatasetError
-from videonl.shares import counted
+from videonl.shares import counted, few
 
 SPLITS = ("train", "val", "test")
 _SPLIT_NAMES = {
@@ -120,21 +120,8 @@ def check_root(root: str | os.PathLike[str]) -> Path:
         raise DatasetError(f"the data folder {folder} is empty; {want}")
     raise DatasetError(
         f"{folder} contains no train, val or test folder "
-        f"(it contains {_few(sorted([*found.files, *found.folders]))}); {want}"
+        f"(it contains {few(sorted([*found.files, *found.folders]))}); {want}"
     )
-
-
-def scan_split(root: Path, split: str, *, index: FolderIndex | None = None) -> dict[str, list[str]]:
-    """Class folder name -> its video files, for one split.
-
-    Raises:
-        DatasetError: the split is missing, has no class folders or no videos.
-    """
-    folder = split_folder(root, split)
-    if folder is None:
-        there = [s for s in SPLITS if split_folder(root, s)]
-        raise DatasetError(f"{root} has no {split} folder (it has: {', '.join(there)})")
-    return scan_classes(folder, index=index)
 
 
 def scan_classes(folder: Path, *, index: FolderIndex | None = None) -> dict[str, list[str]]:
@@ -160,7 +147,7 @@ def scan_classes(folder: Path, *, index: FolderIndex | None = None) -> dict[str,
         inner = [n for n in index.folders(folder / name) if list_videos(folder / name / n)]
         if len(inner) > 1 and not list_videos(folder / name):
             raise DatasetError(
-                f"the videos lie one level too deep, in {folder / name}/<class>/ ({_few(inner)}); "
+                f"the videos lie one level too deep, in {folder / name}/<class>/ ({few(inner)}); "
                 f"move these folders to {folder}/"
             )
     return found
@@ -179,7 +166,7 @@ def folder_records(
     if strange:
         raise DatasetError(
             f"{split}/ has classes that are not among the classes of train/: "
-            f"{_few(strange)}; add them to train/ or remove them from {split}/"
+            f"{few(strange)}; add them to train/ or remove them from {split}/"
         )
     number.check_spellings(name for name in scan if scan[name])
     return [
@@ -238,9 +225,3 @@ def split_finder(root: Path, split: str, index: FolderIndex) -> Finder:
     bases = [str(root)] + ([str(folder)] if folder else [])
     below = Path(bases[-1])
     return Finder(bases, index, deeper=[str(below / name) for name in class_folders(below)])
-
-
-def _few(names: Iterable[str], most: int = 4) -> str:
-    listed = list(names)
-    more = f" and {len(listed) - most} more" if len(listed) > most else ""
-    return ", ".join(listed[:most]) + more

@@ -13,7 +13,7 @@ from videonl.data.lists import label_text
 from videonl.data.records import SPLIT_FOLDERS, Record
 from videonl.errors import DatasetError
 from videonl.files import csv_line, write_text
-from videonl.shares import counted
+from videonl.shares import counted, few
 from videonl.video.decoding.container import split_span
 
 TRAIN_LIST, VAL_LIST, CLASSES = "train.csv", "val.csv", "classes.txt"
@@ -60,9 +60,8 @@ def make_split(
         (training, validation, notes).
 
     Raises:
-        DatasetError: no class has more than one group, or a wrong share or pattern.
+        DatasetError: no class has more than one group, or a wrong pattern.
     """
-    check_choice(share, group)
     groups, words = grouped(records, root, group=group)
     total = Counter(label for record in records for label in record.labels)
     left, taken = dict(total), Counter[int]()
@@ -93,22 +92,18 @@ def make_split(
     alone = [class_names[c] for c in sorted(total) if not taken[c]]
     if alone:
         number = counted(len(alone), "class")
-        notes.append(f"without a video in val: {number} with one group only: {_few(alone)}")
+        notes.append(f"without a video in val: {number} with one group only: {few(alone)}")
     return train, val, notes
 
 
-def check_choice(share: float, group: str | None) -> None:
-    """Refuse a share or a pattern that can make no split.
+def pattern_of(group: str) -> re.Pattern[str]:
+    """The regular expression of ``--data.group``.
 
     Raises:
-        DatasetError: names the way out.
+        DatasetError: it is none.
     """
-    if not 0 < share < 1:
-        raise DatasetError(
-            f"val_share={share:g} must lie between 0 and 1; --data.val none trains without one"
-        )
     try:
-        re.compile(group or "")
+        return re.compile(group)
     except re.error as error:
         raise DatasetError(f"--data.group {group}: not a regular expression ({error})") from error
 
@@ -231,8 +226,7 @@ def groups_in_both(
 
 
 def _by_pattern(records: Sequence[Record], names: dict[int, str], group: str) -> Groups:
-    check_choice(0.5, group)
-    pattern = re.compile(group)
+    pattern = pattern_of(group)
     keys = {}
     for key, name in names.items():
         match = pattern.search(name)
@@ -333,8 +327,3 @@ def write_lists(
             label = label_text([class_names[n] for n in record.labels])
             lines.append(csv_line([paths.relpath(file, root), start, end or "", label]))
         write_text(folder / name, lines)
-
-
-def _few(names: Sequence[str], most: int = 4) -> str:
-    more = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + more

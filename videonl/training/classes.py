@@ -8,9 +8,7 @@ from lightning.pytorch import LightningDataModule
 
 from videonl.class_names import ClassNumbers
 from videonl.errors import DatasetError
-from videonl.shares import counted
-
-SHOWN = 4
+from videonl.shares import counted, few
 
 
 def align_classes(
@@ -41,10 +39,9 @@ def align_classes(
     number = ClassNumbers(class_names)
     strange = [name for name in module.class_names if name not in number]
     if strange:
-        more = f" and {len(strange) - SHOWN} more" if len(strange) > SHOWN else ""
         raise DatasetError(
             f"{module.root} has classes that the checkpoint does not know: "
-            f"{', '.join(strange[:SHOWN])}{more} (it knows {', '.join(class_names[:SHOWN])}, ...); "
+            f"{few(strange)} (it knows {', '.join(class_names[:4])}, ...); "
             "to train on new classes, start from it with --model.pretrained"
         )
     new = [number[name] for name in module.class_names]
