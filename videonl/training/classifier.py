@@ -342,7 +342,7 @@ class VideoClassifier(LightningModule):
                 logits,
                 targets,
                 class_weights=self.class_weights,
-                smoothing=self.recipe.label_smoothing,
+                label_smoothing=self.recipe.label_smoothing,
             )
         losses = self.loss(logits, targets if mixed or self.multi_label else truth)
         return losses.mean(), losses.detach().mean().expand(len(logits))

@@ -57,10 +57,63 @@ class Scores:
         return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
-class ClassificationMeter:
-    """Counts right answers per class, on the device of its inputs.
+class Meter:
+    """Counts on the device of its inputs.
 
     Not a module, since DDP would overwrite its buffers with those of the first process.
+
+    Args:
+        num_classes: K.
+        counts: name -> shape, of whole numbers; "sums" are floats.
+    """
+
+    def __init__(self, num_classes: int, **counts: tuple[int, ...]) -> None:
+        self.num_classes, self._shapes = num_classes, counts
+        self._place(torch.device("cpu"))
+
+    def _place(self, device: torch.device) -> None:
+        """Reset on a device; not as inference tensors, which a training could not update."""
+        wide = torch.float32 if device.type == "mps" else torch.float64  # counts up to 2^53
+        with torch.inference_mode(False):
+            self._counts = {
+                name: torch.zeros(
+                    shape, dtype=wide if name == "sums" else torch.long, device=device
+                )
+                for name, shape in self._shapes.items()
+            }
+
+    @property
+    def sums(self) -> Tensor:
+        """Videos right, videos read, and their losses."""
+        return self._counts["sums"]
+
+    def to(self, device: torch.device) -> None:
+        """Move to a device, with the counts."""
+        if self.sums.device != device:
+            kept = self._counts
+            self._place(device)
+            self._add(kept)
+
+    def _add(self, counts: dict[str, Tensor]) -> None:
+        for name, count in self._counts.items():
+            count += sent(counts[name].to(count.dtype), count.device)
+
+    def reset(self) -> None:
+        """Start afresh."""
+        self._place(self.sums.device)
+
+    def state(self) -> dict[str, Tensor]:
+        """The counts so far, over all processes, for a checkpoint."""
+        return {name: add_up(count.clone()).cpu() for name, count in self._counts.items()}
+
+    def load(self, state: dict[str, Tensor]) -> None:
+        """Restore ``state``; of several processes in one only, since counts are summed."""
+        self.reset()
+        self._add(state)
+
+
+class ClassificationMeter(Meter):
+    """Counts right answers per class.
 
     Example:
         >>> meter = ClassificationMeter(3)
@@ -70,27 +123,8 @@ class ClassificationMeter:
     """
 
     def __init__(self, num_classes: int) -> None:
-        self.num_classes = num_classes
-        self._place(torch.device("cpu"))
-
-    def _place(self, device: torch.device) -> None:
-        """Reset on a device; not as inference tensors, which a training could not update."""
-        classes = self.num_classes
-        # Right in the top k, videos read, loss; float64 counts up to 2^53.
-        wide = torch.float32 if device.type == "mps" else torch.float64
-        with torch.inference_mode(False):
-            self.confusion = torch.zeros(classes, classes, dtype=torch.long, device=device)
-            self.unread = torch.zeros(classes, dtype=torch.long, device=device)
-            self.sums = torch.zeros(3, dtype=wide, device=device)
-
-    def to(self, device: torch.device) -> None:
-        """Move to a device, with the counts."""
-        if self.sums.device != device:
-            confusion, unread, sums = self.confusion, self.unread, self.sums
-            self._place(device)
-            self.confusion += sent(confusion, device)
-            self.unread += sent(unread, device)
-            self.sums += sent(sums.to(self.sums.dtype), device)
+        each = (num_classes,)
+        super().__init__(num_classes, confusion=each * 2, unread=each, sums=(3,))
 
     @torch.no_grad()
     def update(self, scores: Tensor, labels: Tensor, losses: Tensor) -> None:
@@ -107,10 +141,10 @@ class ClassificationMeter:
         order = scores.sort(dim=1, descending=True, stable=True).indices
         top = order[:, : min(TOP_K, self.num_classes)]  # (B, k)
         places = (labels.clamp(min=0), top[:, 0])
-        self.confusion.index_put_(places, known.long(), accumulate=True)
+        self._counts["confusion"].index_put_(places, known.long(), accumulate=True)
         hit = (top == labels[:, None]).any(1)  # a negative label is never hit
         batch = torch.stack([hit, known, torch.where(known, losses, 0.0)])
-        self.sums += batch.sum(1, dtype=self.sums.dtype)
+        self.sums.add_(batch.sum(1, dtype=self.sums.dtype))
 
     def miss(self, labels: Tensor) -> None:
         """Count videos that could not be read as wrong answers.
@@ -119,27 +153,8 @@ class ClassificationMeter:
             labels: (M,) int64 of them; a negative label is not counted.
         """
         known = labels[labels >= 0].cpu()
-        self.unread += torch.bincount(known, minlength=self.num_classes).to(self.unread.device)
-
-    def reset(self) -> None:
-        """Start afresh."""
-        self._place(self.sums.device)
-
-    def state(self) -> dict[str, Tensor]:
-        """The counts so far, over all processes, for a checkpoint."""
-        counts = {
-            "confusion": self.confusion.clone(),
-            "unread": self.unread.clone(),
-            "sums": self.sums.clone(),
-        }
-        return {name: add_up(count).cpu() for name, count in counts.items()}
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Restore ``state``; of several processes in one only, since counts are summed."""
-        self.reset()
-        self.confusion += state["confusion"].to(self.confusion)
-        self.unread += state["unread"].to(self.unread)
-        self.sums += state["sums"].to(self.sums)
+        count = torch.bincount(known, minlength=self.num_classes)
+        self._counts["unread"].add_(count.to(self.sums.device))
 
     def scores(self, device: torch.device | None = None) -> Scores:
         """Sum over all processes and compute; this synchronises with the device.
@@ -219,7 +234,7 @@ class MultiLabelScores:
         return {key: value for key in keys if (value := getattr(self, key)) is not None}
 
 
-class MultiLabelMeter:
+class MultiLabelMeter(Meter):
     """Keeps scores and labels on the device of its inputs until the end of a pass.
 
     Args:
@@ -236,22 +251,18 @@ class MultiLabelMeter:
     """
 
     def __init__(self, num_classes: int, *, ranking: bool = True) -> None:
-        self.num_classes, self.ranking = num_classes, ranking
-        self._place(torch.device("cpu"))
+        self.ranking = ranking
+        super().__init__(num_classes, sums=(4,))  # hits, read, loss, not read
 
     def _place(self, device: torch.device) -> None:
-        """Reset on a device."""
-        wide = torch.float32 if device.type == "mps" else torch.float64
-        with torch.inference_mode(False):
-            self.sums = torch.zeros(4, dtype=wide, device=device)  # hits, read, loss, not read
+        super()._place(device)
         self.rows: list[tuple[Tensor, Tensor]] = []
 
     def to(self, device: torch.device) -> None:
-        """Move to a device, with the counts."""
+        """Move to a device, with the counts and scores."""
         if self.sums.device != device:
-            sums, rows = self.sums, self.rows
-            self._place(device)
-            self.sums += sent(sums.to(self.sums.dtype), device)
+            rows = self.rows
+            super().to(device)
             self.rows = [(sent(scores, device), sent(truth, device)) for scores, truth in rows]
 
     @torch.no_grad()
@@ -284,19 +295,6 @@ class MultiLabelMeter:
         if self.ranking and len(truth):
             scores = torch.full(truth.shape, UNREAD, dtype=self.sums.dtype)
             self.rows.append((scores.to(self.sums.device), truth.to(self.sums.device)))
-
-    def reset(self) -> None:
-        """Start afresh."""
-        self._place(self.sums.device)
-
-    def state(self) -> dict[str, Tensor]:
-        """The counts so far, over all processes, without the scores."""
-        return {"sums": add_up(self.sums.clone()).cpu()}
-
-    def load(self, state: dict[str, Tensor]) -> None:
-        """Restore the counts of ``state``."""
-        self.reset()
-        self.sums += state["sums"].to(self.sums)
 
     def scores(self, device: torch.device | None = None) -> MultiLabelScores:
         """Gather over all processes and compute; this synchronises with the device.

@@ -248,7 +248,7 @@ def undone(
             clips = classifier.clips({**batch, "video": data.augmented(batch)}).flatten(0, 1)
             with precision.forward_context():
                 targets = task.targets(task.truth(batch))
-                loss, _ = task.loss(classifier(clips), targets, class_weights=None, smoothing=0.0)
+                loss, _ = task.loss(classifier(clips), targets)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()

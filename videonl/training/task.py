@@ -1,7 +1,7 @@
 """Targets, loss and scores for one class per video, and for several."""
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -73,45 +73,15 @@ def multi_label_loss(
 
 Batch = dict[str, Any]
 AnyScores = Scores | MultiLabelScores
-AnyMeter = ClassificationMeter | MultiLabelMeter
-
-
-class Task(Protocol):
-    """How a classifier learns and is measured."""
-
-    multi_label: bool
-    num_classes: int
-    metric: str  # by which the best checkpoint is chosen
-
-    def meter(self, *, training: bool = False) -> Any:
-        """A meter for one pass over the data."""
-
-    def truth(self, batch: Batch) -> Tensor:
-        """The labels of a batch, as the meters and ``targets`` take them."""
-
-    def miss(self, meter: Any, batch: Batch, *, times: int = 1) -> None:
-        """Count the videos of a batch that could not be read."""
-
-    def targets(self, truth: Tensor) -> Tensor:
-        """(B, K) between 0 and 1, as ``loss`` takes them."""
-
-    def loss(
-        self, logits: Tensor, targets: Tensor, *, class_weights: Tensor | None, smoothing: float
-    ) -> tuple[Tensor, Tensor]:
-        """(the mean, the losses of the clips (B,))."""
-
-    def loss_of(self, probabilities: Tensor, truth: Tensor) -> Tensor:
-        """Loss per video (B,) of probabilities (B, K)."""
-
-    def logged(self, scores: Any) -> dict[str, float]:
-        """The accuracy of a training epoch."""
 
 
 class OneClass:
-    """Every video has one class: softmax, cross-entropy, top-1."""
+    """How a classifier learns and is measured if every video has one class: softmax, top-1."""
 
     multi_label = False
-    metric = Scores.metric
+    metric = Scores.metric  # by which the best checkpoint is chosen
+    loss = staticmethod(classification_loss)
+    loss_of = staticmethod(negative_log)  # of probabilities (B, K), per video
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -121,42 +91,31 @@ class OneClass:
         return ClassificationMeter(self.num_classes)
 
     def truth(self, batch: Batch) -> Tensor:
-        """Class numbers (B,); negative if unknown."""
+        """Class numbers (B,), as the meter and ``targets`` take them; negative if unknown."""
         labels: Tensor = batch["label"]
         return labels
 
     def miss(self, meter: Any, batch: Batch, *, times: int = 1) -> None:
-        """Count them as wrong."""
+        """Count the videos of a batch that could not be read as wrong."""
         labels = [numbers[0] for numbers in batch["missing_labels"]]
         if labels:
             meter.miss(torch.tensor(labels).repeat_interleave(times))
 
     def targets(self, truth: Tensor) -> Tensor:
-        """One-hot."""
+        """One-hot (B, K), as ``loss`` takes them."""
         return one_hot(truth, self.num_classes)
 
-    def loss(
-        self, logits: Tensor, targets: Tensor, *, class_weights: Tensor | None, smoothing: float
-    ) -> tuple[Tensor, Tensor]:
-        """Cross-entropy."""
-        return classification_loss(
-            logits, targets, class_weights=class_weights, label_smoothing=smoothing
-        )
-
-    def loss_of(self, probabilities: Tensor, truth: Tensor) -> Tensor:
-        """Cross-entropy."""
-        return negative_log(probabilities, truth)
-
-    def logged(self, scores: Scores) -> dict[str, float]:
+    def logged(self, scores: Any) -> dict[str, float]:
         """Top-1 of the clips as they were seen."""
         return {"train/top1": scores.top1}
 
 
 class SeveralClasses:
-    """A video has any number of classes: sigmoid, binary cross-entropy, mean average precision."""
+    """Likewise if a video has any number of classes: sigmoid, mean average precision."""
 
     multi_label = True
     metric = MultiLabelScores.metric
+    loss = staticmethod(multi_label_loss)
 
     def __init__(self, num_classes: int) -> None:
         self.num_classes = num_classes
@@ -179,22 +138,17 @@ class SeveralClasses:
         """The truth itself."""
         return truth
 
-    def loss(
-        self, logits: Tensor, targets: Tensor, *, class_weights: Tensor | None, smoothing: float
-    ) -> tuple[Tensor, Tensor]:
-        """Binary cross-entropy."""
-        return multi_label_loss(
-            logits, targets, class_weights=class_weights, label_smoothing=smoothing
-        )
-
     def loss_of(self, probabilities: Tensor, truth: Tensor) -> Tensor:
-        """Binary cross-entropy."""
+        """Binary cross-entropy per video (B,) of probabilities (B, K)."""
         right = torch.where(truth > 0, probabilities, 1 - probabilities)
         return -right.clamp(min=torch.finfo(right.dtype).tiny).log().mean(1)
 
-    def logged(self, scores: MultiLabelScores) -> dict[str, float]:
+    def logged(self, scores: Any) -> dict[str, float]:
         """Hit@1 of the clips as they were seen."""
         return {"train/hit1": scores.hit1}
+
+
+Task = OneClass | SeveralClasses
 
 
 def make_task(num_classes: int, *, multi_label: bool) -> Task:
