@@ -168,13 +168,6 @@ def rate_factor(
     return factor
 
 
-def make_schedule(
-    optimizer: torch.optim.Optimizer, factor: Callable[[int], float]
-) -> dict[str, Any]:
-    """The schedule as Lightning takes it: one update per optimiser step."""
-    return {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "lr"}
-
-
 def configure(
     net: nn.Module, recipe: "Recipe", trainer: Trainer, *, fresh: Collection[str]
 ) -> dict[str, Any]:
@@ -213,7 +206,8 @@ def configure(
         warmup=recipe.warmup,
         milestones=recipe.milestones,
     )
-    return {"optimizer": optimizer, "lr_scheduler": make_schedule(optimizer, factor)}
+    schedule = {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "lr"}
+    return {"optimizer": optimizer, "lr_scheduler": schedule}
 
 
 def set_rates(trainer: Trainer, rates: Sequence[float], *, position: int | None) -> None:

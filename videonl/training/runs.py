@@ -72,12 +72,6 @@ def new_run(out: Path, name: str, *, now: datetime | None = None, make: bool = T
     return folder
 
 
-def latest_checkpoint(out: Path, name: str, *, kind: str = LAST) -> Path | None:
-    """The newest ``last.ckpt`` of the runs of a name, or None."""
-    found = newest(out / name, kind)
-    return found[0] if found else None
-
-
 def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
     """The checkpoint that ``--resume`` means.
 
@@ -91,7 +85,8 @@ def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
         CheckpointError: a path that does not exist.
     """
     if resume == "auto":
-        return latest_checkpoint(out, name)
+        found = newest(out / name, LAST)
+        return found[0] if found else None
     path = resumed_from(resume)
     if not path.is_file():
         raise CheckpointError(f"--resume {resume}: {path} does not exist")
@@ -243,7 +238,8 @@ def check_resumable(
                 f"{shown(hyper_parameters.get(key))}; start from its weights instead with "
                 f"--model.pretrained {as_word(path)}"
             )
-    check_recipe(path, table_of(saved, "recipe"), hyper_parameters["recipe"])
+    recipe = saved.get("recipe")
+    check_recipe(path, recipe if isinstance(recipe, dict) else {}, hyper_parameters["recipe"])
     check_split(hyper_parameters.get("data_split"), saved.get("data_split"), source=str(path))
     several = bool(saved.get("multi_label"))
     if several != bool(hyper_parameters.get("multi_label")):
@@ -313,12 +309,6 @@ def network_settings(path: Path, model: dict[str, Any], *, chosen: bool) -> dict
         "provenance": saved["provenance"],
         "licence": saved.get("licence"),
     }
-
-
-def table_of(values: dict[str, Any], key: str) -> dict[str, Any]:
-    """A table inside a table; empty where there is none."""
-    found = values.get(key)
-    return found if isinstance(found, dict) else {}
 
 
 def shown(value: Any, longest: int = 120) -> str:

@@ -20,7 +20,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import av
@@ -41,21 +41,11 @@ BEHIND = 0.5  # seconds: a file decoded so late leaves out pictures on which no 
 CAMERAS = {"linux": "v4l2", "darwin": "avfoundation"}
 
 
-class Clock(Protocol):
-    """Source of time; tests replace it."""
+class Clock:
+    """The clock of the machine; tests have another one."""
 
     def now(self) -> float:
-        """Seconds since any fixed moment."""
-
-    def sleep(self, seconds: float) -> None:
-        """Wait."""
-
-
-class WallClock:
-    """The clock of the machine."""
-
-    def now(self) -> float:
-        """Seconds; never decreases."""
+        """Seconds since any fixed moment; never decreases."""
         return time.monotonic()
 
     def sleep(self, seconds: float) -> None:
@@ -419,7 +409,7 @@ class LiveReader:
         overlay: Path | None = None,
         clock: Clock | None = None,
     ) -> None:
-        self._source, self._clock = source, clock or WallClock()
+        self._source, self._clock = source, clock or Clock()
         self.newest = Newest(preprocessing, rate=source.rate, clock=self._clock, name=source.name)
         self._overlay = None if overlay is None else LiveOverlay(overlay, Fraction(source.rate))
         self._stopped = threading.Event()

@@ -46,25 +46,9 @@ class BadFiles(Callback):
         if new:
             pl_module.print(describe(new, "cannot be read; others were used instead"))
 
-    def _start(self) -> None:
-        self.missing = {}
-
-    def _note(self, trainer: Trainer, batch: Any) -> None:
-        for _, path, reason in batch.get("missing", ()):
-            self.missing[path] = reason
-        root = getattr(getattr(trainer, "datamodule", None), "root", None)
-        if batch.get("missing") and root is not None and not Path(root).is_dir():
-            raise DatasetError(f"the data folder {root} is gone")  # not one bad video, but all
-
-    def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.missing = {path: why for part in of_all(self.missing) for path, why in part.items()}
-        if self.missing and not trainer.sanity_checking:
-            text = "cannot be read and count as wrong"
-            pl_module.print(describe(list(self.missing.items()), text))
-
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start afresh."""
-        self._start()
+        self.missing = {}
 
     def on_validation_batch_end(
         self,
@@ -80,11 +64,18 @@ class BadFiles(Callback):
         Raises:
             DatasetError: the folder of the data is gone.
         """
-        self._note(trainer, batch)
+        for _, path, reason in batch.get("missing", ()):
+            self.missing[path] = reason
+        root = getattr(getattr(trainer, "datamodule", None), "root", None)
+        if batch.get("missing") and root is not None and not Path(root).is_dir():
+            raise DatasetError(f"the data folder {root} is gone")  # not one bad video, but all
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the missing files."""
-        self._finish(trainer, pl_module)
+        self.missing = {path: why for part in of_all(self.missing) for path, why in part.items()}
+        if self.missing and not trainer.sanity_checking:
+            text = "cannot be read and count as wrong"
+            pl_module.print(describe(list(self.missing.items()), text))
 
     on_test_epoch_start = on_validation_epoch_start
     on_test_batch_end = on_validation_batch_end
