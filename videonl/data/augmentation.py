@@ -15,6 +15,10 @@ import torch
 from videonl.data.rand_augment import Drawn, apply_round, draw_operations, rounds_of
 from videonl.video.transfer import sent_together
 
+# Of random erasing (Zhong et al. 2017, arXiv:1708.04896).
+BOX_AREA = (0.02, 1 / 3)  # smallest and largest share of the picture
+BOX_RATIO = 0.3  # smallest height to width; the largest is its inverse
+
 
 @dataclass(frozen=True)
 class Augmentation:
@@ -124,24 +128,11 @@ def _noise(boxes: Sequence[Box | None], size: tuple[int, int]) -> np.ndarray:
     return noise
 
 
-def draw_box(
-    generator: np.random.Generator,
-    size: Sequence[int],
-    *,
-    area: tuple[float, float] = (0.02, 1 / 3),
-    ratio: float = 0.3,
-) -> Box:
-    """A box of noise, the same in all frames (Zhong et al. 2017, arXiv:1708.04896).
-
-    Args:
-        generator: the source of randomness.
-        size: (height, width) of the frames.
-        area: smallest and largest share of the picture.
-        ratio: smallest height to width; the largest is its inverse.
-    """
+def draw_box(generator: np.random.Generator, size: Sequence[int]) -> Box:
+    """A box of noise for frames of (height, width), with the paper's limits."""
     height, width = size
-    share = generator.uniform(*area) * height * width
-    shape = np.exp(generator.uniform(np.log(ratio), -np.log(ratio)))
+    share = generator.uniform(*BOX_AREA) * height * width
+    shape = np.exp(generator.uniform(np.log(BOX_RATIO), -np.log(BOX_RATIO)))
     box_h = min(height, max(1, round(float(np.sqrt(share * shape)))))
     box_w = min(width, max(1, round(float(np.sqrt(share / shape)))))
     top = int(generator.integers(height - box_h + 1))

@@ -109,7 +109,6 @@ def read_catalogue(
     first_label: int | None = None,
     official_split: int | None = None,
     skip_list: str | None = None,
-    cache: Path | None = None,
 ) -> Catalogue:
     """List the videos and classes of a data set, without opening a video.
 
@@ -121,7 +120,6 @@ def read_catalogue(
         first_label: the number of the first class in lists; default 0, or 1 where that is certain.
         official_split: of a data set that has several; default the first.
         skip_list: default ``root/videonl_skip.tsv`` if it exists.
-        cache: folder of the index cache.
 
     Raises:
         DatasetError: one sentence about the layout, a list or the labels.
@@ -130,7 +128,7 @@ def read_catalogue(
     folder = Path(root)
     if not os.path.isdir(folder):
         check_root(folder)  # raises
-    index = FolderIndex(folder, cache=cache)
+    index = FolderIndex(folder)
     chosen = {s: f for s, f in (lists or {}).items() if f}
     known = None
     if not chosen and (official_split is not None or not _has_splits(folder)):

@@ -24,6 +24,7 @@ from videonl.video.video import Decoder, open_video
 from videonl.video.views import Readable, read_views, settled
 
 Batch = dict[str, Any]
+ATTEMPTS = 8  # videos tried in a row before a training stops
 
 
 class LabelMissing:
@@ -72,7 +73,7 @@ class VideoDataset(Dataset[Item]):
     those of its preprocessing (views.py).
 
     An index is an ``int`` or a pair ``(epoch, index)``: all randomness of a sample comes from
-    ``(seed, epoch, index, rank)``, whichever worker draws it.
+    ``(seed, epoch, index)``, whichever worker draws it.
 
     A bad file in evaluation gives an item with ``"error"`` and no video; in training another video
     is drawn in its place and ``"replaced"`` holds ``(path, reason)`` of every file that failed.
@@ -86,9 +87,7 @@ class VideoDataset(Dataset[Item]):
         training: bool = False,
         jitter: tuple[int, int] | None = None,
         seed: int = 0,
-        rank: int = 0,
         decoder: Decoder = "auto",
-        attempts: int = 8,
         skip: Mapping[str, str] | None = None,
         resized_crop: tuple[float, float] | None = None,
         cache: FrameCache | None = None,
@@ -102,9 +101,7 @@ class VideoDataset(Dataset[Item]):
             jitter: range of the short side in training; default ``short_side``. Whole pictures are
                 scaled by the same share.
             seed: of order and augmentation.
-            rank: of this process.
             decoder: see :func:`videonl.video.video.open_video`.
-            attempts: videos tried in a row before training stops.
             skip: absolute path -> reason, of videos that must not be read.
             resized_crop: smallest and largest share of the picture of a random box.
             cache: of decoded frames; makes items faster, never different.
@@ -116,9 +113,8 @@ class VideoDataset(Dataset[Item]):
         self.preprocessing = Preprocessing.from_dict(preprocessing)
         self.training = training
         self.jitter = jitter or (self.preprocessing.short_side,) * 2
-        self.seed, self.rank = seed, rank
+        self.seed = seed
         self.decoder = decoder
-        self.attempts = attempts
         self.resized_crop = resized_crop
         self.cache = cache
         self._scaling = training_scaling(self.preprocessing, self.jitter)
@@ -173,10 +169,10 @@ class VideoDataset(Dataset[Item]):
         return sorted({i for clip in shown.indices(video.num_frames, **clock) for i in clip})
 
     def _training_item(self, epoch: int, index: int) -> Item:
-        generator = sample_generator(self.seed, epoch, index, self.rank)
+        generator = sample_generator(self.seed, epoch, index)
         replaced: list[tuple[str, str]] = []
         chosen = index
-        for _ in range(self.attempts):
+        for _ in range(ATTEMPTS):
             try:
                 item = self._item(chosen, self._random_clip(chosen, generator))
                 item["seed"] = int(generator.integers(2**62))
@@ -187,7 +183,7 @@ class VideoDataset(Dataset[Item]):
                 item["replaced"] = replaced
                 return item
         raise DatasetError(
-            f"{counted(self.attempts, 'video')} in a row cannot be read, the last: "
+            f"{counted(ATTEMPTS, 'video')} in a row cannot be read, the last: "
             f"{replaced[-1][1]}; "
             "run videonl check on the data folder"
         )

@@ -80,7 +80,7 @@ def header_facts(path: str) -> Facts | None:
         except VideoError:
             continue
         stream = source.stream
-        rate = float(stream.average_rate or stream.guessed_rate or 0)
+        rate = float(source.declared_rate or 0)
         seconds = float((stream.duration or 0) * (stream.time_base or 0))
         seconds = seconds or (source.container.duration or 0) / MICROSECONDS
         found = Facts(

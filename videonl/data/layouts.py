@@ -11,6 +11,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,14 @@ class Folders:
     def find(self, *names: str) -> Path | None:
         """The first file of one of these names."""
         return next((p / n for n in names for p in self.places if os.path.isfile(p / n)), None)
+
+
+def lists_there(
+    folders: Folders, names: Mapping[str, str], read: Callable[[Path], list[Entry]]
+) -> dict[str, ListFile]:
+    """The lists that are there, of the names of files by split."""
+    files = {split: folders.find(name) for split, name in names.items()}
+    return {split: ListFile(str(file), read(file)) for split, file in files.items() if file}
 
 
 def recognise(
@@ -165,15 +174,12 @@ def ucf101(folders: Folders, split: int | None) -> Official | None:
     if not there:
         return None
     number = chosen_split("UCF-101", split, there)
-    lists = {}
-    for part, kind in (("train", "train"), ("val", "test"), ("test", "test")):
-        file = folders.find(f"{kind}list0{number}.txt")
-        if file is not None:
-            lists[part] = ListFile(str(file), _path_lines(file))
+    learnt, tested = f"trainlist0{number}.txt", f"testlist0{number}.txt"
+    names = {"train": learnt, "val": tested, "test": tested}
     index = folders.find("classInd.txt")
     return Official(
         "UCF-101",
-        lists,
+        lists_there(folders, names, _path_lines),
         names=read_class_names(index) if index else None,
         split=number,
         first_label=1,
@@ -247,11 +253,9 @@ def something_v2(folders: Folders, split: int | None) -> Official | None:  # noq
 def something_v1(folders: Folders, split: int | None) -> Official | None:  # noqa: ARG001
     """Something-Something v1: ``id;label`` lines per split."""
     prefix = "something-something-v1-"
-    lists = {}
-    for part, name in (("train", "train"), ("val", "validation"), ("test", "test")):
-        file = folders.find(f"{prefix}{name}.csv")
-        if file is not None:
-            lists[part] = ListFile(str(file), _id_lines(file))
+    names = {"train": "train", "val": "validation", "test": "test"}
+    files = {split: f"{prefix}{name}.csv" for split, name in names.items()}
+    lists = lists_there(folders, files, _id_lines)
     if "train" not in lists:
         return None
     return _something(folders, "1", lists, folders.find(f"{prefix}labels.csv"))
@@ -329,8 +333,8 @@ ACTION = re.compile(r"\s*(c\d+)\s+(-?[\d.]+)\s+(-?[\d.]+)\s*")
 
 def charades(folders: Folders, split: int | None) -> Official | None:  # noqa: ARG001
     """Charades: a csv with ``id`` and ``actions`` (``c092 11.90 21.20;…``), several a video."""
-    files = {part: folders.find(f"Charades_v1_{part}.csv") for part in ("train", "test")}
-    if files["train"] is None:
+    learnt, tested = "Charades_v1_train.csv", "Charades_v1_test.csv"
+    if folders.find(learnt) is None:
         return None
     classes = folders.find("Charades_v1_classes.txt")
     names: dict[str, str] = {}
@@ -339,11 +343,8 @@ def charades(folders: Folders, split: int | None) -> Official | None:  # noqa: A
         if not re.fullmatch(r"c\d+", code) or not name:
             raise DatasetError(f"{classes}, line {number}: {line!r} is not 'c000 name'")
         names[code] = name.strip()
-    lists = {}
-    for part, kind in (("train", "train"), ("val", "test"), ("test", "test")):
-        file = files[kind]
-        if file is not None:
-            lists[part] = ListFile(str(file), _charades_rows(file, names))
+    files = {"train": learnt, "val": tested, "test": tested}
+    lists = lists_there(folders, files, partial(_charades_rows, names=names))
     if not names:
         codes = {str(x) for part in lists.values() for e in part.entries for x in e.labels}
         names = {code: code for code in sorted(codes)}

@@ -35,13 +35,14 @@ OPERATIONS = (
     *("identity", "autocontrast", "equalize", *GEOMETRY, *BLENDS),
     *("sharpness", "posterize", "solarize"),
 )  # in the order of the draws
+SPREAD = 0.5  # standard deviation of the magnitude
 GREY = 128.0  # outside of a picture that was moved
 LEVELS = np.arange(256)
 Drawn = tuple[str, float]  # an operation and its strength, -1 to 1
 
 
 def draw_operations(
-    generator: np.random.Generator, *, layers: int, magnitude: float, spread: float = 0.5
+    generator: np.random.Generator, *, layers: int, magnitude: float
 ) -> list[Drawn]:
     """``layers`` random operations of RandAugment, each taken with probability one half.
 
@@ -49,14 +50,13 @@ def draw_operations(
         generator: the source of randomness.
         layers: operations drawn.
         magnitude: mean strength, 0 to 10.
-        spread: standard deviation of the strength.
 
     Returns:
         Name and strength, -1 to 1, of those that were taken.
     """
     taken = []
     for name in generator.choice(list(OPERATIONS), layers):
-        strength = float(np.clip(generator.normal(magnitude, spread), 0, 10)) / 10
+        strength = float(np.clip(generator.normal(magnitude, SPREAD), 0, 10)) / 10
         sign = 1 if generator.random() < 0.5 else -1
         if generator.random() < 0.5:
             taken.append((str(name), sign * strength))

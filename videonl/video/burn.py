@@ -19,6 +19,7 @@ from videonl.video.captions import Caption, Painter, enlarged
 from videonl.video.clock import begin_of, nominal_rate
 from videonl.video.decoding.container import Source, open_source, reason
 from videonl.video.decoding.pictures import orientation, upright
+from videonl.video.encoding import NoTimes, write_rest
 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 96000)
 COARSE = 65535  # ticks per second that MPEG-4's header holds
@@ -73,10 +74,8 @@ class PictureWriter:
     def close(self, *, held: Fraction = Fraction(0)) -> None:
         """Write what is left; ``held``: seconds that the last picture is shown, if known."""
         try:
-            rest = self._stream.encode() if self._last is not None else []
-            if rest and held:
-                rest[-1].duration = max(rest[-1].duration or 0, round(held / rest[-1].time_base))
-            self.container.mux(rest)
+            if self._last is not None:
+                write_rest(self.container, self._stream, held)
         finally:
             self.container.close()
 
@@ -98,10 +97,6 @@ class Canvas:
         height, width = self._size[::-1] if turned else self._size
         rgb = self._scaler.reformat(frame, width, height, "rgb24").to_ndarray()
         return np.ascontiguousarray(upright(rgb, frame))
-
-
-class _NoTimes(Exception):
-    """Times are missing or do not increase, so only the nominal rate is known (as for a Video)."""
 
 
 class Burner:
@@ -156,7 +151,7 @@ class Burner:
                 if frame is None:
                     return self._finish()
                 self._add(frame)
-        except _NoTimes:
+        except NoTimes:
             self._begin(nominal=True)
         except (av.FFmpegError, ValueError) as error:
             if isinstance(error, VideoError | MemoryError):
@@ -199,7 +194,7 @@ class Burner:
             time = Fraction(self.done) / _rate(self._source)
         else:
             if frame.pts is None or (self._before is not None and frame.pts <= self._before):
-                raise _NoTimes
+                raise NoTimes
             self._before = frame.pts
             if not self.done:
                 self._zero = begin_of(self._source, frame.pts)

@@ -61,9 +61,8 @@ def read_clock(
 
 
 def nominal_rate(source: "Source") -> float:
-    """Frames per second, as the header states."""
-    rate = source.stream.average_rate or source.stream.guessed_rate
-    return float(rate) if rate else 25.0
+    """Frames per second, as the header states; 25 where it does not."""
+    return float(source.declared_rate or 25)
 
 
 def begin_of(source: "Source", pts: int) -> Fraction:

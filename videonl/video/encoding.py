@@ -63,7 +63,7 @@ def encode_file(source: str | Path, target: str | Path, recipe: Recipe = Recipe(
         with whole_file(target) as part:
             try:
                 proof = _encode(Path(source), part, recipe)
-            except _NoTimes:
+            except NoTimes:
                 proof = _encode(Path(source), part, recipe, nominal=True)
             _verify(part, proof, target)
     except OutputError as error:
@@ -87,7 +87,7 @@ class _Proof:
         self.seconds.append(float(picture.pts * picture.time_base))
 
 
-class _NoTimes(Exception):
+class NoTimes(Exception):
     """Times are missing or do not increase, so only the nominal rate is known (as for a Video)."""
 
 
@@ -97,7 +97,8 @@ def _encode(source: Path, target: Path, recipe: Recipe, *, nominal: bool = False
     times: list[int] = []
     begin = 0
     held = 0  # ticks for which the last frame says that it stands
-    base = 1 / _rate(reader) if nominal else reader.stream.time_base or Fraction(1, 90000)
+    rate = Fraction(reader.declared_rate or 25)
+    base = 1 / rate if nominal else reader.stream.time_base or Fraction(1, 90000)
     try:
         with av.open(f"file:{target.absolute()}", "w", format="mp4") as writer:
             writer_stream: Any = None
@@ -107,10 +108,10 @@ def _encode(source: Path, target: Path, recipe: Recipe, *, nominal: bool = False
                     raise VideoError(f"{source}: frame {len(proof.seconds)} is damaged")
                 picture = scaler(frame)
                 if writer_stream is None:
-                    writer_stream = _stream(writer, reader, picture, recipe, base)
+                    writer_stream = _stream(writer, rate, picture, recipe, base)
                 time = len(times) if nominal else frame.pts
                 if time is None or (times and time <= times[-1]):
-                    raise _NoTimes
+                    raise NoTimes
                 times.append(time)
                 if len(times) == 1 and not nominal:  # on the clock of a player, from 0
                     begin = round(begin_of(reader, time) / base)
@@ -121,22 +122,28 @@ def _encode(source: Path, target: Path, recipe: Recipe, *, nominal: bool = False
                 writer.mux(writer_stream.encode(picture))
             if writer_stream is None:
                 raise VideoError(f"{source}: no frame can be decoded")
-            rest = writer_stream.encode()
-            if rest and held:  # a last picture may stand for long; the others end with the next
-                tick = rest[-1].time_base
-                rest[-1].duration = max(rest[-1].duration or 0, round(held * base / tick))
-            writer.mux(rest)
+            write_rest(writer, writer_stream, held * base)
     finally:
         reader.close()
     return proof
 
 
-def _rate(reader: Any) -> Fraction:
-    return Fraction(reader.stream.average_rate or reader.stream.guessed_rate or 25)
+def write_rest(writer: Any, stream: Any, held: Fraction) -> None:
+    """Write what the encoder of a stream still holds, behind its last picture.
+
+    Args:
+        writer: the open container.
+        stream: of it.
+        held: seconds for which the last picture is shown, 0 where nothing tells.
+    """
+    rest = stream.encode()
+    if rest and held:  # it may stand for long; the others end with the next
+        rest[-1].duration = max(rest[-1].duration or 0, round(held / rest[-1].time_base))
+    writer.mux(rest)
 
 
-def _stream(writer: Any, reader: Any, picture: Any, recipe: Recipe, base: Fraction) -> Any:
-    stream = writer.add_stream("libx264", rate=_rate(reader))
+def _stream(writer: Any, rate: Fraction, picture: Any, recipe: Recipe, base: Fraction) -> Any:
+    stream = writer.add_stream("libx264", rate=rate)
     stream.width, stream.height = picture.width, picture.height
     stream.pix_fmt = "yuv420p"
     context = stream.codec_context

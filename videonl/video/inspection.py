@@ -63,7 +63,7 @@ def inspect_file(path: str, *, quick: bool = False) -> Finding:
         text = str(error).removeprefix(f"{path}: ")
         return Finding("no_video" if "no video stream" in text else "unreadable", text)
     finding = Finding(codec=source.codec, declared=int(source.stream.frames))
-    finding.rate = round(float(source.stream.average_rate or source.stream.guessed_rate or 0), 3)
+    finding.rate = round(float(source.declared_rate or 0), 3)
     try:
         damaged = _count_packets(source, finding) if quick else _decode(source, finding)
     except (av.FFmpegError, OSError) as error:

@@ -77,11 +77,6 @@ def _is_stride(value: Any) -> bool:
     return isinstance(value, Fraction) or SIZE.allows(value)
 
 
-def _is_rectangle(value: Any) -> bool:
-    listed = isinstance(value, (list, tuple)) and len(value) == 2
-    return listed and all(map(SIZE.allows, value))
-
-
 RULES: dict[str, Rule] = {
     "frames": SIZE,
     "stride": Said(str(SIZE), _is_stride),
@@ -102,7 +97,9 @@ RULES: dict[str, Rule] = {
     "sampling": one_of("dense", "segments"),
     "duration": optional(above(0, 1e9)),
     "picture": one_of("crop", "whole"),
-    "rectangle": optional(Said("height and width, such as [96, 160], 4096 at most", _is_rectangle)),
+    "rectangle": optional(
+        Said("height and width, such as [96, 160], 4096 at most", replace(SIZE, length=2).allows)
+    ),
 }
 
 

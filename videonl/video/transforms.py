@@ -18,23 +18,16 @@ from videonl.video.decoding.pictures import Scaling, size_of
 from videonl.video.transfer import sent
 
 
-def to_clips(
-    video: torch.Tensor,
-    *,
-    mean: Sequence[float],
-    std: Sequence[float],
-    dtype: torch.dtype = torch.float32,
-) -> torch.Tensor:
+def to_clips(video: torch.Tensor, *, mean: Sequence[float], std: Sequence[float]) -> torch.Tensor:
     """Normalise: ``(video / 255 - mean) / std``, and put the channels first.
 
     Args:
         video: uint8 (…, T, H, W, 3), RGB.
         mean: per channel, in units of 0 to 1.
         std: per channel, in units of 0 to 1.
-        dtype: of the result.
 
     Returns:
-        (…, 3, T, H, W), a permuted view: every clip is ``channels_last_3d`` without a copy.
+        float32 (…, 3, T, H, W), a permuted view: every clip is ``channels_last_3d`` without a copy.
 
     Raises:
         ValueError: the last dimension is not 3 or the frames are not uint8.
@@ -44,19 +37,19 @@ def to_clips(
     if video.dtype != torch.uint8:
         raise ValueError(f"video must be uint8 (0 to 255), got {video.dtype}")
     known = _known_constants if type(video) is torch.Tensor else _constants  # or a fake one
-    scale, shift = known(tuple(mean), tuple(std), dtype, video.device)
+    scale, shift = known(tuple(mean), tuple(std), video.device)
     clips = torch.addcmul(shift, video, scale)  # in the type of the constants
     return clips.movedim(-1, -4)  # (..., 3, T, H, W)
 
 
 def _constants(
-    mean: tuple[float, ...], std: tuple[float, ...], dtype: torch.dtype, device: torch.device
+    mean: tuple[float, ...], std: tuple[float, ...], device: torch.device
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Scale and shift of the colours (3,), for every mode of autograd."""
     scales = [1 / (255 * s) for s in std]
     shifts = [-m / s for m, s in zip(mean, std, strict=True)]
     with torch.inference_mode(False):
-        scale, shift = sent(torch.tensor([scales, shifts], dtype=dtype), device)
+        scale, shift = sent(torch.tensor([scales, shifts], dtype=torch.float32), device)
         return scale, shift
 
 

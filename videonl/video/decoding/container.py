@@ -9,6 +9,7 @@ import os
 import re
 import stat
 from dataclasses import dataclass
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -68,6 +69,11 @@ class Source:
     def codec(self) -> str:
         """FFmpeg's name of the codec (not of the decoder: AV1 is ``"av1"`` whoever decodes it)."""
         return str(self.stream.codec_context.codec.canonical_name)
+
+    @property
+    def declared_rate(self) -> Fraction | None:
+        """Frames per second, as the header states; None where it does not."""
+        return self.stream.average_rate or self.stream.guessed_rate
 
     def close(self) -> None:
         """Close the file."""

@@ -13,6 +13,7 @@ There are two ways to list the frames, both exact:
 """
 
 import itertools
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -193,13 +194,10 @@ class PacketReader:
         entry = key and whole
         if self.codec in ("vp8", "vp9"):
             shown = shown and self._is_shown(memoryview(packet))
-            return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole, duration)
-        if self.codec not in ("h264", "hevc"):
-            return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole, duration)
-        data = memoryview(packet)
-        slice_type, filled = self._first_slice(data)
-        entry = entry and self._resets(slice_type)
-        return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole and filled, duration)
+        elif self.codec in ("h264", "hevc"):
+            slice_type, filled = self._first_slice(memoryview(packet))
+            entry, whole = entry and self._resets(slice_type), whole and filled
+        return PacketInfo(packet.pts, packet.dts, key, entry, shown, whole, duration)
 
     def _is_shown(self, data: memoryview) -> bool:
         """Whether a VP8 or VP9 packet shows a frame (RFC 6386 section 9.1; VP9 section 6.2)."""
@@ -246,9 +244,4 @@ class PacketReader:
 
 def _start_codes(data: memoryview) -> list[int]:
     """Offsets of the NAL units' headers in a packet of Annex B."""
-    text = bytes(data[:65536])
-    offsets, found = [], text.find(b"\0\0\1")
-    while found >= 0 and found + 3 < len(text):
-        offsets.append(found + 3)
-        found = text.find(b"\0\0\1", found + 3)
-    return offsets
+    return [code.end() for code in re.finditer(b"\0\0\1(?=.)", data[:65536], re.DOTALL)]

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import suppress
+from itertools import chain
 from typing import Any
 
 import av
@@ -228,10 +229,5 @@ class PacketDecoder:
                 position += 1
             if packet is None or (packet.pts, packet.dts) != (pts, dts):
                 continue
-            return _chain(packet, packets)
+            return chain([packet], packets)
         raise TableError
-
-
-def _chain(first: Any, rest: Iterator[Any]) -> Iterator[Any]:
-    yield first
-    yield from rest

@@ -8,7 +8,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -79,7 +80,7 @@ class Child:
         if self._ready:
             return
         try:
-            with _Watch(self, START_SECONDS):
+            with _watched(self, START_SECONDS):
                 self._ready = bool(self._header().get("ready"))
         except ChildGoneError as error:
             self.kill()
@@ -112,7 +113,7 @@ class Child:
         """
         start = time.monotonic()
         line = json.dumps({**job, "seconds": seconds or 0}).encode("ascii") + b"\n"
-        with _Watch(self, seconds):
+        with _watched(self, seconds):
             try:
                 self._input.write(line)
                 self._input.flush()
@@ -199,22 +200,17 @@ class Child:
                 pipe.close()
 
 
-class _Watch:
-    """Ends a child if the block takes too long."""
-
-    def __init__(self, child: Child, seconds: float | None) -> None:
-        self._timer = None
-        if seconds is not None:
-            self._timer = threading.Timer(max(seconds, 0.0), child.expire)
-            self._timer.daemon = True
-
-    def __enter__(self) -> None:
-        if self._timer:
-            self._timer.start()
-
-    def __exit__(self, *error: object) -> None:
-        if self._timer:
-            self._timer.cancel()
+@contextmanager
+def _watched(child: Child, seconds: float | None) -> Iterator[None]:
+    """End a child if the block takes too long; None: it may take any time."""
+    timer = threading.Timer(max(seconds or 0.0, 0.0), child.expire)
+    timer.daemon = True
+    if seconds is not None:
+        timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
 
 
 def _widen(pipe: int) -> None:
