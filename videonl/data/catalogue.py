@@ -158,13 +158,8 @@ def evaluation_set(
 ) -> EvaluationSet:
     """The videos of one split of any data set that :func:`read_catalogue` reads.
 
-    Args:
-        root: the folder.
-        split: ``"train"``, ``"val"`` or ``"test"``; None: test where there is one, else val.
-        lists: see :func:`read_catalogue`, as the others.
-        class_names: likewise; needed where a list has numbers.
-        skip_list: likewise.
-        official_split: likewise.
+    The split is ``"train"``, ``"val"`` or ``"test"``; None: test where there is one, else val. The
+    other arguments are those of :func:`read_catalogue`.
 
     Raises:
         DatasetError: another layout, an unknown split, or one that is not there.

@@ -157,10 +157,8 @@ def check_split(now: str | None, then: Any, *, source: str) -> None:
     Raises:
         DatasetError: the same data set, but another split.
     """
-    if now is None or not isinstance(then, str) or now == then:
-        return
     trained = split_of(then, now)
-    if trained is not None:
+    if now is not None and trained is not None and now != then:
         name, _, split = now.rpartition(SPLIT)
         raise DatasetError(
             f"{source} was trained on {name}, official split {trained}; the test list of split "

@@ -209,12 +209,7 @@ def _below_split(name: str) -> str:
 def groups_in_both(
     records: Mapping[str, Sequence[Record]], root: str, *, group: str | None
 ) -> tuple[dict[str, tuple[str, ...]], int, str]:
-    """Groups of videos that lie in more than one split.
-
-    Args:
-        records: split -> its videos.
-        root: see :func:`make_split`.
-        group: see :func:`grouped`.
+    """Groups (see :func:`grouped`) of videos that lie in more than one split.
 
     Returns:
         (group -> its splits, number of groups, a description of the groups).

@@ -7,13 +7,13 @@ __getattr__, __dir__, __all__ = doors(
     {
         "classifier": "VideoClassifier",
         "defaults": "FINE_TUNING Choices DataFacts choose data_facts",
-        "fine_tuning": "batch_norms",
         "plots": "plot_confusion plot_curves",
         "callbacks.summary": "write_summary",
         "fitting": "FitResult fit",
         "evaluation": "Evaluation evaluate predict",
         "plan": "duration make_plan plan_lines",
-        "recipe": "Recipe make_optimizer make_recipe parameter_groups rate_factor scaled_rate",
+        "recipe": "Recipe batch_norms make_optimizer make_recipe parameter_groups rate_factor "
+        "scaled_rate",
         "trainer": "make_trainer",
         "task": "classification_loss multi_hot multi_label_loss",
         "mixing": "StepSeed mix one_hot",

@@ -30,9 +30,15 @@ from videonl.training.callbacks.finite import FiniteLoss, check_score, check_wei
 from videonl.training.callbacks.logged import LateLog, log_is_due
 from videonl.training.classes import align_classes
 from videonl.training.compiled import CompiledNetwork, check_compiler
-from videonl.training.fine_tuning import batch_norms, freeze, fresh_parameters
 from videonl.training.mixing import mix
-from videonl.training.recipe import Recipe, configure, loss_weight, make_recipe
+from videonl.training.recipe import (
+    Recipe,
+    batch_norms,
+    configure,
+    freeze,
+    loss_weight,
+    make_recipe,
+)
 from videonl.training.recompute import recompute_stages
 from videonl.training.task import AnyScores, Batch, make_task
 from videonl.video.preprocessing import Preprocessing
@@ -123,7 +129,9 @@ class VideoClassifier(LightningModule):
         self.net = network or create_model(name, num_classes=num_classes, **(options or {}))
         self.loss, self.optimizer = loss, optimizer
         self.is_own = adopt(self.net)
-        self.fresh = fresh_parameters(self.net) if pretrained else frozenset(fresh)
+        # `pretrained` is not kept: the checkpoint has the weights, the file may be gone.
+        report: Any = self.net.load_report if pretrained else None
+        self.fresh = frozenset(report.new if pretrained else fresh)
         config: Any = self.net.config
         made_for: Any = self.net.preprocessing
         if not isinstance(preprocessing, Preprocessing):
@@ -143,8 +151,6 @@ class VideoClassifier(LightningModule):
         if channels_last:
             self.net = self.net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._make_parts(class_weights)
-        # `pretrained` is not kept: the checkpoint has the weights, the file may be gone.
-        report: Any = self.net.load_report if pretrained else None
         started = (pinned_name(report.source) or str(pretrained)) if pretrained else None
         hyper_parameters = {
             "name": config["name"],

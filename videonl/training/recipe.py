@@ -8,6 +8,7 @@ from typing import Any, Literal
 import torch
 from lightning.pytorch import Trainer
 from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.optim.lr_scheduler import LambdaLR
 
 from videonl.errors import VideoNLError
@@ -208,6 +209,32 @@ def configure(
     )
     schedule = {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "lr"}
     return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+def batch_norms(net: nn.Module, *, exclude: Collection[str] = ()) -> list[_BatchNorm]:
+    """The batch norms of a network.
+
+    Args:
+        net: any network.
+        exclude: parameter names; a batch norm that owns one of them is left out.
+    """
+    return [
+        module
+        for name, module in net.named_modules()
+        if isinstance(module, _BatchNorm)
+        and not any(f"{name}.{leaf}" in exclude for leaf, _ in module.named_parameters())
+    ]
+
+
+def freeze(norms: Collection[_BatchNorm]) -> None:
+    """Use the stored statistics and stop the gradients; call it again after every ``train()``.
+
+    The paper trains its long-clip networks with frozen batch norms ("affine"), and fine-tuning on
+    few videos per device needs them: the statistics of two clips are too noisy.
+    """
+    for norm in norms:
+        norm.eval()
+        norm.requires_grad_(False)
 
 
 def set_rates(trainer: Trainer, rates: Sequence[float], *, position: int | None) -> None:

@@ -527,11 +527,8 @@ class Preprocessing:
     ) -> list[int]:
         """Frame numbers of a training clip, at a random place, or random ones of every segment.
 
-        Args:
-            num_frames: see :meth:`track`.
-            generator: the source of randomness (:func:`sample_generator`).
-            times: see :meth:`track`.
-            end: see :meth:`track`.
+        The generator is one of :func:`sample_generator`, the other arguments are those of
+        :meth:`track`.
         """
         track = self.track(num_frames, times=times, end=end)
         if self.sampling == "segments":
@@ -544,14 +541,10 @@ class Preprocessing:
     def indices_from(
         self, second: float, *, times: Sequence[float] | np.ndarray, end: float
     ) -> list[int]:
-        """Frame numbers of a clip that starts at a second, or ends with the video.
+        """Frame numbers of a clip that starts at a second of a player, or ends with the video.
 
-        With segments, the clip is spread over the rest of the video.
-
-        Args:
-            second: as a player shows it.
-            times: see :meth:`track`.
-            end: see :meth:`track`.
+        With segments, the clip is spread over the rest of the video. The other arguments are those
+        of :meth:`track`.
         """
         track = self.track(len(times), times=times, end=end)
         if self.fps is None:

@@ -62,11 +62,6 @@ class MetricsFile(Logger):
         """The folder of the run."""
         return str(self.path.parent)
 
-    @property
-    def log_dir(self) -> str:
-        """The folder of the run."""
-        return str(self.path.parent)
-
     @rank_zero_only
     def log_hyperparams(
         self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any
