@@ -2,17 +2,15 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
-
-from lightning.pytorch import LightningDataModule
 
 from videonl.class_names import ClassNumbers
+from videonl.data import VideoDataModule
 from videonl.errors import DatasetError
 from videonl.shares import counted, few
 
 
 def align_classes(
-    data: LightningDataModule, class_names: Sequence[str] | None, *, num_classes: int
+    data: VideoDataModule, class_names: Sequence[str] | None, *, num_classes: int
 ) -> None:
     """Renumber the labels of a data set as a checkpoint numbers its classes.
 
@@ -20,49 +18,47 @@ def align_classes(
     compared without case and signs.
 
     Args:
-        data: a ``VideoDataModule`` that was set up; changed in place.
+        data: set up already; changed in place.
         class_names: of the checkpoint; None where it has none: then the numbers must agree.
         num_classes: of the checkpoint.
 
     Raises:
         DatasetError: a class that the checkpoint does not know.
     """
-    module: Any = data
     if class_names is None:
-        if module.num_classes != num_classes:
+        if data.num_classes != num_classes:
             raise DatasetError(
-                f"the checkpoint has {counted(num_classes, 'class')} without names, {module.root} "
-                f"has {module.num_classes}, so they cannot be matched; add the names with videonl "
+                f"the checkpoint has {counted(num_classes, 'class')} without names, {data.root} "
+                f"has {data.num_classes}, so they cannot be matched; add the names with videonl "
                 "convert --labels"
             )
         return
     number = ClassNumbers(class_names)
-    strange = [name for name in module.class_names if name not in number]
+    strange = [name for name in data.class_names if name not in number]
     if strange:
         raise DatasetError(
-            f"{module.root} has classes that the checkpoint does not know: "
+            f"{data.root} has classes that the checkpoint does not know: "
             f"{few(strange)} (it knows {', '.join(class_names[:4])}, ...); "
             "to train on new classes, start from it with --model.pretrained"
         )
-    new = [number[name] for name in module.class_names]
-    for split, records in module.records.items():
-        module.records[split] = [
+    new = [number[name] for name in data.class_names]
+    for split, records in data.records.items():
+        data.records[split] = [
             replace(record, labels=tuple(new[n] for n in record.labels)) for record in records
         ]
-    module.class_names = list(class_names)
+    data.class_names = list(class_names)
 
 
-def labelled_split(data: LightningDataModule, wanted: str | None) -> str | None:
+def labelled_split(data: VideoDataModule, wanted: str | None) -> str | None:
     """The split to measure: the wanted one, else val where the test list has no labels.
 
     Raises:
         DatasetError: the wanted one has none.
     """
-    module: Any = data
-    records = module.records
+    records = data.records
     split = wanted or ("test" if "test" in records else "val")
     found = records.get(split, [])
-    if module.multi_label or not found or any(r.label is not None for r in found):
+    if data.multi_label or not found or any(r.label is not None for r in found):
         return wanted
     if wanted is None and records.get("val"):
         print("note      the test list has no labels: the accuracy is measured on val")

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import torch
-from lightning.pytorch import Callback, LightningDataModule, LightningModule, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch.utils.data import DataLoader
 
-from videonl.data import Record
+from videonl.data import Record, VideoDataModule
 from videonl.errors import VideoNLError
 from videonl.escapes import json_text
 from videonl.files import GrowingFile, csv_line, write_text
@@ -225,7 +225,7 @@ def evaluation_trainer(options: dict[str, Any], *callbacks: Callback) -> Trainer
 
 def evaluate(
     classifier: VideoClassifier,
-    data: LightningDataModule,
+    data: VideoDataModule,
     *,
     split: str | None = None,
     views: tuple[int, int] | None = None,
@@ -235,19 +235,18 @@ def evaluate(
 
     Args:
         classifier: with its weights.
-        data: a ``VideoDataModule`` that was set up.
+        data: set up already.
         split: None: test where there is one, else val.
         views: (clips, crops); None: ``data.views``, or those by which it validates.
         trainer_options: of Lightning's ``Trainer``.
     """
-    module: Any = data
     bad_files, answers = BadFiles(), Answers()
     trainer = evaluation_trainer(dict(trainer_options or {}), bad_files, answers)
-    module.trainer = trainer  # its loaders split the videos among the Trainer's processes
-    module.preprocessing = module.preprocessing.with_colours(classifier.preprocessing)
-    shown = module.preprocessing.with_views(views or module.views)
-    split = split or ("test" if "test" in module.records else "val")
-    loader = module.evaluation_loader(split, shown.views)
+    data.trainer = trainer  # its loaders split the videos among the Trainer's processes
+    data.preprocessing = data.preprocessing.with_colours(classifier.preprocessing)
+    shown = data.preprocessing.with_views(views or data.views)
+    split = split or ("test" if "test" in data.records else "val")
+    loader = data.evaluation_loader(split, shown.views)
     with explained(trainer_options or {}), plain_signals():
         try:
             trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
@@ -263,13 +262,13 @@ def evaluate(
         protocol={
             "split": split,
             **shown.protocol(),
-            "decoder": module.decoder,
+            "decoder": data.decoder,
             "average": average,
             "precision": trainer.precision,
             "devices": trainer.world_size,
         },
-        census=module.census[split],
-        answers=answers.rows(module.records[split], names_of(classifier), bad_files.missing),
+        census=data.census[split],
+        answers=answers.rows(data.records[split], names_of(classifier), bad_files.missing),
     )
 
 
@@ -346,7 +345,7 @@ def write_json(content: dict[str, Any], path: Path) -> None:
 
 def predict(
     classifier: VideoClassifier,
-    data: LightningDataModule,
+    data: VideoDataModule,
     *,
     path: Path | None = None,
     file: PredictionFile | None = None,
@@ -359,7 +358,7 @@ def predict(
 
     Args:
         classifier: with its weights.
-        data: a ``VideoDataModule`` that was set up.
+        data: set up already.
         path: of a CSV; put together from ``NAME.RANK.csv`` where there are several processes.
         file: another kind of file instead.
         split: None: test where there is one, else val, else train.
@@ -368,26 +367,25 @@ def predict(
     Returns:
         (videos written, videos that could not be read), of all processes.
     """
-    module: Any = data
     if file is None:
         file = CsvPredictions(path or Path("predictions.csv"), names_of(classifier))
     bad_files = BadFiles()
     trainer = evaluation_trainer(dict(trainer_options or {}), bad_files)
-    split = split or next(s for s in ("test", "val", "train") if s in module.records)
-    records = {record.path: record for record in module.records[split]}
+    split = split or next(s for s in ("test", "val", "train") if s in data.records)
+    records = {record.path: record for record in data.records[split]}
     paths = file.begin(list(records), rank=trainer.global_rank, size=trainer.world_size)
     writing = WritePredictions(file, paths)
     trainer.callbacks.append(writing)  # type: ignore[attr-defined]
     # The loader sees this process's videos only, which may be fewer than another's.
-    module.trainer = None
-    module.records = {**module.records, split: [records[path] for path in paths]}
+    data.trainer = None
+    data.records = {**data.records, split: [records[path] for path in paths]}
     # A process that has nothing left to do still takes part: the others would wait for it.
     classifier.allow_zero_length_dataloader_with_multiple_devices = True
     loader: Any = DataLoader([])  # type: ignore[arg-type]
     with explained(trainer_options or {}), plain_signals():
         try:
             if paths:
-                loader = module.evaluation_loader(split, module.views)
+                loader = data.evaluation_loader(split, data.views)
             if paths or trainer.world_size > 1:
                 trainer.predict(
                     classifier, dataloaders=loader, weights_only=True, return_predictions=False

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 import yaml
-from lightning.pytorch import Callback, LightningDataModule, Trainer
+from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from videonl.claims import claimed, is_first_process
@@ -67,7 +67,7 @@ class FitResult:
 
 def fit(
     classifier: VideoClassifier,
-    data: LightningDataModule,
+    data: VideoDataModule,
     *,
     run_dir: Path,
     seed: int = 0,
@@ -82,7 +82,7 @@ def fit(
 
     Args:
         classifier: the network and its recipe.
-        data: a ``VideoDataModule`` that was set up.
+        data: set up already.
         run_dir: gets ``best.ckpt``, ``last.ckpt``, ``config.yaml``, ``census.json``,
             ``metrics.csv``, TensorBoard events, ``summary.md`` and its pictures.
         seed: random seed of the training steps.
@@ -102,8 +102,7 @@ def fit(
         TrainingDiverged: the loss became NaN or infinite.
         TrainingStopped: by Ctrl-C, SIGTERM or SIGHUP; ``last.ckpt`` is saved.
     """
-    if isinstance(data, VideoDataModule):
-        classifier.meet(data, training=True)
+    classifier.meet(data, training=True)
     options, shape = dict(trainer_options or {}), classifier.preprocessing
     name = classifier.hparams["name"]
     check_clip(classifier.net, name, frames=shape.frames, size=shape.clip_size)
@@ -140,16 +139,16 @@ def fit(
             run_dir=str(run_dir),
             sync_batchnorm=classifier.recipe.batch_norm == "sync",
         )
-        if "val" not in data.records:  # type: ignore[attr-defined]
+        if "val" not in data.records:
             trainer.limit_val_batches = 0  # also where Lightning's options for trials say others
-        classifier.hparams["trained_videos"] = data.trained_videos()  # type: ignore[attr-defined]
+        classifier.hparams["trained_videos"] = data.trained_videos()
         if writing and trainer.is_global_zero:
-            write_census(data.catalogue, run_dir)  # type: ignore[attr-defined]
-            if data.made_split:  # type: ignore[attr-defined]
+            write_census(data.catalogue, run_dir)
+            if data.made_split:
                 write_split(data, run_dir)
             if config is not None:
                 write_text(run_dir / CONFIG, config)
-        data.keep_decoded(trainer.max_epochs)  # type: ignore[attr-defined]
+        data.keep_decoded(trainer.max_epochs)
         tell_loggers(trainer, classifier, config, run_dir=run_dir)
         if trainer.is_global_zero:
             for line in announce(classifier, data, trainer, run_dir=run_dir if writing else None):
@@ -180,7 +179,7 @@ def tell_loggers(
         logger.log_hyperparams(settings)
 
 
-def write_split(data: Any, run_dir: Path) -> None:
+def write_split(data: VideoDataModule, run_dir: Path) -> None:
     """Save the lists of a split that was made here, for resuming and testing."""
     files = ((TRAIN_LIST, data.records["train"]), (VAL_LIST, data.records["val"]))
     write_lists(run_dir, files, data.class_names, root=data.root)

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import LightningDataModule, Trainer
+from lightning.pytorch import Trainer
 
+from videonl.data import VideoDataModule
 from videonl.errors import VideoNLError
 from videonl.shares import counted
 from videonl.training.callbacks.progress import peak_of_process
@@ -71,7 +72,7 @@ class Plan:
 
 def make_plan(
     classifier: VideoClassifier,
-    data: LightningDataModule,
+    data: VideoDataModule,
     trainer: Trainer,
     *,
     run_dir: Path | None = None,
@@ -81,7 +82,7 @@ def make_plan(
 
     Args:
         classifier: the network.
-        data: a ``VideoDataModule`` that was set up.
+        data: set up already.
         trainer: that will train.
         run_dir: see ``facts``.
         chosen: a line for each setting that was chosen because it was not given.
@@ -111,7 +112,7 @@ def make_plan(
 
 def plan_lines(
     classifier: VideoClassifier,
-    data: LightningDataModule,
+    data: VideoDataModule,
     trainer: Trainer,
     *,
     run_dir: Path | None = None,
