@@ -26,7 +26,7 @@ from videonl.data.cache_plan import (
 )
 from videonl.data.catalogue import Catalogue, read_catalogue, split_off
 from videonl.data.census import census_text, is_skipped
-from videonl.data.dataset import Item, LabelMissing, TimedLoader, VideoDataset, collate
+from videonl.data.dataset import Item, TimedLoader, VideoDataset, collate
 from videonl.data.facts import (
     LOOKED_AT,
     Facts,
@@ -565,12 +565,7 @@ class VideoDataModule(L.LightningDataModule):
             dataset,
             **share,
             num_workers=workers,
-            collate_fn=LabelMissing(
-                collate,
-                labels=dataset.labels,
-                several=dataset.several,
-                views=1 if dataset.training else dataset.preprocessing.num_views,
-            ),
+            collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=workers > 0,
         )

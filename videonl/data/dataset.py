@@ -2,7 +2,7 @@
 
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -23,51 +23,14 @@ from videonl.video.transforms import random_resized_crop, scaled
 from videonl.video.video import Decoder, open_video
 from videonl.video.views import Readable, read_views, settled
 
-Batch = dict[str, Any]
 ATTEMPTS = 8  # videos tried in a row before a training stops
-
-
-class LabelMissing:
-    """Wraps ``collate`` and adds the classes of missing videos to each evaluation batch.
-
-    ``missing_labels`` holds all class numbers of every entry of ``missing``; ``views`` the number
-    of views. A video that cannot be read counts as wrong in each of its classes and views.
-
-    Args:
-        collate: makes the batch.
-        labels: class number per index of the data set.
-        several: index -> all class numbers, of the videos with more than one.
-        views: clips × crops of a video.
-    """
-
-    def __init__(
-        self,
-        collate: Callable[[Sequence[Any]], Batch],
-        *,
-        labels: Sequence[int] | np.ndarray,
-        several: Mapping[int, Sequence[int]],
-        views: int,
-    ) -> None:
-        self.collate, self.labels, self.several, self.views = collate, labels, several, views
-
-    def __call__(self, items: Sequence[Any]) -> Batch:
-        """The batch."""
-        batch = self.collate(items)
-        batch["missing_labels"] = [
-            tuple(self.several.get(index, (int(self.labels[index]),)))
-            for index, _, _ in batch["missing"]
-        ]
-        batch["views"] = self.views
-        return batch if get_worker_info() is None else Travelling(batch)
-
-
 Item = dict[str, Any]
 
 
 class VideoDataset(Dataset[Item]):
     """Videos as uint8 views.
 
-    An item is ``{"video": uint8 (V, T, H, W, 3), "label": int, "index": int, "path": str}``. In
+    An item is ``{"video": uint8 (V, T, H, W, 3), "label": int, "index": int, "path": str, …}``. In
     training there is one view: a random clip, short side jittered, cropped at random; a whole
     picture is scaled a little and placed at random in its rectangle. In evaluation the views are
     those of its preprocessing (views.py).
@@ -135,13 +98,15 @@ class VideoDataset(Dataset[Item]):
             raise IndexError(f"index {index} is outside a data set of {size}")
         return self._training_item(epoch, index) if self.training else self._test_item(index)
 
-    def _item(self, index: int, video: torch.Tensor) -> Item:
+    def _item(self, index: int, **found: Any) -> Item:
+        label = int(self.labels[index])
         return {
-            "video": video,
-            "label": int(self.labels[index]),
+            "label": label,
+            "labels": self.several.get(index, (label,)),
             "index": index,
             "path": str(self.paths[index]),
-            "labels": self.several.get(index, (int(self.labels[index]),)),
+            "views": 1 if self.training else self.preprocessing.num_views,
+            **found,
         }
 
     def _test_item(self, index: int) -> Item:
@@ -151,8 +116,8 @@ class VideoDataset(Dataset[Item]):
             with self._open(index) as video:
                 frames = read_views(video, self.preprocessing).frames
         except VideoError as error:
-            return {"index": index, "path": str(self.paths[index]), "error": str(error)}
-        return self._item(index, frames)
+            return self._item(index, error=str(error))
+        return self._item(index, video=frames)
 
     def _open(self, index: int) -> AbstractContextManager[Readable]:
         """A video, or its stored frames, which give the same pictures."""
@@ -174,7 +139,7 @@ class VideoDataset(Dataset[Item]):
         chosen = index
         for _ in range(ATTEMPTS):
             try:
-                item = self._item(chosen, self._random_clip(chosen, generator))
+                item = self._item(chosen, video=self._random_clip(chosen, generator))
                 item["seed"] = int(generator.integers(2**62))
             except VideoError as error:
                 replaced.append((str(self.paths[chosen]), str(error)))
@@ -234,16 +199,17 @@ def collate(items: Sequence[Item]) -> dict[str, Any]:
     Returns:
         ``video`` uint8 (B, V, T, H, W, 3); ``label``, ``index`` and ``seed`` (of the augmentation)
         int64 (B,); ``path`` and ``labels`` (all classes of a multi-label video) lists of B;
-        and
+        ``views``, how many each has; and
 
         - ``missing``: ``[(index, path, reason)]`` of the videos of an evaluation batch that cannot
           be read; they are *not* among the B (which may be 0: then ``video`` is empty);
+        - ``missing_labels``: all classes of each of these, in all of which it counts as wrong;
         - ``replaced``: ``[(path, reason)]`` of the training videos that others were drawn for.
     """
     good = [item for item in items if "error" not in item]
-    missing = [(i["index"], i["path"], i["error"]) for i in items if "error" in i]
+    bad = [item for item in items if "error" in item]
     videos = [item["video"] for item in good]
-    return {
+    batch = {
         "video": torch.stack(videos)
         if videos
         else torch.zeros(0, 1, 1, 1, 1, 3, dtype=torch.uint8),
@@ -252,6 +218,9 @@ def collate(items: Sequence[Item]) -> dict[str, Any]:
         "path": [item["path"] for item in good],
         "labels": [item["labels"] for item in good],
         "seed": torch.tensor([item.get("seed", 0) for item in good], dtype=torch.int64),
-        "missing": missing,
+        "views": max((item["views"] for item in items), default=1),
+        "missing": [(item["index"], item["path"], item["error"]) for item in bad],
+        "missing_labels": [item["labels"] for item in bad],
         "replaced": [pair for item in good for pair in item.get("replaced", ())],
     }
+    return batch if get_worker_info() is None else Travelling(batch)
