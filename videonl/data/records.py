@@ -124,16 +124,15 @@ def check_root(root: str | os.PathLike[str]) -> Path:
     )
 
 
-def scan_classes(folder: Path, *, index: FolderIndex | None = None) -> dict[str, list[str]]:
+def scan_classes(folder: Path, *, index: FolderIndex) -> dict[str, list[str]]:
     """Class folder name -> the video files in it and below it.
 
     Raises:
         DatasetError: there are no class folders or no videos, or they lie one level deeper.
     """
-    index = index or FolderIndex(folder)
     found = {n: list_videos(folder / n, index=index, deep=True) for n in class_folders(folder)}
     if not found:
-        loose = list_videos(folder)
+        loose = list_videos(folder, index=index)
         loose_videos = f"{counted(len(loose), 'video')} without class folders"
         what = loose_videos if loose else "nothing to read"
         raise DatasetError(f"{folder} contains {what}; put the videos into {folder.name}/<class>/")

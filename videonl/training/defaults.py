@@ -117,8 +117,9 @@ def choose(facts: DataFacts, given: Mapping[str, Any]) -> Choices:
         Choices whose keys are not in ``given``; for a table of options, the missing ones.
     """
     parts = []
+    given = {key: value for key, value in given.items() if value is not None}
     for settings, reason in proposals(facts, given):
-        left = {key: value for key, value in settings.items() if given.get(key) is None}
+        left = {key: value for key, value in settings.items() if key not in given}
         own = given.get("model.options")
         if "model.options" in settings and isinstance(own, Mapping):
             more = {key: v for key, v in settings["model.options"].items() if key not in own}
@@ -130,8 +131,7 @@ def choose(facts: DataFacts, given: Mapping[str, Any]) -> Choices:
 
 def proposals(facts: DataFacts, given: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """All defaults for these data with their reasons, also for settings that are given."""
-    said = {key for key, value in given.items() if value is not None}
-    if "model.pretrained" in said:
+    if "model.pretrained" in given:
         yield FINE_TUNING, "the recipe of configs/finetune.yaml, for published weights"
         yield from budget(facts, given, steps=FINE_STEPS, passes=FINE_PASSES)
         return
@@ -160,7 +160,7 @@ def size_of_small(given: Mapping[str, Any]) -> Iterator[tuple[dict[str, Any], st
         {"model.options": more},
         "pooling after the first layer makes the network four times cheaper",
     )
-    if not SIZE & {key for key, value in given.items() if value is not None}:
+    if not SIZE & given.keys():
         yield (
             {"data.crop": SIDE},
             "pictures have the pixels of a square of this side: minutes on a CPU",
@@ -171,20 +171,19 @@ def clips(
     facts: DataFacts, given: Mapping[str, Any], *, small: bool
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Clips that span a video and show its whole picture."""
-    said = {key for key, value in given.items() if value is not None}
     long = "" if facts.seconds is None else f" (median length {facts.seconds:.2g} s)"
     spread: dict[str, Any] = {}
     if small:
         wanted = 8 * round((facts.seconds or 0.0) / APART / 8)
         spread["data.frames"] = min(max(wanted, FRAMES), MOST_FRAMES)
-    if not DENSE & said:
+    if not DENSE & given.keys():
         spread = {"data.sampling": "segments", **spread}
     if spread:
         yield spread, f"a clip spans the whole video{long}"
-    if SQUARE & said:
+    if SQUARE & given.keys():
         return
     yield {"data.picture": "whole"}, "a square crop of a wide picture may miss the people"
-    if small and given.get("data.rectangle") is None:
+    if small and "data.rectangle" not in given:
         side = round(int(given.get("data.crop") or SIDE) / CROP_SHARE)
         yield {"data.jitter": [side, round(ZOOM * side)]}, ZOOMED
 
@@ -205,7 +204,7 @@ def budget(
     facts: DataFacts, given: Mapping[str, Any], *, steps: int, passes: int
 ) -> Iterator[tuple[dict[str, Any], str]]:
     """Epochs for at least so many steps and passes, with about forty validations."""
-    if BUDGET & {key for key, value in given.items() if value is not None}:
+    if BUDGET & given.keys():
         return
     batch = int(given.get("data.batch_size") or BATCH)
     window = int(given.get("trainer.accumulate_grad_batches") or 1)

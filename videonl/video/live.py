@@ -398,18 +398,12 @@ class LiveReader:
         preprocessing: what the network is shown.
         overlay: an MP4 file of the frames with captions; frames that come while one is encoded
             are left out.
-        clock: see :class:`Clock`.
     """
 
     def __init__(
-        self,
-        source: LiveSource,
-        preprocessing: Preprocessing,
-        *,
-        overlay: Path | None = None,
-        clock: Clock | None = None,
+        self, source: LiveSource, preprocessing: Preprocessing, *, overlay: Path | None = None
     ) -> None:
-        self._source, self._clock = source, clock or Clock()
+        self._source, self._clock = source, Clock()
         self.newest = Newest(preprocessing, rate=source.rate, clock=self._clock, name=source.name)
         self._overlay = None if overlay is None else LiveOverlay(overlay, Fraction(source.rate))
         self._stopped = threading.Event()

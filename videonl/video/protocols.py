@@ -7,6 +7,7 @@ with its ``UniformClipSampler``. GluonCV and torchvision also stretch pictures t
 171×128) where here their shape is kept: pictures of those shapes are shown alike.
 """
 
+from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -44,18 +45,10 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "gluoncv": GLUONCV,
     "torchvision": TORCHVISION,
 }
-USUAL: dict[str, Any] = {
-    "places": "ends",
-    "span": "steps",
-    "short_video": "loop",
-    "fps": None,
-    "rate": None,
-    "views": (10, 3),
-    "test_crop": None,
-    "rounding": "nearest",
-    "crop_places": "ends",
-    "average": None,
-}
+# What a protocol decides on, as it is where nothing is said.
+DECIDES = ("places", "span", "short_video", "fps", "rate", "views", "test_crop", "rounding")
+DECIDES += ("crop_places", "average")
+USUAL = {entry.name: entry.default for entry in fields(Preprocessing) if entry.name in DECIDES}
 
 
 def checked_protocol(name: str) -> str:
