@@ -7,7 +7,6 @@ with its ``UniformClipSampler``. GluonCV and torchvision also stretch pictures t
 171×128) where here their shape is kept: pictures of those shapes are shown alike.
 """
 
-from dataclasses import fields
 from difflib import get_close_matches
 from typing import Any
 
@@ -48,7 +47,7 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 # What a protocol decides on, as it is where nothing is said.
 DECIDES = ("places", "span", "short_video", "fps", "rate", "views", "test_crop", "rounding")
 DECIDES += ("crop_places", "average")
-USUAL = {entry.name: entry.default for entry in fields(Preprocessing) if entry.name in DECIDES}
+USUAL = {name: getattr(Preprocessing, name) for name in DECIDES}
 
 
 def checked_protocol(name: str) -> str:
