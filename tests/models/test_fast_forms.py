@@ -94,7 +94,8 @@ def test_what_follows_the_taps_may_work_in_place() -> None:
     conv = ClipConv3d(6, 10, (3, 1, 1), padding=(1, 0, 0))
     x = torch.randn(2, 6, 4, 5, 5).to(memory_format=LAST)
     torch.relu_(conv(x)).sum().backward()
-    assert conv.bias is not None and conv.bias.grad is not None
+    assert conv.bias is not None
+    assert conv.bias.grad is not None
     found = conv.bias.grad.clone()
     conv.zero_grad()
     torch.relu(conv(x)).sum().backward()
