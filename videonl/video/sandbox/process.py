@@ -21,7 +21,6 @@ MODULE = "videonl.video.sandbox.worker"
 START_SECONDS = 120.0  # on a machine that is very busy
 LONGEST_LINE = 1 << 20
 PIPE_BYTES = 1 << 20
-_SET_PIPE_SIZE = 1031  # fcntl.F_SETPIPE_SZ, Linux
 
 
 class ChildGoneError(Exception):
@@ -218,6 +217,6 @@ def _widen(pipe: int) -> None:
     try:
         import fcntl
 
-        fcntl.fcntl(pipe, _SET_PIPE_SIZE, PIPE_BYTES)
-    except (ImportError, OSError):
+        fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+    except (ImportError, AttributeError, OSError):
         pass
