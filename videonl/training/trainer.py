@@ -52,13 +52,11 @@ QUIET = (
     ".*number of training batches .* is smaller than the logging interval.*",
     ".*LeafSpec.*is deprecated.*",
     ".*resuming from a checkpoint that ended before the epoch ended.*",
-    ".*isinstance.treespec, LeafSpec.*",
     ".*Trying to infer the `batch_size`.*",
     ".*lr_scheduler.step.*before.*optimizer.step.*",
     ".*srun. command is available.*",
     ".*Grad strides do not match bucket view strides.*",  # of 1×1×1 kernels: the same bytes
     ".*module.s. in eval mode at the start of training.*",  # frozen batch norm is meant
-    ".*The .*predict_dataloader.* does not have many workers.*",
     ".*Precision 16-mixed is not supported by the model summary.*",
 )
 

@@ -85,8 +85,7 @@ class PacketDecoder:
     def _forgiving(self, start: int, last: int, lost: list[range]) -> Iterator[Any]:
         """Decode packets ``start`` to ``last``; notes which ones are lost with those that fail."""
         context = self.source.stream.codec_context
-        packet = self._go_to(start)
-        while True:
+        for packet in self._stretch(start, last):
             try:
                 frames = packet.decode()
             except av.error.InvalidDataError:
@@ -94,9 +93,6 @@ class PacketDecoder:
                 frames = repaired(packet, self.source.codec)
                 lost.append(range(place, (place if frames else self.table.group_end(place)) + 1))
             yield from (frame for frame in frames if frame.pts is not None)
-            if self._position > last:
-                break
-            packet = self._next()
         with suppress(av.error.InvalidDataError):
             yield from (frame for frame in context.decode(None) if frame.pts is not None)
 
@@ -157,18 +153,14 @@ class PacketDecoder:
         unless ``wanted`` is None.
         """
         context = self.source.stream.codec_context
-        packet = self._go_to(start)
         skipping = False
         try:
-            while True:
+            for packet in self._stretch(start, last):
                 unwanted = wanted is not None and packet.pts not in wanted
                 if unwanted is not skipping:
                     context.skip_frame = "NONREF" if unwanted else "DEFAULT"
                     skipping = unwanted
                 yield from packet.decode()
-                if self._position > last:
-                    break
-                packet = self._next()
             context.skip_frame = "DEFAULT"
             yield from context.decode(None)
         except (av.FFmpegError, OSError) as error:
@@ -177,6 +169,12 @@ class PacketDecoder:
                 f"{self.source.path}: damaged at packet {self._position - 1} of "
                 f"{len(self.table.pts)} ({reason(error)})"
             ) from error
+
+    def _stretch(self, start: int, last: int) -> Iterator[Any]:
+        """The packets at decoding positions ``start`` to ``last``, for a fresh decoder."""
+        yield self._go_to(start)
+        while self._position <= last:
+            yield self._next()
 
     def _next(self) -> Any:
         assert self._packets is not None
