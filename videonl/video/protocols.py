@@ -45,8 +45,8 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
     "torchvision": TORCHVISION,
 }
 # What a protocol decides on, as it is where nothing is said.
-DECIDES = ("places", "span", "short_video", "fps", "rate", "views", "test_crop", "rounding")
-DECIDES += ("crop_places", "average")
+DECIDES = ["places", "span", "short_video", "fps", "rate", "views", "test_crop", "rounding"]
+DECIDES += ["crop_places", "average"]
 USUAL = {name: getattr(Preprocessing, name) for name in DECIDES}
 
 
