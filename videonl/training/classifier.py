@@ -371,7 +371,7 @@ class VideoClassifier(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the accuracy on the training clips, as they were seen (augmented, while training)."""
         self._settle()
-        scores = self.train_meter.scores(self.device)
+        scores: Any = self.train_meter.scores(self.device)  # a loss: at least one clip was read
         self.train_meter.reset()
         self.log_dict({"train/epoch_loss": scores.loss, **self.task.logged(scores)})
 
