@@ -18,7 +18,7 @@ from videonl.sample import (
 )
 
 ALL = tuple(RELATIONS)
-FOUR = SampleParameters(classes=ALL, train=4800, val=40, test=1200, seed=3)
+FOUR = SampleParameters(classes=ALL, train=2400, val=40, test=600, seed=3)
 
 
 @pytest.fixture(scope="module")

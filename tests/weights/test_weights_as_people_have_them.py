@@ -43,11 +43,11 @@ def gluoncv() -> State:
 
 
 def hub() -> State:
-    return dict(create_model("slow_r50", num_classes=5).state_dict())
+    return dict(create_model("x3d_m", num_classes=5).state_dict())
 
 
 def torchvision() -> State:
-    return dict(create_model("r3d_18", num_classes=5).state_dict())
+    return dict(create_model("s3d", num_classes=5).state_dict())
 
 
 def saved(path: Path, content: Any) -> Path:
