@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.quick import quick
 from videonl.errors import OutputError, VideoNLError
 from videonl.files import (
     GrowingFile,
@@ -124,8 +125,16 @@ def test_a_device_is_written_into_and_a_full_one_is_a_sentence(
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux names descriptors so")
-@pytest.mark.parametrize("write", [writer.__name__ for writer in WRITERS])
-@pytest.mark.parametrize("kind", ["file", "pipe"])
+@pytest.mark.parametrize(
+    ("write", "kind"),
+    quick(
+        [(writer.__name__, kind) for writer in WRITERS for kind in ("file", "pipe")],
+        ("by_text", "file"),
+        ("by_stream", "pipe"),
+        ("by_path", "pipe"),
+        ("by_growing", "file"),
+    ),
+)
 def test_standard_output_is_written_behind_what_stands_there(
     tmp_path: Path, write: str, kind: str
 ) -> None:

@@ -130,13 +130,13 @@ def written(path, content, protocol=2):
     ("graph", "settings"),
     [
         ("official_8x8", {}),
-        ("official_8x8", {"i3d": False, "non_local": False}),
-        ("official_8x8", {"depth": 101}),
-        ("official_32x2", {}),
         ("official_32x2", {"i3d": False}),
         ("official_32x4", {"affine": True}),
-        ("official_128x1", {"affine": True}),
         ("official_128x1", {"affine": True, "non_local": False}),
+        pytest.param("official_8x8", {"i3d": False, "non_local": False}, marks=pytest.mark.slow),
+        pytest.param("official_8x8", {"depth": 101}, marks=pytest.mark.slow),
+        pytest.param("official_32x2", {}, marks=pytest.mark.slow),
+        pytest.param("official_128x1", {"affine": True}, marks=pytest.mark.slow),
     ],
 )
 def test_logits(tmp_path, graph, settings):
