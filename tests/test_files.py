@@ -367,7 +367,14 @@ def test_yaml_as_people_write_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a: [", "!!python/object/apply:os.getcwd []", "? [a, b]\n: 1\n", "[" * 5000, "a: \x00"]
+    "text",
+    [
+        "a: [",
+        "!!python/object/apply:os.getcwd []",
+        "? [a, b]\n: 1\n",
+        "a: \x00",
+        pytest.param("[" * 5000, marks=pytest.mark.slow),
+    ],
 )
 def test_what_is_no_yaml_is_one_sentence(text: str) -> None:
     start = time.monotonic()

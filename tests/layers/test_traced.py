@@ -50,7 +50,7 @@ def test_exports_with_any_batch_size(affinity):
 
 
 @pytest.mark.parametrize("threads", quick([1, 2], 2))
-@pytest.mark.parametrize("affinity", AFFINITIES)
+@pytest.mark.parametrize("affinity", quick(AFFINITIES, *SOME))
 def test_two_runs_are_bit_equal_with_one_thread_and_with_two(affinity, threads):
     block = NonLocalBlock(64, affinity=affinity, zero_init=False, implementation="fast")
     x = torch.randn(2, 64, 4, 16, 16)

@@ -9,13 +9,21 @@ import torch
 from tests.quick import quick
 from videonl.models import create_model, list_models, model_options
 
-# The paper's two families in every depth, inflation and number of blocks: some of each.
-PAPERS = re.compile(r"(c2d|i3d)_r\d+(_333)?(_nl\d+)?")
-SOME = {"c2d_r50_nl1", "i3d_r101", "i3d_r50_nl5", "i3d_r50_333_nl10"}
-NETWORKS = quick(
-    list_models(),
-    *(name for name in list_models() if name in SOME or not PAPERS.fullmatch(name)),
-)
+# Families of which some stand for all; a network of no family runs by default.
+FAMILIES = {
+    r"(c2d|i3d)_r(50|101)(_333)?(_nl\d+)?": ("c2d_r50_nl1", "i3d_r50_333_nl10", "i3d_r101"),
+    r"slowonly_r50(_nl\d+)?": ("slowonly_r50_nl5",),
+    r"(slow|r2plus1d|csn)_r\d+|x3d_m": ("slow_r50", "x3d_m"),
+    r"(r3d|mc3|r2plus1d)_18": ("mc3_18",),
+}
+
+
+def stands_for_others(name):
+    chosen = [some for family, some in FAMILIES.items() if re.fullmatch(family, name)]
+    return not chosen or name in chosen[0]
+
+
+NETWORKS = quick(list_models(), *filter(stands_for_others, list_models()))
 
 
 def build(name, *, num_classes=7, device="meta", **options):

@@ -279,7 +279,16 @@ def test_affine_forgets_no_norm(tmp_path):
 def test_infer_asks_for_the_graph_and_takes_it(tmp_path, capsys):
     path = written(tmp_path / "a.pkl", make_blobs(non_local=False))
     clip = write_video(tmp_path / "clip.mp4", 20)
-    argv = ["predict", str(clip), "--checkpoint", str(path), "--views", "1x1", "--quiet"]
+    argv = [
+        "predict",
+        str(clip),
+        "--checkpoint",
+        str(path),
+        "--views",
+        "1x1",
+        "--quiet",
+        "--no-isolate",
+    ]
     assert main(argv) == 2
     assert "--option NAME=VALUE" in capsys.readouterr().err
     assert main([*argv, "--option", "preset=official_8x8"]) == 0
