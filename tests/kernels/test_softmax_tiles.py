@@ -204,6 +204,7 @@ def test_float32_tiles_are_taken_in_tf32_only(dtype, precision, refused, monkeyp
 
 def say_whether_tf32_is_taken(pipe):
     """As torch's precision is set, which is no other test's."""
+    torch.set_float32_matmul_precision("highest")  # as it is in a new process
     found = [softmax_tiles.takes_tf32()]
     torch.set_float32_matmul_precision("high")
     found.append(softmax_tiles.takes_tf32())

@@ -167,7 +167,7 @@ def test_rates_of_files_are_read_as_they_are_meant(
     rate: float, ticks: int, shown: dict[str, Preprocessing], tmp_path: Path
 ) -> None:
     """Whole numbers of ticks are not quite whole rates: 0 9 18 ..., not 0 8 17."""
-    small = shown["pyslowfast"].changed(views=(10, 1), short_side=32, crop=32, view_side=32)
+    small = shown["pyslowfast"].changed(views=(10, 1), short_side=32, crop=32)
     for length in (70, 83, 97):
         times = [round(k * ticks / rate) for k in range(length)]
         path = write_ticks(tmp_path / "a.mp4", times, ticks, rate)
