@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.quick import quick
+from tests.marks import mostly_slow
 from tests.small_data import FLAGS, write_small_data
 from tests.videos import write_video
 from videonl.claims import LOCK, claimed, is_first_process
@@ -126,7 +126,7 @@ TOLD += ("merge", "extract", "export", "convert", "compare", "attend", "sample",
 TOLD += ("test --json", "train predict", "fit --resume")
 
 
-@pytest.mark.parametrize("member", quick(MEMBERS, *TOLD))
+@pytest.mark.parametrize("member", mostly_slow(MEMBERS, quick=TOLD))
 def test_a_second_writer_is_refused(
     member: str,
     folder: Path,

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.quick import quick
+from tests.marks import mostly_slow
 from videonl.errors import OutputError, VideoNLError
 from videonl.files import (
     GrowingFile,
@@ -127,12 +127,14 @@ def test_a_device_is_written_into_and_a_full_one_is_a_sentence(
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux names descriptors so")
 @pytest.mark.parametrize(
     ("write", "kind"),
-    quick(
+    mostly_slow(
         [(writer.__name__, kind) for writer in WRITERS for kind in ("file", "pipe")],
-        ("by_text", "file"),
-        ("by_stream", "pipe"),
-        ("by_path", "pipe"),
-        ("by_growing", "file"),
+        quick=[
+            ("by_text", "file"),
+            ("by_stream", "pipe"),
+            ("by_path", "pipe"),
+            ("by_growing", "file"),
+        ],
     ),
 )
 def test_standard_output_is_written_behind_what_stands_there(

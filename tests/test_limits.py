@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from torch import nn
 
-from tests.quick import quick
+from tests.marks import mostly_slow
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
 from videonl.data import VideoDataModule
@@ -84,7 +84,7 @@ TOLD += ["--trainer.val_check_interval=99", f"--trainer.default_root_dir={__file
 TOLD += ["--trainer.precision=transformer-engine"]
 
 
-@pytest.mark.parametrize("flag", quick(FIT, *TOLD))
+@pytest.mark.parametrize("flag", mostly_slow(FIT, quick=TOLD))
 def test_training(
     flag: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

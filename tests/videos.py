@@ -57,9 +57,9 @@ def write_video(
     """
     if isinstance(frames, int):
         frames = numbered_frames(frames)
-    ticks = None if times is None else list(times)
-    asked = (path.suffix, frames.shape, fps, codec, pixel_format, options, ticks, rotation)
-    words = repr((*asked, container_options, container_format)).encode()
+    ticks = list(times) if times is not None else list(range(len(frames)))
+    asked = [path.suffix, frames.shape, fps, codec, pixel_format, options, ticks, times is None]
+    words = repr([*asked, rotation, container_options, container_format]).encode()
     key = hashlib.sha256(words + np.ascontiguousarray(frames).tobytes()).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
     if key in ENCODED:
@@ -69,13 +69,14 @@ def write_video(
         str(path), "w", format=container_format, options=container_options or {}
     ) as container:
         stream = container.add_stream(codec, rate=fps, options=options or {})
-        if ticks is not None:  # half a tick of time base would round variable rates
+        if times is not None:  # half a tick of time base would round variable rates
             stream.codec_context.time_base = Fraction(1, fps)
         if rotation:
             stream.set_display_rotation(rotation)
         stream.width, stream.height = frames.shape[2], frames.shape[1]
         stream.pix_fmt = pixel_format
-        for array, tick in zip(frames, ticks or range(len(frames)), strict=True):
+        stream.codec_context.thread_count = 1  # for small pictures threads cost more than they save
+        for array, tick in zip(frames, ticks, strict=True):
             frame = av.VideoFrame.from_ndarray(array, format="rgb24")
             frame.pts = tick
             container.mux(stream.encode(frame))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.quick import quick
+from tests.marks import mostly_slow
 from tests.small_data import write_small_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -26,7 +26,7 @@ if __name__ == "__main__":
 @pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="mounts a file system of its own"
 )
-@pytest.mark.parametrize("size", quick(["1m", "4k"], "4k"))
+@pytest.mark.parametrize("size", mostly_slow(["1m", "4k"], quick=["4k"]))
 def test_a_small_shared_memory(size: str, tmp_path: Path) -> None:
     data = write_small_data(tmp_path / "data", train=3)
     (tmp_path / "program.py").write_text(PROGRAM)

@@ -9,7 +9,7 @@ import os
 import pytest
 import torch
 
-from tests.quick import quick
+from tests.marks import mostly_slow
 from videonl.kernels import softmax_tiles, softmax_tiles_triton
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -98,7 +98,7 @@ def test_result_and_gradients(size, dtype):
     check(found, exact(*inputs), LIMITS[dtype])
 
 
-@pytest.mark.parametrize("dtype", quick([HALF, FULL], FULL), ids=str)
+@pytest.mark.parametrize("dtype", mostly_slow([HALF, FULL], quick=[FULL]), ids=str)
 def test_many_blocks_of_queries_and_of_samples_add_up(dtype, monkeypatch):
     monkeypatch.setattr(softmax_tiles_triton, "ENTRIES", 2 * 128 * 33)  # two samples, 128 queries
     inputs = make((3, 150, 33, 16, 24), dtype)

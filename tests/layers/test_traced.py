@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from tests.quick import quick
+from tests.marks import mostly_slow
 from videonl.layers import AFFINITIES, NonLocalBlock
 
 
@@ -21,7 +21,7 @@ def make_block(affinity, **options):
 SOME = ("embedded_gaussian", "concatenation")  # with a matrix of weights, and without
 
 
-@pytest.mark.parametrize("affinity", quick(AFFINITIES, *SOME))
+@pytest.mark.parametrize("affinity", mostly_slow(AFFINITIES, quick=SOME))
 def test_nan_spoils_the_same_in_compiled_and_autocast_blocks(affinity):
     block = make_block(affinity)
     x = torch.randn(2, 8, 2, 4, 4)
@@ -37,7 +37,7 @@ def test_nan_spoils_the_same_in_compiled_and_autocast_blocks(affinity):
     assert torch.equal(mixed.isnan(), expected.isnan())
 
 
-@pytest.mark.parametrize("affinity", quick(AFFINITIES, *SOME))
+@pytest.mark.parametrize("affinity", mostly_slow(AFFINITIES, quick=SOME))
 def test_exports_with_any_batch_size(affinity):
     block = make_block(affinity).eval()
     batch = torch.export.Dim("batch", min=1, max=16)
@@ -49,8 +49,8 @@ def test_exports_with_any_batch_size(affinity):
         torch.testing.assert_close(exported(x), block(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("threads", quick([1, 2], 2))
-@pytest.mark.parametrize("affinity", quick(AFFINITIES, *SOME))
+@pytest.mark.parametrize("threads", mostly_slow([1, 2], quick=[2]))
+@pytest.mark.parametrize("affinity", mostly_slow(AFFINITIES, quick=SOME))
 def test_two_runs_are_bit_equal_with_one_thread_and_with_two(affinity, threads):
     block = NonLocalBlock(64, affinity=affinity, zero_init=False, implementation="fast")
     x = torch.randn(2, 64, 4, 16, 16)

@@ -6,7 +6,7 @@ import re
 import pytest
 import torch
 
-from tests.quick import quick
+from tests.marks import mostly_slow
 from videonl.models import create_model, list_models, model_options
 
 # Families of which some stand for all; a network of no family runs by default.
@@ -23,7 +23,7 @@ def stands_for_others(name):
     return not chosen or name in chosen[0]
 
 
-NETWORKS = quick(list_models(), *filter(stands_for_others, list_models()))
+NETWORKS = mostly_slow(list_models(), quick=[*filter(stands_for_others, list_models())])
 
 
 def build(name, *, num_classes=7, device="meta", **options):

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from tests.quick import quick
+from tests.marks import mostly_slow
 from tests.sample.oracle import relation_of
 from videonl.errors import DatasetError
 from videonl.sample import (
@@ -88,7 +88,7 @@ def test_what_is_not_related_tells_nothing_of_the_class() -> None:
     assert abs(np.mean(told) - 0.25) < 4 * math.sqrt(0.25 * 0.75 / len(told))
 
 
-@pytest.mark.parametrize("name", quick(ALL, "opposite", "perpendicular"))
+@pytest.mark.parametrize("name", mostly_slow(ALL, quick=["opposite", "perpendicular"]))
 def test_the_second_direction_is_distributed_like_the_first(name):
     """Each map sends the arcs of directions onto themselves, one to one, keeping lengths."""
     scenes = [draw_scene(FOUR, name, split="train", index=index).bodies for index in range(4000)]

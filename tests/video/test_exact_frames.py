@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.marks import mostly_slow
 from tests.odd_videos import ODD, write_odd
-from tests.quick import quick
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
 from videonl.errors import VideoError
 from videonl.video import DecoderPool, Video, open_video
@@ -107,10 +107,6 @@ KINDS = [
 ]
 
 
-def named(kind: Kind) -> str:
-    return kind.name
-
-
 def write(kind: Kind, folder: Path) -> Path:
     frames = numbered_frames(kind.count, *kind.size)
     times = [i + i * i // 40 for i in range(kind.count)] if kind.variable else None
@@ -144,7 +140,11 @@ TOLD += ("h264_rotated_90", "h264_rotated_odd", "hevc_open", "vp9", "mpeg4_avi",
 TOLD += ("mjpeg_mov",)
 
 
-@pytest.mark.parametrize("kind", quick(KINDS, *TOLD, name=named), ids=named)
+@pytest.mark.parametrize(
+    "kind",
+    mostly_slow(KINDS, quick=[k for k in KINDS if k.name in TOLD]),
+    ids=lambda kind: kind.name,
+)
 def test_read_equals_sequential_decode(kind: Kind, tmp_path: Path) -> None:
     path = write(kind, tmp_path)
     truth = sequential_decode(path)
@@ -163,7 +163,11 @@ DECORD = ("h264_b_frames", "h264_open_gop", "h264_mkv", "h264_fragmented", "h264
 DECORD += ("h264_odd_size", "h264_rotated_90", "h264_avi", "mpeg4_mp4")
 
 
-@pytest.mark.parametrize("kind", quick(KINDS, *DECORD, name=named), ids=named)
+@pytest.mark.parametrize(
+    "kind",
+    mostly_slow(KINDS, quick=[k for k in KINDS if k.name in DECORD]),
+    ids=lambda kind: kind.name,
+)
 def test_decord_is_exact_or_refuses(kind: Kind, tmp_path: Path) -> None:
     pytest.importorskip("decord")
     path = write(kind, tmp_path)
@@ -190,7 +194,7 @@ def test_decoders_agree_when_they_scale(rotation: int, tmp_path: Path) -> None:
         assert np.percentile(difference, 90) <= 8
 
 
-@pytest.mark.parametrize("rotation", quick([0, 90, 180], 0, 90))
+@pytest.mark.parametrize("rotation", mostly_slow([0, 90, 180], quick=[0, 90]))
 def test_whole_pictures_lie_inside(rotation: int, tmp_path: Path) -> None:
     """As large as they can be, as they are shown; files without a table and sandboxed ones, too."""
     path = write_video(tmp_path / "a.mp4", numbered_frames(6, 64, 128), rotation=rotation)

@@ -5,8 +5,8 @@ import re
 import pytest
 import torch
 
+from tests.marks import mostly_slow
 from tests.models.peer_networks import PEERS, Forward, make_state
-from tests.quick import quick
 from videonl.models import create_model
 from videonl.weights import load_checkpoint
 
@@ -56,7 +56,7 @@ TOLD = ("pyslowfast c2d", "pyslowfast i3d nln", "pytorchvideo slow", "mmaction2 
 TOLD += ("mmaction2 slowonly", "gluoncv nl5")
 
 
-@pytest.mark.parametrize("name", quick(PEERS, *TOLD))
+@pytest.mark.parametrize("name", mostly_slow(PEERS, quick=TOLD))
 def test_small_networks(tmp_path, name):
     peer, (wrapper, options, registered) = PEERS[name], FILES[name]
     state = make_state(peer)
@@ -70,7 +70,7 @@ def test_small_networks(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", quick(["pyslowfast i3d nln", "pytorchvideo i3d"], "pyslowfast i3d nln")
+    "name", mostly_slow(["pyslowfast i3d nln", "pytorchvideo i3d"], quick=["pyslowfast i3d nln"])
 )
 def test_large_frames_have_several_cells(tmp_path, name):
     """PySlowFast averages probabilities, PyTorchVideo logits; either may be asked for."""

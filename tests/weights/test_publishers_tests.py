@@ -15,8 +15,8 @@ import numpy as np
 import pytest
 import torch
 
+from tests.marks import mostly_slow
 from tests.models.peer_networks import PEERS, make_state
-from tests.quick import quick
 from tests.videos import numbered_frames, write_video
 from tests.weights.test_pretrained_caffe2 import make_blobs, written
 from videonl.cli.main import main
@@ -27,6 +27,7 @@ from videonl.weights import load_checkpoint
 Indices = Callable[[int, int, int], list[list[int]]]
 Box = tuple[int, int]
 FAMILIES = ("pyslowfast", "pytorchvideo", "official", "mmaction2", "gluoncv")
+TOLD = (25.0, 30000 / 1001, 60.0)  # frames per second that are tried by default
 IN_THIRTIETHS = ("pyslowfast", "pytorchvideo", "torchvision")
 EXAMPLE = [0, 23, 47, 70, 94, 118, 141, 165, 188, 212]
 
@@ -120,11 +121,9 @@ INDICES: dict[str, Indices] = {
 
 @pytest.mark.parametrize(
     ("frames", "stride", "family"),
-    quick(
+    mostly_slow(
         [(*size, family) for size in ((8, 8), (32, 2), (4, 16)) for family in FAMILIES],
-        *((8, 8, family) for family in FAMILIES),
-        (32, 2, "mmaction2"),
-        (32, 2, "gluoncv"),
+        quick=[8, (32, 2, "mmaction2"), (32, 2, "gluoncv")],
     ),
 )
 def test_indices_of_every_length(
@@ -137,7 +136,7 @@ def test_indices_of_every_length(
 
 
 @pytest.mark.parametrize(
-    "rate", quick([15.0, 24.0, 25.0, 29.97, 30000 / 1001, 50.0, 60.0], 25.0, 30000 / 1001, 60.0)
+    "rate", mostly_slow([15.0, 24.0, 25.0, 29.97, 30000 / 1001, 50.0, 60.0], quick=TOLD)
 )
 def test_facebook_counts_in_thirtieths_of_a_second(
     shown: dict[str, Preprocessing], rate: float
@@ -149,7 +148,7 @@ def test_facebook_counts_in_thirtieths_of_a_second(
 
 
 @pytest.mark.parametrize(
-    "rate", quick([15.0, 24.0, 25.0, 30000 / 1001, 30.0, 60.0], 25.0, 30000 / 1001, 60.0)
+    "rate", mostly_slow([15.0, 24.0, 25.0, 30000 / 1001, 30.0, 60.0], quick=TOLD)
 )
 def test_torchvision_counts_in_fifteenths_of_a_second(rate: float) -> None:
     with torch.device("meta"):

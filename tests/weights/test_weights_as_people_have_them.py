@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from tests.cli.checkpoints import write_ckpt
-from tests.quick import quick
+from tests.marks import mostly_slow
 from tests.weights.hostile_files import PYSLOWFAST
 from tests.weights.test_pretrained_readers import gluoncv_state, mmaction2_key, network
 from videonl.errors import CheckpointError
@@ -73,7 +73,7 @@ def test_prefixes_in_any_nesting_come_off_for_every_family(family: Any, tmp_path
         assert any("criterion.weight" in text for text in found.report.skipped)
 
 
-@pytest.mark.parametrize("prefix", quick(PREFIXES, PREFIXES[0], PREFIXES[-1]))
+@pytest.mark.parametrize("prefix", mostly_slow(PREFIXES, quick=[PREFIXES[0], PREFIXES[-1]]))
 def test_prefixes_come_off_in_files_of_ours(prefix: str, tmp_path: Path) -> None:
     def wrap(content: dict[str, Any]) -> None:
         state = content["state_dict"]
