@@ -135,7 +135,7 @@ def test_an_idle_process_that_died_is_replaced(clips: dict[str, Path]) -> None:
 @pytest.mark.skipif(not os.path.exists("/proc/self/statm"), reason="needs Linux's memory limits")
 def test_memory_is_limited(tmp_path: Path) -> None:
     large = write_video(
-        tmp_path / "large.avi", np.zeros((1, 2000, 2400, 3), np.uint8), codec="mjpeg",
+        tmp_path / "large.avi", np.zeros((3, 2000, 2400, 3), np.uint8), codec="mjpeg",
         pixel_format="yuvj444p",
     )  # fmt: skip
     with (
