@@ -163,9 +163,7 @@ def watch(
 def answer_of(predictor: Predictor, clip: LiveClip, top_k: int) -> Answer:
     """Classify a clip; ``late`` is the time that its last frame has waited so far."""
     values = predictor.view_probabilities(torch.from_numpy(clip.frames)[None])[0]
-    top = values.sort(descending=True, stable=True)
-    names = predictor.class_names
-    ranked = [(names[int(k)], float(p)) for k, p in zip(top.indices, top.values, strict=True)]
+    ranked = predictor.ranked(values)
     label = ranked[0][0]
     if predictor.multi_label:
         label = ", ".join(name for name, p in ranked if p >= HOLDS)
