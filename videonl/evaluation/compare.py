@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from videonl.data.layouts import check_split
-from videonl.errors import VideoNLError
+from videonl.errors import VideoNLError, first_line
 from videonl.evaluation.accuracy import (
     VideoSet,
     classify_set,
@@ -195,7 +195,7 @@ def _make_all(
                 setattr(row, key, value)
             made[row.name] = contestant
         except (ValueError, TypeError, RuntimeError) as error:  # also of networks from outside
-            row.error = str(error).splitlines()[0]
+            row.error = first_line(error)
     return made
 
 
@@ -239,7 +239,7 @@ def _test_all(
             outcome = classify_set(predictor, videos, views=row.views, on_video=step)
             row.own = _own_figure(predictor, videos, row.views)
         except (ValueError, RuntimeError) as error:
-            row.error = str(error).splitlines()[0]
+            row.error = first_line(error)
             continue
         row.top1 = outcome.top1.as_dict()
         row.top5 = outcome.top5.as_dict() if outcome.top5 else None

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from videonl.errors import VideoNLError
+from videonl.errors import VideoNLError, first_line
 from videonl.evaluation.counting import (
     Counter,
     NonLocalCost,
@@ -153,8 +153,8 @@ def count_cost(
         with torch.no_grad(), evaluation_mode(model), counter.watch(model), counter:
             torch.func.functional_call(model, tensors, (clip,))
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise VideoNLError(f"{name} cannot take a clip of {tuple(clip_shape)}: {reason}") from error
+        taken = f"{name} cannot take a clip of {tuple(clip_shape)}"
+        raise VideoNLError(f"{taken}: {first_line(error)}") from error
     return Cost(
         name=name,
         clip_shape=clip_shape,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from videonl.errors import VideoNLError
+from videonl.errors import VideoNLError, first_line
 from videonl.evaluation.entry import Entry, row_names
 from videonl.evaluation.result import Row
 from videonl.files import write_text
@@ -310,11 +310,6 @@ def plan_of(
             f"about {duration(sum(known) * len(budget.seeds))}"
         )
     return lines
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _videos(seed: int, data: str, budget: Budget, clip: dict[str, Any]) -> "VideoDataModule":

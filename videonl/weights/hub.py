@@ -16,7 +16,7 @@ from types import ModuleType
 from urllib.parse import quote, unquote
 
 from videonl._version import __version__
-from videonl.errors import CheckpointError
+from videonl.errors import CheckpointError, first_line
 from videonl.escapes import visible
 from videonl.files import explain_full
 from videonl.weights.run_folder import LAST, MODEL, SUFFIXES, checkpoint_in
@@ -283,6 +283,7 @@ def explained(name: HubName, client: ModuleType) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception as error:  # the client's own, its HTTP library's, the disk's
+        reason = first_line(error.__cause__ or error)[:300].rstrip(".")
         log_in = "log in with hf auth login or set HF_TOKEN"
         if isinstance(error, errors.GatedRepoError):
             text = f"its owner asks you to accept terms first, on its page; then {log_in}"
@@ -292,26 +293,18 @@ def explained(name: HubName, client: ModuleType) -> Iterator[None]:
             text = f"it has no revision {name.revision or 'main'}"
         elif isinstance(error, errors.LocalEntryNotFoundError):
             offline = "HF_HUB_OFFLINE is set" if client.constants.HF_HUB_OFFLINE else ""
-            cause = offline or f"the hub does not answer ({_first_line(error.__cause__ or error)})"
+            cause = offline or f"the hub does not answer ({reason})"
             text = f"it is not in the cache {client.constants.HF_HUB_CACHE}, and {cause}"
         elif getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
-            text = f"the hub refuses ({_first_line(error)}): {log_in}, with a token that may do so"
+            text = f"the hub refuses ({reason}): {log_in}, with a token that may do so"
         else:
-            text = (
-                f"the hub's client failed ({explain_full(error) or _first_line(error)}); try again"
-            )
+            text = f"the hub's client failed ({explain_full(error) or reason}); try again"
         for token in filter(None, [client.get_token()]):  # as it is, and as Python shows it
             text = text.replace(token, "***").replace(repr(token)[1:-1], "***")
         raise CheckpointError(f"{name}: {visible(text)}") from None
     finally:
         if hide:
             bars.enable_progress_bars()
-
-
-def _first_line(error: BaseException) -> str:
-    """The first line of an error's text; its type if it has none."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
 
 
 def push_folder(folder: Path, repository: str, *, private: bool, message: str) -> str:
