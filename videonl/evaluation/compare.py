@@ -19,10 +19,10 @@ from videonl.evaluation.accuracy import (
     read_set,
     shortcut,
 )
+from videonl.evaluation.cost import count_cost
 from videonl.evaluation.entry import (
     Contestant,
     Entry,
-    count,
     equally_dear,
     make_contestant,
     match_classes,
@@ -116,8 +116,17 @@ def compare_models(
         shape = clip if train is None else budget_clip(wanted, train)
         wanted, widths = equally_dear(wanted, clip=shape, num_classes=classes)
     rows = [Row(name) for name in row_names(wanted)]
-    report = on_progress or _silent
-    protocol = _protocol(place, rounds=rounds, batch_size=batch_size)
+    report = on_progress or (lambda *_: None)
+    protocol: dict[str, Any] = {
+        "convention": CONVENTION,
+        "views": "",
+        "timing": {
+            "rounds": rounds,
+            "batch_size": batch_size,
+            "how": "rounds alternate over the entries; median and quartiles",
+        },
+        "environment": describe_environment(place),
+    }
     if widths:
         protocol["equal_cost"] = widths
     if train is not None:
@@ -159,10 +168,6 @@ def compare_models(
     )
 
 
-def _silent(what: str, done: int, total: int) -> None:
-    """The default ``on_progress``: do nothing."""
-
-
 def _make_all(
     wanted: Sequence[Entry],
     rows: Sequence[Row],
@@ -191,8 +196,9 @@ def _make_all(
             row.model, row.clip_shape = contestant.model_name, contestant.clip_shape
             row.sampling = contestant.sampling
             row.views = contestant.views
-            for key, value in count(contestant).items():
-                setattr(row, key, value)
+            cost = count_cost(contestant.model, contestant.clip_shape)
+            row.params, row.macs = cost.params, cost.macs
+            row.non_local_macs = cost.non_local_macs
             made[row.name] = contestant
         except (ValueError, TypeError, RuntimeError) as error:  # also of networks from outside
             row.error = first_line(error)
@@ -306,22 +312,3 @@ def _time_all(
                 setattr(row, mode, speeds[row.name].as_dict())
             if row.name in errors:
                 row.error = f"{mode}: {errors[row.name]}"
-
-
-def _protocol(
-    device: torch.device,
-    *,
-    rounds: int,
-    batch_size: int,
-) -> dict[str, Any]:
-    """How the values were measured, for readers and for repeating it."""
-    return {
-        "convention": CONVENTION,
-        "views": "",
-        "timing": {
-            "rounds": rounds,
-            "batch_size": batch_size,
-            "how": "rounds alternate over the entries; median and quartiles",
-        },
-        "environment": describe_environment(device),
-    }

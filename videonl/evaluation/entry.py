@@ -140,7 +140,6 @@ def make_contestant(
         VideoNLError: an unknown name, with the nearest ones; a bad checkpoint.
     """
     if not entry.is_checkpoint:
-        find_entry(entry.target)  # refuses an unknown name before anything is built
         model = create_model(entry.target, num_classes=num_classes, **entry.options).to(device)
         shown = Preprocessing.from_dict(model.preprocessing)  # type: ignore[arg-type]
         shown = under_protocol(shown, entry.protocol) if entry.protocol else shown
@@ -218,16 +217,6 @@ def equally_dear(
         wide[id(entry)] = replace(entry, name=name, options={**entry.options, "width": width})
         widths[name] = width
     return [wide.get(id(entry), entry) for entry in entries], widths
-
-
-def count(contestant: Contestant) -> dict[str, int]:
-    """Parameters and MACs of one view."""
-    cost = count_cost(contestant.model, contestant.clip_shape)
-    return {
-        "params": cost.params,
-        "macs": cost.macs,
-        "non_local_macs": cost.non_local_macs,
-    }
 
 
 def match_classes(own: Sequence[str], wanted: Sequence[str], *, source: str, data: str) -> None:

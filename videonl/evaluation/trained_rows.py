@@ -15,8 +15,7 @@ from videonl.evaluation.result import Row
 from videonl.files import write_text
 from videonl.json_text import json_text
 from videonl.limits import SEED, Limit, check_limits, whole
-from videonl.models import create_model
-from videonl.models.registry import find_entry
+from videonl.models.registry import skeleton
 from videonl.shares import counted
 from videonl.weights.checkpoint import load_checkpoint
 from videonl.weights.hub import is_hub
@@ -216,8 +215,7 @@ def check_entries_exist(entries: Sequence[Entry], budget: Budget) -> None:
             if not is_published(entry.target):
                 load_checkpoint(entry.target, network=entry.network)
             continue
-        with torch.device("meta"):
-            create_model(entry.target, **{**budget.options, **entry.options})
+        skeleton(entry.target, **{**budget.options, **entry.options})
         weights = entry.pretrained or budget.pretrained
         if weights is not None and not is_published(weights):
             local_file(weights)
@@ -240,8 +238,7 @@ def shared_clip(networks: Sequence[tuple[Entry, str]], budget: Budget) -> dict[s
         VideoNLError: the first network cannot be made.
     """
     first, _ = networks[0]
-    with torch.device("meta"):
-        own: Any = create_model(first.target, **{**budget.options, **first.options}).preprocessing
+    own: Any = skeleton(first.target, **{**budget.options, **first.options}).preprocessing
     size = budget.size or int(own["crop"])
     found = {
         "frames": budget.frames or int(own["frames"]),
@@ -341,7 +338,6 @@ def _parts(
     from videonl.training import VideoClassifier
     from videonl.training.classes import balanced_weights
 
-    find_entry(entry.target)
     videos = _videos(seed, data, budget, clip)
     weights = None
     if budget.recipe.get("class_weights") == "balanced":
@@ -381,7 +377,6 @@ def _train(
     """Run one training; returns its checkpoint and its diagnosis."""
     from videonl.training import fit
 
-    find_entry(entry.target)
     resume = _resumable(run_dir, entry, budget, clip)
     classifier, videos, options = _parts(entry, seed, data, budget, clip, device)
     name = classifier.hparams["name"]

@@ -68,9 +68,9 @@ class _Resolver(Converter):
                 return self.filled(dtype, (), value.arguments[1]).item()
             if function.name == "encode":
                 return self.data(value)
-        used = value.function if isinstance(value, Call) else value
+        used = str(value.function if isinstance(value, Call) else value)[:80]
         raise CheckpointError(
-            f"{self.source}: the pickle uses {str(used)[:80]} in an unknown way; the file is refused"
+            f"{self.source}: the pickle uses {used} in an unknown way; the file is refused"
         )
 
     def array(self, call: Call) -> Tensor:
