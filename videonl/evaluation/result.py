@@ -9,39 +9,6 @@ from videonl.evaluation.crossed import accuracy_interval
 from videonl.shares import wilson_interval
 
 
-@dataclass(frozen=True)
-class Score:
-    """Right answers out of all, with Wilson's 95 % interval.
-
-    Attributes:
-        correct: videos that were classified right.
-        total: videos.
-    """
-
-    correct: int
-    total: int
-
-    @property
-    def value(self) -> float | None:
-        """The share of right answers, 0 to 1; None of no videos."""
-        return self.correct / self.total if self.total else None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval."""
-        return wilson_interval(self.correct, self.total)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Primitives, for JSON."""
-        low, high = self.interval
-        return {
-            "correct": self.correct,
-            "total": self.total,
-            "value": self.value,
-            "wilson95": [low, high],
-        }
-
-
 @dataclass
 class Row:
     """One network of the table; values that were not measured are None.

@@ -21,6 +21,7 @@ from videonl.shares import accuracy, counted, percent
 from videonl.training.summary import figures_of, optimistic
 from videonl.video.preprocessing import Preprocessing
 from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint, sha256
+from videonl.weights.foreign_settings import part
 from videonl.weights.hub import pinned_name
 from videonl.weights.published import local_file
 from videonl.weights.run_folder import CONFIG, LAST, MODEL, run_of
@@ -66,7 +67,7 @@ class Run:
     def data(self) -> str:
         """The name of the data set's folder; "" where it is not known."""
         roots = [result.get("data") for result in self.results]
-        root = next(filter(None, [*roots, table(self.settings, "data").get("root")]), "")
+        root = next(filter(None, [*roots, part(self.settings, "data").get("root")]), "")
         return PurePath(str(root)).name
 
 
@@ -149,7 +150,7 @@ def best_of(checkpoint: Path) -> tuple[dict[str, Any] | None, int]:
     """(scores of the validation after which a checkpoint was written, epochs of the training)."""
     own, last = map(training_of, (checkpoint, checkpoint.with_name(LAST)))
     epochs = [each["epoch"] + 1 for each in (own, last) if isinstance(each.get("epoch"), int)]
-    best = table(table(table(own, "callbacks"), "Summary"), "best")
+    best = part(part(part(own, "callbacks"), "Summary"), "best")
     try:
         figures_of(best)
         fitting = best["epoch"] == own["epoch"] + 1
@@ -164,12 +165,6 @@ def training_of(path: Path) -> Mapping[str, Any]:
     if content is None or content.kind != "torch" or not isinstance(content.data, Mapping):
         return {}
     return content.data
-
-
-def table(values: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A table inside a table; empty where there is none."""
-    found = values.get(key)
-    return dict(found) if isinstance(found, Mapping) else {}
 
 
 def card(run: Run) -> str:
@@ -260,18 +255,18 @@ def data_lines(run: Run) -> list[str]:
     """On what it was trained."""
     about, loaded = run.loaded.provenance, run.loaded
     lines = [f"The data set {markdown_text(run.data)}." if run.data else "Not stated."]
-    if census := run.census or table(run.results[0] if run.results else {}, "data_census"):
+    if census := run.census or part(run.results[0] if run.results else {}, "data_census"):
         lines += ["", "| videos | found | unreadable |", "|---|---|---|"]
         lines += [
-            markdown_row([str(split), str(part.get("found")), str(part.get("unreadable"))])
-            for split, part in census.items()
-            if isinstance(part, Mapping)
+            markdown_row([str(split), str(counts.get("found")), str(counts.get("unreadable"))])
+            for split, counts in census.items()
+            if isinstance(counts, Mapping)
         ]
     if about.get("provenance"):
         started = markdown_text(str(about["provenance"]))
         licence = markdown_text(str(about.get("licence") or "not known"))
         lines += ["", f"Started from {started} (licence of those weights: {licence})."]
-    recipe = table(run.settings, "recipe")
+    recipe = part(run.settings, "recipe")
     keys = (*RECIPE, *ITS_OWN.get(str(recipe.get("optimizer")), ()))
     said = [f"{key} {recipe[key]}" for key in keys if recipe.get(key) is not None]
     if said:
