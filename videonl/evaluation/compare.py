@@ -11,13 +11,13 @@ from typing import Any
 import torch
 
 from videonl.data.layouts import check_split
+from videonl.data.shortcut import shortcut_of
 from videonl.errors import VideoNLError, first_line
 from videonl.evaluation.accuracy import (
     VideoSet,
     classify_set,
     paired_tests,
     read_set,
-    shortcut,
 )
 from videonl.evaluation.cost import count_cost
 from videonl.evaluation.entry import (
@@ -151,7 +151,7 @@ def compare_models(
     if videos is not None:
         protocol["data"] = _test_all(rows, made, videos, report)
         protocol["data"]["left_out"] = left_out
-        found = shortcut(videos, group=group)
+        found = shortcut_of(videos.root, videos.records(), learnt=videos.learnt, group=group)
         protocol["data"]["shortcut"] = found if isinstance(found, str) else found.as_dict()
         if groups:
             count = len(set(groups.values()))

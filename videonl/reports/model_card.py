@@ -15,12 +15,12 @@ import yaml
 from videonl.errors import VideoNLError
 from videonl.escapes import as_word, markdown_row, markdown_text
 from videonl.evaluation.cost import count_cost
-from videonl.files import read_yaml, write_text
+from videonl.files import read_yaml, sha256, write_text
 from videonl.json_text import json_text
 from videonl.shares import accuracy, counted, percent
 from videonl.training.summary import figures_of, optimistic
 from videonl.video.preprocessing import Preprocessing
-from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint, sha256
+from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
 from videonl.weights.foreign_settings import part
 from videonl.weights.hub import pinned_name
 from videonl.weights.published import local_file
@@ -181,7 +181,7 @@ def card(run: Run) -> str:
         "",
         *use(run.repository),
     ]
-    for title, part in (
+    for title, body in (
         ("Data", data_lines(run)),
         ("Protocol", protocol_lines(run)),
         ("Accuracy", accuracy_lines(run)),
@@ -189,7 +189,7 @@ def card(run: Run) -> str:
         ("Limits", limit_lines(run)),
         ("Licence", licence_lines(run)),
     ):
-        lines += [f"## {title}", "", *part, ""]
+        lines += [f"## {title}", "", *body, ""]
     return f"---\n{front}---\n\n" + "\n".join(lines)
 
 

@@ -1,6 +1,6 @@
 """Match a file's classifier to the classes of the data: its rows by name, or a new one."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -53,10 +53,10 @@ def align_head(
     return True
 
 
-def without_head(
-    tensors: dict[str, Tensor], head: str, reason: str, report: LoadReport
+def without_heads(
+    tensors: Mapping[str, Tensor], heads: Collection[str], reason: str, report: LoadReport
 ) -> dict[str, Tensor]:
-    """The tensors without the classifier, which the report lists with the reason."""
-    dropped = [key for key in tensors if key.rpartition(".")[0] == head]
+    """The tensors without some classifiers, which the report lists with the reason."""
+    dropped = [key for key in tensors if key.rpartition(".")[0] in heads]
     report.skipped += [f"{key} ({reason})" for key in dropped]
     return {key: tensor for key, tensor in tensors.items() if key not in dropped}

@@ -4,7 +4,6 @@ The client downloads, manages the cache and honours ``HF_HUB_OFFLINE``, ``HF_HOM
 and ``HF_TOKEN``. A downloaded file is untrusted like any other and read by the safe readers only.
 """
 
-import hashlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
@@ -18,7 +17,7 @@ from urllib.parse import quote, unquote
 from videonl._version import __version__
 from videonl.errors import CheckpointError, first_line
 from videonl.escapes import visible
-from videonl.files import explain_full
+from videonl.files import explain_full, sha256
 from videonl.weights.run_folder import LAST, MODEL, SUFFIXES, checkpoint_in
 
 PREFIX = "hf:"
@@ -256,8 +255,7 @@ def _check_content(name: HubName, path: Path) -> None:
     blob = path.resolve()
     if not _SHA256.fullmatch(blob.name):
         return
-    with blob.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256(blob)
     if found != blob.name:
         path.unlink(missing_ok=True)
         blob.unlink(missing_ok=True)
