@@ -171,13 +171,17 @@ class FeatureExtractor:
         track = shown.track(len(times), times=times, end=video.end)
         return track, shown.track_times(len(track), times)
 
-    @torch.inference_mode()
-    def _queued(self, frames: Tensor) -> Callable[[], np.ndarray]:
-        """uint8 (N, T, H, W, 3), queued; a call of what is returned waits for float32 (N, C).
+    def features(self, frames: Tensor) -> np.ndarray:
+        """uint8 (N, T, H, W, 3) -> float32 (N, C).
 
         Raises:
-            NotFiniteError: the network's output is NaN or infinite, when that call is made.
+            NotFiniteError: the network's output is NaN or infinite.
         """
+        return self._queued(frames)()
+
+    @torch.inference_mode()
+    def _queued(self, frames: Tensor) -> Callable[[], np.ndarray]:
+        """As ``features``, but only queued; a call of what is returned waits for it."""
         mean, std = self.shown.colours
         clips = to_clips(sent(frames, self.predictor.device), mean=mean, std=std)
         output = self.predictor.engine(self._network, clips)
