@@ -5,6 +5,7 @@ Training, tests, comparisons and pages all use these, so that they agree.
 
 import math
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -185,3 +186,14 @@ def counted(number: int, thing: str) -> str:
     if re.search(r"[^aeiou]y$", thing):
         return f"{number} {thing[:-1]}ies"
     return f"{number} {thing}{'es' if re.search('(s|x|sh|tch)$', thing) else 's'}"
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are.
+
+    Example:
+        >>> few(["a", "b", "c"], 2), few(["a"], 2)
+        ('a, b and 1 more', 'a')
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

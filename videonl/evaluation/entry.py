@@ -1,6 +1,6 @@
 """Entries of a comparison: networks by name, and checkpoints."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ from videonl.evaluation.cost import count_cost, designed_clip
 from videonl.inference.predictor import Predictor
 from videonl.models import create_model, list_models
 from videonl.models.registry import find_entry
-from videonl.shares import counted
+from videonl.shares import counted, few
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.protocols import under_protocol
 
@@ -231,15 +231,8 @@ def match_classes(own: Sequence[str], wanted: Sequence[str], *, source: str, dat
     if missing or extra:
         known = counted(len(own), "class")
         parts = [f"{source} knows {known}, the data set {data} has {len(wanted)}"]
-        parts += [f"only the checkpoint knows {_few(extra)}"] if extra else []
-        parts += [f"only the data set has {_few(missing)}"] if missing else []
+        parts += [f"only the checkpoint knows {few(list(map(repr, extra)), 3)}"] if extra else []
+        parts += [f"only the data set has {few(list(map(repr, missing)), 3)}"] if missing else []
         raise CheckpointError(
             "; ".join(parts) + "; give a data set with the classes that it was trained for"
         )
-
-
-def _few(names: Iterable[str], most: int = 3) -> str:
-    listed = [repr(name) for name in names]
-    return ", ".join(listed[:most]) + (
-        f" and {len(listed) - most} more" if len(listed) > most else ""
-    )

@@ -171,10 +171,8 @@ def train_entries(
     networks = [
         (entry, name) for entry, name in zip(entries, names, strict=True) if not entry.is_checkpoint
     ]
-    if not networks:
-        raise VideoNLError("--train has nothing to train: every entry is a checkpoint already")
     check_entries_exist(entries, budget)
-    clip = shared_clip(networks, budget)
+    clip = shared_clip(entries, budget)
     trained, rows = [], []
     for entry, name in zip(entries, names, strict=True):
         if entry.is_checkpoint:
@@ -231,13 +229,15 @@ CHOICE = (
 )
 
 
-def shared_clip(networks: Sequence[tuple[Entry, str]], budget: Budget) -> dict[str, Any]:
-    """The clip that all networks see: that of the budget, else of the first network.
+def shared_clip(entries: Sequence[Entry], budget: Budget) -> dict[str, Any]:
+    """The clip that all networks see: that of the budget, else of the first network by name.
 
     Raises:
-        VideoNLError: the first network cannot be made.
+        VideoNLError: there is none, or it cannot be made.
     """
-    first, _ = networks[0]
+    first = next((entry for entry in entries if not entry.is_checkpoint), None)
+    if first is None:
+        raise VideoNLError("--train has nothing to train: every entry is a checkpoint already")
     own: Any = skeleton(first.target, **{**budget.options, **first.options}).preprocessing
     size = budget.size or int(own["crop"])
     found = {
@@ -253,8 +253,7 @@ def shared_clip(networks: Sequence[tuple[Entry, str]], budget: Budget) -> dict[s
 
 def budget_clip(entries: Sequence[Entry], budget: Budget) -> tuple[int, int]:
     """(frames, size) of the clip that all networks by name will be trained on."""
-    named = [(entry, entry.name) for entry in entries if not entry.is_checkpoint]
-    clip = shared_clip(named, budget)
+    clip = shared_clip(entries, budget)
     return clip["frames"], clip["crop"]
 
 
@@ -281,7 +280,7 @@ def plan_of(
     from videonl.training import duration, make_plan, make_trainer
 
     networks = [e for e in entries if not e.is_checkpoint]
-    clip = shared_clip([(entry, entry.name) for entry in networks], budget)
+    clip = shared_clip(entries, budget)
     _videos(budget.seeds[0], data, budget, clip)
     check_entries_exist(entries, budget)
     lines: list[str] = []

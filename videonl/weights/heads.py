@@ -5,7 +5,8 @@ from collections.abc import Collection, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from videonl.weights.report import LoadReport, shorten
+from videonl.shares import few
+from videonl.weights.report import LoadReport
 
 SHOWN = 3  # names of a line
 
@@ -33,10 +34,10 @@ def align_head(
         Whether the rows are kept; False if the names are not exactly the same.
     """
     if of_file is None or sorted(of_file) != sorted(wanted):
-        theirs = f"are {shorten(of_file, SHOWN)}" if of_file else "have no names in the file"
+        theirs = f"are {few(of_file, SHOWN)}" if of_file else "have no names in the file"
         report.notes.append(
             f"the classifier is new, although the number of classes is the same: those of the "
-            f"weights {theirs}; those of the data are {shorten(wanted, SHOWN)}"
+            f"weights {theirs}; those of the data are {few(wanted, SHOWN)}"
         )
         return False
     if list(of_file) == list(wanted):

@@ -7,7 +7,7 @@ and ``HF_TOKEN``. A downloaded file is untrusted like any other and read by the 
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -18,11 +18,12 @@ from videonl._version import __version__
 from videonl.errors import CheckpointError, first_line
 from videonl.escapes import visible
 from videonl.files import explain_full, sha256
+from videonl.shares import few
 from videonl.weights.run_folder import LAST, MODEL, SUFFIXES, checkpoint_in
 
 PREFIX = "hf:"
 FORM = "hf:USER/NAME, hf:USER/NAME@REVISION or hf:USER/NAME/FILE"
-PACKAGE, PARTS = "huggingface_hub", ("constants", "errors", "file_download", "utils")
+PACKAGE, PARTS = "huggingface_hub", ("constants", "errors", "utils")
 READABLE = (*SUFFIXES, ".params", ".bin")
 SHOWN = 5  # files of a repository that are named in a sentence
 
@@ -224,26 +225,20 @@ def _files(name: HubName, client: ModuleType, error: Exception) -> Sequence[str]
     """
     if not isinstance(error, client.errors.LocalEntryNotFoundError):
         return list(client.HfApi().list_repo_files(name.repository, revision=name.revision))
-    place = client.constants.HF_HUB_CACHE
-    folder = Path(place) / client.file_download.repo_folder_name(
-        repo_id=name.repository, repo_type="model"
-    )
-    revision = name.revision or "main"
-    ref = folder / "refs" / revision
-    commit = ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision
-    snapshot = folder / "snapshots" / commit
-    files = [p.relative_to(snapshot).as_posix() for p in snapshot.rglob("*") if p.is_file()]
-    if not files or name.file:
-        raise error
-    return files
+    about = {"revision": name.revision, "local_files_only": True}
+    with suppress(client.errors.LocalEntryNotFoundError):
+        place = Path(client.snapshot_download(name.repository, **about))
+        files = [file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file()]
+        if files and not name.file:
+            return files
+    raise error
 
 
 def _other(name: HubName, reason: str, files: Sequence[str]) -> CheckpointError:
     """The error that says what a repository contains instead."""
-    shown = ", ".join(sorted(files)[:SHOWN]) or "nothing"
-    more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+    shown = few(sorted(files), SHOWN) or "nothing"
     base = HubName(name.repository, name.revision)
-    return CheckpointError(f"{base} {reason}; it contains {visible(shown)}{more}")
+    return CheckpointError(f"{base} {reason}; it contains {visible(shown)}")
 
 
 def _check_content(name: HubName, path: Path) -> None:

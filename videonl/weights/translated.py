@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from videonl.errors import CheckpointError
-from videonl.shares import counted
-from videonl.weights.report import SHOWN_OF_ERROR, shorten
+from videonl.shares import counted, few
+from videonl.weights.report import SHOWN_OF_ERROR
 
 NORM = "(weight|bias|running_mean|running_var|num_batches_tracked)"
 Rules = Sequence[tuple[str, str]]  # (pattern of a whole key, our key)
@@ -109,8 +109,7 @@ def rename(
     if unknown:
         raise CheckpointError(
             f"this {family} checkpoint has {counted(len(unknown), 'key')} that its reader does not "
-            "know: "
-            f"{shorten(unknown, SHOWN_OF_ERROR)}"
+            f"know: {few(unknown, SHOWN_OF_ERROR)}"
         )
     return renamed, skipped
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videonl.files import POINTERS
+from videonl.shares import few
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "a gzip archive; unpack it (tar -xzf or gunzip) and give a file from inside"),
@@ -117,11 +118,10 @@ def kind_of_zip(names: Sequence[str]) -> str | None:
         return "an archive of NumPy arrays (.npz), which videonl cannot read"
     weights = [name for name in names if name.lower().endswith(WEIGHTS)]
     if weights:
-        more = f" and {len(weights) - SHOWN} more" if len(weights) > SHOWN else ""
-        return f"a zip archive; unpack it and give a file from inside: {listed(weights)}{more}"
+        return f"a zip archive; unpack it and give a file from inside: {listed(weights)}"
     return f"a zip archive, but not of torch.save (it contains {listed(names) or 'nothing'})"
 
 
 def listed(names: Sequence[str]) -> str:
     """The first names, shortened."""
-    return ", ".join(repr(name[:60])[1:-1] for name in names[:SHOWN])
+    return few([repr(name[:60])[1:-1] for name in names], SHOWN)
