@@ -162,7 +162,7 @@ GROUPS = (
         f"{_SOURCE}/model_zoo/kinetics/",
         ".pyth",
         _APACHE,
-        HUB + HUB_BASELINES,
+        HUB.rstrip() + HUB_BASELINES,
     ),
     Group(
         "pytorchvideo_pysf",
