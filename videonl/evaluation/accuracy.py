@@ -11,10 +11,11 @@ from videonl.data.catalogue import evaluation_set
 from videonl.data.records import Record
 from videonl.data.splits import unseen
 from videonl.errors import DatasetError
-from videonl.evaluation.result import PairedTest, Row, Score
+from videonl.evaluation.result import PairedTest, Row
 from videonl.evaluation.statistics import holm, mcnemar_exact
 from videonl.inference.prediction import Failure
 from videonl.inference.predictor import Predictor
+from videonl.shares import Score
 
 
 @dataclass(frozen=True)

@@ -343,7 +343,7 @@ class _Rebuilder(Converter):
         if not isinstance(value, Call):
             return None
         if str(value.function) == "collections.OrderedDict":
-            return OrderedDict((k, self.rebuild(v)) for k, v in value.items.items())
+            return OrderedDict((k, self.convert(v)) for k, v in value.items.items())
         if value.function.name == "_rebuild_parameter":
             return self.convert(value.arguments[0])
         return self.tensor(*value.arguments[:4]) if is_rebuild(value.function) else None
