@@ -85,7 +85,6 @@ def draw_figure(found: AttentionMap) -> "Figure":
 
 
 def _draw(found: AttentionMap, title: str, words: list[str]) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     frames = frames_to_draw(found)
@@ -95,7 +94,6 @@ def _draw(found: AttentionMap, title: str, words: list[str]) -> "Figure":
     ]
     layout = _lay_out(found, len(frames), top=0.25 + 0.2 * len(heading))
     figure = Figure(figsize=(WIDTH, layout.height), facecolor="white")
-    FigureCanvasAgg(figure)
     size = (WIDTH, layout.height)
     panels: dict[int, Axes] = {}
     for lower, pictures in ((False, _dimmed(found)), (True, overlay(found))):

@@ -4,6 +4,7 @@ table = compare_models(["i3d_r50", "i3d_r50_nl5"], clip=(8, 224))
 print(table)
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -230,17 +231,15 @@ def _test_all(
     """Test every checkpoint; returns the entry of the protocol about the data."""
     unreadable: dict[str, str] = {}
     tested = [row for row in rows if row.name in made and made[row.name].predictor]
-    done, total = 0, len(tested) * len(videos.paths)
-    report("testing", done, total)
+    count, total = itertools.count(1), len(tested) * len(videos.paths)
+
+    def step() -> None:
+        report("testing", next(count), total)
+
+    report("testing", 0, total)
     for row in tested:
         predictor = made[row.name].predictor
         assert predictor is not None
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            report("testing", done, total)
-
         try:
             outcome = classify_set(predictor, videos, views=row.views, on_video=step)
             row.own = _own_figure(predictor, videos, row.views)

@@ -8,6 +8,11 @@ from typing import Any
 from videonl.evaluation.crossed import accuracy_interval
 from videonl.shares import wilson_interval
 
+OF_ROW = (  # attributes of a row that its JSON has under their own names
+    *("inference", "training", "top1", "top5", "own", "confusion", "unread"),
+    *("group", "seed", "learning", "error"),
+)
+
 
 @dataclass
 class Row:
@@ -95,17 +100,7 @@ class Row:
             "flops_per_view": self.flops,
             "flops_total": None if self.flops is None else self.flops * self.total_views,
             "non_local_macs_per_view": self.non_local_macs,
-            "inference": self.inference,
-            "training": self.training,
-            "top1": self.top1,
-            "top5": self.top5,
-            "own": self.own,
-            "confusion": self.confusion,
-            "unread": self.unread,
-            "group": self.group,
-            "seed": self.seed,
-            "learning": self.learning,
-            "error": self.error,
+            **{key: getattr(self, key) for key in OF_ROW},
         }
 
 

@@ -52,7 +52,6 @@ def load_checkpoint(
     path: str | Path,
     *,
     num_classes: int | None = None,
-    device: str | torch.device = "cpu",
     options: Mapping[str, Any] | None = None,
     class_names: Sequence[str] | None = None,
     network: str | None = None,
@@ -65,7 +64,6 @@ def load_checkpoint(
             GluonCV, torchvision); or the name of published weights (``videonl models``) or of a
             repository on the hub (``hf:user/name``).
         num_classes: None for those of the file; for another number the classifier is new.
-        device: where to put the network.
         options: options of the network that override those of the file. Some formats do not
             contain all: ``{"preset": "official_32x2"}`` gives an official file's strides. Entries
             of a ``Preprocessing``, such as ``test_crop``, override likewise; ``protocol`` names a
@@ -99,7 +97,7 @@ def load_checkpoint(
     if class_names is not None:
         loaded.class_names = checked_names(class_names, loaded.model)
     loaded.model.load_report = loaded.report  # type: ignore[assignment]
-    loaded.model.to(device).eval()
+    loaded.model.eval()
     return loaded
 
 
