@@ -281,11 +281,7 @@ def most_moving(
     is largest the replacement is made, and the position that changes the score most is used; the
     middle one if the block adds nothing anywhere.
 
-    Args:
-        predictor: the network.
-        clip: the clip.
-        seen: of ``look(..., worth=True)``.
-        logits: (K,) of this clip.
+    ``seen`` is of ``look(..., worth=True)``, and so are the ``logits`` (K,).
 
     Raises:
         NotFiniteError: a gradient is NaN or infinite.

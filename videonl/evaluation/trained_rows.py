@@ -201,10 +201,6 @@ def train_entries(
 def check_entries_exist(entries: Sequence[Entry], budget: Budget) -> None:
     """Refuse a misspelled network, option or file before the first training; downloads nothing.
 
-    Args:
-        entries: as of ``train_entries``.
-        budget: likewise; its options are those of every network.
-
     Raises:
         VideoNLError: an unknown network or option, a file that is missing or no checkpoint.
     """
@@ -267,12 +263,8 @@ def plan_of(
 ) -> list[str]:
     """The plan of the trainings and their time; every network is tried on two batches.
 
-    Args:
-        entries: as for ``train_entries``.
-        data: likewise.
-        budget: likewise.
-        device: likewise.
-        chosen: a line for each setting that was chosen because it was not given.
+    The arguments are those of ``train_entries``, and ``chosen``: a line for each setting that was
+    chosen because it was not given.
 
     Raises:
         VideoNLError: nothing to train, no videos, or an entry that cannot be trained or read.

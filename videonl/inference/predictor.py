@@ -189,12 +189,9 @@ class Predictor:
     def opened(
         self, video: Given, *, fps: float | None = None, forgiving: bool = False
     ) -> AbstractContextManager[Video]:
-        """A video, open for a ``with`` block.
+        """A video as for ``predict``, open for a ``with`` block.
 
-        Args:
-            video: see ``predict``.
-            fps: see ``predict``.
-            forgiving: see ``open_video``; the caller has to check ``Video.damaged``.
+        A ``forgiving`` caller has to check ``Video.damaged``, see ``open_video``.
 
         Raises:
             VideoError: it cannot be read, or is not a video; see ``videonl.video.given``.

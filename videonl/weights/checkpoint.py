@@ -227,15 +227,10 @@ def convert(
     num_classes: int | None = None,
     network: str | None = None,
 ) -> tuple[LoadReport, Path, str]:
-    """Write ``target`` and its sidecar, and read them back.
+    """Write ``target`` (``.safetensors``) and its sidecar, and read them back.
 
-    Args:
-        source: a checkpoint file, or the name of published weights or of a repository on the hub.
-        target: a path that ends with ``.safetensors``.
-        options: see ``load_checkpoint``.
-        labels: a file of class names; by default those that the source has.
-        num_classes: see ``load_checkpoint``.
-        network: see ``load_checkpoint``.
+    The arguments are those of ``load_checkpoint``, and ``labels``: a file of class names, by
+    default those that the source has.
 
     Returns:
         (report of the loading, path of the sidecar, licence of the weights).

@@ -112,14 +112,9 @@ def fill(
     fresh: Sequence[str] = (),
     about: str = "",
 ) -> None:
-    """Fill every tensor of a network.
+    """Fill every tensor of a network in place; ``report`` gets ``loaded`` and ``new``.
 
-    Args:
-        model: changed in place.
-        tensors: by the network's own keys.
-        report: gets ``loaded`` and ``new``.
-        fresh: see ``check_fit``.
-        about: see ``check_fit``.
+    The arguments are those of ``check_fit``.
 
     Raises:
         CheckpointError: see ``check_fit``, or names a tensor that is not finite; the network is
