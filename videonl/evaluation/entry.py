@@ -17,8 +17,9 @@ from videonl.models.registry import find_entry
 from videonl.shares import counted, few
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.protocols import under_protocol
+from videonl.weights.run_folder import SUFFIXES
 
-WEIGHTS = (".ckpt", ".safetensors", ".pt", ".pth", ".pyth", ".pkl", ".params")
+WEIGHTS = (*SUFFIXES, ".params")
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from videonl.files import POINTERS
 from videonl.shares import few
+from videonl.weights.run_folder import SUFFIXES
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "a gzip archive; unpack it (tar -xzf or gunzip) and give a file from inside"),
@@ -49,7 +50,7 @@ SCRIPT = (
     "here; if you trust it, save its weights alone: "
     "torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), 'weights.pth')"
 )
-WEIGHTS = (".ckpt", ".safetensors", ".pt", ".pth", ".pyth", ".pkl", ".tar", ".bin")
+WEIGHTS = (*SUFFIXES, ".tar", ".bin")
 SHOWN = 3
 
 
