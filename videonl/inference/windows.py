@@ -98,11 +98,12 @@ def stream_windows(
     count = len(track)
     shown = preprocessing.with_views((1, 1))
     places = [windows.indices(start, count, shown) for start in windows.starts(count)]
-    return clips_in_order(video, [track[each].tolist() for each in places], preprocessing=shown)
+    wanted = [track[each].tolist() for each in places]
+    return clips_in_order(video, wanted, preprocessing=shown, here=False)
 
 
 def clips_in_order(
-    video: Video, wanted: Sequence[Sequence[int]], *, preprocessing: Preprocessing
+    video: Video, wanted: Sequence[Sequence[int]], *, preprocessing: Preprocessing, here: bool
 ) -> Iterator[tuple[torch.Tensor, list[int]]]:
     """Clips of a video, each of whose frames is decoded once.
 
@@ -112,6 +113,7 @@ def clips_in_order(
         video: an open one.
         wanted: frame numbers of each clip.
         preprocessing: the size to scale to, and the centre crop.
+        here: see :func:`blocks_in_order`.
 
     Raises:
         VideoError: a frame cannot be decoded.
@@ -123,7 +125,7 @@ def clips_in_order(
     first = np.array([min(indices) for indices in wanted])
     later = np.minimum.accumulate(first[::-1])[::-1].tolist()  # first frame still needed
     needed = sorted({index for indices in wanted for index in indices})
-    blocks = blocks_in_order(video, needed, preprocessing=shown)
+    blocks = blocks_in_order(video, needed, preprocessing=shown, here=here)
     held: dict[int, torch.Tensor] = {}
     for indices, needed_from in zip(wanted, later, strict=True):
         for index in [index for index in held if index < needed_from]:
@@ -200,7 +202,7 @@ class Damage:
 
 
 def blocks_in_order(
-    video: Video, needed: list[int], *, preprocessing: Preprocessing
+    video: Video, needed: list[int], *, preprocessing: Preprocessing, here: bool
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """(frame numbers, uint8 (n, H, W, 3)) of at most ``BLOCK`` frames each.
 
@@ -208,17 +210,19 @@ def blocks_in_order(
         video: an open video.
         needed: frame numbers, increasing.
         preprocessing: the size to scale to.
+        here: decode a file in which frames cannot be found otherwise once more in this process,
+            whole, and let a time limit hold for each block; else for the file.
 
     Raises:
         VideoError: a frame cannot be decoded.
     """
     starts = range(0, len(needed), BLOCK)
     blocks = [needed[first : first + BLOCK] for first in starts]
-    if video.exact_by == "sequential" and len(blocks) > 1:
+    if here and video.exact_by == "sequential" and len(blocks) > 1:
         yield from _one_pass(video, blocks, preprocessing)
         return
     for block in blocks:
-        if isinstance(video, SandboxedVideo):
+        if here and isinstance(video, SandboxedVideo):
             video.restart_clock()  # the limit is for files that hang, not for long ones
         yield block, video.read(block, **preprocessing.scaling)
 
