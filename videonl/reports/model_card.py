@@ -15,20 +15,19 @@ from markupsafe import Markup
 from torch import nn
 
 from videonl.errors import VideoNLError
-from videonl.escapes import as_word
+from videonl.escapes import as_word, json_text
 from videonl.evaluation.cost import count_cost
 from videonl.files import read_yaml, sha256, write_text
-from videonl.json_text import json_text
 from videonl.reports.pages import render
 from videonl.shares import accuracy, percent
-from videonl.training.summary import figures_of, optimistic
+from videonl.training.callbacks.summary import figures_of, optimistic
 from videonl.video.preprocessing import Preprocessing
 from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
 from videonl.weights.foreign_settings import part
 from videonl.weights.hub import pinned_name
 from videonl.weights.published import local_file
 from videonl.weights.run_folder import CONFIG, LAST, MODEL, run_of
-from videonl.weights.safe.container import read_content
+from videonl.weights.safe import read_content
 
 CARD, CENSUS = "README.md", "census.json"
 # As the hub writes them; what it does not know goes by "other" and its own name.
