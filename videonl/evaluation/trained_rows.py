@@ -171,8 +171,8 @@ def train_entries(
     networks = [
         (entry, name) for entry, name in zip(entries, names, strict=True) if not entry.is_checkpoint
     ]
-    check_entries_exist(entries, budget)
     clip = shared_clip(entries, budget)
+    check_entries_exist(entries, budget)
     trained, rows = [], []
     for entry, name in zip(entries, names, strict=True):
         if entry.is_checkpoint:
