@@ -18,7 +18,7 @@ def finished(tmp_path_factory):
     flags = ["--root", str(folder / "data"), "--out", str(folder / "out")]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(REPOSITORY)
-        clips = ["--train", "16", "--val", "3", "--test", "3"]
+        clips = ["--train", "8", "--val", "3", "--test", "3"]
         patch.setattr("videonl.cli.demo.QUICK_CLIPS", clips)
         code = main(["demo", "--quick", *flags])
     return code, folder / "data", folder / "out"

@@ -182,15 +182,17 @@ def test_strategies_plugins_and_accelerators_by_class(fit: Fit) -> None:
 
 
 def test_batches_can_be_limited(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
-    code, run = fit("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches=0.5")
+    short = ["--trainer.max_epochs", "1", "--trainer.limit_val_batches=0.5"]
+    code, run = fit("--trainer.limit_train_batches", "2", *short)
     assert code == 0
-    assert last_of(run)["global_step"] == 3 * 2
+    assert last_of(run)["global_step"] == 2
 
 
 def test_a_few_batches_can_be_overfitted(fit: Fit) -> None:
-    code, run = fit("--trainer.overfit_batches", "1", "--trainer.gradient_clip_val", "0.5")
+    short = ["--trainer.max_epochs", "2", "--trainer.gradient_clip_val", "0.5"]
+    code, run = fit("--trainer.overfit_batches", "1", *short)
     assert code == 0
-    assert last_of(run)["global_step"] == 3
+    assert last_of(run)["global_step"] == 2
 
 
 def test_a_profiler_reports(fit: Fit, caplog: pytest.LogCaptureFixture) -> None:
@@ -211,9 +213,13 @@ def test_validation_within_an_epoch_keeps_the_weights_that_it_saw(fit: Fit) -> N
     ("flags", "left"),
     [
         (["--trainer.barebones"], set()),
-        (["--trainer.fast_dev_run"], set()),
+        pytest.param(["--trainer.fast_dev_run"], set(), marks=pytest.mark.slow),
         (["--trainer.enable_checkpointing", "false"], {"metrics.csv", "config.yaml"}),
-        (["--trainer.logger", "false"], {"metrics.csv", "best.ckpt", "summary.md"}),
+        pytest.param(
+            ["--trainer.logger", "false"],
+            {"metrics.csv", "best.ckpt", "summary.md"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_training_that_leaves_less(flags: list[str], left: set[str], fit: Fit) -> None:

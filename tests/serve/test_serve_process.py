@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import open_browser
+from tests.browser import Browser
 from tests.inference.networks import NAMES, write_checkpoint
 from tests.serve.serving import served, serving
 from tests.videos import write_video
@@ -122,9 +122,9 @@ def test_a_warning_where_others_can_reach_it(
 
 
 @pytest.mark.browser
-def test_the_page_in_a_browser(folder: Path, tmp_path: Path) -> None:
+def test_the_page_in_a_browser(folder: Path, tmp_path: Path, browser: Browser) -> None:
     (tmp_path / "broken.mp4").write_text("not a video")
-    with serving(folder / "model.safetensors", seconds=200.0) as server, open_browser() as browser:
+    with serving(folder / "model.safetensors", seconds=200.0) as server:
         browser.visit(f"http://127.0.0.1:{server.port}/")
         for share in (0.0625, 0.5, 0.99968):
             said = browser.run("return percent(arguments[0])", share)
@@ -164,9 +164,9 @@ return [during, lit(), taken];
 
 
 @pytest.mark.browser
-def test_a_video_dropped_on_the_page(folder: Path) -> None:
+def test_a_video_dropped_on_the_page(folder: Path, browser: Browser) -> None:
     content = base64.b64encode((folder / "a clip.mp4").read_bytes()).decode()
-    with serving(folder / "model.safetensors", seconds=200.0) as server, open_browser() as browser:
+    with serving(folder / "model.safetensors", seconds=200.0) as server:
         browser.visit(f"http://127.0.0.1:{server.port}/")
         # Two at once are refused, and nothing is sent; the drop never leaves the page.
         assert browser.run(DROP, content, ["a.mp4", "b.mp4"]) == [True, False, True]
@@ -180,13 +180,13 @@ def test_a_video_dropped_on_the_page(folder: Path) -> None:
         assert browser.messages() == []
 
 
-def send(browser, path: Path) -> None:
+def send(browser: Browser, path: Path) -> None:
     element = browser._ask("POST", "/element", {"using": "css selector", "value": "#file"})
     (name,) = element.values()
     browser._ask("POST", f"/element/{name}/value", {"text": str(path)})
 
 
-def wait_for(browser, name: str) -> str:
+def wait_for(browser: Browser, name: str) -> str:
     end = time.monotonic() + 200
     while browser.run("return document.getElementById(arguments[0]).hidden", name):
         assert time.monotonic() < end
@@ -194,7 +194,7 @@ def wait_for(browser, name: str) -> str:
     return browser.run("return document.getElementById(arguments[0]).innerText", name)
 
 
-def picture(browser, name: str) -> None:
+def picture(browser: Browser, name: str) -> None:
     """Save what is seen, for who wants to look: VIDEONL_PICTURES=FOLDER."""
     if folder := os.environ.get("VIDEONL_PICTURES"):
         browser.screenshot(Path(folder) / f"serve_{name}.png")

@@ -30,6 +30,7 @@ def largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tens
     return max(float((value - other[key]).abs().max()) for key, value in one.items())
 
 
+@pytest.mark.slow  # test_accumulation has it against steps by hand
 def test_accumulating_two_batches_is_one_of_twice_the_size(train: Train) -> None:
     # With one sampler and no batch statistics; dropout draws per batch, so it is off.
     def run(folder: str, **options: Any) -> dict[str, torch.Tensor]:
@@ -94,8 +95,9 @@ def test_training_and_validation_compile_one_whole_graph_each(
 def test_balanced_and_recomputing_training_runs_through_a_compiled_network(
     train: Train, compiled: list[Any]
 ) -> None:
-    recipe, balanced = {"checkpoint_stages": ["res2", "res3"]}, {"balanced": True}
-    train(epochs=1, recipe=recipe, data=balanced, model={"compile": True})
+    recipe, balanced = {"checkpoint_stages": ["res2"]}, {"balanced": True}
+    short = {"max_steps": 1, "limit_val_batches": 0}
+    train(epochs=1, recipe=recipe, data=balanced, trainer=short, model={"compile": True})
     assert compiled[0] == {"fullgraph": False, "dynamic": False}
 
 
