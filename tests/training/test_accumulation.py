@@ -67,24 +67,18 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow  # test_within_an_epoch_the_place_is_counted_anew looks at the rates, too
 @pytest.mark.parametrize(
     ("change", "printed", "factor"),
     [
         (["--data.batch_size", "4"], "rate      0.02 =", 2.0),
-        pytest.param(
-            ["--trainer.accumulate_grad_batches", "2"],
-            "rate      0.02 =",
-            2.0,
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(["--data.batch_size", "1"], "rate      0.005 =", 0.5, marks=pytest.mark.slow),
-        pytest.param(
-            ["--recipe.reference_batch", "1"], "rate      0.02 =", 2.0, marks=pytest.mark.slow
-        ),
-        pytest.param([], "rate      0.01 =", 1.0, marks=pytest.mark.slow),
+        (["--trainer.accumulate_grad_batches", "2"], "rate      0.02 =", 2.0),
+        (["--data.batch_size", "1"], "rate      0.005 =", 0.5),
+        (["--recipe.reference_batch", "1"], "rate      0.02 =", 2.0),
+        ([], "rate      0.01 =", 1.0),
     ],
 )
-@pytest.mark.parametrize("schedule", [pytest.param("constant", marks=pytest.mark.slow), "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_what_is_printed_is_what_is_trained_with(
     change: list[str],
     printed: str,

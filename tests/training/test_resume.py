@@ -95,6 +95,7 @@ def test_every_save_goes_on_to_the_same_weights(
         assert epochs_of(again.run_dir)[-1] == epochs_of(whole.run_dir)[-1]
 
 
+@pytest.mark.slow
 def test_a_finished_training_goes_on_where_it_ended(train: Train) -> None:
     _, whole = train(epochs=2, recipe={"schedule": "constant"}, folder="whole")
     _, half = train(epochs=1, recipe={"schedule": "constant"}, folder="half")

@@ -108,7 +108,7 @@ def batch_of(count: int) -> dict[str, Any]:
     ("multi_label", "recipe", "layers", "limit"),
     [
         pytest.param(False, {"cutmix": 1.0}, 0, 25, marks=pytest.mark.slow),
-        (True, {"mixup": 0.2}, 0, 25),
+        pytest.param(True, {"mixup": 0.2}, 0, 25, marks=pytest.mark.slow),
         (False, {"mixup": 0.2}, 2, 25 + 2 * 47),
     ],
 )
