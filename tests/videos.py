@@ -64,7 +64,8 @@ def write_video(
             stream.set_display_rotation(rotation)
         stream.width, stream.height = frames.shape[2], frames.shape[1]
         stream.pix_fmt = pixel_format
-        stream.codec_context.thread_count = 1  # for small pictures threads cost more than they save
+        if not options:  # for small pictures threads cost more than they save
+            stream.codec_context.thread_count = 1
         for array, tick in zip(frames, ticks, strict=True):
             frame = av.VideoFrame.from_ndarray(array, format="rgb24")
             frame.pts = tick
