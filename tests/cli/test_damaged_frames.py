@@ -17,7 +17,8 @@ from videonl.shares import counted
 from videonl.video import DecoderPool, inspect_file, open_video
 
 BAD = 55  # the packet that is damaged; it is shown as this frame, or near it
-OPTIONS = {"g": "10", "bf": "0", "sc_threshold": "0"}
+# Threads are named, or the bytes that are damaged are others on a machine of other cores.
+OPTIONS = {"g": "10", "bf": "0", "sc_threshold": "0", "threads": "3"}
 LINE = ["--timeline", "--window", "0.4s", "--hop", "0.2s"]
 
 
