@@ -227,7 +227,7 @@ def read_training(
     Raises:
         VideoNLError: an unknown or a wrong option, or two that say different things.
     """
-    from videonl.cli.train_settings import choose_rest, first_look, read_settings, sides
+    from videonl.cli.train.settings import choose_rest, first_look, read_settings, sides
     from videonl.evaluation.trained_rows import Budget, budget_values
 
     own = aliases(arguments, given.settings)
@@ -265,7 +265,7 @@ def read_training(
 
 def instantiate(trainer: dict[str, Any]) -> dict[str, Any]:
     """Arguments of Lightning's Trainer, with named classes turned into objects."""
-    from videonl.cli.train_parser import trainer_options
+    from videonl.cli.train.parser import trainer_options
 
     made = trainer_options(trainer) if trainer else {}
     return {name: made[name] for name in trainer}
