@@ -169,6 +169,7 @@ def test_another_scale_without_data_is_refused(capsys: pytest.CaptureFixture[str
     assert "--data" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_commented_commands_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
