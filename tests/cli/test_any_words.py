@@ -47,7 +47,7 @@ TABLES = st.dictionaries(st.sampled_from(KEYS) | WORDS, VALUES, min_size=1, max_
 SMALL = ["--model.name", "tiny_i3d", "--model.options.width", "8", "--trainer.accelerator", "cpu"]
 SMALL += ["--trainer.fast_dev_run", "1", *FLAGS]
 PROFILES = [
-    pytest.param(2, id="few"),
+    pytest.param(1, id="few"),
     pytest.param(100, id="many", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
 ]
 
