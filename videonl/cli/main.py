@@ -155,7 +155,10 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """Refuse unknown flags first: argparse would complain of what is missing instead."""
+        """Refuse unknown flags first, and take files and names wherever they stand.
+
+        argparse would complain of what is missing instead, and of a second place with names.
+        """
         words = list(sys.argv[1:] if args is None else args)
         for word in words[: words.index("--") if "--" in words else None]:
             flag = word.split("=")[0]
@@ -163,7 +166,28 @@ class Parser(argparse.ArgumentParser):
                 near = get_close_matches(flag, self._option_string_actions, n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 self.error(f"{flag} is not an option{hint}")
-        return super().parse_known_args(words, namespace)
+        return super().parse_known_args(self._options_first(words), namespace)
+
+    def _options_first(self, words: Sequence[str]) -> list[str]:
+        """The same words, those that belong to no option behind all others and one ``--``."""
+        options: list[str] = []
+        rest: list[str] = []
+        queue = list(words)
+        while queue:
+            word = queue.pop(0)
+            if word == "--":
+                rest += queue
+                break
+            if self._parse_optional(word) is None:
+                rest.append(word)
+                continue
+            options.append(word)
+            action = self._option_string_actions.get(word)  # None: it has its value behind a "="
+            values = {None: 1, "+": len(queue)}.get(action.nargs, action.nargs) if action else 0
+            while values and queue and queue[0] != "--" and self._parse_optional(queue[0]) is None:
+                options.append(queue.pop(0))
+                values -= 1
+        return [*options, "--", *rest] if rest else options
 
     def format_help(self) -> str:
         """The help as a terminal shows it, without the markup of docstrings."""
@@ -172,7 +196,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with 2 and the sentence; "argument --x: 'y': why" of argparse is "--x 'y': why"."""
         message = re.sub(r"^argument (\S+): (?='[^']*': )", r"\1 ", message)
-        message = message.removeprefix("argument ")
+        message = message.removeprefix("argument ").replace("arguments: -- ", "arguments: ")
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")
 
 

@@ -325,8 +325,12 @@ def burn(
         failures.append(Failure(answer.path, f"no overlay: {short_reason(error, answer.path)}"))
 
 
-def checkpoint_of_sample(videos: Sequence[str]) -> str:
+def checkpoint_of_sample(videos: Sequence[str], failures: Sequence["Failure"]) -> str:
     """The committed network for the clips of a clone's ``data/sample``.
+
+    Args:
+        videos: what is to be classified.
+        failures: what led to no video; the message names the first.
 
     Raises:
         VideoNLError: other videos; a network has to be named.
@@ -339,9 +343,10 @@ def checkpoint_of_sample(videos: Sequence[str]) -> str:
     else:
         if videos:
             return next(str(path) for path in found if path.is_file())
+    lost = f"{failures[0].path}: {failures[0].error}; and " if failures else ""
     raise VideoNLError(
-        "--checkpoint is missing: give a .ckpt of a training, its run's folder, or a network "
-        "by name, such as official/i3d_nl_32x2 (videonl models lists the names)"
+        f"{lost}--checkpoint is missing: give a .ckpt of a training, its run's folder, or a "
+        "network by name, such as official/i3d_nl_32x2 (videonl models lists the names)"
     )
 
 
@@ -364,15 +369,17 @@ def main(argv: Sequence[str]) -> int:
     check_usage(arguments)
     over_time = predict_timeline.wanted(arguments)
     videos, failures = gather(arguments)
-    if arguments.checkpoint is None:
-        arguments.checkpoint = checkpoint_of_sample(videos)
-        print(f"checkpoint {arguments.checkpoint}", file=sys.stderr)
     if over_time:
         predict_timeline.check(arguments, len(videos))
     if arguments.overlay:
         from videonl.inference.overlay import overlay_paths
 
         arguments.overlays = overlay_paths(arguments.overlay, videos)
+    if failures and not videos and not any(outputs_of(arguments)):
+        return tell_failures(failures, total=len(failures))  # no network is loaded for that
+    if arguments.checkpoint is None:
+        arguments.checkpoint = checkpoint_of_sample(videos, failures)
+        print(f"checkpoint {arguments.checkpoint}", file=sys.stderr)
     folder, shared = folder_of(arguments), arguments.shard is not None
     with claimed(*outputs_of(arguments)), claimed(folder=folder, shared=shared):
         return predict(arguments, videos, failures)
@@ -431,8 +438,14 @@ def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Fa
             skipped = classify(arguments, predictor, videos, failures, about)
     if skipped:
         print(f"already in the output: {skipped} of {counted(total, 'file')}", file=sys.stderr)
-    if failures:
-        from videonl.inference.show import list_failures
+    return tell_failures(failures, total=total)
 
-        print(list_failures(failures, total=total), file=sys.stderr)
-    return 1 if failures else 0
+
+def tell_failures(failures: list["Failure"], *, total: int) -> int:
+    """List what could not be classified; returns the exit code."""
+    if not failures:
+        return 0
+    from videonl.inference.show import list_failures
+
+    print(list_failures(failures, total=total), file=sys.stderr)
+    return 1
