@@ -18,6 +18,7 @@ from videonl._version import __version__
 from videonl.cli.terminal import OutputLost, give_up_output, shown_streams
 from videonl.cli.unforeseen import asked_for_trace, tell_unforeseen
 from videonl.errors import ENDING, Ended, Stopped, VideoNLError
+from videonl.escapes import shortened
 from videonl.files import explain_full
 
 # name -> (module with ``main(argv) -> int``, one line of help). Modules are imported when called.
@@ -49,6 +50,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 # The script of a clone that runs in place of ``videonl COMMAND``; None: ``videonl`` itself.
 SCRIPT: ContextVar[str | None] = ContextVar("SCRIPT", default=None)
 SCRIPTS = {"train": "train.py", "predict": "infer.py"}
+
+LONGEST = 2000  # letters of a message
 
 # Errors of files that no program can prevent; a sentence says all that there is to say.
 OF_THE_MACHINE = (
@@ -102,7 +105,9 @@ def _told(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) 
     try:
         return main(argv)
     except VideoNLError as error:
-        print(f"{prog}: error: {error}", file=sys.stderr)
+        text = str(error)  # may quote a line of a list, of any length
+        shown = text if len(text) <= LONGEST else shortened(text, LONGEST)
+        print(f"{prog}: error: {shown}", file=sys.stderr)
         return 2
     except Stopped as stop:
         print(f"{prog}: {stop}", file=sys.stderr)

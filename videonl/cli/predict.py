@@ -381,8 +381,17 @@ def main(argv: Sequence[str]) -> int:
         arguments.checkpoint = checkpoint_of_sample(videos, failures)
         print(f"checkpoint {arguments.checkpoint}", file=sys.stderr)
     folder, shared = folder_of(arguments), arguments.shard is not None
-    with claimed(*outputs_of(arguments)), claimed(folder=folder, shared=shared):
+    reads = inputs_of(arguments, videos)
+    with claimed(*outputs_of(arguments), reads=reads), claimed(folder=folder, shared=shared):
         return predict(arguments, videos, failures)
+
+
+def inputs_of(arguments: argparse.Namespace, videos: Sequence[str]) -> list[str | None]:
+    """The files that this process reads."""
+    from videonl.video import split_span
+
+    named = (arguments.checkpoint, arguments.labels, arguments.from_list)
+    return [*named, *(split_span(video)[0] for video in videos)]
 
 
 def outputs_of(arguments: argparse.Namespace) -> list[str | Path | None]:

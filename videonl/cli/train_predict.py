@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
 from videonl.cli.train_errors import clear_errors
-from videonl.cli.train_evaluate import checkpoint_of, prepare, results_of
+from videonl.cli.train_evaluate import checkpoint_of, inputs_of, prepare, results_of
 from videonl.cli.train_settings import read_settings
 from videonl.errors import VideoNLError
 from videonl.escapes import as_word
@@ -37,7 +37,8 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
     if lines:
         path = Path(lines)
         file = JsonLines(path, run=run_of(classifier, data, checkpoint), classifier=classifier)
-    with claimed(path if is_first_process() else None), clear_errors(settings):
+    reads = inputs_of(settings, checkpoint)
+    with claimed(path if is_first_process() else None, reads=reads), clear_errors(settings):
         count, unread = predict(
             classifier,
             data,

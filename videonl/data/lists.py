@@ -139,7 +139,7 @@ def split_line(line: str) -> tuple[str, str]:
 
 
 def _labels(file: Path, number: int, text: str) -> tuple[Label, ...]:
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
+    if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text):
         raise DatasetError(
             f"{file}, line {number}: the label is not Unicode text; save the list as UTF-8"
         )
@@ -179,7 +179,7 @@ def split_labels(text: str) -> tuple[Label, ...]:
     ('7', 'a;b')
     """
     parts = [part for part in re.split(r"[\s,;]+", text.strip()) if part]
-    if parts and all(re.fullmatch(r"[0-9]+", part) for part in parts):
+    if parts and all(re.fullmatch(r"[0-9]{1,18}", part) for part in parts):
         return tuple(int(part) for part in parts)
     names = [quoted or plain.strip().strip('"').strip() for quoted, plain in _NAMES.findall(text)]
     return tuple(name for name in names if name)
