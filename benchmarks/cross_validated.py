@@ -29,16 +29,16 @@ import torch
 from videonl.claims import claimed
 from videonl.cli import cross
 from videonl.cli.main import run
-from videonl.cli.train_settings import choose_rest, first_look, read_settings
+from videonl.cli.train.settings import choose_rest, first_look, read_settings
 from videonl.cli.values import positive
 from videonl.data import read_catalogue, shortcut_of
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.evaluation import Comparison, Entry, Row, Score, count_cost, differences, verdict_words
 from videonl.evaluation.entry import equally_dear
-from videonl.evaluation.environment import describe_environment
+from videonl.evaluation.speed import describe_environment
 from videonl.evaluation.verdict import interval_of
 from videonl.files import write_text
-from videonl.json_text import json_text
 from videonl.reports.chart import save_chart
 from videonl.shares import interval_text
 

@@ -33,7 +33,7 @@ from decode_plot import plot
 from decode_roads import BOUND, OURS, known, roads
 from decode_videos import SIZES, write_original
 
-from videonl.evaluation.environment import describe_environment
+from videonl.evaluation.speed import describe_environment
 from videonl.video.encoding import Recipe, encode_file
 
 SHAPES = ("8x8", "32x2")  # frames x stride

@@ -28,7 +28,7 @@ from decode_videos import write_original
 from torch import nn
 
 from videonl.data.datamodule import VideoDataModule
-from videonl.evaluation.environment import describe_environment
+from videonl.evaluation.speed import describe_environment
 from videonl.models import create_model
 from videonl.video.encoding import encode_file
 from videonl.video.transforms import to_clips

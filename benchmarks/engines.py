@@ -21,7 +21,7 @@ import torch
 
 from videonl import Predictor, create_model
 from videonl.errors import VideoNLError
-from videonl.evaluation.environment import describe_environment
+from videonl.evaluation.speed import describe_environment
 from videonl.kernels import cpu_multiplies_bf16
 
 RESULTS = Path(__file__).resolve().parent / "results" / "engines.json"

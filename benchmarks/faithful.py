@@ -26,10 +26,10 @@ from tests.models.peer_networks import PEERS, Forward, make_state
 from tests.weights import test_publishers_tests as publishers
 from tests.weights.test_pretrained_caffe2 import make_blobs, plain_network, written
 from tests.weights.test_pretrained_networks import FILES, clip_for
-from videonl.evaluation.environment import describe_environment
+from videonl.evaluation.speed import describe_environment
 from videonl.models.view_ensembling import over_views
 from videonl.video import Preprocessing, to_clips
-from videonl.video.pictures import size_of
+from videonl.video.decoding.pictures import size_of
 from videonl.weights import load_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -394,7 +394,7 @@ def table(results: dict[str, Any]) -> str:
 
 def main(argv: list[str] | None = None) -> int:
     """Measure what is missing in the JSON, print the table."""
-    from videonl.evaluation.environment import describe_environment
+    from videonl.evaluation.speed import describe_environment
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--device", default="cuda", choices=("cuda", "cpu"))

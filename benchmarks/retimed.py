@@ -22,10 +22,10 @@ import numpy as np
 import torch
 from av.filter import Graph
 
-from videonl.evaluation.environment import describe_environment
+from videonl.escapes import json_text
+from videonl.evaluation.speed import describe_environment
 from videonl.files import write_text
 from videonl.inference import Predictor, find_videos
-from videonl.json_text import json_text
 
 RESULT = Path(__file__).parent / "results" / "retimed.json"
 EXTENSIONS = (".mp4", ".avi", ".mkv", ".mov", ".webm")

@@ -177,7 +177,7 @@ def main() -> None:
     import torch
 
     from videonl.data.walk import walk_data
-    from videonl.evaluation.environment import describe_environment
+    from videonl.evaluation.speed import describe_environment
 
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as temporary:

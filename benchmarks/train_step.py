@@ -165,7 +165,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Everything, as the JSON holds it."""
     import torch
 
-    from videonl.evaluation.environment import describe_environment
+    from videonl.evaluation.speed import describe_environment
 
     setting = {key: getattr(arguments, key) for key in SETTING}
     torch.set_num_threads(setting["threads"])

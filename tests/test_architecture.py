@@ -29,8 +29,8 @@ FLOORS = {
     "cli": 8,
 }
 # Single modules that every room may know; they know each other at most.
-GROUND = {"errors", "_version", "files", "claims", "class_names", "escapes", "json_text"}
-GROUND |= {"home", "doors", "shares", "shards", "limits"}
+GROUND = {"errors", "_version", "files", "claims", "class_names", "escapes", "shares"}
+GROUND |= {"shards", "limits", "doors"}  # doors: a function of videonl/__init__.py
 # The one arrow that goes up, inside a function: create_model(pretrained=...) asks the room of
 # weights, which makes the network with create_model once the file has spoken.
 UPWARD = {("videonl.models.registry", "weights")}

@@ -2,10 +2,44 @@
 
 The names below are imported on first use, so that ``import videonl`` is instant and
 ``import videonl.layers`` needs nothing but torch.
+
+So it is with every room: its ``__init__`` lists which module defines which public name ("doors").
 """
 
+from collections.abc import Callable, Mapping
+from importlib import import_module
+from typing import Any
+
 from videonl._version import __version__
-from videonl.doors import doors
+
+
+def doors(
+    room: str, names: Mapping[str, str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
+    """Make ``__getattr__``, ``__dir__`` and ``__all__`` of a room: lazy names (PEP 562).
+
+    Importing the room costs nothing: ``videonl.video`` imports torch only when a name that needs it
+    is used.
+
+    Args:
+        room: the package's ``__name__``.
+        names: module of the package -> its public names, separated by spaces.
+
+    Example:
+        >>> getter, _, public = doors("videonl.video", {"video": "Video open_video"})
+        >>> public
+        ['Video', 'open_video']
+    """
+    homes = {name: f"{room}.{module}" for module, text in names.items() for name in text.split()}
+
+    def find(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {room!r} has no attribute {name!r}")
+        return getattr(import_module(homes[name]), name)
+
+    public = sorted(homes)
+    return find, lambda: public, public
+
 
 __getattr__, __dir__, _public = doors(
     __name__,

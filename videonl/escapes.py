@@ -1,17 +1,22 @@
-"""Escape names from outside (classes, files, networks) for the formats that are written here.
+"""Escape what comes from outside (classes, files, networks) for the formats that are written here.
 
-One function per format; HTML is escaped by jinja2's autoescape (``videonl/reports/pages.py``).
+One function per format, JSON among them; HTML is escaped by jinja2's autoescape
+(``videonl/reports/pages.py``).
 """
 
+import json
 import logging
+import math
 import re
 import shlex
 import unicodedata
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache, lru_cache
+from typing import Any
 
 FONT_LOG = logging.getLogger("matplotlib.font_manager")
+HALVES = re.compile(r"[\ud800-\udfff]")  # bytes of a file name that are no UTF-8
 # Controls, halves of pairs (bytes of a file name that are no UTF-8), line ends, and marks that turn
 # the direction of writing, so that a name reads as another one.
 UNSEEN = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -162,3 +167,35 @@ def _letters(path: str) -> frozenset[int]:
         return frozenset(get_font(path).get_charmap())
     except (OSError, RuntimeError, ValueError):  # a font file that is gone or damaged
         return frozenset()
+
+
+def json_text(value: Any, *, ascii: bool = False, **layout: Any) -> str:
+    """A value as standard JSON: NaN and infinity, which JSON does not have, become null.
+
+    Args:
+        value: primitives, lists, tuples and tables of them. A number that is not finite is
+            undefined, and becomes ``null``.
+        ascii: escape everything beyond ASCII; else only bytes of file names that are not UTF-8.
+        layout: of ``json.dumps``: ``indent``, ``sort_keys``, ``default``.
+
+    Example:
+        >>> json_text({"mean": float("nan"), "name": "ü"})
+        '{"mean": null, "name": "ü"}'
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=ascii, allow_nan=False, **layout)
+    except ValueError:  # rare: the copy is made only then
+        value = _defined(value)
+        text = json.dumps(value, ensure_ascii=ascii, allow_nan=False, **layout)
+    return HALVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def _defined(value: Any) -> Any:
+    """The value with None for every number that is not finite."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {key: _defined(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_defined(item) for item in value]
+    return value

@@ -4,7 +4,8 @@ Every output of the project is written here. A reader sees the old content or th
 part; a symbolic link is followed and kept; a pipe or a device (``/dev/stdout``) is written to
 directly; a failure is one sentence and leaves no partial file behind.
 The file is long because every output needs all of these cases: a second writer that knew only some
-of them would break the others.
+of them would break the others. Folders of the user stand at its end: not every user has a home, as
+a container's user id often has no name.
 """
 
 import csv
@@ -661,3 +662,32 @@ def read_yaml(path: PathLike) -> Any:
     except UnicodeDecodeError as error:
         raise VideoNLError(f"{path} is not YAML: it is not UTF-8 text") from error
     return parse_yaml(text, source=os.fspath(path))
+
+
+def user_cache() -> Path | None:
+    """``videonl`` in the user's cache folder; None for a user without a home folder."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    try:
+        return (Path(base) if base else Path.home() / ".cache") / "videonl"
+    except RuntimeError:  # HOME is not set, and the user's id has no entry of its own
+        return None
+
+
+def cache_folder() -> Path | None:
+    """The folder for what can be made again: ``$VIDEONL_CACHE``, else as ``user_cache``."""
+    named = os.environ.get("VIDEONL_CACHE")
+    return Path(named) if named else user_cache()
+
+
+def expanded(path: str | Path) -> Path:
+    """A path whose ``~`` is the home folder.
+
+    Raises:
+        VideoNLError: it begins with one, and there is no home folder.
+    """
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        raise VideoNLError(
+            f"{path}: there is no such home folder; write the full path or set HOME"
+        ) from None

@@ -15,9 +15,9 @@ from typing import get_args
 
 import videonl
 from videonl.cli.main import COMMANDS, main
-from videonl.cli.settings import options_of
-from videonl.cli.train_help import PAGES
-from videonl.cli.train_parser import make_parser, plain_text
+from videonl.cli.train.flags import options_of
+from videonl.cli.train.help import PAGES
+from videonl.cli.train.parser import make_parser, plain_text
 
 PACKAGE = Path(videonl.__file__).parent
 ROOMS = sorted(p.parent.name for p in PACKAGE.glob("*/__init__.py") if p.parent.name != "cli")

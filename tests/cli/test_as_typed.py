@@ -56,3 +56,15 @@ def test_a_refused_value_is_named_by_its_option(
     for command in (["train", "fit"], ["compare", "tiny_i3d", "--train", "--data", "x"]):
         assert main([*command, "--data.root", "x", *words.split()]) == 2
         assert f" error: {said}" in capsys.readouterr().err
+
+
+def test_a_message_has_an_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("train.csv").write_text("x" * 100_000, encoding="utf-8")
+    assert main(["train", "fit", "--data.root", ".", "--data.train_list", "train.csv"]) == 2
+    error = capsys.readouterr().err
+    assert "error: train.csv, line 1: 'xxx" in error
+    assert error.endswith("xxx' is not 'path label' (the path needs the extension of a video)\n")
+    assert len(error) < 2100

@@ -92,7 +92,7 @@ def test_out_folder_and_wrong_arguments(
 
 WORKER = """
 import os, sys, time
-from videonl.video import sandbox_worker as worker
+from videonl.video.sandbox import worker
 def odd(job):
     what = os.path.basename(job["path"])
     if what == "hang.mp4": time.sleep(60)
@@ -110,7 +110,7 @@ def test_jobs_survive_hanging_dying_and_greedy_workers(
 ) -> None:
     (tmp_path / "odd_worker.py").write_text(WORKER)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr("videonl.video.sandbox_process.MODULE", "odd_worker")
+    monkeypatch.setattr("videonl.video.sandbox.process.MODULE", "odd_worker")
     names = ("well.mp4", "hang.mp4", "fine.mp4", "die.mp4", "eat.mp4", "good.mp4")
     for name in names:
         write_video(tmp_path / name, 8)
@@ -124,7 +124,7 @@ def test_jobs_survive_hanging_dying_and_greedy_workers(
 def test_a_worker_that_does_not_start_is_one_sentence(
     folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("videonl.video.sandbox_process.MODULE", "videonl.nowhere")
+    monkeypatch.setattr("videonl.video.sandbox.process.MODULE", "videonl.nowhere")
     assert main(["check", str(folder)]) == 2
     assert "the decoding process does not start" in capsys.readouterr().err
 

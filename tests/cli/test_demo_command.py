@@ -1,7 +1,10 @@
 """``videonl demo``: every step runs at toy scale, through the commands that users type."""
 
 import json
+import signal
+import sys
 from pathlib import Path
+from subprocess import PIPE, STDOUT, Popen
 
 import pytest
 
@@ -40,7 +43,7 @@ def test_report_and_checkpoints_lie_where_it_says(finished):
 def test_the_facts_are_complete(finished):
     _, data, out = finished
     facts = json.loads((out / "demo.json").read_text())
-    assert len(facts["seconds"]) == 5
+    assert len(facts["seconds"]) == 4
     networks = facts["networks"]
     assert networks.keys() == {"non_local", "plain"}
     assert networks["non_local"]["non_local_macs_per_view"] > 0
@@ -59,3 +62,29 @@ def test_outside_a_clone_it_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["demo"]) == 2
     assert "in a clone" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_signal_ends_both_trainings(tmp_path):
+    command = [sys.executable, "-m", "videonl.cli.main", "demo", "--quick"]
+    flags = ["--root", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    demo = Popen([*command, *flags], cwd=REPOSITORY, stdout=PIPE, stderr=STDOUT, text=True)
+    said = []
+    for line in demo.stdout:
+        said.append(line)
+        if line.startswith("non_local | network"):
+            demo.send_signal(signal.SIGTERM)
+    assert demo.wait() == 128 + signal.SIGTERM, said[-9:]
+    assert {line[:9].strip() for line in said if " | " in line} >= {"non_local", "plain"}
+
+
+@pytest.mark.slow
+def test_a_training_that_fails_ends_the_other(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(REPOSITORY)
+    monkeypatch.setitem(sys.modules["videonl.cli.demo"].PLAIN, "options.width", "fifteen")
+    flags = ["--root", str(tmp_path / "data"), "--out", str(tmp_path / "out")]
+    assert main(["demo", "--quick", *flags]) == 2
+    said = capsys.readouterr()
+    assert "plain     | " in said.out
+    assert "fifteen" in said.out
+    assert "ended with exit code" in said.err

@@ -15,7 +15,7 @@ import pytest
 from tests.inference.networks import write_checkpoint
 from tests.small_data import FLAGS, write_small_data
 from tests.videos import write_video
-from videonl import home
+from videonl import files
 from videonl.cli.main import main, run
 from videonl.data import FolderIndex
 from videonl.errors import VideoNLError
@@ -200,7 +200,7 @@ def test_a_user_without_a_home_folder(tmp_path: Path, monkeypatch: pytest.Monkey
     with pytest.raises(VideoNLError, match="VIDEONL_CACHE"):
         cache_folder()
     with pytest.raises(VideoNLError, match="~/x: there is no such home folder"):
-        home.expanded("~/x")
+        files.expanded("~/x")
 
 
 @pytest.mark.skipif(shutil.which("unshare") is None, reason="needs user namespaces")

@@ -50,6 +50,9 @@ def test_any_unicode_and_any_line_end(tmp_path: Path, encoding: str, end: str) -
 
 
 REFUSED = {
+    "too many": ("run/0.mp4 0\nrun/1.mp4 99999999999\n", None, r"train.txt, line 2 .* 99999999999"),
+    "long number": (f"run/0.mp4 0\nrun/1.mp4 {'9' * 5000}\n", None, r"mixes class numbers"),
+    "NUL": ("run/0.mp4 a\0\nrun/1.mp4 b\n", None, r"train.txt, line 1: the label is not"),
     "no label": (
         "# x\nrun/0.mp4 a\n\nwalk/0.mp4\n",
         None,

@@ -75,7 +75,7 @@ def test_attention_that_fails_is_one_line(
     def fails(*_: object) -> None:
         raise VideoNLError(f"{video}: <i>no</i> positions")
 
-    monkeypatch.setattr("videonl.reports.attention.attend", fails)
+    monkeypatch.setattr("videonl.reports.video.attend", fails)
     predictor = Predictor.from_checkpoint(with_block(tmp_path), device="cpu")
     assert attention_section(predictor, video) == (
         '<p class="note">What the block looks at cannot be shown: '

@@ -8,10 +8,11 @@ import pytest
 
 import videonl.training
 
-MODULES = sorted(p.stem for p in Path(videonl.training.__file__).parent.glob("*.py"))
-MODULES = [f"videonl.training.{name}" for name in MODULES if name != "__init__"]
+ROOM = Path(videonl.training.__file__).parent
+MODULES = [p.relative_to(ROOM).with_suffix("").parts for p in sorted(ROOM.rglob("*.py"))]
+MODULES = [f"videonl.training.{'.'.join(parts)}" for parts in MODULES if parts[-1] != "__init__"]
 
 
-@pytest.mark.parametrize("name", [*MODULES, "videonl.cli.train_parser", "videonl.cli.values"])
+@pytest.mark.parametrize("name", [*MODULES, "videonl.cli.train.parser", "videonl.cli.values"])
 def test_examples(name: str) -> None:
     assert doctest.testmod(import_module(name)).failed == 0

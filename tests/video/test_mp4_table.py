@@ -206,6 +206,6 @@ def test_frames_larger_than_the_header_says(
     path.write_bytes(data)
     with open_video(path) as video:
         assert (video.height, video.width) == (64, 64)
-    monkeypatch.setattr("videonl.video.container.MAX_PIXELS", 2000)
+    monkeypatch.setattr("videonl.video.decoding.container.MAX_PIXELS", 2000)
     with open_video(path) as video, pytest.raises(VideoError, match=r"damaged|cannot"):
         video.read([3])

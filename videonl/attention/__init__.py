@@ -1,6 +1,6 @@
 """What a non-local block attends to (the paper's Figure 3)."""
 
-from videonl.doors import doors
+from videonl import doors
 
 __getattr__, __dir__, __all__ = doors(
     __name__,

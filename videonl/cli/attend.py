@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videonl.claims import claimed
-from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
+    add_isolation,
     add_network_flags,
+    decoding,
     network_options,
     note,
     parse_views,
@@ -18,9 +19,8 @@ from videonl.cli.values import (
     say_protocol,
 )
 from videonl.errors import VideoNLError
-from videonl.escapes import visible
+from videonl.escapes import json_text, visible
 from videonl.files import write_text
-from videonl.json_text import json_text
 from videonl.limits import SEED, number, whole
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help

@@ -20,7 +20,7 @@ from videonl.shares import counted, percent
 if TYPE_CHECKING:
     from videonl.data.catalogue import Catalogue
     from videonl.data.walk import Walk
-    from videonl.video.jobs import Parts
+    from videonl.video.sandbox.jobs import Parts
 
 JOURNAL, REPORT = "videonl_check.jsonl", "videonl_check.csv"
 COPIES = "videonl_copies.csv"
@@ -116,7 +116,7 @@ def merge(out: Path) -> int:
         VideoNLError: there are no parts, or they do not belong together.
     """
     from videonl.data.walk import walk_data
-    from videonl.video.jobs import read_parts, stamp
+    from videonl.video.sandbox.jobs import read_parts, stamp
 
     with claimed(out / JOURNAL):
         parts = read_parts(out / JOURNAL)
@@ -142,7 +142,7 @@ def write_outputs(
     root: str, out: Path, findings: dict[str, dict[str, Any]], lost: dict[str, str]
 ) -> dict[str, str]:
     """Write the report and the skip list; the files on that."""
-    from videonl.data.skip_list import FILE_NAME, write_skip_list
+    from videonl.data.census import FILE_NAME, write_skip_list
 
     bad = bad_files(findings)
     gone = {path: {"status": "lost", "why": why} for path, why in lost.items()}
@@ -160,7 +160,7 @@ def show(
     catalogue: "Catalogue | None",
 ) -> None:
     """Print the findings of a whole data set, and the files that they were written to."""
-    from videonl.data.skip_list import FILE_NAME
+    from videonl.data.census import FILE_NAME
     from videonl.data.walk import others_text
 
     print_summary(root, findings, bad)
@@ -228,7 +228,7 @@ def check(
     from rich.console import Console
     from rich.progress import track
 
-    from videonl.video.jobs import Journal, run_jobs, stamp
+    from videonl.video.sandbox.jobs import Journal, run_jobs, stamp
 
     try:
         journal = Journal(out / JOURNAL, shard=options.shard, forget=options.again)
@@ -374,7 +374,7 @@ def print_leaks(
     from videonl.data.facts import Look, found_facts
     from videonl.data.shortcut import shortcut_of
     from videonl.data.splits import groups_in_both
-    from videonl.video.container import split_span
+    from videonl.video.decoding.container import split_span
 
     records = [record for part in catalogue.records.values() for record in part]
     facts = found_facts(findings, (record.path for record in records))

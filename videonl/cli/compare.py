@@ -227,7 +227,7 @@ def read_training(
     Raises:
         VideoNLError: an unknown or a wrong option, or two that say different things.
     """
-    from videonl.cli.train_settings import choose_rest, first_look, read_settings, sides
+    from videonl.cli.train.settings import choose_rest, first_look, read_settings, sides
     from videonl.evaluation.trained_rows import Budget, budget_values
 
     own = aliases(arguments, given.settings)
@@ -265,7 +265,7 @@ def read_training(
 
 def instantiate(trainer: dict[str, Any]) -> dict[str, Any]:
     """Arguments of Lightning's Trainer, with named classes turned into objects."""
-    from videonl.cli.train_parser import trainer_options
+    from videonl.cli.train.parser import trainer_options
 
     made = trainer_options(trainer) if trainer else {}
     return {name: made[name] for name in trainer}
@@ -310,7 +310,7 @@ def main(argv: Sequence[str]) -> int:
         raise VideoNLError(f"{word} is for trainings; add --train, or leave it out")
     if arguments.protocol:
         note(f"every network is tested by the protocol of {arguments.protocol}, with its own clips")
-    from videonl.cli.train_errors import named_by_options
+    from videonl.cli.train.errors import named_by_options
     from videonl.evaluation.compare import compare_models
     from videonl.evaluation.table import plain_text
     from videonl.inference.show import StepBar

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.cli.main import make_parser
 from videonl.cli.values import parse_clip, parse_option, parse_views
-from videonl.json_text import json_text
+from videonl.escapes import json_text
 from videonl.limits import whole
 
 if TYPE_CHECKING:  # torch is imported only once there is something to count

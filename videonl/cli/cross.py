@@ -11,8 +11,8 @@ from typing import Any
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.errors import DatasetError, VideoNLError
+from videonl.escapes import json_text
 from videonl.files import write_text
-from videonl.json_text import json_text
 from videonl.shares import percent
 
 RESULT, SUMMARY = "result.json", "cross.json"
@@ -121,7 +121,7 @@ def fold_parts(
     Raises:
         VideoNLError: ``--folds`` is no number, or the folds cannot be made.
     """
-    from videonl.cli.train_settings import read_settings
+    from videonl.cli.train.settings import read_settings
     from videonl.data.catalogue import read_catalogue
     from videonl.data.splits import CLASSES, TRAIN_LIST, VAL_LIST, make_folds, write_lists
 

@@ -5,18 +5,24 @@ Every step is a command that a user could type; the demo prints it and calls it.
 
 import argparse
 import json
+import os
 import shlex
+import signal
+import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
+from queue import SimpleQueue
+from subprocess import PIPE, STDOUT, Popen
+from threading import Thread
 from typing import Any
 
 from videonl.claims import claimed
 from videonl.cli.main import COMMANDS, make_parser
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.files import write_text
-from videonl.json_text import json_text
 from videonl.limits import SEED
 from videonl.shares import percent
 
@@ -28,7 +34,7 @@ DATA, QUICK_DATA = Path("data/sample/videos"), Path("data/sample/quick")
 QUICK_CLIPS = ["--train", "24", "--val", "6", "--test", "6"]
 QUICK_TRAINING = ["--trainer.max_epochs", "1"]
 HELD_OUT = "test_00001.mp4"  # a fixed one, so that the answer is not picked
-STEPS = 5
+STEPS = 4
 
 
 class Story:
@@ -43,14 +49,87 @@ class Story:
         Raises:
             VideoNLError: the command failed.
         """
-        typed = {"train": "python train.py", "predict": "python infer.py"}
-        print(f"\n[{len(self.seconds) + 1}/{STEPS}] {title}")
-        print(f"$ {typed.get(name, f'videonl {name}')} {shlex.join(argv)}\n", flush=True)
+        self._show(title, [(name, argv)])
         start = time.perf_counter()
         code = import_module(COMMANDS[name][0]).main(list(argv))
+        self._end(title, start, [code])
+
+    def train(self, title: str, trainings: Mapping[str, Sequence[str]]) -> None:
+        """Run ``train.py ARGV`` of every name at the same time, each with its share of the cores.
+
+        A small network gains little from a second core: side by side they end earlier.
+
+        Raises:
+            VideoNLError: one of them failed.
+        """
+        self._show(title, [("train", argv) for argv in trainings.values()])
+        start = time.perf_counter()
+        processes = Processes({name: ["train", *argv] for name, argv in trainings.items()})
+        self._end(title, start, processes.codes())
+
+    def _show(self, title: str, commands: Sequence[tuple[str, Sequence[str]]]) -> None:
+        typed = {"train": "python train.py", "predict": "python infer.py"}
+        print(f"\n[{len(self.seconds) + 1}/{STEPS}] {title}")
+        for name, argv in commands:
+            print(f"$ {typed.get(name, f'videonl {name}')} {shlex.join(argv)}")
+        print(flush=True)
+
+    def _end(self, title: str, start: float, codes: Sequence[int]) -> None:
         self.seconds[title] = round(time.perf_counter() - start, 1)
-        if code:
-            raise VideoNLError(f"the step {title!r} ended with exit code {code}")
+        if any(codes):
+            raise VideoNLError(f"the step {title!r} ended with exit code {max(codes, key=abs)}")
+
+
+class Processes:
+    """Commands ``videonl ARGV`` that run at the same time; their lines are printed with a name."""
+
+    def __init__(self, commands: Mapping[str, Sequence[str]]) -> None:
+        import torch
+
+        threads = str(max(1, torch.get_num_threads() // len(commands)))
+        environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONUNBUFFERED": "1"}
+        self.lines: SimpleQueue[tuple[str, str | None]] = SimpleQueue()
+        self.processes = {
+            name: Popen(
+                [sys.executable, "-m", "videonl.cli.main", *argv], env=environment, stdout=PIPE,
+                stderr=STDOUT, encoding="utf-8", errors="replace", start_new_session=True,
+            )
+            for name, argv in commands.items()
+        }  # fmt: skip
+        self.talking = len(self.processes)
+        for name in self.processes:
+            Thread(target=self._listen, args=[name], daemon=True).start()
+
+    def codes(self) -> list[int]:
+        """Their exit codes; all end where one fails, or where a signal ends this process."""
+        try:
+            self._print_lines()
+        except KeyboardInterrupt as stop:
+            self._send(getattr(stop, "exit_code", 128 + signal.SIGINT) - 128)
+            self._print_lines()
+            raise
+        finally:
+            self._send(signal.SIGKILL)
+        return [process.wait() for process in self.processes.values()]
+
+    def _listen(self, name: str) -> None:
+        for line in self.processes[name].stdout or ():
+            self.lines.put((name, line))
+        self.lines.put((name, None))
+
+    def _print_lines(self) -> None:
+        while self.talking:
+            name, line = self.lines.get()
+            if line is not None:
+                print(f"{name:<9} | {line}", end="", flush=True)
+                continue
+            self.talking -= 1
+            if self.processes[name].wait():
+                self._send(signal.SIGTERM)
+
+    def _send(self, number: int) -> None:
+        for process in self.processes.values():
+            process.send_signal(number)
 
 
 def newest_run(folder: Path) -> Path:
@@ -128,16 +207,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 def tell(given: argparse.Namespace) -> int:
-    """The five steps."""
+    """The four steps."""
     root = given.root or (QUICK_DATA if given.quick else DATA)
     out, report, story = given.out, given.out / "report", Story()
     clips = QUICK_CLIPS if given.quick else []
     story.step("Write the sample data set", "sample", ["--root", str(root), *clips])
-    runs = {}
-    for name, title in (("non_local", "a small non-local I3D"), ("plain", "the plain baseline")):
-        flags = training_flags(root, out, name=name, seed=given.seed, quick=given.quick)
-        story.step(f"Train {title}", "train", flags)
-        runs[name] = newest_run(out / name)
+    flags = {
+        name: training_flags(root, out, name=name, seed=given.seed, quick=given.quick)
+        for name in ("non_local", "plain")
+    }
+    story.train("Train a small non-local I3D, and beside it the plain baseline", flags)
+    runs = {name: newest_run(out / name) for name in flags}
     entries = [f"{name}={run / 'best.ckpt'}" for name, run in runs.items()]
     compare = ["--data", str(root), "--views", "1x1", "--out", str(report)]
     story.step("Compare them on the test split", "compare", [*entries, *compare])

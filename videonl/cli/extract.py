@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 from videonl.claims import claimed
 from videonl.cli.check import list_missing
-from videonl.cli.isolation import add_isolation, decoding
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
     add_conceal,
     add_engine_flags,
+    add_isolation,
     add_network_flags,
     add_shard,
+    decoding,
     network_options,
     positive,
     say_part,
@@ -24,8 +25,8 @@ from videonl.cli.values import (
     use_engine,
 )
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.files import csv_line, write_text
-from videonl.json_text import json_text
 from videonl.shards import about_set, shard_files, shard_path
 from videonl.shares import counted
 
@@ -177,7 +178,7 @@ def merge(out: Path) -> int:
     """
     from videonl.inference.prediction import Failure
     from videonl.inference.show import list_failures
-    from videonl.video.jobs import entries_of, read_parts
+    from videonl.video.sandbox.jobs import entries_of, read_parts
 
     parts = read_parts(out / JOURNAL)
     about, size = parts.about, int(parts.about["shard"]["size"])

@@ -12,19 +12,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videonl.claims import claimed
-from videonl.cli.isolation import add_isolation
 from videonl.cli.main import make_parser
 from videonl.cli.values import (
     add_engine_flags,
+    add_isolation,
     add_network_flags,
     network_options,
     positive,
     use_engine,
 )
 from videonl.errors import ENDING, VideoError, VideoNLError
-from videonl.escapes import visible
+from videonl.escapes import json_text, visible
 from videonl.files import GrowingFile, whole_file
-from videonl.json_text import json_text
 from videonl.shares import counted, percent
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help

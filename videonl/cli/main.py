@@ -15,8 +15,13 @@ from importlib import import_module
 from typing import Any, NoReturn
 
 from videonl._version import __version__
-from videonl.cli.terminal import OutputLost, give_up_output, shown_streams
-from videonl.cli.unforeseen import asked_for_trace, tell_unforeseen
+from videonl.cli.terminal import (
+    OutputLost,
+    asked_for_trace,
+    give_up_output,
+    shown_streams,
+    tell_unforeseen,
+)
 from videonl.errors import ENDING, Ended, Stopped, VideoNLError
 from videonl.escapes import shortened
 from videonl.files import explain_full

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any
 
 from videonl.cli.main import make_parser
-from videonl.json_text import json_text
+from videonl.escapes import json_text
 
 if TYPE_CHECKING:
     from rich.table import Table

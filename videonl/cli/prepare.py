@@ -122,7 +122,7 @@ def merge(target: Path) -> int:
     Raises:
         VideoNLError: there are no parts, or they do not belong together.
     """
-    from videonl.video.jobs import read_parts, stamp
+    from videonl.video.sandbox.jobs import read_parts, stamp
 
     target = target.resolve()
     with claimed(target / JOURNAL):
@@ -149,7 +149,7 @@ def find_sources(source: str, target: str, skip_list: str | None) -> tuple["Walk
     Raises:
         VideoNLError: a link in it leads into the target.
     """
-    from videonl.data.skip_list import read_skip_list
+    from videonl.data.census import read_skip_list
     from videonl.data.walk import walk_data
 
     skipped = read_skip_list(source, skip_list)
@@ -177,8 +177,8 @@ def needed_side(config: str | None) -> tuple[int, str]:
     Raises:
         VideoNLError: there is no such file, or it holds no settings.
     """
-    from videonl.cli.settings import read_yaml
-    from videonl.cli.train_settings import CROP_SHARE
+    from videonl.cli.train.flags import read_yaml
+    from videonl.cli.train.settings import CROP_SHARE
 
     content = read_yaml(config) if config else {}
     sections = (content.get(key) for key in SECTIONS)
@@ -265,7 +265,7 @@ def encode(
     from rich.console import Console
     from rich.progress import track
 
-    from videonl.video.jobs import Journal, run_jobs, stamp
+    from videonl.video.sandbox.jobs import Journal, run_jobs, stamp
 
     recipe = recipe_of(options)
     journal = Journal(out / JOURNAL, shard=options.shard)

@@ -1,17 +1,28 @@
-"""Standard output and error that print any file name safely, also where they are closed or full."""
+"""What stands around every command: its output, and the errors that nobody expected.
+
+Standard output and error print any file name safely, also where they are closed or full. Of an
+unexpected error the user sees one sentence, and developers find the traceback in a file.
+"""
 
 import errno
 import os
 import re
 import sys
-from collections.abc import Iterator
+import tempfile
+import traceback
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any
 
+from videonl.errors import Unforeseen
 from videonl.escapes import UNSEEN, visible
 
 # What progress bars draw with: colours, up, erase a line, the cursor shown and hidden.
 DRAWING = re.compile(r"(\x1b\[[0-9;]*[mAK]|\x1b\[\?25[hl])")
+FLAG, VARIABLE = "--debug", "VIDEONL_DEBUG"
+TRACE = "error.txt"  # in the folder of a run
+LONGEST = 300  # characters of the error's own words
 
 
 class OutputLost(BaseException):
@@ -145,3 +156,62 @@ def give_up_output() -> None:
         with suppress(OSError, ValueError):  # a stream without a file
             os.dup2(nowhere, sys.stdout.fileno())
         os.close(nowhere)
+
+
+def asked_for_trace(argv: Sequence[str]) -> tuple[list[str], bool]:
+    """The arguments without ``--debug``, and whether it or the variable was given.
+
+    Words after ``--`` are file names.
+
+    Example:
+        >>> asked_for_trace(["predict", "--debug", "--", "--debug"])[0]
+        ['predict', '--', '--debug']
+    """
+    words = list(argv)
+    end = words.index("--") if "--" in words else len(words)
+    kept = [word for word in words[:end] if word != FLAG] + words[end:]
+    given = len(kept) < len(words)
+    return kept, given or os.environ.get(VARIABLE, "0").lower() not in ("", "0", "false", "no")
+
+
+def tell_unforeseen(error: Exception, *, prog: str, debug: bool) -> int:
+    """Print the sentence; returns the exit code, 1.
+
+    Args:
+        error: what was raised; an :class:`Unforeseen` knows the folder of its run.
+        prog: what to call the program.
+        debug: print the trace instead of keeping it.
+    """
+    folder = error.folder if isinstance(error, Unforeseen) else None
+    cause = error.__cause__ if isinstance(error, Unforeseen) and error.__cause__ else error
+    trace = "".join(traceback.format_exception(cause))
+    if debug:
+        print(trace, end="", file=sys.stderr)
+    place = None if debug else _keep(trace, folder)
+    words = error.words if isinstance(error, Unforeseen) else None
+    where = "above" if debug else f"in {place}" if place else f"shown with {FLAG}"
+    text = words or f"unexpected error: {_words(cause)}"
+    print(f"{prog}: error: {text} (the trace is {where})", file=sys.stderr)
+    return 1
+
+
+def _words(error: BaseException) -> str:
+    """Kind and words of an error, in one line."""
+    words = " ".join(str(error).split())
+    words = words if len(words) <= LONGEST else words[:LONGEST] + " ..."
+    return f"{type(error).__name__}: {words}" if words else type(error).__name__
+
+
+def _keep(trace: str, folder: Path | None) -> Path | None:
+    """Write the trace into the run's folder, else a temporary file; None where neither takes it."""
+    content = trace.encode("utf-8", "backslashreplace")
+    if folder is not None and folder.is_dir():
+        with suppress(OSError):
+            (folder / TRACE).write_bytes(content)
+            return folder / TRACE
+    with suppress(OSError):
+        handle, name = tempfile.mkstemp(prefix="videonl-error-", suffix=".txt")
+        with open(handle, "wb") as file:
+            file.write(content)
+        return Path(name)
+    return None

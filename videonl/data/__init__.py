@@ -1,13 +1,13 @@
 """Data sets: a folder or lists of videos become batches."""
 
-from videonl.doors import doors
+from videonl import doors
 
 __getattr__, __dir__, __all__ = doors(
     __name__,
     {
         "augmentation": "Augmentation augment",
         "catalogue": "Catalogue census_of evaluation_set read_catalogue",
-        "census": "census_text census_values",
+        "census": "census_text census_values read_skip_list write_skip_list",
         "datamodule": "VideoDataModule",
         "dataset": "VideoDataset collate",
         "copies": "near_copies",
@@ -16,7 +16,6 @@ __getattr__, __dir__, __all__ = doors(
         "rand_augment": "OPERATIONS draw_operations",
         "records": "Record",
         "samplers": "BalancedSampler EvaluationSampler TrainingSampler",
-        "skip_list": "read_skip_list write_skip_list",
         "shortcut": "Shortcut shortcut_of",
         "splits": "groups_in_both labels_of make_folds write_lists",
         "walk": "FolderIndex",

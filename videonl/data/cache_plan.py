@@ -18,10 +18,10 @@ from videonl.claims import LOCK, claimed
 from videonl.data.facts import Facts
 from videonl.data.frame_cache import AS_IT_IS, FrameCache, folders_of
 from videonl.errors import VideoNLError
-from videonl.home import cache_folder
-from videonl.json_text import json_text
+from videonl.escapes import json_text
+from videonl.files import cache_folder
 from videonl.shares import counted
-from videonl.video.pictures import MADE_BY, Scaling, size_of
+from videonl.video.decoding.pictures import MADE_BY, Scaling, size_of
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.video import Decoder
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from videonl.class_names import order_classes, read_class_names
-from videonl.data.census import SplitCensus, census_values
+from videonl.data.census import SplitCensus, census_values, is_skipped, read_skip_list
 from videonl.data.labels import Labels, ListFile
 from videonl.data.layouts import Official, recognise
 from videonl.data.lists import Entry, read_list
@@ -24,14 +24,13 @@ from videonl.data.records import (
     split_finder,
     split_folder,
 )
-from videonl.data.skip_list import is_skipped, read_skip_list
 from videonl.data.splits import make_split
 from videonl.data.walk import FolderIndex, others, others_text
 from videonl.errors import DatasetError
+from videonl.escapes import json_text
 from videonl.files import write_text
-from videonl.json_text import json_text
 from videonl.shares import counted
-from videonl.video.container import with_span
+from videonl.video.decoding.container import with_span
 
 _LIST_NAMES = ("{split}.csv", "{split}.txt", "{split}.tsv", "annotations/{split}.csv")
 

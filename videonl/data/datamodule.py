@@ -25,15 +25,21 @@ from videonl.data.cache_plan import (
     training_scaling,
 )
 from videonl.data.catalogue import Catalogue, read_catalogue, split_off
-from videonl.data.census import census_text
+from videonl.data.census import census_text, is_skipped
 from videonl.data.dataset import Item, LabelMissing, TimedLoader, VideoDataset, collate
-from videonl.data.facts import Facts, Look, look_at
+from videonl.data.facts import (
+    LOOKED_AT,
+    Facts,
+    Look,
+    look_at,
+    rates_of,
+    usual_aspect,
+    usual_seconds,
+)
 from videonl.data.frame_cache import FrameCache
 from videonl.data.passing import workers_that_can_start
-from videonl.data.rates import LOOKED_AT, rates_of, usual_aspect, usual_seconds
 from videonl.data.records import Record
 from videonl.data.samplers import BalancedSampler, EvaluationSampler, TrainingSampler, by_turns
-from videonl.data.skip_list import is_skipped
 from videonl.data.splits import check_choice, identities
 from videonl.errors import DatasetError, VideoNLError
 from videonl.escapes import as_word

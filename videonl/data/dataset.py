@@ -11,14 +11,13 @@ import torch
 from torch.utils.data import DataLoader, Dataset, get_worker_info
 
 from videonl.data.cache_plan import training_scaling
+from videonl.data.census import is_skipped
 from videonl.data.frame_cache import FrameCache
 from videonl.data.passing import Travelling
 from videonl.data.records import Record
-from videonl.data.skip_list import is_skipped
 from videonl.errors import DatasetError, VideoError
 from videonl.shares import counted
-from videonl.video.preprocessing import Preprocessing
-from videonl.video.sampling import sample_generator
+from videonl.video.preprocessing import Preprocessing, sample_generator
 from videonl.video.transforms import crop as cut
 from videonl.video.transforms import random_resized_crop, scaled
 from videonl.video.video import Decoder, open_video

@@ -32,9 +32,9 @@ from torch.utils.data import get_worker_info
 from videonl.claims import is_first_process
 from videonl.errors import OutputError, VideoError
 from videonl.files import whole_file
-from videonl.video.container import split_span
-from videonl.video.jobs import stamp
-from videonl.video.pictures import Scaling
+from videonl.video.decoding.container import split_span
+from videonl.video.decoding.pictures import Scaling
+from videonl.video.sandbox.jobs import stamp
 from videonl.video.video import Decoder, Video, open_video
 from videonl.video.views import Readable
 

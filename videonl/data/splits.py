@@ -14,7 +14,7 @@ from videonl.data.records import SPLIT_FOLDERS, Record
 from videonl.errors import DatasetError
 from videonl.files import csv_line, write_text
 from videonl.shares import counted
-from videonl.video.container import split_span
+from videonl.video.decoding.container import split_span
 
 TRAIN_LIST, VAL_LIST, CLASSES = "train.csv", "val.csv", "classes.txt"
 # What files of one recording have in common: (in words, pattern, only within a class).

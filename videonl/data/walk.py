@@ -24,11 +24,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from videonl.errors import DatasetError, OutputError
-from videonl.files import write_text
-from videonl.home import cache_folder
+from videonl.files import cache_folder, write_text
 from videonl.shares import counted
 
-VIDEO_EXTENSIONS = frozenset(  # of the containers in videonl/video/container.py, FORMATS
+VIDEO_EXTENSIONS = frozenset(  # of the containers in videonl/video/decoding/container.py, FORMATS
     {
         *(".mp4", ".m4v", ".mov", ".qt", ".3gp", ".3g2", ".f4v", ".mj2"),
         *(".mkv", ".mk3d", ".webm", ".avi", ".divx", ".flv", ".ogv", ".ogg", ".ogm"),

@@ -1,6 +1,6 @@
 """Cost, speed and accuracy of networks, and whether differences between them are significant."""
 
-from videonl.doors import doors
+from videonl import doors
 
 __getattr__, __dir__, __all__ = doors(
     __name__,

@@ -29,9 +29,8 @@ from videonl.evaluation.entry import (
     parse_entry,
     row_names,
 )
-from videonl.evaluation.environment import describe_environment
 from videonl.evaluation.result import Comparison, Row
-from videonl.evaluation.speed import Subject, measure
+from videonl.evaluation.speed import Subject, describe_environment, measure
 from videonl.evaluation.trained_rows import (
     Budget,
     budget_clip,

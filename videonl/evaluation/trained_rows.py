@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.evaluation.entry import Entry, row_names
 from videonl.evaluation.result import Row
 from videonl.files import write_text
-from videonl.json_text import json_text
 from videonl.limits import SEED, Limit, check_limits, whole
 from videonl.models import create_model
 from videonl.models.registry import find_entry

@@ -1,6 +1,6 @@
 """Answers for videos: prediction, timelines, features, export of a network."""
 
-from videonl.doors import doors
+from videonl import doors
 
 __getattr__, __dir__, __all__ = doors(
     __name__,

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from videonl._version import __version__
 from videonl.errors import VideoNLError
-from videonl.home import cache_folder
+from videonl.files import cache_folder
 from videonl.inference.export_formats import difference_of, set_forms, trace
 from videonl.kernels import cpu_multiplies_bf16
 

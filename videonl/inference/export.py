@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from videonl._version import __version__
 from videonl.errors import OutputError, VideoNLError
+from videonl.escapes import json_text
 from videonl.files import careful_stream, whole_file
 from videonl.inference.export_formats import (
     difference_of,
@@ -28,7 +29,6 @@ from videonl.inference.export_formats import (
     write_program,
 )
 from videonl.inference.predictor import Predictor
-from videonl.json_text import json_text
 from videonl.models.finite import check_answers
 from videonl.video.preprocessing import Preprocessing
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from videonl.errors import VideoNLError
-from videonl.json_text import json_text
+from videonl.escapes import json_text
 from videonl.layers import NonLocalBlock, affinity_name
 
 METADATA = "videonl.json"  # of a torch.export file

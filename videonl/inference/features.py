@@ -16,11 +16,11 @@ import torch
 from torch import Tensor, nn
 
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.files import whole_stream
 from videonl.inference.predictor import Predictor
 from videonl.inference.prefetch import behind
 from videonl.inference.windows import Damage, Windows, stream_windows
-from videonl.json_text import json_text
 from videonl.models.finite import check_answers
 from videonl.video.given import Given, name_of
 from videonl.video.transfer import Arrival, sent

@@ -10,7 +10,7 @@ from videonl.data.lists import PATH_COLUMNS, split_line
 from videonl.data.walk import is_video, list_folder, reason, walk, why_lost
 from videonl.errors import VideoNLError
 from videonl.inference.prediction import Failure
-from videonl.video.container import split_span
+from videonl.video.decoding.container import split_span
 
 
 def find_videos(

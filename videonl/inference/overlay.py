@@ -12,7 +12,7 @@ from videonl.inference.prediction import Prediction
 from videonl.inference.timeline import Timeline, claims_of
 from videonl.video.burn import Burner
 from videonl.video.captions import Caption, Row
-from videonl.video.container import regular_file, split_span
+from videonl.video.decoding.container import regular_file, split_span
 from videonl.video.sandbox import Helper
 
 ROWS = 5  # classes that are shown at most
@@ -114,7 +114,7 @@ def write_overlay(
 
 
 class _Apart:
-    """A burner in a process that can be killed (video/sandbox.py)."""
+    """A burner in a process that can be killed (video/sandbox)."""
 
     def __init__(
         self, file: Path, part: Path, captions: Sequence[Caption], limits: tuple[float, int]

@@ -8,10 +8,10 @@ from typing import Any
 
 from videonl.claims import is_written_now
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.files import write_text
 from videonl.inference.prediction import Failure, Prediction
 from videonl.inference.writers import CsvWriter, is_prediction, read_lines
-from videonl.json_text import json_text
 from videonl.shards import Shard, shard_files, shard_path
 
 

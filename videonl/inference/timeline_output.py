@@ -6,11 +6,10 @@ from pathlib import Path
 import numpy as np
 
 from videonl._version import __version__
-from videonl.escapes import figure_text, shortened
+from videonl.escapes import figure_text, json_text, shortened
 from videonl.files import csv_line, whole_stream
 from videonl.inference.prediction import Failure, damage_as_dict
 from videonl.inference.timeline import Segment, Timeline, claims_of, lanes_of
-from videonl.json_text import json_text
 
 OTHERS = "0.6"  # the grey of segments whose class is not drawn
 Result = tuple[Timeline, list[Segment]]

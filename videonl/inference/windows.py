@@ -13,11 +13,11 @@ import torch
 
 from videonl.errors import VideoError, VideoNLError
 from videonl.shares import counted
-from videonl.video.container import open_source, reason
-from videonl.video.pictures import Pictures
+from videonl.video.decoding.container import open_source, reason
+from videonl.video.decoding.pictures import Pictures
+from videonl.video.decoding.sequential_decoder import decode_all
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.sandbox import SandboxedVideo
-from videonl.video.sequential_decoder import decode_all
 from videonl.video.transforms import crop
 from videonl.video.video import Video
 

@@ -21,9 +21,9 @@ from typing import Any
 
 from videonl._version import __version__
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.files import GrowingFile, csv_line, is_stream, write_text
 from videonl.inference.prediction import Failure, Prediction
-from videonl.json_text import json_text
 
 WRITE_EVERY = 5.0  # seconds between two writes of a growing JSON file, at least
 WRITE_SHARE = 0.05  # and at most this share of the time is spent on writing

@@ -1,11 +1,9 @@
 """Results as pages and pictures; HTML, CSS and JavaScript are files in ``templates``."""
 
-from videonl.reports.attention import attention_section
 from videonl.reports.chart import chart_of, draw_chart, save_chart
 from videonl.reports.comparison import comparison_page, write_comparison
-from videonl.reports.pages import render
-from videonl.reports.server import server_page, server_policy
-from videonl.reports.video import video_page
+from videonl.reports.pages import render, server_page, server_policy
+from videonl.reports.video import attention_section, video_page
 
 __all__ = [
     "attention_section",

@@ -6,6 +6,7 @@ The folder holds the same figures as JSON, CSV, Markdown, the page and its chart
 from pathlib import Path
 from typing import Any
 
+from videonl.escapes import json_text
 from videonl.evaluation.result import Comparison, Row
 from videonl.evaluation.table import (
     METHOD,
@@ -17,7 +18,6 @@ from videonl.evaluation.table import (
     verdicts,
 )
 from videonl.files import write_text
-from videonl.json_text import json_text
 from videonl.reports.chart import chart_svg, save_chart
 from videonl.reports.pages import render
 from videonl.shares import counted

@@ -13,18 +13,17 @@ from typing import Any
 import yaml
 
 from videonl.errors import VideoNLError
-from videonl.escapes import as_word, markdown_row, markdown_text
+from videonl.escapes import as_word, json_text, markdown_row, markdown_text
 from videonl.evaluation.cost import count_cost
 from videonl.files import read_yaml, write_text
-from videonl.json_text import json_text
 from videonl.shares import accuracy, counted, percent
-from videonl.training.summary import figures_of, optimistic
+from videonl.training.callbacks.summary import figures_of, optimistic
 from videonl.video.preprocessing import Preprocessing
 from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint, sha256
 from videonl.weights.hub import pinned_name
 from videonl.weights.published import local_file
 from videonl.weights.run_folder import CONFIG, LAST, MODEL, run_of
-from videonl.weights.safe.container import read_content
+from videonl.weights.safe import read_content
 
 CARD, CENSUS = "README.md", "census.json"
 INTERVAL = "95 % Wilson interval"

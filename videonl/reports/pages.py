@@ -14,12 +14,13 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from videonl.escapes import shortened, visible
-from videonl.json_text import json_text
-from videonl.shares import percent
+from videonl.escapes import json_text, shortened, visible
+from videonl.shares import counted, percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
+
+    from videonl.inference.predictor import Predictor
 
 
 def render(template: str, **values: object) -> Markup:
@@ -96,3 +97,31 @@ def _shown(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(value, keep="\n\t").replace(" %", "\xa0%")
     return value
+
+
+def server_page(predictor: "Predictor", *, limit: int, views: tuple[int, int]) -> str:
+    """The page of ``videonl serve``: one file, no requests to anywhere else, usable by keyboard.
+
+    Args:
+        predictor: the network.
+        limit: bytes of a video.
+        views: (clips, crops) of a full look.
+    """
+    return render(
+        "server.html",
+        limit=limit,
+        clips=views[0],
+        crops=views[1],
+        name=predictor.about["name"],
+        checkpoint=predictor.about.get("checkpoint"),
+        classes=counted(len(predictor.class_names), "class"),
+    )
+
+
+def server_policy() -> str:
+    """The Content-Security-Policy that lets this page work and nothing else."""
+    return (
+        f"default-src 'none'; style-src '{content_hash('server.css')}'; "
+        f"script-src '{content_hash('server.js')}'; connect-src 'self'; form-action 'self'; "
+        "img-src data:; media-src blob:; base-uri 'none'; frame-ancestors 'none'"
+    )

@@ -11,16 +11,20 @@ from typing import Any
 
 import numpy as np
 
+from videonl.attention import KINDS, arrows_of, draw_figure
+from videonl.attention.attention import attend, block_names
+from videonl.escapes import json_text
 from videonl.inference.prediction import Prediction
+from videonl.inference.predictor import Predictor, short_reason
 from videonl.inference.timeline import Segment, Timeline, claims_of, lanes_of
-from videonl.json_text import json_text
-from videonl.reports.pages import data_address, render
+from videonl.reports.pages import data_address, png_address, render
 from videonl.shares import counted, percent
-from videonl.video.container import open_source
+from videonl.video.decoding.container import open_source
 from videonl.video.video import Video, open_video
 
 EMBED_BYTES = 64 << 20  # base64 makes a third more of it; larger pages open slowly on a phone
 PICTURES = 12
+DPI = 110  # sharp at the width of the page, and about half the bytes of the file of `attend`
 MP4 = {("h264", "yuv420p"), ("h264", "yuvj420p"), ("vp9", "yuv420p"), ("av1", "yuv420p")}
 WEBM = {("vp8", "yuv420p"), ("vp9", "yuv420p"), ("av1", "yuv420p")}
 COLOURS = ("#2f6fb2", "#c4541a", "#2e8b57", "#8a4fa3", "#b8860b", "#a8324a", "#3b8686", "#6b6b6b")
@@ -149,3 +153,32 @@ def _bars(timeline: Timeline, segments: Sequence[Segment]) -> list[dict[str, Any
         }
         for segment, lane in zip(segments, lanes, strict=True)
     ]
+
+
+def attention_section(predictor: Predictor, path: str | Path) -> str:
+    """HTML: the picture of ``videonl attend`` with what it shows in words.
+
+    Args:
+        predictor: the network whose answer the page shows.
+        path: the video.
+
+    Returns:
+        The section; one line with the reason where the attention cannot be shown; nothing where
+        the network has no non-local block.
+    """
+    if not block_names(predictor.model):
+        return ""
+    try:
+        found = attend(predictor, path)
+        picture = png_address(draw_figure(found), dpi=DPI)
+    except (ValueError, OSError) as error:  # the answers stand all the same
+        return render("attention.html", reason=short_reason(error, str(path)))
+    return render(
+        "attention.html",
+        reason=None,
+        found=found,
+        kind=KINDS.get(found.spread.kind),
+        name=Path(found.path).name,
+        arrows=arrows_of(found),
+        picture=picture,
+    )

@@ -1,6 +1,6 @@
 """The synthetic sample data set: two moving bodies, whose relation is the class."""
 
-from videonl.doors import doors
+from videonl import doors
 
 __getattr__, __dir__, __all__ = doors(
     __name__,

@@ -20,8 +20,8 @@ from pathlib import Path
 
 from videonl.claims import LOCK
 from videonl.errors import DatasetError
+from videonl.escapes import json_text
 from videonl.files import csv_line, write_text
-from videonl.json_text import json_text
 from videonl.sample.drawing import encode_scene
 from videonl.sample.task import SPLITS, Body, SampleParameters, Scene, draw_scene
 

@@ -1,6 +1,6 @@
 """The predictor over HTTP."""
 
-from videonl.doors import doors
+from videonl import doors
 
 __getattr__, __dir__, __all__ = doors(
     __name__,

@@ -2,7 +2,7 @@
 
 ``POST /predict`` takes one video, as a form or as the body; ``GET /health`` and ``GET /model``
 describe the server. Uploads go to nameless files, are decoded in processes that can be killed
-(video/sandbox.py), and are deleted in every case.
+(video/sandbox), and are deleted in every case.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from videonl.errors import VideoError, VideoNLError
+from videonl.escapes import json_text
 from videonl.inference.predictor import Predictor, short_reason
-from videonl.json_text import json_text
-from videonl.reports.server import server_page, server_policy
+from videonl.reports.pages import server_page, server_policy
 from videonl.serve.queue import DECODERS, Desk, StoppedError
 from videonl.serve.uploads import UploadError, receive_upload
 from videonl.video.sandbox import DecoderPool

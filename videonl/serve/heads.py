@@ -7,7 +7,7 @@ import h11
 from uvicorn.config import Config
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from videonl.json_text import json_text
+from videonl.escapes import json_text
 
 HEAD_SECONDS = 20.0  # from the first byte, or from the connection, to the end of a head
 HEAD_BYTES = 1 << 15

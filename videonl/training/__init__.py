@@ -1,6 +1,6 @@
 """Training with Lightning: module, metrics, recipes, checkpoints and result files."""
 
-from videonl.doors import doors
+from videonl import doors
 
 __getattr__, __dir__, __all__ = doors(
     __name__,
@@ -9,7 +9,7 @@ __getattr__, __dir__, __all__ = doors(
         "defaults": "FINE_TUNING Choices DataFacts choose data_facts",
         "fine_tuning": "batch_norms",
         "plots": "plot_confusion plot_curves",
-        "summary": "write_summary",
+        "callbacks.summary": "write_summary",
         "fitting": "FitResult fit",
         "evaluation": "Evaluation evaluate predict",
         "plan": "duration make_plan plan_lines",
@@ -17,16 +17,16 @@ __getattr__, __dir__, __all__ = doors(
         "trainer": "make_trainer",
         "task": "classification_loss multi_hot multi_label_loss",
         "mixing": "StepSeed mix one_hot",
-        "ema": "MovingAverage",
+        "callbacks.ema": "MovingAverage",
         "recompute": "recompute_stages",
-        "finite": "FiniteLoss TrainingDiverged",
-        "stopping": "TrainingStopped",
-        "checkpoints": "AtomicCheckpointIO Checkpoints read_checkpoint",
+        "callbacks.finite": "FiniteLoss TrainingDiverged",
+        "callbacks.stopping": "TrainingStopped",
+        "callbacks.checkpoints": "AtomicCheckpointIO Checkpoints read_checkpoint",
         "runs": "new_run resume_path",
         "metrics": "ClassificationMeter MultiLabelMeter average_precision mean_loss negative_log",
         "signs": "Course constant_loss signs_of",
-        "metrics_file": "MetricsFile read_metrics",
-        "logged": "RateLog",
-        "progress": "ProgressLines SpeedMonitor TerminalBar",
+        "callbacks.metrics_file": "MetricsFile read_metrics",
+        "callbacks.logged": "RateLog",
+        "callbacks.progress": "ProgressLines SpeedMonitor TerminalBar",
     },
 )

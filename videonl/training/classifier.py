@@ -25,15 +25,14 @@ from videonl.models import create_model
 from videonl.models.finite import check_answers
 from videonl.models.view_ensembling import average_logits, over_views, probabilities_of
 from videonl.shares import counted
-from videonl.training.accumulation import loss_weight
-from videonl.training.checkpoints import adopt, read_checkpoint
+from videonl.training.callbacks.checkpoints import adopt, read_checkpoint
+from videonl.training.callbacks.finite import FiniteLoss, check_score, check_weights, weights_of
+from videonl.training.callbacks.logged import LateLog, log_is_due
 from videonl.training.classes import align_classes
 from videonl.training.compiled import CompiledNetwork, check_compiler
 from videonl.training.fine_tuning import batch_norms, freeze, fresh_parameters
-from videonl.training.finite import FiniteLoss, check_score, check_weights, weights_of
-from videonl.training.logged import LateLog, log_is_due
 from videonl.training.mixing import mix
-from videonl.training.recipe import Recipe, configure, make_recipe
+from videonl.training.recipe import Recipe, configure, loss_weight, make_recipe
 from videonl.training.recompute import recompute_stages
 from videonl.training.task import AnyScores, Batch, make_task
 from videonl.video.preprocessing import Preprocessing

@@ -15,21 +15,20 @@ from torch.utils.data import DataLoader
 
 from videonl.data import Record
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.files import GrowingFile, csv_line, write_text
-from videonl.json_text import json_text
 from videonl.models.view_ensembling import average_name
 from videonl.shares import counted
-from videonl.training.bad_files import BadFiles
-from videonl.training.checkpoints import BROKEN_PIPE
+from videonl.training.callbacks.bad_files import BadFiles
+from videonl.training.callbacks.checkpoints import BROKEN_PIPE
+from videonl.training.callbacks.progress import TerminalBar
+from videonl.training.callbacks.stopping import plain_signals, raise_lost
+from videonl.training.callbacks.summary import accuracy_lines, score_values
+from videonl.training.callbacks.theirs import explained
 from videonl.training.classifier import VideoClassifier
-from videonl.training.metrics import TOP_K, Scores
+from videonl.training.metrics import TOP_K, Scores, add_up, of_all
 from videonl.training.plots import plot_confusion
-from videonl.training.processes import add_up, of_all
-from videonl.training.progress import TerminalBar
-from videonl.training.stopping import plain_signals, raise_lost
-from videonl.training.summary import accuracy_lines, score_values
 from videonl.training.task import AnyScores
-from videonl.training.theirs import explained
 from videonl.training.trainer import make_trainer
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)

@@ -17,20 +17,20 @@ from videonl.data.catalogue import write_census
 from videonl.data.splits import TRAIN_LIST, VAL_LIST, write_lists
 from videonl.errors import VideoNLError
 from videonl.files import write_text
-from videonl.training.bad_files import BadFiles
-from videonl.training.checkpoints import BROKEN_PIPE, Checkpoints, is_lost_worker
+from videonl.training.callbacks.bad_files import BadFiles
+from videonl.training.callbacks.checkpoints import BROKEN_PIPE, Checkpoints, is_lost_worker
+from videonl.training.callbacks.ema import MovingAverage
+from videonl.training.callbacks.logged import RateLog
+from videonl.training.callbacks.metrics_file import MetricsFile
+from videonl.training.callbacks.progress import EpochLines, SpeedMonitor, progress_bar
+from videonl.training.callbacks.stopping import GracefulStop, plain_signals, raise_lost
+from videonl.training.callbacks.summary import Summary
+from videonl.training.callbacks.theirs import explained
 from videonl.training.classifier import VideoClassifier
-from videonl.training.ema import MovingAverage
-from videonl.training.logged import RateLog
 from videonl.training.memory import way_out
-from videonl.training.metrics_file import MetricsFile
 from videonl.training.mixing import StepSeed
-from videonl.training.progress import EpochLines, SpeedMonitor, progress_bar
 from videonl.training.run_header import check_clip, facts
 from videonl.training.runs import ResumePosition, check_resumable
-from videonl.training.stopping import GracefulStop, plain_signals, raise_lost
-from videonl.training.summary import Summary
-from videonl.training.theirs import explained
 from videonl.training.trainer import leaves_nothing, make_trainer
 from videonl.weights.run_folder import CONFIG
 

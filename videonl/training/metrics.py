@@ -1,16 +1,19 @@
-"""Accuracy that accumulates on the device, without synchronising before the end of the epoch."""
+"""Accuracy that accumulates on the device, without synchronising before the end of the epoch.
+
+Then it is added up over all processes, which all must call ``of_all`` and ``add_up``.
+"""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import ClassVar, TypeVar
 
 import torch
 from torch import Tensor
 
-from videonl.training.processes import add_up, of_all
 from videonl.video.transfer import sent
 
 TOP_K = 5
+Known = TypeVar("Known")
 
 
 @dataclass(frozen=True)
@@ -364,3 +367,24 @@ def average_precision(scores: Tensor, truth: Tensor) -> float | None:
     hits, seen = right[last], (torch.arange(len(ranked)) + 1.0).double()[last]
     gained = hits.diff(prepend=torch.zeros(1, dtype=torch.float64)) / total
     return float((gained * hits / seen).sum())
+
+
+def are_several() -> bool:
+    """Whether this process is one of several."""
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+def of_all(known: Known) -> list[Known]:
+    """The values of all processes, in the order of their ranks."""
+    if not are_several():
+        return [known]
+    shares = [known] * torch.distributed.get_world_size()
+    torch.distributed.all_gather_object(shares, known)
+    return shares
+
+
+def add_up(counts: Tensor) -> Tensor:
+    """The sum over all processes, in place; on a device that their backend supports."""
+    if are_several():
+        torch.distributed.all_reduce(counts)
+    return counts

@@ -13,11 +13,10 @@ from lightning.pytorch import LightningDataModule, Trainer
 
 from videonl.errors import VideoNLError
 from videonl.shares import counted
-from videonl.training.accumulation import batches_per_epoch, batches_per_step
+from videonl.training.callbacks.progress import peak_of_process
 from videonl.training.classifier import VideoClassifier
 from videonl.training.memory import way_out
-from videonl.training.progress import peak_of_process
-from videonl.training.recipe import make_optimizer
+from videonl.training.recipe import batches_per_epoch, batches_per_step, make_optimizer
 from videonl.training.run_header import facts
 
 BATCHES = 2

@@ -10,9 +10,8 @@ from torch import nn
 from videonl.data import class_lines, cover_line, labels_of, picture_line, shortcut_of
 from videonl.errors import VideoNLError
 from videonl.shares import counted, percent
-from videonl.training.accumulation import batches_per_step
 from videonl.training.classifier import VideoClassifier
-from videonl.training.recipe import global_batch, scaled_rate
+from videonl.training.recipe import batches_per_step, global_batch, scaled_rate
 
 FEW_VIDEOS = 2000  # below this, training from scratch rarely works for networks of this size
 LARGE_NETWORK = 10e6  # parameters

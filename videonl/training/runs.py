@@ -12,10 +12,9 @@ from torch import nn
 from videonl.data.layouts import check_split
 from videonl.errors import CheckpointError, OutputError, VideoNLError
 from videonl.escapes import as_word
-from videonl.home import expanded
-from videonl.training.accumulation import batches_per_epoch
-from videonl.training.checkpoints import read_checkpoint
-from videonl.training.recipe import set_rates
+from videonl.files import expanded
+from videonl.training.callbacks.checkpoints import read_checkpoint
+from videonl.training.recipe import batches_per_epoch, set_rates
 from videonl.weights.hub import resumed_from
 from videonl.weights.loading import WEIGHTS
 from videonl.weights.run_folder import LAST, newest

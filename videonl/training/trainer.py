@@ -18,8 +18,8 @@ from lightning.pytorch.plugins import Precision
 from videonl.errors import VideoNLError
 from videonl.kernels import cpu_multiplies_bf16
 from videonl.limits import above, check_limits, number, whole
-from videonl.training.checkpoints import AtomicCheckpointIO
-from videonl.training.theirs import as_list, first_sentence
+from videonl.training.callbacks.checkpoints import AtomicCheckpointIO
+from videonl.training.callbacks.theirs import as_list, first_sentence
 
 # Where ours differ from those of Lightning's Trainer; also what `train.py --help_all` shows.
 DEFAULTS: dict[str, Any] = {

@@ -1,14 +1,14 @@
 """Video files as exact frames, and what a network is shown of them."""
 
-from videonl.doors import doors
+from videonl import doors
 
 __getattr__, __dir__, __all__ = doors(
     __name__,
     {
         "video": "Video open_video",
-        "preprocessing": "Preprocessing check_entries rectangle_of",
+        "preprocessing": "Preprocessing check_entries rectangle_of sample_generator",
         "protocols": "PROTOCOLS checked_protocol under_protocol",
-        "sampling": "sample_generator timeline",
+        "clock": "timeline",
         "views": "Views read_views settled",
         "given": "Frames",
         "spool": "Spool",

@@ -17,8 +17,8 @@ from av.video.reformatter import ColorRange, Colorspace, VideoReformatter
 from videonl.errors import VideoError
 from videonl.video.captions import Caption, Painter, enlarged
 from videonl.video.clock import begin_of, nominal_rate
-from videonl.video.container import Source, open_source, reason
-from videonl.video.pictures import orientation, upright
+from videonl.video.decoding.container import Source, open_source, reason
+from videonl.video.decoding.pictures import orientation, upright
 
 AAC_RATES = (8000, 11025, 12000, 16000, 22050, 24000, 32000, 44100, 48000, 96000)
 COARSE = 65535  # ticks per second that MPEG-4's header holds

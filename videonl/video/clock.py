@@ -6,14 +6,16 @@ the sound begins 2 s before the pictures, or an edit list delays them, the first
 the first sample of any stream. AVI stores no times, only the order of its pictures.
 """
 
+from collections.abc import Sequence
 from fractions import Fraction
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from videonl.video.container import Source
-from videonl.video.frame_table import TIMED_FORMATS
-from videonl.video.sampling import last_shown
+from videonl.video.decoding.frame_table import TIMED_FORMATS
+
+if TYPE_CHECKING:  # it decodes: not for those who only ask when frames are shown
+    from videonl.video.decoding.container import Source
 
 MOST_SECONDS = 48 * 3600.0  # longer than any recording: a damaged header
 _UNTIMED_FORMATS = {"avi", "h264", "hevc", "mpegvideo"}
@@ -32,7 +34,7 @@ class Clock(NamedTuple):
 
 
 def read_clock(
-    source: Source, pts: np.ndarray | None, count: int, *, held: int = 0, whole: bool = False
+    source: "Source", pts: np.ndarray | None, count: int, *, held: int = 0, whole: bool = False
 ) -> Clock:
     """The clock of an open file.
 
@@ -58,13 +60,13 @@ def read_clock(
     return Clock(times, float(times[-1]) + max(stands, last_shown(times, rate)))
 
 
-def nominal_rate(source: Source) -> float:
+def nominal_rate(source: "Source") -> float:
     """Frames per second, as the header states."""
     rate = source.stream.average_rate or source.stream.guessed_rate
     return float(rate) if rate else 25.0
 
 
-def begin_of(source: Source, pts: int) -> Fraction:
+def begin_of(source: "Source", pts: int) -> Fraction:
     """Seconds on the container's time line at which a player's clock is at 0.
 
     Args:
@@ -78,3 +80,32 @@ def begin_of(source: Source, pts: int) -> Fraction:
         return min(first, Fraction(0))
     start = source.container.start_time  # microseconds, the earliest of all streams
     return first if start is None else min(first, Fraction(start, 1_000_000))
+
+
+def last_shown(times: np.ndarray, fps: float) -> float:
+    """Seconds that the last frame is on display if nothing states it: the median gap of all."""
+    return float(np.median(np.diff(times))) if len(times) > 1 else 1.0 / fps
+
+
+def timeline(
+    times: Sequence[float] | np.ndarray, fps: float, *, end: float | None = None
+) -> np.ndarray:
+    """Frame on display at each tick of ``1 / fps`` seconds, the first when the first one appears.
+
+    Args:
+        times: seconds at which each frame appears, increasing.
+        fps: ticks per second.
+        end: seconds at which the last frame disappears; None: after the median gap of the others.
+
+    Returns:
+        int64 (ticks,): frame numbers, never decreasing; at least one tick.
+    """
+    moments = np.asarray(times, np.float64) - times[0]
+    last = last_shown(moments, fps)
+    length = float(moments[-1]) + last if end is None else end - float(times[0])
+    ticks = max(1, round(length * fps))
+    # A frame that appears within a thousandth of a tick counts: times are rounded in containers
+    # (Matroska: to milliseconds), and 1/30 s is no binary number.
+    tolerance = max(1e-3 / fps, 1.1e-3 if last > 4e-3 else 0.0)
+    shown = np.searchsorted(moments, np.arange(ticks) / fps + tolerance, side="right") - 1
+    return np.clip(shown, 0, len(moments) - 1).astype(np.int64)

@@ -18,8 +18,8 @@ from videonl.errors import OutputError, VideoError
 from videonl.files import whole_file
 from videonl.shares import counted
 from videonl.video.clock import begin_of
-from videonl.video.container import open_source, reason
-from videonl.video.pictures import orientation, plane_rows, upright
+from videonl.video.decoding.container import open_source, reason
+from videonl.video.decoding.pictures import orientation, plane_rows, upright
 
 LOOK_EVERY = 50  # frames from one that is compared to the next
 LARGEST_DIFFERENCE = 16  # grey levels of 255, mean over blocks: coarse encoding stays far below

@@ -22,7 +22,7 @@ import torch
 
 from videonl.errors import VideoError
 from videonl.limits import above
-from videonl.video.pictures import Pictures, Scaling, Stack
+from videonl.video.decoding.pictures import Pictures, Scaling, Stack
 from videonl.video.spool import Spool
 from videonl.video.video import Video
 

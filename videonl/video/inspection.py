@@ -8,7 +8,7 @@ import numpy as np
 
 from videonl.errors import VideoError
 from videonl.shares import counted
-from videonl.video.container import open_source, reason
+from videonl.video.decoding.container import open_source, reason
 
 # Findings with which a file is of no use for training, and those that are only worth knowing.
 BAD = ("unreadable", "no_video", "no_frames", "damaged", "timeout", "memory", "crash")

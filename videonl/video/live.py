@@ -30,8 +30,8 @@ from videonl.errors import VideoError
 from videonl.video.burn import Canvas, PictureWriter
 from videonl.video.captions import Row, lay
 from videonl.video.clock import nominal_rate
-from videonl.video.container import FORMATS, MAX_PIXELS, Source, open_source, reason
-from videonl.video.pictures import Pictures
+from videonl.video.decoding.container import FORMATS, MAX_PIXELS, Source, open_source, reason
+from videonl.video.decoding.pictures import Pictures
 from videonl.video.preprocessing import SENSIBLE_RATES, Preprocessing
 
 STALL_SECONDS = 10.0  # without a frame, and the source is given up

@@ -32,10 +32,10 @@ import numpy as np
 
 from videonl.errors import VideoNLError
 from videonl.limits import Limit, Rule, Said, above, one_of, optional, shown, whole
-from videonl.video.sampling import timeline
+from videonl.video.clock import timeline
 
 if TYPE_CHECKING:  # it decodes: not for those who only ask where frames lie
-    from videonl.video.pictures import Scaling
+    from videonl.video.decoding.pictures import Scaling
 
 NOTICEABLE = 0.05  # share by which rates differ before clips are taken by time
 SENSIBLE_RATES = (1.0, 1000.0)  # frames per second; others are damaged headers
@@ -652,3 +652,8 @@ class Preprocessing:
             last = int((self._grid(len(track)) - 1) * step)
         places = places % len(track) if self.short_video == "loop" else np.minimum(places, last)
         return [int(frame) for frame in track[places]]
+
+
+def sample_generator(seed: int, epoch: int, index: int, rank: int = 0) -> np.random.Generator:
+    """The random generator of one sample, the same whichever worker draws it."""
+    return np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, epoch, index, rank))))

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from videonl.errors import VideoNLError
-from videonl.video.pictures import Scaling, size_of
+from videonl.video.decoding.pictures import Scaling, size_of
 from videonl.video.transfer import sent
 
 

@@ -21,15 +21,20 @@ import numpy as np
 from videonl.errors import VideoError
 from videonl.shares import counted
 from videonl.video.clock import MOST_SECONDS, Clock, nominal_rate, read_clock
-from videonl.video.container import Source, open_source, regular_file, split_span
-from videonl.video.decord_reader import decord_obstacle, read_with_decord
-from videonl.video.frame_table import FrameTable, PacketReader, build_table
-from videonl.video.mp4_table import mp4_table
-from videonl.video.packet_decoder import CorruptError, DamageError, PacketDecoder, TableError
-from videonl.video.pictures import Pictures, Scaling
-from videonl.video.sequential_decoder import SequentialDecoder
+from videonl.video.decoding.container import Source, open_source, regular_file, split_span
+from videonl.video.decoding.decord_reader import decord_obstacle, read_with_decord
+from videonl.video.decoding.frame_table import FrameTable, PacketReader, build_table
+from videonl.video.decoding.mp4_table import mp4_table
+from videonl.video.decoding.packet_decoder import (
+    CorruptError,
+    DamageError,
+    PacketDecoder,
+    TableError,
+)
+from videonl.video.decoding.pictures import Pictures, Scaling
+from videonl.video.decoding.sequential_decoder import SequentialDecoder
 
-if TYPE_CHECKING:  # a decoding process (sandbox_worker.py) does without torch's 500 MB
+if TYPE_CHECKING:  # a decoding process (sandbox/worker.py) does without torch's 500 MB
     import torch
 
 Decoder = Literal["auto", "pyav", "decord"]
@@ -95,7 +100,7 @@ class Video:
         table: FrameTable | None = None,
         forgiving: bool = False,
     ) -> None:
-        """Take over an open source; ``table`` is read from its header (mp4_table.py)."""
+        """Take over an open source; ``table`` is read from its header (decoding/mp4_table.py)."""
         self._source = source
         self.forgiving = forgiving
         self.damaged: set[int] = set()
@@ -211,8 +216,9 @@ class Video:
     def exact_by(self) -> str:
         """How the frames are found.
 
-        ``"header"`` (mp4_table.py), ``"packets"`` (frame_table.py), or ``"sequential"``: by
-        decoding from the start. If one of them turns out to be wrong, the next is used.
+        ``"header"`` (decoding/mp4_table.py), ``"packets"`` (decoding/frame_table.py), or
+        ``"sequential"``: by decoding from the start. If one of them turns out to be wrong, the next
+        is used.
         """
         if self._table is None:
             return "sequential"
@@ -297,7 +303,7 @@ class Video:
 
         Args:
             indices: frame numbers in any order, repeats allowed.
-            size: of the pictures, see :class:`~videonl.video.pictures.Scaling`.
+            size: of the pictures, see :class:`~videonl.video.decoding.pictures.Scaling`.
 
         Returns:
             uint8 (len(indices), H, W, 3), RGB.

@@ -7,7 +7,7 @@ from typing import Any, Protocol, Unpack
 import numpy as np
 import torch
 
-from videonl.video.pictures import Scaling
+from videonl.video.decoding.pictures import Scaling
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.transforms import crop
 

@@ -1,6 +1,6 @@
 """Checkpoints: a file of any known format becomes a network, and no code in the file runs."""
 
-from videonl.doors import doors
+from videonl import doors
 
 __getattr__, __dir__, __all__ = doors(
     __name__,
@@ -13,6 +13,6 @@ __getattr__, __dir__, __all__ = doors(
         "published": "PUBLISHED Published find_published",
         "report": "LoadReport",
         "run_folder": "checkpoint_in",
-        "safe.container": "Content read_content",
+        "safe": "Content read_content",
     },
 )

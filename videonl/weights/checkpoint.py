@@ -12,8 +12,8 @@ from torch import nn
 from videonl._version import __version__
 from videonl.class_names import read_class_names
 from videonl.errors import CheckpointError
+from videonl.escapes import json_text
 from videonl.files import is_stream, whole_file, write_text
-from videonl.json_text import json_text
 from videonl.shares import counted
 from videonl.video.preprocessing import RULES, Preprocessing
 from videonl.video.protocols import under_protocol
@@ -23,7 +23,7 @@ from videonl.weights.formats.own import OwnCheckpoint, read_own, sidecar_path
 from videonl.weights.loading import load_published
 from videonl.weights.published import PUBLISHED, local_file
 from videonl.weights.report import LoadReport, check_fit
-from videonl.weights.safe.container import read_content
+from videonl.weights.safe import read_content
 from videonl.weights.safe.tensors import write_safetensors
 
 

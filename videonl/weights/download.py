@@ -12,8 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from videonl.errors import CheckpointError
-from videonl.files import write_text
-from videonl.home import expanded, user_cache
+from videonl.files import expanded, user_cache, write_text
 from videonl.weights.published import Published
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -14,8 +14,8 @@ from videonl.models.presets import PRESETS
 from videonl.shares import counted
 from videonl.video.preprocessing import CLIP
 from videonl.weights.declared import preprocessing_in_file
-from videonl.weights.families import translate
 from videonl.weights.fitting import Wanted, differing
+from videonl.weights.formats import translate
 from videonl.weights.formats.own import OwnCheckpoint, read_own
 from videonl.weights.formats.torchvision import inflate
 from videonl.weights.geometry import name_of
@@ -27,7 +27,7 @@ from videonl.weights.published import (
     local_file,
 )
 from videonl.weights.report import LoadReport
-from videonl.weights.safe.container import Content, read_content
+from videonl.weights.safe import Content, read_content
 from videonl.weights.translated import Translated, merge_options
 
 HEAD = "head.projection"

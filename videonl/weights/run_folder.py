@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 from videonl.errors import CheckpointError
-from videonl.home import expanded
+from videonl.files import expanded
 
 BEST, LAST, CONFIG = "best.ckpt", "last.ckpt", "config.yaml"
 MODEL = "model.safetensors"  # as `videonl push` calls it

@@ -26,7 +26,7 @@ from videonl.weights.declared import (
     options_in_file,
     refuse,
 )
-from videonl.weights.safe.container import Content
+from videonl.weights.safe import Content
 from videonl.weights.tables import check_claims, common_prefix, strip_wrappers
 
 PREFIX = "net."

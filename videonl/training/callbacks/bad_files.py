@@ -1,0 +1,110 @@
+"""Videos that could not be read are counted, and each is reported once."""
+
+# ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
+
+import sys
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from videonl.errors import DatasetError
+from videonl.escapes import visible
+from videonl.shares import counted
+from videonl.training.metrics import of_all
+
+SHOWN = 5
+Failure = tuple[str, str]  # path, reason
+
+
+class BadFiles(Callback):
+    """Collects the files that a data set could not read.
+
+    In training another video took such a file's place; in evaluation it counts as wrong.
+
+    Attributes:
+        replaced: path -> reason, of the training so far on this process.
+        missing: likewise, of the last evaluation, over all processes once it has ended.
+    """
+
+    def __init__(self) -> None:
+        self.replaced: dict[str, str] = {}
+        self.missing: dict[str, str] = {}
+        self._told = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Collect the replaced files."""
+        for path, reason in batch.get("replaced", ()):
+            self.replaced.setdefault(path, reason)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the files that failed for the first time in this epoch."""
+        new = list(self.replaced.items())[self._told :]
+        self._told = len(self.replaced)
+        if new:
+            pl_module.print(describe(new, "cannot be read; others were used instead"))
+
+    def _start(self) -> None:
+        self.missing = {}
+
+    def _note(self, trainer: Trainer, batch: Any) -> None:
+        for _, path, reason in batch.get("missing", ()):
+            self.missing[path] = reason
+        root = getattr(getattr(trainer, "datamodule", None), "root", None)
+        if batch.get("missing") and root is not None and not Path(root).is_dir():
+            raise DatasetError(f"the data folder {root} is gone")  # not one bad video, but all
+
+    def _finish(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self.missing = {path: why for part in of_all(self.missing) for path, why in part.items()}
+        if self.missing and not trainer.sanity_checking:
+            text = "cannot be read and count as wrong"
+            pl_module.print(describe(list(self.missing.items()), text))
+
+    def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start afresh."""
+        self._start()
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Collect the missing files.
+
+        Raises:
+            DatasetError: the folder of the data is gone.
+        """
+        self._note(trainer, batch)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the missing files."""
+        self._finish(trainer, pl_module)
+
+    on_test_epoch_start = on_validation_epoch_start
+    on_test_batch_end = on_validation_batch_end
+    on_test_epoch_end = on_validation_epoch_end
+    on_predict_batch_end = on_validation_batch_end
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Report the missing files."""
+        if self.missing:
+            text = describe(list(self.missing.items()), "cannot be read and are left out")
+            print(text, file=sys.stderr)
+
+
+def describe(files: list[Failure], what: str) -> str:
+    """One sentence and the first files."""
+    videos = counted(len(files), "video")
+    lines = [f"warning: {videos} {what} (videonl check finds all such files):"]
+    lines += [
+        visible(f"  {reason}" if path in reason else f"  {path}: {reason}")
+        for path, reason in files
+    ]
+    more = len(files) - SHOWN
+    return "\n".join(lines[: SHOWN + 1] + ([f"  and {more} more"] if more > 0 else []))
