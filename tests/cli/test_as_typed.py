@@ -1,5 +1,7 @@
 """Words in any order, and values that are refused by the name that the user typed."""
 
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -62,9 +64,31 @@ def test_a_message_has_an_end(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("train.csv").write_text("x" * 100_000, encoding="utf-8")
-    assert main(["train", "fit", "--data.root", ".", "--data.train_list", "train.csv"]) == 2
-    error = capsys.readouterr().err
-    assert "error: train.csv, line 1: 'xxx" in error
-    assert error.endswith("xxx' is not 'path label' (the path needs the extension of a video)\n")
-    assert len(error) < 2100
+    fit = ["train", "fit", "--data.root", ".", "--data.train_list", "train.csv"]
+    for letters, said in ((9_000, ", line 1: 'xxx"), (10_001, ", line 1 has 10001 letters")):
+        Path("train.csv").write_text("x" * letters, encoding="utf-8")
+        assert main(fit) == 2
+        assert len(error := capsys.readouterr().err) < 2100
+        assert f"error: train.csv{said}" in error
+    Path("train.csv").write_text("a.mp4," + "x" * 9_000, encoding="utf-8")
+    before = time.monotonic()
+    assert main(fit) == 2
+    assert time.monotonic() - before < 5  # no expression that takes the square of the length
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("predict|a.mp4|--json|", "--json has an empty value; give one"),
+        ("predict|a.mp4|--json=", "--json has an empty value; give one"),
+        ("predict|a.mp4|", "one of the words is empty"),
+        ("train|fit|--data.root|", "--data.root has an empty value"),
+        ("train|test|--data.root|x|--json=", "--json has an empty value"),
+        ("predict|a.mp4|--fps|1e9", "--fps: '1e9' is not keep, training or a number above 0 and"),
+    ],
+)
+def test_an_empty_value_is_no_value(capsys: Capture, words: str, said: str) -> None:
+    """As an unset variable of a shell leaves it: ``--json "$OUT"``."""
+    with pytest.raises(SystemExit, match="2"):
+        sys.exit(main(words.split("|")))
+    assert f"error: {said}" in capsys.readouterr().err
