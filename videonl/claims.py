@@ -64,7 +64,7 @@ def _check_own(written: Sequence[PathLike], reads: Iterable[PathLike | None]) ->
     """
     places = {os.path.realpath(file) for file in written}
     if len(places) < len(written):
-        names = ", ".join(map(os.fspath, written))
+        names = ", ".join(os.fspath(file) for file in written)
         raise VideoNLError(f"two outputs are one file ({names}); give each its own name")
     there = {_identity(file): file for file in written if os.path.exists(file)}
     for file in reads if there else ():

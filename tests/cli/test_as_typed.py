@@ -84,11 +84,12 @@ def test_a_message_has_an_end(
         ("predict|a.mp4|", "one of the words is empty"),
         ("train|fit|--data.root|", "--data.root has an empty value"),
         ("train|test|--data.root|x|--json=", "--json has an empty value"),
+        ("train|predict|--data.root|x|--json|a.jsonl|--csv|a.csv", "predict writes one file"),
         ("predict|a.mp4|--fps|1e9", "--fps: '1e9' is not keep, training or a number above 0 and"),
     ],
 )
-def test_an_empty_value_is_no_value(capsys: Capture, words: str, said: str) -> None:
-    """As an unset variable of a shell leaves it: ``--json "$OUT"``."""
+def test_what_would_be_ignored_is_refused(capsys: Capture, words: str, said: str) -> None:
+    """Such as an empty value, which an unset variable leaves: ``--json "$OUT"``."""
     with pytest.raises(SystemExit, match="2"):
         sys.exit(main(words.split("|")))
     assert f"error: {said}" in capsys.readouterr().err

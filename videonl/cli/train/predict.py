@@ -27,6 +27,8 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
         raise VideoNLError(
             f"--json {lines}: predict writes JSON Lines; give a name that ends in .jsonl"
         )
+    if lines and settings["csv"]:
+        raise VideoNLError("predict writes one file: give --csv or --json, and leave out the other")
     from videonl.cli.train.parser import trainer_options
     from videonl.training.evaluation import predict
 
