@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import mostly_slow
 from tests.small_data import FLAGS, write_small_data
 from tests.videos import write_video
 from videonl.claims import LOCK, claimed, is_first_process
@@ -119,7 +120,13 @@ def outputs(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix != ".lock")
 
 
-@pytest.mark.parametrize("member", MEMBERS)
+# One per command, and the kinds of outputs that are told apart: files, folders, shards.
+TOLD = ("predict --csv", "predict --shard", "predict --overlay folder", "live --json", "cross")
+TOLD += ("merge", "extract", "export", "convert", "compare", "attend", "sample", "check", "prepare")
+TOLD += ("test --json", "train predict", "fit --resume")
+
+
+@pytest.mark.parametrize("member", mostly_slow(MEMBERS, quick=TOLD))
 def test_a_second_writer_is_refused(
     member: str,
     folder: Path,

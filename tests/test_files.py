@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import mostly_slow
 from videonl.errors import OutputError, VideoNLError
 from videonl.files import (
     GrowingFile,
@@ -124,8 +125,18 @@ def test_a_device_is_written_into_and_a_full_one_is_a_sentence(
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="Linux names descriptors so")
-@pytest.mark.parametrize("write", [writer.__name__ for writer in WRITERS])
-@pytest.mark.parametrize("kind", ["file", "pipe"])
+@pytest.mark.parametrize(
+    ("write", "kind"),
+    mostly_slow(
+        [(writer.__name__, kind) for writer in WRITERS for kind in ("file", "pipe")],
+        quick=[
+            ("by_text", "file"),
+            ("by_stream", "pipe"),
+            ("by_path", "pipe"),
+            ("by_growing", "file"),
+        ],
+    ),
+)
 def test_standard_output_is_written_behind_what_stands_there(
     tmp_path: Path, write: str, kind: str
 ) -> None:
@@ -358,7 +369,14 @@ def test_yaml_as_people_write_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["a: [", "!!python/object/apply:os.getcwd []", "? [a, b]\n: 1\n", "[" * 5000, "a: \x00"]
+    "text",
+    [
+        "a: [",
+        "!!python/object/apply:os.getcwd []",
+        "? [a, b]\n: 1\n",
+        "a: \x00",
+        pytest.param("[" * 5000, marks=pytest.mark.slow),
+    ],
 )
 def test_what_is_no_yaml_is_one_sentence(text: str) -> None:
     start = time.monotonic()

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from torch import nn
 
+from tests.marks import mostly_slow
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
 from videonl.data import VideoDataModule
@@ -75,7 +76,15 @@ def refused(argv: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return message
 
 
-@pytest.mark.parametrize("flag", FIT)
+TOLD = ["batch_size=0", "fps=nan", "crop=-4", "jitter=[40,33]", "views=0x3", "short_video=x"]
+TOLD = [f"--data.{text}" for text in TOLD]
+TOLD += ["--seed=-1", "--save_every_minutes=nan", "--recipe.milestones=[2]", "--name=a/b"]
+TOLD += ["--model.options={width: -1}", "--trainer.limit_train_batches=0"]
+TOLD += ["--trainer.val_check_interval=99", f"--trainer.default_root_dir={__file__}"]
+TOLD += ["--trainer.precision=transformer-engine"]
+
+
+@pytest.mark.parametrize("flag", mostly_slow(FIT, quick=TOLD))
 def test_training(
     flag: str, data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

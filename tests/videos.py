@@ -1,5 +1,6 @@
 """Write small real video files for the tests: every frame carries its own number, readable back."""
 
+import hashlib
 from collections.abc import Iterable
 from fractions import Fraction
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import av
 import numpy as np
 
+ENCODED: dict[str, bytes] = {}  # what this process has encoded, by all that was asked for
 BITS = 8  # the frame number is drawn as 8 black or white columns, robust against compression
 
 
@@ -49,11 +51,20 @@ def write_video(
     container_options: dict[str, str] | None = None,
     container_format: str | None = None,
 ) -> Path:
-    """Encode frames (T, H, W, 3) uint8, or that many numbered; ``times`` are ticks of 1/fps s."""
+    """Encode frames (T, H, W, 3) uint8, or that many numbered; ``times`` are ticks of 1/fps s.
+
+    The same video is encoded once per process, and then a copy.
+    """
     if isinstance(frames, int):
         frames = numbered_frames(frames)
     ticks = list(times) if times is not None else list(range(len(frames)))
+    asked = [path.suffix, frames.shape, fps, codec, pixel_format, options, ticks, times is None]
+    words = repr([*asked, rotation, container_options, container_format]).encode()
+    key = hashlib.sha256(words + np.ascontiguousarray(frames).tobytes()).hexdigest()
     path.parent.mkdir(parents=True, exist_ok=True)
+    if key in ENCODED:
+        path.write_bytes(ENCODED[key])
+        return path
     with av.open(
         str(path), "w", format=container_format, options=container_options or {}
     ) as container:
@@ -64,11 +75,15 @@ def write_video(
             stream.set_display_rotation(rotation)
         stream.width, stream.height = frames.shape[2], frames.shape[1]
         stream.pix_fmt = pixel_format
+        if not options:  # for small pictures threads cost more than they save
+            stream.codec_context.thread_count = 1
         for array, tick in zip(frames, ticks, strict=True):
             frame = av.VideoFrame.from_ndarray(array, format="rgb24")
             frame.pts = tick
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
+    if path.stat().st_size < 1 << 20:
+        ENCODED[key] = path.read_bytes()
     return path
 
 

@@ -44,6 +44,16 @@ class NotFiniteError(VideoNLError):
     """A network's outputs are NaN or infinite: no file is at fault, and no score is given."""
 
 
+def first_line(error: BaseException) -> str:
+    """The first line of an error's text; its type if it has none."""
+    return (str(error).strip().splitlines() or [type(error).__name__])[0].strip()
+
+
+def one_line(error: BaseException, *, letters: int = 200) -> str:
+    """The start of an error's text on one line; its type if it has none."""
+    return " ".join(str(error).split())[:letters] or type(error).__name__
+
+
 class Stopped(Exception):
     """The work was stopped by a signal; the text says how it can go on."""
 

@@ -10,6 +10,7 @@ a container's user id often has no name.
 
 import csv
 import errno
+import hashlib
 import io
 import os
 import re
@@ -21,7 +22,6 @@ import threading
 import time
 from collections.abc import Hashable, Iterable, Iterator
 from contextlib import contextmanager, suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import IO, Any
 
@@ -249,6 +249,12 @@ def is_stream(path: PathLike) -> bool:
     return not stat.S_ISREG(kind)
 
 
+def sha256(path: PathLike) -> str:
+    """SHA-256 of a file, in hex."""
+    with Path(path).open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
 def remove_part(path: PathLike) -> None:
     """Remove the unfinished file that a killed process left."""
     target = Path(os.path.realpath(path))
@@ -274,7 +280,7 @@ def _part_of(target: Path, number: int, ending: str) -> Path:
     """``.name.part.ending``: hidden, so that it counts as no video."""
     stem = target.stem
     if len(os.fsencode(target.name)) > _LONGEST_NAME:
-        stem = sha256(os.fsencode(target.name)).hexdigest()[:16]
+        stem = hashlib.sha256(os.fsencode(target.name)).hexdigest()[:16]
     count = f".{number}" if number else ""
     return target.with_name(f".{stem}{count}.part{ending[: _LONGEST_NAME // 4]}")
 

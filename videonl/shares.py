@@ -5,6 +5,9 @@ Training, tests, comparisons and pages all use these, so that they agree.
 
 import math
 import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 Z_95 = 1.959963984540054  # two-sided 95 % point of the normal distribution
 
@@ -51,6 +54,33 @@ def wilson_of(share: float, total: int) -> tuple[float, float]:
     return wilson_interval(round(share * total), total)
 
 
+@dataclass(frozen=True)
+class Score:
+    """Right answers out of all, with Wilson's 95 % interval.
+
+    Attributes:
+        correct: videos that were classified right.
+        total: videos.
+    """
+
+    correct: int
+    total: int
+
+    @property
+    def value(self) -> float | None:
+        """The share of right answers, 0 to 1; None of no videos."""
+        return self.correct / self.total if self.total else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """Primitives, for JSON."""
+        return {
+            "correct": self.correct,
+            "total": self.total,
+            "value": self.value,
+            "wilson95": list(wilson_interval(self.correct, self.total)),
+        }
+
+
 def decimals(total: int) -> int:
     """Decimals that a percentage of ``total`` videos supports: one video is ``100 / total``.
 
@@ -88,6 +118,13 @@ def interval_text(low: float, high: float, total: int) -> str:
     digits = decimals(total)
     ends = (round(100 * end, digits) + 0.0 for end in (low, high))  # never -0
     return f"[{', '.join(f'{end:.{digits}f}' for end in ends)}]"
+
+
+def points(share: float, total: int, *, sign: bool = True) -> str:
+    """A difference in percentage points, with the digits of ``total`` videos; never ``-0``."""
+    digits = decimals(total)
+    value = round(100 * share, digits) + 0.0
+    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
 
 
 def accuracy(share: float, total: int) -> str:
@@ -149,3 +186,14 @@ def counted(number: int, thing: str) -> str:
     if re.search(r"[^aeiou]y$", thing):
         return f"{number} {thing[:-1]}ies"
     return f"{number} {thing}{'es' if re.search('(s|x|sh|tch)$', thing) else 's'}"
+
+
+def few(names: Sequence[str], most: int) -> str:
+    """The first names, and how many more there are.
+
+    Example:
+        >>> few(["a", "b", "c"], 2), few(["a"], 2)
+        ('a, b and 1 more', 'a')
+    """
+    rest = len(names) - most
+    return ", ".join(names[:most]) + (f" and {rest} more" if rest > 0 else "")

@@ -37,7 +37,7 @@ WHOLE = Preprocessing(
 # Jitter above and at the stored size, boxes of any shape, by time, workers, several views.
 CASES: tuple[dict[str, Any], ...] = (
     {"jitter": (36, 60)},
-    {"jitter": (32, 36), "num_workers": 2},
+    {"jitter": (32, 36), "num_workers": 1},
     {"jitter": (36, 36), "resized_crop": (0.1, 1.0)},
     {"jitter": (33, 38), "fps": 10.0, "val_views": (2, 3)},
     {"jitter": (33, 50), "preprocessing": WHOLE},

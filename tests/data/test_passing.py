@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.marks import mostly_slow
 from tests.small_data import write_small_data
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -15,7 +16,7 @@ import sys
 from videonl.data import VideoDataModule
 if __name__ == "__main__":
     data = VideoDataModule(sys.argv[1], frames=8, stride=1, short_side=128, crop=128, batch_size=2,
-        num_workers=2, decoder="pyav")
+        num_workers=1, decoder="pyav")
     data.setup("fit")
     for batch in data.train_dataloader():
         print(*batch["video"].shape, batch["video"].dtype)
@@ -25,7 +26,7 @@ if __name__ == "__main__":
 @pytest.mark.skipif(
     sys.platform != "linux" or os.geteuid() != 0, reason="mounts a file system of its own"
 )
-@pytest.mark.parametrize("size", ["1m", "4k"])
+@pytest.mark.parametrize("size", mostly_slow(["1m", "4k"], quick=["4k"]))
 def test_a_small_shared_memory(size: str, tmp_path: Path) -> None:
     data = write_small_data(tmp_path / "data", train=3)
     (tmp_path / "program.py").write_text(PROGRAM)

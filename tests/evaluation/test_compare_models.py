@@ -214,6 +214,13 @@ class Sleeper(nn.Module):
         return held[:2].expand(len(clips), 2) * self.weight[:2]
 
 
+class Wordless(nn.Module):
+    """Fails without saying why."""
+
+    def forward(self, _clips: torch.Tensor) -> torch.Tensor:
+        raise RuntimeError
+
+
 def test_rounds_alternate_and_speed_and_memory_are_right(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "videonl.evaluation.speed.MIN_SECONDS", 0.0
@@ -223,9 +230,10 @@ def test_rounds_alternate_and_speed_and_memory_are_right(monkeypatch: pytest.Mon
     subjects = {
         "slow": Subject(Sleeper(0.04, 1_000_000, log), shape),
         "fast": Subject(Sleeper(0.01, 10, log), shape),
+        "wordless": Subject(Wordless(), shape),
     }
     speeds, errors = measure(subjects, rounds=3, batch_size=2, device=torch.device("cpu"))
-    assert errors == {}
+    assert errors == {"wordless": "RuntimeError"}
     warm_up = 4  # twice each: warm-up and memory
     assert log[warm_up:] == [0.04, 0.01, 0.01, 0.04, 0.04, 0.01]
     assert 25 < speeds["slow"].clips_per_second <= 50

@@ -37,6 +37,7 @@ def test_bf16_rounds_and_results_say_it(tmp_path, capsys):
     for precision in ("32", "bf16"):
         out = tmp_path / f"{precision}.json"
         flags = ["--checkpoint", str(write_checkpoint(tmp_path)), "--device", "cpu", "--quiet"]
+        flags += ["--views", "1x1", "--no-isolate"]
         flags += ["--precision", precision, "--json", str(out)]
         assert main(["predict", str(tmp_path / "v.mp4"), *flags]) == 0
         written = json.loads(out.read_text("utf-8"))

@@ -127,7 +127,8 @@ class OwnAnswerForFourFrames(torch.nn.Module):
         return self.net(x) if x.shape[2] == 4 else 2 * self.net(x)
 
 
-@pytest.mark.parametrize("format", [SLOW_ONNX, "torch-export"])
+@pytest.mark.slow
+@pytest.mark.parametrize("format", ["onnx", "torch-export"])
 def test_frames_are_fixed_where_another_number_would_be_wrong(tmp_path, format):
     predictor = small_predictor()
     predictor.model = OwnAnswerForFourFrames(predictor.model).eval()

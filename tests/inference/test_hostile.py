@@ -184,6 +184,7 @@ def test_bombs(folder: Path, seeds: list[Path]) -> None:
         assert isinstance(infer[str(place / name)], str), name
 
 
+@pytest.mark.slow
 def test_odd_videos(folder: Path) -> None:
     (folder / "odd").mkdir()
     files = [write_odd(name, folder / "odd") for name in ODD]

@@ -68,7 +68,7 @@ def test_what_is_noticeable(rate: float, fps: float | None) -> None:
 
 
 def test_predict_says_it_once(place: Path, tmp_path: Path, capsys: Shown) -> None:
-    words = ["--checkpoint", str(place / "model.safetensors"), "--views", "1x1"]
+    words = ["--checkpoint", str(place / "model.safetensors"), "--views", "1x1", "--no-isolate"]
     files = [str(place / f"{name}.mkv") for name in ("12", "25", "50")]
 
     def middle(*more: str) -> list[float]:
@@ -94,7 +94,7 @@ def test_predict_says_it_once(place: Path, tmp_path: Path, capsys: Shown) -> Non
 
 
 def test_extract_and_attend_count_alike(place: Path, tmp_path: Path, capsys: Shown) -> None:
-    words = ["--checkpoint", str(place / "model.safetensors")]
+    words = ["--checkpoint", str(place / "model.safetensors"), "--no-isolate"]
     found = {}
     for name in ("25", "50"):
         folder = tmp_path / name
@@ -129,7 +129,7 @@ def test_a_server_counts_alike(place: Path) -> None:
 
 
 def test_a_timeline_takes_windows_of_a_clip(place: Path, tmp_path: Path, capsys: Shown) -> None:
-    words = ["--timeline", "--checkpoint", str(place / "model.safetensors")]
+    words = ["--timeline", "--checkpoint", str(place / "model.safetensors"), "--no-isolate"]
 
     def windows(name: str, *more: str) -> list[dict[str, Any]]:
         out = tmp_path / "out.json"

@@ -63,7 +63,7 @@ def test_each_window_equals_the_predictor_on_that_stretch(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("videonl.inference.windows.FRAMES_AT_ONCE", 5)
+    monkeypatch.setattr("videonl.inference.windows.BLOCK", 5)
     monkeypatch.setattr(predictor, "preprocessing", predictor.preprocessing.changed(fps=fps))
     path = write_video(tmp_path / name, 60, fps=50 if times else 25, codec=codec, times=times)
     timeline = timeline_of(predictor, path, window=0.8, hop=0.5)

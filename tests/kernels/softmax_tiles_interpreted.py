@@ -9,6 +9,7 @@ import os
 import pytest
 import torch
 
+from tests.marks import mostly_slow
 from videonl.kernels import softmax_tiles, softmax_tiles_triton
 
 INTERPRETED = os.environ.get("TRITON_INTERPRET") == "1"
@@ -16,13 +17,13 @@ DEVICE = "cpu" if INTERPRETED else "cuda"
 HALF, BRAIN, FULL = torch.float16, torch.bfloat16, torch.float32
 LIMITS = {HALF: 2e-3, BRAIN: 1.6e-2, FULL: 3e-6 if INTERPRETED else 2e-3}  # of the norms; TF32
 CLOSE = {"rtol": 1e-4, "atol": 1e-5} if INTERPRETED else {"rtol": 1e-2, "atol": 1e-2}
-SIZES = [  # B, N, M, C, D
-    (2, 70, 33, 48, 24),  # nothing is a multiple of a tile
-    (3, 1, 50, 3, 17),  # one query
-    (1, 130, 1, 17, 40),  # one key: the weights are 1
-    pytest.param((1, 130, 70, 512, 256), marks=pytest.mark.slow),  # steps of C
-    pytest.param((1, 20, 36, 512, 512), marks=pytest.mark.slow),  # and parts of D
-]
+SIZES = {  # (B, N, M, C, D) -> whether it is slow
+    (2, 70, 33, 48, 24): False,  # nothing is a multiple of a tile
+    (3, 1, 50, 3, 17): False,  # one query
+    (1, 130, 1, 17, 40): False,  # one key: the weights are 1
+    (1, 130, 70, 512, 256): True,  # steps of C
+    (1, 20, 36, 512, 512): True,  # and parts of D
+}
 pytestmark = [
     pytest.mark.filterwarnings("ignore:.*(encountered|batching rule).*"),  # NaN; slow, not wrong
 ]
@@ -79,8 +80,17 @@ def check(found, wanted, limit):
         assert a.is_contiguous(), name
 
 
-@pytest.mark.parametrize("dtype", LIMITS, ids=str)
-@pytest.mark.parametrize("size", SIZES, ids=str)
+# Half types at one size by default: the interpreter takes its time.
+@pytest.mark.parametrize(
+    ("size", "dtype"),
+    [
+        pytest.param(size, dtype, marks=[pytest.mark.slow] * (slow or not told))
+        for size, slow in SIZES.items()
+        for dtype in LIMITS
+        for told in [dtype == FULL or size == (2, 70, 33, 48, 24)]
+    ],
+    ids=str,
+)
 def test_result_and_gradients(size, dtype):
     inputs = make(size, dtype)
     found = tiles(*inputs)
@@ -88,7 +98,7 @@ def test_result_and_gradients(size, dtype):
     check(found, exact(*inputs), LIMITS[dtype])
 
 
-@pytest.mark.parametrize("dtype", [HALF, FULL], ids=str)
+@pytest.mark.parametrize("dtype", mostly_slow([HALF, FULL], quick=[FULL]), ids=str)
 def test_many_blocks_of_queries_and_of_samples_add_up(dtype, monkeypatch):
     monkeypatch.setattr(softmax_tiles_triton, "ENTRIES", 2 * 128 * 33)  # two samples, 128 queries
     inputs = make((3, 150, 33, 16, 24), dtype)

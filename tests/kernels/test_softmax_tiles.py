@@ -4,6 +4,7 @@ import os
 import re
 import subprocess
 import sys
+from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -201,13 +202,22 @@ def test_float32_tiles_are_taken_in_tf32_only(dtype, precision, refused, monkeyp
     assert reason is None if refused is None else refused in reason
 
 
-def test_the_torch_side_imports_no_kernels_and_follows_the_precision_of_torch():
-    code = (
-        "import sys, torch; from videonl.kernels.softmax_tiles import takes_tf32 as takes;"
-        "print(takes());"
-        "torch.set_float32_matmul_precision('high'); print(takes());"
-        "torch.backends.cuda.matmul.fp32_precision = 'ieee'; print(takes());"
-        "print('videonl.kernels.softmax_tiles_triton' in sys.modules)"
-    )
-    words = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert words.stdout.split() == ["False", "True", "False", "False"]
+def say_whether_tf32_is_taken(pipe):
+    """As torch's precision is set, which is no other test's."""
+    torch.set_float32_matmul_precision("highest")  # as it is in a new process
+    found = [softmax_tiles.takes_tf32()]
+    torch.set_float32_matmul_precision("high")
+    found.append(softmax_tiles.takes_tf32())
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
+    found.append(softmax_tiles.takes_tf32())
+    pipe.send(found)
+
+
+def test_tf32_follows_the_precision_of_torch():
+    fork = get_context("fork")
+    here, there = fork.Pipe()
+    process = fork.Process(target=say_whether_tf32_is_taken, args=(there,))
+    process.start()
+    assert here.poll(60)
+    assert here.recv() == [False, True, False]
+    process.join()

@@ -36,7 +36,7 @@ def network(affinity, **options):
     "affinity",
     [
         "embedded_gaussian",
-        Nearness,
+        pytest.param(Nearness, marks=pytest.mark.slow),
         *(
             pytest.param(name, marks=pytest.mark.slow)
             for name in AFFINITIES

@@ -87,6 +87,7 @@ def test_outputs_are_unchanged_at_insertion_and_training_moves_the_blocks(name: 
             assert not torch.equal(block.state_dict()[key], old[key]), f"{key} has not moved"
 
 
+@pytest.mark.slow
 def test_the_sequence_example_learns_what_its_convolutions_can_not_see() -> None:
     torch.manual_seed(0)
     example = load("sequence")

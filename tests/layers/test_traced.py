@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.marks import mostly_slow
 from videonl.layers import AFFINITIES, NonLocalBlock
 
 
@@ -17,7 +18,10 @@ def make_block(affinity, **options):
     return block
 
 
-@pytest.mark.parametrize("affinity", AFFINITIES)
+SOME = ("embedded_gaussian", "concatenation")  # with a matrix of weights, and without
+
+
+@pytest.mark.parametrize("affinity", mostly_slow(AFFINITIES, quick=SOME))
 def test_nan_spoils_the_same_in_compiled_and_autocast_blocks(affinity):
     block = make_block(affinity)
     x = torch.randn(2, 8, 2, 4, 4)
@@ -33,7 +37,7 @@ def test_nan_spoils_the_same_in_compiled_and_autocast_blocks(affinity):
     assert torch.equal(mixed.isnan(), expected.isnan())
 
 
-@pytest.mark.parametrize("affinity", AFFINITIES)
+@pytest.mark.parametrize("affinity", mostly_slow(AFFINITIES, quick=SOME))
 def test_exports_with_any_batch_size(affinity):
     block = make_block(affinity).eval()
     batch = torch.export.Dim("batch", min=1, max=16)
@@ -45,8 +49,8 @@ def test_exports_with_any_batch_size(affinity):
         torch.testing.assert_close(exported(x), block(x), rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-@pytest.mark.parametrize("affinity", AFFINITIES)
+@pytest.mark.parametrize("threads", mostly_slow([1, 2], quick=[2]))
+@pytest.mark.parametrize("affinity", mostly_slow(AFFINITIES, quick=SOME))
 def test_two_runs_are_bit_equal_with_one_thread_and_with_two(affinity, threads):
     block = NonLocalBlock(64, affinity=affinity, zero_init=False, implementation="fast")
     x = torch.randn(2, 64, 4, 16, 16)

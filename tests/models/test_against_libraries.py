@@ -69,9 +69,9 @@ def randomised(value):
 @pytest.mark.parametrize(
     ("name", "features"),
     [
-        ("slow_r50", (2048, 8, 7, 7)),
-        ("r2plus1d_r50", (2048, 4, 7, 7)),
-        ("csn_r101", (2048, 4, 7, 7)),
+        pytest.param("slow_r50", (2048, 8, 7, 7), marks=pytest.mark.slow),
+        pytest.param("r2plus1d_r50", (2048, 4, 7, 7), marks=pytest.mark.slow),
+        pytest.param("csn_r101", (2048, 4, 7, 7), marks=pytest.mark.slow),
         ("x3d_m", (192, 16, 7, 7)),
     ],
 )
@@ -89,10 +89,10 @@ def test_heads_of_pytorchvideo_at_the_size_they_were_made_for(name, features):
 @pytest.mark.parametrize(
     ("name", "shape"),
     [
-        ("r3d_18", (8, 32, 32)),
+        pytest.param("r3d_18", (8, 32, 32), marks=pytest.mark.slow),
         ("mc3_18", (8, 32, 32)),
-        ("r2plus1d_18", (8, 32, 32)),
-        ("s3d", (16, 224, 224)),
+        pytest.param("r2plus1d_18", (8, 32, 32), marks=pytest.mark.slow),
+        pytest.param("s3d", (16, 224, 224), marks=pytest.mark.slow),
     ],
 )
 def test_torchvision_networks(name, shape):

@@ -1,11 +1,29 @@
 """Every registered network keeps the contract; what is registered is tested by existing."""
 
 import json
+import re
 
 import pytest
 import torch
 
+from tests.marks import mostly_slow
 from videonl.models import create_model, list_models, model_options
+
+# Families of which some stand for all; a network of no family runs by default.
+FAMILIES = {
+    r"(c2d|i3d)_r(50|101)(_333)?(_nl\d+)?": ("c2d_r50_nl1", "i3d_r50_333_nl10", "i3d_r101"),
+    r"slowonly_r50(_nl\d+)?": ("slowonly_r50_nl5",),
+    r"(slow|r2plus1d|csn)_r\d+|x3d_m": ("slow_r50", "x3d_m"),
+    r"(r3d|mc3|r2plus1d)_18": ("mc3_18",),
+}
+
+
+def stands_for_others(name):
+    chosen = [some for family, some in FAMILIES.items() if re.fullmatch(family, name)]
+    return not chosen or name in chosen[0]
+
+
+NETWORKS = mostly_slow(list_models(), quick=[*filter(stands_for_others, list_models())])
 
 
 def build(name, *, num_classes=7, device="meta", **options):
@@ -13,7 +31,7 @@ def build(name, *, num_classes=7, device="meta", **options):
         return create_model(name, num_classes=num_classes, **options).eval()
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", NETWORKS)
 def test_contract(name):
     model = build(name)
     clip = torch.empty(2, 3, 8, 64, 64, device="meta")
@@ -44,7 +62,7 @@ def test_contract(name):
     assert model_options(name) is not None, "a wrong option could not be refused"
 
 
-@pytest.mark.parametrize("name", list_models())
+@pytest.mark.parametrize("name", NETWORKS)
 def test_any_clip_size(name):
     model = build(name)
     for size in [(1, 64, 64), (40, 71, 90)]:

@@ -89,6 +89,19 @@ def test_taps_under_autocast_are_half_precision() -> None:
     assert conv.weight.grad is not None
 
 
+def test_what_follows_the_taps_may_work_in_place() -> None:
+    """As the ReLU of a network whose norms are folded into the bias."""
+    conv = ClipConv3d(6, 10, (3, 1, 1), padding=(1, 0, 0))
+    x = torch.randn(2, 6, 4, 5, 5).to(memory_format=LAST)
+    torch.relu_(conv(x)).sum().backward()
+    assert conv.bias is not None
+    assert conv.bias.grad is not None
+    found = conv.bias.grad.clone()
+    conv.zero_grad()
+    torch.relu(conv(x)).sum().backward()
+    assert torch.equal(conv.bias.grad, found)
+
+
 def test_other_convolutions_stay_what_they_are() -> None:
     torch.manual_seed(0)
     x = torch.randn(1, 4, 5, 6, 6).to(memory_format=LAST)

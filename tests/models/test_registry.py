@@ -1,15 +1,15 @@
 """Names, options and what is said when they are wrong."""
 
-import subprocess
 import sys
 import time
 from typing import Any
 
 import pytest
 import torch
+from torch import nn
 
 from videonl.errors import VideoNLError
-from videonl.models import create_model, list_models
+from videonl.models import create_model, list_models, model_options, register_model
 
 
 def test_list_models_filters_and_sorts():
@@ -92,22 +92,19 @@ def test_import_path(tmp_path, monkeypatch):
     assert sys.path == paths
 
 
-def test_register_model(tmp_path):
-    """In a process of its own, since a name stays registered."""
-    script = tmp_path / "register.py"
-    script.write_text(
-        "from torch import nn\n"
-        "from videonl.models import create_model, list_models, model_options, register_model\n"
-        "@register_model\n"
-        "def mynet_test(num_classes: int = 400, **anything: int) -> nn.Module:\n"
-        "    return create_model('tiny_c2d', num_classes=num_classes)\n"
-        "assert create_model('mynet_test', num_classes=3).config['name'] == 'mynet_test'\n"
-        "assert list_models('mynet*') == ['mynet_test']\n"
-        "assert model_options('mynet_test') is None\n"
-        "register_model(mynet_test)\n"
-    )
-    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
-    assert "registered already" in done.stderr.splitlines()[-1], done.stderr
+def test_register_model(monkeypatch):
+    known = sys.modules[create_model.__module__]._REGISTER
+    monkeypatch.setattr("videonl.models.registry._REGISTER", dict(known))
+
+    def mynet_test(num_classes: int = 400, **anything: int) -> nn.Module:
+        return create_model("tiny_c2d", num_classes=num_classes)
+
+    assert register_model(mynet_test) is mynet_test
+    assert create_model("mynet_test", num_classes=3).config["name"] == "mynet_test"
+    assert list_models("mynet*") == ["mynet_test"]
+    assert model_options("mynet_test") is None
+    with pytest.raises(ValueError, match="registered already"):
+        register_model(mynet_test)
 
 
 def test_an_affinity_class_is_named_in_the_config():

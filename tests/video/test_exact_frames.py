@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.marks import mostly_slow
 from tests.odd_videos import ODD, write_odd
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
 from videonl.errors import VideoError
@@ -26,7 +27,7 @@ class Kind:
     container_options: dict[str, str] = field(default_factory=dict)
     exact_by: str = "header"
     decord: bool = True
-    count: int = 70
+    count: int = 45
     size: tuple[int, int] = (64, 64)
     rotation: int = 0
     variable: bool = False
@@ -133,7 +134,17 @@ def assert_exact(video: Video, truth: list[np.ndarray], *, rounds: int = 6) -> N
             np.testing.assert_array_equal(picture, truth[index], err_msg=f"frame {index}")
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+TOLD = ("h264_b_frames", "h264_open_gop", "h264_intra_refresh", "h264_mkv", "h264_avi", "h264_ts")
+TOLD += ("h264_fragmented", "h264_variable_rate", "h264_odd_size", "h264_10_bit")
+TOLD += ("h264_rotated_90", "h264_rotated_odd", "hevc_open", "vp9", "mpeg4_avi", "mpeg1", "flv")
+TOLD += ("mjpeg_mov",)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    mostly_slow(KINDS, quick=[k for k in KINDS if k.name in TOLD]),
+    ids=lambda kind: kind.name,
+)
 def test_read_equals_sequential_decode(kind: Kind, tmp_path: Path) -> None:
     path = write(kind, tmp_path)
     truth = sequential_decode(path)
@@ -148,7 +159,15 @@ def test_read_equals_sequential_decode(kind: Kind, tmp_path: Path) -> None:
             assert [read_number(frame.numpy()) for frame in small] == [3, 1]
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
+DECORD = ("h264_b_frames", "h264_open_gop", "h264_mkv", "h264_fragmented", "h264_variable_rate")
+DECORD += ("h264_odd_size", "h264_rotated_90", "h264_avi", "mpeg4_mp4")
+
+
+@pytest.mark.parametrize(
+    "kind",
+    mostly_slow(KINDS, quick=[k for k in KINDS if k.name in DECORD]),
+    ids=lambda kind: kind.name,
+)
 def test_decord_is_exact_or_refuses(kind: Kind, tmp_path: Path) -> None:
     pytest.importorskip("decord")
     path = write(kind, tmp_path)
@@ -175,7 +194,7 @@ def test_decoders_agree_when_they_scale(rotation: int, tmp_path: Path) -> None:
         assert np.percentile(difference, 90) <= 8
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180])
+@pytest.mark.parametrize("rotation", mostly_slow([0, 90, 180], quick=[0, 90]))
 def test_whole_pictures_lie_inside(rotation: int, tmp_path: Path) -> None:
     """As large as they can be, as they are shown; files without a table and sandboxed ones, too."""
     path = write_video(tmp_path / "a.mp4", numbered_frames(6, 64, 128), rotation=rotation)

@@ -8,6 +8,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.marks import mostly_slow
 from tests.odd_videos import write_odd
 from tests.videos import sequential_decode, write_video
 from videonl.errors import VideoError
@@ -98,7 +99,7 @@ def agrees(path: Path) -> bool:
     return True
 
 
-@pytest.mark.parametrize("count", [60, pytest.param(1500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", mostly_slow([20, 1500], quick=[20]))
 def test_damaged_headers_end_in_frames_or_one_error(count: int, tmp_path: Path) -> None:
     """Any byte of the header may be wrong: the frames of a full decode, or a VideoError."""
     path = write_video(tmp_path / "a.mp4", 40, options={**GOP, "bf": "2"})
@@ -121,7 +122,7 @@ def test_damaged_headers_end_in_frames_or_one_error(count: int, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("box", ["stsz", "stco", "stsc", "stss", "ctts", "stts"])
-@pytest.mark.parametrize("bf", ["0", "2"])
+@pytest.mark.parametrize("bf", mostly_slow(["0", "2"], quick=["2"]))
 def test_every_damaged_table(box: str, bf: str, tmp_path: Path) -> None:
     """Numbers of every table of samples are changed a little, one at a time."""
     path = write_video(tmp_path / "a.mp4", 40, options={**GOP, "bf": bf})
@@ -154,8 +155,12 @@ def test_times_in_the_wrong_place(tmp_path: Path) -> None:
         np.testing.assert_array_equal(video.read_array([30])[0], truth[30])
 
 
-@pytest.mark.parametrize("edit", ["0", "1"])
-@pytest.mark.parametrize("change", ["name", "count"])
+@pytest.mark.parametrize(
+    ("change", "edit"),
+    mostly_slow(
+        [(c, e) for c in ("name", "count") for e in "01"], quick=[("name", "0"), ("count", "1")]
+    ),
+)
 def test_lost_offsets(change: str, edit: str, tmp_path: Path) -> None:
     """Without its offsets a stream with B-frames looks like one that is shown as it is decoded."""
     path = write_video(

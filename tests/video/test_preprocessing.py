@@ -11,6 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.marks import mostly_slow
 from videonl.errors import VideoNLError
 from videonl.video import Preprocessing, crop, rectangle_of
 
@@ -67,7 +68,7 @@ def test_clips_of_a_test(length: int, value: Preprocessing) -> None:
             assert gaps.max() - gaps.min() <= 1  # as even as whole numbers allow
 
 
-@pytest.mark.parametrize(("frames", "stride"), SHAPES)
+@pytest.mark.parametrize(("frames", "stride"), mostly_slow(SHAPES, quick=[(8, 8)]))
 def test_every_length_against_the_formulas(frames: int, stride: int) -> None:
     """PySlowFast's and PyTorchVideo's places and span, the released code's, and ours."""
     even = shape(frames, stride, places="free", span="even", short_video="pad")

@@ -62,6 +62,12 @@ DECLARED: dict[str, list[Any]] = {
     "name": [7, "x" * 10**5, None, "no_such_network"],
 }
 CASES = [f"{key}={number}" for key, values in DECLARED.items() for number in range(len(values))]
+NESTS = [
+    f"{key}={number}"
+    for key, values in DECLARED.items()
+    for number, value in enumerate(values)
+    if isinstance(value, list) and value and type(value[0]) is list
+]
 
 
 def declared(case: str) -> Maker:

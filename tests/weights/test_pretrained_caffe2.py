@@ -130,13 +130,13 @@ def written(path, content, protocol=2):
     ("graph", "settings"),
     [
         ("official_8x8", {}),
-        ("official_8x8", {"i3d": False, "non_local": False}),
-        ("official_8x8", {"depth": 101}),
-        ("official_32x2", {}),
         ("official_32x2", {"i3d": False}),
         ("official_32x4", {"affine": True}),
-        ("official_128x1", {"affine": True}),
         ("official_128x1", {"affine": True, "non_local": False}),
+        pytest.param("official_8x8", {"i3d": False, "non_local": False}, marks=pytest.mark.slow),
+        pytest.param("official_8x8", {"depth": 101}, marks=pytest.mark.slow),
+        pytest.param("official_32x2", {}, marks=pytest.mark.slow),
+        pytest.param("official_128x1", {"affine": True}, marks=pytest.mark.slow),
     ],
 )
 def test_logits(tmp_path, graph, settings):
@@ -279,7 +279,16 @@ def test_affine_forgets_no_norm(tmp_path):
 def test_infer_asks_for_the_graph_and_takes_it(tmp_path, capsys):
     path = written(tmp_path / "a.pkl", make_blobs(non_local=False))
     clip = write_video(tmp_path / "clip.mp4", 20)
-    argv = ["predict", str(clip), "--checkpoint", str(path), "--views", "1x1", "--quiet"]
+    argv = [
+        "predict",
+        str(clip),
+        "--checkpoint",
+        str(path),
+        "--views",
+        "1x1",
+        "--quiet",
+        "--no-isolate",
+    ]
     assert main(argv) == 2
     assert "--option NAME=VALUE" in capsys.readouterr().err
     assert main([*argv, "--option", "preset=official_8x8"]) == 0

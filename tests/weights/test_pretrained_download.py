@@ -57,7 +57,7 @@ def server(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     found = HTTPServer(("127.0.0.1", 0), Handler)
     found.ranges, found.cut, found.tag = [], None, '"one"'
-    thread = threading.Thread(target=found.serve_forever, daemon=True)
+    thread = threading.Thread(target=found.serve_forever, args=(0.01,), daemon=True)
     thread.start()
     yield found
     found.shutdown()

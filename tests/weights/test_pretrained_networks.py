@@ -5,6 +5,7 @@ import re
 import pytest
 import torch
 
+from tests.marks import mostly_slow
 from tests.models.peer_networks import PEERS, Forward, make_state
 from videonl.models import create_model
 from videonl.weights import load_checkpoint
@@ -51,7 +52,11 @@ def difference(model, clip, peer, wanted):
     return ((found.softmax(1) if peer.probabilities else found) - wanted).abs().max().item()
 
 
-@pytest.mark.parametrize("name", PEERS)
+TOLD = ("pyslowfast c2d", "pyslowfast i3d nln", "pytorchvideo slow", "mmaction2 i3d dot product")
+TOLD += ("mmaction2 slowonly", "gluoncv nl5")
+
+
+@pytest.mark.parametrize("name", mostly_slow(PEERS, quick=TOLD))
 def test_small_networks(tmp_path, name):
     peer, (wrapper, options, registered) = PEERS[name], FILES[name]
     state = make_state(peer)
@@ -65,7 +70,7 @@ def test_small_networks(tmp_path, name):
 
 
 @pytest.mark.parametrize(
-    "name", ["pyslowfast i3d nln", pytest.param("pytorchvideo i3d", marks=pytest.mark.slow)]
+    "name", mostly_slow(["pyslowfast i3d nln", "pytorchvideo i3d"], quick=["pyslowfast i3d nln"])
 )
 def test_large_frames_have_several_cells(tmp_path, name):
     """PySlowFast averages probabilities, PyTorchVideo logits; either may be asked for."""

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.marks import mostly_slow
 from tests.models.peer_networks import PEERS, make_state
 from tests.videos import numbered_frames, write_video
 from tests.weights.test_pretrained_caffe2 import make_blobs, written
@@ -26,6 +27,7 @@ from videonl.weights import load_checkpoint
 Indices = Callable[[int, int, int], list[list[int]]]
 Box = tuple[int, int]
 FAMILIES = ("pyslowfast", "pytorchvideo", "official", "mmaction2", "gluoncv")
+TOLD = (25.0, 30000 / 1001, 60.0)  # frames per second that are tried by default
 IN_THIRTIETHS = ("pyslowfast", "pytorchvideo", "torchvision")
 EXAMPLE = [0, 23, 47, 70, 94, 118, 141, 165, 188, 212]
 
@@ -117,8 +119,13 @@ INDICES: dict[str, Indices] = {
 }
 
 
-@pytest.mark.parametrize("family", FAMILIES)
-@pytest.mark.parametrize(("frames", "stride"), [(8, 8), (32, 2), (4, 16)])
+@pytest.mark.parametrize(
+    ("frames", "stride", "family"),
+    mostly_slow(
+        [(*size, family) for size in ((8, 8), (32, 2), (4, 16)) for family in FAMILIES],
+        quick=[8, (32, 2, "mmaction2"), (32, 2, "gluoncv")],
+    ),
+)
 def test_indices_of_every_length(
     shown: dict[str, Preprocessing], family: str, frames: int, stride: int
 ) -> None:
@@ -128,7 +135,9 @@ def test_indices_of_every_length(
         assert own.indices(length) == INDICES[family](length, frames, stride), length
 
 
-@pytest.mark.parametrize("rate", [15.0, 24.0, 25.0, 29.97, 30000 / 1001, 50.0, 60.0])
+@pytest.mark.parametrize(
+    "rate", mostly_slow([15.0, 24.0, 25.0, 29.97, 30000 / 1001, 50.0, 60.0], quick=TOLD)
+)
 def test_facebook_counts_in_thirtieths_of_a_second(
     shown: dict[str, Preprocessing], rate: float
 ) -> None:
@@ -138,9 +147,13 @@ def test_facebook_counts_in_thirtieths_of_a_second(
         assert own.indices(length) == even_indices(length, 8, 8, ratio=rate / 30), length
 
 
-@pytest.mark.parametrize("rate", [15.0, 24.0, 25.0, 30000 / 1001, 30.0, 60.0])
+@pytest.mark.parametrize(
+    "rate", mostly_slow([15.0, 24.0, 25.0, 30000 / 1001, 30.0, 60.0], quick=TOLD)
+)
 def test_torchvision_counts_in_fifteenths_of_a_second(rate: float) -> None:
-    own = Preprocessing.from_dict(create_model("r3d_18", num_classes=2).preprocessing)  # type: ignore[arg-type]
+    with torch.device("meta"):
+        net = create_model("r3d_18", num_classes=2)
+    own = Preprocessing.from_dict(net.preprocessing)  # type: ignore[arg-type]
     assert own.views == (5, 1)
     for length in range(1, 401):
         wanted = uniform_indices(length, 16, rate)
@@ -153,11 +166,12 @@ def test_rates_of_files_are_read_as_they_are_meant(
     rate: float, ticks: int, shown: dict[str, Preprocessing], tmp_path: Path
 ) -> None:
     """Whole numbers of ticks are not quite whole rates: 0 9 18 ..., not 0 8 17."""
+    small = shown["pyslowfast"].changed(views=(10, 1), short_side=32, crop=32)
     for length in (70, 83, 97):
         times = [round(k * ticks / rate) for k in range(length)]
         path = write_ticks(tmp_path / "a.mp4", times, ticks, rate)
         with open_video(path) as video:
-            found = read_views(video, shown["pyslowfast"].changed(views=(10, 1)))
+            found = read_views(video, small)
         assert found.indices == even_indices(length, 8, 8, ratio=rate / 30), length
 
 
@@ -165,9 +179,9 @@ def write_ticks(path: Path, times: list[int], ticks: int, rate: float) -> Path:
     base = Fraction(1, ticks)
     with av.open(str(path), "w", options={"video_track_timescale": str(ticks)}) as container:
         stream = container.add_stream("libx264", rate=Fraction(rate).limit_denominator(1001))
-        stream.width = stream.height = 256
+        stream.width = stream.height = 32
         stream.codec_context.time_base = stream.time_base = base
-        for array, time in zip(numbered_frames(len(times), 256, 256), times, strict=True):
+        for array, time in zip(numbered_frames(len(times), 32, 32), times, strict=True):
             frame = av.VideoFrame.from_ndarray(array, format="rgb24")
             frame.pts, frame.time_base = time, base
             container.mux(stream.encode(frame))
@@ -210,7 +224,9 @@ def test_crops_at_odd_widths(shown: dict[str, Preprocessing], family: str) -> No
         assert [box[:2] for box in high] == [(y, 0) for y in wanted_places(family, long - 256)]
 
 
-@pytest.mark.parametrize("size", [(48, 62), (94, 52), (46, 90)])
+@pytest.mark.parametrize(
+    "size", [(48, 62), *(pytest.param(s, marks=pytest.mark.slow) for s in ((94, 52), (46, 90)))]
+)
 def test_sizes(shown: dict[str, Preprocessing], tmp_path: Path, size: Box) -> None:
     path = write_video(tmp_path / "a.mp4", numbered_frames(3, *size))
     with open_video(path) as video:

@@ -114,7 +114,6 @@ def attend(
     probabilities = check_answers(probabilities_of(logits, multi_label=predictor.multi_label))
     inside = reachable(found.block, found.features, index).cpu()
     query = place_of(read, found.queries, index)
-    top = probabilities.sort(descending=True, stable=True)
     return AttentionMap(
         path=name_of(video),
         block=found.name,
@@ -127,10 +126,7 @@ def attend(
         chosen=chosen,
         strongest=strongest_of(read, found.keys, row, strongest),
         spread=spread_of(read, found.keys, row, inside, query),
-        classes=tuple(
-            (predictor.class_names[int(i)], float(p))
-            for i, p in zip(top.indices[:5], top.values[:5], strict=True)
-        ),
+        classes=tuple(predictor.ranked(probabilities, 5)),
         model=predictor.about,
         truth=true_class(name_of(video), predictor.class_names),
         moved=moved,
@@ -285,11 +281,7 @@ def most_moving(
     is largest the replacement is made, and the position that changes the score most is used; the
     middle one if the block adds nothing anywhere.
 
-    Args:
-        predictor: the network.
-        clip: the clip.
-        seen: of ``look(..., worth=True)``.
-        logits: (K,) of this clip.
+    ``seen`` is of ``look(..., worth=True)``, and so are the ``logits`` (K,).
 
     Raises:
         NotFiniteError: a gradient is NaN or infinite.

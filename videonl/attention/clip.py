@@ -152,7 +152,6 @@ def outside(clip: AttendedClip, at: Sequence[float]) -> str | None:
     if not (top <= row + 0.5 <= bottom and left <= column + 0.5 <= right):
         height, width = clip.size
         return (
-            f"y={row:g}, x={column:g} is outside of what the network sees of the {width}x{height} "
             f"y={row:g}, x={column:g} is outside of the part of the {width}x{height} picture that "
             f"the network sees: rows {top:.0f} to {bottom - 1:.0f}, columns {left:.0f} to "
             f"{right - 1:.0f} (--crop chooses another part)"

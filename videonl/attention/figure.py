@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from videonl.attention.heat_map import COLD, WARM, colours, overlay, seen_mask
+from videonl.attention.heat_map import colours, overlay, seen_mask
 from videonl.attention.map import KINDS, AttentionMap, Place
 from videonl.escapes import figure_text
 from videonl.files import whole_stream
@@ -85,7 +85,6 @@ def draw_figure(found: AttentionMap) -> "Figure":
 
 
 def _draw(found: AttentionMap, title: str, words: list[str]) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     frames = frames_to_draw(found)
@@ -95,7 +94,6 @@ def _draw(found: AttentionMap, title: str, words: list[str]) -> "Figure":
     ]
     layout = _lay_out(found, len(frames), top=0.25 + 0.2 * len(heading))
     figure = Figure(figsize=(WIDTH, layout.height), facecolor="white")
-    FigureCanvasAgg(figure)
     size = (WIDTH, layout.height)
     panels: dict[int, Axes] = {}
     for lower, pictures in ((False, _dimmed(found)), (True, overlay(found))):
@@ -280,12 +278,9 @@ def _arrows(
     places = arrows_of(found)
     largest = max((abs(place.weight or 0.0) for place in places), default=1.0)
     for place in reversed(places):  # the strongest on top
-        weight = place.weight or 0.0
-        share = abs(weight) / largest
-        ramp = WARM if weight >= 0 else COLD
-        colour = tuple(
-            np.array([np.interp(share, (0, 0.5, 1), ramp[:, c]) for c in range(3)]) / 255
-        )
+        weight = (place.weight or 0.0) / largest
+        share = abs(weight)
+        rgb, _ = colours(np.array(weight))
         target = panels[_drawn_on(found, place)]
         end = _within(found, place)
         first, last = (
@@ -301,7 +296,7 @@ def _arrows(
             mutation_scale=7 + 5 * share,
             connectionstyle=f"arc3,rad={_bend(first, last, layout):.4f}",
             linewidth=0.7 + 1.6 * share,
-            color=colour,
+            color=tuple(rgb / 255),
             alpha=0.45 + 0.5 * share,
             shrinkA=2,
             shrinkB=0,

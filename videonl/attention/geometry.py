@@ -5,7 +5,6 @@ s, dilation d and padding p is centred on input s·i - p + d·(k - 1)/2. The rul
 operators that really run (on the meta device: no values, no memory), not from a table of networks.
 """
 
-import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +15,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from videonl.errors import VideoNLError
 from videonl.layers import NonLocalBlock
+from videonl.models.registry import meta_copy
 
 Triple = tuple[float, float, float]
 _POOLS = ("max_pool3d_with_indices", "max_pool3d", "avg_pool3d")
@@ -83,17 +83,6 @@ def trace_blocks(model: nn.Module, clip_shape: Sequence[int]) -> dict[str, Latti
     with torch.no_grad(), tracer:
         features(clip)
     return tracer.blocks
-
-
-def meta_copy(model: nn.Module) -> nn.Module:
-    """The network without its values, in evaluation mode."""
-    tensors: dict[int, Any] = {}
-    for parameter in model.parameters():
-        empty = torch.empty_like(parameter, device="meta")
-        tensors[id(parameter)] = nn.Parameter(empty, requires_grad=False)
-    for buffer in model.buffers():
-        tensors[id(buffer)] = torch.empty_like(buffer, device="meta")
-    return copy.deepcopy(model, tensors).eval()
 
 
 class _Tracer(TorchDispatchMode):

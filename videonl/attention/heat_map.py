@@ -41,14 +41,8 @@ def heat(found: AttentionMap) -> np.ndarray:
 
 def _between(points: list[float], *, offset: float, stride: float, count: int) -> np.ndarray:
     """Linear interpolation as a matrix (points, count); constant beyond the first and last key."""
-    place = np.clip((np.array(points) - offset) / stride, 0, count - 1)
-    early = np.minimum(place.astype(int), max(count - 2, 0))
-    matrix = np.zeros((len(points), count))
-    lines = np.arange(len(points))
-    matrix[lines, early] = 1 - (place - early)
-    if count > 1:
-        matrix[lines, early + 1] = place - early
-    return matrix
+    keys = offset + stride * np.arange(count)
+    return np.stack([np.interp(points, keys, key) for key in np.eye(count)], axis=1)
 
 
 def colours(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

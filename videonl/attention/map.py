@@ -221,12 +221,7 @@ def spread_of(
 ) -> Spread:
     """Entropy and reach of a row; if all weights are zero, those of equal weights.
 
-    Args:
-        clip: the frames.
-        keys: the lattice of the row.
-        row: (T', H', W').
-        reachable: bool, the same shape.
-        query: the position of the query.
+    ``row`` (T', H', W') lies on the lattice ``keys``; ``reachable`` is bool, of the same shape.
     """
     shares = shares_of(row, reachable)
     count = int(reachable.sum())

@@ -21,12 +21,13 @@ from videonl.attention.attention import Change, changed
 from videonl.inference.engines import TorchEngine
 from videonl.inference.predictor import Predictor
 from videonl.shares import (
+    Score,
     accuracy,
     counted,
     interval_text,
     paired_interval,
     percent,
-    wilson_interval,
+    points,
 )
 from videonl.video.views import Views
 
@@ -85,12 +86,7 @@ class Answers:
         total = len(self.labelled)
         if total:
             right = sum(self.right(variant).values())
-            found["accuracy"] = {
-                "value": right / total,
-                "correct": right,
-                "total": total,
-                "wilson95": list(wilson_interval(right, total)),
-            }
+            found["accuracy"] = Score(right, total).as_dict()
             found["true_class_probability"] = self.confidence(variant)
         if variant == WHOLE:
             return found
@@ -187,12 +183,6 @@ def _adds(mean: Tensor) -> Change:
     return change
 
 
-def points(share: float, total: int, *, sign: bool = False) -> str:
-    """A difference in percentage points."""
-    text = percent(abs(share), total).removesuffix(" %")
-    return ("-" if share < 0 else "+" if sign else "") + text
-
-
 def fall_words(answers: Answers, variant: Variant) -> str:
     """``"falls by 12 points [3, 21] to 71 %"``, with a remark if it is not significant."""
     total = len(answers.labelled)
@@ -205,7 +195,7 @@ def fall_words(answers: Answers, variant: Variant) -> str:
         return f"the accuracy on this one video is {after} (one video has no interval)"
     verb = "rises" if value < 0 else "falls"
     low, high = interval if value >= 0 else (-interval[1], -interval[0])
-    size = points(abs(value), total)
+    size = points(abs(value), total, sign=False)
     shown = "" if low > 0 else ", which is not significant"
     if not value:
         return f"the accuracy stays at {after} {interval_text(low, high, total)} points"
@@ -232,6 +222,6 @@ def accuracy_table(answers: Answers, groups: Sequence[str]) -> list[list[str]]:
                 value, interval = answers.fall(variant)
                 right = sum(answers.right(variant).values()) / total
                 between = f" {interval_text(*interval, total)}" if interval else ""
-                row += [accuracy(right, total), points(value, total, sign=True) + between]
+                row += [accuracy(right, total), points(value, total) + between]
             rows.append([*row, f"{answers.changed(variant)} of {count}"])
     return rows

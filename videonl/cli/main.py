@@ -196,7 +196,8 @@ class Parser(argparse.ArgumentParser):
             if (equals and not value) or queue[:1] == [""]:  # of a variable that is not set
                 self.error(f"{flag} has an empty value; give one, or leave out {flag}")
             action = self._option_string_actions.get(word)  # None: it has its value behind a "="
-            values = {None: 1, "+": len(queue)}.get(action.nargs, action.nargs) if action else 0
+            many: dict[Any, Any] = {None: 1, "+": len(queue)}
+            values = many.get(action.nargs, action.nargs) if action else 0
             while values and queue and queue[0] != "--" and self._parse_optional(queue[0]) is None:
                 options.append(queue.pop(0))
                 values -= 1

@@ -5,12 +5,12 @@ from videonl import doors
 __getattr__, __dir__, __all__ = doors(
     __name__,
     {
-        "accuracy": "paired_tests read_set",
+        "accuracy": "Score paired_tests read_set",
         "compare": "compare_models",
         "cost": "count_cost",
         "entry": "Entry parse_entry row_names",
         "reach": "receptive_field",
-        "result": "Comparison Row Score merge_group",
+        "result": "Comparison Row merge_group",
         "speed": "Subject measure",
         "crossed": "accuracy_interval crossed_estimate",
         "statistics": "holm mcnemar_exact quartiles t_quantile",

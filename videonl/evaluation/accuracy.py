@@ -9,13 +9,13 @@ from typing import Any
 from videonl.class_names import ClassNumbers
 from videonl.data.catalogue import evaluation_set
 from videonl.data.records import Record
-from videonl.data.shortcut import Shortcut, shortcut_of
 from videonl.data.splits import unseen
 from videonl.errors import DatasetError
-from videonl.evaluation.result import PairedTest, Row, Score
+from videonl.evaluation.result import PairedTest, Row
 from videonl.evaluation.statistics import holm, mcnemar_exact
 from videonl.inference.prediction import Failure
 from videonl.inference.predictor import Predictor
+from videonl.shares import Score
 
 
 @dataclass(frozen=True)
@@ -81,11 +81,6 @@ def read_set(root: str, split: str | None, *, reading: Mapping[str, Any] | None 
     paths = [os.fspath(record.path) for record in records]
     names, learnt = found.class_names, found.learnt
     return VideoSet(str(root), found.split, paths, labels, names, found.official, learnt)
-
-
-def shortcut(videos: VideoSet, *, group: str | None) -> Shortcut | str:
-    """How well facts about the files alone predict the class; see ``videonl.data.shortcut_of``."""
-    return shortcut_of(videos.root, videos.records(), learnt=videos.learnt, group=group)
 
 
 @dataclass(frozen=True)

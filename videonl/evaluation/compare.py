@@ -4,6 +4,7 @@ table = compare_models(["i3d_r50", "i3d_r50_nl5"], clip=(8, 224))
 print(table)
 """
 
+import itertools
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,18 +12,18 @@ from typing import Any
 import torch
 
 from videonl.data.layouts import check_split
-from videonl.errors import VideoNLError
+from videonl.data.shortcut import shortcut_of
+from videonl.errors import VideoNLError, first_line
 from videonl.evaluation.accuracy import (
     VideoSet,
     classify_set,
     paired_tests,
     read_set,
-    shortcut,
 )
+from videonl.evaluation.cost import count_cost
 from videonl.evaluation.entry import (
     Contestant,
     Entry,
-    count,
     equally_dear,
     make_contestant,
     match_classes,
@@ -115,8 +116,17 @@ def compare_models(
         shape = clip if train is None else budget_clip(wanted, train)
         wanted, widths = equally_dear(wanted, clip=shape, num_classes=classes)
     rows = [Row(name) for name in row_names(wanted)]
-    report = on_progress or _silent
-    protocol = _protocol(place, rounds=rounds, batch_size=batch_size)
+    report = on_progress or (lambda *_: None)
+    protocol: dict[str, Any] = {
+        "convention": CONVENTION,
+        "views": "",
+        "timing": {
+            "rounds": rounds,
+            "batch_size": batch_size,
+            "how": "rounds alternate over the entries; median and quartiles",
+        },
+        "environment": describe_environment(place),
+    }
     if widths:
         protocol["equal_cost"] = widths
     if train is not None:
@@ -141,7 +151,7 @@ def compare_models(
     if videos is not None:
         protocol["data"] = _test_all(rows, made, videos, report)
         protocol["data"]["left_out"] = left_out
-        found = shortcut(videos, group=group)
+        found = shortcut_of(videos.root, videos.records(), learnt=videos.learnt, group=group)
         protocol["data"]["shortcut"] = found if isinstance(found, str) else found.as_dict()
         if groups:
             count = len(set(groups.values()))
@@ -156,10 +166,6 @@ def compare_models(
         class_names=videos.class_names if videos else [],
         video_groups=groups or {},
     )
-
-
-def _silent(what: str, done: int, total: int) -> None:
-    """The default ``on_progress``: do nothing."""
 
 
 def _make_all(
@@ -190,11 +196,12 @@ def _make_all(
             row.model, row.clip_shape = contestant.model_name, contestant.clip_shape
             row.sampling = contestant.sampling
             row.views = contestant.views
-            for key, value in count(contestant).items():
-                setattr(row, key, value)
+            cost = count_cost(contestant.model, contestant.clip_shape)
+            row.params, row.macs = cost.params, cost.macs
+            row.non_local_macs = cost.non_local_macs
             made[row.name] = contestant
         except (ValueError, TypeError, RuntimeError) as error:  # also of networks from outside
-            row.error = str(error).splitlines()[0]
+            row.error = first_line(error)
     return made
 
 
@@ -223,22 +230,20 @@ def _test_all(
     """Test every checkpoint; returns the entry of the protocol about the data."""
     unreadable: dict[str, str] = {}
     tested = [row for row in rows if row.name in made and made[row.name].predictor]
-    done, total = 0, len(tested) * len(videos.paths)
-    report("testing", done, total)
+    count, total = itertools.count(1), len(tested) * len(videos.paths)
+
+    def step() -> None:
+        report("testing", next(count), total)
+
+    report("testing", 0, total)
     for row in tested:
         predictor = made[row.name].predictor
         assert predictor is not None
-
-        def step() -> None:
-            nonlocal done
-            done += 1
-            report("testing", done, total)
-
         try:
             outcome = classify_set(predictor, videos, views=row.views, on_video=step)
             row.own = _own_figure(predictor, videos, row.views)
         except (ValueError, RuntimeError) as error:
-            row.error = str(error).splitlines()[0]
+            row.error = first_line(error)
             continue
         row.top1 = outcome.top1.as_dict()
         row.top5 = outcome.top5.as_dict() if outcome.top5 else None
@@ -305,22 +310,3 @@ def _time_all(
                 setattr(row, mode, speeds[row.name].as_dict())
             if row.name in errors:
                 row.error = f"{mode}: {errors[row.name]}"
-
-
-def _protocol(
-    device: torch.device,
-    *,
-    rounds: int,
-    batch_size: int,
-) -> dict[str, Any]:
-    """How the values were measured, for readers and for repeating it."""
-    return {
-        "convention": CONVENTION,
-        "views": "",
-        "timing": {
-            "rounds": rounds,
-            "batch_size": batch_size,
-            "how": "rounds alternate over the entries; median and quartiles",
-        },
-        "environment": describe_environment(device),
-    }

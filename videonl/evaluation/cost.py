@@ -20,14 +20,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from videonl.errors import VideoNLError
-from videonl.evaluation.counting import (
-    Counter,
-    NonLocalCost,
-    SkipInitialisation,
-    evaluation_mode,
-)
-from videonl.models import create_model
+from videonl.errors import VideoNLError, first_line
+from videonl.evaluation.counting import Counter, NonLocalCost
+from videonl.models.registry import meta_copy, skeleton
 from videonl.video.preprocessing import Preprocessing
 
 # fvcore's operations per element: x · scale + shift in evaluation; with the mean and the
@@ -141,20 +136,17 @@ def count_cost(
     """
     name = model if isinstance(model, str) else type(model).__name__
     if isinstance(model, str):
-        with torch.device("meta"), SkipInitialisation():
-            model = create_model(model, num_classes=num_classes, **(options or {}))
+        model = skeleton(model, num_classes=num_classes, **(options or {}))
     elif options:
         raise VideoNLError("options belong to a network that is given by name")
-    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
-    tensors = {key: torch.empty_like(value, device="meta") for key, value in tensors.items()}
-    clip = torch.empty((1, *clip_shape), device="meta")
-    counter = Counter()
+    twin, counter = meta_copy(model), Counter()
+    counter.watch(twin)
     try:
-        with torch.no_grad(), evaluation_mode(model), counter.watch(model), counter:
-            torch.func.functional_call(model, tensors, (clip,))
+        with torch.no_grad(), counter:
+            twin(torch.empty((1, *clip_shape), device="meta"))
     except (RuntimeError, ValueError) as error:
-        reason = str(error).splitlines()[0]
-        raise VideoNLError(f"{name} cannot take a clip of {tuple(clip_shape)}: {reason}") from error
+        taken = f"{name} cannot take a clip of {tuple(clip_shape)}"
+        raise VideoNLError(f"{taken}: {first_line(error)}") from error
     return Cost(
         name=name,
         clip_shape=clip_shape,
@@ -185,6 +177,5 @@ def designed_clip(
     Raises:
         VideoNLError: an unknown name or option.
     """
-    with torch.device("meta"), SkipInitialisation():
-        made: Any = create_model(name, **(options or {})).preprocessing
+    made: Any = skeleton(name, **(options or {})).preprocessing
     return (3, *Preprocessing.from_dict(made).with_views(views).view_shape)

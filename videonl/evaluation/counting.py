@@ -1,14 +1,12 @@
 """Count the operations that torch dispatches, separately for non-local blocks."""
 
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
@@ -102,15 +100,12 @@ class Counter(TorchDispatchMode):
             self.linear_macs += macs
         return out
 
-    @contextmanager
-    def watch(self, model: nn.Module) -> Iterator[None]:
+    def watch(self, model: nn.Module) -> None:
         """Count the operations inside the non-local blocks of ``model`` separately."""
-        with ExitStack() as hooks:
-            for name, module in model.named_modules():
-                if isinstance(module, NonLocalBlock):
-                    hooks.callback(module.register_forward_pre_hook(self._enter(name)).remove)
-                    hooks.callback(module.register_forward_hook(self._leave).remove)
-            yield
+        for name, module in model.named_modules():
+            if isinstance(module, NonLocalBlock):
+                module.register_forward_pre_hook(self._enter(name))
+                module.register_forward_hook(self._leave)
 
     def _enter(self, name: str) -> Callable[..., None]:
         def enter(block: nn.Module, args: tuple[Any, ...]) -> None:
@@ -187,34 +182,3 @@ def written_cost(name: str, block: NonLocalBlock, shape: tuple[int, ...]) -> Non
         written_projection_macs=batch * projected * (2 if embedded else 1) * channels * inner,
         written_pairwise_macs=batch * positions * (key_positions // groups) * per_pair,
     )
-
-
-class SkipInitialisation(TorchFunctionMode):
-    """Skip random initialisation, which is useless on the meta device and takes time."""
-
-    RANDOM = frozenset({"normal_", "uniform_", "trunc_normal_", "kaiming_normal_"})
-
-    def __torch_function__(
-        self,
-        func: Any,
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        """Return the tensor instead of filling it."""
-        kwargs = kwargs or {}
-        if getattr(func, "__name__", "") in self.RANDOM:
-            return args[0] if args else kwargs["tensor"]
-        return func(*args, **kwargs)
-
-
-@contextmanager
-def evaluation_mode(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode within; afterwards every module is as it was."""
-    training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in training.items():
-            module.training = mode

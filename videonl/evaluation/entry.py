@@ -1,6 +1,6 @@
 """Entries of a comparison: networks by name, and checkpoints."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ from videonl.evaluation.cost import count_cost, designed_clip
 from videonl.inference.predictor import Predictor
 from videonl.models import create_model, list_models
 from videonl.models.registry import find_entry
-from videonl.shares import counted
+from videonl.shares import counted, few
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.protocols import under_protocol
+from videonl.weights.run_folder import SUFFIXES
 
-WEIGHTS = (".ckpt", ".safetensors", ".pt", ".pth", ".pyth", ".pkl", ".params")
+WEIGHTS = (*SUFFIXES, ".params")
 
 
 @dataclass(frozen=True)
@@ -140,7 +141,6 @@ def make_contestant(
         VideoNLError: an unknown name, with the nearest ones; a bad checkpoint.
     """
     if not entry.is_checkpoint:
-        find_entry(entry.target)  # refuses an unknown name before anything is built
         model = create_model(entry.target, num_classes=num_classes, **entry.options).to(device)
         shown = Preprocessing.from_dict(model.preprocessing)  # type: ignore[arg-type]
         shown = under_protocol(shown, entry.protocol) if entry.protocol else shown
@@ -220,16 +220,6 @@ def equally_dear(
     return [wide.get(id(entry), entry) for entry in entries], widths
 
 
-def count(contestant: Contestant) -> dict[str, int]:
-    """Parameters and MACs of one view."""
-    cost = count_cost(contestant.model, contestant.clip_shape)
-    return {
-        "params": cost.params,
-        "macs": cost.macs,
-        "non_local_macs": cost.non_local_macs,
-    }
-
-
 def match_classes(own: Sequence[str], wanted: Sequence[str], *, source: str, data: str) -> None:
     """Refuse a checkpoint whose classes are not those of the data set, apart from spelling.
 
@@ -242,15 +232,8 @@ def match_classes(own: Sequence[str], wanted: Sequence[str], *, source: str, dat
     if missing or extra:
         known = counted(len(own), "class")
         parts = [f"{source} knows {known}, the data set {data} has {len(wanted)}"]
-        parts += [f"only the checkpoint knows {_few(extra)}"] if extra else []
-        parts += [f"only the data set has {_few(missing)}"] if missing else []
+        parts += [f"only the checkpoint knows {few(list(map(repr, extra)), 3)}"] if extra else []
+        parts += [f"only the data set has {few(list(map(repr, missing)), 3)}"] if missing else []
         raise CheckpointError(
             "; ".join(parts) + "; give a data set with the classes that it was trained for"
         )
-
-
-def _few(names: Iterable[str], most: int = 3) -> str:
-    listed = [repr(name) for name in names]
-    return ", ".join(listed[:most]) + (
-        f" and {len(listed) - most} more" if len(listed) > most else ""
-    )

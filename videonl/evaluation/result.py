@@ -8,38 +8,10 @@ from typing import Any
 from videonl.evaluation.crossed import accuracy_interval
 from videonl.shares import wilson_interval
 
-
-@dataclass(frozen=True)
-class Score:
-    """Right answers out of all, with Wilson's 95 % interval.
-
-    Attributes:
-        correct: videos that were classified right.
-        total: videos.
-    """
-
-    correct: int
-    total: int
-
-    @property
-    def value(self) -> float | None:
-        """The share of right answers, 0 to 1; None of no videos."""
-        return self.correct / self.total if self.total else None
-
-    @property
-    def interval(self) -> tuple[float, float]:
-        """Wilson's 95 % interval."""
-        return wilson_interval(self.correct, self.total)
-
-    def as_dict(self) -> dict[str, Any]:
-        """Primitives, for JSON."""
-        low, high = self.interval
-        return {
-            "correct": self.correct,
-            "total": self.total,
-            "value": self.value,
-            "wilson95": [low, high],
-        }
+OF_ROW = (  # attributes of a row that its JSON has under their own names
+    *("inference", "training", "top1", "top5", "own", "confusion", "unread"),
+    *("group", "seed", "learning", "error"),
+)
 
 
 @dataclass
@@ -128,17 +100,7 @@ class Row:
             "flops_per_view": self.flops,
             "flops_total": None if self.flops is None else self.flops * self.total_views,
             "non_local_macs_per_view": self.non_local_macs,
-            "inference": self.inference,
-            "training": self.training,
-            "top1": self.top1,
-            "top5": self.top5,
-            "own": self.own,
-            "confusion": self.confusion,
-            "unread": self.unread,
-            "group": self.group,
-            "seed": self.seed,
-            "learning": self.learning,
-            "error": self.error,
+            **{key: getattr(self, key) for key in OF_ROW},
         }
 
 

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from videonl._version import __version__
+from videonl.errors import first_line
 from videonl.evaluation.statistics import quartiles
 
 PACKAGES = ("torch", "torchvision", "pytorchvideo", "lightning", "av", "decord", "numpy")
@@ -89,7 +90,7 @@ def measure(
             memory[name] = _peak_memory(subject, run, batch_size=batch_size, device=device)
             passes[name] = run
         except RuntimeError as error:  # out of memory, or a clip that does not fit
-            errors[name] = str(error).splitlines()[0]
+            errors[name] = first_line(error)
     rates: dict[str, list[float]] = {name: [] for name in passes}
     for number in range(rounds):
         order = list(passes)[:: -1 if number % 2 else 1]

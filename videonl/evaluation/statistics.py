@@ -3,6 +3,8 @@
 import math
 from collections.abc import Sequence
 
+import numpy as np
+
 
 def mcnemar_exact(only_first: int, only_second: int) -> float:
     """McNemar's exact test (two-sided): do two networks err equally often on the same videos?
@@ -110,21 +112,9 @@ def t_quantile(probability: float, freedom: float) -> float:
 def quartiles(values: Sequence[float]) -> tuple[float, float, float]:
     """(first quartile, median, third quartile), interpolated linearly.
 
-    Raises:
-        ValueError: no values.
-
     Example:
         >>> quartiles([4, 1, 3, 2, 5])
         (2.0, 3.0, 4.0)
     """
-    if not values:
-        raise ValueError("quartiles need at least one value")
-    ordered = sorted(values)
-
-    def at(share: float) -> float:
-        place = share * (len(ordered) - 1)
-        below = math.floor(place)
-        above = min(below + 1, len(ordered) - 1)
-        return ordered[below] + (place - below) * (ordered[above] - ordered[below])
-
-    return at(0.25), at(0.5), at(0.75)
+    first, median, third = np.quantile(values, (0.25, 0.5, 0.75)).tolist()
+    return first, median, third

@@ -9,14 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from videonl.errors import VideoNLError
+from videonl.errors import VideoNLError, first_line
 from videonl.escapes import json_text
 from videonl.evaluation.entry import Entry, row_names
 from videonl.evaluation.result import Row
 from videonl.files import write_text
 from videonl.limits import SEED, Limit, check_limits, whole
-from videonl.models import create_model
-from videonl.models.registry import find_entry
+from videonl.models.registry import skeleton
 from videonl.shares import counted
 from videonl.weights.checkpoint import load_checkpoint
 from videonl.weights.hub import is_hub
@@ -172,10 +171,8 @@ def train_entries(
     networks = [
         (entry, name) for entry, name in zip(entries, names, strict=True) if not entry.is_checkpoint
     ]
-    if not networks:
-        raise VideoNLError("--train has nothing to train: every entry is a checkpoint already")
+    clip = shared_clip(entries, budget)
     check_entries_exist(entries, budget)
-    clip = shared_clip(networks, budget)
     trained, rows = [], []
     for entry, name in zip(entries, names, strict=True):
         if entry.is_checkpoint:
@@ -204,10 +201,6 @@ def train_entries(
 def check_entries_exist(entries: Sequence[Entry], budget: Budget) -> None:
     """Refuse a misspelled network, option or file before the first training; downloads nothing.
 
-    Args:
-        entries: as of ``train_entries``.
-        budget: likewise; its options are those of every network.
-
     Raises:
         VideoNLError: an unknown network or option, a file that is missing or no checkpoint.
     """
@@ -216,8 +209,7 @@ def check_entries_exist(entries: Sequence[Entry], budget: Budget) -> None:
             if not is_published(entry.target):
                 load_checkpoint(entry.target, network=entry.network)
             continue
-        with torch.device("meta"):
-            create_model(entry.target, **{**budget.options, **entry.options})
+        skeleton(entry.target, **{**budget.options, **entry.options})
         weights = entry.pretrained or budget.pretrained
         if weights is not None and not is_published(weights):
             local_file(weights)
@@ -233,15 +225,16 @@ CHOICE = (
 )
 
 
-def shared_clip(networks: Sequence[tuple[Entry, str]], budget: Budget) -> dict[str, Any]:
-    """The clip that all networks see: that of the budget, else of the first network.
+def shared_clip(entries: Sequence[Entry], budget: Budget) -> dict[str, Any]:
+    """The clip that all networks see: that of the budget, else of the first network by name.
 
     Raises:
-        VideoNLError: the first network cannot be made.
+        VideoNLError: there is none, or it cannot be made.
     """
-    first, _ = networks[0]
-    with torch.device("meta"):
-        own: Any = create_model(first.target, **{**budget.options, **first.options}).preprocessing
+    first = next((entry for entry in entries if not entry.is_checkpoint), None)
+    if first is None:
+        raise VideoNLError("--train has nothing to train: every entry is a checkpoint already")
+    own: Any = skeleton(first.target, **{**budget.options, **first.options}).preprocessing
     size = budget.size or int(own["crop"])
     found = {
         "frames": budget.frames or int(own["frames"]),
@@ -256,8 +249,7 @@ def shared_clip(networks: Sequence[tuple[Entry, str]], budget: Budget) -> dict[s
 
 def budget_clip(entries: Sequence[Entry], budget: Budget) -> tuple[int, int]:
     """(frames, size) of the clip that all networks by name will be trained on."""
-    named = [(entry, entry.name) for entry in entries if not entry.is_checkpoint]
-    clip = shared_clip(named, budget)
+    clip = shared_clip(entries, budget)
     return clip["frames"], clip["crop"]
 
 
@@ -271,12 +263,8 @@ def plan_of(
 ) -> list[str]:
     """The plan of the trainings and their time; every network is tried on two batches.
 
-    Args:
-        entries: as for ``train_entries``.
-        data: likewise.
-        budget: likewise.
-        device: likewise.
-        chosen: a line for each setting that was chosen because it was not given.
+    The arguments are those of ``train_entries``, and ``chosen``: a line for each setting that was
+    chosen because it was not given.
 
     Raises:
         VideoNLError: nothing to train, no videos, or an entry that cannot be trained or read.
@@ -284,7 +272,7 @@ def plan_of(
     from videonl.training import duration, make_plan, make_trainer
 
     networks = [e for e in entries if not e.is_checkpoint]
-    clip = shared_clip([(entry, entry.name) for entry in networks], budget)
+    clip = shared_clip(entries, budget)
     _videos(budget.seeds[0], data, budget, clip)
     check_entries_exist(entries, budget)
     lines: list[str] = []
@@ -310,11 +298,6 @@ def plan_of(
             f"about {duration(sum(known) * len(budget.seeds))}"
         )
     return lines
-
-
-def first_line(error: Exception) -> str:
-    """The first line of an error's message."""
-    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _videos(seed: int, data: str, budget: Budget, clip: dict[str, Any]) -> "VideoDataModule":
@@ -346,7 +329,6 @@ def _parts(
     from videonl.training import VideoClassifier
     from videonl.training.classes import balanced_weights
 
-    find_entry(entry.target)
     videos = _videos(seed, data, budget, clip)
     weights = None
     if budget.recipe.get("class_weights") == "balanced":
@@ -386,7 +368,6 @@ def _train(
     """Run one training; returns its checkpoint and its diagnosis."""
     from videonl.training import fit
 
-    find_entry(entry.target)
     resume = _resumable(run_dir, entry, budget, clip)
     classifier, videos, options = _parts(entry, seed, data, budget, clip, device)
     name = classifier.hparams["name"]

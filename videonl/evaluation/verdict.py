@@ -11,7 +11,7 @@ from videonl.evaluation.accuracy import met_alike, right_answers
 from videonl.evaluation.crossed import Estimate, crossed_estimate
 from videonl.evaluation.result import Comparison, Difference, Row
 from videonl.evaluation.statistics import holm
-from videonl.shares import counted, decimals, interval_text, percent
+from videonl.shares import counted, interval_text, percent, points
 
 SHOWN = 0.05
 Answers = dict[str, bool | None]
@@ -137,16 +137,9 @@ def _difference(
     )
 
 
-def named(points: str) -> str:
+def named(size: str) -> str:
     """A difference with its unit: ``"1 point"``, ``"+1.0 points"``."""
-    return f"{points} point" if points.lstrip("+-") == "1" else f"{points} points"
-
-
-def points(share: float, videos: int, *, sign: bool = True) -> str:
-    """A difference in percentage points, with the digits that ``videos`` allow; never ``-0``."""
-    digits = decimals(videos)
-    value = round(100 * share, digits) + 0.0
-    return f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    return f"{size} point" if size.lstrip("+-") == "1" else f"{size} points"
 
 
 def verdict_words(item: Difference, comparison: Comparison) -> str:
@@ -167,9 +160,7 @@ def verdict_words(item: Difference, comparison: Comparison) -> str:
         if item.block
         else f"{item.first}, against {item.second}, "
     )
-    size = points(item.value, item.videos).lstrip("-") if item.value < 0 else points(
-        item.value, item.videos
-    )  # fmt: skip
+    size = points(item.value, item.videos).lstrip("-")
     verb = "loses" if item.value < 0 else "adds"
     low, high = (points(end, item.videos) for end in (item.low, item.high))
     cost = f" for {item.cost:.2f} x the cost" if item.cost else ""

@@ -16,13 +16,13 @@ import tempfile
 import threading
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from videonl._version import __version__
-from videonl.errors import VideoNLError
+from videonl.errors import VideoNLError, one_line
 from videonl.files import cache_folder
 from videonl.inference.export_formats import difference_of, set_forms, trace
 from videonl.kernels import cpu_multiplies_bf16
@@ -33,24 +33,19 @@ PRECISIONS = ("32", "bf16")
 BOUNDS = {"32": 1e-4, "bf16": 5e-2}
 
 
-class Engine(Protocol):
-    """Computes a network."""
-
-    about: dict[str, object]  # what results say of it; nothing for float32 by PyTorch
-
-    def __call__(self, network: nn.Module, clips: Tensor) -> Any:
-        """The output of a network for normalised clips (B, 3, T, H, W): tensors in float32."""
-
-
 class TorchEngine:
-    """PyTorch, in float32 or under bfloat16 autocast."""
+    """PyTorch, in float32 or under bfloat16 autocast.
+
+    Attributes:
+        about: what results say of it; nothing for float32.
+    """
 
     def __init__(self, precision: str = "32") -> None:
         self.precision = precision
         self.about: dict[str, object] = {} if precision == "32" else {"precision": precision}
 
     def __call__(self, network: nn.Module, clips: Tensor) -> Any:
-        """See :class:`Engine`."""
+        """The output of a network for normalised clips (B, 3, T, H, W): tensors in float32."""
         if self.precision == "32":
             return network(clips)
         with torch.autocast(clips.device.type, torch.bfloat16):
@@ -83,7 +78,7 @@ class OpenVINOEngine:
         self.about |= TorchEngine(precision).about
 
     def __call__(self, network: nn.Module, clips: Tensor) -> Any:
-        """See :class:`Engine`; converts and compares where the clips have a new size."""
+        """As ``TorchEngine``; converts and compares where the clips have a new size."""
         key = (network, clips.shape[1:])
         with self._lock:
             if key not in self._made:
@@ -107,7 +102,7 @@ class OpenVINOEngine:
                     f"(allowed: {BOUNDS[self.precision]:.0e})"
                 )
             except Exception as error:  # both libraries raise whatever their operators do
-                reason = " ".join(str(error).split())[:160] or type(error).__name__
+                reason = one_line(error)
         self._say(f"OpenVINO cannot compute this network, so PyTorch does: {reason}")
         self.about.clear()
         return None
@@ -152,6 +147,9 @@ class OpenVINOEngine:
             self._openvino.save_model(model, made / "network.xml", compress_to_fp16=False)
             shutil.rmtree(place, ignore_errors=True)
             os.replace(made, place)
+
+
+Engine = TorchEngine | OpenVINOEngine
 
 
 def import_openvino() -> Any:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from videonl._version import __version__
-from videonl.errors import OutputError, VideoNLError
+from videonl.errors import OutputError, VideoNLError, one_line
 from videonl.escapes import json_text
 from videonl.files import careful_stream, whole_file
 from videonl.inference.export_formats import (
@@ -104,7 +104,7 @@ def export_model(
         except VideoNLError as error:
             if not dynamic:
                 raise
-            because = " ".join(str(error).split())[:160]
+            because = one_line(error)
     difference, compared = made
     return Exported(
         path=path,

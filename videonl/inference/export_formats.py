@@ -11,24 +11,17 @@ from typing import IO, Any
 import torch
 from torch import Tensor, nn
 
-from videonl.errors import VideoNLError
+from videonl.errors import VideoNLError, one_line
 from videonl.escapes import json_text
 from videonl.layers import NonLocalBlock, affinity_name
 
 METADATA = "videonl.json"  # of a torch.export file
 SMALLEST = 1e-6  # outputs below are compared as if they were this large
 
-# Which form of an affinity the file holds; all are exact. ONNX has no binary search, so there the
-# concatenation is written with the N x M matrix.
-FORMS = {
-    "onnx": {"gaussian": "fast", "embedded_gaussian": "fast", "dot_product": "fast"},
-    "torch-export": {
-        "gaussian": "fast",
-        "embedded_gaussian": "fast",
-        "dot_product": "fast",
-        "concatenation": "fast",
-    },
-}
+# Affinities whose fast form the file holds; all forms are exact. ONNX has no binary search, so the
+# concatenation is written with the N x M matrix there.
+SUMS = frozenset({"gaussian", "embedded_gaussian", "dot_product"})
+FAST = {"onnx": SUMS, "torch-export": SUMS | {"concatenation"}}
 
 
 def difference_of(answer: Tensor, expected: Any) -> float:
@@ -46,7 +39,8 @@ def set_forms(net: nn.Module, format: str) -> dict[str, str]:
     forms = {}
     for name, module in net.named_modules():
         if isinstance(module, NonLocalBlock):
-            form = FORMS[format].get(affinity_name(module.affinity), "reference")
+            fast = affinity_name(module.affinity) in FAST[format]
+            form = "fast" if fast else "reference"
             module.implementation = forms[name.removesuffix(".non_local")] = form
     return forms
 
@@ -63,8 +57,7 @@ def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.Exp
         with torch.no_grad():
             return torch.export.export(net, (clip,), dynamic_shapes=(sizes,), strict=False)
     except Exception as error:  # torch.export raises whatever the network's operators do
-        reason = " ".join(str(error).split())[:160] or type(error).__name__
-        raise VideoNLError(f"the network cannot be exported: {reason}") from error
+        raise VideoNLError(f"the network cannot be exported: {one_line(error)}") from error
 
 
 def write_program(
@@ -85,8 +78,7 @@ def run_program(path: Path, clips: list[Tensor]) -> list[Tensor]:
         with torch.no_grad():
             return [module(clip) for clip in clips]
     except (AssertionError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise VideoNLError(f"the exported program does not run: {reason}") from error
+        raise VideoNLError(f"the exported program does not run: {one_line(error)}") from error
 
 
 def write_onnx(
@@ -105,8 +97,8 @@ def write_onnx(
                 program, dynamo=True, verbose=False, input_names=["clips"], output_names=["logits"]
             )
         except Exception as error:  # the exporter raises many kinds
-            reason = " ".join(str(error).split())[:200]
-            raise VideoNLError(f"the network cannot be written as ONNX: {reason}") from error
+            text = f"the network cannot be written as ONNX: {one_line(error)}"
+            raise VideoNLError(text) from error
     assert made is not None
     model = made.model_proto
     _name_sizes(model.graph)
@@ -128,8 +120,7 @@ def run_onnx(path: Path, clips: list[Tensor]) -> list[Tensor]:
         name = session.get_inputs()[0].name
         return [torch.from_numpy(session.run(None, {name: clip.numpy()})[0]) for clip in clips]
     except Exception as error:  # onnxruntime's own kinds of errors have no common class
-        reason = " ".join(str(error).split())[:200]
-        raise VideoNLError(f"onnxruntime cannot run the file: {reason}") from error
+        raise VideoNLError(f"onnxruntime cannot run the file: {one_line(error)}") from error
 
 
 def _name_sizes(graph: Any) -> None:

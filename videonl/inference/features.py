@@ -133,13 +133,7 @@ class FeatureExtractor:
             "stride": self.windows.stride,
         }
 
-    def extract(
-        self,
-        video: Given,
-        *,
-        fps: float | None = None,
-        on_window: Callable[[int, int], None] | None = None,
-    ) -> Features:
+    def extract(self, video: Given, *, fps: float | None = None) -> Features:
         """The features of a video of any length, in bounded memory.
 
         A window with damaged frames has no row, unless the predictor conceals damage.
@@ -147,7 +141,6 @@ class FeatureExtractor:
         Args:
             video: a path, or anything that ``Predictor.predict`` takes.
             fps: frames per second of frames in memory.
-            on_window: called with (windows done, windows in all), for a progress bar.
 
         Raises:
             VideoError: the file cannot be read.
@@ -165,8 +158,6 @@ class FeatureExtractor:
                 for numbers, clips in _batches(damage.kept(stream), size):
                     yield self._queued(clips)
                     kept.extend(numbers)
-                    if on_window:
-                        on_window(kept[-1] + 1, len(starts))
 
             rows = list(behind(queued()))
         if said := damage.tell(name_of(video), len(starts)):

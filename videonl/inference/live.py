@@ -5,7 +5,6 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
 import torch
 
@@ -18,22 +17,6 @@ from videonl.video.sandbox import Helper
 
 WAIT = 0.5  # seconds from one look for a signal to the next
 HOLDS = 0.5  # probability from which one of several labels is shown
-
-
-class Reader(Protocol):
-    """A reader of a source, in this process or in another one."""
-
-    def take(self, wait: float) -> LiveClip | None:
-        """The newest clip; see :meth:`videonl.video.live.Newest.take`."""
-
-    def caption(self, rows: tuple[Row, ...]) -> None:
-        """Set what the overlay shows from now on."""
-
-    def counts(self) -> dict[str, int]:
-        """Numbers of frames that arrived ("seen"), and of those that no clip covered ("missed")."""
-
-    def close(self) -> None:
-        """Stop and finish the overlay."""
 
 
 @dataclass(frozen=True)
@@ -65,36 +48,8 @@ class Answer:
         }
 
 
-def open_reader(
-    source: str,
-    preprocessing: Preprocessing,
-    *,
-    allow_stream: bool,
-    overlay: Path | None,
-    limits: tuple[float, int] | None,
-) -> Reader:
-    """Open a source and start reading it.
-
-    Args:
-        source: see :func:`videonl.video.live.open_live`.
-        preprocessing: what the network is shown.
-        allow_stream: whether an address may be opened.
-        overlay: the MP4 file to write.
-        limits: (seconds for an answer, MB of memory; 0: no limit) of the process that reads; None:
-            read in this process.
-
-    Raises:
-        VideoError: it cannot be opened.
-    """
-    if limits is None:
-        opened = open_live(source, allow_stream=allow_stream)
-        return LiveReader(opened, preprocessing, overlay=overlay)
-    job = {"source": source, "allow_stream": allow_stream, "preprocessing": preprocessing.to_dict()}
-    return _Apart({**job, "overlay": None if overlay is None else os.path.abspath(overlay)}, limits)
-
-
 class _Apart:
-    """A reader in a process that can be killed."""
+    """A ``LiveReader`` in a process that can be killed."""
 
     def __init__(self, job: dict[str, object], limits: tuple[float, int]) -> None:
         may_write = job["overlay"] is not None
@@ -123,6 +78,37 @@ class _Apart:
             self._counts = {key: int(answer[key]) for key in ("seen", "missed")}
         finally:
             self._helper.close()
+
+
+Reader = LiveReader | _Apart
+
+
+def open_reader(
+    source: str,
+    preprocessing: Preprocessing,
+    *,
+    allow_stream: bool,
+    overlay: Path | None,
+    limits: tuple[float, int] | None,
+) -> Reader:
+    """Open a source and start reading it.
+
+    Args:
+        source: see :func:`videonl.video.live.open_live`.
+        preprocessing: what the network is shown.
+        allow_stream: whether an address may be opened.
+        overlay: the MP4 file to write.
+        limits: (seconds for an answer, MB of memory; 0: no limit) of the process that reads; None:
+            read in this process.
+
+    Raises:
+        VideoError: it cannot be opened.
+    """
+    if limits is None:
+        opened = open_live(source, allow_stream=allow_stream)
+        return LiveReader(opened, preprocessing, overlay=overlay)
+    job = {"source": source, "allow_stream": allow_stream, "preprocessing": preprocessing.to_dict()}
+    return _Apart({**job, "overlay": None if overlay is None else os.path.abspath(overlay)}, limits)
 
 
 def watch(
@@ -163,9 +149,7 @@ def watch(
 def answer_of(predictor: Predictor, clip: LiveClip, top_k: int) -> Answer:
     """Classify a clip; ``late`` is the time that its last frame has waited so far."""
     values = predictor.view_probabilities(torch.from_numpy(clip.frames)[None])[0]
-    top = values.sort(descending=True, stable=True)
-    names = predictor.class_names
-    ranked = [(names[int(k)], float(p)) for k, p in zip(top.indices, top.values, strict=True)]
+    ranked = predictor.ranked(values)
     label = ranked[0][0]
     if predictor.multi_label:
         label = ", ".join(name for name, p in ranked if p >= HOLDS)

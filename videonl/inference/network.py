@@ -9,9 +9,9 @@ import torch
 from torch import nn
 
 from videonl.errors import VideoNLError
+from videonl.files import sha256
 from videonl.models.norms import fuse_for_inference
 from videonl.video.preprocessing import Preprocessing
-from videonl.weights.checkpoint import sha256
 from videonl.weights.hub import pinned_name
 
 FORWARD_MEMORY = 2**30  # bytes: what the default number of views per forward pass aims at, or

@@ -9,7 +9,7 @@ from videonl.errors import VideoNLError
 from videonl.escapes import font_for
 from videonl.files import whole_file
 from videonl.inference.prediction import Prediction
-from videonl.inference.timeline import Timeline, claims_of
+from videonl.inference.timeline import Timeline
 from videonl.video.burn import Burner
 from videonl.video.captions import Caption, Row
 from videonl.video.decoding.container import regular_file, split_span
@@ -32,10 +32,9 @@ def captions_of(answer: Prediction | Timeline) -> list[Caption]:
         top = list(zip(answer.classes, answer.probabilities, strict=True))[:ROWS]
         rows = tuple(row_of(*each) for each in top)
         return [Caption(start, 1e9 if end is None else end, rows)]
-    claims = claims_of([(window.start, window.end) for window in answer.windows])
     return [
         Caption(start, end, tuple(row_of(*each) for each in answer.top(number, ROWS)))
-        for number, (start, end) in enumerate(claims.tolist())
+        for number, (start, end) in enumerate(answer.claims.tolist())
     ]
 
 

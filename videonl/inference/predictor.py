@@ -94,7 +94,7 @@ class Predictor:
         self.decoder, self.multi_label = decoder, multi_label
         self.open_video: Callable[..., Video] = open_video  # or DecoderPool.open
         self.conceal = False  # use damaged frames as repaired by the decoder
-        self.say: Callable[[str], None] = _silent  # called once with each note for the user
+        self.say: Callable[[str], None] = lambda _: None  # called once with each note for the user
         self.engine: Engine = TorchEngine()  # see compute_with
         self.trained_videos: str | None = None  # see VideoDataModule.trained_videos
         self._said: set[str] = set()
@@ -189,12 +189,9 @@ class Predictor:
     def opened(
         self, video: Given, *, fps: float | None = None, forgiving: bool = False
     ) -> AbstractContextManager[Video]:
-        """A video, open for a ``with`` block.
+        """A video as for ``predict``, open for a ``with`` block.
 
-        Args:
-            video: see ``predict``.
-            fps: see ``predict``.
-            forgiving: see ``open_video``; the caller has to check ``Video.damaged``.
+        A ``forgiving`` caller has to check ``Video.damaged``, see ``open_video``.
 
         Raises:
             VideoError: it cannot be read, or is not a video; see ``videonl.video.given``.
@@ -243,9 +240,14 @@ class Predictor:
             )
         return shown
 
-    def view_probabilities(
+    def view_probabilities(self, frames: Tensor) -> Tensor:
+        """float64 (V, K) on the CPU: ``queued``, and waited for."""
+        return self.queued(frames)()
+
+    @torch.inference_mode()
+    def queued(
         self, frames: Tensor, *, on_views: Callable[[int], None] | None = None
-    ) -> Tensor:
+    ) -> Callable[[], Tensor]:
         """Softmax of every view, at most ``max_views_per_forward`` of them at a time.
 
         Args:
@@ -253,19 +255,13 @@ class Predictor:
             on_views: called with the number of views just done (on a GPU: just queued).
 
         Returns:
-            float64 (V, K) on the CPU.
+            A call that waits for them: float64 (V, K) on the CPU; it raises NotFiniteError if the
+            network's output is NaN or infinite.
 
         Raises:
-            VideoNLError: the device has too little memory; names the remedy.
-            NotFiniteError: the network's output is NaN or infinite.
+            VideoNLError: the device has too little memory; names the remedy. Or another number of
+                class names than of classes.
         """
-        return self.queued(frames, on_views=on_views)()
-
-    @torch.inference_mode()
-    def queued(
-        self, frames: Tensor, *, on_views: Callable[[int], None] | None = None
-    ) -> Callable[[], Tensor]:
-        """As ``view_probabilities``, but only queued; a call of what is returned waits for it."""
         mean, std = self.preprocessing.colours
         parts = []
         for chunk in frames.split(self.max_views_per_forward):
@@ -281,6 +277,11 @@ class Predictor:
                 ) from error
             if on_views:
                 on_views(len(chunk))
+        if parts[0].shape[1] != len(self.class_names):
+            raise VideoNLError(
+                f"the network has {counted(parts[0].shape[1], 'class')}, but there are "
+                f"{counted(len(self.class_names), 'name')}"
+            )
         answers = Arrival(torch.cat(parts))
         return lambda: check_answers(answers.wait())
 
@@ -395,23 +396,26 @@ class Predictor:
         """The prediction from the probabilities (V, K) of the views."""
         shown = views.preprocessing
         mean = over_views(per_view, multi_label=self.multi_label, average=shown.average)
-        if len(mean) != len(self.class_names):
-            raise VideoNLError(
-                f"the network has {counted(len(mean), 'class')}, but there are "
-                f"{counted(len(self.class_names), 'name')}"
-            )
-        top = mean.sort(descending=True, stable=True)
-        ranks = range(min(top_k, len(mean)))
+        top = self.ranked(mean, top_k)
         return Prediction(
             path=path,
-            classes=tuple(self.class_names[int(top.indices[rank])] for rank in ranks),
-            probabilities=tuple(float(top.values[rank]) for rank in ranks),
-            views=clips_of(views, crops=shown.views[1]),
+            classes=tuple(name for name, _ in top),
+            probabilities=tuple(probability for _, probability in top),
+            views=tuple(
+                Clip(tuple(frames), tuple(seconds), shown.views[1])
+                for frames, seconds in zip(views.indices, views.seconds, strict=True)
+            ),
             model=self.made_by(),
             protocol=self.protocol(shown.views),
             damaged=tuple(damage.frames),
             concealed=self.conceal and bool(damage.windows),
         )
+
+    def ranked(self, values: Tensor, count: int | None = None) -> list[tuple[str, float]]:
+        """The ``count`` (None: all) largest of K values with their classes, the largest first."""
+        top = values.sort(descending=True, stable=True)
+        pairs = zip(top.indices[:count].tolist(), top.values[:count].tolist(), strict=True)
+        return [(self.class_names[k], value) for k, value in pairs]
 
     def _damage(self, views: Views) -> Damage:
         """Which clips contain damaged frames."""
@@ -423,18 +427,6 @@ class Predictor:
         """Note what was left out, if anything was."""
         if said := self._damage(views).tell(path, len(views.damaged)):
             self.note(said)
-
-
-def clips_of(views: Views, *, crops: int) -> tuple[Clip, ...]:
-    """The clips of the views, each with its number of crops."""
-    return tuple(
-        Clip(tuple(frames), tuple(seconds), crops)
-        for frames, seconds in zip(views.indices, views.seconds, strict=True)
-    )
-
-
-def _silent(_text: str) -> None:
-    """Default of ``say``: notes are dropped."""
 
 
 def short_reason(error: Exception, path: str) -> str:

@@ -2,7 +2,7 @@
 
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
 T = TypeVar("T")
@@ -28,25 +28,23 @@ class Ahead:
             for item in items:
                 yield item, lambda item=item: self._function(item)  # type: ignore[misc]
             return
-        waiting: deque[tuple[Any, Future[Any]]] = deque()
-        for item in items:
-            waiting.append((item, self._pool.submit(self._function, item)))
-            if len(waiting) > self._workers:
-                yield _ready(waiting.popleft())
-        while waiting:
-            yield _ready(waiting.popleft())
+        begun = ((item, self._pool.submit(self._function, item)) for item in items)
+        for item, future in _late(begun, self._workers):
+            yield item, future.result
 
 
 def behind(calls: Iterable[Callable[[], T]], count: int = 1) -> Iterator[T]:
     """What the calls return, each made when ``count`` more are there: a GPU has work meanwhile."""
-    waiting: deque[Callable[[], T]] = deque()
-    for call in calls:
-        waiting.append(call)
+    for call in _late(calls, count):
+        yield call()
+
+
+def _late(items: Iterable[T], count: int) -> Iterator[T]:
+    """The items, each when ``count`` more of them are there."""
+    waiting: deque[T] = deque()
+    for item in items:
+        waiting.append(item)
         if len(waiting) > count:
-            yield waiting.popleft()()
+            yield waiting.popleft()
     while waiting:
-        yield waiting.popleft()()
-
-
-def _ready(pair: tuple[Any, Future[Any]]) -> tuple[Any, Callable[[], Any]]:
-    return pair[0], pair[1].result
+        yield waiting.popleft()

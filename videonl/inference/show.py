@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Sequence
-from typing import Protocol
 
 from rich.console import Console
 from rich.progress import (
@@ -22,22 +21,11 @@ from videonl.inference.prediction import Failure, Prediction
 from videonl.shares import counted, percent
 
 
-class View(Protocol):
-    """How predictions are shown while they come in."""
-
-    def add(self, prediction: Prediction) -> None:
-        """Show one."""
-
-    def fail(self, failure: Failure) -> None:
-        """Show one file that failed."""
-
-
 def bar_console() -> Console:
     """The console of the progress bar, which must also print everything else on that terminal.
 
     It is standard output if that is a terminal, so that tables appear above the bar instead of
     within it; else standard error.
-    instead of within it; else standard error.
     """
     both = sys.stdout.isatty() and sys.stderr.isatty()
     return Console(stderr=not both, highlight=False)
@@ -96,6 +84,9 @@ class Nothing:
 
     def fail(self, failure: Failure) -> None:
         """Print nothing."""
+
+
+View = Tables | Labels | Nothing  # how predictions are shown while they come in
 
 
 def rich_table(prediction: Prediction) -> Table:

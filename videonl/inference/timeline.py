@@ -30,12 +30,9 @@ from torch import Tensor
 from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
 from videonl.inference.prefetch import behind
-from videonl.inference.windows import Damage, blocks_in_order
-from videonl.shares import counted
+from videonl.inference.windows import Damage, clips_in_order
 from videonl.video.given import Given, name_of
 from videonl.video.preprocessing import NOTICEABLE, Preprocessing
-from videonl.video.transforms import crop
-from videonl.video.video import Video
 
 
 @dataclass(frozen=True)
@@ -57,57 +54,6 @@ class Segment:
             "confidence": self.confidence,
             "windows": self.windows,
         }
-
-
-def claims_of(spans: list[tuple[float, float]]) -> np.ndarray:
-    """float64 (N, 2): the seconds that each window stands for, from and to."""
-    windows = np.array(spans, np.float64)
-    middles = windows.mean(axis=1)
-    between = (middles[1:] + middles[:-1]) / 2
-    claims = windows.copy()
-    claims[1:, 0] = np.maximum(windows[1:, 0], between)
-    claims[:-1, 1] = np.minimum(windows[:-1, 1], between)
-    return claims
-
-
-def merge(
-    spans: list[tuple[float, float]],
-    probabilities: np.ndarray,
-    class_names: list[str],
-    *,
-    threshold: float = 0.0,
-    min_length: float = 0.0,
-    multi_label: bool = False,
-) -> list[Segment]:
-    """Segments in order of time; the rule is given at the top of this file.
-
-    Args:
-        spans: (start, end) of each window, seconds, in order.
-        probabilities: float (N, K).
-        class_names: K of them.
-        threshold: smallest probability of a window.
-        min_length: shortest segment, in seconds.
-        multi_label: use every class that reaches the threshold, not only the most probable.
-    """
-    claims = claims_of(spans)
-    gap = np.append(False, claims[1:, 0] - claims[:-1, 1] > 1e-6)  # before each window
-    counts = probabilities >= threshold  # (N, K)
-    if not multi_label:
-        best = np.zeros_like(counts)
-        best[np.arange(len(best)), probabilities.argmax(axis=1)] = True
-        counts &= best
-    segments = []
-    for k in np.flatnonzero(counts.any(axis=0)).tolist():
-        counted = counts[:, k]
-        goes_on = np.append(False, counted[1:] & counted[:-1]) & ~gap
-        begins = np.flatnonzero(counted & ~goes_on)
-        ends = np.flatnonzero(counted & ~np.append(goes_on[1:], False)) + 1
-        for first, last in zip(begins.tolist(), ends.tolist(), strict=True):
-            start, end = float(claims[first, 0]), float(claims[last - 1, 1])
-            if end - start + 1e-9 >= min_length:
-                mean = float(probabilities[first:last, k].mean())
-                segments.append(Segment(start, end, class_names[k], mean, last - first))
-    return sorted(segments, key=lambda segment: (segment.start, -segment.confidence))
 
 
 def lanes_of(segments: Sequence[Segment]) -> list[int]:
@@ -176,16 +122,43 @@ class Timeline:
     damaged_frames: tuple[int, ...] = ()
     concealed: bool = False
 
+    @property
+    def claims(self) -> np.ndarray:
+        """float64 (N, 2): the seconds that each window stands for, from and to."""
+        windows = np.array([(each.start, each.end) for each in self.windows], np.float64)
+        middles = windows.mean(axis=1)
+        between = (middles[1:] + middles[:-1]) / 2
+        claims = windows.copy()
+        claims[1:, 0] = np.maximum(windows[1:, 0], between)
+        claims[:-1, 1] = np.minimum(windows[:-1, 1], between)
+        return claims
+
     def segments(self, *, threshold: float = 0.0, min_length: float = 0.0) -> list[Segment]:
-        """Windows of one class merged; see :func:`videonl.inference.timeline.merge`."""
-        return merge(
-            [(window.start, window.end) for window in self.windows],
-            self.probabilities,
-            self.class_names,
-            threshold=threshold,
-            min_length=min_length,
-            multi_label=self.multi_label,
-        )
+        """Windows of one class merged, in order of time; the rule is at the top of this file.
+
+        Args:
+            threshold: smallest probability of a window.
+            min_length: shortest segment, in seconds.
+        """
+        claims = self.claims
+        gap = np.append(False, claims[1:, 0] - claims[:-1, 1] > 1e-6)  # before each window
+        counts = self.probabilities >= threshold  # (N, K)
+        if not self.multi_label:  # of several labels every one counts, not only the most probable
+            best = np.zeros_like(counts)
+            best[np.arange(len(best)), self.probabilities.argmax(axis=1)] = True
+            counts &= best
+        segments = []
+        for k in np.flatnonzero(counts.any(axis=0)).tolist():
+            counted = counts[:, k]
+            goes_on = np.append(False, counted[1:] & counted[:-1]) & ~gap
+            begins = np.flatnonzero(counted & ~goes_on)
+            ends = np.flatnonzero(counted & ~np.append(goes_on[1:], False)) + 1
+            for first, last in zip(begins.tolist(), ends.tolist(), strict=True):
+                start, end = float(claims[first, 0]), float(claims[last - 1, 1])
+                if end - start + 1e-9 >= min_length:
+                    mean = float(self.probabilities[first:last, k].mean())
+                    segments.append(Segment(start, end, self.class_names[k], mean, last - first))
+        return sorted(segments, key=lambda segment: (segment.start, -segment.confidence))
 
     def top(self, window: int, count: int) -> list[tuple[str, float]]:
         """The most probable classes of a window."""
@@ -219,33 +192,6 @@ def place_windows(times: np.ndarray, duration: float, *, window: float, hop: flo
         first = min(first, end - 1) if first >= end else first
         windows.append(Window(start, min(start + window, duration), first, max(end, first + 1)))
     return windows
-
-
-def clips_of_windows(
-    video: Video, windows: list[Window], times: np.ndarray, preprocessing: Preprocessing
-) -> Iterator[tuple[torch.Tensor, list[int]]]:
-    """The clip of each window, uint8 (T, crop, crop, 3), with the numbers of its damaged frames.
-
-    Each frame is decoded once. Memory: a block of frames and one window, whatever the length.
-    """
-    shown = preprocessing.with_views((1, 1))
-    wanted = np.array([w.indices(times, shown) for w in windows]).reshape(-1, shown.frames)
-    later = np.minimum.accumulate(wanted.min(axis=1)[::-1])[::-1]  # first frame still needed
-    blocks = blocks_in_order(video, np.unique(wanted).tolist(), preprocessing=shown)
-    held: dict[int, torch.Tensor] = {}
-    for indices, needed_from in zip(wanted.tolist(), later.tolist(), strict=True):
-        for index in [index for index in held if index < needed_from]:
-            del held[index]
-        while max(indices) not in held:
-            numbers, frames = next(blocks)
-            box = shown.boxes(frames.shape[1], frames.shape[2])[0]
-            cut = crop(frames, *box, fill=shown.padding)
-            # A copy of each frame, or one of them would keep the whole block in memory.
-            held.update((n, frame.clone()) for n, frame in zip(numbers, cut, strict=True))
-        yield (
-            torch.stack([held[index] for index in indices]),
-            sorted(video.damaged.intersection(indices)),
-        )
 
 
 def timeline_of(
@@ -289,7 +235,8 @@ def timeline_of(
         hop = min(1.0, window / 2) if hop is None else hop
         windows = place_windows(times, duration, window=window, hop=hop)
         damage = Damage(conceal=predictor.conceal)
-        kept = damage.kept(clips_of_windows(source, windows, times, preprocessing))
+        wanted = [each.indices(times, preprocessing) for each in windows]
+        kept = damage.kept(clips_in_order(source, wanted, preprocessing=preprocessing, here=True))
 
         def queued() -> Iterator[Callable[[], Tensor]]:
             while chunk := list(islice(kept, predictor.max_views_per_forward)):
@@ -300,18 +247,12 @@ def timeline_of(
         scores = [answer.numpy() for answer in behind(queued())]
     if said := damage.tell(name_of(video), len(windows)):
         predictor.note(said)
-    probabilities = np.concatenate(scores)
-    if probabilities.shape[1] != len(predictor.class_names):
-        raise VideoNLError(
-            f"the network has {counted(probabilities.shape[1], 'class')}, but there are "
-            f"{counted(len(predictor.class_names), 'name')}"
-        )
     protocol = {**predictor.protocol((1, 1)), "window_seconds": window, "hop_seconds": hop}
     return Timeline(
         path=name_of(video),
         class_names=predictor.class_names,
         windows=[w for number, w in enumerate(windows) if number not in damage.left_out],
-        probabilities=probabilities,
+        probabilities=np.concatenate(scores),
         duration=duration,
         multi_label=predictor.multi_label,
         about={"model": predictor.made_by(), "protocol": protocol},

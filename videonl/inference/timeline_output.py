@@ -9,7 +9,7 @@ from videonl._version import __version__
 from videonl.escapes import figure_text, json_text, shortened
 from videonl.files import csv_line, whole_stream
 from videonl.inference.prediction import Failure, damage_as_dict
-from videonl.inference.timeline import Segment, Timeline, claims_of, lanes_of
+from videonl.inference.timeline import Segment, Timeline, lanes_of
 
 OTHERS = "0.6"  # the grey of segments whose class is not drawn
 Result = tuple[Timeline, list[Segment]]
@@ -102,19 +102,17 @@ def draw_timeline(
     Raises:
         OutputError: it cannot be written there.
     """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     title = Path(timeline.path).name
     order = (-timeline.probabilities.max(axis=0)).argsort(kind="stable")[:classes]
     colours = {timeline.class_names[k]: f"C{number}" for number, k in enumerate(order)}
-    claims = claims_of([(window.start, window.end) for window in timeline.windows])
+    claims = timeline.claims
     # A level line per window; the line breaks where windows leave gaps.
     broken = np.flatnonzero(claims[1:, 0] - claims[:-1, 1] > 1e-6) * 2 + 2
     seconds = np.insert(claims.reshape(-1), broken, np.nan)
     with figure_text([title, *colours]) as drawable:
         figure = Figure(figsize=(10, 4.8), layout="constrained")
-        FigureCanvasAgg(figure)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         for k in order:
             name = timeline.class_names[k]

@@ -4,7 +4,7 @@ The video is decoded in blocks, each frame once, in order; only the frames that 
 are kept, already scaled and cropped.
 """
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import av
@@ -87,42 +87,59 @@ class Windows:
 def stream_windows(
     video: Video, windows: Windows, *, track: np.ndarray, preprocessing: Preprocessing
 ) -> Iterator[tuple[torch.Tensor, list[int]]]:
-    """The frames of each window in turn, uint8 (frames, H, W, 3).
-
-    Memory: one block and one window, however long the video is.
+    """The frames of each window in turn, see :func:`clips_in_order`.
 
     Args:
         video: an open one.
         windows: their places on the track.
         track: see ``Preprocessing.track``.
         preprocessing: the size to scale to, and the centre crop.
+    """
+    count = len(track)
+    shown = preprocessing.with_views((1, 1))
+    places = [windows.indices(start, count, shown) for start in windows.starts(count)]
+    wanted = [track[each].tolist() for each in places]
+    return clips_in_order(video, wanted, preprocessing=shown, here=False)
+
+
+def clips_in_order(
+    video: Video, wanted: Sequence[Sequence[int]], *, preprocessing: Preprocessing, here: bool
+) -> Iterator[tuple[torch.Tensor, list[int]]]:
+    """Clips of a video, each of whose frames is decoded once.
+
+    Memory: a block of frames and those that a later clip still needs, whatever the length.
+
+    Args:
+        video: an open one.
+        wanted: frame numbers of each clip.
+        preprocessing: the size to scale to, and the centre crop.
+        here: see :func:`blocks_in_order`.
 
     Raises:
         VideoError: a frame cannot be decoded.
 
     Yields:
-        (frames, numbers of damaged ones, if the video was opened as ``forgiving``).
+        (uint8 (T, H, W, 3), numbers of the damaged frames, if the video was opened as forgiving).
     """
-    centre = preprocessing.with_views((1, 1))
-    count = len(track)
-    starts = windows.starts(count)
-    wanted = [track[windows.indices(start, count, centre)].tolist() for start in starts]
+    shown = preprocessing.with_views((1, 1))
+    first = np.array([min(indices) for indices in wanted])
+    later = np.minimum.accumulate(first[::-1])[::-1].tolist()  # first frame still needed
     needed = sorted({index for indices in wanted for index in indices})
-    blocks = _blocks(needed)
+    blocks = blocks_in_order(video, needed, preprocessing=shown, here=here)
     held: dict[int, torch.Tensor] = {}
-    for indices in wanted:
-        while indices[-1] not in held:
-            block = next(blocks)
-            frames = video.read(block, **centre.scaling)
-            box = centre.boxes(frames.shape[1], frames.shape[2])[0]
-            cut = crop(frames, *box, fill=centre.padding)
-            held.update(zip(block, cut.clone(), strict=True))
+    for indices, needed_from in zip(wanted, later, strict=True):
+        for index in [index for index in held if index < needed_from]:
+            del held[index]
+        while max(indices) not in held:
+            numbers, frames = next(blocks)
+            box = shown.boxes(frames.shape[1], frames.shape[2])[0]
+            cut = crop(frames, *box, fill=shown.padding)
+            # A copy of each frame, or one of them would keep the whole block in memory.
+            held.update((n, frame.clone()) for n, frame in zip(numbers, cut, strict=True))
         yield (
             torch.stack([held[index] for index in indices]),
             sorted(video.damaged.intersection(indices)),
         )
-        for index in [index for index in held if index < indices[0]]:
-            del held[index]
 
 
 class Damage:
@@ -184,35 +201,28 @@ class Damage:
         )
 
 
-def _blocks(needed: list[int]) -> Iterator[list[int]]:
-    """The needed frames in runs of at most ``BLOCK``."""
-    for first in range(0, len(needed), BLOCK):
-        yield needed[first : first + BLOCK]
-
-
-FRAMES_AT_ONCE = 256  # frames decoded at a time
-
-
 def blocks_in_order(
-    video: Video, needed: list[int], *, preprocessing: Preprocessing
+    video: Video, needed: list[int], *, preprocessing: Preprocessing, here: bool
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """(frame numbers, uint8 (n, H, W, 3)) of at most ``FRAMES_AT_ONCE`` frames each.
+    """(frame numbers, uint8 (n, H, W, 3)) of at most ``BLOCK`` frames each.
 
     Args:
         video: an open video.
         needed: frame numbers, increasing.
         preprocessing: the size to scale to.
+        here: decode a file in which frames cannot be found otherwise once more in this process,
+            whole, and let a time limit hold for each block; else for the file.
 
     Raises:
         VideoError: a frame cannot be decoded.
     """
-    starts = range(0, len(needed), FRAMES_AT_ONCE)
-    blocks = [needed[first : first + FRAMES_AT_ONCE] for first in starts]
-    if video.exact_by == "sequential" and len(blocks) > 1:
+    starts = range(0, len(needed), BLOCK)
+    blocks = [needed[first : first + BLOCK] for first in starts]
+    if here and video.exact_by == "sequential" and len(blocks) > 1:
         yield from _one_pass(video, blocks, preprocessing)
         return
     for block in blocks:
-        if isinstance(video, SandboxedVideo):
+        if here and isinstance(video, SandboxedVideo):
             video.restart_clock()  # the limit is for files that hang, not for long ones
         yield block, video.read(block, **preprocessing.scaling)
 

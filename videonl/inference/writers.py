@@ -49,6 +49,9 @@ class Writer(ABC):
     def close(self) -> None:
         """Write what is not yet written."""
 
+    def _not_ours(self) -> VideoNLError:
+        return VideoNLError(f"{self.path} is not an output of videonl: --resume cannot continue it")
+
     def _refuse_other_run(self, model: object, protocol: object) -> None:
         """Raise if the output was made by another checkpoint or protocol."""
         for name, ours, theirs in (
@@ -80,19 +83,17 @@ class JsonWriter(Writer):
         self._failures: list[object] = []
         self._next_write = time.monotonic() + WRITE_EVERY
         if resume and not self._at_end and self.path.exists():
-            self._take_up(self.path)
+            self._take_up()
         if not self._at_end:  # an output that cannot be written is an error now, not after hours
             write_text(self.path, self._text())
 
-    def _take_up(self, path: Path) -> None:
+    def _take_up(self) -> None:
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            content = json.loads(self.path.read_text(encoding="utf-8"))
             predictions = content["predictions"]
             self.done = {entry["path"] for entry in predictions}
         except (ValueError, KeyError, TypeError) as error:
-            raise VideoNLError(
-                f"{path} is not an output of videonl: --resume cannot continue it"
-            ) from error
+            raise self._not_ours() from error
         self._refuse_other_run(content.get("model"), content.get("protocol"))
         self._predictions = predictions
 
@@ -148,12 +149,6 @@ class _LineWriter(Writer):
     def _kept_lines(self) -> Iterator[str]:
         """The good predictions of the existing output; fills ``done``."""
 
-    def _write(self, line: str) -> None:
-        self._file.write(line)
-
-    def _not_ours(self) -> VideoNLError:
-        return VideoNLError(f"{self.path} is not an output of videonl: --resume cannot continue it")
-
     def close(self) -> None:
         """Close the file."""
         self._file.close()
@@ -198,11 +193,11 @@ class JsonLinesWriter(_LineWriter):
         """Append one prediction."""
         if prediction.path not in self.done:
             self.done.add(prediction.path)
-            self._write(json_text(prediction.result()) + "\n")
+            self._file.write(json_text(prediction.result()) + "\n")
 
     def fail(self, failure: Failure) -> None:
         """Append one failure."""
-        self._write(json_text(failure.as_dict()) + "\n")
+        self._file.write(json_text(failure.as_dict()) + "\n")
 
 
 def read_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
@@ -282,8 +277,8 @@ class CsvWriter(_LineWriter):
         cells: list[object] = [prediction.path, self._model, self._views, ""]
         for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
             cells += [name, f"{probability:.6f}"]
-        self._write(self._line(cells))
+        self._file.write(self._line(cells))
 
     def fail(self, failure: Failure) -> None:
         """Append one failure."""
-        self._write(self._line([failure.path, self._model, self._views, failure.error]))
+        self._file.write(self._line([failure.path, self._model, self._views, failure.error]))

@@ -92,8 +92,8 @@ def by_tap(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
     """t×1×1 that learns: a matrix product per tap, added where it belongs; so is its gradient."""
     rows = x.permute(0, 2, 3, 4, 1)  # (B, T, H, W, C), contiguous
     matrices = weight.flatten(2).permute(2, 0, 1).contiguous()  # (t, C', C)
-    y = _TapSum.apply(rows.flatten(1, 3), matrices, bias, x.shape[2])
-    return y.unflatten(1, rows.shape[1:4]).permute(0, 4, 1, 2, 3)
+    y = _TapSum.apply(rows.flatten(0, 3), matrices, bias, x.shape[0], x.shape[2])
+    return y.unflatten(0, rows.shape[:4]).permute(0, 4, 1, 2, 3)
 
 
 class _TapSum(Function):
@@ -101,15 +101,14 @@ class _TapSum(Function):
 
     @staticmethod
     def forward(
-        ctx: Any, rows: Tensor, matrices: Tensor, bias: Tensor | None, frames: int
+        ctx: Any, rows: Tensor, matrices: Tensor, bias: Tensor | None, clips: int, frames: int
     ) -> Tensor:
-        """Rows (B, N, C) of ``frames`` frames, matrices (t, C', C) -> (B, N, C')."""
+        """Rows (B·N, C) of ``clips`` of ``frames`` each, matrices (t, C', C) -> (B·N, C')."""
         ctx.save_for_backward(rows, matrices)
-        ctx.frames = frames
-        middle = len(matrices) // 2
-        total = F.linear(rows, matrices[middle], bias)
-        for sample, tap, to, source in _shifts(rows, matrices, frames):
-            total[sample, to].addmm_(rows[sample, source], matrices[tap].t())
+        ctx.shifts = list(_shifts(len(rows), len(matrices), clips, frames))
+        total = F.linear(rows, matrices[len(matrices) // 2], bias)
+        for tap, to, source in ctx.shifts:
+            total[to].addmm_(rows[source], matrices[tap].t())
         return total
 
     @staticmethod
@@ -120,23 +119,23 @@ class _TapSum(Function):
         grad_rows = grad_matrices = None
         if ctx.needs_input_grad[0]:
             grad_rows = grad @ matrices[middle]
-            for sample, tap, to, source in _shifts(rows, matrices, ctx.frames):
-                grad_rows[sample, source].addmm_(grad[sample, to], matrices[tap])
+            for tap, to, source in ctx.shifts:
+                grad_rows[source].addmm_(grad[to], matrices[tap])
         if ctx.needs_input_grad[1]:
             each = [torch.zeros_like(matrices[0]) for _ in matrices]
-            each[middle] = grad.flatten(0, 1).t() @ rows.flatten(0, 1)
-            for sample, tap, to, source in _shifts(rows, matrices, ctx.frames):
-                each[tap].addmm_(grad[sample, to].t(), rows[sample, source])
+            each[middle] = grad.t() @ rows
+            for tap, to, source in ctx.shifts:
+                each[tap].addmm_(grad[to].t(), rows[source])
             grad_matrices = torch.stack(each)
-        return grad_rows, grad_matrices, grad.sum((0, 1)) if ctx.needs_input_grad[2] else None, None
+        grad_bias = grad.sum(0) if ctx.needs_input_grad[2] else None
+        return grad_rows, grad_matrices, grad_bias, None, None
 
 
-def _shifts(rows: Tensor, matrices: Tensor, frames: int) -> Iterator[tuple[int, int, slice, slice]]:
-    """(sample, tap, rows written to, rows read) for every tap but the middle one."""
-    middle, places = len(matrices) // 2, rows.shape[1] // frames
-    for sample, tap in product(range(len(rows)), range(len(matrices))):
-        shift = tap - middle  # frame t of the result takes frame t + shift of this tap
-        if shift != 0 and abs(shift) < frames:
-            first, last = max(0, -shift) * places, (frames - max(0, shift)) * places
-            there = slice(first + shift * places, last + shift * places)
-            yield sample, tap, slice(first, last), there
+def _shifts(rows: int, taps: int, clips: int, frames: int) -> Iterator[tuple[int, slice, slice]]:
+    """(tap, rows written to, rows read) for every clip and every tap but the middle one."""
+    middle, size = taps // 2, rows // clips
+    for start, tap in product(range(0, rows, size), range(taps)):
+        shift = (tap - middle) * (size // frames)  # frame t takes frame t + tap - middle
+        if 0 < abs(shift) < size:
+            first, last = start + max(0, -shift), start + size - max(0, shift)
+            yield tap, slice(first, last), slice(first + shift, last + shift)

@@ -5,6 +5,7 @@ module that it returns has ``forward_features``, ``forward_head``, ``reset_class
 ``preprocessing``; ``tests/models/test_contract.py`` holds every registered network to it.
 """
 
+import copy
 import math
 import os
 import sys
@@ -238,6 +239,23 @@ class NoValues(TorchFunctionMode):
         if getattr(function, "__name__", "") in FILLS and getattr(target, "is_meta", False):
             return target
         return function(*args, **named)
+
+
+def skeleton(name: str, **options: Any) -> nn.Module:
+    """The network of ``create_model`` without memory and values: shapes and ``preprocessing``."""
+    with torch.device("meta"), NoValues():
+        return create_model(name, **options)
+
+
+def meta_copy(model: nn.Module) -> nn.Module:
+    """A copy of a network without memory and values, in evaluation mode."""
+    tensors: dict[int, Any] = {}
+    for parameter in model.parameters():
+        empty = torch.empty_like(parameter, device="meta")
+        tensors[id(parameter)] = nn.Parameter(empty, requires_grad=False)
+    for buffer in model.buffers():
+        tensors[id(buffer)] = torch.empty_like(buffer, device="meta")
+    return copy.deepcopy(model, tensors).eval()
 
 
 def check_memory(name: str, entry: Entry, num_classes: int, options: Mapping[str, Any]) -> None:

@@ -1,4 +1,4 @@
-"""Results as pages and pictures; HTML, CSS and JavaScript are files in ``templates``."""
+"""Results as pages and pictures; their texts are files in ``templates``."""
 
 from videonl.reports.chart import chart_of, draw_chart, save_chart
 from videonl.reports.comparison import comparison_page, write_comparison

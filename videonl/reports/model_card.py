@@ -11,22 +11,25 @@ from pathlib import Path, PurePath
 from typing import Any
 
 import yaml
+from markupsafe import Markup
+from torch import nn
 
 from videonl.errors import VideoNLError
-from videonl.escapes import as_word, json_text, markdown_row, markdown_text
+from videonl.escapes import as_word, json_text
 from videonl.evaluation.cost import count_cost
-from videonl.files import read_yaml, write_text
-from videonl.shares import accuracy, counted, percent
+from videonl.files import read_yaml, sha256, write_text
+from videonl.reports.pages import render
+from videonl.shares import accuracy, percent
 from videonl.training.callbacks.summary import figures_of, optimistic
 from videonl.video.preprocessing import Preprocessing
-from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint, sha256
+from videonl.weights.checkpoint import LoadedModel, load_checkpoint, save_checkpoint
+from videonl.weights.foreign_settings import part
 from videonl.weights.hub import pinned_name
 from videonl.weights.published import local_file
 from videonl.weights.run_folder import CONFIG, LAST, MODEL, run_of
 from videonl.weights.safe import read_content
 
 CARD, CENSUS = "README.md", "census.json"
-INTERVAL = "95 % Wilson interval"
 # As the hub writes them; what it does not know goes by "other" and its own name.
 LICENCES = (
     *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "lgpl-3.0", "agpl-3.0"),
@@ -65,7 +68,7 @@ class Run:
     def data(self) -> str:
         """The name of the data set's folder; "" where it is not known."""
         roots = [result.get("data") for result in self.results]
-        root = next(filter(None, [*roots, table(self.settings, "data").get("root")]), "")
+        root = next(filter(None, [*roots, part(self.settings, "data").get("root")]), "")
         return PurePath(str(root)).name
 
 
@@ -148,7 +151,7 @@ def best_of(checkpoint: Path) -> tuple[dict[str, Any] | None, int]:
     """(scores of the validation after which a checkpoint was written, epochs of the training)."""
     own, last = map(training_of, (checkpoint, checkpoint.with_name(LAST)))
     epochs = [each["epoch"] + 1 for each in (own, last) if isinstance(each.get("epoch"), int)]
-    best = table(table(table(own, "callbacks"), "Summary"), "best")
+    best = dict(part(part(part(own, "callbacks"), "Summary"), "best"))
     try:
         figures_of(best)
         fitting = best["epoch"] == own["epoch"] + 1
@@ -165,36 +168,39 @@ def training_of(path: Path) -> Mapping[str, Any]:
     return content.data
 
 
-def table(values: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """A table inside a table; empty where there is none."""
-    found = values.get(key)
-    return dict(found) if isinstance(found, Mapping) else {}
-
-
 def card(run: Run) -> str:
     """The model card: YAML for the hub, then Markdown for people."""
     config: Any = run.loaded.model.config
-    front = yaml.safe_dump(front_matter(run), sort_keys=False, allow_unicode=True)
-    data = f" on {markdown_text(run.data)}" if run.data else ""
-    lines = [
-        f"# {markdown_text(config['name'])}{data}",
-        "",
-        f"Classifies videos into {counted(config['num_classes'], 'class')}. Trained and written "
-        "with videonl: 3-D convolution and non-local blocks (Wang et al., "
-        "[CVPR 2018](https://arxiv.org/abs/1711.07971)).",
-        "",
-        *use(run.repository),
-    ]
-    for title, part in (
-        ("Data", data_lines(run)),
-        ("Protocol", protocol_lines(run)),
-        ("Accuracy", accuracy_lines(run)),
-        ("Cost", cost_lines(run)),
-        ("Limits", limit_lines(run)),
-        ("Licence", licence_lines(run)),
-    ):
-        lines += [f"## {title}", "", *part, ""]
-    return f"---\n{front}---\n\n" + "\n".join(lines)
+    shown = Preprocessing.from_dict(run.loaded.preprocessing)
+    recipe = part(run.settings, "recipe")
+    keys = (*RECIPE, *ITS_OWN.get(str(recipe.get("optimizer")), ()))
+    tests = [r["scores"]["videos"] for r in run.results if r["protocol"]["split"] == "test"]
+    best = run.best or {}
+    scores = list(result_rows(run.results))
+    if run.best is not None:
+        where = f"val in training, {best['videos']}", str(best.get("views", ""))
+        scores += [(*where, *row) for row in figures_of(dict(best))]
+    return render(
+        "model_card.md",
+        front=Markup(yaml.safe_dump(front_matter(run), sort_keys=False, allow_unicode=True)),
+        run=run,
+        config=config,
+        word=Markup(as_word(f"hf:{run.repository}")),
+        repository=Markup(run.repository),
+        census=run.census or part(run.results[0] if run.results else {}, "data_census"),
+        about=run.loaded.provenance,
+        recipe=[f"{key} {recipe[key]}" for key in keys if recipe.get(key) is not None],
+        shown=shown,
+        protocol=[
+            (key, value if isinstance(value, str) else json_text(value))
+            for key, value in shown.protocol().items()
+            if value is not None and key not in ("clips", "crops")
+        ],
+        scores=scores,
+        optimistic=run.best and optimistic(run.epochs, int(best["videos"])),
+        cost=cost_words(run.loaded.model, shown),
+        tested=int(tests[0]) if tests else 0,
+    )
 
 
 def front_matter(run: Run) -> dict[str, Any]:
@@ -235,92 +241,6 @@ def licence_entries(licence: str | None) -> dict[str, str]:
     return {"license": "other", "license_name": licence}
 
 
-def use(repository: str) -> list[str]:
-    """How to classify a video with it."""
-    name = f"hf:{repository}"
-    return [
-        "```bash",
-        f"videonl predict clip.mp4 --checkpoint {as_word(name)}   # pip install 'videonl[hub]'",
-        "```",
-        "",
-        "```python",
-        "from videonl import Predictor",
-        "",
-        f'print(Predictor.from_checkpoint("{name}").predict("clip.mp4"))',
-        "```",
-        "",
-        "`model.safetensors` holds the weights, `model.json` the network, its classes and its "
-        "preprocessing. Nothing in them is executed.",
-        "",
-    ]
-
-
-def data_lines(run: Run) -> list[str]:
-    """On what it was trained."""
-    about, loaded = run.loaded.provenance, run.loaded
-    lines = [f"The data set {markdown_text(run.data)}." if run.data else "Not stated."]
-    if census := run.census or table(run.results[0] if run.results else {}, "data_census"):
-        lines += ["", "| videos | found | unreadable |", "|---|---|---|"]
-        lines += [
-            markdown_row([str(split), str(part.get("found")), str(part.get("unreadable"))])
-            for split, part in census.items()
-            if isinstance(part, Mapping)
-        ]
-    if about.get("provenance"):
-        started = markdown_text(str(about["provenance"]))
-        licence = markdown_text(str(about.get("licence") or "not known"))
-        lines += ["", f"Started from {started} (licence of those weights: {licence})."]
-    recipe = table(run.settings, "recipe")
-    keys = (*RECIPE, *ITS_OWN.get(str(recipe.get("optimizer")), ()))
-    said = [f"{key} {recipe[key]}" for key in keys if recipe.get(key) is not None]
-    if said:
-        seed = run.settings.get("seed")
-        lines += ["", markdown_text(f"Recipe: {', '.join(said)}, seed {seed}.")]
-    if loaded.class_names:
-        names = ", ".join(map(markdown_text, loaded.class_names))
-        lines += [
-            "",
-            f"<details><summary>The {counted(len(loaded.class_names), 'class')}"
-            f"</summary>\n\n{names}\n\n</details>",
-        ]
-    return lines
-
-
-def protocol_lines(run: Run) -> list[str]:
-    """How a video is looked at."""
-    shown = Preprocessing.from_dict(run.loaded.preprocessing)
-    rows = [
-        (key, value if isinstance(value, str) else json_text(value))
-        for key, value in shown.protocol().items()
-        if value is not None and key not in ("clips", "crops")
-    ]
-    return [
-        f"{shown.shown_views}; every command of videonl samples videos in this way.",
-        "",
-        "| | |",
-        "|---|---|",
-        *(markdown_row([key, value]) for key, value in rows),
-    ]
-
-
-def accuracy_lines(run: Run) -> list[str]:
-    """What was measured: tests first, then the validation of the training."""
-    rows = [*result_rows(run.results)]
-    if run.best is not None:
-        views = str(run.best.get("views", ""))
-        rows += [
-            (f"val in training, {run.best['videos']}", views, *row)
-            for row in figures_of(dict(run.best))
-        ]
-    if not rows:
-        return ["Not measured: there is no result beside the checkpoint."]
-    lines = ["| videos | views | | |", "|---|---|---|---|", *map(markdown_row, rows)]
-    lines += ["", f"[] = {INTERVAL}, over the videos alone; another training would also differ."]
-    if run.best is not None and (text := optimistic(run.epochs, int(run.best["videos"]))):
-        lines += [f"The validation in training is {text}."]
-    return lines
-
-
 def result_rows(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:
     """(videos, views, what, value) of results of ``test`` and ``validate``."""
     for result in results:
@@ -341,44 +261,17 @@ def result_rows(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str
                 yield (*where, words, shown(float(scores[key]), total))
 
 
-def cost_lines(run: Run) -> list[str]:
+def cost_words(model: nn.Module, shown: Preprocessing) -> str:
     """Parameters and multiplications."""
-    shown = Preprocessing.from_dict(run.loaded.preprocessing)
     clip = (3, *shown.view_shape)
     try:
-        cost = count_cost(run.loaded.model, clip_shape=clip)
+        cost = count_cost(model, clip_shape=clip)
     except (RuntimeError, NotImplementedError, ValueError):  # a network that meta cannot run
-        parameters = sum(p.numel() for p in run.loaded.model.parameters())
-        return [f"{parameters / 1e6:.2f} M parameters; the operations could not be counted."]
+        parameters = sum(p.numel() for p in model.parameters())
+        return f"{parameters / 1e6:.2f} M parameters; the operations could not be counted."
     each = cost.macs / 1e9
     size = "x".join(map(str, clip[1:]))
-    return [
+    return (
         f"{cost.params / 1e6:.2f} M parameters; {each:.4g} GMACs ({2 * each:.4g} GFLOPs) per view "
         f"of {size}, {each * shown.num_views:.4g} GMACs per video of {shown.shown_views}."
-    ]
-
-
-def limit_lines(run: Run) -> list[str]:
-    """What not to expect of it."""
-    several = run.loaded.multi_label
-    tests = [r["scores"]["videos"] for r in run.results if r["protocol"]["split"] == "test"]
-    videos = int(tests[0]) if tests else 0
-    lines = [
-        "It knows these classes only"
-        + (", each on its own." if several else ", and names one of them for any video."),
-        "Its probabilities are not calibrated.",
-        "The accuracy holds for videos like those it was measured on: the same cameras, people "
-        "and places may be in them as in the training.",
-    ]
-    if videos:
-        lines.append(f"It was tested on {counted(videos, 'video')}.")
-    else:
-        lines.append("It has not been tested on videos that were not used in its training.")
-    return [f"- {line}" for line in lines]
-
-
-def licence_lines(run: Run) -> list[str]:
-    """Under which terms."""
-    if run.licence is None:
-        return ["Not stated: ask the owner before you use the weights."]
-    return [f"The weights: {markdown_text(run.licence)}. The licence of the data is its own."]
+    )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from videonl.escapes import json_text, shortened, visible
+from videonl.escapes import json_text, markdown_text, shortened, visible
 from videonl.shares import counted, percent
 
 if TYPE_CHECKING:
@@ -27,15 +27,16 @@ def render(template: str, **values: object) -> Markup:
     """A page, or a part of one.
 
     Args:
-        template: name of a file in ``reports/templates``.
+        template: name of a file in ``reports/templates``, HTML or Markdown (``.md``).
         values: what it shows; text is escaped, ``Markup`` is not.
     """
-    return Markup(_environment().get_template(template).render(**values))
+    environment = _environment(markdown=template.endswith(".md"))
+    return Markup(environment.get_template(template).render(**values))
 
 
 def source(name: str) -> Markup:
     """A style or a script as it stands in its file."""
-    environment = _environment()
+    environment = _environment(markdown=False)
     assert environment.loader is not None
     return Markup(environment.loader.get_source(environment, name)[0].strip() + "\n")
 
@@ -76,16 +77,18 @@ def tinted(colour: str, strength: float) -> Markup:
 
 
 @cache
-def _environment() -> Environment:
+def _environment(*, markdown: bool) -> Environment:
     environment = Environment(
         loader=PackageLoader("videonl.reports"),
-        autoescape=True,
+        autoescape=not markdown,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
-        finalize=_shown,
+        keep_trailing_newline=markdown,
+        finalize=_in_markdown if markdown else _shown,
     )
     environment.globals |= {"source": source, "tinted": tinted, "shortened": shortened}
+    environment.globals["counted"] = counted
     environment.filters["percent"] = percent
     environment.policies["json.dumps_function"] = json_text
     environment.policies["json.dumps_kwargs"] = {"ascii": True}  # in its order; nothing acts unseen
@@ -97,6 +100,10 @@ def _shown(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
         return visible(value, keep="\n\t").replace(" %", "\xa0%")
     return value
+
+
+def _in_markdown(value: object) -> object:
+    return value if isinstance(value, Markup) else markdown_text(str(value))
 
 
 def server_page(predictor: "Predictor", *, limit: int, views: tuple[int, int]) -> str:

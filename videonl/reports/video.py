@@ -16,7 +16,7 @@ from videonl.attention.attention import attend, block_names
 from videonl.escapes import json_text
 from videonl.inference.prediction import Prediction
 from videonl.inference.predictor import Predictor, short_reason
-from videonl.inference.timeline import Segment, Timeline, claims_of, lanes_of
+from videonl.inference.timeline import Segment, Timeline, lanes_of
 from videonl.reports.pages import data_address, png_address, render
 from videonl.shares import counted, percent
 from videonl.video.decoding.container import open_source
@@ -125,13 +125,12 @@ def _views(text: str) -> str:
 
 def _windows(timeline: Timeline, segments: Sequence[Segment]) -> dict[str, object]:
     """What the page's script knows."""
-    spans = [(window.start, window.end) for window in timeline.windows]
     return {
-        "spans": [[round(a, 3), round(b, 3)] for a, b in spans],
-        "begins": [round(float(begin), 3) for begin in claims_of(spans)[:, 0]],
+        "spans": [[round(w.start, 3), round(w.end, 3)] for w in timeline.windows],
+        "begins": [round(float(begin), 3) for begin in timeline.claims[:, 0]],
         "top": [
             ", ".join(f"{name} {percent(p)}" for name, p in timeline.top(number, 3))
-            for number in range(len(spans))
+            for number in range(len(timeline.windows))
         ],
         "segments": [[round(s.start, 3), round(s.end, 3)] for s in segments],
     }

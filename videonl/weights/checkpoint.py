@@ -1,6 +1,5 @@
 """Load a checkpoint file of any supported format, and save one."""
 
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +12,14 @@ from videonl._version import __version__
 from videonl.class_names import read_class_names
 from videonl.errors import CheckpointError
 from videonl.escapes import json_text
-from videonl.files import is_stream, whole_file, write_text
+from videonl.files import is_stream, sha256, whole_file, write_text
 from videonl.shares import counted
 from videonl.video.preprocessing import RULES, Preprocessing
 from videonl.video.protocols import under_protocol
 from videonl.weights.declared import changed_by, preprocessing_in_file
 from videonl.weights.fitting import Wanted
 from videonl.weights.formats.own import OwnCheckpoint, read_own, sidecar_path
+from videonl.weights.heads import without_heads
 from videonl.weights.loading import load_published
 from videonl.weights.published import PUBLISHED, local_file
 from videonl.weights.report import LoadReport, check_fit
@@ -52,7 +52,6 @@ def load_checkpoint(
     path: str | Path,
     *,
     num_classes: int | None = None,
-    device: str | torch.device = "cpu",
     options: Mapping[str, Any] | None = None,
     class_names: Sequence[str] | None = None,
     network: str | None = None,
@@ -65,7 +64,6 @@ def load_checkpoint(
             GluonCV, torchvision); or the name of published weights (``videonl models``) or of a
             repository on the hub (``hf:user/name``).
         num_classes: None for those of the file; for another number the classifier is new.
-        device: where to put the network.
         options: options of the network that override those of the file. Some formats do not
             contain all: ``{"preset": "official_32x2"}`` gives an official file's strides. Entries
             of a ``Preprocessing``, such as ``test_crop``, override likewise; ``protocol`` names a
@@ -99,7 +97,7 @@ def load_checkpoint(
     if class_names is not None:
         loaded.class_names = checked_names(class_names, loaded.model)
     loaded.model.load_report = loaded.report  # type: ignore[assignment]
-    loaded.model.to(device).eval()
+    loaded.model.eval()
     return loaded
 
 
@@ -112,11 +110,18 @@ def load_own(
     wanted = Wanted(own.config["name"], classes, {**own.config["options"], **(options or {})})
     skeleton = wanted.skeleton(report, tensors=len(own.tensors))
     tensors = own.tensors
-    fresh: list[str] = []
+    heads: list[str] = []  # of another number of classes
     if classes != own.config["num_classes"]:
-        tensors, fresh = without_classifier(skeleton, tensors, report)
+        wanted_by = skeleton.state_dict()
+        other = [k for k in tensors if k in wanted_by and tensors[k].shape != wanted_by[k].shape]
+        heads = sorted({key.rpartition(".")[0] for key in other})
+        tensors = without_heads(tensors, heads, "classifier for other classes", report)
     model = wanted.filled(
-        skeleton, tensors, report, fresh=fresh, about=own_difference(path, wanted)
+        skeleton,
+        tensors,
+        report,
+        fresh=[f"{head}." for head in heads],
+        about=own_difference(path, wanted),
     )
     made_for: Any = model.preprocessing
     clips = preprocessing_in_file(own.preprocessing, path, made_for=made_for).to_dict()
@@ -153,18 +158,6 @@ def own_difference(path: Path, wanted: Wanted) -> str:
     ]
     said = ", ".join([f"num_classes {wanted.num_classes}", *options])
     return f"{path} does not contain the network that it declares, {wanted.name} with {said}"
-
-
-def without_classifier(
-    model: nn.Module, tensors: Mapping[str, torch.Tensor], report: LoadReport
-) -> tuple[dict[str, torch.Tensor], list[str]]:
-    """(tensors without the classifier, its keys), if ``num_classes`` asks for a new one."""
-    own = model.state_dict()
-    head = [k for k in tensors if k in own and tensors[k].shape != own[k].shape]
-    head = sorted({k.rpartition(".")[0] for k in head})
-    dropped = [k for k in tensors if k.rpartition(".")[0] in head]
-    report.skipped += [f"{k} (classifier for other classes)" for k in dropped]
-    return {k: v for k, v in tensors.items() if k not in dropped}, [f"{name}." for name in head]
 
 
 def checked_names(names: Sequence[str], model: nn.Module) -> list[str]:
@@ -225,12 +218,6 @@ def save_checkpoint(
     return beside
 
 
-def sha256(path: str | Path) -> str:
-    """SHA-256 of a file, in hex."""
-    with Path(path).open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def convert(
     source: str | Path,
     target: str | Path,
@@ -240,15 +227,10 @@ def convert(
     num_classes: int | None = None,
     network: str | None = None,
 ) -> tuple[LoadReport, Path, str]:
-    """Write ``target`` and its sidecar, and read them back.
+    """Write ``target`` (``.safetensors``) and its sidecar, and read them back.
 
-    Args:
-        source: a checkpoint file, or the name of published weights or of a repository on the hub.
-        target: a path that ends with ``.safetensors``.
-        options: see ``load_checkpoint``.
-        labels: a file of class names; by default those that the source has.
-        num_classes: see ``load_checkpoint``.
-        network: see ``load_checkpoint``.
+    The arguments are those of ``load_checkpoint``, and ``labels``: a file of class names, by
+    default those that the source has.
 
     Returns:
         (report of the loading, path of the sidecar, licence of the weights).

@@ -108,19 +108,6 @@ def changed_by(own: Mapping[str, Any], said: Mapping[str, Any], source: str) -> 
         raise CheckpointError(f"{source}: {error}") from error
 
 
-def check_rules(
-    values: Mapping[str, Any], rules: Mapping[str, Rule], where: str, source: str | Path
-) -> None:
-    """Refuse the first value that violates the rule of its name.
-
-    Raises:
-        CheckpointError: names the file, the entry, its value and the limit.
-    """
-    for key, value in values.items():
-        if key in rules and not rules[key].allows(value):
-            refuse(source, f"{where}.{key}", value, str(rules[key]))
-
-
 def check_options(options: Mapping[str, Any], *, tensors: int, source: str | Path) -> None:
     """Refuse options with which a network would take long to make even without memory.
 
@@ -132,9 +119,10 @@ def check_options(options: Mapping[str, Any], *, tensors: int, source: str | Pat
     Raises:
         CheckpointError: names the file, the option, its value and the limit.
     """
-    given = {key: value for key, value in options.items() if value is not None}
     rules = {**OPTIONS, "layers": sizes(1, min(MAX_BLOCKS, tensors))}
-    check_rules(given, rules, "options", source)
+    for key, value in options.items():
+        if key in rules and value is not None and not rules[key].allows(value):
+            refuse(source, f"options.{key}", value, str(rules[key]))
     check_values(options, "options", source)
     if isinstance(options.get("preprocessing"), Mapping):
         check_preprocessing(options["preprocessing"], source)

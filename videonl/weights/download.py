@@ -1,9 +1,8 @@
 """Download published weights over https into a cache: resumed, checked, never incomplete."""
 
-import hashlib
 import os
 from collections.abc import Callable
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.client import HTTPException, HTTPMessage
 from pathlib import Path
 from typing import IO, Any
@@ -12,7 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
 from videonl.errors import CheckpointError
-from videonl.files import expanded, user_cache, write_text
+from videonl.files import expanded, sha256, user_cache, write_text
 from videonl.weights.published import Published
 
 LOOPBACK = ("127.0.0.1", "localhost", "::1")
@@ -61,7 +60,7 @@ def fetch(entry: Published, *, progress: Progress | None = None) -> Path:
     part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with bar(entry.file) if progress is None else _plain(progress) as report:
+        with bar(entry.file) if progress is None else nullcontext(progress) as report:
             download(entry.url, part, report)
     except (URLError, HTTPException, OSError) as error:
         reason = getattr(error, "reason", None) or error
@@ -160,19 +159,13 @@ def check_digest(entry: Published, part: Path) -> None:
     """
     if not entry.digest:
         return
-    with part.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    found = sha256(part)
     if not found.startswith(entry.digest):
         part.unlink()
         raise CheckpointError(
             f"{entry.name}: the SHA-256 of the file from {entry.url} starts with "
             f"{found[: len(entry.digest)]}, not {entry.digest}; it was deleted, try again"
         )
-
-
-@contextmanager
-def _plain(progress: Progress) -> Any:
-    yield progress
 
 
 @contextmanager

@@ -1,40 +1,28 @@
 """Settings that another tool wrote into its checkpoint: parsed, never executed, and reported."""
 
 import ast
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from videonl.limits import shown
+from videonl.limits import Limit, number, shown
 
 MAX_TEXT = 400_000  # characters of a configuration; the largest published has some 10,000
 
 Kind = Callable[[Any], bool]
 
 
-def is_whole(value: Any) -> bool:
-    """Whether it is an integer."""
-    return type(value) is int
-
-
-def is_number(value: Any) -> bool:
-    """Whether it is a number."""
-    return type(value) in (int, float)
-
-
-def is_share(value: Any) -> bool:
-    """Whether it is a number from 0 to 1."""
-    return is_number(value) and 0 <= value <= 1
+# What a value may be to be understood; its limits are checked later.
+is_whole: Kind = Limit(-math.inf, integral=True).allows
+is_number: Kind = Limit(-math.inf).allows
+is_share: Kind = number(0, 1).allows
+is_colour: Kind = Limit(-math.inf, length=3).allows
 
 
 def is_flag(value: Any) -> bool:
     """Whether it is true or false."""
     return type(value) is bool
-
-
-def is_colour(value: Any) -> bool:
-    """Whether these are three numbers."""
-    return isinstance(value, (list, tuple)) and len(value) == 3 and all(map(is_number, value))
 
 
 def part(table: Any, name: str) -> Mapping[str, Any]:

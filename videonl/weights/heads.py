@@ -1,11 +1,12 @@
 """Match a file's classifier to the classes of the data: its rows by name, or a new one."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from videonl.weights.report import LoadReport, shorten
+from videonl.shares import few
+from videonl.weights.report import LoadReport
 
 SHOWN = 3  # names of a line
 
@@ -33,10 +34,10 @@ def align_head(
         Whether the rows are kept; False if the names are not exactly the same.
     """
     if of_file is None or sorted(of_file) != sorted(wanted):
-        theirs = f"are {shorten(of_file, SHOWN)}" if of_file else "have no names in the file"
+        theirs = f"are {few(of_file, SHOWN)}" if of_file else "have no names in the file"
         report.notes.append(
             f"the classifier is new, although the number of classes is the same: those of the "
-            f"weights {theirs}; those of the data are {shorten(wanted, SHOWN)}"
+            f"weights {theirs}; those of the data are {few(wanted, SHOWN)}"
         )
         return False
     if list(of_file) == list(wanted):
@@ -53,10 +54,10 @@ def align_head(
     return True
 
 
-def without_head(
-    tensors: dict[str, Tensor], head: str, reason: str, report: LoadReport
+def without_heads(
+    tensors: Mapping[str, Tensor], heads: Collection[str], reason: str, report: LoadReport
 ) -> dict[str, Tensor]:
-    """The tensors without the classifier, which the report lists with the reason."""
-    dropped = [key for key in tensors if key.rpartition(".")[0] == head]
+    """The tensors without some classifiers, which the report lists with the reason."""
+    dropped = [key for key in tensors if key.rpartition(".")[0] in heads]
     report.skipped += [f"{key} ({reason})" for key in dropped]
     return {key: tensor for key, tensor in tensors.items() if key not in dropped}

@@ -4,11 +4,10 @@ The client downloads, manages the cache and honours ``HF_HUB_OFFLINE``, ``HF_HOM
 and ``HF_TOKEN``. A downloaded file is untrusted like any other and read by the safe readers only.
 """
 
-import hashlib
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -16,14 +15,15 @@ from types import ModuleType
 from urllib.parse import quote, unquote
 
 from videonl._version import __version__
-from videonl.errors import CheckpointError
+from videonl.errors import CheckpointError, first_line
 from videonl.escapes import visible
-from videonl.files import explain_full
+from videonl.files import explain_full, sha256
+from videonl.shares import few
 from videonl.weights.run_folder import LAST, MODEL, SUFFIXES, checkpoint_in
 
 PREFIX = "hf:"
 FORM = "hf:USER/NAME, hf:USER/NAME@REVISION or hf:USER/NAME/FILE"
-PACKAGE, PARTS = "huggingface_hub", ("constants", "errors", "file_download", "utils")
+PACKAGE, PARTS = "huggingface_hub", ("constants", "errors", "utils")
 READABLE = (*SUFFIXES, ".params", ".bin")
 SHOWN = 5  # files of a repository that are named in a sentence
 
@@ -225,26 +225,20 @@ def _files(name: HubName, client: ModuleType, error: Exception) -> Sequence[str]
     """
     if not isinstance(error, client.errors.LocalEntryNotFoundError):
         return list(client.HfApi().list_repo_files(name.repository, revision=name.revision))
-    place = client.constants.HF_HUB_CACHE
-    folder = Path(place) / client.file_download.repo_folder_name(
-        repo_id=name.repository, repo_type="model"
-    )
-    revision = name.revision or "main"
-    ref = folder / "refs" / revision
-    commit = ref.read_text(encoding="utf-8").strip() if ref.is_file() else revision
-    snapshot = folder / "snapshots" / commit
-    files = [p.relative_to(snapshot).as_posix() for p in snapshot.rglob("*") if p.is_file()]
-    if not files or name.file:
-        raise error
-    return files
+    about = {"revision": name.revision, "local_files_only": True}
+    with suppress(client.errors.LocalEntryNotFoundError):
+        place = Path(client.snapshot_download(name.repository, **about))
+        files = [file.relative_to(place).as_posix() for file in place.rglob("*") if file.is_file()]
+        if files and not name.file:
+            return files
+    raise error
 
 
 def _other(name: HubName, reason: str, files: Sequence[str]) -> CheckpointError:
     """The error that says what a repository contains instead."""
-    shown = ", ".join(sorted(files)[:SHOWN]) or "nothing"
-    more = f" and {len(files) - SHOWN} more" if len(files) > SHOWN else ""
+    shown = few(sorted(files), SHOWN) or "nothing"
     base = HubName(name.repository, name.revision)
-    return CheckpointError(f"{base} {reason}; it contains {visible(shown)}{more}")
+    return CheckpointError(f"{base} {reason}; it contains {visible(shown)}")
 
 
 def _check_content(name: HubName, path: Path) -> None:
@@ -256,8 +250,7 @@ def _check_content(name: HubName, path: Path) -> None:
     blob = path.resolve()
     if not _SHA256.fullmatch(blob.name):
         return
-    with blob.open("rb") as stream:
-        found = hashlib.file_digest(stream, "sha256").hexdigest()
+    found = sha256(blob)
     if found != blob.name:
         path.unlink(missing_ok=True)
         blob.unlink(missing_ok=True)
@@ -283,6 +276,7 @@ def explained(name: HubName, client: ModuleType) -> Iterator[None]:
     except CheckpointError:
         raise
     except Exception as error:  # the client's own, its HTTP library's, the disk's
+        reason = first_line(error.__cause__ or error)[:300].rstrip(".")
         log_in = "log in with hf auth login or set HF_TOKEN"
         if isinstance(error, errors.GatedRepoError):
             text = f"its owner asks you to accept terms first, on its page; then {log_in}"
@@ -292,26 +286,18 @@ def explained(name: HubName, client: ModuleType) -> Iterator[None]:
             text = f"it has no revision {name.revision or 'main'}"
         elif isinstance(error, errors.LocalEntryNotFoundError):
             offline = "HF_HUB_OFFLINE is set" if client.constants.HF_HUB_OFFLINE else ""
-            cause = offline or f"the hub does not answer ({_first_line(error.__cause__ or error)})"
+            cause = offline or f"the hub does not answer ({reason})"
             text = f"it is not in the cache {client.constants.HF_HUB_CACHE}, and {cause}"
         elif getattr(getattr(error, "response", None), "status_code", None) in (401, 403):
-            text = f"the hub refuses ({_first_line(error)}): {log_in}, with a token that may do so"
+            text = f"the hub refuses ({reason}): {log_in}, with a token that may do so"
         else:
-            text = (
-                f"the hub's client failed ({explain_full(error) or _first_line(error)}); try again"
-            )
+            text = f"the hub's client failed ({explain_full(error) or reason}); try again"
         for token in filter(None, [client.get_token()]):  # as it is, and as Python shows it
             text = text.replace(token, "***").replace(repr(token)[1:-1], "***")
         raise CheckpointError(f"{name}: {visible(text)}") from None
     finally:
         if hide:
             bars.enable_progress_bars()
-
-
-def _first_line(error: BaseException) -> str:
-    """The first line of an error's text; its type if it has none."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return (lines[0] if lines else type(error).__name__)[:300].rstrip(".")
 
 
 def push_folder(folder: Path, repository: str, *, private: bool, message: str) -> str:

@@ -19,7 +19,7 @@ from videonl.weights.formats import translate
 from videonl.weights.formats.own import OwnCheckpoint, read_own
 from videonl.weights.formats.torchvision import inflate
 from videonl.weights.geometry import name_of
-from videonl.weights.heads import align_head, without_head
+from videonl.weights.heads import align_head, without_heads
 from videonl.weights.published import (
     Published,
     clip_preprocessing,
@@ -234,12 +234,13 @@ def build(
         tensors = dict(translated.peer_keys)  # the network is the peer's own
         head = next(key.removesuffix(".weight") for key in tensors if key.endswith("proj.weight"))
     if wanted.num_classes != of_file:
-        tensors = without_head(tensors, head, f"classifier of {counted(of_file, 'class')}", report)
+        reason = f"classifier of {counted(of_file, 'class')}"
+        tensors = without_heads(tensors, [head], reason, report)
         fresh.append(f"{head}.")
     elif class_names is not None and not align_head(
         tensors, head, names_of(translated, of_file), class_names, report
     ):
-        tensors = without_head(tensors, head, "classifier of other classes", report)
+        tensors = without_heads(tensors, [head], "classifier of other classes", report)
         fresh.append(f"{head}.")
     if not any(".non_local." in key for key in tensors):
         fresh += [f"{n}." for n, m in skeleton.named_modules() if isinstance(m, NonLocalBlock)]

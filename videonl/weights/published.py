@@ -86,10 +86,8 @@ def find_published(name: str) -> Published | None:
 
 def find_file(file: str, *, family: str, model: str) -> Published | None:
     """The entry of a file's name, where the file holds what the entry says."""
-    for entry in PUBLISHED:
-        if (entry.file, entry.family, entry.model) == (file, family, model):
-            return entry
-    return None
+    wanted = file, family, model
+    return next((e for e in PUBLISHED if (e.file, e.family, e.model) == wanted), None)
 
 
 def clip_preprocessing(clip: str) -> dict[str, int]:

@@ -156,14 +156,13 @@ GROUPS = (
             for row in OFFICIAL.strip().splitlines()
         },
     ),
-    Group("pytorchvideo", "PyTorchVideo", f"{_SOURCE}/model_zoo/kinetics/", ".pyth", _APACHE, HUB),
     Group(
         "pytorchvideo",
         "PyTorchVideo",
         f"{_SOURCE}/model_zoo/kinetics/",
         ".pyth",
         _APACHE,
-        HUB_BASELINES,
+        HUB.rstrip() + HUB_BASELINES,
     ),
     Group(
         "pytorchvideo_pysf",

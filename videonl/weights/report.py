@@ -7,7 +7,7 @@ from torch import Tensor, nn
 
 from videonl.errors import CheckpointError
 from videonl.models.finite import check_finite
-from videonl.shares import counted
+from videonl.shares import counted, few
 
 SHOWN = 8  # keys per line of the summary
 SHOWN_OF_ERROR = 3  # per kind
@@ -41,17 +41,11 @@ class LoadReport:
         lines = [f"{self.source}: {self.family}, {tensors} loaded"]
         for title, names in (("skipped", self.skipped), ("new", self.new)):
             if names:
-                lines.append(f"  {title} ({len(names)}): {shorten(names)}")
+                lines.append(f"  {title} ({len(names)}): {few(names, SHOWN)}")
         lines += [f"  note: {note}" for note in self.notes]
         if self.licence:
             lines.append(f"  licence of the weights: {self.licence}")
         return "\n".join(lines)
-
-
-def shorten(names: Sequence[str], shown: int = SHOWN) -> str:
-    """The first names, and how many more."""
-    rest = len(names) - shown
-    return ", ".join(names[:shown]) + (f", and {rest} more" if rest > 0 else "")
 
 
 def check_fit(
@@ -95,7 +89,7 @@ def check_fit(
         if k in tensors and own[k].is_floating_point() and not tensors[k].is_floating_point()
     ]
     problems = [
-        f"{title}: {shorten(names, SHOWN_OF_ERROR)}"
+        f"{title}: {few(names, SHOWN_OF_ERROR)}"
         for title, names in (
             ("shape", wrong),
             ("missing", missing),
@@ -118,14 +112,9 @@ def fill(
     fresh: Sequence[str] = (),
     about: str = "",
 ) -> None:
-    """Fill every tensor of a network.
+    """Fill every tensor of a network in place; ``report`` gets ``loaded`` and ``new``.
 
-    Args:
-        model: changed in place.
-        tensors: by the network's own keys.
-        report: gets ``loaded`` and ``new``.
-        fresh: see ``check_fit``.
-        about: see ``check_fit``.
+    The arguments are those of ``check_fit``.
 
     Raises:
         CheckpointError: see ``check_fit``, or names a tensor that is not finite; the network is

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from videonl.errors import CheckpointError
 from videonl.files import expanded
+from videonl.shares import few
 
 BEST, LAST, CONFIG = "best.ckpt", "last.ckpt", "config.yaml"
 MODEL = "model.safetensors"  # as `videonl push` calls it
@@ -44,8 +45,7 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MO
     inside = sorted(entry.name for entry in given.iterdir() if entry.suffix in SUFFIXES)
     hint = "; train.py fit makes one"
     if inside:
-        more = f" and {len(inside) - SHOWN} more" if len(inside) > SHOWN else ""
-        hint = f"; it contains {', '.join(inside[:SHOWN])}{more}: give one of these files"
+        hint = f"; it contains {few(inside, SHOWN)}: give one of these files"
     raise CheckpointError(f"the folder {path} contains neither {' nor '.join(wanted)}{hint}")
 
 

@@ -8,8 +8,8 @@ from typing import Any
 from torch import Tensor
 
 from videonl.errors import CheckpointError
-from videonl.shares import counted
-from videonl.weights.report import SHOWN_OF_ERROR, shorten
+from videonl.shares import counted, few
+from videonl.weights.report import SHOWN_OF_ERROR
 
 NORM = "(weight|bias|running_mean|running_var|num_batches_tracked)"
 Rules = Sequence[tuple[str, str]]  # (pattern of a whole key, our key)
@@ -71,6 +71,7 @@ def rename(
     *,
     family: str,
     ignored: Rules = (),
+    first_stage: int | None = None,
 ) -> tuple[dict[str, Tensor], list[str]]:
     """Replace the source's keys by ours; every key must be known.
 
@@ -79,6 +80,8 @@ def rename(
         rules: (pattern of the whole source key, template of ours).
         family: for the message.
         ignored: (pattern, reason) of keys that are left out.
+        first_stage: number of the source's first residual stage, where the templates have its
+            numbers of stages and convolutions: ``res1.0.conv_3`` is our ``res2.0.conv_c``.
 
     Returns:
         (tensors by our key, the ignored keys with their reasons).
@@ -97,6 +100,8 @@ def rename(
             continue
         hits = ((pattern.fullmatch(key), template) for pattern, template in compiled)
         ours = next((hit.expand(template) for hit, template in hits if hit), None)
+        if ours is not None and first_stage is not None:
+            ours = _renumbered(ours, first_stage)
         if ours is None or ours in renamed:
             unknown.append(key)
         else:
@@ -104,10 +109,15 @@ def rename(
     if unknown:
         raise CheckpointError(
             f"this {family} checkpoint has {counted(len(unknown), 'key')} that its reader does not "
-            "know: "
-            f"{shorten(unknown, SHOWN_OF_ERROR)}"
+            f"know: {few(unknown, SHOWN_OF_ERROR)}"
         )
     return renamed, skipped
+
+
+def _renumbered(key: str, first_stage: int) -> str:
+    """A key whose stages count from 2 and whose convolutions have letters."""
+    key = re.sub(r"^res(\d)", lambda stage: f"res{int(stage[1]) - first_stage + 2}", key)
+    return re.sub(r"(?<=\.)(conv|norm)_(\d)", lambda c: f"{c[1]}_{'abc'[int(c[2]) - 1]}", key)
 
 
 def need(tensors: Mapping[str, Tensor], key: str, *, family: str) -> Tensor:

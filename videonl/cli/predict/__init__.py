@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from videonl.claims import claimed
 from videonl.cli.main import called, make_parser
 from videonl.cli.predict import timeline
+from videonl.cli.predict.files import folder_of, gather, inputs_of, outputs_of
 from videonl.cli.values import (
     add_conceal,
     add_engine_flags,
@@ -197,30 +198,6 @@ def check_usage(arguments: argparse.Namespace) -> None:
             raise VideoNLError(f"{option} {file} is a folder; give a file name")
 
 
-def standard_input() -> bytes:
-    """Everything on standard input."""
-    stream = getattr(sys.stdin, "buffer", None)
-    data = sys.stdin.read() if stream is None else stream.read()
-    return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data)
-
-
-def gather(arguments: argparse.Namespace) -> tuple[list[str], list["Failure"]]:
-    """The files to classify, and the inputs that led to none."""
-    from videonl.data.walk import VIDEO_EXTENSIONS
-    from videonl.files import text_of
-    from videonl.inference.inputs import find_videos, read_list
-
-    inputs = list(arguments.videos)
-    if arguments.from_list:
-        source = arguments.from_list
-        try:
-            data = standard_input() if source == "-" else Path(source).read_bytes()
-        except OSError as error:
-            raise VideoNLError(f"--from-list {source}: {error.strerror}") from error
-        inputs += read_list(text_of(data), source=f"--from-list {source}")
-    return find_videos(inputs, extensions=VIDEO_EXTENSIONS)
-
-
 def open_writers(
     arguments: argparse.Namespace,
     predictor: "Predictor",
@@ -385,31 +362,6 @@ def main(argv: Sequence[str]) -> int:
     reads = inputs_of(arguments, videos)
     with claimed(*outputs_of(arguments), reads=reads), claimed(folder=folder, shared=shared):
         return predict(arguments, videos, failures)
-
-
-def inputs_of(arguments: argparse.Namespace, videos: Sequence[str]) -> list[str | None]:
-    """The files that this process reads."""
-    from videonl.video.decoding.container import split_span
-
-    named = (arguments.checkpoint, arguments.labels, arguments.from_list)
-    return [*named, *(split_span(video)[0] for video in videos)]
-
-
-def outputs_of(arguments: argparse.Namespace) -> list[str | Path | None]:
-    """The files that this process writes."""
-    lines: str | Path | None = arguments.json
-    if arguments.shard and lines not in (None, "-"):
-        lines = shard_path(Path(arguments.json), arguments.shard.rank)
-    single = None if folder_of(arguments) else arguments.overlay
-    named = (arguments.csv, arguments.windows_csv, arguments.plot, arguments.report, single)
-    return [lines, *named]
-
-
-def folder_of(arguments: argparse.Namespace) -> str | None:
-    """The folder of the overlays, where there is one."""
-    if not arguments.overlay or [Path(arguments.overlay)] == list(arguments.overlays.values()):
-        return None
-    return str(arguments.overlay)
 
 
 def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Failure"]) -> int:

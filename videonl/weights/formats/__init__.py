@@ -9,11 +9,11 @@ import torch
 from torch import Tensor
 
 from videonl.errors import CheckpointError
+from videonl.shares import few
 from videonl.weights.declared import check_preprocessing
 from videonl.weights.formats import caffe2, gluoncv, mmaction2, pyslowfast, pytorchvideo
 from videonl.weights.formats import libraries as baselines
 from videonl.weights.formats import torchvision as torchvision_image
-from videonl.weights.report import shorten
 from videonl.weights.safe import Content
 from videonl.weights.tables import check_claims, find_table, strip_wrappers
 from videonl.weights.translated import Translated
@@ -96,7 +96,7 @@ def strange_keys(tensors: Mapping[str, Tensor]) -> str:
             "write it with videonl.weights.checkpoint.save_checkpoint"
         )
     return (
-        f"no reader knows these keys: {shorten(list(tensors), 4)}. Supported are videonl, "
+        f"no reader knows these keys: {few(list(tensors), 4)}. Supported are videonl, "
         "PyTorchVideo, PySlowFast, video-nonlocal-net (Caffe2), MMAction2, GluonCV and torchvision"
     )
 

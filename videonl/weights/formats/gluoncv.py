@@ -11,32 +11,19 @@ from videonl.weights.translated import NORM, Translated, rename
 
 FAMILY = "GluonCV"
 LICENCE = "Apache-2.0 (GluonCV)"
-CONVS = {"1": "a", "2": "b", "3": "c"}
+BLOCK, PLACE = r"res_layers\.([0-3])\.(\d+)", r"res\1.\2"
 RULES = [
     (r"first_stage\.0\.weight", "stem.conv.weight"),
     (rf"first_stage\.1\.{NORM}", r"stem.norm.\1"),
     (r"fc\.(weight|bias)", r"head.projection.\1"),
+    (rf"{BLOCK}\.downsample\.0\.weight", rf"{PLACE}.shortcut.conv.weight"),
+    (rf"{BLOCK}\.downsample\.1\.{NORM}", rf"{PLACE}.shortcut.norm.\3"),
+    (rf"{BLOCK}\.conv([123])\.weight", rf"{PLACE}.conv_\3.weight"),
+    (rf"{BLOCK}\.bn([123])\.{NORM}", rf"{PLACE}.norm_\3.\4"),
+    (rf"{BLOCK}\.nonlocal_block\.(theta|phi|g)\.(weight|bias)", rf"{PLACE}.non_local.\3.\4"),
+    (rf"{BLOCK}\.nonlocal_block\.W\.(weight|bias)", rf"{PLACE}.non_local.out.\3"),
+    (rf"{BLOCK}\.nonlocal_block\.bn\.{NORM}", rf"{PLACE}.non_local.norm.\3"),
 ]
-for _layer in range(4):
-    _source, _place = rf"res_layers\.{_layer}\.(\d+)", rf"res{_layer + 2}.\1"
-    RULES += [
-        (rf"{_source}\.downsample\.0\.weight", f"{_place}.shortcut.conv.weight"),
-        (rf"{_source}\.downsample\.1\.{NORM}", rf"{_place}.shortcut.norm.\2"),
-        *[
-            rule
-            for number, letter in CONVS.items()
-            for rule in (
-                (rf"{_source}\.conv{number}\.weight", f"{_place}.conv_{letter}.weight"),
-                (rf"{_source}\.bn{number}\.{NORM}", rf"{_place}.norm_{letter}.\2"),
-            )
-        ],
-        (
-            rf"{_source}\.nonlocal_block\.(theta|phi|g)\.(weight|bias)",
-            rf"{_place}.non_local.\2.\3",
-        ),
-        (rf"{_source}\.nonlocal_block\.W\.(weight|bias)", rf"{_place}.non_local.out.\2"),
-        (rf"{_source}\.nonlocal_block\.bn\.{NORM}", rf"{_place}.non_local.norm.\2"),
-    ]
 # copy -> what it is tied to
 TIED = (
     ("head.1.", "fc."),
@@ -53,7 +40,7 @@ def matches(tensors: Mapping[str, Tensor]) -> bool:
 def read(tensors: Mapping[str, Tensor]) -> Translated:
     """Translate the I3D ResNets with 0, 5 or 10 non-local blocks."""
     originals, copies = untie(tensors)
-    renamed, skipped = rename(originals, RULES, family=FAMILY)
+    renamed, skipped = rename(originals, RULES, family=FAMILY, first_stage=0)
     options = {"preset": "gluoncv", **geometry(renamed, family=FAMILY)}
     return Translated(FAMILY, renamed, options, skipped=copies + skipped, licence=LICENCE)
 

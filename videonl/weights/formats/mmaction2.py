@@ -21,48 +21,27 @@ from videonl.weights.foreign_settings import (
     part,
     python_settings,
 )
-from videonl.weights.geometry import geometry
+from videonl.weights.geometry import EVERYWHERE, geometry
 from videonl.weights.translated import NORM, Question, Translated, merge_options, need, rename
 
 FAMILY = "MMAction2"
 LICENCE = "Apache-2.0 (MMAction2)"
 NO_POOL = [1, 1, 1]
-BLOCK = r"backbone\.layer([1-4])\.(\d+)"
-STAGE = {"1": "res2", "2": "res3", "3": "res4", "4": "res5"}
-CONVS = {"1": "a", "2": "b", "3": "c"}
+BLOCK, PLACE = r"backbone\.layer([1-4])\.(\d+)", r"res\1.\2"
+NON_LOCAL, OURS = rf"{BLOCK}\.non_local_block", rf"{PLACE}.non_local"
 RULES = [
     (r"backbone\.conv1\.conv\.weight", "stem.conv.weight"),
     (rf"backbone\.conv1\.bn\.{NORM}", r"stem.norm.\1"),
     (r"cls_head\.fc_cls\.(weight|bias)", r"head.projection.\1"),
+    (rf"{BLOCK}\.downsample\.conv\.weight", rf"{PLACE}.shortcut.conv.weight"),
+    (rf"{BLOCK}\.downsample\.bn\.{NORM}", rf"{PLACE}.shortcut.norm.\3"),
+    (rf"{BLOCK}\.conv([123])\.conv\.weight", rf"{PLACE}.conv_\3.weight"),
+    (rf"{BLOCK}\.conv([123])\.bn\.{NORM}", rf"{PLACE}.norm_\3.\4"),
+    (rf"{NON_LOCAL}\.(theta|phi|g)(?:\.0)?\.conv\.(weight|bias)", rf"{OURS}.\3.\4"),
+    (rf"{NON_LOCAL}\.conv_out\.conv\.(weight|bias)", rf"{OURS}.out.\3"),
+    (rf"{NON_LOCAL}\.conv_out\.bn\.{NORM}", rf"{OURS}.norm.\3"),
+    (rf"{NON_LOCAL}\.concat_project\.conv\.weight", rf"{OURS}.affinity.weight"),
 ]
-for _layer, _stage in STAGE.items():
-    _source, _place = rf"backbone\.layer{_layer}\.(\d+)", rf"{_stage}.\1"
-    RULES += [
-        (rf"{_source}\.downsample\.conv\.weight", f"{_place}.shortcut.conv.weight"),
-        (rf"{_source}\.downsample\.bn\.{NORM}", rf"{_place}.shortcut.norm.\2"),
-        *[
-            rule
-            for number, letter in CONVS.items()
-            for rule in (
-                (rf"{_source}\.conv{number}\.conv\.weight", f"{_place}.conv_{letter}.weight"),
-                (rf"{_source}\.conv{number}\.bn\.{NORM}", rf"{_place}.norm_{letter}.\2"),
-            )
-        ],
-        (
-            rf"{_source}\.non_local_block\.(theta|phi|g)(?:\.0)?\.conv\.(weight|bias)",
-            rf"{_place}.non_local.\2.\3",
-        ),
-        (
-            rf"{_source}\.non_local_block\.conv_out\.conv\.(weight|bias)",
-            rf"{_place}.non_local.out.\2",
-        ),
-        (rf"{_source}\.non_local_block\.conv_out\.bn\.{NORM}", rf"{_place}.non_local.norm.\2"),
-        (
-            rf"{_source}\.non_local_block\.concat_project\.conv\.weight",
-            f"{_place}.non_local.affinity.weight",
-        ),
-    ]
-HEAVY = dict.fromkeys(STAGE.values(), "3x1x1")  # every residual block is inflated
 AFFINITIES = {
     name: {"non_local_options": {"affinity": name}} for name in ("embedded_gaussian", "dot_product")
 }
@@ -80,7 +59,7 @@ def read(tensors: Mapping[str, Tensor], meta: Any = None) -> Translated:
         tensors: the ``state_dict``.
         meta: the file's ``meta``, in which the configuration is text.
     """
-    renamed, skipped = rename(tensors, RULES, family=FAMILY)
+    renamed, skipped = rename(tensors, RULES, family=FAMILY, first_stage=1)
     flat = need(renamed, "stem.conv.weight", family=FAMILY).dim() == 4
     for key, tensor in renamed.items():
         if key.endswith("affinity.weight"):
@@ -98,7 +77,7 @@ def read(tensors: Mapping[str, Tensor], meta: Any = None) -> Translated:
         options |= {"preset": "mmaction2_slowonly", "pool2_kernel": NO_POOL}
     else:
         options["preset"] = "mmaction2"
-        if options["inflation"] == HEAVY:  # every frame is kept up to res2
+        if options["inflation"] == EVERYWHERE:  # every frame is kept up to res2
             options |= {"stem_stride": [1, 2, 2], "pool1_stride": [1, 2, 2]}
     if "non_local" in options:
         read_blocks(translated, tensors)

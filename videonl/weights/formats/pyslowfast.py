@@ -5,7 +5,8 @@ from typing import Any
 
 from torch import Tensor
 
-from videonl.errors import CheckpointError
+from videonl.errors import CheckpointError, VideoNLError
+from videonl.files import parse_yaml
 from videonl.weights.foreign_settings import (
     Account,
     is_flag,
@@ -19,7 +20,6 @@ from videonl.weights.translated import NORM, Translated, merge_options, rename
 
 FAMILY = "PySlowFast"
 LICENCE = "Apache-2.0 (PySlowFast)"
-MAX_SETTINGS = 100_000  # characters of cfg, which has some 10,000
 NO_POOL = [1, 1, 1]
 # ARCH -> pool after res2. "2d" is the image network.
 TEMPORAL_POOLS = {"c2d": [2, 1, 1], "i3d": [2, 1, 1]}
@@ -87,12 +87,10 @@ def read(tensors: Mapping[str, Tensor], settings: Any = None) -> Translated:
 
 def parse(settings: Any) -> dict[str, Any]:
     """The settings as a table; empty where there are none or they cannot be read."""
-    if isinstance(settings, str) and len(settings) <= MAX_SETTINGS:
-        import yaml
-
+    if isinstance(settings, str):
         try:
-            settings = yaml.safe_load(settings)
-        except (yaml.YAMLError, ValueError, RecursionError):
+            settings = parse_yaml(settings, source="cfg")
+        except VideoNLError:
             return {}
     return dict(settings) if isinstance(settings, Mapping) else {}
 

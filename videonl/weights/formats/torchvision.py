@@ -11,26 +11,16 @@ from videonl.weights.translated import NORM, Translated, rename
 FAMILY = "torchvision ResNet (images)"
 LICENCE = "BSD-3-Clause (torchvision); trained on ImageNet"
 IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
-CONVS = {"1": "a", "2": "b", "3": "c"}
+BLOCK, PLACE = r"layer([1-4])\.(\d+)", r"res\1.\2"
 RULES = [
     (r"conv1\.weight", "stem.conv.weight"),
     (rf"bn1\.{NORM}", r"stem.norm.\1"),
     (r"fc\.(weight|bias)", r"head.projection.\1"),
+    (rf"{BLOCK}\.downsample\.0\.weight", rf"{PLACE}.shortcut.conv.weight"),
+    (rf"{BLOCK}\.downsample\.1\.{NORM}", rf"{PLACE}.shortcut.norm.\3"),
+    (rf"{BLOCK}\.conv([123])\.weight", rf"{PLACE}.conv_\3.weight"),
+    (rf"{BLOCK}\.bn([123])\.{NORM}", rf"{PLACE}.norm_\3.\4"),
 ]
-for _layer in range(1, 5):
-    _source, _place = rf"layer{_layer}\.(\d+)", rf"res{_layer + 1}.\1"
-    RULES += [
-        (rf"{_source}\.downsample\.0\.weight", f"{_place}.shortcut.conv.weight"),
-        (rf"{_source}\.downsample\.1\.{NORM}", rf"{_place}.shortcut.norm.\2"),
-        *[
-            rule
-            for number, letter in CONVS.items()
-            for rule in (
-                (rf"{_source}\.conv{number}\.weight", f"{_place}.conv_{letter}.weight"),
-                (rf"{_source}\.bn{number}\.{NORM}", rf"{_place}.norm_{letter}.\2"),
-            )
-        ],
-    ]
 
 
 def matches(tensors: Mapping[str, Tensor]) -> bool:
@@ -45,7 +35,7 @@ def read(tensors: Mapping[str, Tensor]) -> Translated:
             f"this {FAMILY} checkpoint has basic blocks (ResNet-18 or -34); supported are "
             "bottleneck networks (ResNet-50, -101, -152)"
         )
-    renamed, skipped = rename(tensors, RULES, family=FAMILY)
+    renamed, skipped = rename(tensors, RULES, family=FAMILY, first_stage=1)
     options = {**geometry(renamed, family=FAMILY), "preprocessing": dict(IMAGENET)}
     return Translated(FAMILY, renamed, options, image=True, skipped=skipped, licence=LICENCE)
 

@@ -9,10 +9,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor
-
 from videonl.errors import CheckpointError
 from videonl.weights.safe.kinds import kind_of
 from videonl.weights.safe.numpy_pickle import read_arrays
@@ -60,8 +56,7 @@ def read_content(path: str | Path, *, in_place: bool = False) -> Content:
         tensors, metadata = read_safetensors(path)
         return Content(path, kind, tensors, metadata)
     with path.open("rb") as file, mapped(file) as stream:
-        arrays = read_arrays(stream, str(path), size=path.stat().st_size)
-        return Content(path, kind, to_tensors(arrays, {}))
+        return Content(path, kind, read_arrays(stream, str(path), size=path.stat().st_size))
 
 
 def sniff(path: Path) -> str:
@@ -105,28 +100,3 @@ def beginning(head: bytes) -> str:
     """The first bytes: as text where they are text."""
     first = head[:40].decode("utf-8", errors="ignore").split("\n")[0]
     return repr(first) if first.isprintable() and len(first) > 3 else head[:8].hex(" ")
-
-
-def to_tensors(data: Any, done: dict[int, Any]) -> Any:
-    """Convert the arrays in nested containers to tensors, in the machine's byte order.
-
-    The depth was limited when it was read; an object that occurs twice is converted once.
-    """
-    if not isinstance(data, (np.ndarray, dict, list, tuple)):
-        return data
-    if id(data) not in done:
-        if isinstance(data, np.ndarray):
-            done[id(data)] = to_tensor(data)
-        elif isinstance(data, dict):
-            done[id(data)] = {key: to_tensors(value, done) for key, value in data.items()}
-        else:
-            done[id(data)] = type(data)(to_tensors(value, done) for value in data)
-    return done[id(data)]
-
-
-def to_tensor(array: np.ndarray) -> Tensor:
-    """A tensor with its own memory."""
-    native = array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
-    if native.dtype.kind == "u" and native.dtype.itemsize > 1:
-        native = native.astype(np.int64)
-    return torch.from_numpy(native)

@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from videonl.files import POINTERS
+from videonl.shares import few
+from videonl.weights.run_folder import SUFFIXES
 
 MAGIC: tuple[tuple[bytes, str], ...] = (
     (b"\x1f\x8b", "a gzip archive; unpack it (tar -xzf or gunzip) and give a file from inside"),
@@ -48,7 +50,7 @@ SCRIPT = (
     "here; if you trust it, save its weights alone: "
     "torch.save(torch.jit.load(FILE, map_location='cpu').state_dict(), 'weights.pth')"
 )
-WEIGHTS = (".ckpt", ".safetensors", ".pt", ".pth", ".pyth", ".pkl", ".tar", ".bin")
+WEIGHTS = (*SUFFIXES, ".tar", ".bin")
 SHOWN = 3
 
 
@@ -117,11 +119,10 @@ def kind_of_zip(names: Sequence[str]) -> str | None:
         return "an archive of NumPy arrays (.npz), which videonl cannot read"
     weights = [name for name in names if name.lower().endswith(WEIGHTS)]
     if weights:
-        more = f" and {len(weights) - SHOWN} more" if len(weights) > SHOWN else ""
-        return f"a zip archive; unpack it and give a file from inside: {listed(weights)}{more}"
+        return f"a zip archive; unpack it and give a file from inside: {listed(weights)}"
     return f"a zip archive, but not of torch.save (it contains {listed(names) or 'nothing'})"
 
 
 def listed(names: Sequence[str]) -> str:
     """The first names, shortened."""
-    return ", ".join(repr(name[:60])[1:-1] for name in names[:SHOWN])
+    return few([repr(name[:60])[1:-1] for name in names], SHOWN)

@@ -1,4 +1,4 @@
-"""Arrays from a Caffe2 ``.pkl`` (Python 2 or 3), by a reader that knows only five names.
+"""Tensors from a Caffe2 ``.pkl`` (Python 2 or 3), by a reader that knows only five names.
 
 The usual ``pickle.load(encoding="latin1")`` runs any program that somebody put into the file. Here
 an array is a shape, a dtype and bytes that must agree before anything is allocated.
@@ -8,9 +8,11 @@ import math
 from typing import IO, Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from videonl.errors import CheckpointError
-from videonl.weights.safe.pickle_machine import Call, Name, read_pickle
+from videonl.weights.safe.pickle_machine import Call, Converter, Name, Persistent, read_pickle
 
 ARRAY_NAMES = frozenset(
     f"{module}.{name}"
@@ -28,7 +30,7 @@ MAX_DIMENSIONS = 8
 
 
 def read_arrays(stream: IO[bytes], source: str, *, size: int = 0) -> Any:
-    """The content of a pickle of arrays, numbers, text and containers.
+    """The content of a pickle of arrays (as tensors), numbers, text and containers.
 
     Args:
         stream: bytes in memory or a mapped file, at the start of the pickle.
@@ -41,35 +43,24 @@ def read_arrays(stream: IO[bytes], source: str, *, size: int = 0) -> Any:
     content = read_pickle(
         stream, allow=lambda name: str(name) in ARRAY_NAMES, source=source, size=size
     )
-    return _Resolver(source).resolve(content)
+    return _Resolver(source).convert(content)
 
 
-class _Resolver:
-    """Turns the calls that make arrays into arrays; anything else is refused."""
+def to_tensor(array: np.ndarray) -> Tensor:
+    """A tensor with its own memory, in the machine's byte order."""
+    native = array.astype(array.dtype.newbyteorder("="), order="C", copy=True)
+    if native.dtype.kind == "u" and native.dtype.itemsize > 1:
+        native = native.astype(np.int64)
+    return torch.from_numpy(native)
 
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.done: dict[int, Any] = {}
 
-    def resolve(self, value: Any) -> Any:
-        """Data of plain containers and arrays; what occurs twice is resolved once."""
-        if not isinstance(value, (dict, list, tuple, Call, Name)):
-            return value
-        if id(value) in self.done:
-            return self.done[id(value)]
-        if isinstance(value, dict):
-            result: Any = {k: self.resolve(v) for k, v in value.items()}
-        elif isinstance(value, (list, tuple)):
-            result = type(value)(self.resolve(v) for v in value)
-        else:
-            result = self.call(value)
-        self.done[id(value)] = result
-        return result
+class _Resolver(Converter):
+    """Turns the calls that make arrays into tensors; anything else is refused."""
 
-    def call(self, value: Call | Name) -> Any:
-        """The array, number or bytes that a call makes."""
-        function = value.function if isinstance(value, Call) else value
+    def made(self, value: Call | Name | Persistent) -> Any:
+        """The tensor, number or bytes that a call makes."""
         if isinstance(value, Call):
+            function = value.function
             if function.name == "_reconstruct" and value.state is not None:
                 return self.array(value)
             if function.name == "scalar" and len(value.arguments) == 2:
@@ -77,17 +68,18 @@ class _Resolver:
                 return self.filled(dtype, (), value.arguments[1]).item()
             if function.name == "encode":
                 return self.data(value)
+        used = str(value.function if isinstance(value, Call) else value)[:80]
         raise CheckpointError(
-            f"{self.source}: the pickle uses {function} in an unknown way; the file is refused"
+            f"{self.source}: the pickle uses {used} in an unknown way; the file is refused"
         )
 
-    def array(self, call: Call) -> np.ndarray:
-        """An ndarray from numpy's state: (version, shape, dtype, Fortran order, bytes)."""
+    def array(self, call: Call) -> Tensor:
+        """A tensor from numpy's state: (version, shape, dtype, Fortran order, bytes)."""
         state = call.state
         if not isinstance(state, tuple) or len(state) not in (4, 5):
             raise CheckpointError(f"{self.source}: an array is malformed; the file is refused")
         shape, dtype, fortran, data = state[-4:]
-        return self.filled(self.dtype(dtype), shape, data, order="F" if fortran else "C")
+        return to_tensor(self.filled(self.dtype(dtype), shape, data, order="F" if fortran else "C"))
 
     def filled(self, dtype: np.dtype, shape: Any, data: Any, *, order: Any = "C") -> np.ndarray:
         """An array over bytes, after their number was checked against shape and dtype."""

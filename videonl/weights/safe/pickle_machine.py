@@ -11,6 +11,7 @@ there, the memo is a dict, keys are primitives, and nothing recurses.
 """
 
 import pickletools
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import IO, Any
@@ -174,6 +175,36 @@ def leaf_size(value: Any) -> int:
     return 1 + len(value) if isinstance(value, (str, bytes)) else 1
 
 
+class Converter(ABC):
+    """Replaces what a pickle describes; what occurs twice is replaced once.
+
+    Args:
+        source: what to call the file in messages.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.source = source
+        self._done: dict[int, Any] = {}
+
+    def convert(self, value: Any) -> Any:
+        """The same containers, with what the descriptions inside stand for."""
+        if not isinstance(value, (dict, list, tuple, Call, Name, Persistent)):
+            return value
+        if id(value) not in self._done:
+            if isinstance(value, dict):
+                made: Any = {key: self.convert(each) for key, each in value.items()}
+            elif isinstance(value, (list, tuple)):
+                made = type(value)(map(self.convert, value))
+            else:
+                made = self.made(value)
+            self._done[id(value)] = made
+        return self._done[id(value)]
+
+    @abstractmethod
+    def made(self, value: Call | Name | Persistent) -> Any:
+        """What a description stands for."""
+
+
 class _Machine:
     """The stack and the memo of one pickle."""
 
@@ -202,6 +233,10 @@ class _Machine:
             self.stack.append(self.memo[argument])
         elif name == "BINPERSID":
             self.stack.append(Persistent(self.pop()))
+        elif name == "GLOBAL":
+            self._import(*argument.split(" ", 1))
+        elif name in ("TUPLE1", "TUPLE2", "TUPLE3"):
+            self.stack.append(tuple([self.pop() for _ in range(int(name[-1]))][::-1]))
         else:
             handler = getattr(self, f"_{name.lower()}", None)
             if handler is None:
@@ -209,7 +244,7 @@ class _Machine:
                     f"{self.source}: the pickle has the instruction {name}, which no checkpoint "
                     "needs; the file is refused"
                 )
-            handler(argument)
+            handler()
 
     def pop(self) -> Any:
         """The top of the stack."""
@@ -225,10 +260,7 @@ class _Machine:
             items.append(value)
         return items[::-1]
 
-    def _global(self, argument: str) -> None:
-        self._import(*argument.split(" ", 1))
-
-    def _stack_global(self, argument: None) -> None:  # noqa: ARG002
+    def _stack_global(self) -> None:
         name, module = self.pop(), self.pop()
         self._import(module, name)
 
@@ -241,7 +273,7 @@ class _Machine:
             )
         self.stack.append(found)
 
-    def _reduce(self, argument: None) -> None:  # noqa: ARG002
+    def _reduce(self) -> None:
         arguments, function = self.pop(), self.pop()
         if not isinstance(function, Name) or not isinstance(arguments, tuple):
             raise CheckpointError(
@@ -251,7 +283,7 @@ class _Machine:
 
     _newobj = _reduce
 
-    def _build(self, argument: None) -> None:  # noqa: ARG002
+    def _build(self) -> None:
         state = self.pop()
         if not isinstance(self.stack[-1], Call):
             raise CheckpointError(
@@ -259,38 +291,27 @@ class _Machine:
             )
         self.stack[-1].state = state
 
-    def _pop(self, argument: None) -> None:  # noqa: ARG002
+    def _pop(self) -> None:
         self.stack.pop()
 
-    def _dup(self, argument: None) -> None:  # noqa: ARG002
+    def _dup(self) -> None:
         self.stack.append(self.stack[-1])
 
-    def _tuple(self, argument: None) -> None:  # noqa: ARG002
+    def _tuple(self) -> None:
         self.stack.append(tuple(self._pop_mark()))
 
-    def _tuple1(self, argument: None) -> None:  # noqa: ARG002
-        self.stack.append((self.pop(),))
-
-    def _tuple2(self, argument: None) -> None:  # noqa: ARG002
-        last, first = self.pop(), self.pop()
-        self.stack.append((first, last))
-
-    def _tuple3(self, argument: None) -> None:  # noqa: ARG002
-        last, middle, first = self.pop(), self.pop(), self.pop()
-        self.stack.append((first, middle, last))
-
-    def _list(self, argument: None) -> None:  # noqa: ARG002
+    def _list(self) -> None:
         self.stack.append(self._pop_mark())
 
-    def _dict(self, argument: None) -> None:  # noqa: ARG002
+    def _dict(self) -> None:
         items = self._pop_mark()
         self.stack.append({})
         self._store(items)
 
-    def _append(self, argument: None) -> None:  # noqa: ARG002
+    def _append(self) -> None:
         self._extend([self.pop()])
 
-    def _appends(self, argument: None) -> None:  # noqa: ARG002
+    def _appends(self) -> None:
         self._extend(self._pop_mark())
 
     _additems = _appends
@@ -302,11 +323,11 @@ class _Machine:
             raise TypeError("an append to something that is not a list")
         members.extend(items)
 
-    def _setitem(self, argument: None) -> None:  # noqa: ARG002
+    def _setitem(self) -> None:
         value, key = self.pop(), self.pop()
         self._store([key, value])
 
-    def _setitems(self, argument: None) -> None:  # noqa: ARG002
+    def _setitems(self) -> None:
         self._store(self._pop_mark())
 
     def _store(self, items: list[Any]) -> None:

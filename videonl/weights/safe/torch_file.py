@@ -25,6 +25,7 @@ from videonl.errors import CheckpointError
 from videonl.weights.safe.kinds import kind_of_zip
 from videonl.weights.safe.pickle_machine import (
     Call,
+    Converter,
     Name,
     Persistent,
     parts_of,
@@ -148,7 +149,7 @@ def read_torch(path: Path, *, in_place: bool = False) -> tuple[Any, list[str]]:
     if not legacy:
         content = survey_zip(path, allow)
         if left_out:
-            rebuilt = _Rebuilder(path).rebuild(content)
+            rebuilt = _Rebuilder(path).convert(content)
             return rebuilt, sorted(f"objects of {name}" for name in left_out)
     else:
         survey_legacy(path, allow)
@@ -319,17 +320,17 @@ def storage_of(value: Persistent, path: Path) -> tuple[torch.dtype, str, int]:
     raise CheckpointError(f"{path}: a storage of an unknown kind; the file is refused")
 
 
-class _Rebuilder:
+class _Rebuilder(Converter):
     """Makes tensors from the inert content, and None from metadata."""
 
     def __init__(self, path: Path) -> None:
+        super().__init__(str(path))
         self.path = path
         self.archive = zipfile.ZipFile(path)
         self.folder = next(
             n.removesuffix("data.pkl") for n in self.archive.namelist() if n.endswith("data.pkl")
         )
         self.storages: dict[str, Tensor] = {}
-        self.done: dict[int, Any] = {}
         if f"{self.folder}byteorder" in self.archive.namelist():
             order = self.archive.read(f"{self.folder}byteorder")
             if order != b"little":
@@ -337,25 +338,14 @@ class _Rebuilder:
                     f"{path} was written on a big-endian machine; save it again on this one"
                 )
 
-    def rebuild(self, value: Any) -> Any:
-        """The value with tensors; what occurs twice is made once."""
-        if not isinstance(value, (dict, list, tuple, Call, Name, Persistent)):
-            return value
-        if id(value) not in self.done:
-            self.done[id(value)] = self._made(value)
-        return self.done[id(value)]
-
-    def _made(self, value: Any) -> Any:
-        if isinstance(value, dict):
-            return {k: self.rebuild(v) for k, v in value.items()}
-        if isinstance(value, (list, tuple)):
-            return type(value)(self.rebuild(v) for v in value)
+    def made(self, value: Call | Name | Persistent) -> Any:
+        """The tensor or table that a call makes; None for anything else."""
         if not isinstance(value, Call):
             return None
         if str(value.function) == "collections.OrderedDict":
-            return OrderedDict((k, self.rebuild(v)) for k, v in value.items.items())
+            return OrderedDict((k, self.convert(v)) for k, v in value.items.items())
         if value.function.name == "_rebuild_parameter":
-            return self.rebuild(value.arguments[0])
+            return self.convert(value.arguments[0])
         return self.tensor(*value.arguments[:4]) if is_rebuild(value.function) else None
 
     def tensor(self, storage: Any, offset: Any, shape: Any, stride: Any) -> Tensor:
