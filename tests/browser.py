@@ -1,6 +1,6 @@
 """A headless Chromium for the tests of pages, through its driver's plain HTTP interface.
 
-with open_browser() as browser:   # skips the test where Chromium or its driver is missing
+def test_a_page(browser: Browser) -> None:   # skipped where Chromium or its driver is missing
     browser.open(path)
     assert browser.run("return document.title") == "..."
 """
@@ -77,6 +77,13 @@ class Browser:
     def _tell(self, command: str, **values: object) -> Any:
         """A command of Chromium's own protocol."""
         return self._ask("POST", "/goog/cdp/execute", {"cmd": command, "params": values})
+
+    def forget(self) -> None:
+        """An empty page at a desk, and nothing in the console: as it was opened."""
+        self._tell("Emulation.clearDeviceMetricsOverride")
+        self._tell("Emulation.setEmulatedMedia", features=[])
+        self._ask("POST", "/url", {"url": "about:blank"})
+        self.messages()
 
     def messages(self) -> list[str]:
         """Errors and warnings of the console since the last call."""

@@ -18,6 +18,8 @@ os.environ["VIDEONL_CACHE"] = tempfile.mkdtemp(prefix="videonl-cache-")
 
 import pytest
 
+from tests.browser import Browser
+from tests.browser import open_browser as browser_or_skip
 from tests.scheduling import real_time_threads
 
 CACHE = os.environ["VIDEONL_CACHE"]
@@ -64,6 +66,20 @@ def plots_once() -> Iterator[list[bool]]:
     Figure.savefig = save  # type: ignore[method-assign]
     yield copies
     Figure.savefig = draw  # type: ignore[method-assign]
+
+
+@pytest.fixture(scope="session")
+def open_browser() -> Iterator[Browser]:
+    """One for all tests of a process: a start takes seconds."""
+    with browser_or_skip() as browser:
+        yield browser
+
+
+@pytest.fixture
+def browser(open_browser: Browser) -> Browser:
+    """A headless Chromium, as new; the test is skipped where there is none."""
+    open_browser.forget()
+    return open_browser
 
 
 @pytest.fixture

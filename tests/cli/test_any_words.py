@@ -48,7 +48,7 @@ SMALL = ["--model.name", "tiny_i3d", "--model.options.width", "8", "--trainer.ac
 SMALL += ["--trainer.fast_dev_run", "1", *FLAGS]
 VIDEO = "data/train/dark/0.mp4"
 PROFILES = [
-    pytest.param(2, id="few"),
+    pytest.param(1, id="few"),
     pytest.param(100, id="many", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
 ]
 

@@ -88,6 +88,7 @@ def test_wrong_values(words, capsys):
     assert shown.count("\n") == 1
 
 
+@pytest.mark.slow  # test_main_command asks every command
 def test_help_imports_no_torch():
     code = (
         "import sys; from videonl.cli.main import main\n"

@@ -7,6 +7,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.marks import mostly_slow
 from tests.videos import numbered_frames, read_number, write_video
 from videonl.cli.main import main
 from videonl.data import read_catalogue
@@ -20,9 +21,11 @@ def smooth(count: int, height: int, width: int) -> np.ndarray:
     return (128 + 100 * np.stack(waves, -1)).astype(np.uint8)
 
 
-@pytest.mark.parametrize("rotation", [0, 90, 180])
-@pytest.mark.parametrize("fps", [25, 30])
-def test_frames_and_times_are_kept(rotation: int, fps: int, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("fps", "rotation"),
+    mostly_slow([(fps, turn) for fps in (25, 30) for turn in (0, 90, 180)], quick=[(30, 90)]),
+)
+def test_frames_and_times_are_kept(fps: int, rotation: int, tmp_path: Path) -> None:
     ticks = [i + i * i // 30 for i in range(30)]
     path = write_video(
         tmp_path / "a.mp4",

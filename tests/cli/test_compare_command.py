@@ -11,6 +11,7 @@ ROOT = Path(__file__).resolve().parents[2]
 SMALL = ["--clip", "4x24", "--device", "cpu"]
 
 
+@pytest.mark.slow  # test_main_command asks every command
 def test_help_needs_no_torch() -> None:
     code = (
         "import sys\n"

@@ -3,6 +3,7 @@
 import json
 import signal
 import sys
+from importlib import import_module
 from pathlib import Path
 from subprocess import PIPE, STDOUT, Popen
 
@@ -14,15 +15,27 @@ from videonl.weights import load_checkpoint
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
-@pytest.fixture(scope="module")
-def finished(tmp_path_factory):
+class Here:
+    """The trainings in this process: two more that import torch would take longer than all else."""
+
+    def __init__(self, commands):
+        self.commands = commands
+
+    def codes(self):
+        return [main(argv) for argv in self.commands.values()]
+
+
+@pytest.fixture(scope="module", params=["here", pytest.param("beside", marks=pytest.mark.slow)])
+def finished(request, tmp_path_factory):
     """(exit code, folder of data, folder of results) of one quick demo."""
     folder = tmp_path_factory.mktemp("demo")
     flags = ["--root", str(folder / "data"), "--out", str(folder / "out")]
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(REPOSITORY)
-        clips = ["--train", "16", "--val", "3", "--test", "3"]
+        clips = ["--train", "8", "--val", "3", "--test", "3"]
         patch.setattr("videonl.cli.demo.QUICK_CLIPS", clips)
+        if request.param == "here":
+            patch.setattr("videonl.cli.demo.Processes", Here)
         code = main(["demo", "--quick", *flags])
     return code, folder / "data", folder / "out"
 
@@ -62,6 +75,13 @@ def test_outside_a_clone_it_says_what_to_do(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert main(["demo"]) == 2
     assert "in a clone" in capsys.readouterr().err
+
+
+def test_commands_side_by_side_are_told_apart(capsys):
+    demo = import_module("videonl.cli.demo")
+    commands = {"non_local": ["--version"], "plain": ["train", "fitt"]}
+    assert demo.Processes(commands).codes()[1] == 2
+    assert "plain     | videonl train: error: unknown command 'fitt'" in capsys.readouterr().out
 
 
 @pytest.mark.slow

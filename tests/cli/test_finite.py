@@ -13,6 +13,7 @@ import torch
 
 from tests.cli.checkpoints import write_ckpt
 from tests.inference.networks import NAMES
+from tests.marks import mostly_slow
 from tests.small_data import FLAGS, write_small_data
 from tests.videos import write_video
 from videonl.cli.main import main
@@ -59,7 +60,7 @@ def finite(path: Path) -> bool:
 @pytest.mark.parametrize(
     ("name", "value", "more"),
     [
-        ("head.projection.weight", float("nan"), []),
+        pytest.param("head.projection.weight", float("nan"), [], marks=pytest.mark.slow),
         pytest.param("stem.conv.weight", float("inf"), [], marks=pytest.mark.slow),
         pytest.param("stem.norm.running_var", float("nan"), [], marks=pytest.mark.slow),
         ("stem.conv.weight", float("nan"), ["--recipe.ema", "0.9"]),
@@ -218,19 +219,14 @@ OTHERS = {
     "serve": ["serve", "--port", "0", "--checkpoint"],
 }
 ALL = (*commands(Path(), Path()), *OTHERS)
+MORE = {"predict --csv", "train predict --json", "attend"}  # a command of which another is tried
 
 
 @pytest.mark.parametrize(
     ("command", "file"),
     [
-        *((command, "nan.ckpt") for command in ALL),
-        ("predict", "inf.ckpt"),
-        ("fit --resume", "inf.ckpt"),
-        *(
-            pytest.param(command, "inf.ckpt", marks=pytest.mark.slow)
-            for command in ALL
-            if command not in ("predict", "fit --resume")
-        ),
+        *mostly_slow([(name, "nan.ckpt") for name in ALL], quick=set(ALL) - MORE),
+        *mostly_slow([(name, "inf.ckpt") for name in ALL], quick=["predict", "fit --resume"]),
     ],
 )
 def test_weights_that_are_not_finite_are_refused(
@@ -257,10 +253,10 @@ def test_weights_that_are_not_finite_are_refused(
 
 @pytest.mark.parametrize(
     "command",
-    [
-        pytest.param(name, marks=pytest.mark.slow) if name == "export" else name
-        for name in commands(Path(), Path())
-    ],
+    mostly_slow(
+        commands(Path(), Path()),
+        quick=["test", "train predict --json", "predict", "timeline", "attend --data", "compare"],
+    ),
 )
 def test_answers_that_are_not_finite_are_no_score(
     command: str, place: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch

@@ -61,7 +61,7 @@ def every(place: Path, file: Path) -> dict[str, list[str]]:
     }
 
 
-QUICK = ("predict", "convert", "fit --resume", "fit --model.pretrained")
+QUICK = ("predict", "convert", "fit --resume")
 EVERY = tuple(sorted(every(Path("nowhere"), Path())))
 
 

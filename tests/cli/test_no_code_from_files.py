@@ -13,6 +13,7 @@ import yaml
 from tests.cli.checkpoints import NETWORK, write_ckpt
 from tests.cli.train_options import listed
 from tests.inference.networks import NAMES
+from tests.marks import mostly_slow
 from tests.small_data import FLAGS
 from tests.videos import write_video
 from videonl.cli.main import main
@@ -243,17 +244,22 @@ def test_no_other_hyper_parameter_imports(
     assert not canary()
 
 
+OPTIONS: list[dict[str, Any]] = [
+    {"pretrained": "official/i3d_8x8"},
+    {"name": "x"},
+    {"num_classes": 3},
+    {"non_local_options": {"affinity": "canary_of_strangers:net"}},
+    {"non_local_options": {"norm": "canary_of_strangers:net"}},
+]
+
+
 @pytest.mark.parametrize(
-    "options",
-    [
-        {"pretrained": "official/i3d_8x8"},
-        {"name": "x"},
-        {"num_classes": 3},
-        {"non_local_options": {"affinity": "canary_of_strangers:net"}},
-        {"non_local_options": {"norm": "canary_of_strangers:net"}},
-    ],
+    ("command", "options"),
+    mostly_slow(
+        [(name, o) for name in ("fit --resume", "test", "predict") for o in OPTIONS],
+        quick=["test", ("fit --resume", OPTIONS[0]), ("predict", OPTIONS[3])],
+    ),
 )
-@pytest.mark.parametrize("command", ["fit --resume", "test", "predict"])
 def test_options_name_neither_files_nor_code(
     command: str,
     options: dict[str, Any],

@@ -5,13 +5,13 @@ import stat
 import subprocess
 import sys
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.marks import mostly_slow
 from tests.small_data import FLAGS, write_small_data
 from tests.videos import write_video
 from videonl.cli.main import main
@@ -38,11 +38,6 @@ OUTPUTS = {
     ),
 }
 STREAMED = [name for name in OUTPUTS if name != "convert"]
-
-
-def heavy(names: Iterable[str]) -> list[Any]:
-    """These, where exporting a network takes as long as all others do."""
-    return [pytest.param(n, marks=pytest.mark.slow) if n == "export" else n for n in names]
 
 
 needs_root = pytest.mark.skipif(
@@ -81,7 +76,9 @@ def one_sentence(capsys: Capture) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("name", heavy(OUTPUTS))
+@pytest.mark.parametrize(
+    "name", mostly_slow(OUTPUTS, quick=["predict json", "timeline plot", "convert"])
+)
 def test_links_are_followed(work: Path, tmp_path: Path, name: str) -> None:
     words, ending = OUTPUTS[name]
     target, link = tmp_path / "there" / f"t{ending}", tmp_path / f"link{ending}"
@@ -96,7 +93,9 @@ def test_links_are_followed(work: Path, tmp_path: Path, name: str) -> None:
     assert [path.name for path in target.parent.iterdir()] == [target.name]
 
 
-@pytest.mark.parametrize("name", heavy(STREAMED))
+@pytest.mark.parametrize(
+    "name", mostly_slow(STREAMED, quick=["predict csv", "timeline json", "timeline plot"])
+)
 def test_pipes_are_answered(work: Path, tmp_path: Path, name: str) -> None:
     words, ending = OUTPUTS[name]
     pipe = tmp_path / f"pipe{ending}"
@@ -117,7 +116,9 @@ def test_weights_are_no_stream(work: Path, tmp_path: Path, capsys: Capture) -> N
 
 
 @needs_root
-@pytest.mark.parametrize("name", heavy(STREAMED))
+@pytest.mark.parametrize(
+    "name", mostly_slow(STREAMED, quick=["predict jsonl", "predict report", "merge csv"])
+)
 def test_a_full_device_is_a_sentence(
     work: Path, tmp_path: Path, capsys: Capture, name: str
 ) -> None:
@@ -130,7 +131,10 @@ def test_a_full_device_is_a_sentence(
     assert [path.name for path in tmp_path.iterdir()] == [full.name]
 
 
-@pytest.mark.parametrize("name", OUTPUTS)
+FULL = ["predict jsonl", "predict report", "timeline windows", "merge csv", "convert", "export"]
+
+
+@pytest.mark.parametrize("name", mostly_slow(OUTPUTS, quick=FULL))
 def test_a_full_disk_leaves_the_old_file(
     work: Path, tmp_path: Path, capsys: Capture, name: str
 ) -> None:
@@ -160,7 +164,7 @@ FOLDERS = {
     "compare": ["compare", "tiny_i3d", "--clip", "4x24", "--no-speed", "--out"],
     "sample": ["sample", "--train", "4", "--val", "2", "--test", "2", "--workers", "0", "--root"],
     "sample processes": [
-        *("sample", "--train", "40", "--val", "2", "--test", "2", "--workers", "2", "--root"),
+        *("sample", "--train", "8", "--val", "2", "--test", "2", "--workers", "2", "--root"),
     ],
     "check": ["check", "in", "--workers", "1", "--out"],
     "prepare": ["prepare", "in", "--workers", "1"],

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.predicting import predict
+from tests.cli.predicting import predict_here as predict
 from tests.inference.networks import NAMES
+from tests.marks import mostly_slow
 from tests.videos import write_video
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -47,7 +48,9 @@ def test_csv_has_a_row_per_file(here: Path, tmp_path: Path) -> None:
     assert list(rows[0])[-1] == "probability_3", "no more columns than classes"
 
 
-@pytest.mark.parametrize("name", ["out.json", "out.jsonl", "out.csv"])
+@pytest.mark.parametrize(
+    "name", mostly_slow(["out.json", "out.jsonl", "out.csv"], quick=["out.jsonl", "out.csv"])
+)
 def test_resume_skips_what_is_there_and_tries_failures_again(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
 ) -> None:

@@ -34,6 +34,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def command(output: str, *more: str) -> list[str]:
     words = ["predict", "in", "--checkpoint", "model.safetensors", "--device", "cpu", "--quiet"]
+    words += ["--no-isolate"]
     return [*words, "--views", "2x1", "--json", output, *more]
 
 

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from tests.inference.networks import write_checkpoint
+from tests.marks import mostly_slow
 from tests.videos import write_video
 from videonl.cli.main import main
 
@@ -72,7 +73,9 @@ def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     assert drawn > 0.02 * 1320 * 504, "the segments' bars alone are more than that"
 
 
-@pytest.mark.parametrize("said", ["2s", "2000ms", "2", "0.0333333333333m"])
+@pytest.mark.parametrize(
+    "said", mostly_slow(["2s", "2000ms", "2", "0.0333333333333m"], quick=["2000ms", "2"])
+)
 def test_seconds(said: str, tmp_path: Path) -> None:
     words = [write_video(tmp_path / "a.mp4", 100), "--checkpoint", write_checkpoint(tmp_path)]
     words += ["--timeline", "--quiet", "--window", said, "--windows-csv", tmp_path / "w.csv"]

@@ -8,6 +8,7 @@ import torch
 import yaml
 
 from tests.cli.train_options import listed
+from tests.marks import mostly_slow
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
 
@@ -102,7 +103,12 @@ CODE = [
 ]
 
 
-@pytest.mark.parametrize(("section", "values"), CODE, ids=str)
+# test_no_code_from_files has more of them.
+@pytest.mark.parametrize(
+    ("section", "values"),
+    mostly_slow(CODE, quick=[CODE[1], CODE[8], CODE[10]]),
+    ids=str,
+)
 def test_a_stored_configuration_imports_nothing(
     section: str,
     values: dict[str, object],

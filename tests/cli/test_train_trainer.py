@@ -8,6 +8,7 @@ import pytest
 import torch
 import yaml
 
+from tests.marks import mostly_slow
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
 
@@ -182,17 +183,20 @@ def test_strategies_plugins_and_accelerators_by_class(fit: Fit) -> None:
 
 
 def test_batches_can_be_limited(fit: Fit, capsys: pytest.CaptureFixture[str]) -> None:
-    code, run = fit("--trainer.limit_train_batches", "2", "--trainer.limit_val_batches=0.5")
+    short = ["--trainer.max_epochs", "1", "--trainer.limit_val_batches=0.5"]
+    code, run = fit("--trainer.limit_train_batches", "2", *short)
     assert code == 0
-    assert last_of(run)["global_step"] == 3 * 2
+    assert last_of(run)["global_step"] == 2
 
 
 def test_a_few_batches_can_be_overfitted(fit: Fit) -> None:
-    code, run = fit("--trainer.overfit_batches", "1", "--trainer.gradient_clip_val", "0.5")
+    short = ["--trainer.max_epochs", "2", "--trainer.gradient_clip_val", "0.5"]
+    code, run = fit("--trainer.overfit_batches", "1", *short)
     assert code == 0
-    assert last_of(run)["global_step"] == 3
+    assert last_of(run)["global_step"] == 2
 
 
+@pytest.mark.slow
 def test_a_profiler_reports(fit: Fit, caplog: pytest.LogCaptureFixture) -> None:
     code, _ = fit("--trainer.profiler", "simple", "--trainer.max_epochs", "1")
     assert code == 0
@@ -211,9 +215,13 @@ def test_validation_within_an_epoch_keeps_the_weights_that_it_saw(fit: Fit) -> N
     ("flags", "left"),
     [
         (["--trainer.barebones"], set()),
-        (["--trainer.fast_dev_run"], set()),
+        pytest.param(["--trainer.fast_dev_run"], set(), marks=pytest.mark.slow),
         (["--trainer.enable_checkpointing", "false"], {"metrics.csv", "config.yaml"}),
-        (["--trainer.logger", "false"], {"metrics.csv", "best.ckpt", "summary.md"}),
+        pytest.param(
+            ["--trainer.logger", "false"],
+            {"metrics.csv", "best.ckpt", "summary.md"},
+            marks=pytest.mark.slow,
+        ),
     ],
 )
 def test_a_training_that_leaves_less(flags: list[str], left: set[str], fit: Fit) -> None:
@@ -226,31 +234,35 @@ def test_a_training_that_leaves_less(flags: list[str], left: set[str], fit: Fit)
     assert not any(name.startswith("events") for name in found) or "config.yaml" in left
 
 
+REFUSED: list[tuple[list[str], str]] = [
+    (["--trainer.callbacks", "3"], "--trainer.callbacks 3: it must be a list or the name of a"),
+    (["--trainer.callbacks", "no.Such"], "--trainer.callbacks: no.Such: No module named 'no'"),
+    (["--trainer.callbacks", "EarlyStopping"], "EarlyStopping: the following arguments are"),
+    (["--trainer.callbacks", "Timer", "--trainer.callbacks.drum", "1"], "'drum' is not accept"),
+    (["--trainer.profiler", "simpel"], "it can only be one of"),
+    (["--trainer.accelerator", "quantum"], "invalid accelerator name"),
+    (["--trainer.max_time", "soon"], "--trainer: Timer(duration='soon') is not a valid"),
+    (["--trainer.max_steps", "-3"], "max_steps must be a non-negative integer or -1"),
+    (["--trainer.logger", "CometLogger"], "comet-ml is not installed: pip install 'comet-ml>="),
+    (["--trainer.use_distributed_sampler"], "the data loaders split the videos"),
+    (
+        [
+            "--trainer.callbacks",
+            f"{{class_path: {EARLY}, init_args: {{monitor: a, mode: up}}}}",
+        ],
+        "--trainer: mode can be min, max, got up",
+    ),
+    (
+        ["--trainer.callbacks", EARLY, "--trainer.callbacks.monitor", "val/nothing"],
+        "--trainer: Early stopping conditioned on metric val/nothing which is not available",
+    ),
+]
+QUICK = ["no.Such", "EarlyStopping", "quantum", "soon", "val/nothing"]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
-    [
-        (["--trainer.callbacks", "3"], "--trainer.callbacks 3: it must be a list or the name of a"),
-        (["--trainer.callbacks", "no.Such"], "--trainer.callbacks: no.Such: No module named 'no'"),
-        (["--trainer.callbacks", "EarlyStopping"], "EarlyStopping: the following arguments are"),
-        (["--trainer.callbacks", "Timer", "--trainer.callbacks.drum", "1"], "'drum' is not accept"),
-        (["--trainer.profiler", "simpel"], "it can only be one of"),
-        (["--trainer.accelerator", "quantum"], "invalid accelerator name"),
-        (["--trainer.max_time", "soon"], "--trainer: Timer(duration='soon') is not a valid"),
-        (["--trainer.max_steps", "-3"], "max_steps must be a non-negative integer or -1"),
-        (["--trainer.logger", "CometLogger"], "comet-ml is not installed: pip install 'comet-ml>="),
-        (["--trainer.use_distributed_sampler"], "the data loaders split the videos"),
-        (
-            [
-                "--trainer.callbacks",
-                f"{{class_path: {EARLY}, init_args: {{monitor: a, mode: up}}}}",
-            ],
-            "--trainer: mode can be min, max, got up",
-        ),
-        (
-            ["--trainer.callbacks", EARLY, "--trainer.callbacks.monitor", "val/nothing"],
-            "--trainer: Early stopping conditioned on metric val/nothing which is not available",
-        ),
-    ],
+    mostly_slow(REFUSED, quick=[case for case in REFUSED if case[0][-1] in QUICK]),
 )
 def test_what_lightning_refuses_is_one_sentence(
     flags: list[str], message: str, fit: Fit, capsys: pytest.CaptureFixture[str]

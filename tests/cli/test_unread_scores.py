@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.cli.checkpoints import write_ckpt
+from tests.marks import mostly_slow
 from tests.small_data import FLAGS
 from tests.videos import write_video
 from videonl.cli.main import main
@@ -44,8 +45,13 @@ def always_clap(content: dict[str, Any]) -> None:
 SHARES = {"top1": 1 / 9, "macro": (1 / 3 + 0 + 0) / 3, "majority": 4 / 9}
 
 
-@pytest.mark.parametrize("command", ["test", "validate"])
-@pytest.mark.parametrize("workers", ["0", "1"])
+@pytest.mark.parametrize(
+    ("command", "workers"),
+    mostly_slow(
+        [(command, workers) for command in ("test", "validate") for workers in "01"],
+        quick=[("test", "1"), ("validate", "0")],
+    ),
+)
 def test_result_files(
     command: str, workers: str, place: Path, tmp_path: Path, capsys: Capture
 ) -> None:

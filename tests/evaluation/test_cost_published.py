@@ -7,6 +7,7 @@ exact; MACs agree to 0.1 %. The measured rows count the peers' own networks.
 
 import pytest
 
+from tests.marks import mostly_slow
 from videonl.evaluation import count_cost
 
 NO_POOL2 = {"pool2_kernel": (1, 1, 1)}
@@ -88,6 +89,10 @@ MEASURED = [
 ]
 
 
+# Of each publisher a network with blocks, and one of a trunk of its own.
+QUICK = (10, 22, 34, 41, 48, 50)
+
+
 def written_form(name, options):
     """The N × M form, which the peers execute; a baseline has no such option."""
     if "non_local_options" in options or "_nl" in name:
@@ -97,7 +102,8 @@ def written_form(name, options):
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "frames", "side", "params", "gmacs", "total"), MEASURED
+    ("name", "options", "frames", "side", "params", "gmacs", "total"),
+    mostly_slow(MEASURED, quick=[MEASURED[index] for index in QUICK]),
 )
 def test_measured_with_the_peers_own_code(name, options, frames, side, params, gmacs, total):
     shape = (3, frames, side, side)
@@ -137,7 +143,10 @@ PUBLISHED = [
 ]
 
 
-@pytest.mark.parametrize(("name", "options", "size", "giga", "millions", "norm"), PUBLISHED)
+@pytest.mark.parametrize(
+    ("name", "options", "size", "giga", "millions", "norm"),
+    mostly_slow(PUBLISHED, quick=["r2plus1d_r50", "csn_r101", "r3d_18"]),
+)
 def test_published(name, options, size, giga, millions, norm):
     frames, side = size
     cost = count_cost(name, (3, frames, side, side), options=options)
@@ -183,7 +192,10 @@ def test_what_five_blocks_add():
 
 @pytest.mark.parametrize(
     ("name", "params", "macs"),
-    [("i3d_r101_333", 1.5, 1.8), ("i3d_r101", 1.2, 1.5), ("c2d_r101_nl5", 1.2, 1.2)],
+    mostly_slow(
+        [("i3d_r101_333", 1.5, 1.8), ("i3d_r101", 1.2, 1.5), ("c2d_r101_nl5", 1.2, 1.2)],
+        quick=["c2d_r101_nl5"],
+    ),
 )
 def test_table_2e(name, params, macs):
     """Relative to C2D R101, to the printed digit, with and without batch norm.

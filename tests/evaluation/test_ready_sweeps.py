@@ -6,6 +6,7 @@ import pytest
 import torch
 import yaml
 
+from tests.marks import mostly_slow
 from videonl.cli.main import main
 from videonl.data import VideoDataModule
 from videonl.evaluation import Budget, Sweep, count_cost, read_sweep, receptive_field
@@ -65,8 +66,13 @@ def check_published_recipe(
     assert (drops, recipe.learning_rate) == ([150, 300], 0.0025 if long else 0.01)
 
 
-@pytest.mark.parametrize("scale", SCALES)
-@pytest.mark.parametrize("name", TABLES)
+@pytest.mark.parametrize(
+    ("name", "scale"),
+    mostly_slow(
+        [(name, scale) for name in TABLES for scale in SCALES],
+        quick=[("length", "kinetics400"), ("affinity", "ut"), *((name, None) for name in TABLES)],
+    ),
+)
 def test_every_sweep_builds_at_every_scale(name: str, scale: str | None) -> None:
     one = sweep(name, scale)
     assert len(one.entries) >= 3
@@ -136,6 +142,7 @@ def test_the_small_networks_against_3d_convolution_cost_the_same() -> None:
         assert value == pytest.approx(non_local, rel=0.06), name
 
 
+@pytest.mark.slow  # test_cost_published has these networks and their ratios
 def test_the_large_ones_have_the_papers_ratios() -> None:
     counted = macs(sweep("conv3d", "kinetics400"), 32, 224)
     assert counted["NL C2D"] / counted["C2D"] == pytest.approx(1.2, abs=0.05)
@@ -162,6 +169,7 @@ def test_another_scale_without_data_is_refused(capsys: pytest.CaptureFixture[str
     assert "--data" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_commented_commands_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

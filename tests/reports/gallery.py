@@ -41,8 +41,8 @@ class Studio:
     @cached_property
     def played(self) -> Path:
         """A video that browsers play, wider than the thumbnails."""
-        frames = numbered_frames(150, 72, 128)
-        return write_video(self.folder / "a wide one.webm", frames, codec="libvpx")
+        frames = numbered_frames(30, 72, 128)
+        return write_video(self.folder / "a wide one.webm", frames, fps=5, codec="libvpx")
 
     @cached_property
     def filmed(self) -> Path:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.browser import open_browser
+from tests.browser import Browser
 from tests.reports.test_compare_plot import NETWORKS, comparison
 from videonl.evaluation import Comparison, Row, paired_tests
 from videonl.reports import comparison_page
@@ -131,39 +131,38 @@ return found;
 
 
 @pytest.mark.browser
-def test_page_in_a_real_browser(table: Comparison, tmp_path: Path) -> None:
+def test_page_in_a_real_browser(table: Comparison, tmp_path: Path, browser: Browser) -> None:
     path = tmp_path / "compare.html"
     path.write_text(comparison_page(table), encoding="utf-8")
-    with open_browser() as browser:
-        browser.open(path)
-        assert browser.run("return document.title") == "videonl compare"
-        assert browser.messages() == []
-        names = list(NETWORKS)
-        assert browser.run(ROWS) == names
-        assert browser.run(OVERLAPS) == []
-        assert browser.run("return document.querySelectorAll('#chart .point').length") == 10
-        assert browser.run("return document.querySelectorAll('table.matrix').length") == 10
-        assert browser.run("return performance.getEntriesByType('resource').length") == 0
-        # The mouse on a row lights its point, and on a point its row.
-        for kind in ("#table tbody tr", "#chart .point"):
-            browser.run(ENTER, kind)
-            assert browser.run(LIT) == [f"tr {names[2]}", f"g {names[2]}"]
-            browser.run(ENTER.replace("enter", "leave"), kind)
-            assert browser.run(LIT) == []
-        # Sorting by the keyboard alone: upwards, then downwards.
-        by_cost = sorted(names, key=lambda name: NETWORKS[name][0])
-        browser.run(FOCUS, "GFLOPs/view")
-        browser.press("\ue007")
-        assert browser.run(ROWS) == by_cost
-        browser.press(" ")
-        assert browser.run(ROWS) == by_cost[::-1]
-        browser.run(FOCUS, "model")
-        browser.press("\ue007")
-        assert browser.run(ROWS) == sorted(names)
-        # A phone: the page itself does not scroll sideways.
-        browser.be(375)
-        wide = "return document.documentElement.scrollWidth <= 375"
-        assert browser.run(wide)
-        browser.screenshot(tmp_path / "page.png")
-        assert (tmp_path / "page.png").stat().st_size > 10_000
-        assert browser.messages() == []
+    browser.open(path)
+    assert browser.run("return document.title") == "videonl compare"
+    assert browser.messages() == []
+    names = list(NETWORKS)
+    assert browser.run(ROWS) == names
+    assert browser.run(OVERLAPS) == []
+    assert browser.run("return document.querySelectorAll('#chart .point').length") == 10
+    assert browser.run("return document.querySelectorAll('table.matrix').length") == 10
+    assert browser.run("return performance.getEntriesByType('resource').length") == 0
+    # The mouse on a row lights its point, and on a point its row.
+    for kind in ("#table tbody tr", "#chart .point"):
+        browser.run(ENTER, kind)
+        assert browser.run(LIT) == [f"tr {names[2]}", f"g {names[2]}"]
+        browser.run(ENTER.replace("enter", "leave"), kind)
+        assert browser.run(LIT) == []
+    # Sorting by the keyboard alone: upwards, then downwards.
+    by_cost = sorted(names, key=lambda name: NETWORKS[name][0])
+    browser.run(FOCUS, "GFLOPs/view")
+    browser.press("\ue007")
+    assert browser.run(ROWS) == by_cost
+    browser.press(" ")
+    assert browser.run(ROWS) == by_cost[::-1]
+    browser.run(FOCUS, "model")
+    browser.press("\ue007")
+    assert browser.run(ROWS) == sorted(names)
+    # A phone: the page itself does not scroll sideways.
+    browser.be(375)
+    wide = "return document.documentElement.scrollWidth <= 375"
+    assert browser.run(wide)
+    browser.screenshot(tmp_path / "page.png")
+    assert (tmp_path / "page.png").stat().st_size > 10_000
+    assert browser.messages() == []

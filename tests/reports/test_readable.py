@@ -4,7 +4,7 @@ VIDEONL_PICTURES=FOLDER keeps what is seen, for who wants to look.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-from tests.browser import Browser, open_browser
+from tests.browser import Browser
 from tests.reports.gallery import PAGES, PICTURES, Studio
 
 PROBE = (Path(__file__).parent / "readable.js").read_text(encoding="utf-8")
@@ -30,12 +30,6 @@ def each(names: Iterable[str]) -> list[Any]:
 @pytest.fixture(scope="module")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Studio:
     return Studio(tmp_path_factory.mktemp("studio"))
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    with open_browser() as browser:
-        yield browser
 
 
 @pytest.mark.browser

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from tests.browser import open_browser
+from tests.browser import Browser
 from tests.inference.networks import write_checkpoint
 from tests.videos import write_video
 from videonl import Predictor
@@ -28,40 +28,41 @@ def with_block(folder: Path) -> Path:
     return write_checkpoint(folder, name="tiny_i3d_nl2", class_names=NAMES)
 
 
-def test_the_picture_is_on_the_page_and_fits_a_phone(video: Path, tmp_path: Path) -> None:
+def test_the_picture_is_on_the_page_and_fits_a_phone(
+    video: Path, tmp_path: Path, browser: Browser
+) -> None:
     predictor = Predictor.from_checkpoint(with_block(tmp_path), device="cpu")
     section = attention_section(predictor, video)
     page = tmp_path / "page.html"
     page.write_text(video_page(predictor.predict(video, views=(1, 1)), None, attention=section))
-    with open_browser() as browser:
-        browser.open(page)
-        words = browser.run("return document.querySelector('.attention').innerText")
-        assert "What the block looks at" in words
-        assert "res4.0" in words
-        assert "the block adds nothing" in words  # it is not trained
-        assert " s (frame " in words
-        assert "This row is nearly even: " in words
-        assert "\N{NO-BREAK SPACE}% of that of equal weights" in words
-        picture = browser.run(
-            "const p = document.querySelector('.attention img');"
-            "return [p.naturalWidth, p.naturalHeight, p.alt, p.src]"
-        )
-        alt, (head, data) = picture[2], picture[3].split(",")
-        assert head == "data:image/png;base64"
-        assert Image.open(io.BytesIO(base64.b64decode(data))).size == tuple(picture[:2])
-        assert picture[0] >= 700
-        assert alt.startswith(f"Frames of {video.name} with ")
-        assert "arrows from the query at" in alt
-        assert browser.run("return document.querySelectorAll('img[onerror]').length") == 0
-        requests = "return performance.getEntriesByType('resource').map(e => e.name)"
-        assert [name for name in browser.run(requests) if not name.startswith("data:")] == []
-        assert browser.messages() == []
-        browser.be(375)
-        browser.open(page)
-        assert browser.run("return document.body.scrollWidth") <= 375
-        wide = "const w = document.querySelector('.wide'); "
-        assert browser.run(wide + "w.focus(); return document.activeElement === w")
-        assert browser.run(wide + "return w.scrollWidth > w.clientWidth")
+    browser.open(page)
+    words = browser.run("return document.querySelector('.attention').innerText")
+    assert "What the block looks at" in words
+    assert "res4.0" in words
+    assert "the block adds nothing" in words  # it is not trained
+    assert " s (frame " in words
+    assert "This row is nearly even: " in words
+    assert "\N{NO-BREAK SPACE}% of that of equal weights" in words
+    picture = browser.run(
+        "const p = document.querySelector('.attention img');"
+        "return [p.naturalWidth, p.naturalHeight, p.alt, p.src]"
+    )
+    alt, (head, data) = picture[2], picture[3].split(",")
+    assert head == "data:image/png;base64"
+    assert Image.open(io.BytesIO(base64.b64decode(data))).size == tuple(picture[:2])
+    assert picture[0] >= 700
+    assert alt.startswith(f"Frames of {video.name} with ")
+    assert "arrows from the query at" in alt
+    assert browser.run("return document.querySelectorAll('img[onerror]').length") == 0
+    requests = "return performance.getEntriesByType('resource').map(e => e.name)"
+    assert [name for name in browser.run(requests) if not name.startswith("data:")] == []
+    assert browser.messages() == []
+    browser.be(375)
+    browser.open(page)
+    assert browser.run("return document.body.scrollWidth") <= 375
+    wide = "const w = document.querySelector('.wide'); "
+    assert browser.run(wide + "w.focus(); return document.activeElement === w")
+    assert browser.run(wide + "return w.scrollWidth > w.clientWidth")
 
 
 def test_a_network_without_a_block_has_no_section(video: Path, tmp_path: Path) -> None:

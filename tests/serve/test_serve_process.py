@@ -5,13 +5,14 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.browser import open_browser
+from tests.browser import Browser
 from tests.inference.networks import NAMES, write_checkpoint
-from tests.serve.serving import served, serving
+from tests.serve.serving import Server, served, serving
 from tests.videos import write_video
 from videonl.cli.main import main
 from videonl.shares import percent
@@ -121,32 +122,40 @@ def test_a_warning_where_others_can_reach_it(
     assert ("WARNING" in shown.out + shown.err) == warned
 
 
+@pytest.fixture(scope="module")
+def server(folder: Path) -> Iterator[Server]:
+    """For the tests of the page."""
+    with serving(folder / "model.safetensors", seconds=200.0) as server:
+        yield server
+
+
 @pytest.mark.browser
-def test_the_page_in_a_browser(folder: Path, tmp_path: Path) -> None:
+def test_the_page_in_a_browser(
+    server: Server, folder: Path, tmp_path: Path, browser: Browser
+) -> None:
     (tmp_path / "broken.mp4").write_text("not a video")
-    with serving(folder / "model.safetensors", seconds=200.0) as server, open_browser() as browser:
-        browser.visit(f"http://127.0.0.1:{server.port}/")
-        for share in (0.0625, 0.5, 0.99968):
-            said = browser.run("return percent(arguments[0])", share)
-            assert said.replace("\N{NO-BREAK SPACE}", " ") == percent(share)
-        browser.press("\ue004")  # tab
-        assert browser.run("return document.activeElement.id") == "file"
-        send(browser, folder / "a clip.mp4")
-        text = wait_for(browser, "result")
-        assert "a clip.mp4" in text
-        assert all(name in text for name in NAMES)
-        assert "10 clips × 3 crops" in text
-        assert browser.run("return document.activeElement.id") == "result-title"
-        picture(browser, "desktop")
-        browser.be(375)
-        assert browser.run("return innerWidth") == 375
-        assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
-        picture(browser, "phone")
-        send(browser, tmp_path / "broken.mp4")
-        assert "broken.mp4: not a readable video" in wait_for(browser, "error")
-        picture(browser, "error")
-        errors = [m for m in browser.messages() if "422" not in m]
-        assert not errors, errors
+    browser.visit(f"http://127.0.0.1:{server.port}/")
+    for share in (0.0625, 0.5, 0.99968):
+        said = browser.run("return percent(arguments[0])", share)
+        assert said.replace("\N{NO-BREAK SPACE}", " ") == percent(share)
+    browser.press("\ue004")  # tab
+    assert browser.run("return document.activeElement.id") == "file"
+    send(browser, folder / "a clip.mp4")
+    text = wait_for(browser, "result")
+    assert "a clip.mp4" in text
+    assert all(name in text for name in NAMES)
+    assert "10 clips × 3 crops" in text
+    assert browser.run("return document.activeElement.id") == "result-title"
+    picture(browser, "desktop")
+    browser.be(375)
+    assert browser.run("return innerWidth") == 375
+    assert browser.run("return document.documentElement.scrollWidth <= innerWidth")
+    picture(browser, "phone")
+    send(browser, tmp_path / "broken.mp4")
+    assert "broken.mp4: not a readable video" in wait_for(browser, "error")
+    picture(browser, "error")
+    errors = [m for m in browser.messages() if "422" not in m]
+    assert not errors, errors
 
 
 DROP = """
@@ -164,29 +173,28 @@ return [during, lit(), taken];
 
 
 @pytest.mark.browser
-def test_a_video_dropped_on_the_page(folder: Path) -> None:
+def test_a_video_dropped_on_the_page(server: Server, folder: Path, browser: Browser) -> None:
     content = base64.b64encode((folder / "a clip.mp4").read_bytes()).decode()
-    with serving(folder / "model.safetensors", seconds=200.0) as server, open_browser() as browser:
-        browser.visit(f"http://127.0.0.1:{server.port}/")
-        # Two at once are refused, and nothing is sent; the drop never leaves the page.
-        assert browser.run(DROP, content, ["a.mp4", "b.mp4"]) == [True, False, True]
-        assert "One video at a time" in wait_for(browser, "error")
-        assert browser.run("return document.getElementById('working').hidden")
-        assert browser.run(DROP, content, ["dropped clip.mp4"]) == [True, False, True]
-        text = wait_for(browser, "result")
-        assert "dropped clip.mp4" in text
-        assert all(name in text for name in NAMES)
-        assert browser.run("return document.getElementById('error').hidden")
-        assert browser.messages() == []
+    browser.visit(f"http://127.0.0.1:{server.port}/")
+    # Two at once are refused, and nothing is sent; the drop never leaves the page.
+    assert browser.run(DROP, content, ["a.mp4", "b.mp4"]) == [True, False, True]
+    assert "One video at a time" in wait_for(browser, "error")
+    assert browser.run("return document.getElementById('working').hidden")
+    assert browser.run(DROP, content, ["dropped clip.mp4"]) == [True, False, True]
+    text = wait_for(browser, "result")
+    assert "dropped clip.mp4" in text
+    assert all(name in text for name in NAMES)
+    assert browser.run("return document.getElementById('error').hidden")
+    assert browser.messages() == []
 
 
-def send(browser, path: Path) -> None:
+def send(browser: Browser, path: Path) -> None:
     element = browser._ask("POST", "/element", {"using": "css selector", "value": "#file"})
     (name,) = element.values()
     browser._ask("POST", f"/element/{name}/value", {"text": str(path)})
 
 
-def wait_for(browser, name: str) -> str:
+def wait_for(browser: Browser, name: str) -> str:
     end = time.monotonic() + 200
     while browser.run("return document.getElementById(arguments[0]).hidden", name):
         assert time.monotonic() < end
@@ -194,7 +202,7 @@ def wait_for(browser, name: str) -> str:
     return browser.run("return document.getElementById(arguments[0]).innerText", name)
 
 
-def picture(browser, name: str) -> None:
+def picture(browser: Browser, name: str) -> None:
     """Save what is seen, for who wants to look: VIDEONL_PICTURES=FOLDER."""
     if folder := os.environ.get("VIDEONL_PICTURES"):
         browser.screenshot(Path(folder) / f"serve_{name}.png")

@@ -45,31 +45,45 @@ def make_parts(
     return classifier, module
 
 
+def trained(
+    root: Path,
+    run_dir: Path,
+    *,
+    epochs: int = 2,
+    recipe: dict[str, Any] | None = None,
+    trainer: dict[str, Any] | None = None,
+    data: dict[str, Any] | None = None,
+    network: dict[str, Any] | None = None,
+    model: dict[str, Any] | None = None,
+    **options: Any,
+) -> tuple[VideoClassifier, FitResult]:
+    """Train for some epochs: trained(root, run_dir, epochs=2, recipe={...}, resume=PATH)."""
+    classifier, module = make_parts(
+        root, recipe=recipe, options=network, model=model, **(data or {})
+    )
+    result = fit(
+        classifier,
+        module,
+        run_dir=run_dir,
+        trainer_options={**QUIET, "max_epochs": epochs, **(trainer or {})},
+        **options,
+    )
+    return classifier, result
+
+
 @pytest.fixture
 def train(small_data: Path, tmp_path: Path) -> Callable[..., tuple[VideoClassifier, FitResult]]:
     """Train for some epochs: train(epochs=2, recipe={...}, resume=PATH, folder="a")."""
 
-    def run(
-        *,
-        epochs: int = 2,
-        folder: str = "run",
-        recipe: dict[str, Any] | None = None,
-        trainer: dict[str, Any] | None = None,
-        data: dict[str, Any] | None = None,
-        network: dict[str, Any] | None = None,
-        model: dict[str, Any] | None = None,
-        **options: Any,
-    ) -> tuple[VideoClassifier, FitResult]:
-        classifier, module = make_parts(
-            small_data, recipe=recipe, options=network, model=model, **(data or {})
-        )
-        result = fit(
-            classifier,
-            module,
-            run_dir=tmp_path / folder,
-            trainer_options={**QUIET, "max_epochs": epochs, **(trainer or {})},
-            **options,
-        )
-        return classifier, result
+    def run(*, folder: str = "run", **options: Any) -> tuple[VideoClassifier, FitResult]:
+        return trained(small_data, tmp_path / folder, **options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def once(
+    small_data: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[VideoClassifier, FitResult]:
+    """A training of one epoch, for tests that change nothing of it."""
+    return trained(small_data, tmp_path_factory.mktemp("once") / "run", epochs=1)

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.marks import mostly_slow
 from tests.small_data import FLAGS
 from tests.training.conftest import make_parts
 from videonl.cli.main import main
@@ -43,7 +44,8 @@ def by_hand(root: Path, *, accumulate: int) -> dict[str, torch.Tensor]:
     return dict(classifier.net.state_dict())
 
 
-@pytest.mark.parametrize("accumulate", [2, 3, 100])  # of an epoch's four batches
+# Of an epoch's four batches; the last step of three at a time has one.
+@pytest.mark.parametrize("accumulate", mostly_slow([2, 3, 100], quick=[3]))
 def test_every_step_is_the_mean_of_its_batches(
     accumulate: int, small_data: Path, train: Train
 ) -> None:
@@ -65,24 +67,18 @@ SMALL = [
 ]
 
 
+@pytest.mark.slow  # test_within_an_epoch_the_place_is_counted_anew looks at the rates, too
 @pytest.mark.parametrize(
     ("change", "printed", "factor"),
     [
         (["--data.batch_size", "4"], "rate      0.02 =", 2.0),
-        pytest.param(
-            ["--trainer.accumulate_grad_batches", "2"],
-            "rate      0.02 =",
-            2.0,
-            marks=pytest.mark.slow,
-        ),
-        pytest.param(["--data.batch_size", "1"], "rate      0.005 =", 0.5, marks=pytest.mark.slow),
-        pytest.param(
-            ["--recipe.reference_batch", "1"], "rate      0.02 =", 2.0, marks=pytest.mark.slow
-        ),
-        pytest.param([], "rate      0.01 =", 1.0, marks=pytest.mark.slow),
+        (["--trainer.accumulate_grad_batches", "2"], "rate      0.02 =", 2.0),
+        (["--data.batch_size", "1"], "rate      0.005 =", 0.5),
+        (["--recipe.reference_batch", "1"], "rate      0.02 =", 2.0),
+        ([], "rate      0.01 =", 1.0),
     ],
 )
-@pytest.mark.parametrize("schedule", [pytest.param("constant", marks=pytest.mark.slow), "cosine"])
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
 def test_what_is_printed_is_what_is_trained_with(
     change: list[str],
     printed: str,
@@ -134,8 +130,8 @@ def by_two_processes(file: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "change"),
     [
-        (lambda _: None, {"batch_size": 4}),
-        (lambda _: None, {"batch_size": 1}),
+        pytest.param(lambda _: None, {"batch_size": 4}, marks=pytest.mark.slow),
+        pytest.param(lambda _: None, {"batch_size": 1}, marks=pytest.mark.slow),
         (by_two_processes, {"batch_size": 2}),
     ],
 )

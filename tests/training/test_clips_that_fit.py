@@ -2,11 +2,13 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
+from tests.marks import mostly_slow
 from tests.serve.serving import serving
 from tests.videos import write_video
 from videonl import Predictor, VideoDataModule, count_cost
@@ -58,11 +60,18 @@ def predictor(run: Path) -> Predictor:
     return Predictor.from_checkpoint(run / "best.ckpt", device="cpu", fuse=False)
 
 
-def test_fit_test_and_infer_agree(
-    run: Path, root: Path, predictor: Predictor, tmp_path: Path, capsys: Shown
-) -> None:
+def best_of(run: Path) -> dict[str, Any]:
+    """What the training itself measured for its best checkpoint."""
     content = torch.load(run / "best.ckpt", weights_only=True)
     (best,) = [v["best"] for k, v in content["callbacks"].items() if k.startswith("Summary")]
+    return best
+
+
+@pytest.mark.parametrize("command", mostly_slow(["validate", "test"], quick=["test"]))
+def test_fit_and_test_agree(
+    command: str, run: Path, root: Path, predictor: Predictor, tmp_path: Path
+) -> None:
+    content, best = torch.load(run / "best.ckpt", weights_only=True), best_of(run)
     shown = predictor.preprocessing
     assert (shown.sampling, shown.picture, shown.rectangle) == ("segments", "whole", (24, 48))
     assert (shown.views, shown.shown_views) == ((2, 1), "2x1 of 4x24x48")
@@ -71,26 +80,38 @@ def test_fit_test_and_infer_agree(
 
     file = tmp_path / "test.json"
     words = ["--checkpoint", str(run), "--data.root", str(root), *CPU, "--split", "val"]
-    for command in ("validate", "test"):
-        assert main(["train", command, *words, "--json", str(file)]) == 0
-        found = json.loads(file.read_text(encoding="utf-8"))
-        assert found["scores"]["video_top1"] == best["top1"]
-        assert found["scores"]["loss"] == pytest.approx(best["loss"], rel=1e-14)  # sums of batches
-        assert (found["protocol"]["views"], found["protocol"]["rectangle"]) == ("2x1", [24, 48])
-        assert "stride" not in found["protocol"]
-        assert found["cost"]["clip_shape"] == [3, 4, 24, 48]
-        options = content["hyper_parameters"]["options"]
-        macs = count_cost("tiny_i3d_nl1", (3, 4, 24, 48), num_classes=2, options=options).macs
-        assert found["cost"]["gmacs"] == pytest.approx(2 * macs / 1e9)
+    assert main(["train", command, *words, "--json", str(file)]) == 0
+    found = json.loads(file.read_text(encoding="utf-8"))
+    assert found["scores"]["video_top1"] == best["top1"]
+    assert found["scores"]["loss"] == pytest.approx(best["loss"], rel=1e-14)  # sums of batches
+    assert (found["protocol"]["views"], found["protocol"]["rectangle"]) == ("2x1", [24, 48])
+    assert "stride" not in found["protocol"]
+    assert found["cost"]["clip_shape"] == [3, 4, 24, 48]
+    options = content["hyper_parameters"]["options"]
+    macs = count_cost("tiny_i3d_nl1", (3, 4, 24, 48), num_classes=2, options=options).macs
+    assert found["cost"]["gmacs"] == pytest.approx(2 * macs / 1e9)
 
-    capsys.readouterr()
+
+@pytest.mark.slow
+def test_three_crops_and_a_table_agree_too(
+    run: Path, root: Path, tmp_path: Path, capsys: Shown
+) -> None:
+    best, file = best_of(run), tmp_path / "test.json"
+    words = ["--checkpoint", str(run), "--data.root", str(root), *CPU, "--split", "val"]
     again = ["--data.views", "2x3", "--config", str(run / "config.yaml")]
     assert main(["train", "test", *words, *again, "--json", str(file)]) == 0
     assert "three crops are the same view: 2x1" in capsys.readouterr().out
     assert json.loads(file.read_text(encoding="utf-8"))["scores"]["loss"] == pytest.approx(
         best["loss"], rel=1e-14
     )
+    words = ["--data", str(root), "--split", "val", "--no-speed", "--out", str(tmp_path / "table")]
+    assert main(["compare", str(run / "best.ckpt"), *words]) == 0
+    (row,) = json.loads((tmp_path / "table" / "compare.json").read_text("utf-8"))["rows"]
+    assert (row["top1"]["value"], row["input"]) == (best["top1"], "4x24x48")
 
+
+def test_fit_and_infer_agree(run: Path, root: Path, predictor: Predictor, tmp_path: Path) -> None:
+    best, shown, file = best_of(run), predictor.preprocessing, tmp_path / "infer.json"
     assert main(["predict", str(root / "val"), "--checkpoint", str(run), "--json", str(file)]) == 0
     entries = json.loads(file.read_text(encoding="utf-8"))["predictions"]
     right = [e["classes"][0]["class"] == Path(e["path"]).parent.name for e in entries]
@@ -100,11 +121,6 @@ def test_fit_test_and_infer_agree(
     for batch in data.val_dataloader():
         for path, video in zip(batch["path"], batch["video"], strict=True):
             assert torch.equal(video, predictor.read(path).frames)
-
-    words = ["--data", str(root), "--split", "val", "--no-speed", "--out", str(tmp_path / "table")]
-    assert main(["compare", str(run / "best.ckpt"), *words]) == 0
-    (row,) = json.loads((tmp_path / "table" / "compare.json").read_text("utf-8"))["rows"]
-    assert (row["top1"]["value"], row["input"]) == (best["top1"], "4x24x48")
 
 
 def test_padding_is_the_mean_in_training_and_test(predictor: Predictor, root: Path) -> None:

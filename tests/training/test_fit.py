@@ -14,6 +14,7 @@ from videonl.data import VideoDataModule
 from videonl.errors import CheckpointError
 from videonl.inference import Predictor
 from videonl.training import (
+    FitResult,
     TrainingDiverged,
     VideoClassifier,
     evaluate,
@@ -24,6 +25,7 @@ from videonl.weights import load_checkpoint
 
 CPU = {"accelerator": "cpu", "enable_progress_bar": False}
 Train = Callable[..., tuple[VideoClassifier, Any]]
+Once = tuple[VideoClassifier, FitResult]
 
 
 def test_a_training_learns_and_leaves_everything_behind(
@@ -56,8 +58,8 @@ def test_a_training_learns_and_leaves_everything_behind(
     assert yaml.safe_load((fitted.run_dir / "config.yaml").read_text()) == {"seed": 0}
 
 
-def test_a_checkpoint_is_safe_and_rebuilds_itself_without_the_data(train: Train) -> None:
-    classifier, fitted = train(epochs=1)
+def test_a_checkpoint_is_safe_and_rebuilds_itself_without_the_data(once: Once) -> None:
+    classifier, fitted = once
     content = torch.load(fitted.last, weights_only=True)
     kept = content["hyper_parameters"]
     assert kept["class_names"] == ["dark", "light"]
@@ -74,9 +76,9 @@ def test_a_checkpoint_is_safe_and_rebuilds_itself_without_the_data(train: Train)
 
 
 def test_testing_gives_the_numbers_of_the_predictor(
-    train: Train, small_data: Path, tmp_path: Path
+    once: Once, small_data: Path, tmp_path: Path
 ) -> None:
-    _, fitted = train(epochs=1)
+    _, fitted = once
     classifier = VideoClassifier.from_checkpoint(fitted.best)
     data = VideoDataModule(str(small_data), **DATA)
     data.setup("predict")
@@ -93,8 +95,8 @@ def test_testing_gives_the_numbers_of_the_predictor(
         assert float(dark) == pytest.approx(expected, abs=1e-5)
 
 
-def test_an_evaluation_says_what_was_measured(train: Train, small_data: Path) -> None:
-    _, fitted = train(epochs=1)
+def test_an_evaluation_says_what_was_measured(once: Once, small_data: Path) -> None:
+    _, fitted = once
     classifier = VideoClassifier.from_checkpoint(fitted.best)
     data = VideoDataModule(str(small_data), **DATA)
     data.setup("predict")
@@ -107,9 +109,9 @@ def test_an_evaluation_says_what_was_measured(train: Train, small_data: Path) ->
 
 
 def test_unreadable_videos_count_as_wrong_in_a_test(
-    train: Train, tmp_path: Path, small_data: Path, capsys: pytest.CaptureFixture[str]
+    once: Once, tmp_path: Path, small_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, fitted = train(epochs=1)
+    _, fitted = once
     root = tmp_path / "damaged"
     for name in ("dark", "light"):
         (root / "test" / name).mkdir(parents=True)
@@ -158,19 +160,18 @@ def test_a_diverging_training_ends_with_one_sentence_and_a_good_checkpoint(
     assert all(torch.isfinite(w).all() for w in weights if w.is_floating_point())
 
 
-def test_another_network_can_not_go_on(train: Train) -> None:
-    _, fitted = train(epochs=1)
-    content = torch.load(fitted.last, weights_only=True)
+def test_another_network_can_not_go_on(train: Train, once: Once, tmp_path: Path) -> None:
+    content = torch.load(once[1].last, weights_only=True)
     content["hyper_parameters"]["class_names"] = ["a", "b"]
-    torch.save(content, fitted.last)
+    torch.save(content, tmp_path / "last.ckpt")
     with pytest.raises(CheckpointError, match=r"class_names \['a', 'b'\].*--model.pretrained"):
-        train(epochs=2, resume=fitted.last)
+        train(epochs=2, resume=tmp_path / "last.ckpt")
 
 
 def test_another_rate_can_not_go_on_and_another_batch_is_named(
-    train: Train, capsys: pytest.CaptureFixture[str]
+    train: Train, once: Once, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    _, fitted = train(epochs=1)
+    _, fitted = once
     with pytest.raises(CheckpointError, match=r"recipe\.learning_rate 0\.003, .* has 0\.1"):
         train(epochs=2, resume=fitted.last, recipe={"learning_rate": 0.1})
     train(epochs=2, resume=fitted.last, data={"batch_size": 4})
@@ -182,7 +183,7 @@ def test_another_rate_can_not_go_on_and_another_batch_is_named(
     [
         {"optimizer": "sgd", "learning_rate": 0.05, "schedule": "step", "class_weights": "none"},
         {"mixup": 0.2, "cutmix": 1.0, "label_smoothing": 0.1, "ema": 0.9},
-        {"batch_norm": "frozen"},
+        pytest.param({"batch_norm": "frozen"}, marks=pytest.mark.slow),
     ],
 )
 def test_recipes_run(train: Train, recipe: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from tests.marks import mostly_slow
 from tests.small_data import FLAGS, write_small_data
 from videonl import Predictor
 from videonl.cli.main import main
@@ -66,15 +67,19 @@ def test_the_checkpoint_holds_the_protocol_of_its_validation(run: Path) -> None:
     assert "2x3 of 4x32²" in (run / "summary.md").read_text(encoding="utf-8")
 
 
-def test_one_figure(run: Path, root: Path, tmp_path: Path, capsys: Shown) -> None:
-    best = best_of(run)
-    for command in ("test", "validate"):
-        content = measured(command, run, root, tmp_path / "test.json")
-        assert content["scores"]["video_top1"] == best["top1"]
-        assert content["scores"]["loss"] == best["loss"], command
-        assert content["protocol"]["views"] == "2x3"
-        assert content["own_protocol"] == []
+@pytest.mark.parametrize("command", mostly_slow(["test", "validate"], quick=["test"]))
+def test_one_figure(command: str, run: Path, root: Path, tmp_path: Path) -> None:
+    best, content = best_of(run), measured(command, run, root, tmp_path / "test.json")
+    assert content["scores"]["video_top1"] == best["top1"]
+    assert content["scores"]["loss"] == best["loss"], command
+    assert content["protocol"]["views"] == "2x3"
+    assert content["own_protocol"] == []
 
+
+def test_the_same_figure_of_compare_and_infer(
+    run: Path, root: Path, tmp_path: Path, capsys: Shown
+) -> None:
+    best = best_of(run)
     words = ["--data", str(root), "--split", "val", "--no-speed", "--out", str(tmp_path / "table")]
     assert main(["compare", str(run / "best.ckpt"), *words]) == 0
     (row,) = json.loads((tmp_path / "table" / "compare.json").read_text("utf-8"))["rows"]
@@ -108,16 +113,21 @@ def test_another_protocol_gives_both_figures(
     assert len(re.findall("video@1", shown)) == 2
     assert content["cost"]["views"] == 12
 
+    words = ["--data", str(root), "--split", "val", "--no-speed", "--views", "3x3"]
+    assert main(["compare", f"one={run}", *words]) == 0
+    shown = capsys.readouterr().out
+    assert f"one with its own views, 2x3 of 4x32²: top-1 {100 * best['top1']:.0f} %" in shown
+
+
+@pytest.mark.slow
+def test_one_view_is_no_second_figure(run: Path, root: Path, tmp_path: Path, capsys: Shown) -> None:
     content = measured("validate", run, root, tmp_path / "v.json", "--data.val_views", "1x1")
     assert content["own_protocol"] == []  # one view was asked for, not seven
     shown = capsys.readouterr().out
     assert "leave out --data.val_views for the network's own protocol, 2x3 of 4x32²" in shown
 
-    words = ["--data", str(root), "--split", "val", "--no-speed", "--views", "3x3"]
+    words = ["--data", str(root), "--split", "val", "--no-speed", "--views", "1x1"]
     assert main(["compare", f"one={run}", *words]) == 0
-    shown = capsys.readouterr().out
-    assert f"one with its own views, 2x3 of 4x32²: top-1 {100 * best['top1']:.0f} %" in shown
-    assert main(["compare", f"one={run}", *words[:-1], "1x1"]) == 0
     assert "one: leave out --views for its own views, 2x3 of 4x32²" in capsys.readouterr().out
 
     video = str(root / "val" / "dark" / "0.mp4")

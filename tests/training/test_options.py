@@ -11,11 +11,12 @@ import torch
 from lightning.pytorch import Trainer
 from torch import nn
 
-from tests.small_data import FLAGS
-from tests.training.conftest import make_parts
+from tests.small_data import DATA, FLAGS
+from tests.training.conftest import QUIET, make_parts
 from videonl.cli.main import main
+from videonl.data import VideoDataModule
 from videonl.errors import VideoNLError
-from videonl.training import Recipe, VideoClassifier, make_optimizer, make_trainer
+from videonl.training import Recipe, VideoClassifier, fit, make_optimizer, make_trainer
 
 Train = Callable[..., tuple[VideoClassifier, Any]]
 STEADY = {"batch_norm": "frozen", "optimizer": "sgd", "weight_decay": 0.0, "warmup": 0.0}
@@ -30,6 +31,7 @@ def largest_difference(one: dict[str, torch.Tensor], other: dict[str, torch.Tens
     return max(float((value - other[key]).abs().max()) for key, value in one.items())
 
 
+@pytest.mark.slow  # test_accumulation has it against steps by hand
 def test_accumulating_two_batches_is_one_of_twice_the_size(train: Train) -> None:
     # With one sampler and no batch statistics; dropout draws per batch, so it is off.
     def run(folder: str, **options: Any) -> dict[str, torch.Tensor]:
@@ -91,11 +93,29 @@ def test_training_and_validation_compile_one_whole_graph_each(
     assert not torch._dynamo.callback.callback_handler.start_callbacks
 
 
+def test_a_small_network_compiles_one_whole_graph_each(
+    small_data: Path, tmp_path: Path, compiled: list[Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    net = nn.Sequential(nn.Conv3d(3, 4, 1), nn.AdaptiveAvgPool3d(1), nn.Flatten(), nn.Linear(4, 2))
+    data = VideoDataModule(str(small_data), **DATA)
+    data.setup("fit")
+    model = VideoClassifier(network=net, num_classes=2, compile=True)
+    fit(model, data, run_dir=tmp_path / "run", trainer_options={**QUIET, "max_epochs": 2})
+    options, *graphs = compiled
+    assert options == {"fullgraph": True, "dynamic": False}
+    assert len(graphs) == 2, graphs
+    said = capsys.readouterr().out
+    for stage in ("training", "validation"):
+        assert said.count(f"compiled the network for {stage} in") == 1
+
+
+@pytest.mark.slow
 def test_balanced_and_recomputing_training_runs_through_a_compiled_network(
     train: Train, compiled: list[Any]
 ) -> None:
-    recipe, balanced = {"checkpoint_stages": ["res2", "res3"]}, {"balanced": True}
-    train(epochs=1, recipe=recipe, data=balanced, model={"compile": True})
+    recipe, balanced = {"checkpoint_stages": ["res2"]}, {"balanced": True}
+    short = {"max_steps": 1, "limit_val_batches": 0}
+    train(epochs=1, recipe=recipe, data=balanced, trainer=short, model={"compile": True})
     assert compiled[0] == {"fullgraph": False, "dynamic": False}
 
 

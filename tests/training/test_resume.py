@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from tests.cli.checkpoints import write_ckpt
+from tests.marks import mostly_slow
 from videonl.errors import CheckpointError
 from videonl.training import (
     AtomicCheckpointIO,
@@ -66,7 +67,9 @@ def same(one: Any, other: Any) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("accumulate", "workers", "picked"), [(1, 0, [0, 3, 5]), (2, 0, [0, 1]), (1, 1, [5])]
+    ("accumulate", "workers", "picked"),
+    # In the middle of the second epoch; after the first step and between the epochs; and others.
+    mostly_slow([(1, 0, [5]), (1, 0, [0, 3]), (2, 0, [0, 1]), (1, 1, [5])], quick=[(1, 0, [5])]),
 )
 def test_every_save_goes_on_to_the_same_weights(
     train: Train,
@@ -92,6 +95,7 @@ def test_every_save_goes_on_to_the_same_weights(
         assert epochs_of(again.run_dir)[-1] == epochs_of(whole.run_dir)[-1]
 
 
+@pytest.mark.slow
 def test_a_finished_training_goes_on_where_it_ended(train: Train) -> None:
     _, whole = train(epochs=2, recipe={"schedule": "constant"}, folder="whole")
     _, half = train(epochs=1, recipe={"schedule": "constant"}, folder="half")

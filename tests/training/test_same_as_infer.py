@@ -1,6 +1,5 @@
 """``train.py test`` and ``infer.py``: the same numbers for the same views, and bounded memory."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +9,14 @@ import torch
 from tests.small_data import DATA
 from videonl.data import VideoDataModule
 from videonl.inference import Predictor
-from videonl.training import VideoClassifier
+from videonl.training import FitResult, VideoClassifier
 from videonl.video import to_clips as shown_clips
 
-Train = Callable[..., tuple[VideoClassifier, Any]]
+Once = tuple[VideoClassifier, FitResult]
 
 
-def test_infer_gives_the_numbers_of_test_for_the_same_views(train: Train, small_data: Path) -> None:
-    _, fitted = train(epochs=1)
+def test_infer_gives_the_numbers_of_test_for_the_same_views(once: Once, small_data: Path) -> None:
+    _, fitted = once
     network = VideoClassifier.from_checkpoint(fitted.best, views_per_forward=6).eval()
     data = VideoDataModule(str(small_data), **{**DATA, "batch_size": 1})
     data.setup("predict")

@@ -47,6 +47,7 @@ def test_long_names_leave_room_for_the_confusion(names: list[str], tmp_path: Pat
     assert blue.sum() > 1000
 
 
+@pytest.mark.slow
 def test_the_confusion_of_many_classes_is_drawn(tmp_path: Path) -> None:
     count = 130
     confusion = [

@@ -107,8 +107,8 @@ def batch_of(count: int) -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("multi_label", "recipe", "layers", "limit"),
     [
-        (False, {"cutmix": 1.0}, 0, 25),
-        (True, {"mixup": 0.2}, 0, 25),
+        pytest.param(False, {"cutmix": 1.0}, 0, 25, marks=pytest.mark.slow),
+        pytest.param(True, {"mixup": 0.2}, 0, 25, marks=pytest.mark.slow),
         (False, {"mixup": 0.2}, 2, 25 + 2 * 47),
     ],
 )

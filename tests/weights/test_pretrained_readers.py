@@ -354,6 +354,7 @@ def test_without_settings_c2d_and_slow_c2d_are_told_by_an_option(tmp_path):
     assert not torch.equal(logits(pooled.model), logits(slow))
     loaded = load_checkpoint(path, options={"pool2_kernel": (1, 1, 1)})
     assert torch.equal(logits(loaded.model), logits(slow))
+    assert "slow_c2d" not in str(loaded.report)
     path = saved(tmp_path / "b.pyth", {"model_state": state, "cfg": "MODEL: {ARCH: slow_c2d}"})
     assert torch.equal(logits(load_checkpoint(path).model), logits(slow))
 

@@ -102,6 +102,7 @@ def draw_timeline(
     Raises:
         OutputError: it cannot be written there.
     """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     title = Path(timeline.path).name
@@ -113,6 +114,7 @@ def draw_timeline(
     seconds = np.insert(claims.reshape(-1), broken, np.nan)
     with figure_text([title, *colours]) as drawable:
         figure = Figure(figsize=(10, 4.8), layout="constrained")
+        FigureCanvasAgg(figure)
         upper, lower = figure.subplots(2, 1, sharex=True, height_ratios=(4, 1))
         for k in order:
             name = timeline.class_names[k]

@@ -219,7 +219,8 @@ def build(
         str(content.path),
         translated.family,
         skipped=list(translated.skipped),
-        notes=list(translated.notes),
+        # What an option of the user's settles is no longer open.
+        notes=[n for n in translated.notes if not any(f"{name}=" in n for name in options)],
     )
     if model_name is None:
         name, said = network_name(translated)
