@@ -6,7 +6,7 @@ was killed blocks nobody. Where the file system has no locks, the work goes on w
 """
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
@@ -22,7 +22,10 @@ _held: dict[Path, int] = {}  # lock file -> its descriptor in this process
 
 @contextmanager
 def claimed(
-    *files: PathLike | None, folder: PathLike | None = None, shared: bool = False
+    *files: PathLike | None,
+    folder: PathLike | None = None,
+    shared: bool = False,
+    reads: Iterable[PathLike | None] = (),
 ) -> Iterator[None]:
     """Lock outputs for this process while the block runs.
 
@@ -31,9 +34,10 @@ def claimed(
         folder: a folder in which files of any name will be written.
         shared: let other processes that also pass ``shared`` claim the same outputs, such as the
             shards of one set.
+        reads: files that the command reads; what is no file does not matter.
 
     Raises:
-        VideoNLError: another process writes one of them.
+        VideoNLError: another process writes one of them, this one reads it, or it stands twice.
         OutputError: one of the files is a folder.
 
     Example:
@@ -41,14 +45,43 @@ def claimed(
         >>> with claimed(Path(tempfile.mkdtemp()) / "out.csv"):
         ...     pass  # write it
     """
+    written = [f for f in files if f is not None and os.fspath(f) != "-" and not is_stream(f)]
+    _check_own(written, reads)
     with ExitStack() as stack:
-        for file in files:
-            if file is not None and os.fspath(file) != "-" and not is_stream(file):
-                stack.enter_context(_claim(_lock_beside(file), shown=file, shared=shared))
+        for file in written:
+            stack.enter_context(_claim(_lock_beside(file), shown=file, shared=shared))
         if folder is not None:
             lock = Path(os.path.realpath(folder)) / LOCK
             stack.enter_context(_claim(lock, shown=folder, shared=shared))
         yield
+
+
+def _check_own(written: Sequence[PathLike], reads: Iterable[PathLike | None]) -> None:
+    """Refuse an output that is an input of the same command, or another output of it.
+
+    Raises:
+        VideoNLError: names the file.
+    """
+    places = {os.path.realpath(file) for file in written}
+    if len(places) < len(written):
+        names = ", ".join(os.fspath(file) for file in written)
+        raise VideoNLError(f"two outputs are one file ({names}); give each its own name")
+    there = {_identity(file): file for file in written if os.path.exists(file)}
+    for file in reads if there else ():
+        if file is not None and (output := there.get(_identity(file))) is not None:
+            raise VideoNLError(
+                f"{output} would be written over what this command reads ({file}); give the output "
+                "another name"
+            )
+
+
+def _identity(file: PathLike) -> tuple[int, int] | None:
+    """What hard and symbolic links of a file have in common; None where there is no such file."""
+    try:
+        found = os.stat(file)
+    except (OSError, ValueError):
+        return None
+    return found.st_dev, found.st_ino
 
 
 def is_written_now(file: PathLike) -> bool:

@@ -46,6 +46,7 @@ OPTIONS = ["width", "preset", "non_local", "non_local_options", "preprocessing",
 TABLES = st.dictionaries(st.sampled_from(KEYS) | WORDS, VALUES, min_size=1, max_size=2)
 SMALL = ["--model.name", "tiny_i3d", "--model.options.width", "8", "--trainer.accelerator", "cpu"]
 SMALL += ["--trainer.fast_dev_run", "1", *FLAGS]
+VIDEO = "data/train/dark/0.mp4"
 PROFILES = [
     pytest.param(1, id="few"),
     pytest.param(100, id="many", marks=[pytest.mark.slow, pytest.mark.timeout(1800)]),
@@ -124,7 +125,7 @@ def test_names(examples: int, place: Path) -> None:
     run_many(4 * examples, WORDS, lambda word: ends_well(place, ["compare", "--no-speed", word]))
     run_many(4 * examples, WORDS, lambda word: ends_well(place, [word]))
     predict = ["predict", "--checkpoint"]
-    run_many(4 * examples, WORDS, lambda word: ends_well(place, [*predict, f"x{word}", "a.mp4"]))
+    run_many(4 * examples, WORDS, lambda word: ends_well(place, [*predict, f"x{word}", VIDEO]))
 
 
 @pytest.mark.parametrize("examples", PROFILES)

@@ -111,6 +111,7 @@ def test_refusals(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copy(clip, tmp_path / "src" / "a.avi")
     for arguments, words in (
         ([str(tmp_path / "src"), str(tmp_path / "src" / "out")], "lies inside"),
+        ([str(tmp_path / "src"), str(tmp_path)], "src lies inside"),
         ([str(tmp_path / "absent"), str(tmp_path / "out")], "is not a folder"),
         ([str(tmp_path / "src"), str(tmp_path / "out")], "would both become"),
     ):

@@ -75,7 +75,7 @@ def test_places_keep_the_tree_and_clashes_are_named(
     other.parent.mkdir()
     other.write_bytes(Path("in/a.mp4").read_bytes())
     out = tmp_path / "out"
-    assert extract("in/sub", "in/a.mp4", str(other), "--out", str(out)) == 1
+    assert extract("in/sub", "in/a.mp4", "./in/a.mp4", str(other), "--out", str(out)) == 1
     assert (
         f"{other}: another video's features would have the same file name"
         in capsys.readouterr().err

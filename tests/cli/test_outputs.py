@@ -307,3 +307,28 @@ def test_outputs_of_a_training(tmp_path: Path, capsys: Capture) -> None:
         (tmp_path / f"folder_{name}").mkdir()
         assert main([*words, str(tmp_path / f"folder_{name}")]) == 2
         assert "it is a folder" in one_sentence(capsys)
+
+
+OVER_INPUTS = {
+    "checkpoint": [*PREDICT, "--json", "model.safetensors"],
+    "video": [*PREDICT, "--csv", "link.csv"],
+    "list": [*PREDICT, "--from-list", "list.txt", "--windows-csv", "list.txt", "--timeline"],
+    "labels": ["convert", "model.safetensors", "n.safetensors", "--labels", "n.json"],
+    "export": ["export", *NETWORK[:2], "--out", "model.safetensors"],
+    "live": ["live", *NETWORK[:2], "in/a.mp4", "--json", "in/a.mp4"],
+    "test": ["train", "predict", "--data.root", "data", *NETWORK[:2], "--csv", "model.safetensors"],
+    "twice": [*PREDICT, "--json", "out.csv", "--csv", "./out.csv"],
+}
+
+
+@pytest.mark.parametrize("name", OVER_INPUTS)
+def test_no_output_is_an_input_or_another_output(work: Path, capsys: Capture, name: str) -> None:
+    if not Path("data").exists():
+        write_small_data(work / "data", train=1, val=1)
+        Path("list.txt").write_text("in/a.mp4\n", encoding="utf-8")
+        Path("n.json").write_text('["wave", "clap", "jump"]', encoding="utf-8")
+        Path("link.csv").hardlink_to("in/a.mp4")
+    files = {path: path.read_bytes() for path in sorted(work.rglob("*")) if path.is_file()}
+    assert main(OVER_INPUTS[name]) == 2
+    assert ("are one file" if name == "twice" else "would be written over") in one_sentence(capsys)
+    assert {path: path.read_bytes() for path in sorted(work.rglob("*")) if path.is_file()} == files

@@ -50,6 +50,9 @@ def test_any_unicode_and_any_line_end(tmp_path: Path, encoding: str, end: str) -
 
 
 REFUSED = {
+    "too many": ("run/0.mp4 0\nrun/1.mp4 99999999999\n", None, r"train.txt, line 2 .* 99999999999"),
+    "long number": (f"run/0.mp4 0\nrun/1.mp4 {'9' * 5000}\n", None, r"mixes class numbers"),
+    "NUL": ("run/0.mp4 a\0\nrun/1.mp4 b\n", None, r"train.txt, line 1: the label is not"),
     "no label": (
         "# x\nrun/0.mp4 a\n\nwalk/0.mp4\n",
         None,
@@ -231,3 +234,10 @@ def test_from_a_list_with_a_header(
     (tmp_path / "list.csv").write_text("label,youtube_id,time_start,time_end\n")
     assert main(["predict", "--from-list", "list.csv", *words]) == 2
     assert "contains no file names; give the folder" in capsys.readouterr().err
+
+
+def test_a_class_without_a_given_name_is_missing_there(tmp_path: Path) -> None:
+    touch(tmp_path, "train/run/0.mp4", "train/walk/0.mp4")
+    (tmp_path / "names.txt").write_text("run\n", encoding="utf-8")
+    with pytest.raises(DatasetError, match="among the class names that were given: walk; add"):
+        read(tmp_path, names=str(tmp_path / "names.txt"))

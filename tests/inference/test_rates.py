@@ -88,10 +88,9 @@ def test_predict_says_it_once(place: Path, tmp_path: Path, capsys: Shown) -> Non
     with pytest.raises(SystemExit):
         main(["predict", *files, *words, "--fps", "fast"])
     assert "'fast' is not keep, training or a number" in capsys.readouterr().err
-    assert main(["predict", *files, *words, "--fps", "0"]) == 2
-    assert "--option: preprocessing.fps is 0.0; it must be a number above 0" in (
-        capsys.readouterr().err
-    )
+    with pytest.raises(SystemExit):
+        main(["predict", *files, *words, "--fps", "0"])
+    assert "--fps: '0' is not keep, training or a number above 0 and" in capsys.readouterr().err
 
 
 def test_extract_and_attend_count_alike(place: Path, tmp_path: Path, capsys: Shown) -> None:

@@ -310,6 +310,7 @@ def main(argv: Sequence[str]) -> int:
         raise VideoNLError(f"{word} is for trainings; add --train, or leave it out")
     if arguments.protocol:
         note(f"every network is tested by the protocol of {arguments.protocol}, with its own clips")
+    from videonl.cli.train.errors import named_by_options
     from videonl.evaluation.compare import compare_models
     from videonl.evaluation.table import plain_text
     from videonl.inference.show import StepBar
@@ -317,8 +318,9 @@ def main(argv: Sequence[str]) -> int:
 
     budget = None
     if given.train is not None:
-        budget, chosen = read_training(arguments, given, flags)
-        lines = plan_lines(given, budget, chosen)
+        with named_by_options(flags):
+            budget, chosen = read_training(arguments, given, flags)
+            lines = plan_lines(given, budget, chosen)
         print(*lines, sep="\n", file=None if arguments.dry_run else sys.stderr, flush=True)
         if arguments.dry_run:
             return 0

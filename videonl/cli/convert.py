@@ -28,7 +28,9 @@ def main(argv: Sequence[str]) -> int:
     args = parser.parse_args(argv)
 
     made = Path(args.target).parent.is_dir()  # else it is refused, and a claim would make it
-    with claimed(args.target if made else None):
+    stem, ending, _ = args.target.rpartition(".safetensors")
+    outputs = (args.target, f"{stem}.json" if ending else None) if made else ()
+    with claimed(*outputs, reads=(args.source, args.labels)):
         from videonl.weights.checkpoint import convert
 
         report, sidecar, licence = convert(

@@ -108,7 +108,7 @@ def read_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
         if word.startswith("--") and "=" not in word:
             while words and not words[0].startswith("--"):
                 target.append(words.pop(0))
-                if target is own and word != "--runs":
+                if word != "--runs":
                     break
     return known.parse_args(own), flags
 

@@ -37,7 +37,8 @@ def main(argv: Sequence[str]) -> int:
     out = Path(arguments.out or f"{stem_of(arguments.checkpoint)}{ENDINGS[arguments.format]}")
     if out.is_dir():
         raise VideoNLError(f"--out {out} is a folder; give a file name")
-    with claimed(out if out.parent.is_dir() else None):  # a claim would make it
+    reads = (arguments.checkpoint, arguments.labels)
+    with claimed(out if out.parent.is_dir() else None, reads=reads):  # a claim would make it
         return export(arguments, out)
 
 

@@ -80,7 +80,8 @@ def main(argv: Sequence[str]) -> int:
         raise VideoNLError(
             f"--overlay {arguments.overlay}: the file is an MP4, so its name must end in .mp4"
         )
-    with claimed(arguments.json, arguments.overlay):
+    reads = (arguments.source, arguments.checkpoint, arguments.labels)
+    with claimed(arguments.json, arguments.overlay, reads=reads):
         from videonl.class_names import read_class_names
         from videonl.inference.predictor import Predictor
 

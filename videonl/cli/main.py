@@ -23,6 +23,7 @@ from videonl.cli.terminal import (
     tell_unforeseen,
 )
 from videonl.errors import ENDING, Ended, Stopped, VideoNLError
+from videonl.escapes import shortened
 from videonl.files import explain_full
 
 # name -> (module with ``main(argv) -> int``, one line of help). Modules are imported when called.
@@ -54,6 +55,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
 # The script of a clone that runs in place of ``videonl COMMAND``; None: ``videonl`` itself.
 SCRIPT: ContextVar[str | None] = ContextVar("SCRIPT", default=None)
 SCRIPTS = {"train": "train.py", "predict": "infer.py"}
+
+LONGEST = 2000  # letters of a message
 
 # Errors of files that no program can prevent; a sentence says all that there is to say.
 OF_THE_MACHINE = (
@@ -107,7 +110,9 @@ def _told(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) 
     try:
         return main(argv)
     except VideoNLError as error:
-        print(f"{prog}: error: {error}", file=sys.stderr)
+        text = str(error)  # may quote a line of a list, of any length
+        shown = text if len(text) <= LONGEST else shortened(text, LONGEST)
+        print(f"{prog}: error: {shown}", file=sys.stderr)
         return 2
     except Stopped as stop:
         print(f"{prog}: {stop}", file=sys.stderr)
@@ -160,7 +165,10 @@ class Parser(argparse.ArgumentParser):
     def parse_known_args(  # type: ignore[override]
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """Refuse unknown flags first: argparse would complain of what is missing instead."""
+        """Refuse unknown flags first, and take files and names wherever they stand.
+
+        argparse would complain of what is missing instead, and of a second place with names.
+        """
         words = list(sys.argv[1:] if args is None else args)
         for word in words[: words.index("--") if "--" in words else None]:
             flag = word.split("=")[0]
@@ -168,7 +176,34 @@ class Parser(argparse.ArgumentParser):
                 near = get_close_matches(flag, self._option_string_actions, n=1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 self.error(f"{flag} is not an option{hint}")
-        return super().parse_known_args(words, namespace)
+        return super().parse_known_args(self._options_first(words), namespace)
+
+    def _options_first(self, words: Sequence[str]) -> list[str]:
+        """The same words, those that belong to no option behind all others and one ``--``."""
+        options: list[str] = []
+        rest: list[str] = []
+        queue = list(words)
+        while queue:
+            word = queue.pop(0)
+            if word == "--":
+                rest += queue
+                break
+            if self._parse_optional(word) is None:
+                rest.append(word)
+                continue
+            options.append(word)
+            flag, equals, value = word.partition("=")
+            if (equals and not value) or queue[:1] == [""]:  # of a variable that is not set
+                self.error(f"{flag} has an empty value; give one, or leave out {flag}")
+            action = self._option_string_actions.get(word)  # None: it has its value behind a "="
+            many: dict[Any, Any] = {None: 1, "+": len(queue)}
+            values = many.get(action.nargs, action.nargs) if action else 0
+            while values and queue and queue[0] != "--" and self._parse_optional(queue[0]) is None:
+                options.append(queue.pop(0))
+                values -= 1
+        if "" in rest:
+            self.error("one of the words is empty; leave it out")
+        return [*options, "--", *rest] if rest else options
 
     def format_help(self) -> str:
         """The help as a terminal shows it, without the markup of docstrings."""
@@ -177,7 +212,7 @@ class Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with 2 and the sentence; "argument --x: 'y': why" of argparse is "--x 'y': why"."""
         message = re.sub(r"^argument (\S+): (?='[^']*': )", r"\1 ", message)
-        message = message.removeprefix("argument ")
+        message = message.removeprefix("argument ").replace("arguments: -- ", "arguments: ")
         self.exit(2, f"{self.prog}: error: {message} ({self.prog} --help lists the options)\n")
 
 

@@ -85,8 +85,9 @@ def main(argv: Sequence[str]) -> int:
     needed, why = needed_side(options.config)
     options.short_side = options.short_side or needed
     source, target = (os.path.abspath(folder) for folder in (options.source, options.target))
-    if inside(target, source) or inside(os.path.realpath(target), os.path.realpath(source)):
-        raise VideoNLError(f"{options.target} lies inside {options.source}; choose another folder")
+    for inner, outer in ((options.target, options.source), (options.source, options.target)):
+        if any(inside(real(inner), real(outer)) for real in (os.path.abspath, os.path.realpath)):
+            raise VideoNLError(f"{inner} lies inside {outer}; choose another folder")
     take_shard(options)
     skip_list = os.path.abspath(options.skip_list) if options.skip_list else None
     size = f"short side {options.short_side}"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from videonl.errors import VideoNLError
 from videonl.escapes import as_word
 from videonl.files import parse_yaml
-from videonl.limits import number, whole
+from videonl.limits import above, number, whole
 from videonl.shards import Shard, shard_here
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from videonl.video.preprocessing import Preprocessing
 
 positive = whole(1)  # the type of an option
+RATE = above(0, 1000)  # frames per second
 MOST_CLIPS = 1000
 MOST_PIXELS = 16_384  # of a side; as many frames
 VIEWS = re.compile(r"(\d+)[x×](\d+)")
@@ -239,9 +240,9 @@ def parse_rate(text: str) -> dict[str, Any]:
     if text == "keep":
         return {"fps": None, "rate": None}
     try:
-        return {"fps": float(text)}
-    except ValueError:
-        raise ArgumentTypeError(f"{text!r} is not keep, training or a number") from None
+        return {"fps": RATE(text)}
+    except ArgumentTypeError:
+        raise ArgumentTypeError(f"{text!r} is not keep, training or {RATE}") from None
 
 
 def network_options(arguments: Namespace) -> dict[str, Any]:

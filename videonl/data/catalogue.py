@@ -234,7 +234,9 @@ def _from_folders(
     first = next(iter(scans.values()))
     catalogue.class_names = names or order_classes(first)
     for split, scan in scans.items():
-        catalogue.records[split] = folder_records(scan, catalogue.class_names, split=split)
+        catalogue.records[split] = folder_records(
+            scan, catalogue.class_names, split=split, given=names is not None
+        )
         direct = [places[split] / name for name in scan]
         other = sum((others(index.files(folder)) for folder in direct), Counter[str]())
         if other:

@@ -14,6 +14,8 @@ from videonl.data.lists import Entry
 from videonl.errors import DatasetError
 from videonl.shares import counted
 
+MOST_CLASSES = 100_000  # of numbers without names; more is an identifier of something else
+
 
 @dataclass(frozen=True)
 class ListFile:
@@ -129,6 +131,12 @@ class Labels:
         numbers = {label for label in labels if isinstance(label, int)}
         if not numbers:
             return order_classes(str(label) for label in labels)
+        if (most := max(numbers)) > MOST_CLASSES:
+            entry = next(entry for entry in part.entries if most in entry.labels)
+            raise DatasetError(
+                f"{part.place(entry)} has the class number {most}; numbers up to {MOST_CLASSES} "
+                "are read, and each one is an output of the network: number the classes from 0"
+            )
         by_folder = {number: folder for folder, (number, _) in self._folders.items()}
         if not all(kinds.values()) and len(by_folder) == max(numbers) - self._first + 1:
             return [by_folder[number] for number in sorted(by_folder)]

@@ -25,6 +25,7 @@ from videonl.errors import DatasetError
 from videonl.escapes import visible
 from videonl.files import POINTERS, read_text
 
+LONGEST = 10_000  # letters of a line; a path has 4096 bytes at most
 Label = int | str
 Span = tuple[float, float | None]
 _EXTENSIONS = "|".join(sorted((e[1:] for e in VIDEO_EXTENSIONS), key=len, reverse=True))
@@ -110,6 +111,11 @@ def list_lines(file: Path) -> Lines:
 
 
 def _read_line(file: Path, number: int, line: str) -> Entry | None:
+    if len(line) > LONGEST:
+        raise DatasetError(
+            f"{file}, line {number} has {len(line)} letters; a line is 'path label', of at most "
+            f"{LONGEST}"
+        )
     match = _LINE.match(line)
     doubtful = line.startswith("#")
     if match is None:
@@ -139,7 +145,7 @@ def split_line(line: str) -> tuple[str, str]:
 
 
 def _labels(file: Path, number: int, text: str) -> tuple[Label, ...]:
-    if any("\ud800" <= letter <= "\udfff" for letter in text):
+    if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text):
         raise DatasetError(
             f"{file}, line {number}: the label is not Unicode text; save the list as UTF-8"
         )
@@ -152,7 +158,7 @@ def _span_of(text: str) -> tuple[Span | None, str]:
     for pattern in (_SPAN_FIRST, _CELLS_FIRST):
         if match := pattern.fullmatch(text):
             return (float(match[1]), float(match[2])), match[3] or ""
-    for pattern in (_SPAN_LAST, _CELLS_LAST):
+    for pattern in (_SPAN_LAST, _CELLS_LAST) if text[-1:].isdigit() or text[-1:] == "." else ():
         if match := pattern.fullmatch(text):
             return (float(match[2]), float(match[3])), match[1]
     return None, text
@@ -179,7 +185,7 @@ def split_labels(text: str) -> tuple[Label, ...]:
     ('7', 'a;b')
     """
     parts = [part for part in re.split(r"[\s,;]+", text.strip()) if part]
-    if parts and all(re.fullmatch(r"[0-9]+", part) for part in parts):
+    if parts and all(re.fullmatch(r"[0-9]{1,18}", part) for part in parts):
         return tuple(int(part) for part in parts)
     names = [quoted or plain.strip().strip('"').strip() for quoted, plain in _NAMES.findall(text)]
     return tuple(name for name in names if name)

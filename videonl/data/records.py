@@ -153,9 +153,15 @@ def scan_classes(folder: Path, *, index: FolderIndex) -> dict[str, list[str]]:
 
 
 def folder_records(
-    scan: dict[str, list[str]], class_names: Sequence[str], *, split: str
+    scan: dict[str, list[str]], class_names: Sequence[str], *, split: str, given: bool = False
 ) -> list[Record]:
     """The records of a split, classes in the order of ``class_names``.
+
+    Args:
+        scan: class -> its videos.
+        class_names: in the order of their numbers.
+        split: of the videos.
+        given: whether somebody gave these names; else they are those of train/.
 
     Raises:
         DatasetError: the split has a class that is not among ``class_names``.
@@ -163,9 +169,10 @@ def folder_records(
     number = ClassNumbers(class_names)
     strange = [name for name in scan if scan[name] and name not in number]
     if strange:
+        known = "the class names that were given" if given else "the classes of train/"
         raise DatasetError(
-            f"{split}/ has classes that are not among the classes of train/: "
-            f"{few(strange)}; add them to train/ or remove them from {split}/"
+            f"{split}/ has classes that are not among {known}: {few(strange)}; add them to "
+            f"{known.removeprefix('the classes of ')} or remove them from {split}/"
         )
     number.check_spellings(name for name in scan if scan[name])
     return [

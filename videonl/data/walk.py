@@ -162,7 +162,9 @@ def why_lost(path: str | os.PathLike[str]) -> str:
     try:
         os.stat(path)
     except FileNotFoundError:
-        return f"the link leads to {os.readlink(path)}, which does not exist"
+        with suppress(OSError):
+            return f"the link leads to {os.readlink(path)}, which does not exist"
+        return "it was removed meanwhile"
     except OSError as error:
         return reason(error)
     return "it is there again"

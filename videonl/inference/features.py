@@ -291,7 +291,7 @@ def output_paths(
         folder: where the files go. ``DIR/a/b.mp4`` becomes ``folder/a/b.mp4.npz``.
 
     Returns:
-        The paths, and the videos left out because another has the same output file.
+        The paths, and the videos left out because another one has the same output file.
     """
     paths: dict[str, Path] = {}
     taken: dict[Path, str] = {}
@@ -302,7 +302,7 @@ def output_paths(
             path = folder / _file_name(name)
             if taken.setdefault(path, video) == video:
                 paths[video] = path
-            else:
+            elif os.path.realpath(taken[path]) != os.path.realpath(video):  # else it is the same
                 clashes.append(video)
     return paths, clashes
 

@@ -116,9 +116,11 @@ def read_list(text: str, *, source: str) -> list[str]:
         source: its name, for the message.
 
     Raises:
-        VideoNLError: the list contains no file names.
+        VideoNLError: the list is empty, or contains no file names.
     """
     lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if not lines:
+        raise VideoNLError(f"{source} is empty; it should have one path per line")
     rows = [line for _, line in lines if not line.startswith("#")]
     separator = "\t" if rows and "\t" in rows[0] else ","
     header = [cell.strip().lower() for cell in next(csv.reader(rows, delimiter=separator), [])]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from videonl.claims import claimed
 from videonl.cli.main import called, make_parser
 from videonl.cli.predict import timeline
+from videonl.cli.predict.files import folder_of, gather, inputs_of, outputs_of
 from videonl.cli.values import (
     add_conceal,
     add_engine_flags,
@@ -197,30 +198,6 @@ def check_usage(arguments: argparse.Namespace) -> None:
             raise VideoNLError(f"{option} {file} is a folder; give a file name")
 
 
-def standard_input() -> bytes:
-    """Everything on standard input."""
-    stream = getattr(sys.stdin, "buffer", None)
-    data = sys.stdin.read() if stream is None else stream.read()
-    return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data)
-
-
-def gather(arguments: argparse.Namespace) -> tuple[list[str], list["Failure"]]:
-    """The files to classify, and the inputs that led to none."""
-    from videonl.data.walk import VIDEO_EXTENSIONS
-    from videonl.files import text_of
-    from videonl.inference.inputs import find_videos, read_list
-
-    inputs = list(arguments.videos)
-    if arguments.from_list:
-        source = arguments.from_list
-        try:
-            data = standard_input() if source == "-" else Path(source).read_bytes()
-        except OSError as error:
-            raise VideoNLError(f"--from-list {source}: {error.strerror}") from error
-        inputs += read_list(text_of(data), source=f"--from-list {source}")
-    return find_videos(inputs, extensions=VIDEO_EXTENSIONS)
-
-
 def open_writers(
     arguments: argparse.Namespace,
     predictor: "Predictor",
@@ -326,8 +303,12 @@ def burn(
         failures.append(Failure(answer.path, f"no overlay: {short_reason(error, answer.path)}"))
 
 
-def checkpoint_of_sample(videos: Sequence[str]) -> str:
+def checkpoint_of_sample(videos: Sequence[str], failures: Sequence["Failure"]) -> str:
     """The committed network for the clips of a clone's ``data/sample``.
+
+    Args:
+        videos: what is to be classified.
+        failures: what led to no video; the message names the first.
 
     Raises:
         VideoNLError: other videos; a network has to be named.
@@ -340,9 +321,10 @@ def checkpoint_of_sample(videos: Sequence[str]) -> str:
     else:
         if videos:
             return next(str(path) for path in found if path.is_file())
+    lost = f"{failures[0].path}: {failures[0].error}; and " if failures else ""
     raise VideoNLError(
-        "--checkpoint is missing: give a .ckpt of a training, its run's folder, or a network "
-        "by name, such as official/i3d_nl_32x2 (videonl models lists the names)"
+        f"{lost}--checkpoint is missing: give a .ckpt of a training, its run's folder, or a "
+        "network by name, such as official/i3d_nl_32x2 (videonl models lists the names)"
     )
 
 
@@ -365,35 +347,21 @@ def main(argv: Sequence[str]) -> int:
     check_usage(arguments)
     over_time = timeline.wanted(arguments)
     videos, failures = gather(arguments)
-    if arguments.checkpoint is None:
-        arguments.checkpoint = checkpoint_of_sample(videos)
-        print(f"checkpoint {arguments.checkpoint}", file=sys.stderr)
     if over_time:
         timeline.check(arguments, len(videos))
     if arguments.overlay:
         from videonl.inference.overlay import overlay_paths
 
         arguments.overlays = overlay_paths(arguments.overlay, videos)
+    if failures and not videos and not any(outputs_of(arguments)):
+        return tell_failures(failures, total=len(failures))  # no network is loaded for that
+    if arguments.checkpoint is None:
+        arguments.checkpoint = checkpoint_of_sample(videos, failures)
+        print(f"checkpoint {arguments.checkpoint}", file=sys.stderr)
     folder, shared = folder_of(arguments), arguments.shard is not None
-    with claimed(*outputs_of(arguments)), claimed(folder=folder, shared=shared):
+    reads = inputs_of(arguments, videos)
+    with claimed(*outputs_of(arguments), reads=reads), claimed(folder=folder, shared=shared):
         return predict(arguments, videos, failures)
-
-
-def outputs_of(arguments: argparse.Namespace) -> list[str | Path | None]:
-    """The files that this process writes."""
-    lines: str | Path | None = arguments.json
-    if arguments.shard and lines not in (None, "-"):
-        lines = shard_path(Path(arguments.json), arguments.shard.rank)
-    single = None if folder_of(arguments) else arguments.overlay
-    named = (arguments.csv, arguments.windows_csv, arguments.plot, arguments.report, single)
-    return [lines, *named]
-
-
-def folder_of(arguments: argparse.Namespace) -> str | None:
-    """The folder of the overlays, where there is one."""
-    if not arguments.overlay or [Path(arguments.overlay)] == list(arguments.overlays.values()):
-        return None
-    return str(arguments.overlay)
 
 
 def at_a_time(arguments: argparse.Namespace, number: int) -> int:
@@ -439,8 +407,14 @@ def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Fa
             skipped = classify(arguments, predictor, videos, failures, about)
     if skipped:
         print(f"already in the output: {skipped} of {counted(total, 'file')}", file=sys.stderr)
-    if failures:
-        from videonl.inference.show import list_failures
+    return tell_failures(failures, total=total)
 
-        print(list_failures(failures, total=total), file=sys.stderr)
-    return 1 if failures else 0
+
+def tell_failures(failures: list["Failure"], *, total: int) -> int:
+    """List what could not be classified; returns the exit code."""
+    if not failures:
+        return 0
+    from videonl.inference.show import list_failures
+
+    print(list_failures(failures, total=total), file=sys.stderr)
+    return 1

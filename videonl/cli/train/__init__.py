@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
 from videonl.cli.main import called
-from videonl.cli.train.errors import clear_errors
+from videonl.cli.train.errors import clear_errors, named_by_options
 from videonl.cli.train.evaluate import test_command
 from videonl.cli.train.help import PAGES, USAGE
 from videonl.cli.train.predict import predict_command
@@ -59,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
 
         make_parser(command).print_help()
         return 0
-    with speaking_once():
+    with speaking_once(), named_by_options(rest):
         return COMMANDS[command](command, rest)
 
 

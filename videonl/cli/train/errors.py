@@ -1,11 +1,13 @@
 """Errors of a running training that the user can act on, as one sentence."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, NoReturn
 
+from videonl.cli.train.flags import read_yaml
 from videonl.errors import (
     DatasetError,
     OfTheirs,
@@ -18,6 +20,8 @@ from videonl.errors import (
 from videonl.escapes import as_word
 from videonl.files import explain_full
 
+# How the checks of a class begin: "batch_size=0: it must be", "preprocessing.frames is 0; it must".
+NAMED = r"(?<![\w./-])(?:preprocessing\.)?({})(?==| is .{{1,80}}; it must)"
 CAUGHT = re.compile(r"^Caught .* in DataLoader worker process")
 
 
@@ -75,6 +79,48 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
         ) from error
     except Exception as error:
         raise Unforeseen(run_dir) from error
+
+
+@contextmanager
+def named_by_options(argv: Sequence[str]) -> Iterator[None]:
+    """Name the arguments that a class refuses by the options that set them, ``--data.batch_size``.
+
+    Args:
+        argv: the options, with the files of ``--config``.
+
+    Raises:
+        VideoNLError: the same sentence with those names.
+    """
+    try:
+        yield
+    except VideoNLError as error:
+        text = str(error)
+        flags = {key.rpartition(".")[2]: f"--{key}" for key in given_keys(argv) if "." in key}
+        if not (names := "|".join(map(re.escape, flags))):
+            raise
+        named = re.sub(NAMED.format(names), lambda found: flags[found[1]], text)
+        if named == text:
+            raise
+        raise VideoNLError(named) from error
+
+
+def given_keys(argv: Sequence[str]) -> Iterator[str]:
+    """The dotted names of the settings of ``--config`` files and, behind them, of options."""
+    flags = [word[2:].partition("=") for word in argv if word.startswith("--")]
+    behind = dict(pairwise(argv))
+    files = [value or behind.get("--config", "") for name, _, value in flags if name == "config"]
+    for file in files:
+        with suppress(VideoNLError, OSError):
+            yield from keys_of(read_yaml(file))
+    yield from (name for name, _, _ in flags)
+
+
+def keys_of(content: Mapping[Any, Any], prefix: str = "") -> Iterator[str]:
+    """The dotted keys of a nested table."""
+    for name, value in content.items():
+        yield f"{prefix}{name}"
+        if isinstance(value, Mapping):
+            yield from keys_of(value, f"{prefix}{name}.")
 
 
 def raise_cause(error: VideoNLError) -> NoReturn:

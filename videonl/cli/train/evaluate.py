@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
 from videonl.cli.train.errors import clear_errors
-from videonl.cli.train.settings import asked_protocol, read_settings, take_lists
+from videonl.cli.train.settings import LISTS, asked_protocol, read_settings, take_lists
 from videonl.cli.values import say_protocol
 from videonl.errors import DatasetError, VideoNLError
 
@@ -39,7 +39,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     if text := data.rates_differ(split):
         print(f"note      {text}")
     how = {"split": split, "trainer_options": trainer_options(settings["trainer"])}
-    with claimed(path if is_first_process() else None):
+    with claimed(path if is_first_process() else None, reads=inputs_of(settings, checkpoint)):
         with clear_errors(settings):
             evaluation, *others = evaluations(classifier, data, own, **how)
         print(describe(evaluation))
@@ -121,6 +121,11 @@ def cost_of(classifier: "VideoClassifier") -> dict[str, Any] | None:
         "gflops_per_view": cost.flops / 1e9,
         "parameters": cost.params,
     }
+
+
+def inputs_of(settings: Mapping[str, Any], checkpoint: Path) -> list[str | Path | None]:
+    """The files that a test reads, but for its videos."""
+    return [checkpoint, settings["config"], *(settings["data"][name] for name in LISTS)]
 
 
 def checkpoint_of(settings: dict[str, Any]) -> Path:

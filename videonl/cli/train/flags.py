@@ -117,6 +117,8 @@ def read_flags(argv: Sequence[str], parser: "ArgumentParser") -> list[str]:
             if kind is not bool and bool not in get_args(kind) and action.dest == flag[2:]:
                 raise VideoNLError(f"{flag} needs a value: {flag} VALUE")
             equals, value = "=", "true"  # a switch
+        if equals and not value:  # of a shell's variable that is not set
+            raise VideoNLError(f"{flag} has an empty value; give one, or leave out {flag}")
         words.append(f"{flag}{equals}{value}")
     return words
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
 from videonl.cli.train.errors import clear_errors
-from videonl.cli.train.evaluate import checkpoint_of, prepare, results_of
+from videonl.cli.train.evaluate import checkpoint_of, inputs_of, prepare, results_of
 from videonl.cli.train.settings import read_settings
 from videonl.errors import VideoNLError
 from videonl.escapes import as_word
@@ -27,6 +27,8 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
         raise VideoNLError(
             f"--json {lines}: predict writes JSON Lines; give a name that ends in .jsonl"
         )
+    if lines and settings["csv"]:
+        raise VideoNLError("predict writes one file: give --csv or --json, and leave out the other")
     from videonl.cli.train.parser import trainer_options
     from videonl.training.evaluation import predict
 
@@ -37,7 +39,8 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
     if lines:
         path = Path(lines)
         file = JsonLines(path, run=run_of(classifier, data, checkpoint), classifier=classifier)
-    with claimed(path if is_first_process() else None), clear_errors(settings):
+    reads = inputs_of(settings, checkpoint)
+    with claimed(path if is_first_process() else None, reads=reads), clear_errors(settings):
         count, unread = predict(
             classifier,
             data,
