@@ -36,7 +36,7 @@ def test_wheel_holds_the_package_and_only_it(wheel: Path) -> None:
     assert {name.split("/")[0].split("-")[0] for name in names} == {"videonl"}
     templates = ROOT / "videonl" / "reports" / "templates"
     files = [*(ROOT / "videonl").rglob("*.py"), *templates.iterdir()]
-    assert {path.suffix for path in templates.iterdir()} == {".html", ".css", ".js"}
+    assert {path.suffix for path in templates.iterdir()} == {".html", ".css", ".js", ".md"}
     sources = {str(path.relative_to(ROOT)) for path in files}
     assert sources <= set(names)
 

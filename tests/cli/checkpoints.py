@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from tests.inference.networks import NAMES, PREPROCESSING
-from videonl._version import __version__
+from videonl import __version__
 from videonl.models import create_model
 
 NETWORK = "tiny_i3d_nl1"

@@ -53,8 +53,9 @@ def test_without_the_package_the_sentence_names_it(
     with pytest.raises(ValueError, match=r"pip install 'videonl\[hub\]'"):
         Predictor.from_checkpoint("hf:lab/i3d")
     root = ["--data.root", str(tmp_path)]
+    (video := tmp_path / "a.mp4").touch()
     for argv in (
-        ["predict", "a.mp4", "--checkpoint", "hf:lab/i3d"],
+        ["predict", str(video), "--checkpoint", "hf:lab/i3d"],
         ["train", "fit", *root, "--model.pretrained", "hf:lab/i3d@v1"],
         ["train", "test", *root, "--checkpoint", "hf:lab/i3d"],
         ["compare", "hf:lab/i3d", "--no-speed"],

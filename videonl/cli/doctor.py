@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 
-from videonl._version import __version__
+from videonl import __version__
 from videonl.cli.main import make_parser
 from videonl.shares import counted
 

@@ -14,7 +14,7 @@ from difflib import get_close_matches
 from importlib import import_module
 from typing import Any, NoReturn
 
-from videonl._version import __version__
+from videonl import __version__
 from videonl.cli.terminal import (
     OutputLost,
     asked_for_trace,

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videonl._version import __version__
+from videonl import __version__
 from videonl.errors import first_line
 from videonl.evaluation.statistics import quartiles
 from videonl.limits import usable_cores

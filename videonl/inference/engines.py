@@ -21,7 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videonl._version import __version__
+from videonl import __version__
 from videonl.errors import VideoNLError, one_line
 from videonl.files import cache_folder
 from videonl.inference.export_formats import difference_of, set_forms, trace

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from videonl._version import __version__
+from videonl import __version__
 from videonl.errors import OutputError, VideoNLError, one_line
 from videonl.escapes import json_text
 from videonl.files import careful_stream, whole_file

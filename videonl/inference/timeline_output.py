@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from videonl._version import __version__
+from videonl import __version__
 from videonl.escapes import figure_text, json_text, shortened
 from videonl.files import csv_line, whole_stream
 from videonl.inference.prediction import Failure, damage_as_dict

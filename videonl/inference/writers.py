@@ -19,7 +19,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from videonl._version import __version__
+from videonl import __version__
 from videonl.errors import VideoNLError
 from videonl.escapes import json_text
 from videonl.files import GrowingFile, csv_line, is_stream, write_text

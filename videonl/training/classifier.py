@@ -17,7 +17,7 @@ from lightning.pytorch import LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
-from videonl._version import __version__
+from videonl import __version__
 from videonl.data import VideoDataModule
 from videonl.errors import VideoNLError
 from videonl.limits import limited, whole

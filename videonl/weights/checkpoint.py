@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from videonl._version import __version__
+from videonl import __version__
 from videonl.class_names import read_class_names
 from videonl.errors import CheckpointError
 from videonl.escapes import json_text

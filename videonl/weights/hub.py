@@ -14,7 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from urllib.parse import quote, unquote
 
-from videonl._version import __version__
+from videonl import __version__
 from videonl.errors import CheckpointError, first_line
 from videonl.escapes import visible
 from videonl.files import explain_full, sha256
