@@ -28,6 +28,7 @@ PAPER = {
     "non_local_3d": {"C2D": "71.8", "I3D 3x1x1": "73.3", "NL I3D 3x1x1": "74.9"},
     "length": {"C2D": "73.8", "I3D 3x1x1": "74.9", "NL I3D 3x1x1": "76.5"},
 }  # fmt: skip
+PAPER["appearance"] = PAPER["conv3d"]
 
 
 def condensed(folder: Path) -> dict[str, Any]:

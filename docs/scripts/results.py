@@ -287,7 +287,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "non_local": lambda: plot_non_local.table(read("non_local")),
     **{
         f"sweep_{name}": lambda name=name: sweeps.markdown(name, read(f"sweep_{name}"))
-        for name in ("affinity", "conv3d", "depth")
+        for name in ("affinity", "appearance", "conv3d", "depth", "stage")
     },
     "retimed": retimed,
     "sweep_ut_compare": first_comparison,
