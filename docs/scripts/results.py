@@ -266,7 +266,7 @@ def here() -> str:
          "decode"],
         [f"frames that differ from a second statement of {len(families)} publishers' tests",
          f"{indices:.0f} of 1,200 lengths and clips each", "–", "faithful"],
-        ["a relation of two far bodies, one cost, 3 seeds",
+        [f"a relation of two far bodies, one cost, {len(ours)} seeds",
          f"{top1['non_local']:.1f} % with the block", f"{top1['plain']:.1f} % without", "demo"],
     ]  # fmt: skip
     linked = [[*row[:3], f"[{row[3]}](benchmarks/results/{row[3]}.json)"] for row in rows]
