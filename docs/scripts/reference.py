@@ -60,11 +60,11 @@ def summary(room: str) -> str:
 
 def room_page(room: str) -> str:
     """Every public name of a room."""
-    homes = definitions(room)
-    names = sorted(import_module(f"videonl.{room}").__all__)
+    homes, module = definitions(room), import_module(f"videonl.{room}")
     lines = [f"# videonl.{room}", "", summary(room), ""]
-    for name in names:
-        lines += [f"::: {homes[name]}.{name}", ""]
+    for name in sorted(module.__all__):
+        home = homes.get(name) or getattr(module, name).__module__  # of the ground
+        lines += [f"::: {home}.{name}", ""]
     return "\n".join(lines)
 
 
