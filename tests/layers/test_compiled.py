@@ -139,3 +139,13 @@ def test_torch_func_takes_gradients_of_many_samples(affinity, implementation):
         loss(parameters, x[i]).backward()
         for name, parameter in block.named_parameters():
             torch.testing.assert_close(found[name][i], parameter.grad, rtol=1e-4, atol=1e-4)
+
+
+def test_a_sum_of_one_result_compiles_with_its_gradient() -> None:
+    """The quick one of the sorted form, whose operator keeps nothing for its gradient."""
+    torch._dynamo.reset()
+    block = NonLocalBlock(4, affinity="concatenation", zero_init=False, implementation="fast")
+    x = torch.randn(1, 4, 1, 2, 2, requires_grad=True)
+    compiled = torch.compile(block, fullgraph=True, backend="eager")
+    compiled(x).sum().backward()
+    assert x.grad is not None

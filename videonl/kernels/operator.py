@@ -53,7 +53,8 @@ class _Sum(_Call):
         kept = output if isinstance(output, tuple) else ()
         ctx.name, ctx.numbers = f"{inputs[0]}_backward", inputs[4:]
         ctx.save_for_backward(*inputs[1:4], *kept)
-        ctx.mark_non_differentiable(*kept[1:])
+        if kept:  # torch 2.15 compiles no empty mark of a single result
+            ctx.mark_non_differentiable(*kept[1:])
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
