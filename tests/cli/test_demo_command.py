@@ -21,8 +21,8 @@ class Here:
     def __init__(self, commands):
         self.commands = commands
 
-    def codes(self):
-        return [main(argv) for argv in self.commands.values()]
+    def wait(self):
+        return max(main(argv) for argv in self.commands.values())
 
 
 @pytest.fixture(scope="module", params=["here", pytest.param("beside", marks=pytest.mark.slow)])
@@ -80,7 +80,7 @@ def test_outside_a_clone_it_says_what_to_do(tmp_path, monkeypatch, capsys):
 def test_commands_side_by_side_are_told_apart(capsys):
     demo = import_module("videonl.cli.demo")
     commands = {"non_local": ["--version"], "plain": ["train", "fitt"]}
-    assert demo.Processes(commands).codes()[1] == 2
+    assert demo.Processes(commands).wait() == 2
     assert "plain     | videonl train: error: unknown command 'fitt'" in capsys.readouterr().out
 
 
@@ -107,4 +107,4 @@ def test_a_training_that_fails_ends_the_other(tmp_path, monkeypatch, capsys):
     said = capsys.readouterr()
     assert "plain     | " in said.out
     assert "fifteen" in said.out
-    assert "ended with exit code" in said.err
+    assert "ended with exit code 2" in said.err

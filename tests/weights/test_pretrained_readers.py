@@ -1,4 +1,7 @@
-"""Every reader, with small networks in the peer's keys; the peers themselves where installed."""
+"""Every reader, with small networks in the peer's keys; the peers themselves where installed.
+
+The file is long because every publisher has a section, and all share how keys are written back.
+"""
 
 import re
 import warnings

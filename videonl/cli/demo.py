@@ -52,7 +52,7 @@ class Story:
         self._show(title, [(name, argv)])
         start = time.perf_counter()
         code = import_module(COMMANDS[name][0]).main(list(argv))
-        self._end(title, start, [code])
+        self._end(title, start, code)
 
     def train(self, title: str, trainings: Mapping[str, Sequence[str]]) -> None:
         """Run ``train.py ARGV`` of every name at the same time, each with its share of the cores.
@@ -65,7 +65,7 @@ class Story:
         self._show(title, [("train", argv) for argv in trainings.values()])
         start = time.perf_counter()
         processes = Processes({name: ["train", *argv] for name, argv in trainings.items()})
-        self._end(title, start, processes.codes())
+        self._end(title, start, processes.wait())
 
     def _show(self, title: str, commands: Sequence[tuple[str, Sequence[str]]]) -> None:
         typed = {"train": "python train.py", "predict": "python infer.py"}
@@ -74,10 +74,10 @@ class Story:
             print(f"$ {typed.get(name, f'videonl {name}')} {shlex.join(argv)}")
         print(flush=True)
 
-    def _end(self, title: str, start: float, codes: Sequence[int]) -> None:
+    def _end(self, title: str, start: float, code: int) -> None:
         self.seconds[title] = round(time.perf_counter() - start, 1)
-        if any(codes):
-            raise VideoNLError(f"the step {title!r} ended with exit code {max(codes, key=abs)}")
+        if code:
+            raise VideoNLError(f"the step {title!r} ended with exit code {code}")
 
 
 class Processes:
@@ -96,12 +96,15 @@ class Processes:
             )
             for name, argv in commands.items()
         }  # fmt: skip
-        self.talking = len(self.processes)
+        self.talking, self.code = len(self.processes), 0
         for name in self.processes:
             Thread(target=self._listen, args=[name], daemon=True).start()
 
-    def codes(self) -> list[int]:
-        """Their exit codes; all end where one fails, or where a signal ends this process."""
+    def wait(self) -> int:
+        """The exit code of the first that fails, or 0.
+
+        All end where one fails, or where a signal ends this process.
+        """
         try:
             self._print_lines()
         except KeyboardInterrupt as stop:
@@ -110,7 +113,7 @@ class Processes:
             raise
         finally:
             self._send(signal.SIGKILL)
-        return [process.wait() for process in self.processes.values()]
+        return self.code
 
     def _listen(self, name: str) -> None:
         for line in self.processes[name].stdout or ():
@@ -124,7 +127,8 @@ class Processes:
                 print(f"{name:<9} | {line}", end="", flush=True)
                 continue
             self.talking -= 1
-            if self.processes[name].wait():
+            if (code := self.processes[name].wait()) and not self.code:
+                self.code = code
                 self._send(signal.SIGTERM)
 
     def _send(self, number: int) -> None:

@@ -322,11 +322,11 @@ def add_isolation(parser: ArgumentParser) -> None:
 def decoding(arguments: Namespace, *, keep: int = 1) -> Iterator[Callable[..., Any]]:
     """The function that opens videos: ``open_video``, or with ``--isolate`` that of a pool.
 
-    Enter it early: the processes start while the caller loads its network.
+    Enter it early: a process starts while the caller loads its network; others start when needed.
 
     Args:
         arguments: with the options of ``add_isolation``.
-        keep: how many files are decoded at a time.
+        keep: how many files are decoded at a time, at most.
     """
     if not arguments.isolate:
         from videonl.video.video import open_video
@@ -338,5 +338,5 @@ def decoding(arguments: Namespace, *, keep: int = 1) -> Iterator[Callable[..., A
     with DecoderPool(
         keep=keep, time_limit=arguments.time_limit, memory_mb=arguments.memory_limit
     ) as pool:
-        pool.start(keep)
+        pool.start()
         yield pool.open

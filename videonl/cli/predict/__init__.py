@@ -364,22 +364,15 @@ def main(argv: Sequence[str]) -> int:
         return predict(arguments, videos, failures)
 
 
-def at_a_time(arguments: argparse.Namespace, number: int) -> int:
-    """How many of so many files are decoded at once: on a CPU one, unless ``--workers`` says so."""
-    from videonl.inference.network import MOST_AHEAD, choose_device
-
-    ahead = arguments.workers
-    if ahead is None:
-        ahead = 1 if choose_device(arguments.device).type == "cpu" else MOST_AHEAD
-    return max(1, min(ahead, number))
-
-
 def predict(arguments: argparse.Namespace, videos: list[str], failures: list["Failure"]) -> int:
     """Classify, write and show; ``failures`` grows."""
     over_time = timeline.wanted(arguments)
     videos, failures, about = part_of(videos, failures, arguments.shard)
     total = len(videos) + len(failures)
-    with decoding(arguments, keep=at_a_time(arguments, len(videos))) as open_video:
+    from videonl.inference.network import MOST_AHEAD
+
+    ahead = MOST_AHEAD if arguments.workers is None else max(1, arguments.workers)
+    with decoding(arguments, keep=ahead) as open_video:
         from videonl.class_names import read_class_names
         from videonl.inference.predictor import Predictor
 
