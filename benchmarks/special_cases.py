@@ -31,15 +31,15 @@ from torchmetrics.detection import MeanAveragePrecision
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))
 
-from examples import detection  # noqa: E402
-from videonl.cli.main import run  # noqa: E402
-from videonl.cli.values import positive  # noqa: E402
-from videonl.errors import VideoNLError  # noqa: E402
-from videonl.escapes import json_text  # noqa: E402
-from videonl.evaluation import count_cost  # noqa: E402
-from videonl.evaluation.speed import describe_environment  # noqa: E402
-from videonl.files import write_text  # noqa: E402
-from videonl.layers import NonLocalBlock  # noqa: E402
+from examples import detection
+from videonl.cli.main import run
+from videonl.cli.values import positive
+from videonl.errors import VideoNLError
+from videonl.escapes import json_text
+from videonl.evaluation import count_cost
+from videonl.evaluation.speed import describe_environment
+from videonl.files import write_text
+from videonl.layers import NonLocalBlock
 
 RESULT = Path(__file__).parent / "results" / "special_cases.json"
 CONVOLUTIONS, BLOCKS = "convolutions", "non-local blocks"
