@@ -15,8 +15,10 @@ import inspect
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from videonl.errors import VideoNLError
@@ -160,6 +162,7 @@ def above(low: float, high: float = math.inf) -> Limit:
     return Limit(low, high, above=True)
 
 
+MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 SEED = whole(0, 2**32 - 1)  # what numpy takes
 
 
@@ -167,6 +170,17 @@ def usable_cores() -> int:
     """Processor cores that this process may use: a container may have fewer than its machine."""
     allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     return allowed or 1
+
+
+def total_memory() -> int:
+    """Bytes of memory of this machine, or of the container."""
+    found = [2**63]
+    with suppress(ValueError, OSError, AttributeError):
+        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    for file in MEMORY_LIMITS:
+        with suppress(OSError, ValueError):
+            found.append(int(Path(file).read_text(encoding="ascii")))
+    return min(found)
 
 
 def limited(**limits: Rule) -> Callable[[Function], Function]:

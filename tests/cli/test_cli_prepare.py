@@ -147,6 +147,10 @@ def test_files_on_the_skip_list_are_left_out(
     (source / "videonl_skip.tsv").write_text("train/bad.mp4\tunreadable\n")
     assert main(["prepare", str(source), str(target), "--workers", "1"]) == 0
     assert "left out by the skip list: 1 of 2 files" in capsys.readouterr().out
+    (tmp_path / "other.tsv").write_text("bad.mp4\tunreadable\n")
+    again = ["prepare", str(source), str(target), "--skip-list", str(tmp_path / "other.tsv")]
+    assert main([*again, "--workers", "1"]) == 1
+    assert "left out by the skip list: 0 of 2 files" in capsys.readouterr().out
     assert [p.name for p in (target / "train").iterdir()] == ["a.mp4"]
 
 

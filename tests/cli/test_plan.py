@@ -66,6 +66,13 @@ def test_a_training_takes_what_the_plan_says_and_goes_on_with_it(
     assert "chosen" not in capsys.readouterr().out
     (again,) = tmp_path.glob("*_tiny_i3d_nl2/*/config.yaml")
     assert yaml.safe_load(again.read_text())["recipe"]["label_smoothing"] == 0.2
+    # The plan of what will be refused is refused.
+    wrong = [*argv, "--resume", str(config.parent), "--recipe.beta2", "0.5"]
+    assert main([*wrong, "--dry-run"]) == 2
+    said = capsys.readouterr().err
+    assert main(wrong) == 2
+    assert capsys.readouterr().err == said
+    assert "was trained with recipe.beta2" in said
 
 
 def test_a_configuration_is_trained_as_it_stands(

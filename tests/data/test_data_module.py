@@ -177,6 +177,14 @@ def test_skip_list_is_honoured(mixed: Path) -> None:
     missing = [entry for batch in data.val_dataloader() for entry in batch["missing"]]
     assert len(missing) == 3
     assert all("on the skip list (broken)" in reason for *_, reason in missing)
+    assert not data.catalogue.notes
+
+
+def test_a_skip_list_of_which_no_line_is_a_file_is_told(good: Path, tmp_path: Path) -> None:
+    (tmp_path / "skip.tsv").write_text("a/0.mp4\tbroken\n")  # train/a/0.mp4 is meant
+    (note,) = module(good, skip_list=str(tmp_path / "skip.tsv")).catalogue.notes
+    assert note.startswith(f"no line of the skip list {tmp_path / 'skip.tsv'} is a file")
+    assert str(good / "a" / "0.mp4") in note
 
 
 def test_flip_exceptions_are_class_names(good: Path) -> None:

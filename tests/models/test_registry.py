@@ -2,6 +2,7 @@
 
 import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -112,6 +113,14 @@ def test_an_affinity_class_is_named_in_the_config():
 
     model = create_model("tiny_c2d_nl1", non_local_options={"affinity": DotProduct})
     assert model.config["options"]["non_local_options"]["affinity"].endswith(":DotProduct")
+
+
+def test_the_memory_of_a_container_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "memory.max").write_text("1000000\n")
+    files = (str(tmp_path / "absent"), str(tmp_path / "memory.max"))
+    monkeypatch.setattr("videonl.limits.MEMORY_LIMITS", files)
+    with pytest.raises(VideoNLError, match="with width 1025 takes"):
+        create_model("tiny_c2d", width=1025)
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,8 @@ def find_sources(source: str, target: str, skip_list: str | None) -> tuple["Walk
         if inside(os.path.realpath(folder), os.path.realpath(target)):
             raise VideoNLError(f"{folder} is a link into {target}; remove the link")
     paths = [path for path in found.videos if os.path.abspath(path) not in skipped]
-    if left_out := len(found.videos) - len(paths):
+    left_out = len(found.videos) - len(paths)
+    if left_out or skip_list:
         print(f"left out by the skip list: {left_out} of {counted(len(found.videos), 'file')}")
     return found, paths
 

@@ -20,6 +20,7 @@ from videonl.data.frame_cache import AS_IT_IS, FrameCache, folders_of
 from videonl.errors import VideoNLError
 from videonl.escapes import json_text
 from videonl.files import cache_folder
+from videonl.limits import total_memory
 from videonl.shares import counted
 from videonl.video.decoding.pictures import MADE_BY, Scaling, size_of
 from videonl.video.preprocessing import Preprocessing
@@ -27,7 +28,6 @@ from videonl.video.video import Decoder
 
 FEWEST_EPOCHS = 3  # storing decodes whole videos, which costs about two epochs of clips
 _OLD_SECONDS = 60 * 86_400.0  # folders that nobody has used for so long are removed
-_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 _held: dict[Path, ExitStack] = {}  # folders that trainings of this process use
 
 
@@ -159,17 +159,6 @@ def budget_of(place: Path) -> int:
     """Bytes that all cached frames may take."""
     used = sum(size for _, size in folders_of(place))
     return min((shutil.disk_usage(place).free + used) // 4, total_memory() // 2)
-
-
-def total_memory() -> int:
-    """Bytes of memory of this machine, or of the container."""
-    found = [2**63]
-    with suppress(ValueError, OSError, AttributeError):
-        found.append(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    for file in _LIMITS:
-        with suppress(OSError, ValueError):
-            found.append(int(Path(file).read_text(encoding="ascii")))
-    return min(found)
 
 
 def hold(folder: Path) -> None:

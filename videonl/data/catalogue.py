@@ -142,6 +142,11 @@ def read_catalogue(
     else:
         _from_folders(catalogue, check_root(folder), index, list(names) if names else None)
     index.save()
+    if skip_list and catalogue.skipped and not any(map(os.path.lexists, catalogue.skipped)):
+        catalogue.notes.append(
+            f"no line of the skip list {skip_list} is a file: the first would be "
+            f"{next(iter(catalogue.skipped))}"
+        )
     for split, records in catalogue.records.items():
         _count(catalogue, split, records)
     return catalogue

@@ -6,7 +6,6 @@ module that it returns has ``forward_features``, ``forward_head``, ``reset_class
 """
 
 import copy
-import math
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -23,7 +22,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from videonl.errors import VideoNLError
-from videonl.limits import Limit, check_limits, number, whole
+from videonl.limits import Limit, check_limits, number, total_memory, whole
 
 Factory = TypeVar("Factory", bound=Callable[..., nn.Module])
 DEFAULT_CLASSES = 400  # Kinetics-400
@@ -41,7 +40,6 @@ LIMITS_OF_LISTS = {
 }
 LARGE = 1024  # options from this value on (classes: a hundred times it) trigger a check of memory
 FILLS = frozenset({"normal_", "uniform_", "trunc_normal_", "zero_", "fill_", "ones_"})
-POSIX = hasattr(os, "sysconf")
 METHODS = ("forward_features", "forward_head", "reset_classifier")
 
 
@@ -275,7 +273,7 @@ def check_memory(name: str, entry: Entry, num_classes: int, options: Mapping[str
     except (ValueError, TypeError, RuntimeError):
         return  # making the network reports the error
     size = sum(value.nbytes for value in state.values())
-    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") if POSIX else math.inf
+    memory = total_memory()
     if size > memory:
         said = ", ".join(f"{key} {str(value)[:80]}" for key, value in large.items())
         raise VideoNLError(

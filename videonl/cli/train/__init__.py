@@ -107,7 +107,7 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
             take_lists(settings, resumed)
         module, classifier = build(settings, {**given, **chosen.settings}, resume, data=data)
         if settings["dry_run"]:
-            return show_plan(classifier, module, options, chosen.lines())
+            return show_plan(classifier, module, options, chosen.lines(), resume=resume)
         run_dir = resumed or new_run(Path(settings["out"]), settings["name"], make=writes)
         stack.callback(remove_if_empty, run_dir)
         stack.enter_context(clear_errors(settings, run_dir=run_dir))
@@ -173,10 +173,16 @@ def show_plan(
     data: "VideoDataModule",
     options: dict[str, Any],
     chosen: Sequence[str],
+    *,
+    resume: Path | None,
 ) -> int:
     """Print the plan of a training, without making a run or changing weights."""
     from videonl.training import make_trainer, plan_lines
+    from videonl.training.runs import check_resumable
 
+    if resume:
+        own = classifier.net if classifier.is_own else None
+        check_resumable(resume, dict(classifier.hparams), network=own)
     trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
     if trainer.is_global_zero:
         print(*plan_lines(classifier, data, trainer, chosen=chosen), sep="\n")
