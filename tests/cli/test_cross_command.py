@@ -77,7 +77,7 @@ def test_official_splits(classes: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ([], "give exactly one of --folds K, --folds official and --runs"),
         (["--folds", "2", "--runs", "a"], "give exactly one of"),
         (["--runs", "nowhere"], "nowhere: not the folder of a run"),
-        (["--folds", "x"], "it must be a number, or official"),
+        (["--folds", "\u00b2"], "it must be a number, or official"),
         (["--folds", "official"], "contains no official lists"),
         (["--folds", "2", "--data.val_list", "a.txt"], "set by videonl cross"),
     ],

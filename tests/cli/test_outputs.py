@@ -317,6 +317,13 @@ OVER_INPUTS = {
     "export": ["export", *NETWORK[:2], "--out", "model.safetensors"],
     "live": ["live", *NETWORK[:2], "in/a.mp4", "--json", "in/a.mp4"],
     "test": ["train", "predict", "--data.root", "data", *NETWORK[:2], "--csv", "model.safetensors"],
+    "attend": ["attend", *NETWORK[:2], "--data", "data", "--json", "model.safetensors"],
+    "own list": ["attend", *NETWORK[:2], "--data", "listed", "--json", "listed/val.csv"],
+    "predict's own list": [
+        *["train", "predict", "--data.root", "listed", *NETWORK[:2]],
+        *["--csv", "listed/val.csv"],
+    ],
+    "merge": ["merge", "shards.jsonl", "--csv", "shards.00000.jsonl"],
     "twice": [*PREDICT, "--json", "out.csv", "--csv", "./out.csv"],
 }
 
@@ -328,6 +335,8 @@ def test_no_output_is_an_input_or_another_output(work: Path, capsys: Capture, na
         Path("list.txt").write_text("in/a.mp4\n", encoding="utf-8")
         Path("n.json").write_text('["wave", "clap", "jump"]', encoding="utf-8")
         Path("link.csv").hardlink_to("in/a.mp4")
+        Path("listed").mkdir()
+        Path("listed/val.csv").write_text("../in/a.mp4 wave\n", encoding="utf-8")
     files = {path: path.read_bytes() for path in sorted(work.rglob("*")) if path.is_file()}
     assert main(OVER_INPUTS[name]) == 2
     assert ("are one file" if name == "twice" else "would be written over") in one_sentence(capsys)

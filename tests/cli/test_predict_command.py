@@ -118,6 +118,10 @@ def test_patterns_lists_and_names_with_a_dash(
         (["predict", "in", "--checkpoint", "model.safetensors", "--resume"], "--resume needs"),
         (["predict", "in", "--checkpoint", "model.safetensors", "--labels", "x"], "class names"),
         (["predict", "in", "--checkpoint", "model.safetensors", "--device", "x"], "device 'x'"),
+        (
+            ["predict", "in/a.mp4", "--checkpoint", "model.safetensors", "--device", "meta"],
+            "'meta'",
+        ),
         (["predict", "in", "--checkpoint", "in/notes.txt"], "notes.txt"),
         (["predict", "--checkpoint", "model.safetensors", "--from-list", "x"], "--from-list x"),
     ],
@@ -137,8 +141,10 @@ def test_bad_usage_is_one_sentence(
         (["--views", "3x"], "CLIPSxCROPS"),
         (["--shard", "2/2"], "RANK/SIZE"),
         (["--views", "10x2"], "crops are 1 or 3"),
-        (["--top-k", "0"], "at least 1"),
+        (["--top-k", "0"], "from 1 to"),
         (["--topk", "3"], "--topk"),
+        (["--max-views-per-forward", "99999999999999999999"], "from 1 to 1000000000"),
+        (["--time-limit", "1e300"], "from 0 to 1000000000"),
     ],
 )
 def test_wrong_options(

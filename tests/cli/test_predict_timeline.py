@@ -59,6 +59,13 @@ def test_refusals(
     assert message in capsys.readouterr().err
 
 
+def test_a_part_of_a_video_has_a_page(tmp_path: Path) -> None:
+    video, page = write_video(tmp_path / "a.mp4", 12), tmp_path / "a.html"
+    words = ["--checkpoint", write_checkpoint(tmp_path), "--views", "1x1", "--report", page]
+    assert predict(f"{video}#t=0.1,0.4", *words) == 0
+    assert "data:video/mp4" in page.read_text("utf-8")
+
+
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:
     model = write_checkpoint(tmp_path, class_names=["$x", "_y", "$\\bad$"])
     video = write_video(tmp_path / "$\\a$.mp4", 100)

@@ -9,7 +9,7 @@ from videonl.class_names import order_classes
 from videonl.cli.main import main
 from videonl.data import Catalogue, read_catalogue
 from videonl.errors import DatasetError
-from videonl.inference.inputs import read_list as read_paths
+from videonl.inference import read_list as read_paths
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
 

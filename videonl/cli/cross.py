@@ -13,6 +13,7 @@ from videonl.cli.main import make_parser
 from videonl.errors import DatasetError, VideoNLError
 from videonl.escapes import json_text
 from videonl.files import write_text
+from videonl.limits import SEED
 from videonl.shares import percent
 
 RESULT, SUMMARY = "result.json", "cross.json"
@@ -41,7 +42,7 @@ def parser() -> Any:
         "the videos that it was not trained on",
     )
     result.add_argument("--out", required=True, help="folder of the runs and of cross.json")
-    result.add_argument("--seed", type=int, default=0, help="random seed of folds and trainings")
+    result.add_argument("--seed", type=SEED, default=0, help="random seed of folds and trainings")
     return result
 
 
@@ -125,7 +126,7 @@ def fold_parts(
     from videonl.data.catalogue import read_catalogue
     from videonl.data.splits import CLASSES, TRAIN_LIST, VAL_LIST, make_folds, write_lists
 
-    if not options.folds.isdigit():
+    if not options.folds.isdecimal():
         raise VideoNLError(f"--folds {options.folds}: it must be a number, or official")
     settings, _ = read_settings("fit", ["--data.root", options.folder, *flags])
     data = settings["data"]

@@ -59,7 +59,7 @@ def merge_predictions(path: Path, csv: str | None) -> int:
     """Merge the result files of ``videonl predict``."""
     from videonl.inference.shards import merge
 
-    with claimed(path, csv):
+    with claimed(path, csv, reads=shard_files(path).values()):
         found = merge(path)
         if csv:
             from videonl.inference.shards import write_csv

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from videonl.inference.predictor import Predictor
     from videonl.video.preprocessing import Preprocessing
 
-positive = whole(1)  # the type of an option
+positive = whole(1, 1e9)  # the type of an option
 RATE = above(0, 1000)  # frames per second
 MOST_CLIPS = 1000
 MOST_PIXELS = 16_384  # of a side; as many frames
@@ -304,7 +304,7 @@ def add_isolation(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--time-limit",
-        type=number(0),
+        type=number(0, 1e9),
         default=300.0,
         metavar="SECONDS",
         help="limit for decoding a file, with --isolate; 0: no limit (default: 300)",

@@ -143,7 +143,7 @@ def split_of(then: Any, now: str | None) -> int | None:
     if now is None or not isinstance(then, str):
         return None
     (name, _, _), (other, _, number) = now.rpartition(SPLIT), then.rpartition(SPLIT)
-    return int(number) if name and name == other and number.isdigit() else None
+    return int(number) if name and name == other and number.isdecimal() else None
 
 
 def check_split(now: str | None, then: Any, *, source: str) -> None:

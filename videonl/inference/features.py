@@ -299,7 +299,7 @@ def output_paths(
     for text, videos in inputs:
         for video in videos:
             name = os.path.relpath(video, text) if os.path.isdir(text) else os.path.basename(video)
-            path = folder / _file_name(name)
+            path = folder / file_name(name, SUFFIX)
             if taken.setdefault(path, video) == video:
                 paths[video] = path
             elif os.path.realpath(taken[path]) != os.path.realpath(video):  # else it is the same
@@ -307,14 +307,14 @@ def output_paths(
     return paths, clashes
 
 
-def _file_name(name: str) -> str:
-    """The name with our suffix; one that is too long for a file is cut and gets a hash."""
+def file_name(name: str, suffix: str) -> str:
+    """The name with a suffix; one that is too long for a file is cut and gets a hash."""
     folder, base = os.path.split(name)
     data = os.fsencode(base)
-    if len(data) + len(SUFFIX) > LONGEST:
+    if len(data) + len(suffix) > LONGEST:
         digest = hashlib.sha256(data).hexdigest()[:12]
-        base = f"{os.fsdecode(data[: LONGEST - len(SUFFIX) - 13]).rstrip(HALVES)}~{digest}"
-    return os.path.join(folder, base + SUFFIX)
+        base = f"{os.fsdecode(data[: LONGEST - len(suffix) - 13]).rstrip(HALVES)}~{digest}"
+    return os.path.join(folder, base + suffix)
 
 
 def save_features(

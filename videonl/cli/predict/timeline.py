@@ -18,6 +18,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.timeline_output import Result
 
 _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|min|h)?")
+SHORTEST = 0.001  # seconds; containers know no finer times
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -89,8 +90,8 @@ def check(arguments: argparse.Namespace, videos: int) -> None:
         VideoNLError: names the option.
     """
     for name in ("window", "hop"):
-        if getattr(arguments, name) == 0:
-            raise VideoNLError(f"--{name} must be longer than 0 s")
+        if (seconds := getattr(arguments, name)) is not None and seconds < SHORTEST:
+            raise VideoNLError(f"--{name} must be at least {SHORTEST} s")
     if arguments.timeline and not arguments.report and arguments.views is not None:
         raise VideoNLError(
             "--views is for whole videos, and a window is one clip with one crop; leave it out"

@@ -125,7 +125,10 @@ def cost_of(classifier: "VideoClassifier") -> dict[str, Any] | None:
 
 def inputs_of(settings: Mapping[str, Any], checkpoint: Path) -> list[str | Path | None]:
     """The files that a test reads, but for its videos."""
-    return [checkpoint, settings["config"], *(settings["data"][name] for name in LISTS)]
+    from videonl.data.catalogue import lists_of
+
+    own = lists_of(Path(settings["data"]["root"])).values()
+    return [checkpoint, settings["config"], *(settings["data"][name] for name in LISTS), *own]
 
 
 def checkpoint_of(settings: dict[str, Any]) -> Path:
