@@ -103,6 +103,9 @@ def test_patterns_lists_and_names_with_a_dash(
     monkeypatch.setattr(sys, "stdin", io.StringIO("in/a.mp4\r\n\n# no\nin/sub/b.AVI\n"))
     assert predict("--views", "1x1", "--from-list", "-") == 0
     assert capsys.readouterr().out.count("in/") == 2
+    monkeypatch.setattr(sys, "stdin", None)
+    assert predict("--from-list", "-") == 2
+    assert "standard input is closed" in capsys.readouterr().err
     monkeypatch.chdir(here / "in")
     checkpoint = str(here / "model.safetensors")
     assert main(["predict", "--checkpoint", checkpoint, "--views", "1x1", "--", "-dash.mp4"]) == 0

@@ -45,7 +45,7 @@ def test_many_files_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ("words", "message"),
     [
         (["--window", "2s"], "--window belongs to --timeline"),
-        (["--timeline", "--hop", "0"], "--hop must be longer"),
+        (["--timeline", "--hop", "0"], "--hop must be at least"),
         (["--timeline", "--csv", "x.csv", "--resume"], "--resume does not work with"),
         (["--timeline", "--views", "3x3"], "--views is for whole videos"),
         (["--report", "x.html", "--json", "x.json"], "--report without --timeline"),

@@ -14,7 +14,13 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
 
 
 def standard_input() -> bytes:
-    """Everything on standard input."""
+    """Everything on standard input.
+
+    Raises:
+        VideoNLError: it is closed.
+    """
+    if sys.stdin is None:
+        raise VideoNLError("standard input is closed, so there is no list to read")
     stream = getattr(sys.stdin, "buffer", None)
     data = sys.stdin.read() if stream is None else stream.read()
     return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data)
