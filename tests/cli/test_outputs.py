@@ -1,5 +1,7 @@
 """Every option that names an output: links, pipes, full disks, folders in its place."""
 
+import csv
+import json
 import os
 import stat
 import subprocess
@@ -47,13 +49,18 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def work(here: Path, capsys: Capture) -> Path:
+def sharded(here: Path) -> Path:
     """The folder of the small checkpoint, with the result file of a shard in it."""
     if not Path("shards.00000.jsonl").exists():
         words = ["--views", "1x1", "--shard", "0/1", "--json", "shards.jsonl"]
         assert main([*PREDICT, *words]) == 0
-        capsys.readouterr()
     return here
+
+
+@pytest.fixture
+def work(sharded: Path, capsys: Capture) -> Path:
+    capsys.readouterr()
+    return sharded
 
 
 @contextmanager
@@ -307,6 +314,28 @@ def test_outputs_of_a_training(tmp_path: Path, capsys: Capture) -> None:
         (tmp_path / f"folder_{name}").mkdir()
         assert main([*words, str(tmp_path / f"folder_{name}")]) == 2
         assert "it is a folder" in one_sentence(capsys)
+
+
+@pytest.mark.usefixtures("sharded")
+def test_a_dash_is_standard_output(tmp_path: Path, capfd: Capture) -> None:
+    """The result alone: what else is said goes to standard error."""
+    capfd.readouterr()
+    for words in (PREDICT, TIMELINE, ["merge", "shards.jsonl"]):
+        assert main([*words, "--csv", "-"]) == 0
+        rows = list(csv.reader(capfd.readouterr().out.splitlines()))
+        assert rows[0][0] == "path"
+        assert {row[0] for row in rows[1:]} == {"in/a.mp4"}
+    assert main([*PREDICT, "--csv", "-", "--json", "-"]) == 2
+    assert "two outputs are standard output" in one_sentence(capfd)
+    write_small_data(tmp_path / "clips", train=0, val=1)
+    for old, new in (("dark", "clap"), ("light", "jump")):
+        (tmp_path / f"clips/val/{old}").rename(tmp_path / f"clips/val/{new}")
+    words = ["--data.root", str(tmp_path / "clips"), *NETWORK[:2], "--trainer.accelerator", "cpu"]
+    assert main(["train", "test", *words, "--data.views", "1x1", "--json", "-"]) == 0
+    assert json.loads(capfd.readouterr().out)["scores"]["videos"] == 2
+    assert main(["train", "predict", *words, "--data.views", "1x1", "--csv", "-"]) == 0
+    assert len(list(csv.reader(capfd.readouterr().out.splitlines()))) == 3
+    assert not Path("-").exists()
 
 
 OVER_INPUTS = {

@@ -190,7 +190,13 @@ def one(folder: Path, flags: Sequence[str], *, seed: int) -> int:
     if code:
         return code
     # Not the best one: that is chosen on the very videos that are tested.
-    return test(folder, flags, max((folder / "run").glob("*/last.ckpt")), split="val")
+    found = sorted((folder / "run").glob("*/last.ckpt"))
+    if not found:
+        raise VideoNLError(
+            f"{folder}: the training left no last.ckpt to be tested; leave out the --trainer "
+            "options by which it takes no step or saves nothing"
+        )
+    return test(folder, flags, found[-1], split="val")
 
 
 def test(folder: Path, flags: Sequence[str], checkpoint: Path, *, split: str | None) -> int:

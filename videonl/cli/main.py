@@ -16,13 +16,12 @@ from typing import Any, NoReturn
 
 from videonl import __version__
 from videonl.cli.terminal import (
-    OutputLost,
     asked_for_trace,
     give_up_output,
     shown_streams,
     tell_unforeseen,
 )
-from videonl.errors import ENDING, Ended, Stopped, VideoNLError
+from videonl.errors import ENDING, Ended, OutputLost, Stopped, VideoNLError
 from videonl.escapes import shortened
 from videonl.files import explain_full
 

@@ -87,10 +87,7 @@ def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
     if resume == "auto":
         found = newest(out / name, LAST)
         return found[0] if found else None
-    path = resumed_from(resume)
-    if not path.is_file():
-        raise CheckpointError(f"--resume {resume}: {path} does not exist")
-    return path
+    return resumed_from(resume)
 
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)

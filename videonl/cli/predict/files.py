@@ -61,6 +61,11 @@ def outputs_of(arguments: argparse.Namespace) -> list[str | Path | None]:
     return [lines, *named]
 
 
+def prints_result(arguments: argparse.Namespace) -> bool:
+    """Whether standard output (``-``) is one of the outputs, so that nothing else is printed."""
+    return "-" in map(str, outputs_of(arguments))
+
+
 def folder_of(arguments: argparse.Namespace) -> str | None:
     """The folder of the overlays, where there is one."""
     if not arguments.overlay or [Path(arguments.overlay)] == list(arguments.overlays.values()):

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videonl.cli.predict.files import prints_result
 from videonl.errors import VideoError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import write_text
@@ -187,7 +188,7 @@ def one(
             attention=attention_section(predictor, video),
         )
         write_text(arguments.report, page)
-        if not arguments.quiet and arguments.json != "-":
+        if not (arguments.quiet or prints_result(arguments)):
             print(arguments.report)
     if found:
         results.append(found)
@@ -202,7 +203,7 @@ def rule(arguments: argparse.Namespace, predictor: "Predictor") -> dict[str, flo
 
 def show(arguments: argparse.Namespace, found: "Result") -> None:
     """Print the segments: a table, or tabs between path, start, end and class with --quiet."""
-    if arguments.json == "-":
+    if prints_result(arguments):
         return
     timeline, segments = found
     path = visible(timeline.path)

@@ -220,7 +220,7 @@ def print_result(
             f"{f' ({chosen})' if chosen else ''}: {result.best}"
         )
         print(f"next      {test_line(result.run_dir, settings, given)}")
-    else:
+    elif result.last.is_file():
         print(f"last      {result.last} (without validation there is no best checkpoint)")
 
 
