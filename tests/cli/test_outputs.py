@@ -320,13 +320,21 @@ def test_outputs_of_a_training(tmp_path: Path, capsys: Capture) -> None:
 def test_a_dash_is_standard_output(tmp_path: Path, capfd: Capture) -> None:
     """The result alone: what else is said goes to standard error."""
     capfd.readouterr()
-    for words in (PREDICT, TIMELINE, ["merge", "shards.jsonl"]):
+    for words in ([*PREDICT, "--views", "1x1"], ["merge", "shards.jsonl"]):
         assert main([*words, "--csv", "-"]) == 0
         rows = list(csv.reader(capfd.readouterr().out.splitlines()))
         assert rows[0][0] == "path"
         assert {row[0] for row in rows[1:]} == {"in/a.mp4"}
     assert main([*PREDICT, "--csv", "-", "--json", "-"]) == 2
     assert "two outputs are standard output" in one_sentence(capfd)
+    assert not Path("-").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_a_dash_in_a_timeline_and_in_tests(tmp_path: Path, capfd: Capture) -> None:
+    assert main([*TIMELINE, "--csv", "-"]) == 0
+    assert capfd.readouterr().out.startswith("path,start,end,class")
     write_small_data(tmp_path / "clips", train=0, val=1)
     for old, new in (("dark", "clap"), ("light", "jump")):
         (tmp_path / f"clips/val/{old}").rename(tmp_path / f"clips/val/{new}")
