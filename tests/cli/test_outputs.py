@@ -287,6 +287,8 @@ def test_outputs_of_a_training(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "file").write_text("mine")
     assert main([*fit, str(tmp_path / "file")]) == 2
     assert f"{tmp_path / 'file'} is a file" in one_sentence(capsys)
+    assert main([*fit, str(tmp_path / "file"), "--dry-run"]) == 2
+    assert f"{tmp_path / 'file'} is a file" in one_sentence(capsys)
     with file_size_limit(100):
         assert main([*fit, str(tmp_path / "full")]) == 2
     assert "cannot be written (File too large); free some space" in one_sentence(capsys)
