@@ -7,7 +7,6 @@ gets its number in the official list. ``C`` and ``C++`` are two classes, ``push 
 are one.
 """
 
-import json
 import re
 import unicodedata
 import warnings
@@ -17,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from videonl.errors import DatasetError, VideoNLError
+from videonl.escapes import parse_json
 from videonl.files import read_text
 from videonl.shares import counted
 
@@ -197,8 +197,8 @@ def _from_json(text: str, path: str | Path) -> list[str]:
         VideoNLError: anything else.
     """
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(text)
+    except ValueError as error:
         raise VideoNLError(f"the class names {path} are not valid JSON ({error})") from None
     if isinstance(found, list) and all(isinstance(name, str) for name in found):
         return found

@@ -1,7 +1,6 @@
 """``videonl cross``: the same training on every fold or official split, and the mean."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.errors import DatasetError, VideoNLError
-from videonl.escapes import json_text
+from videonl.escapes import json_text, parse_json
 from videonl.files import write_text
 from videonl.limits import SEED
 from videonl.shares import percent
@@ -76,8 +75,7 @@ def cross(options: argparse.Namespace, flags: Sequence[str]) -> int:
             if code > STOPPED:
                 print("videonl cross: run the same command again to continue", file=sys.stderr)
             return code
-        content = json.loads((out / name / RESULT).read_text(encoding="utf-8"))
-        results.append({"part": name, "scores": content["scores"]})
+        results.append({"part": name, "scores": scores_of(out / name / RESULT)})
     summary = summed(results)
     write_text(
         out / SUMMARY,
@@ -86,6 +84,20 @@ def cross(options: argparse.Namespace, flags: Sequence[str]) -> int:
     print(table(summary, words))
     print(f"result    {out / SUMMARY}")
     return 0
+
+
+def scores_of(file: Path) -> dict[str, Any]:
+    """The scores in a result of a test.
+
+    Raises:
+        VideoNLError: it is none.
+    """
+    try:
+        return dict(parse_json(file.read_text(encoding="utf-8"))["scores"])
+    except (ValueError, LookupError, TypeError):
+        raise VideoNLError(
+            f"{file} is not a result of test; remove it, and run the same command again"
+        ) from None
 
 
 def read_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:

@@ -1,6 +1,5 @@
 """Values and options that several commands share: clips, views, networks, isolation; no torch."""
 
-import json
 import os
 import re
 import sys
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from videonl.errors import VideoNLError
-from videonl.escapes import as_word
+from videonl.escapes import as_word, parse_json
 from videonl.files import parse_yaml
 from videonl.limits import above, number, whole
 from videonl.shards import Shard, shard_here
@@ -101,8 +100,8 @@ def parse_option(text: str) -> tuple[str, Any]:
     if name in ("name", "num_classes", "pretrained"):
         raise ArgumentTypeError(f"{name} is not an option of a network; leave it out")
     try:
-        return name, json.loads(value)
-    except (ValueError, RecursionError):
+        return name, parse_json(value)
+    except ValueError:
         return name, parse_value(value) if value.lstrip().startswith(("{", "[")) else value
 
 

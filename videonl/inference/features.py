@@ -1,7 +1,6 @@
 """Features of a video: the output of a layer of the network for sliding windows."""
 
 import hashlib
-import json
 import os
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from videonl.errors import VideoNLError
-from videonl.escapes import json_text
+from videonl.escapes import json_text, parse_json
 from videonl.files import whole_stream
 from videonl.inference.predictor import Predictor
 from videonl.inference.prefetch import behind
@@ -345,7 +344,7 @@ def load_features(path: Path) -> tuple[Features, dict[str, Any]]:
     try:
         with np.load(path, allow_pickle=False) as content:
             features = Features(content["features"], content["start"], content["end"])
-            return features, json.loads(str(content["about"]))
+            return features, parse_json(str(content["about"]))
     except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise VideoNLError(f"{path} was not written by videonl extract ({error})") from error
 
@@ -359,7 +358,7 @@ def is_done(path: Path, about: Mapping[str, object]) -> bool:
     if not path.exists():
         return False
     _, found = load_features(path)
-    wanted = json.loads(json_text(about))
+    wanted = parse_json(json_text(about))
     for key, value in wanted.items():
         if found.get(key) != value:
             raise VideoNLError(
