@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python benchmarks/faithful.py
 
-writes results/faithful.json and docs/faithfulness.md.
+writes benchmarks/results/faithful.json and docs/faithfulness.md.
 
 Every family's network and test are written down a second time in the tests, operation by operation
 and from the publishers' sources; a file in the family's own format with made-up weights is loaded
@@ -10,7 +10,6 @@ as a person loads it, and both are compared. What needs the published weights th
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable
@@ -26,7 +25,9 @@ from tests.models.peer_networks import PEERS, Forward, make_state
 from tests.weights import test_publishers_tests as publishers
 from tests.weights.test_pretrained_caffe2 import make_blobs, plain_network, written
 from tests.weights.test_pretrained_networks import FILES, clip_for
+from videonl.escapes import json_text
 from videonl.evaluation.speed import describe_environment
+from videonl.files import write_text
 from videonl.models.view_ensembling import over_views
 from videonl.video import Preprocessing, to_clips
 from videonl.video.decoding.pictures import size_of
@@ -230,8 +231,8 @@ def main(argv: list[str]) -> int:
         "families": measure(),
         "not_verified": list(NOT_VERIFIED),
     }
-    arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    arguments.page.write_text(page(results), encoding="utf-8")
+    write_text(arguments.json, json_text(results, indent=1) + "\n")
+    write_text(arguments.page, page(results))
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Non-local blocks in Mask R-CNN and in Keypoint R-CNN (PAPER section 6).
+"""Non-local blocks in Mask R-CNN and in Keypoint R-CNN (section 6 of the paper).
 
 Every picture holds two bodies far apart. The class of a body says whether the other has its hue;
 its keypoints are the corners of its box that are nearest to the other body and farthest from it. So
