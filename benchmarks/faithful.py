@@ -14,6 +14,7 @@ import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -195,16 +196,23 @@ def shown(value: Any) -> str:
     return str(value)
 
 
+def wrapped(text: str) -> str:
+    """A paragraph or an item of a list, as wide as the docs are."""
+    hang = "  " if text.startswith("- ") else ""
+    return fill(text, 100, subsequent_indent=hang, break_on_hyphens=False, break_long_words=False)
+
+
 def page(results: dict[str, Any]) -> str:
     """The page of the docs."""
     lines = [
         "# How faithful published files are",
         "",
-        "Largest difference between this library and a second, independent statement of every "
-        "publisher's network and test",
-        "(`tests/models/peer_networks.py`, `tests/weights/`), with a file in the publisher's own "
-        "format. Written by `benchmarks/faithful.py`",
-        "from [faithful.json](../benchmarks/results/faithful.json); change neither by hand.",
+        wrapped(
+            "Largest difference between this library and a second, independent statement of every "
+            "publisher's network and test (`tests/models/peer_networks.py`, `tests/weights/`), "
+            "with a file in the publisher's own format. Written by `benchmarks/faithful.py` from "
+            "[faithful.json](../benchmarks/results/faithful.json); change neither by hand."
+        ),
         "",
         f"| family | {' | '.join(COLUMNS)} |",
         f"|---|{'---|' * len(COLUMNS)}",
@@ -214,9 +222,9 @@ def page(results: dict[str, Any]) -> str:
         if row["recipe"] is not None:
             cells[-1] = f"[{row['recipe']}](../configs/{row['recipe']}.yaml)"
         lines.append(f"| {family} | {' | '.join(cells)} |")
-    lines += ["", *(f"- **{column}**: {text}." for column, text in COLUMNS.items())]
+    lines += ["", *(wrapped(f"- **{column}**: {text}.") for column, text in COLUMNS.items())]
     lines += ["", "Not verified, for want of the published weights or of their data:", ""]
-    lines += [f"- {text}." for text in results["not_verified"]]
+    lines += [wrapped(f"- {text}.") for text in results["not_verified"]]
     return "\n".join(lines) + "\n"
 
 
