@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from videonl.cli.main import main as videonl
 from videonl.files import sha256
+from videonl.video import Preprocessing
 
 CARD = """\
 # {title}
@@ -51,6 +52,8 @@ def card(target: Path, result: Path, *, title: str, data: str) -> str:
     about = json.loads(target.with_suffix(".json").read_text(encoding="utf-8"))
     scores, shown = found["scores"], found["protocol"]
     low, high = scores["video_top1_wilson95"]
+    viewed = Preprocessing.from_dict(about["preprocessing"])
+    height, width = viewed.view_size
     return CARD.format(
         title=title,
         file=target.name,
@@ -63,7 +66,7 @@ def card(target: Path, result: Path, *, title: str, data: str) -> str:
         accuracy=f"{100 * scores['video_top1']:.1f} % [{100 * low:.1f}, {100 * high:.1f}] "
         f"of {scores['videos']} {shown['split']} videos",
         views=f"{shown['clips']} × {shown['crops']} views",
-        clip=f"{shown['frames']} frames, {shown['stride']} apart, {shown['crop']}²",
+        clip=f"{viewed.frames} frames of {height}×{width}, {viewed.shown_steps}",
     )
 
 

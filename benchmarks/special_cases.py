@@ -1,6 +1,6 @@
 """Do blocks help Mask R-CNN and Keypoint R-CNN, at equal cost? By average precision.
 
-python benchmarks/special_cases.py                 12 trainings of about 7 minutes on one core
+python benchmarks/special_cases.py                 12 trainings of about 5 minutes on one core
 
 The networks and pictures of examples/detection.py, with its blocks and without. Where a block would
 be, the network without has a residual block of convolutions (1x1, 3x3, 1x1, a batch norm whose
@@ -224,7 +224,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--seeds", type=positive, default=3)
-    parser.add_argument("--steps", type=positive, default=1000, help=f"of {BATCH} pictures")
+    parser.add_argument("--steps", type=positive, default=600, help=f"of {BATCH} pictures")
     parser.add_argument("--pictures", type=positive, default=500, help="of the test")
     parser.add_argument("--result", type=Path, default=RESULT)
     print(table(measure(parser.parse_args(argv))))

@@ -32,6 +32,18 @@ PAPER = {
     "length": {"C2D": "73.8", "I3D 3x1x1": "74.9", "NL I3D 3x1x1": "76.5"},
 }  # fmt: skip
 PAPER["appearance"] = PAPER["conv3d"]
+TITLES = {
+    "affinity": "Which affinity (2a)",
+    "depth": "How many blocks (2c)",
+    "conv3d": "Against 3-D convolution (2e)",
+    "stage": "In which stage (2b)",
+    "space_time": "Space, time or spacetime (2d)",
+    "non_local_3d": "In a 3-D network (2f)",
+    "length": "Longer clips (2g)",
+    "appearance": "Against 3-D convolution, where appearance decides (2e)",
+    "cue": "A relation far apart in time",
+}
+COLOURS = ("#4477aa", "#cc3311")  # without blocks, with blocks
 
 
 def condensed(folder: Path) -> dict[str, Any]:
@@ -52,16 +64,26 @@ def condensed(folder: Path) -> dict[str, Any]:
     }
 
 
+def groups_of(found: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+    """Network -> its trainings."""
+    groups: dict[str, list[dict[str, Any]]] = {}
+    for row in found["trainings"]:
+        groups.setdefault(row["group"], []).append(row)
+    return groups
+
+
+def height_of(found: dict[str, Any]) -> float:
+    """Inches of a panel."""
+    return 0.55 + 0.22 * len(groups_of(found))
+
+
 def markdown(name: str, found: dict[str, Any]) -> str:
     """One row per network: cost, every seed, mean and spread, and the paper's figure."""
     lines = [
         "| network | parameters (M) | GMACs (GFLOPs) | top-1 (%) | seeds | paper, Kinetics (%) |",
         "|---|---|---|---|---|---|",
     ]
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for row in found["trainings"]:
-        groups.setdefault(row["group"], []).append(row)
-    for group, rows in groups.items():
+    for group, rows in groups_of(found).items():
         values = [100 * row["top1"]["value"] for row in rows if row["top1"]]
         spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
         macs = rows[0]["macs_per_view"] / 1e9
@@ -71,6 +93,35 @@ def markdown(name: str, found: dict[str, Any]) -> str:
             f"{PAPER.get(name, {}).get(group, '')} |"
         )
     return "\n".join(lines)
+
+
+def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
+    """A panel for each sweep: a point for each seed, a line at the mean of each network."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(
+        len(results), 1, figsize=(7, 0.9 + sum(map(height_of, results.values()))), sharex=True,
+        gridspec_kw={"height_ratios": [height_of(found) for found in results.values()]},
+    )  # fmt: skip
+    for axis, (name, found) in zip(panels, results.items(), strict=True):
+        groups = groups_of(found)
+        for place, rows in enumerate(groups.values()):
+            values = [100 * row["top1"]["value"] for row in rows if row["top1"]]
+            colour = COLOURS[bool(rows[0]["non_local_macs_per_view"])]
+            axis.plot(values, [place] * len(values), "o", color=colour, alpha=0.6, markersize=5)
+            axis.vlines(mean(values), place - 0.3, place + 0.3, color=colour)
+        axis.axvline(100 / 3, color="#777777", linestyle=":", linewidth=1)
+        axis.set_yticks(range(len(groups)), list(groups), fontsize=8)
+        axis.set_ylim(len(groups) - 0.4, -0.6)
+        axis.set_title(TITLES[name], fontsize=9, loc="left")
+        axis.spines[["top", "right"]].set_visible(False)
+    panels[-1].set_xlabel("top-1 (%) of 600 videos, by seed; dotted: chance")
+    figure.tight_layout()
+    figure.savefig(path, dpi=110)
+    plt.close(figure)
 
 
 def main() -> None:

@@ -1,8 +1,8 @@
 """Non-local blocks in Mask R-CNN and in Keypoint R-CNN (section 6 of the paper).
 
-Every picture holds two bodies far apart. The class of a body says whether the other has its hue;
-its keypoints are the corners of its box that are nearest to the other body and farthest from it. So
-a body is found by looking at it, and understood by looking at both.
+Every picture holds two bodies far apart. The class of a body says whether it is the brighter one of
+the two; its keypoints are the corners of its box that are nearest to the other body and farthest
+from it. So a body is found by looking at it, and understood by looking at both.
 
 One block sits right before the last residual block of res4, as in the paper, and for keypoints one
 more after every two of the head's eight convolutions (4 + 1, the paper's best). The networks are
@@ -28,7 +28,7 @@ from torchvision.models.resnet import BasicBlock, ResNet
 from videonl.layers import insert_non_local
 
 SIZE = 96
-CLASSES = 3  # background, a body whose twin is in the picture, one whose twin is not
+CLASSES = 3  # background, the brighter body, the darker one
 WIDTH = 64  # channels of the feature pyramid and of the heads
 TASKS = ("masks", "keypoints")
 RATE = 1e-3
@@ -44,24 +44,26 @@ def make_images(count: int, generator: torch.Generator) -> tuple[list[Tensor], l
     images, targets = [], []
     for _ in range(count):
         image = 0.2 * torch.rand(3, SIZE, SIZE, generator=generator)
-        hue, twins, ellipse = draw(0, 1), draw(0, 1) < 0.5, draw(0, 1) < 0.5
-        other = hue + (draw(-0.02, 0.02) if twins else draw(0.25, 0.75))
+        ellipse = draw(0, 1) < 0.5
         across = draw(0, 1) < 0.5  # one body left and one right, or one above and one below
+        first, apart = draw(0.2, 0.7), draw(0.05, 0.3)
+        bright = [first, first + apart] if draw(0, 1) < 0.5 else [first + apart, first]
         boxes, masks = [], []
-        for half, of_body in enumerate((hue, other)):
+        for half in range(2):
             width, height = int(draw(14, 28)), int(draw(14, 28))
             near = int(draw(0, 32 - (width if across else height))) + 64 * half
             along = int(draw(0, SIZE - (height if across else width)))
             left, top = (near, along) if across else (along, near)
             inside = _shape(left, top, width, height, ellipse=ellipse)
-            image += inside * (0.8 * torch.tensor(hsv_to_rgb(of_body % 1, 1, 1))[:, None, None])
+            colour = torch.tensor(hsv_to_rgb(draw(0, 1), 0.5, bright[half]))
+            image += inside * colour[:, None, None]
             boxes.append([left, top, left + width, top + height])
             masks.append(inside.to(torch.uint8))
         images.append(image)
         targets.append(
             {
                 "boxes": torch.tensor(boxes, dtype=torch.float32),
-                "labels": torch.full((2,), 1 if twins else 2),
+                "labels": torch.tensor([1, 2] if bright[0] > bright[1] else [2, 1]),
                 "masks": torch.stack(masks),
                 "keypoints": torch.tensor([_corners(*boxes), _corners(*boxes[::-1])]),
             }
@@ -153,7 +155,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("--task", choices=TASKS, default=TASKS[0])
-    parser.add_argument("--steps", type=int, default=1000, help="of 8 pictures")
+    parser.add_argument("--steps", type=int, default=600, help="of 8 pictures")
     given = parser.parse_args()
     torch.manual_seed(0)
     train(build(given.task), steps=given.steps)

@@ -30,20 +30,36 @@ import decode_plot  # noqa: E402
 import distance_curve  # noqa: E402
 import house  # noqa: E402
 import plot_non_local  # noqa: E402
+import special_cases_plot  # noqa: E402
 import sweeps  # noqa: E402
 
 from videonl.weights import PUBLISHED  # noqa: E402
 
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-# JSON -> (picture, how it is drawn)
-PICTURES: dict[str, tuple[str, Callable[[Any, Path], None]]] = {
-    "decode": ("decode.png", lambda found, path: decode_plot.plot(found["rows"], path)),
-    "distance_curve": (
-        "distance_curve.png",
-        lambda found, path: distance_curve.draw(found["panels"], path),
+SWEEPS = ("affinity", "conv3d", "depth", "stage", "appearance")  # that are measured
+# picture -> (the JSON files it is drawn from, how)
+PICTURES: dict[str, tuple[Sequence[str], Callable[..., None]]] = {
+    "decode.png": (["decode"], lambda path, found: decode_plot.plot(found["rows"], path)),
+    "distance_curve.png": (
+        ["distance_curve"],
+        lambda path, found: distance_curve.draw(found["panels"], path),
     ),
-    "non_local": ("non_local_benchmark.png", plot_non_local.draw),
-    "ut_interaction": ("ut_interaction.png", cross_validated.save_picture),
+    "non_local_benchmark.png": (
+        ["non_local"],
+        lambda path, found: plot_non_local.draw(found, path),
+    ),
+    "special_cases.png": (
+        ["special_cases"],
+        lambda path, found: special_cases_plot.draw(found, path),
+    ),
+    "sweeps.png": (
+        [f"sweep_{name}" for name in SWEEPS],
+        lambda path, *found: sweeps.draw(dict(zip(SWEEPS, found, strict=True)), path),
+    ),
+    "ut_interaction.png": (
+        ["ut_interaction"],
+        lambda path, found: cross_validated.save_picture(found, path),
+    ),
 }
 
 
@@ -287,9 +303,10 @@ TABLES: dict[str, Callable[[], str]] = {
     "non_local": lambda: plot_non_local.table(read("non_local")),
     **{
         f"sweep_{name}": lambda name=name: sweeps.markdown(name, read(f"sweep_{name}"))
-        for name in ("affinity", "appearance", "conv3d", "depth", "stage")
+        for name in SWEEPS
     },
     "retimed": retimed,
+    "special_cases": lambda: special_cases_plot.table(read("special_cases")),
     "sweep_ut_compare": first_comparison,
     "ut_interaction": lambda: cross_validated.markdown(read("ut_interaction")),
     "train_step": lambda: summary("train_step"),
@@ -307,10 +324,10 @@ def told(name: str, text: str) -> bool:
     return f"<!-- table: {name} -->" in text or f"results/{name}.json" in text
 
 
-def stamp(name: str) -> str:
-    """What a picture says of its source."""
-    digest = hashlib.sha256((RESULTS / f"{name}.json").read_bytes()).hexdigest()
-    return f"{name}.json {digest}"
+def stamp(names: Sequence[str]) -> str:
+    """What a picture says of its sources."""
+    content = b"".join((RESULTS / f"{name}.json").read_bytes() for name in names)
+    return f"{', '.join(f'{name}.json' for name in names)} {hashlib.sha256(content).hexdigest()}"
 
 
 def drawn_from(picture: Path) -> str | None:
@@ -321,13 +338,13 @@ def drawn_from(picture: Path) -> str | None:
         return image.info.get("Source")
 
 
-def draw(name: str) -> None:
-    """Draw a picture and write its source into it."""
-    file, how = PICTURES[name]
+def draw(file: str) -> None:
+    """Draw a picture and write its sources into it."""
+    names, how = PICTURES[file]
     path = ROOT / "docs" / file
-    how(read(name), path)
+    how(path, *map(read, names))
     words = PngInfo()
-    words.add_text("Source", stamp(name))
+    words.add_text("Source", stamp(names))
     with Image.open(path) as image:
         image.load()
         image.save(path, pnginfo=words, optimize=True)
@@ -346,11 +363,11 @@ def bring_up_to_date(*, check: bool) -> list[str]:
             if not check:
                 page.write_text(current, encoding="utf-8")
     shown = "".join(map(filled, (page.read_text(encoding="utf-8") for page in pages)))
-    for name, (file, _) in PICTURES.items():
-        if f"({file})" in shown and drawn_from(ROOT / "docs" / file) != stamp(name):
+    for file, (names, _) in PICTURES.items():
+        if f"({file})" in shown and drawn_from(ROOT / "docs" / file) != stamp(names):
             stale.append(file)
             if not check:
-                draw(name)
+                draw(file)
     return stale
 
 
