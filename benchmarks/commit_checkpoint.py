@@ -1,7 +1,9 @@
 """A trained run as a small committed file: half-precision matrices, its description, a card.
 
-``python benchmarks/commit_checkpoint.py RUN checkpoints/NAME.safetensors --root DIR`` tests the
-file that it wrote on the folder's test split; the card holds that figure and the file's hash.
+python benchmarks/commit_checkpoint.py RUN NAME.safetensors --root DIR --title WORDS --data WORDS
+
+Tests the file that it wrote on the folder's test split; the card holds that figure and the file's
+hash.
 """
 
 import argparse
@@ -14,8 +16,8 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from videonl.cli.main import main as videonl
+from videonl.files import sha256
 from videonl.video import Preprocessing
-from videonl.weights.checkpoint import sha256
 
 CARD = """\
 # {title}
@@ -70,26 +72,24 @@ def card(target: Path, result: Path, *, title: str, data: str) -> str:
 
 def main() -> None:
     """Convert, halve, test, describe."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("run", type=Path)
-    parser.add_argument("target", type=Path)
-    parser.add_argument("--root", type=Path, required=True)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("run", type=Path, help="folder of a training, or its checkpoint")
+    parser.add_argument("target", type=Path, help="the .safetensors file to write")
+    parser.add_argument("--root", type=Path, required=True, help="the data set it is tested on")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--title", required=True)
+    parser.add_argument("--title", required=True, help="of the card")
     parser.add_argument("--data", required=True, help="what it was trained on, in words")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     target = arguments.target
     with tempfile.TemporaryDirectory() as folder:
         whole, result = Path(folder) / "whole.safetensors", Path(folder) / "test.json"
-        commands = (
-            ["convert", str(arguments.run), str(whole)],
-            ["train", "test", "--checkpoint", str(target), "--data.root", str(arguments.root),
-             "--split", arguments.split, "--json", str(result)],
-        )  # fmt: skip
-        assert videonl(commands[0]) == 0
+        test = ["train", "test", "--checkpoint", str(target), "--data.root", str(arguments.root)]
+        if code := videonl(["convert", str(arguments.run), str(whole)]):
+            raise SystemExit(code)
         halve(whole, target)
-        assert videonl(commands[1]) == 0
+        if code := videonl([*test, "--split", arguments.split, "--json", str(result)]):
+            raise SystemExit(code)
         text = card(target, result, title=arguments.title, data=arguments.data)
     target.with_suffix(".md").write_text(text, encoding="utf-8")
 

@@ -1,6 +1,7 @@
 """How fast clips come out of video files: videonl beside its peers, in one run, on the same files.
 
-    python benchmarks/decode.py [VIDEO ...] --out benchmarks/results/decode.json
+    python benchmarks/decode.py                # writes benchmarks/results/decode.json
+    python benchmarks/decode.py VIDEO ...      # these files
 
 Every road delivers the same random clips in one process bound to one core, as a data loader worker
 has it. Rows: videonl; decord at the target size; torchcodec where it loads; pytorchvideo's data set
@@ -16,7 +17,6 @@ torchcodec needs the shared libraries of FFmpeg; where the system has none, a fo
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -33,11 +33,14 @@ from decode_plot import plot
 from decode_roads import BOUND, OURS, known, roads
 from decode_videos import SIZES, write_original
 
+from videonl.escapes import json_text
 from videonl.evaluation.speed import describe_environment
+from videonl.files import write_text
 from videonl.video.encoding import Recipe, encode_file
 
+RESULTS = Path(__file__).resolve().parent / "results" / "decode.json"
+PLOT = RESULTS.parents[2] / "docs" / "decode.png"
 SHAPES = ("8x8", "32x2")  # frames x stride
-ROADS = roads()
 TARGETS = {"original": 2.0, "prepared": 5.0}  # times the fastest peer on the original file
 BOUND_TARGET = 1.3  # times the lower bound, on prepared files
 NOTES = (
@@ -68,12 +71,14 @@ def measure(path: str, clip: str, *, clips: int, cold: bool) -> dict[str, Any]:
     processor: dict[str, list[float]] = {}
     errors: dict[str, str] = {}
     for number, start in enumerate(starts):
-        for name in [name for name in ROADS if name not in errors]:
+        for name, road in roads().items():
+            if name in errors:
+                continue
             if cold:
                 forget(path)
             begin, begin_cpu = time.perf_counter(), time.process_time()
             try:
-                ROADS[name](path, start, frames, stride)
+                road(path, start, frames, stride)
             except Exception as error:  # a peer that fails is a result, too
                 errors[name] = f"{type(error).__name__}: {error}"[:200]
                 continue
@@ -186,8 +191,8 @@ def main() -> int:
         default=SHAPES,
         help="frames x stride; 8x37 are eight frames spread over ten seconds",
     )
-    parser.add_argument("--out", default="benchmarks/results/decode.json")
-    parser.add_argument("--plot", default="docs/decode.png")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--plot", type=Path, default=PLOT)
     parser.add_argument("--work", help="folder that keeps the videos made (default: none kept)")
     parser.add_argument("--make-only", action="store_true", help="make the videos, measure nothing")
     options = parser.parse_args()
@@ -204,8 +209,6 @@ def main() -> int:
     against = ratios(rows)
     for entry in against:
         print(entry)
-    out = Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     facts = {
         "notes": NOTES,
         "machine": environment(),
@@ -215,8 +218,8 @@ def main() -> int:
         "ratios_by_clock": ratios(rows, "clock_ms"),
         "rows": rows,
     }
-    out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
-    plot(rows, Path(options.plot))
+    write_text(options.out, json_text(facts, indent=1) + "\n")
+    plot(rows, options.plot)
     return 0
 
 

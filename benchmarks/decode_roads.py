@@ -28,6 +28,7 @@ class Known:
         packets: (time, is key frame) in decoding order.
         times: presentation times of the frames, in order.
         size: (height, width) with a short side of 256.
+        native: whether the file has that size.
         fps: frames per second.
     """
 
@@ -146,6 +147,7 @@ def lower_bound(path: str, start: int, frames: int, stride: int) -> int:
         return count + len(context.decode(None))
 
 
+@cache
 def roads() -> dict[str, Road]:
     """The roads that work on this machine, ours and the bound first."""
     found: dict[str, Road] = {OURS: with_videonl, BOUND: lower_bound}

@@ -14,6 +14,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from videonl.escapes import json_text
+from videonl.files import write_text
+
 RESULT = Path(__file__).parent / "results" / "demo.json"
 
 
@@ -29,7 +32,7 @@ def run_demo(seed: int, out: Path) -> dict[str, Any]:
 
 def main() -> None:
     """Run the seeds one after the other; the data set is written by the first only."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--out", type=Path, default=Path("runs/demo_benchmark"))
     parser.add_argument("--result", type=Path, default=RESULT)
@@ -39,8 +42,7 @@ def main() -> None:
     for seed in given.seeds:
         runs.append(run_demo(seed, given.out / f"seed{seed}"))
         runs.sort(key=lambda run: run["seed"])
-        given.result.parent.mkdir(parents=True, exist_ok=True)
-        given.result.write_text(json.dumps({"runs": runs}, indent=1) + "\n", encoding="utf-8")
+        write_text(given.result, json_text({"runs": runs}, indent=1) + "\n")
     for run in runs:
         scores = {name: run["networks"][name]["top1"]["value"] for name in run["networks"]}
         print(f"seed {run['seed']}: {run['wall_seconds']:.0f} s, {scores}")

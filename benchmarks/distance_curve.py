@@ -20,8 +20,9 @@ from typing import Any
 
 import numpy as np
 
-from videonl.evaluation import receptive_field
-from videonl.evaluation.sweep import read_sweep
+from videonl.escapes import json_text
+from videonl.evaluation import read_sweep, receptive_field
+from videonl.files import write_text
 from videonl.models import create_model
 from videonl.reports.chart import NON_LOCAL, PLAIN
 from videonl.sample.files import read_sample
@@ -50,7 +51,7 @@ def right_by_bin(
 
 
 def curve_of(folder: Path) -> dict[str, Any]:
-    """Everything the picture and the README need, as primitives."""
+    """Everything the picture and the table need, as primitives."""
     found = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
     root = Path(found["protocol"]["data"]["root"])
     distances, parameters = distances_of(root)
@@ -163,7 +164,7 @@ def fields_of(curve: dict[str, Any]) -> dict[float, str]:
 
 
 def markdown(curve: dict[str, Any]) -> str:
-    """The table for the README."""
+    """The table of docs/results.md."""
     edges = curve["edges_video_px"]
     bins = [f"{low:.0f}–{high:.0f}" for low, high in pairwise(edges)]
     lines = [
@@ -194,7 +195,7 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, default=ROOT / "docs/distance_curve.png")
     given = parser.parse_args()
     curves = [curve_of(folder) for folder in given.folders]
-    given.result.write_text(json.dumps({"panels": curves}, indent=1) + "\n", encoding="utf-8")
+    write_text(given.result, json_text({"panels": curves}, indent=1) + "\n")
     draw(curves, given.plot)
     print("\n\n".join(markdown(curve) for curve in curves))
 

@@ -1,6 +1,6 @@
 """Does the network get its clips in time? Data alone, network alone, and both together.
 
-    python benchmarks/end_to_end.py --out benchmarks/results/end_to_end.json
+    python benchmarks/end_to_end.py        # writes benchmarks/results/end_to_end.json
 
 For every network three rates in clips per second, measured in turns so that a busy machine hurts
 all alike: the loader of ``VideoDataModule`` with nobody waiting for the network; training steps
@@ -11,7 +11,6 @@ of a machine that does one thing at a time, and the share of the third shows wha
 """
 
 import argparse
-import json
 import os
 import statistics
 import sys
@@ -28,11 +27,14 @@ from decode_videos import write_original
 from torch import nn
 
 from videonl.data.datamodule import VideoDataModule
+from videonl.escapes import json_text
 from videonl.evaluation.speed import describe_environment
+from videonl.files import write_text
 from videonl.models import create_model
 from videonl.video.encoding import encode_file
 from videonl.video.transforms import to_clips
 
+RESULTS = Path(__file__).resolve().parent / "results" / "end_to_end.json"
 # name -> frames, stride, crop, clips per batch, batches per measurement
 SETTINGS: dict[str, tuple[int, int, int, int, int]] = {
     "tiny_i3d_nl2": (8, 8, 112, 8, 12),
@@ -152,7 +154,7 @@ def main() -> int:
     parser.add_argument("--threads", type=int, default=1, help="of the network, on the CPU")
     parser.add_argument("--kinds", nargs="+", default=["original", "prepared"])
     parser.add_argument("--work", help="folder that keeps the videos made (default: none kept)")
-    parser.add_argument("--out", default="benchmarks/results/end_to_end.json")
+    parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -174,9 +176,7 @@ def main() -> int:
                      for n, s in SETTINGS.items()},
         "rows": rows,
     }  # fmt: skip
-    out = Path(options.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")
+    write_text(options.out, json_text(facts, indent=1) + "\n")
     return 0
 
 

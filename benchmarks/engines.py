@@ -11,7 +11,6 @@ the turns: on a busy machine nothing else means anything. Needs the extra ``open
 """
 
 import argparse
-import json
 import statistics
 import time
 from pathlib import Path
@@ -21,7 +20,9 @@ import torch
 
 from videonl import Predictor, create_model
 from videonl.errors import VideoNLError
+from videonl.escapes import json_text
 from videonl.evaluation.speed import describe_environment
+from videonl.files import write_text
 from videonl.kernels import cpu_multiplies_bf16
 
 RESULTS = Path(__file__).resolve().parent / "results" / "engines.json"
@@ -29,6 +30,7 @@ CONTENDERS = (("torch", "32"), ("openvino", "32"), ("torch", "bf16"), ("openvino
 
 
 def title(engine: str, precision: str) -> str:
+    """How the table calls a contender."""
     return f"{engine} {'bf16' if precision == 'bf16' else 'float32'}"
 
 
@@ -74,6 +76,7 @@ def measure(name: str, *, turns: int, clip: tuple[int, int]) -> dict[str, Any]:
 
 
 def main() -> None:
+    """Measure, write the JSON, print the ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--models", nargs="+", default=["i3d_r50", "i3d_r50_nl5", "c2d_r50"])
     parser.add_argument("--turns", type=int, default=9)
@@ -94,8 +97,7 @@ def main() -> None:
         "multiplies_bf16": cpu_multiplies_bf16(),
         "openvino": openvino.__version__,
     }
-    text = json.dumps({"machine": machine, "rows": rows}, indent=1)
-    given.out.write_text(text + "\n", encoding="utf-8")
+    write_text(given.out, json_text({"machine": machine, "rows": rows}, indent=1) + "\n")
     for row in rows:
         told = (f"{key} {one['times_as_fast']}" for key, one in row["contenders"].items())
         print(f"{row['model']}: {'; '.join(told)}")

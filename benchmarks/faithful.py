@@ -2,7 +2,7 @@
 
     PYTHONPATH=. python benchmarks/faithful.py
 
-writes results/faithful.json and docs/faithfulness.md.
+writes benchmarks/results/faithful.json and docs/faithfulness.md.
 
 Every family's network and test are written down a second time in the tests, operation by operation
 and from the publishers' sources; a file in the family's own format with made-up weights is loaded
@@ -10,11 +10,11 @@ as a person loads it, and both are compared. What needs the published weights th
 """
 
 import argparse
-import json
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -26,7 +26,9 @@ from tests.models.peer_networks import PEERS, Forward, make_state
 from tests.weights import test_publishers_tests as publishers
 from tests.weights.test_pretrained_caffe2 import make_blobs, plain_network, written
 from tests.weights.test_pretrained_networks import FILES, clip_for
+from videonl.escapes import json_text
 from videonl.evaluation.speed import describe_environment
+from videonl.files import write_text
 from videonl.models.view_ensembling import over_views
 from videonl.video import Preprocessing, to_clips
 from videonl.video.decoding.pictures import size_of
@@ -194,16 +196,23 @@ def shown(value: Any) -> str:
     return str(value)
 
 
+def wrapped(text: str) -> str:
+    """A paragraph or an item of a list, as wide as the docs are."""
+    hang = "  " if text.startswith("- ") else ""
+    return fill(text, 100, subsequent_indent=hang, break_on_hyphens=False, break_long_words=False)
+
+
 def page(results: dict[str, Any]) -> str:
     """The page of the docs."""
     lines = [
         "# How faithful published files are",
         "",
-        "Largest difference between this library and a second, independent statement of every "
-        "publisher's network and test",
-        "(`tests/models/peer_networks.py`, `tests/weights/`), with a file in the publisher's own "
-        "format. Written by `benchmarks/faithful.py`",
-        "from [faithful.json](../benchmarks/results/faithful.json); change neither by hand.",
+        wrapped(
+            "Largest difference between this library and a second, independent statement of every "
+            "publisher's network and test (`tests/models/peer_networks.py`, `tests/weights/`), "
+            "with a file in the publisher's own format. Written by `benchmarks/faithful.py` from "
+            "[faithful.json](../benchmarks/results/faithful.json); change neither by hand."
+        ),
         "",
         f"| family | {' | '.join(COLUMNS)} |",
         f"|---|{'---|' * len(COLUMNS)}",
@@ -213,9 +222,9 @@ def page(results: dict[str, Any]) -> str:
         if row["recipe"] is not None:
             cells[-1] = f"[{row['recipe']}](../configs/{row['recipe']}.yaml)"
         lines.append(f"| {family} | {' | '.join(cells)} |")
-    lines += ["", *(f"- **{column}**: {text}." for column, text in COLUMNS.items())]
+    lines += ["", *(wrapped(f"- **{column}**: {text}.") for column, text in COLUMNS.items())]
     lines += ["", "Not verified, for want of the published weights or of their data:", ""]
-    lines += [f"- {text}." for text in results["not_verified"]]
+    lines += [wrapped(f"- {text}.") for text in results["not_verified"]]
     return "\n".join(lines) + "\n"
 
 
@@ -230,8 +239,8 @@ def main(argv: list[str]) -> int:
         "families": measure(),
         "not_verified": list(NOT_VERIFIED),
     }
-    arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-    arguments.page.write_text(page(results), encoding="utf-8")
+    write_text(arguments.json, json_text(results, indent=1) + "\n")
+    write_text(arguments.page, page(results))
     return 0
 
 

@@ -27,14 +27,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from non_local import make_block
+from non_local import SUMS, forced, make_block
 from torch import Tensor, nn
 from train_step_networks import Entry, autocast, inference_step, make_network, training_step
 
-try:
-    from videonl.kernels import TABLE
-except ImportError:  # before there was a table: the block as a whole is measured
-    TABLE = {}
+from videonl.escapes import json_text
+from videonl.files import write_text
+from videonl.kernels import TABLE
 
 RESULTS = Path(__file__).resolve().parent / "results" / "gpu.json"
 # Name -> batch, channels, and (T, H, W) of the features.
@@ -46,12 +45,6 @@ BLOCKS: dict[str, tuple[int, int, int, int, int]] = {
     "res3-128": (1, 512, 64, 28, 28),
 }
 QUICK_BLOCKS = {"tiny": (1, 8, 2, 8, 8)}
-SUMS = {
-    "embedded_gaussian": "softmax",
-    "gaussian": "softmax",
-    "dot_product": "dot_product",
-    "concatenation": "relu",
-}
 FORMS = ("auto", "reference", "fast")
 PRECISIONS = ("bf16", "tf32")
 NETWORKS = (
@@ -139,17 +132,6 @@ class Clock:
 
 
 @contextmanager
-def forced(kind: str, form: Any) -> Iterator[None]:
-    """The table with this form alone, whatever it would refuse."""
-    whole = TABLE[kind]
-    TABLE[kind] = (replace(form, refuses=lambda _: None),)
-    try:
-        yield
-    finally:
-        TABLE[kind] = whole
-
-
-@contextmanager
 def listened(kind: str, answers: dict[str, str | None]) -> Iterator[None]:
     """The table, whose forms also write down what they refuse, and None where they serve."""
 
@@ -192,25 +174,25 @@ def measure_block(case: dict[str, Any], clock: Clock) -> dict[str, Any]:
     x = x.to(case["device"], memory_format=torch.channels_last_3d).requires_grad_()
     answers: dict[str, str | None] = {}
 
-    def maker(contender: str, form: str, alone: Any = None) -> Callable[[], Callable[[], None]]:
+    def maker(contender: str, form: str, alone: str = "") -> Callable[[], Callable[[], None]]:
         def make() -> Callable[[], None]:
             torch.manual_seed(0)
             block = make_block(contender, affinity, channels, form)
             step = block_step(block, x, case["precision"])
 
             def run() -> None:
-                with forced(kind, alone):
+                with forced(alone, affinity):
                     step()
 
-            return step if alone is None else run
+            return run if alone else step
 
         return make
 
     makers = {form: maker("videonl", form) for form in reversed(FORMS)}
-    if kind in TABLE:
-        with listened(kind, answers):
-            makers["auto"]()()
-        makers |= {f"form: {form.name}": maker("videonl", "auto", form) for form in TABLE[kind]}
+    with listened(kind, answers):
+        makers["auto"]()()
+    for name in (f"form: {form.name}" for form in TABLE[kind]):
+        makers[name] = maker("videonl", "auto", name)
     if find_spec("pytorchvideo") and affinity in ("embedded_gaussian", "dot_product"):
         makers["pytorchvideo"] = maker("pytorchvideo", "")
     if find_spec("mmcv"):
@@ -340,7 +322,8 @@ def cases(device: str, *, quick: bool) -> dict[str, dict[str, Any]]:
         blocks = [block("tiny", affinity, "bf16") for affinity in SUMS]
         return dict([*blocks, network("training", "bf16", 2), network("inference", "bf16", "full"),
                      *roads])  # fmt: skip
-    first = [block(size, affinity, "bf16") for size in BLOCKS for affinity in list(SUMS)[:2]]
+    first = [block(size, affinity, "bf16") for size in BLOCKS
+             for affinity in ("embedded_gaussian", "gaussian")]  # fmt: skip
     whole = [block(size, affinity, each) for each in PRECISIONS for size in BLOCKS
              for affinity in SUMS]  # fmt: skip
     return dict(
@@ -424,8 +407,7 @@ def main(argv: list[str] | None = None) -> int:
             continue
         content["cases"][name] = run(name, case, clock)
         print(table({name: content["cases"][name]}), flush=True)
-        arguments.json.parent.mkdir(parents=True, exist_ok=True)
-        arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+        write_text(arguments.json, json_text(content, indent=1) + "\n")
     print("\n" + table(content["cases"]))
     if left:
         print(f"{left} cases are left; the same command goes on with them.")

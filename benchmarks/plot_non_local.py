@@ -23,9 +23,8 @@ def _positions(size: str) -> int:
 
 
 def _cases(results: dict[str, Any], **wanted: str) -> list[dict[str, Any]]:
-    """The cases with these values; results from before layouts were told hold contiguous ones."""
-    cases = ({"layout": "first", **case} for case in results["cases"])
-    return [c for c in cases if all(c.get(k) == v for k, v in wanted.items())]
+    """The cases with these values."""
+    return [c for c in results["cases"] if all(c.get(k) == v for k, v in wanted.items())]
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
@@ -36,13 +35,12 @@ def draw(results: dict[str, Any], path: Path) -> None:
     from matplotlib import pyplot as plt
 
     device = "cuda" if results["machine"].get("cuda") else "cpu"
-    layout = "last" if _cases(results, layout="last") else "first"
     figure, axes = plt.subplots(2, 4, figsize=(11, 5.4), sharex=True, sharey="row")
     sizes: set[str] = set()
     for column, affinity in zip(axes.T, AFFINITIES, strict=True):
         for contender in CONTENDERS:
             wanted = {"affinity": affinity, "contender": contender, "device": device}
-            wanted["layout"] = layout
+            wanted["layout"] = "last"  # as the networks use it
             found = [c for c in _cases(results, **wanted, dtype="float32") if "step_ms" in c]
             found = [c for c in found if c["size"].startswith("res3") and c["backward"]]
             found.sort(key=lambda c: _positions(c["size"]))

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import redirect_stdout
+from importlib.util import find_spec
 from io import StringIO
 from itertools import product
 from pathlib import Path
@@ -23,8 +24,6 @@ from statistics import mean
 from typing import Any
 
 import torch
-from pycocotools.coco import COCO
-from pycocotools.cocoeval import COCOeval
 from special_cases_plot import table
 from torch import Tensor, nn
 from torchmetrics.detection import MeanAveragePrecision
@@ -146,6 +145,9 @@ def precisions(net: nn.Module, task: str, *, pictures: int, seed: int = 12345) -
 
 def keypoint_precision(answers: list[Found], targets: list[Found]) -> float:
     """COCO's average precision of keypoints, over the classes."""
+    from pycocotools.coco import COCO
+    from pycocotools.cocoeval import COCOeval
+
     truths, guesses = [], []
     for number, (answer, target) in enumerate(zip(answers, targets, strict=True)):
         truths += coco_rows(number, target)
@@ -190,6 +192,8 @@ def coco_rows(number: int, found: Found) -> list[Found]:
 
 def measure(given: argparse.Namespace) -> Found:
     """All trainings that are still to be made."""
+    if find_spec("pycocotools") is None:
+        raise VideoNLError("average precision needs pycocotools: pip install pycocotools")
     asked = {"steps": given.steps, "batch": BATCH, "pictures": given.pictures}
     found: Found = {**asked, "environments": [], "networks": {}, "trainings": []}
     if given.result.is_file():

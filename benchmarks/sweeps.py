@@ -10,9 +10,12 @@ from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from videonl.escapes import json_text
+from videonl.files import write_text
+
 RESULTS = Path(__file__).parent / "results"
-# Kinetics-400 validation top-1, ResNet-50 unless told (Table 2 of the paper; PAPER's convention:
-# fully-convolutional, 10 clips x 3 crops).
+# Kinetics-400 validation top-1, ResNet-50 unless told (Table 2 of the paper; its views: 10 clips x
+# 3 crops, fully convolutional).
 PAPER = {
     "affinity": {
         "baseline": "71.8", "gaussian": "72.5", "embedded_gaussian": "72.7", "dot_product": "72.9",
@@ -130,7 +133,7 @@ def main() -> None:
     for folder in given.folders:
         found = condensed(folder)
         target = given.results / f"sweep_{folder.name}.json"
-        target.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+        write_text(target, json_text(found, indent=1) + "\n")
         print(f"\n{folder.name}\n\n{markdown(folder.name, found)}")
 
 

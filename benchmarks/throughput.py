@@ -13,7 +13,6 @@ Without --videos the files are made and then prepared as ``videonl prepare`` doe
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import statistics
 import subprocess
@@ -24,6 +23,8 @@ from pathlib import Path
 from typing import Any
 
 from videonl.cli.values import parse_views, positive
+from videonl.escapes import json_text
+from videonl.files import write_text
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
@@ -140,7 +141,7 @@ def timed(words: list[str]) -> float:
 
 
 def markdown(content: dict[str, Any]) -> str:
-    """The table of the README."""
+    """The rates and the start-up times."""
     lines = [
         "| views | model only, videos/s | end to end, videos/s | share |",
         "|---|---:|---:|---:|",
@@ -201,8 +202,7 @@ def main() -> None:
             "rates": [measure_rates(checkpoint, videos, v, arguments) for v in arguments.views],
             "start": measure_start(checkpoint, videos[0], arguments),
         }
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+    write_text(arguments.json, json_text(content, indent=1) + "\n")
     print(markdown(content))
 
 

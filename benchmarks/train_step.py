@@ -22,6 +22,9 @@ import time
 from pathlib import Path
 from typing import Any
 
+from videonl.escapes import json_text
+from videonl.files import write_text
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE / "results" / "train_step.json"
 MODES = ("inference", "training")
@@ -200,7 +203,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def markdown(content: dict[str, Any]) -> str:
-    """The table of the README."""
+    """Every network, the ratios, and how far the same weights differ."""
     lines = ["| network | mode | clips/s | peak memory |", "|---|---|---:|---:|"]
     for row in content["rows"]:
         peak = "" if row["peak_mib"] is None else f"{row['peak_mib']:.0f} MiB"
@@ -247,8 +250,7 @@ def main() -> None:
         memory_case(arguments.memory_case)
         return
     content = measure(arguments)
-    arguments.json.parent.mkdir(parents=True, exist_ok=True)
-    arguments.json.write_text(json.dumps(content, indent=1) + "\n")
+    write_text(arguments.json, json_text(content, indent=1) + "\n")
     print(markdown(content))
 
 

@@ -1,4 +1,4 @@
-"""Non-local blocks in Mask R-CNN and in Keypoint R-CNN (PAPER section 6).
+"""Non-local blocks in Mask R-CNN and in Keypoint R-CNN (section 6 of the paper).
 
 Every picture holds two bodies far apart. The class of a body says whether it is the brighter one of
 the two; its keypoints are the corners of its box that are nearest to the other body and farthest

@@ -11,6 +11,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = sorted(path for pattern in ("*.md", "docs/*.md") for path in ROOT.glob(pattern))
+BESIDE = sorted(path for name in ("data", "checkpoints") for path in ROOT.glob(f"{name}/**/*.md"))
 BLOCK = re.compile(r"^```(\S*)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 # Shell is checked by test_readme.py; text, nginx and the like are output, files and folders.
 LANGUAGES = {"bash", "python", "yaml", "text", "nginx"}
@@ -73,7 +74,7 @@ def test_yaml_is_yaml():
     assert all(type(one) is dict for one in found)
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", [*PAGES, *BESIDE], ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_says_what_it_is(page):
     text = page.read_text(encoding="utf-8")
     opened = [line for line in text.splitlines() if line.startswith("```")][::2]

@@ -53,12 +53,22 @@ def test_there_are_commands() -> None:
     assert len(ALL) > 10
 
 
+@cache
+def anchors_of(page: Path) -> set[str]:
+    """The headings of a page as code hosts and the site write them into links."""
+    text = re.sub(r"^```.*?^```$", "", page.read_text("utf-8"), flags=re.DOTALL | re.MULTILINE)
+    heads = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", head.lower()).replace(" ", "-") for head in heads}
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(
-        r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text(encoding="utf-8")
-    ):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"
+    text = page.read_text(encoding="utf-8")
+    for target, anchor in re.findall(r"\]\((?!https?:|mailto:)([^)#\s]*)#?([^)\s]*)\)", text):
+        place = page.parent / target if target else page
+        assert place.exists(), f"{page.name} links to {target}"
+        known = anchors_of(place) if place.suffix == ".md" else ()
+        assert not anchor or anchor in known, f"{page.name} links to {target}#{anchor}"
 
 
 @pytest.mark.parametrize(

@@ -63,7 +63,7 @@ def room_page(room: str) -> str:
     homes, module = definitions(room), import_module(f"videonl.{room}")
     lines = [f"# videonl.{room}", "", summary(room), ""]
     for name in sorted(module.__all__):
-        home = homes.get(name) or getattr(module, name).__module__  # of the ground
+        home = homes.get(name) or getattr(module, name).__module__  # of a lower floor
         lines += [f"::: {home}.{name}", ""]
     return "\n".join(lines)
 

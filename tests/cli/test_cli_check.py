@@ -191,7 +191,16 @@ def test_leaks(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["check", str(root), "--leaks", "--group", r"/(a|b)/"]) == 0
     told = capsys.readouterr().out
     assert "already checked" in told
-    assert "in more than one split: 2 of 2 groups" in told
+    assert "in more than one split: 2 of 2 groups (--group /(a|b)/)" in told
+
+
+@pytest.mark.slow
+def test_leaks_of_single_files(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("train/a/one", "train/b/two", "val/a/three"):
+        write_video(tmp_path / "data" / f"{name}.mp4", 4)
+    assert main(["check", str(tmp_path / "data"), "--leaks"]) == 0
+    words = "0 of 3 groups (single files (--group REGEX keeps some together))"
+    assert words in " ".join(capsys.readouterr().out.split())
 
 
 @pytest.mark.parametrize(

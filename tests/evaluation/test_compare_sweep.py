@@ -57,6 +57,61 @@ def test_a_scale_changes_what_it_names(sweep: Path) -> None:
     assert found.train["seeds"] == (5,)
 
 
+def test_a_sweep_wins_over_its_base_and_a_scale_over_both(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("""
+views: 1x1
+train: {epochs: 4, pretrained: a.ckpt, recipe: {warmup: 0.1, learning_rate: 1e-2}}
+scales:
+  large: {views: 10x3, train: {epochs: 8, frames: 16, recipe: {learning_rate: 0.5}}}
+  huge: {views: 2x3}
+""")
+    path = tmp_path / "sweep.yaml"
+    path.write_text("""
+base: base.yaml
+entries: {plain: tiny_i3d}
+train: {epochs: 5, frames: 8, recipe: {warmup: 0.2}}
+scales: {large: {train: {frames: 32, pretrained: null}}}
+""")
+    found = read_sweep(path)
+    assert found.settings == {"views": "1x1"}
+    recipe = {"warmup": 0.2, "learning_rate": 0.01}
+    assert found.train == {"epochs": 5, "frames": 8, "pretrained": "a.ckpt", "recipe": recipe}
+    found = read_sweep(path, scale="large")
+    assert found.settings == {"views": "10x3"}
+    assert found.train == {"epochs": 8, "frames": 32, "recipe": {**recipe, "learning_rate": 0.5}}
+    with pytest.raises(VideoNLError, match=r"no scale 'huge'; it has large"):
+        read_sweep(path, scale="huge")
+
+
+@pytest.mark.parametrize(
+    "name", ["../base.yaml", "/etc/passwd", "..", ".", "''", "none.yaml", "[a]", "3", '"a\\0b"']
+)
+def test_a_base_is_a_file_of_the_sweeps_own_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "base.yaml").write_text("views: 1x1")
+    path = tmp_path / "sweeps" / "sweep.yaml"
+    path.parent.mkdir()
+    path.write_text(f"entries: {{a: tiny_i3d}}\nbase: {name}")
+    with pytest.raises(VideoNLError, match=r"sweep\.yaml: base must name a file in the same"):
+        read_sweep(path)
+
+
+def test_a_base_has_no_base_and_is_named_where_it_is_wrong(sweep: Path) -> None:
+    base = sweep.with_name("base.yaml")
+    sweep.write_text(f"base: {base.name}\n{TEXT}", encoding="utf-8")
+    for text, words in (
+        ("base: sweep.yaml", "base.yaml: 'base' is unknown"),
+        ("trian: {}", "base.yaml: 'trian' is unknown; did you mean train"),
+        ("scales: {large: 3}", "base.yaml: scales: large must be a table"),
+        ("scales: {large: {veiws: 1x1}}", "base.yaml: scales: large: 'veiws' is unknown"),
+        ("train: {epoch: 3}", "base.yaml: train: 'epoch' is unknown; did you mean epochs"),
+        ("scales: {large: {split: 3}}", "base.yaml: scales: large: split must be text"),
+        ("!!python/object/apply:os.getcwd []", "base.yaml is not YAML"),
+    ):
+        base.write_text(text)
+        with pytest.raises(VideoNLError, match=words):
+            read_sweep(sweep)
+
+
 def test_flags_win_over_the_file(
     sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -36,7 +36,7 @@ def macs(one: Sweep, frames: int, size: int) -> dict[str, int]:
 
 
 def test_there_is_one_per_table_of_the_paper() -> None:
-    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*TABLES, "distance", *OWN}
+    assert {path.stem for path in FOLDER.glob("*.yaml")} == {*TABLES, "distance", *OWN, "common"}
 
 
 @pytest.mark.parametrize("scale", [None, "near"])
@@ -124,10 +124,11 @@ def test_the_networks_of_appearance_cost_the_same() -> None:
 
 @pytest.mark.parametrize("name", TABLES)
 def test_what_a_sweep_varies_is_all_that_differs(name: str) -> None:
-    """Clip, budget and trunk are written once; the header names the paper's figures."""
+    """Clip and budget stand in the base, and trunk once; the header names the paper's figures."""
     text = (FOLDER / f"{name}.yaml").read_text(encoding="utf-8")
     content = yaml.safe_load(text)
-    assert content["train"]["seeds"] == (3 if name in MEASURED else 5)
+    assert content["base"] == "common.yaml"
+    assert len((sweep(name, None).train or {})["seeds"]) == (3 if name in MEASURED else 5)
     assert "# The paper, top-1" in text
     for scale in content["scales"]:
         assert f"--sweep configs/sweeps/{name}.yaml --scale {scale} --data DIR" in text

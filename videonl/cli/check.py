@@ -406,7 +406,8 @@ def print_leaks(
         rows.append(("", f"{counted(plain, 'video')} too uniform to be compared"))
     shared, count, words = groups_in_both(catalogue.records, root, group=group)
     if words.startswith("groups ("):
-        words = words.removeprefix("groups (").removesuffix(")")
+        words = words[len("groups (") : -1]
+    words = words.replace("--data.group", "--group")  # as this command calls it
     rows.append(
         ("groups", f"in more than one split: {len(shared)} of {counted(count, 'group')} ({words})")
     )

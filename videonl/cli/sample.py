@@ -83,8 +83,7 @@ def main(argv: Sequence[str]) -> int:
         "--of",
         choices=RELATED,
         default=default.of,
-        help="what stands in the relation: the directions, or the hues, which a single frame shows "
-        "(default: motion)",
+        help="what stands in the relation: the directions, or the hues, which a single frame shows",
     )
     parser.add_argument("--seed", type=SEED, default=default.seed, help="random seed")
     parser.add_argument(

@@ -11,11 +11,14 @@ scales:                        # --scale large: what differs there
   large:
     entries: {plain: i3d_r50, non-local: i3d_r50_nl5}
     data: kinetics400
+base: common.yaml              # a file beside it: what several sweeps share, at each scale too
 """
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from difflib import get_close_matches
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +33,9 @@ SETTINGS = (
     *("data", "split", "group", "views", "clip", "num_classes"),
     *("rounds", "batch_size", "device", "equal_cost"),
 )
-KEYS = ("entries", *SETTINGS, "train", "scales")
+OF_A_SCALE = ("entries", *SETTINGS, "train")
+OF_A_BASE = (*OF_A_SCALE, "scales")
+KEYS = ("base", *OF_A_BASE)
 ENTRY_KEYS = ("model", "checkpoint", "options", "pretrained")
 TEXTS = ("data", "split", "group", "device", "clip", "views")
 LIMITS = {
@@ -61,39 +66,72 @@ def read_sweep(path: str | Path, *, scale: str | None = None) -> Sweep:
     """Read a sweep file.
 
     Args:
-        path: the YAML file.
-        scale: one of its ``scales``; None: the file as it stands.
+        path: the YAML file. What it says wins over its base, and a scale over what stands above.
+        scale: one of its ``scales``, not one that its base alone has; None: the file as it stands.
 
     Raises:
-        VideoNLError: no such file or scale, no YAML, an unknown key (with the nearest known one).
+        VideoNLError: no such file, base or scale, no YAML, an unknown key (with the nearest known
+            one).
     """
-    content = _table(read_yaml(path), source=str(path))
-    scales = _table(content.pop("scales", {}), source=f"{path}: scales")
+    content, scales = _halves(Path(path), KEYS)
+    file = _base(path, content.pop("base", None))
+    base, scales_of_base = _halves(file, OF_A_BASE) if file else ({}, {})
+    layers = [base, content]
     if scale is not None:
         if scale not in scales:
             known = f"it has {', '.join(scales)}" if scales else "it has none"
             raise VideoNLError(f"{path} has no scale {scale!r}; {known}")
-        content = _merged(content, _table(scales[scale], source=f"{path}: scales: {scale}"))
-    _check(content, KEYS, source=str(path))
+        layers += [scales_of_base.get(scale, {}), scales[scale]]
+    content = reduce(_merged, layers)
     entries = _table(content.pop("entries", {}), source=f"{path}: entries")
     if not entries:
         raise VideoNLError(f"{path} has no entries; it needs entries: {{name: network, ...}}")
     train = content.pop("train", None)
     if train is not None:
-        train = _table(train, source=f"{path}: train")
-        names = [item.name for item in fields(Budget) if item.name != "instantiate"]
-        _check(train, names, source=f"{path}: train")
         if "options" in train:
             train["options"] = options_in_file(train["options"], source=f"{path}: train")
         train = {key: value for key, value in train.items() if value is not None}
         if "seeds" in train:
             train["seeds"] = _seeds(train["seeds"], source=f"{path}: train: seeds")
-    _check_settings(content, source=str(path))
     return Sweep(
         [_entry(str(name), value, source=str(path)) for name, value in entries.items()],
         content,
         train,
     )
+
+
+def _halves(path: Path, known: Iterable[str]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """(what a file says, what it says of each scale)."""
+    content = _checked(read_yaml(path), known, source=str(path))
+    scales = _table(content.pop("scales", {}), source=f"{path}: scales")
+    checked = {
+        name: _checked(value, OF_A_SCALE, source=f"{path}: scales: {name}")
+        for name, value in scales.items()
+    }
+    return content, checked
+
+
+def _checked(value: object, known: Iterable[str], *, source: str) -> dict[str, Any]:
+    """What one file says, for all scales or for one; its entries are looked at when merged."""
+    table = _table(value, source=source)
+    _check(table, known, source=source)
+    if table.get("train") is not None:
+        names = [item.name for item in fields(Budget) if item.name != "instantiate"]
+        _check(_table(table["train"], source=f"{source}: train"), names, source=f"{source}: train")
+    _check_settings({key: table[key] for key in SETTINGS if key in table}, source=source)
+    return table
+
+
+def _base(path: str | Path, name: object) -> Path | None:
+    """The file that a sweep names as its base: in the sweep's own folder, and nowhere else."""
+    if name is None:
+        return None
+    file = Path(path).parent / str(name)
+    if not isinstance(name, str) or Path(name).name != name or not os.path.isfile(file):
+        raise VideoNLError(
+            f"{path}: base must name a file in the same folder, got {str(name)[:80]!r}"
+        )
+    return file
 
 
 def _seeds(given: Any, *, source: str) -> tuple[Any, ...]:

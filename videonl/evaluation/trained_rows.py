@@ -1,5 +1,6 @@
 """Train networks with the same budget, data order and seeds, so that they can be compared."""
 
+import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -397,10 +398,18 @@ def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]
         {key: about[key] for key in about if key not in ("seeds", "num_workers")}, ascii=True
     )
     note, last = run_dir / BUDGET, run_dir / "last.ckpt"
-    if last.is_file() and note.exists() and note.read_text(encoding="utf-8") != text:
+    if last.is_file() and note.exists() and not _same(note.read_text(encoding="utf-8"), text):
         raise VideoNLError(f"{run_dir} holds a training with other settings; give another --out")
     write_text(note, text)
     return last if last.is_file() else None
+
+
+def _same(note: str, text: str) -> bool:
+    """Whether two JSON texts hold the same values, in whatever order they were written."""
+    try:
+        return bool(json.loads(note) == json.loads(text))
+    except ValueError:  # cut off or edited by hand
+        return False
 
 
 def _folder_name(name: str) -> str:
