@@ -350,6 +350,7 @@ def test_a_dash_in_a_timeline_and_in_tests(tmp_path: Path, capfd: Capture) -> No
 
 OVER_INPUTS = {
     "checkpoint": [*PREDICT, "--json", "model.safetensors"],
+    "description": ["predict", "in/a.mp4", "--checkpoint", ".", "--json", "model.json"],
     "video": [*PREDICT, "--csv", "link.csv"],
     "list": [*PREDICT, "--from-list", "list.txt", "--windows-csv", "list.txt", "--timeline"],
     "labels": ["convert", "model.safetensors", "n.safetensors", "--labels", "n.json"],

@@ -21,7 +21,7 @@ from videonl.training import (
     read_metrics,
     resume_path,
 )
-from videonl.weights import checkpoint_in
+from videonl.weights import checkpoint_in, run_of
 
 Train = Callable[..., tuple[Any, Any]]
 EVERYTHING = {"recipe": {"ema": 0.9, "mixup": 0.3, "label_smoothing": 0.1, "warmup": 0.3}}
@@ -134,6 +134,14 @@ def test_foreign_and_damaged_files_are_refused(tmp_path: Path) -> None:
     torch.save({"state_dict": {}}, tmp_path / "foreign.ckpt")
     with pytest.raises(CheckpointError, match=r"--model\.pretrained"):
         read_checkpoint(tmp_path / "foreign.ckpt")
+
+
+def test_a_link_to_a_checkpoint_finds_its_run(tmp_path: Path) -> None:
+    run = new_run(tmp_path, "name")
+    (run / "config.yaml").touch()
+    (run / "last.ckpt").touch()
+    (tmp_path / "link.ckpt").symlink_to(run / "last.ckpt")
+    assert run_of(tmp_path / "link.ckpt") == run_of(run / "last.ckpt") == run
 
 
 def test_run_folders(tmp_path: Path) -> None:

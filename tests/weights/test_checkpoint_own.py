@@ -76,8 +76,18 @@ def test_safetensors_round_trip(tmp_path):
     assert same(again.model, loaded.model)
     assert (again.class_names, again.preprocessing) == (NAMES, loaded.preprocessing)
     assert again.model.config == loaded.model.config
-    sidecar.unlink()  # left behind: the copy inside serves
+    sidecar.write_text(json.dumps(about), encoding="utf-8-sig")  # as editors of Windows save it
+    assert load_checkpoint(tmp_path / "b.safetensors").class_names == NAMES
+    result = {"model": {"name": "tiny_i3d", "num_classes": 3}, "predictions": []}
+    sidecar.write_text(json.dumps(result))  # of the same name; the copy inside serves
+    again = load_checkpoint(tmp_path / "b.safetensors")
+    assert (again.class_names, again.preprocessing) == (NAMES, loaded.preprocessing)
+    sidecar.unlink()  # left behind
     assert same(load_checkpoint(tmp_path / "b.safetensors").model, loaded.model)
+    (tmp_path / "c.json").write_text("{}")
+    with pytest.raises(CheckpointError, match=r"c\.json, where the description .* another name"):
+        save_checkpoint(loaded, tmp_path / "c.safetensors")
+    assert (tmp_path / "c.json").read_text() == "{}"
 
 
 def test_only_num_classes_replaces_the_head(tmp_path):

@@ -22,6 +22,7 @@ from videonl.errors import VideoNLError
 from videonl.escapes import json_text, visible
 from videonl.files import write_text
 from videonl.limits import SEED, number, whole
+from videonl.weights.run_folder import files_of
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.attention.map import AttentionMap
@@ -156,7 +157,7 @@ def main(argv: Sequence[str]) -> int:
     """Draw or summarise."""
     arguments = parser_of_attend().parse_args(argv)
     check_usage(arguments)
-    reads: list[str | None] = [arguments.checkpoint]
+    reads: list[Path | None] = [*files_of(arguments.checkpoint)]
     if arguments.video:
         output = file_of(arguments.video, arguments.block or "default", "json", arguments.out)
     else:

@@ -12,7 +12,7 @@ __getattr__, __dir__, __all__ = doors(
         "loading": "load_pretrained network_of",
         "published": "PUBLISHED Published find_published",
         "report": "LoadReport",
-        "run_folder": "checkpoint_in",
+        "run_folder": "checkpoint_in run_of",
         "safe": "Content read_content",
     },
 )

@@ -18,11 +18,12 @@ from videonl.video.preprocessing import RULES, Preprocessing
 from videonl.video.protocols import under_protocol
 from videonl.weights.declared import changed_by, preprocessing_in_file
 from videonl.weights.fitting import Wanted
-from videonl.weights.formats.own import OwnCheckpoint, read_own, sidecar_path
+from videonl.weights.formats.own import OwnCheckpoint, read_own
 from videonl.weights.heads import without_heads
 from videonl.weights.loading import load_published
 from videonl.weights.published import PUBLISHED, local_file
 from videonl.weights.report import LoadReport, check_fit
+from videonl.weights.run_folder import sidecar_path
 from videonl.weights.safe import read_content
 from videonl.weights.safe.tensors import write_safetensors
 
@@ -212,6 +213,11 @@ def save_checkpoint(
         )
     compact = json_text(about, sort_keys=True)
     beside = sidecar_path(path)
+    if beside.exists() and not path.exists():
+        raise CheckpointError(
+            f"{beside}, where the description of the weights is written, is there already; "
+            "give the weights another name, or remove it"
+        )
     with whole_file(path) as part:  # both files or none
         write_safetensors(part, loaded.model.state_dict(), {"videonl": compact})
         write_text(beside, json_text(about, indent=2) + "\n")

@@ -1,6 +1,7 @@
 """Which checkpoint a folder stands for: a run, or all runs of a name; the same in every command."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
 from videonl.errors import CheckpointError
@@ -49,14 +50,30 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MO
     raise CheckpointError(f"the folder {path} contains no {' and no '.join(wanted)}{hint}")
 
 
+def sidecar_path(path: Path) -> Path:
+    """``model.safetensors`` -> ``model.json``."""
+    return path.with_suffix(".json")
+
+
+def files_of(checkpoint: str | Path) -> list[Path]:
+    """The files behind the path of a checkpoint, which no output may replace."""
+    with warnings.catch_warnings(), suppress(CheckpointError, OSError):
+        warnings.simplefilter("ignore")
+        file = checkpoint_in(checkpoint)
+        return [file, sidecar_path(file)] if file.suffix == ".safetensors" else [file]
+    return []
+
+
 def run_of(checkpoint: Path) -> Path:
-    """The folder of the run that a checkpoint belongs to.
+    """The folder of the run that a checkpoint, or a link to it, belongs to.
 
     Lightning's own ModelCheckpoint writes into a folder inside of it.
     """
-    above = checkpoint.absolute().parent.parent
-    inside = not (checkpoint.parent / CONFIG).is_file() and (above / CONFIG).is_file()
-    return checkpoint.parent.parent if inside else checkpoint.parent
+    for file in (checkpoint, checkpoint.absolute(), checkpoint.resolve()):
+        for folder in (file.parent, file.parent.parent):
+            if (folder / CONFIG).is_file():
+                return folder
+    return checkpoint.parent
 
 
 def newest(folder: Path, name: str) -> list[Path]:

@@ -10,6 +10,7 @@ from videonl.cli.train.errors import clear_errors
 from videonl.cli.train.settings import LISTS, asked_protocol, read_settings, take_lists
 from videonl.cli.values import say_protocol
 from videonl.errors import DatasetError, VideoNLError
+from videonl.weights.run_folder import files_of
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
@@ -135,7 +136,12 @@ def inputs_of(settings: Mapping[str, Any], checkpoint: Path) -> list[str | Path 
     from videonl.data.catalogue import lists_of
 
     own = lists_of(Path(settings["data"]["root"])).values()
-    return [checkpoint, settings["config"], *(settings["data"][name] for name in LISTS), *own]
+    return [
+        *files_of(checkpoint),
+        settings["config"],
+        *(settings["data"][name] for name in LISTS),
+        *own,
+    ]
 
 
 def checkpoint_of(settings: dict[str, Any]) -> Path:

@@ -8,9 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from videonl.errors import CheckpointError
+from videonl.errors import CheckpointError, one_line
 from videonl.shares import few
 from videonl.weights.declared import check_preprocessing
+from videonl.weights.fitting import ODD_VALUES
 from videonl.weights.formats import caffe2, gluoncv, mmaction2, pyslowfast, pytorchvideo
 from videonl.weights.formats import libraries as baselines
 from videonl.weights.formats import torchvision as torchvision_image
@@ -81,6 +82,11 @@ def translate(content: Content, *, weights: str | None = None) -> Translated:
         translated = reader(found, content.data)
     except CheckpointError as error:
         raise CheckpointError(f"{content.path}: {error}") from error
+    except ODD_VALUES as error:  # a text where its publisher writes a number
+        raise CheckpointError(
+            f"{content.path}: what the file says of its network cannot be understood "
+            f"({one_line(error)})"
+        ) from error
     check_preprocessing(translated.options.get("preprocessing", {}), content.path)
     translated.skipped += found.skipped + content.skipped
     translated.notes += found.notes

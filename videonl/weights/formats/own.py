@@ -15,6 +15,7 @@ from torch import Tensor
 
 from videonl.errors import CheckpointError
 from videonl.escapes import parse_json
+from videonl.files import read_text
 from videonl.limits import shown
 from videonl.weights.declared import (
     MAX_CLASSES,
@@ -26,6 +27,7 @@ from videonl.weights.declared import (
     options_in_file,
     refuse,
 )
+from videonl.weights.run_folder import sidecar_path
 from videonl.weights.safe import Content
 from videonl.weights.tables import check_claims, common_prefix, strip_wrappers
 
@@ -144,29 +146,25 @@ def from_lightning(
     )
 
 
-def sidecar_path(path: Path) -> Path:
-    """``model.safetensors`` -> ``model.json``."""
-    return path.with_suffix(".json")
-
-
 def read_sidecar(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | None:
     """The description beside, or else inside, a safetensors file; None if there is none.
 
+    A JSON file beside it that no conversion wrote, such as a result of the same name, is none.
+
     Raises:
-        CheckpointError: a sidecar that is not a JSON object.
+        CheckpointError: one that is no JSON, or that does not name its network.
     """
     beside = sidecar_path(path)
+    inside = metadata.get(FORMAT)
     if beside.is_file() and beside.stat().st_size > MAX_SIDECAR:
         raise CheckpointError(
             f"{beside} has {beside.stat().st_size} bytes; a sidecar has at most {MAX_SIDECAR}"
         )
     try:
-        text = None
-        if beside.is_file():
-            text = beside.read_text(encoding="utf-8")
-        elif FORMAT in metadata:
-            text = metadata[FORMAT]
-        found = parse_json(text) if text is not None else None
+        found = parse_json(read_text(beside, strict=True)) if beside.is_file() else None
+        foreign = isinstance(found, dict) and found.get("format") != FORMAT
+        if inside is not None and (found is None or foreign):
+            beside, found = path, parse_json(inside)
     except (ValueError, OSError) as error:
         reason = str(error).partition(";")[0]
         raise CheckpointError(

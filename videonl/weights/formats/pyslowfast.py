@@ -188,13 +188,8 @@ def non_local(settings: Mapping[str, Any], stages: list[str]) -> dict[str, Any]:
         )
     options: dict[str, Any] = {"affinity": AFFINITIES[instantiation]}
     numbers = [int(stage.removeprefix("res")) - 2 for stage in stages]
-    try:
-        pools = {tuple(settings["POOL"][n][0]) for n in numbers if "POOL" in settings}
-        groups = {n: int(settings["GROUP"][n][0]) for n in numbers if "GROUP" in settings}
-    except (IndexError, KeyError, TypeError, ValueError):
-        raise CheckpointError(
-            f"this {FAMILY} checkpoint has a NONLOCAL section that cannot be understood"
-        ) from None
+    pools = {tuple(settings["POOL"][n][0]) for n in numbers if "POOL" in settings}
+    groups = {n: int(settings["GROUP"][n][0]) for n in numbers if "GROUP" in settings}
     if len(pools) > 1:
         raise CheckpointError(
             f"this {FAMILY} checkpoint has another NONLOCAL.POOL in each stage; one for all is "
