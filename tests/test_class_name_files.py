@@ -33,6 +33,7 @@ def test_every_form_that_is_found(tmp_path: Path, text: str) -> None:
         (b"", "contains no class names"),
         (b"\n\n", "contains no class names"),
         (b"a\nb\na\n", "lists a class twice: a"),
+        ((b"9" * 5000 + b" a\n") * 2, "lists a class twice: 999"),
         (b"caf\xe9\n", "not UTF-8 text"),
         (b"[1, 2]", "must be a list of names"),
         (b'{"a": 0, "b": 2}', "must be a list of names"),

@@ -182,7 +182,9 @@ def read_class_names(path: str | Path) -> list[str]:
 
 def _without_numbers(lines: Sequence[str]) -> list[str]:
     """The lines, or the text after their numbers where they are numbered from 0 or 1."""
-    found = [re.fullmatch(r"(\d+)[\s,;]+(.*\S)", line.strip()) for line in lines if line.strip()]
+    found = [
+        re.fullmatch(r"(\d{1,9})[\s,;]+(.*\S)", line.strip()) for line in lines if line.strip()
+    ]
     numbers = [int(match[1]) for match in found if match]
     for first in (0, 1):
         if len(found) > 1 and numbers == list(range(first, first + len(found))):

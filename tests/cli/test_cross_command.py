@@ -38,6 +38,8 @@ def test_folds(classes: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert sum(map(len, held)) == 8
     assert main(words) == 0
     assert capsys.readouterr().out.count("already done") == 2
+    assert main([*words, "--seed", "1"]) == 2
+    assert "parts of another run (other: --seed)" in capsys.readouterr().err
     # The same runs, moved: what each was trained on is known to it.
     runs = []
     for n in (1, 2):
@@ -85,6 +87,7 @@ def test_official_splits(classes: Path, tmp_path: Path, capsys: pytest.CaptureFi
             marks=pytest.mark.slow,
         ),
         (["--folds", "2", "--data.val_list", "a.txt"], "set by videonl cross"),
+        (["--folds", "2"], "parts of another run (other: --folds, --data.x, videos"),
     ],
 )
 def test_refusals(
@@ -94,5 +97,9 @@ def test_refusals(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    (tmp_path / "out").mkdir()
+    if "another run" in sentence:
+        before = {"folder": str(classes), "--folds": "9", "--seed": 0, "--data.x": " 1"}
+        (tmp_path / "out/settings.json").write_text(json.dumps(before), encoding="utf-8")
     assert main(["cross", str(classes), "--out", str(tmp_path / "out"), *SMALL, *words]) == 2
     assert sentence in capsys.readouterr().err

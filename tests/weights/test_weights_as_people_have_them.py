@@ -5,6 +5,7 @@ import json
 import re
 import warnings
 import zipfile
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def same(first: State, second: State) -> bool:
 def test_prefixes_in_any_nesting_come_off_for_every_family(family: Any, tmp_path: Path) -> None:
     state = family()
     plain = load_checkpoint(saved(tmp_path / "plain.pth", state))
-    for prefix in PREFIXES if family is pyslowfast else PREFIXES[-1:]:
+    for prefix in [*PREFIXES, "lit.encoder."] if family is pyslowfast else PREFIXES[-1:]:
         wrapped = {prefix + key: value for key, value in state.items()}
         wrapped |= {"n_averaged": torch.tensor(3), "criterion.weight": torch.ones(5)}
         found = load_checkpoint(saved(tmp_path / "wrapped.pth", {"state_dict": wrapped}))
@@ -75,15 +76,18 @@ def test_prefixes_in_any_nesting_come_off_for_every_family(family: Any, tmp_path
 
 @pytest.mark.parametrize("prefix", mostly_slow(PREFIXES, quick=[PREFIXES[0], PREFIXES[-1]]))
 def test_prefixes_come_off_in_files_of_ours(prefix: str, tmp_path: Path) -> None:
-    def wrap(content: dict[str, Any]) -> None:
+    def wrap(content: dict[str, Any], outside: str = "") -> None:
         state = content["state_dict"]
         content["state_dict"] = {
-            f"net.{prefix}{key.removeprefix('net.')}": value for key, value in state.items()
+            f"{outside}net.{prefix}{key.removeprefix('net.')}": value
+            for key, value in state.items()
         }
 
     plain = load_checkpoint(write_ckpt(tmp_path / "plain.ckpt"))
-    found = load_checkpoint(write_ckpt(tmp_path / "wrapped.ckpt", wrap))
-    assert same(found.model.state_dict(), plain.model.state_dict())
+    for outside in ("", prefix):  # around the network, around the module of Lightning
+        around = partial(wrap, outside=outside)
+        found = load_checkpoint(write_ckpt(tmp_path / "wrapped.ckpt", around))
+        assert same(found.model.state_dict(), plain.model.state_dict())
 
 
 @pytest.mark.parametrize(
@@ -112,6 +116,23 @@ def test_of_two_tables_the_publisher_s_is_taken(taken: str, other: str, tmp_path
     assert "weights" not in made.config["options"]
     with pytest.raises(CheckpointError, match=f"no table of weights named 'x'; it has .*{other}"):
         load_checkpoint(path, options={"weights": "x"})
+
+
+def test_a_table_of_any_name_is_taken_if_it_is_the_only_one(tmp_path: Path) -> None:
+    state = torchvision()
+    only = saved(tmp_path / "a.pth", {"video_net": state, "epoch": 3, "optimizer": {"state": {}}})
+    assert len(load_checkpoint(only).report.loaded) == len(state)
+    several = saved(tmp_path / "b.pth", {"left": state, "right": state})
+    with pytest.raises(CheckpointError, match="tables of tensors, left and right; choose one with"):
+        load_checkpoint(several)
+    assert load_checkpoint(several, options={"weights": "right"}).report.loaded
+
+
+def test_numbers_that_no_publisher_writes_are_a_sentence(tmp_path: Path) -> None:
+    keys = ["blocks.0.conv.weight", f"blocks.{'9' * 5000}.res_blocks.0.branch1_conv.weight"]
+    path = saved(tmp_path / "a.pyth", {"model_state": dict.fromkeys(keys, torch.ones(2, 3))})
+    with pytest.raises(CheckpointError, match=r"says of its network cannot be understood"):
+        load_checkpoint(path)
 
 
 def test_what_does_not_fit_begins_with_the_way_out(tmp_path: Path) -> None:

@@ -198,7 +198,7 @@ def fall_words(answers: Answers, variant: Variant) -> str:
     size = points(abs(value), total, sign=False)
     shown = "" if low > 0 else ", which is not significant"
     if not value:
-        return f"the accuracy stays at {after} {interval_text(low, high, total)} points"
+        return f"the accuracy stays at {after} (within {interval_text(low, high, total)} points)"
     return (
         f"the accuracy {verb} by {size} points {interval_text(low, high, total)} to {after}{shown}"
     )

@@ -318,7 +318,7 @@ def main(argv: Sequence[str]) -> int:
     from videonl.inference.show import StepBar
     from videonl.reports import write_comparison
 
-    budget = None
+    budget, typed = None, bool(arguments.out)
     if given.train is not None:
         with named_by_options(flags):
             budget, chosen = read_training(arguments, given, flags)
@@ -327,6 +327,11 @@ def main(argv: Sequence[str]) -> int:
         if arguments.dry_run:
             return 0
         arguments.out = arguments.out or run_folder(given.settings["data"])
+    again = (
+        CONTINUE
+        if typed or not arguments.out
+        else f"{CONTINUE}, with --out {as_word(arguments.out)}"
+    )
     settings = given.settings
     if arguments.no_speed:
         settings["rounds"] = 0
@@ -341,7 +346,7 @@ def main(argv: Sequence[str]) -> int:
                 on_progress=bar.report,
             )
     except Stopped as stop:  # it says --resume, which is not an option of this command
-        raise Stopped(CONTINUE, signum=stop.signum) from None
+        raise Stopped(again, signum=stop.signum) from None
     print(plain_text(table, failures=False))
     for row in table.failed:
         print(f"videonl compare: {row.name} failed: {row.error}", file=sys.stderr)

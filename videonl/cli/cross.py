@@ -1,6 +1,8 @@
 """``videonl cross``: the same training on every fold or official split, and the mean."""
 
 import argparse
+import hashlib
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,13 +13,16 @@ from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.errors import DatasetError, VideoNLError
 from videonl.escapes import json_text, parse_json
-from videonl.files import write_text
+from videonl.files import read_text, sha256, write_text
 from videonl.limits import SEED
-from videonl.shares import percent
+from videonl.shares import few, percent
 
-RESULT, SUMMARY = "result.json", "cross.json"
+RESULT, SUMMARY, SETTINGS = "result.json", "cross.json", "settings.json"
+SHOWN = 3  # names of a message
 STOPPED = 128  # by the signal of that number more
 FOR_TESTS = ("--config", "--data.", "--trainer.accelerator", "--trainer.devices", "--model.views")
+# What may change between two starts, since no score depends on it, or a message advises it.
+FREE = ("--data.num_workers", "--data.batch_size", "--trainer.accelerator", "--trainer.devices")
 NOT_HERE = ("--data.train_list", "--data.val_list", "--data.test_list", "--data.official_split")
 
 
@@ -63,6 +68,7 @@ def cross(options: argparse.Namespace, flags: Sequence[str]) -> int:
     elif options.folds == "official":
         parts = official_parts(options.folder)
         words = ""
+        check_same(out, options, flags)
     else:
         parts, words = fold_parts(options, flags, out)
     results = []
@@ -154,6 +160,7 @@ def fold_parts(
         seed=options.seed,
         group=data["group"],
     )
+    check_same(out, options, flags, videos=[record.path for record in records])
     parts = {}
     for number, held in enumerate(folds):
         folder = out / f"fold-{number + 1}"
@@ -166,6 +173,50 @@ def fold_parts(
             word for key, name in files.items() for word in (f"--data.{key}", str(folder / name))
         ]
     return parts, words
+
+
+def check_same(
+    out: Path, options: argparse.Namespace, flags: Sequence[str], *, videos: Sequence[str] = ()
+) -> None:
+    """Refuse a folder with parts of other folds or trainings: a mean would mix them.
+
+    Raises:
+        VideoNLError: says what is different.
+    """
+    names = "\n".join(os.path.relpath(video, options.folder) for video in videos)
+    now = {
+        "folder": os.path.realpath(options.folder),
+        "--folds": options.folds,
+        "--seed": options.seed,
+        "videos": hashlib.sha256(os.fsencode(names)).hexdigest(),
+        **{flag: text for flag, text in values_of(flags).items() if flag not in FREE},
+    }
+    file = out / SETTINGS
+    try:
+        before = dict(parse_json(read_text(file)))
+    except (OSError, ValueError, TypeError):  # none yet
+        before = now
+    other = [key for key in {**before, **now} if before.get(key) != now.get(key)]
+    if other:
+        raise VideoNLError(
+            f"--out {out} holds parts of another run (other: {few(other, SHOWN)}), and a mean of "
+            "both would mix them; give another folder, or remove this one"
+        )
+    write_text(file, json_text(now, indent=1) + "\n")
+
+
+def values_of(flags: Sequence[str]) -> dict[str, str]:
+    """Option -> its values as one text, for a file the hash of its content; in any order."""
+    found: dict[str, str] = {}
+    for flag, *values in (word.split("=", 1) for word in flags):
+        if flag.startswith("--"):
+            name = flag
+            found[name] = ""
+        else:
+            values = ["=".join((flag, *values))]
+        for value in values:
+            found[name] += f" {sha256(value) if Path(value).is_file() else value}"
+    return found
 
 
 def official_parts(folder: str) -> dict[str, list[str]]:
@@ -254,7 +305,7 @@ def summed(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return {
         "parts": list(results),
         "mean": {key: fmean(values) for key, values in columns.items()},
-        "deviation": {k: stdev(v) if len(v) > 1 else 0.0 for k, v in columns.items()},
+        "deviation": {k: stdev(v) if len(v) > 1 else None for k, v in columns.items()},
     }
 
 
@@ -267,5 +318,5 @@ def table(summary: dict[str, Any], words: str) -> str:
         lines.append(f"  {part['part']:<8} {percent(scores[key], scores['videos'])}")
     videos = sum(part["scores"]["videos"] for part in summary["parts"])
     mean = percent(summary["mean"][key], videos, deviation=summary["deviation"][key])
-    lines.append(f"  mean     {mean} (standard deviation)")
+    lines.append(f"  mean     {mean}{' (standard deviation)' if '±' in mean else ''}")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ import re
 import sys
 import tempfile
 import traceback
+import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
@@ -101,6 +102,11 @@ def words_apart(*outputs: str | Path | None) -> Iterator[None]:
         yield
 
 
+def _one_warning(message: Warning | str, *_place: object, **_line: object) -> str:
+    """A warning as a user reads it, without the place and the line of code that Python adds."""
+    return f"warning: {' '.join(str(message).split())}\n"
+
+
 @contextmanager
 def shown_streams() -> Iterator[None]:
     """Standard output and error as ``ShownStream``, for as long as a command runs.
@@ -112,10 +118,12 @@ def shown_streams() -> Iterator[None]:
     if isinstance(sys.stdout, ShownStream):
         yield
         return
+    format_before = warnings.formatwarning
     _fill_closed()
     out = ClosedStream() if sys.stdout is None else ShownStream(sys.stdout, may_fail=False)
     err = None if sys.stderr is None else ShownStream(sys.stderr, may_fail=True)
     sys.stdout, sys.stderr = out, err or ClosedStream()  # type: ignore[assignment]
+    warnings.formatwarning = _one_warning
     try:
         yield
     except SystemExit:  # argparse has printed its help
@@ -126,6 +134,7 @@ def shown_streams() -> Iterator[None]:
     finally:
         sys.stderr.flush()
         sys.stdout, sys.stderr = before
+        warnings.formatwarning = format_before
 
 
 def _finish(out: ShownStream) -> None:

@@ -261,7 +261,7 @@ def difference(translated: Translated, wanted: Wanted, report: LoadReport) -> st
     rest = {key: value for key, value in rest.items() if key not in ("preset", "preprocessing")}
     other = differing(rest, wanted.options)
     if holds == wanted.name and not other:
-        return f"{report.source} ({report.family}) is damaged or incomplete, not a whole {holds}"
+        return f"{report.source} ({report.family}) is not a whole {holds}, or more than that"
     options = f" with {', '.join(other)}" if other else ""
     flags = " ".join([f"--model.name {holds}", *(f"--model.options.{each}" for each in other)])
     return (

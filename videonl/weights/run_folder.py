@@ -44,8 +44,12 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MO
                 )
             return found[0]
     inside = sorted(entry.name for entry in given.iterdir() if entry.suffix in SUFFIXES)
-    hint = "; train.py fit makes one"
-    if inside:
+    deeper = [run.parent for name in wanted for run in given.glob(f"*/*/{name}")]
+    hint = "; a training makes one"
+    if deeper:
+        names = sorted({str(run.parent) for run in deeper})
+        hint = f"; runs lie below {few(names, SHOWN)}: give one of these folders"
+    elif inside:
         hint = f"; it contains {few(inside, SHOWN)}: give one of these files"
     raise CheckpointError(f"the folder {path} contains no {' and no '.join(wanted)}{hint}")
 

@@ -133,12 +133,15 @@ def unwrap(content: Content, weights: str | None = None) -> Unwrapped:
             skipped.append(f"{str(key)[:200]} (not a tensor)")
         else:
             raise CheckpointError(
-                f"{content.path}: entry {str(key)[:80]!r} is a {type(value).__name__}, not a tensor"
+                f"{content.path}: entry {str(key)[:80]!r} is a {type(value).__name__}, not a "
+                "tensor; give a file with the weights by name, such as a state_dict"
             )
     if not plain:
         raise CheckpointError(f"{content.path} contains no tensors by name")
     check_claims(plain, content.path)
-    inner, prefixes, beside = strip_wrappers(plain, lambda here: reader_of(here) is not None)
+    inner, prefixes, beside = strip_wrappers(
+        plain, lambda here: reader_of(here) is not None, any_name=True
+    )
     tensors = {key: checked(content, key, value) for key, value in inner.items()}
     return Unwrapped(tensors, name, prefixes, skipped + beside, notes)
 

@@ -108,10 +108,15 @@ def from_lightning(
         raise CheckpointError(
             f"{path} has no state_dict; perhaps the training was stopped while it was saving"
         )
-    tensors, skipped = {}, []
-    for key, value in state.items():
+    for key in state:
         if not isinstance(key, str):
             refuse(path, "a key of its state_dict", key, "a name")
+    everything, prefixes, skipped = strip_wrappers(
+        state, lambda here: common_prefix(list(here)) == PREFIX
+    )
+    skipped += [f"the prefix {prefix} of its keys" for prefix in prefixes]
+    tensors = {}
+    for key, value in everything.items():
         if key.startswith(PREFIX) and isinstance(value, Tensor):
             tensors[key.removeprefix(PREFIX)] = value
         else:
@@ -142,7 +147,7 @@ def from_lightning(
         table(path, about, "preprocessing"),
         provenance,
         skipped + beside,
-        multi_label=bool(about.get("multi_label")),
+        multi_label=flag(path, about, "multi_label"),
     )
 
 
@@ -193,7 +198,7 @@ def from_sidecar(
         table(path, sidecar, "preprocessing"),
         table(path, sidecar, "provenance"),
         beside,
-        multi_label=bool(sidecar.get("multi_label")),
+        multi_label=flag(path, sidecar, "multi_label"),
     )
 
 
@@ -213,6 +218,18 @@ def table(path: Path, about: Mapping[str, Any], key: str) -> dict[str, Any]:
     if found is not None and not isinstance(found, Mapping):
         refuse(path, key, found, "a table")
     return dict(found or {})
+
+
+def flag(path: Path, about: Mapping[str, Any], key: str) -> bool:
+    """A yes or no in a description; no if it is missing.
+
+    Raises:
+        CheckpointError: anything else, such as the text "false".
+    """
+    found = about.get(key)
+    if found is not None and type(found) is not bool:
+        refuse(path, key, found, "true or false")
+    return bool(found)
 
 
 def checked_config(
