@@ -20,7 +20,7 @@ from tests.small_data import FLAGS, write_small_data
 from tests.videos import write_video
 from videonl.claims import LOCK, claimed, is_first_process
 from videonl.cli.main import main
-from videonl.errors import VideoNLError
+from videonl.errors import OutputError, VideoNLError
 from videonl.models import create_model
 from videonl.training import new_run
 from videonl.weights import LoadedModel, save_checkpoint
@@ -221,6 +221,21 @@ def test_a_disk_without_locks_is_no_obstacle(
 def test_a_name_of_255_bytes_has_a_lock(tmp_path: Path) -> None:
     with claimed(tmp_path / ("n" * 251 + ".csv")):
         assert len(list(tmp_path.iterdir())) == 1
+
+
+def test_a_folder_without_permission_is_told_before_the_work(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    for words in ({"folder": tmp_path / "new"}, {}):
+        with (
+            pytest.raises(OutputError, match="its folder takes no new files"),
+            claimed(*([] if words else [tmp_path / "a.csv"]), **words),
+        ):
+            pass
+    assert not any(tmp_path.iterdir())
+    with claimed(folder=tmp_path, shared=True):  # such as a cache that is read
+        pass
 
 
 def test_what_nobody_owns_is_not_claimed() -> None:

@@ -11,8 +11,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
-from videonl.errors import VideoNLError
-from videonl.files import PathLike, ended_by_signals, is_stream, try_lock
+from videonl.errors import OutputError, VideoNLError
+from videonl.files import PathLike, ended_by_signals, in_words, is_stream, try_lock
 
 LOCK = ".videonl.lock"  # in a folder that is written into
 _LONGEST_NAME = 200  # bytes; most file systems take 255
@@ -38,7 +38,7 @@ def claimed(
 
     Raises:
         VideoNLError: another process writes one of them, this one reads it, or it stands twice.
-        OutputError: one of the files is a folder.
+        OutputError: one of the files is a folder, or they cannot be written there.
 
     Example:
         >>> import tempfile
@@ -121,6 +121,8 @@ def _claim(lock: Path, *, shown: PathLike, shared: bool) -> Iterator[None]:
         return
     made = _make_folders(lock.parent)
     try:
+        if not shared:
+            _check_place(lock.parent, shown)
         handle = _take(lock, shown=shown, shared=shared)
         if handle is None:
             yield
@@ -151,6 +153,19 @@ def _make_folders(folder: Path) -> list[Path]:
             place.mkdir(exist_ok=True)
             made.insert(0, place)
     return made
+
+
+def _check_place(folder: Path, shown: PathLike) -> None:
+    """Refuse an output that cannot be written, before the work of hours of which it is the result.
+
+    Raises:
+        OutputError: its folder cannot be made, or takes no new files.
+    """
+    with in_words(shown):
+        folder.mkdir(parents=True, exist_ok=True)
+    is_writable = os.path.isfile(shown) and os.access(shown, os.W_OK)  # it may be added to
+    if not is_writable and not os.access(folder, os.W_OK | os.X_OK):
+        raise OutputError(shown, "its folder takes no new files")
 
 
 def _take(lock: Path, *, shown: PathLike, shared: bool) -> int | None:

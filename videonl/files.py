@@ -78,7 +78,7 @@ def whole_file(path: PathLike, *, ending: str | None = None) -> Iterator[Path]:
         with _spooled(place, ending) as part:
             yield part
         return
-    with _in_words(place):
+    with in_words(place):
         target = Path(os.path.realpath(place))
         target.parent.mkdir(parents=True, exist_ok=True)
         part, handle = _claim(target, ending)
@@ -87,7 +87,7 @@ def whole_file(path: PathLike, *, ending: str | None = None) -> Iterator[Path]:
         with ended_by_signals(part):
             with _disk_in_words(place, part):
                 yield part
-            with _in_words(place):
+            with in_words(place):
                 _finish(part, handle, target, mode)
     except BaseException:
         part.unlink(missing_ok=True)
@@ -176,7 +176,7 @@ class GrowingFile:
         self._regular = not is_stream(self.path)
         if self._regular and start is not None:
             write_text(self.path, start)
-        with _in_words(self.path):
+        with in_words(self.path):
             if self._regular:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
                 flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | getattr(os, "O_BINARY", 0)
@@ -203,7 +203,7 @@ class GrowingFile:
             OutputError: the disk is full; the file ends where it did.
         """
         before = os.fstat(self._handle).st_size
-        with _in_words(self.path):
+        with in_words(self.path):
             try:
                 _write_all(self._handle, text.encode("utf-8", "surrogateescape"))
             except OSError:
@@ -216,7 +216,7 @@ class GrowingFile:
         """Close the file."""
         if self._handle >= 0:
             handle, self._handle = self._handle, -1
-            with _in_words(self.path):
+            with in_words(self.path):
                 os.close(handle)
 
 
@@ -456,14 +456,14 @@ def _open_stream(path: Path) -> int:
 @contextmanager
 def _spooled(place: Path, ending: str) -> Iterator[Path]:
     """A part in the temporary folder, copied into a stream when it is whole."""
-    with _in_words(place):
+    with in_words(place):
         handle, name = tempfile.mkstemp(prefix="videonl-", suffix=ending)
         os.close(handle)
         part = Path(name)
     try:
         with ended_by_signals(part), _disk_in_words(part, part):
             yield part
-        with _in_words(place):
+        with in_words(place):
             handle = _open_stream(place)
             try:
                 with part.open("rb") as content:
@@ -485,7 +485,13 @@ def _write_all(handle: int, data: bytes) -> None:
 
 
 @contextmanager
-def _in_words(path: PathLike) -> Iterator[None]:
+def in_words(path: PathLike) -> Iterator[None]:
+    """Turn errors of the system about an output into sentences.
+
+    Raises:
+        OutputError: such an error.
+        OutputLost: the reader of standard output has gone.
+    """
     try:
         yield
     except OSError as error:

@@ -140,8 +140,16 @@ def test_a_link_to_a_checkpoint_finds_its_run(tmp_path: Path) -> None:
     run = new_run(tmp_path, "name")
     (run / "config.yaml").touch()
     (run / "last.ckpt").touch()
-    (tmp_path / "link.ckpt").symlink_to(run / "last.ckpt")
-    assert run_of(tmp_path / "link.ckpt") == run_of(run / "last.ckpt") == run
+    link = tmp_path / "links/best.ckpt"
+    link.parent.mkdir()
+    link.symlink_to(run / "last.ckpt")
+    assert run_of(link) == run_of(run / "last.ckpt") == run
+    (run / "best.ckpt").symlink_to(tmp_path / "gone.ckpt")  # of an unmounted disk
+    for path in (run, run / "best.ckpt"):  # not the last one instead, without a word
+        with pytest.raises(CheckpointError, match=r"best\.ckpt is a link to .*gone\.ckpt, which"):
+            checkpoint_in(path)
+    with pytest.raises(CheckpointError, match=r"runs lie below .*name: give one of these folders"):
+        checkpoint_in(tmp_path)
 
 
 def test_run_folders(tmp_path: Path) -> None:

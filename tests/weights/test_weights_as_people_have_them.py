@@ -90,6 +90,37 @@ def test_prefixes_come_off_in_files_of_ours(prefix: str, tmp_path: Path) -> None
         assert same(found.model.state_dict(), plain.model.state_dict())
 
 
+OWN = """
+from torch import nn
+from videonl.models import create_model
+class Own(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.model = create_model("tiny_i3d_nl1", num_classes=classes, width=8)
+        self.preprocessing, self.forward_features = self.model.preprocessing, self.model.forward
+        self.forward_head, self.reset_classifier = self.model.forward_head, None
+def own(num_classes=400, width=8):
+    return Own(num_classes)
+"""
+
+
+def test_a_network_of_ones_own_may_call_its_parts_as_wrappers_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def wrap(content: dict[str, Any]) -> None:
+        content["hyper_parameters"]["name"] = "own_net:own"
+        state = content["state_dict"]
+        content["state_dict"] = {
+            key.replace("net.", "net._orig_mod.model.", 1): value for key, value in state.items()
+        }
+
+    (tmp_path / "own_net.py").write_text(OWN, encoding="utf-8")
+    monkeypatch.syspath_prepend(tmp_path)
+    found = load_checkpoint(write_ckpt(tmp_path / "a.ckpt", wrap), network="own_net:own")
+    plain = load_checkpoint(write_ckpt(tmp_path / "b.ckpt"))
+    assert same(found.model.model.state_dict(), plain.model.state_dict())  # type: ignore[arg-type]
+
+
 @pytest.mark.parametrize(
     ("taken", "other"),
     [

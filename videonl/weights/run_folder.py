@@ -26,14 +26,15 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MO
         wanted: names of the checkpoint; the first that exists is used.
 
     Raises:
-        CheckpointError: a folder without a checkpoint; lists what it contains instead.
+        CheckpointError: a folder without a checkpoint, or a link to nothing; lists what the folder
+            contains instead.
     """
     given = expanded(path)
     if not given.is_dir():
-        return given
+        return _followed(given)
     for name in wanted:
-        if (given / name).is_file():
-            return given / name
+        if (given / name).is_file() or (given / name).is_symlink():
+            return _followed(given / name)
         found = newest(given, name)
         if found:
             if len(found) > 1:
@@ -46,12 +47,25 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MO
     inside = sorted(entry.name for entry in given.iterdir() if entry.suffix in SUFFIXES)
     deeper = [run.parent for name in wanted for run in given.glob(f"*/*/{name}")]
     hint = "; a training makes one"
-    if deeper:
+    if inside:
+        hint = f"; it contains {few(inside, SHOWN)}: give one of these files"
+    elif deeper:
         names = sorted({str(run.parent) for run in deeper})
         hint = f"; runs lie below {few(names, SHOWN)}: give one of these folders"
-    elif inside:
-        hint = f"; it contains {few(inside, SHOWN)}: give one of these files"
     raise CheckpointError(f"the folder {path} contains no {' and no '.join(wanted)}{hint}")
+
+
+def _followed(path: Path) -> Path:
+    """The path; a link whose file is not there is no missing file, and no other is taken for it.
+
+    Raises:
+        CheckpointError: such a link.
+    """
+    if path.is_symlink() and not path.exists():
+        raise CheckpointError(
+            f"{path} is a link to {path.readlink()}, which is not there; is its disk mounted?"
+        )
+    return path
 
 
 def sidecar_path(path: Path) -> Path:

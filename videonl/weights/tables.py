@@ -19,10 +19,8 @@ TABLES = (
     *("model_state_dict_ema", "ema_model", "ema", "state_dict", "model_state_dict", "model"),
     *("module", "net", "network", "weights", "params", "ema_state_dict"),
 )
-PREFIXES = (  # torch.compile, DistributedDataParallel, Fabric, Lightning modules, AveragedModel
-    *("_orig_mod.", "module.", "_forward_module.", "model.", "net.", "network."),
-    *("ema_model.", "_model.", "student."),
-)
+OF_TORCH = ("_orig_mod.", "module.", "_forward_module.")  # compile, DistributedDataParallel, Fabric
+PREFIXES = (*OF_TORCH, "model.", "net.", "network.", "ema_model.", "_model.", "student.")
 COUNTERS = ("n_averaged",)  # of torch.optim.swa_utils.AveragedModel
 DEEPEST = 10  # wrappers around each other
 SHOWN = 4  # names of a message

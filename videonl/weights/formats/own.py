@@ -17,6 +17,7 @@ from videonl.errors import CheckpointError
 from videonl.escapes import parse_json
 from videonl.files import read_text
 from videonl.limits import shown
+from videonl.models.registry import is_import_path
 from videonl.weights.declared import (
     MAX_CLASSES,
     check_names,
@@ -29,7 +30,13 @@ from videonl.weights.declared import (
 )
 from videonl.weights.run_folder import sidecar_path
 from videonl.weights.safe import Content
-from videonl.weights.tables import check_claims, common_prefix, strip_wrappers
+from videonl.weights.tables import (
+    OF_TORCH,
+    PREFIXES,
+    check_claims,
+    common_prefix,
+    strip_wrappers,
+)
 
 PREFIX = "net."
 FORMAT = "videonl"
@@ -121,7 +128,7 @@ def from_lightning(
             tensors[key.removeprefix(PREFIX)] = value
         else:
             skipped.append(f"{key[:200]} (not of the network)")
-    tensors, beside = without_wrappers(tensors)
+    tensors, beside = without_wrappers(tensors, about.get("name"))
     config = {
         "name": about.get("name"),
         "num_classes": about.get("num_classes"),
@@ -190,7 +197,7 @@ def from_sidecar(
     network: str | None = None,
 ) -> OwnCheckpoint:
     """Read a converted checkpoint."""
-    tensors, beside = without_wrappers(tensors)
+    tensors, beside = without_wrappers(tensors, sidecar["model"].get("name"))
     return OwnCheckpoint(
         tensors,
         checked_config(path, sidecar["model"], network=network),
@@ -202,9 +209,18 @@ def from_sidecar(
     )
 
 
-def without_wrappers(tensors: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """(tensors by the network's keys, what was left out); our own keys have no such prefix."""
-    found, _, skipped = strip_wrappers(tensors, lambda here: common_prefix(list(here)) is None)
+def without_wrappers(
+    tensors: Mapping[str, Tensor], name: object
+) -> tuple[dict[str, Tensor], list[str]]:
+    """(tensors by the network's keys, what was left out).
+
+    Our own keys have no prefix of a wrapper. A network of the user's may call a part ``model`` or
+    ``net``: of its keys only what torch puts around a network is taken off.
+    """
+    wrappers = OF_TORCH if isinstance(name, str) and is_import_path(name) else PREFIXES
+    found, _, skipped = strip_wrappers(
+        tensors, lambda here: common_prefix(list(here)) not in wrappers
+    )
     return found, skipped
 
 
