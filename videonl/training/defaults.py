@@ -207,8 +207,9 @@ def budget(
     if BUDGET & given.keys():
         return
     batch = int(given.get("data.batch_size") or BATCH)
-    window = int(given.get("trainer.accumulate_grad_batches") or 1)
-    per_epoch = math.ceil(max(1, facts.videos // batch) / window)
+    batches = max(1, facts.videos // batch)
+    window = min(int(given.get("trainer.accumulate_grad_batches") or 1), batches)
+    per_epoch = math.ceil(batches / window)
     epochs = max(passes, math.ceil(steps / per_epoch))
     found: dict[str, Any] = {}
     if not {"trainer.check_val_every_n_epoch", "trainer.val_check_interval"} & given.keys():

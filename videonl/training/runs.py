@@ -149,9 +149,9 @@ class ResumePosition(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the rates after the optimiser is restored."""
-        if not self._resumed:
-            return
         rates: Any = pl_module.rates
+        if not self._resumed or not rates:  # none: the user's own optimiser and schedule
+            return
         position, total = None, trainer.estimated_stepping_batches
         if self._place is not None and total != trainer.max_steps:  # else steps are the measure
             epochs, batches = self._place
