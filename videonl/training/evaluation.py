@@ -285,8 +285,7 @@ def describe(evaluation: Evaluation) -> str:
     views = counted(clips * crops, "view")
     lines = [
         f"{evaluation.split}: {counted(evaluation.video.videos, 'video')}, {views} each "
-        f"(clips × crops: {clips} × {crops}), "
-        + average_words(str(evaluation.protocol["average"])),
+        f"(clips × crops: {clips} × {crops}), {average_words(evaluation.protocol['average'])}",
         *accuracy_lines(evaluation.video, evaluation.clip),
     ]
     if evaluation.missing:

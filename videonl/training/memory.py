@@ -107,8 +107,8 @@ def way_out(classifier: Any, data: Any, trainer: Trainer) -> str:
         )
         return (
             f"the GPU does not have enough memory for batches of {clips}: "
-            f"{halve if batch > 1 else ''}save memory with --recipe.checkpoint_stages, or use smaller or shorter clips "
-            "(--data.crop, --data.frames)"
+            f"{halve if batch > 1 else ''}save memory with --recipe.checkpoint_stages, or use "
+            "smaller or shorter clips (--data.crop, --data.frames)"
         )
     half = 0.5 if "16" in str(trainer.precision) else 1.0
     weights = sum(p.numel() * p.element_size() for p in classifier.net.parameters())
