@@ -84,9 +84,8 @@ def test_an_epoch_of_videos_without_labels_has_no_loss(data: Path, tmp_path: Pat
     root = tmp_path / "charades"
     shutil.copytree(data / "train", root / "videos")
     (root / "Charades_v1_classes.txt").write_text("c000 Holding\nc001 Eating\n")
-    for split, actions in (("train", ["", ""]), ("test", ["c001 1.00 2.00"])):
-        rows = [f"{n},{action}" for n, action in enumerate(actions)]
-        (root / f"Charades_v1_{split}.csv").write_text("\n".join(["id,actions", *rows]) + "\n")
+    (root / "Charades_v1_train.csv").write_text("id,actions\n0,\n1,\n")
+    (root / "Charades_v1_test.csv").write_text("id,actions\n2,c001 1.00 2.00\n")
     flags = [*FLAGS, *FIT, "--out", str(tmp_path), "--recipe.class_weights", "none"]
     assert main(["train", "fit", "--data.root", str(root), *flags]) == 0
     (run,) = tmp_path.glob("several/*")
