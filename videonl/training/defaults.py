@@ -8,7 +8,7 @@ and a length in steps instead of passes over the data.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -86,7 +86,7 @@ class Choices:
         parts: in the order in which they are told.
     """
 
-    parts: tuple[Choice, ...] = field(default=())
+    parts: tuple[Choice, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:

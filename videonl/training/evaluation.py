@@ -24,7 +24,7 @@ from videonl.training.callbacks.bad_files import BadFiles
 from videonl.training.callbacks.checkpoints import BROKEN_PIPE
 from videonl.training.callbacks.progress import TerminalBar
 from videonl.training.callbacks.stopping import plain_signals, raise_lost
-from videonl.training.callbacks.summary import accuracy_lines, score_values
+from videonl.training.callbacks.summary import accuracy_lines, names_of, score_values
 from videonl.training.callbacks.theirs import explained
 from videonl.training.classifier import VideoClassifier
 from videonl.training.metrics import TOP_K, Scores, add_up, of_all
@@ -218,7 +218,7 @@ class Evaluation:
     answers: list[dict[str, Any]]
 
 
-def evaluation_trainer(options: dict[str, Any], *callbacks: Callback) -> Trainer:
+def evaluation_trainer(options: Mapping[str, Any], *callbacks: Callback) -> Trainer:
     """A Trainer that only evaluates."""
     wanted = options.get("enable_progress_bar", True) and sys.stdout.isatty()
     bar = [TerminalBar()] if wanted else []
@@ -243,13 +243,14 @@ def evaluate(
         trainer_options: of Lightning's ``Trainer``.
     """
     bad_files, answers = BadFiles(data.root), Answers()
-    trainer = evaluation_trainer(dict(trainer_options or {}), bad_files, answers)
+    options = trainer_options or {}
+    trainer = evaluation_trainer(options, bad_files, answers)
     data.trainer = trainer  # its loaders split the videos among the Trainer's processes
     data.preprocessing = data.preprocessing.with_colours(classifier.preprocessing)
     shown = data.preprocessing.with_views(views or data.views)
     split = split or ("test" if "test" in data.records else "val")
     loader = data.evaluation_loader(split, shown.views)
-    with explained(trainer_options or {}), plain_signals():
+    with explained(options), plain_signals():
         try:
             trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
         except (RuntimeError, *BROKEN_PIPE) as error:
@@ -272,11 +273,6 @@ def evaluate(
         census=data.census[split],
         answers=answers.rows(data.records[split], names_of(classifier), bad_files.missing),
     )
-
-
-def names_of(classifier: VideoClassifier) -> list[str]:
-    """The class names; their numbers where there are none."""
-    return classifier.class_names or [str(i) for i in range(classifier.num_classes)]
 
 
 def describe(evaluation: Evaluation) -> str:
@@ -367,7 +363,8 @@ def predict(
     if file is None:
         file = CsvPredictions(path or Path("predictions.csv"), names_of(classifier))
     bad_files = BadFiles(data.root)
-    trainer = evaluation_trainer(dict(trainer_options or {}), bad_files)
+    options = trainer_options or {}
+    trainer = evaluation_trainer(options, bad_files)
     split = split or next(s for s in ("test", "val", "train") if s in data.records)
     records = {record.path: record for record in data.records[split]}
     paths = file.begin(list(records), rank=trainer.global_rank, size=trainer.world_size)
@@ -379,7 +376,7 @@ def predict(
     # A process that has nothing left to do still takes part: the others would wait for it.
     classifier.allow_zero_length_dataloader_with_multiple_devices = True
     loader: Any = DataLoader([])  # type: ignore[arg-type]
-    with explained(trainer_options or {}), plain_signals():
+    with explained(options), plain_signals():
         try:
             if paths:
                 loader = data.evaluation_loader(split, data.views)

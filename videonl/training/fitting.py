@@ -111,9 +111,7 @@ def fit(
         if writing and is_first_process():
             stack.enter_context(claimed(folder=run_dir))
         stack.enter_context(plain_signals())
-        own = classifier.net if classifier.is_own else None
-        about = dict(classifier.hparams)
-        resumed = check_resumable(resume, about, network=own) if resume else None
+        resumed = check_resumable(resume, classifier) if resume else None
         checkpoints = Checkpoints(
             run_dir,
             monitor=f"val/{classifier.task.metric}",

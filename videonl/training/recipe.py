@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from lightning.pytorch import Trainer
@@ -286,10 +286,10 @@ ClassWeights = Literal["none", "balanced"]
 
 
 LIMITS: dict[str, Limit | Choice] = {
-    "optimizer": one_of("sgd", "adamw"),
-    "schedule": one_of("cosine", "step", "constant"),
-    "batch_norm": one_of("train", "frozen", "sync"),
-    "class_weights": one_of("none", "balanced"),
+    "optimizer": one_of(*get_args(OptimizerName)),
+    "schedule": one_of(*get_args(ScheduleName)),
+    "batch_norm": one_of(*get_args(BatchNormMode)),
+    "class_weights": one_of(*get_args(ClassWeights)),
     "learning_rate": number(0, 1e3),
     "reference_batch": whole(0, 1e9),
     "momentum": number(0, 1),

@@ -131,17 +131,21 @@ class Summary(Callback):
             for logger in trainer.loggers:
                 logger.save()
             classifier: Any = pl_module
-            names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
             self.signs = signs_of_run(classifier, trainer, self.checkpoints.folder, self.best)
             write_summary(
                 self.checkpoints.folder,
                 title=str(pl_module.hparams["name"]),
-                class_names=names,
+                class_names=names_of(classifier),
                 best=self.best,
                 epochs=trainer.current_epoch,
                 signs=self.signs,
                 about=origin_lines(pl_module.hparams, trainer),
             )
+
+
+def names_of(classifier: Any) -> list[str]:
+    """The class names of a classifier; their numbers where there are none."""
+    return classifier.class_names or [str(i) for i in range(classifier.num_classes)]
 
 
 def write_summary(
