@@ -260,3 +260,12 @@ def test_a_query_that_is_none(folder, capsys):
     with pytest.raises(SystemExit):
         run(folder, "a.mp4", "--at", "1,2")
     assert "is not T,Y,X" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_parts_of_a_video_and_long_names_have_pictures_of_their_own(folder, tmp_path):
+    video, long = folder / "data/val/a/0.mp4", tmp_path / f"{'v' * 251}.mp4"
+    long.write_bytes(video.read_bytes())
+    for name in (f"{video}#t=0.1", f"{video}#t=0.1,0.4", str(long)):
+        assert run(folder, name, "--out", str(tmp_path / "out")) == 0
+    assert len(list((tmp_path / "out").iterdir())) == 9

@@ -8,6 +8,7 @@ from tests.cli.predicting import predict_here as predict
 from tests.inference.networks import NAMES
 from tests.marks import mostly_slow
 from tests.videos import write_video
+from videonl.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -117,3 +118,25 @@ def test_output_that_can_not_be_written_is_known_at_once(
         out, err = capsys.readouterr()
         assert f"{name} cannot be written" in err
         assert out == ""
+
+
+@pytest.mark.parametrize("name", ["deep.json", "deep.jsonl", "wide.csv"])
+def test_resume_refuses_what_no_reader_takes(
+    name: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Brackets nested deeper than Python's stack, and a cell longer than its reader takes."""
+    (tmp_path / name).write_text(("x" if name == "wide.csv" else "[") * 200_000 + "\n")
+    option = "--csv" if name == "wide.csv" else "--json"
+    assert predict("in/a.mp4", "--resume", option, str(tmp_path / name)) == 2
+    assert "is not an output of videonl: --resume cannot" in capsys.readouterr().err
+
+
+def test_journals_that_are_nested_too_deeply(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.00000.jsonl").write_text("[" * 200_000 + "\n")
+    assert main(["merge", str(tmp_path / "p.jsonl")]) == 2
+    assert "error: " in capsys.readouterr().err
+    write_video(tmp_path / "data" / "a.mp4", 4)
+    (tmp_path / "data" / "videonl_check.jsonl").write_text("[" * 200_000 + "\n")
+    assert main(["check", str(tmp_path / "data"), "--workers", "1"]) == 0

@@ -10,7 +10,6 @@ line it was writing; a run that goes on drops that half line.
 """
 
 import csv
-import json
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -21,7 +20,7 @@ from typing import Any
 
 from videonl import __version__
 from videonl.errors import VideoNLError
-from videonl.escapes import json_text
+from videonl.escapes import json_text, parse_json
 from videonl.files import GrowingFile, csv_line, is_stream, write_text
 from videonl.inference.prediction import Failure, Prediction
 
@@ -89,7 +88,7 @@ class JsonWriter(Writer):
 
     def _take_up(self) -> None:
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+            content = parse_json(self.path.read_text(encoding="utf-8"))
             predictions = content["predictions"]
             self.done = {entry["path"] for entry in predictions}
         except (ValueError, KeyError, TypeError) as error:
@@ -210,7 +209,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
         for raw in file:
             line = raw.decode("utf-8", errors="surrogateescape")
             try:
-                entry = json.loads(line)
+                entry = parse_json(line)
             except ValueError:
                 entry = None
             if isinstance(entry, dict) and line.endswith("\n"):
@@ -250,7 +249,10 @@ class CsvWriter(_LineWriter):
     def _kept_lines(self) -> Iterator[str]:
         with self.path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             rows = csv.reader(file)
-            header = next(rows, [])
+            try:
+                header = next(rows, [])
+            except csv.Error as error:  # a line of 131,072 letters
+                raise self._not_ours() from error
             if header != self._columns:
                 raise VideoNLError(
                     f"{self.path} has other columns than this run would write: --resume needs the "

@@ -19,7 +19,7 @@ from videonl.inference.predictor import Predictor, short_reason
 from videonl.inference.timeline import Segment, Timeline, lanes_of
 from videonl.reports.pages import data_address, png_address, render
 from videonl.shares import counted, percent
-from videonl.video.decoding.container import open_source
+from videonl.video.decoding.container import open_source, regular_file
 from videonl.video.video import Video, open_video
 
 EMBED_BYTES = 64 << 20  # base64 makes a third more of it; larger pages open slowly on a phone
@@ -51,7 +51,7 @@ def video_page(
     """
     path = Path(prediction.path)
     frames, duration = key_frames(path, opened_by)
-    video, note = embedded(path)
+    video, note = embedded(regular_file(path))
     about = {"model": prediction.model, "protocol": prediction.protocol}
     seconds = [frame["second"] for frame in frames]
     return render(

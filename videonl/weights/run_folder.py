@@ -46,7 +46,7 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MO
     hint = "; train.py fit makes one"
     if inside:
         hint = f"; it contains {few(inside, SHOWN)}: give one of these files"
-    raise CheckpointError(f"the folder {path} contains neither {' nor '.join(wanted)}{hint}")
+    raise CheckpointError(f"the folder {path} contains no {' and no '.join(wanted)}{hint}")
 
 
 def run_of(checkpoint: Path) -> Path:
