@@ -154,7 +154,7 @@ def test_a_table_of_any_name_is_taken_if_it_is_the_only_one(tmp_path: Path) -> N
     only = saved(tmp_path / "a.pth", {"video_net": state, "epoch": 3, "optimizer": {"state": {}}})
     assert len(load_checkpoint(only).report.loaded) == len(state)
     several = saved(tmp_path / "b.pth", {"left": state, "right": state})
-    with pytest.raises(CheckpointError, match="tables of tensors, left and right; choose one with"):
+    with pytest.raises(CheckpointError, match="tables of tensors, left, right; choose one with"):
         load_checkpoint(several)
     assert load_checkpoint(several, options={"weights": "right"}).report.loaded
 

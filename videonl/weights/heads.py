@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+import torch
 from torch import Tensor
 
-from videonl.class_names import ClassNumbers
 from videonl.shares import few
 from videonl.weights.report import LoadReport
 
@@ -33,20 +33,21 @@ def align_head(
     Returns:
         Whether the rows are kept; False if the names are not exactly the same.
     """
-    rows = list(map(ClassNumbers(of_file or ()).get, wanted))
-    if set(rows) != set(range(len(of_file or ()))):
+    if of_file is None or sorted(of_file) != sorted(wanted):
         theirs = f"are {few(of_file, SHOWN)}" if of_file else "have no names in the file"
         report.notes.append(
             f"the classifier is new, although the number of classes is the same: those of the "
             f"weights {theirs}; those of the data are {few(wanted, SHOWN)}"
         )
         return False
-    if rows == list(range(len(rows))):
+    if list(of_file) == list(wanted):
         report.notes.append("the classifier is kept: the classes are those of the weights")
         return True
+    row = {name: index for index, name in enumerate(of_file)}
+    order = torch.tensor([row[name] for name in wanted])
     for key in tensors:
         if key.rpartition(".")[0] == head:
-            tensors[key] = tensors[key][rows]
+            tensors[key] = tensors[key][order]
     report.notes.append(
         "the classifier is kept: its rows were reordered by name to the classes of the data"
     )
