@@ -5,6 +5,7 @@ A claim is a lock on a hidden file beside the output, or in the folder: ``.out.c
 was killed blocks nobody. Where the file system has no locks, the work goes on without one.
 """
 
+import errno
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -165,7 +166,7 @@ def _check_place(folder: Path, shown: PathLike) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     is_writable = os.path.isfile(shown) and os.access(shown, os.W_OK)  # it may be added to
     if not is_writable and not os.access(folder, os.W_OK | os.X_OK):
-        raise OutputError(shown, "its folder takes no new files")
+        raise OutputError(shown, os.strerror(errno.EACCES))
 
 
 def _take(lock: Path, *, shown: PathLike, shared: bool) -> int | None:

@@ -3,7 +3,8 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,7 +86,7 @@ def main(argv: Sequence[str]) -> int:
     found = walk_data(root)
     out, shard = Path(options.out or root), options.shard
     journal = shard_path(out / JOURNAL, shard.rank) if shard else out / JOURNAL
-    with claimed(journal):
+    with elsewhere(), claimed(journal):
         if shard:
             findings = check(
                 shard.of(found.videos), options, out, about=about(found.videos, options)
@@ -107,6 +108,19 @@ def about(videos: Sequence[str], options: Any) -> dict[str, Any]:
     root = os.path.abspath(options.folder)
     work = {"command": "check", "root": root, "settings": {"quick": options.quick}}
     return {**work, **about_set(options.shard, videos, failed_inputs=0)}
+
+
+@contextmanager
+def elsewhere() -> Iterator[None]:
+    """Say where else the files can go: by default they lie in the data set, often read-only.
+
+    Raises:
+        VideoNLError: one of them cannot be written.
+    """
+    try:
+        yield
+    except OutputError as error:
+        raise VideoNLError(f"{error}; name another folder with --out") from error
 
 
 def merge(out: Path) -> int:
@@ -230,12 +244,9 @@ def check(
 
     from videonl.video.sandbox.jobs import Journal, run_jobs, stamp
 
-    try:
-        journal = Journal(out / JOURNAL, shard=options.shard, forget=options.again)
-        if about:
-            journal.say(about)
-    except OutputError as error:
-        raise VideoNLError(f"{error}; name another folder with --out") from error
+    journal = Journal(out / JOURNAL, shard=options.shard, forget=options.again)
+    if about:
+        journal.say(about)
     settings = {"quick": options.quick}
     findings, jobs = {}, []
     for path in paths:
