@@ -34,6 +34,7 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
+csv.field_size_limit(2**31 - 1)  # the usual limit of 131072 letters makes an error of a long line
 # What a disk says that takes no more.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DESCRIPTOR = re.compile(r"(?:/proc/(\d+)|/dev)/fd/(\d+)")
@@ -682,7 +683,7 @@ def user_cache() -> Path | None:
 def cache_folder() -> Path | None:
     """The folder for what can be made again: ``$VIDEONL_CACHE``, else as ``user_cache``."""
     named = os.environ.get("VIDEONL_CACHE")
-    return Path(named) if named else user_cache()
+    return expanded(named) if named else user_cache()
 
 
 def expanded(path: str | Path) -> Path:

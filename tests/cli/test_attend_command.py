@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.odd_videos import write_odd
 from tests.videos import write_video
 from videonl import Predictor
 from videonl.cli.main import main
@@ -64,6 +65,14 @@ def test_pictures_of_a_video(folder, tmp_path, capsys):
     assert "given by --at" in said
     assert "true class: a" in said
     assert json.loads((out / names[0]).read_text())["block"] == "res3.0"
+
+
+def test_parts_of_a_file_have_pictures_of_their_own_and_one_pixel_has_some(folder, tmp_path):
+    video = folder / "data/val/a/0.mp4"
+    for start in (0.1, 0.3):
+        assert run(folder, f"{video}#t={start},0.6", "--out", str(tmp_path)) == 0
+    assert len(list(tmp_path.glob("0#t=*.json"))) == 2
+    assert run(folder, str(write_odd("-one_pixel-.mp4", tmp_path)), "--out", str(tmp_path)) == 0
 
 
 def test_without_a_query_the_rule_is_stated(folder, tmp_path, capsys):

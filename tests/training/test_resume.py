@@ -162,7 +162,7 @@ def test_run_folders(tmp_path: Path) -> None:
         checkpoint_in(tmp_path)
     (tmp_path / "model.safetensors").touch()  # a clone from the hub
     assert checkpoint_in(tmp_path) == tmp_path / "model.safetensors"
-    with pytest.raises(CheckpointError, match=r"contains neither last\.ckpt"):
+    with pytest.raises(CheckpointError, match=r"contains no last\.ckpt"):
         resume_path(str(tmp_path), out=tmp_path, name="x")
 
 

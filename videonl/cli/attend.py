@@ -158,7 +158,7 @@ def main(argv: Sequence[str]) -> int:
     check_usage(arguments)
     output = arguments.json
     if arguments.video:
-        stem = Path(arguments.video).stem
+        stem = stem_of(arguments.video)
         output = Path(arguments.out) / f"{stem}.{arguments.block or 'default'}.json"
     with claimed(output), decoding(arguments) as open_video:
         from videonl.inference.predictor import Predictor
@@ -220,7 +220,7 @@ def write(found: "AttentionMap", folder: Path, *, gif: bool) -> list[Path]:
     """
     from videonl.attention import save_figure, write_gif, write_mp4
 
-    stem = f"{Path(found.path).stem}.{found.block}"
+    stem = f"{stem_of(found.path)}.{found.block}"
     files = {kind: folder / f"{stem}.{kind}" for kind in ("png", "mp4", "gif", "json")}
     save_figure(found, files["png"])
     write_mp4(found, files["mp4"])
@@ -228,6 +228,14 @@ def write(found: "AttentionMap", folder: Path, *, gif: bool) -> list[Path]:
         write_gif(found, files["gif"])
     write_json(found.as_dict(), files["json"])
     return [path for kind, path in files.items() if kind != "gif" or gif]
+
+
+def stem_of(video: str) -> str:
+    """The start of the files' names: the video's without its ending; a part keeps its times."""
+    from videonl.video.decoding.container import split_span, with_span
+
+    file, span = split_span(video)
+    return with_span(Path(file).stem, span)
 
 
 def write_json(content: object, path: Path) -> None:

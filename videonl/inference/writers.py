@@ -14,7 +14,7 @@ import json
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -92,7 +92,7 @@ class JsonWriter(Writer):
             content = json.loads(self.path.read_text(encoding="utf-8"))
             predictions = content["predictions"]
             self.done = {entry["path"] for entry in predictions}
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise self._not_ours() from error
         self._refuse_other_run(content.get("model"), content.get("protocol"))
         self._predictions = predictions
@@ -211,7 +211,7 @@ def read_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
             line = raw.decode("utf-8", errors="surrogateescape")
             try:
                 entry = json.loads(line)
-            except ValueError:
+            except (ValueError, RecursionError):
                 entry = None
             if isinstance(entry, dict) and line.endswith("\n"):
                 yield offset, line, entry
@@ -223,35 +223,44 @@ def is_prediction(entry: dict[str, Any]) -> bool:
     return isinstance(entry.get("path"), str) and "classes" in entry
 
 
-class CsvWriter(_LineWriter):
+class CsvRows:
     """path, model, views, error, class_1, probability_1, class_2, ...: one row per file."""
+
+    def __init__(self, run: Mapping[str, Any], *, top_k: int) -> None:
+        model = run["model"]
+        digest = str(model.get("sha256") or "")[:12]
+        self.model = " ".join(filter(None, (str(model["name"]), digest)))
+        self.views = str(run["protocol"]["views"])
+        self.columns = ["path", "model", "views", "error"]
+        for rank in range(1, top_k + 1):
+            self.columns += [f"class_{rank}", f"probability_{rank}"]
+
+    def row(self, path: str, *, error: str = "", classes: Iterable[tuple[str, float]] = ()) -> str:
+        """The line of a file: its (class, probability), or why there are none."""
+        cells = [path, self.model, self.views, error]
+        for name, probability in classes:
+            cells += [name, f"{probability:.6f}"]
+        return csv_line([*cells, *[""] * (len(self.columns) - len(cells))])
+
+
+class CsvWriter(_LineWriter):
+    """``CsvRows`` in a file."""
 
     def __init__(
         self, path: Path, *, run: dict[str, object], top_k: int, resume: bool = False
     ) -> None:
-        model, protocol = run["model"], run["protocol"]
-        assert isinstance(model, dict)
-        assert isinstance(protocol, dict)
-        digest = str(model.get("sha256") or "")[:12]
-        self._model = " ".join(filter(None, (str(model["name"]), digest)))
-        self._views = str(protocol["views"])
-        self._columns = ["path", "model", "views", "error"]
-        for rank in range(1, top_k + 1):
-            self._columns += [f"class_{rank}", f"probability_{rank}"]
+        self._rows = CsvRows(run, top_k=top_k)
         super().__init__(path, run=run, resume=resume)
 
-    def _line(self, cells: list[object]) -> str:
-        cells += [""] * (len(self._columns) - len(cells))
-        return csv_line(cells)
-
     def _header(self) -> str:
-        return self._line(list(self._columns))
+        return csv_line(self._rows.columns)
 
     def _kept_lines(self) -> Iterator[str]:
         with self.path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = csv.reader(file)
+            # The half line of a killed run may have all its cells.
+            rows = csv.reader(line for line in file if line.endswith(("\n", "\r")))
             header = next(rows, [])
-            if header != self._columns:
+            if header != self._rows.columns:
                 raise VideoNLError(
                     f"{self.path} has other columns than this run would write: --resume needs the "
                     "same --top-k, or leave it out to overwrite the file"
@@ -262,23 +271,20 @@ class CsvWriter(_LineWriter):
                 self._refuse_other_row(cells)
                 if cells[0] not in self.done:
                     self.done.add(cells[0])
-                    yield self._line(list(cells))
+                    yield csv_line(cells)
 
     def _refuse_other_row(self, cells: list[str]) -> None:
-        same_model = self.run["model"] if cells[1] == self._model else cells[1]
-        same_views = self.run["protocol"] if cells[2] == self._views else cells[2]
+        same_model = self.run["model"] if cells[1] == self._rows.model else cells[1]
+        same_views = self.run["protocol"] if cells[2] == self._rows.views else cells[2]
         self._refuse_other_run(same_model, same_views)
 
     def add(self, prediction: Prediction) -> None:
         """Append one prediction."""
-        if prediction.path in self.done:
-            return
-        self.done.add(prediction.path)
-        cells: list[object] = [prediction.path, self._model, self._views, ""]
-        for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
-            cells += [name, f"{probability:.6f}"]
-        self._file.write(self._line(cells))
+        if prediction.path not in self.done:
+            self.done.add(prediction.path)
+            classes = zip(prediction.classes, prediction.probabilities, strict=True)
+            self._file.write(self._rows.row(prediction.path, classes=classes))
 
     def fail(self, failure: Failure) -> None:
         """Append one failure."""
-        self._file.write(self._line([failure.path, self._model, self._views, failure.error]))
+        self._file.write(self._rows.row(failure.path, error=failure.error))

@@ -19,7 +19,7 @@ from videonl.inference.predictor import Predictor, short_reason
 from videonl.inference.timeline import Segment, Timeline, lanes_of
 from videonl.reports.pages import data_address, png_address, render
 from videonl.shares import counted, percent
-from videonl.video.decoding.container import open_source
+from videonl.video.decoding.container import open_source, regular_file
 from videonl.video.video import Video, open_video
 
 EMBED_BYTES = 64 << 20  # base64 makes a third more of it; larger pages open slowly on a phone
@@ -84,13 +84,14 @@ def embedded(path: Path) -> tuple[str, str]:
             f"Browsers cannot play this file ({kind[0]} in {container.split(',')[0]}): its key "
             "frames are shown instead."
         )
-    size = path.stat().st_size
+    file = regular_file(path)
+    size = file.stat().st_size
     if size > EMBED_BYTES:
         return "", (
             f"The file has {size / 2**20:.0f} MiB, more than the {EMBED_BYTES >> 20} MiB that a "
             "page may hold: its key frames are shown instead."
         )
-    return data_address(f"video/{'mp4' if is_mp4 else 'webm'}", path.read_bytes()), ""
+    return data_address(f"video/{'mp4' if is_mp4 else 'webm'}", file.read_bytes()), ""
 
 
 def key_frames(

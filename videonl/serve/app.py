@@ -47,7 +47,7 @@ class SiteGuard:
     Args:
         app: the application.
         hosts: names that the server accepts as its own; None: any.
-        page_policy: the Content-Security-Policy of every answer.
+        page_policy: the Content-Security-Policy of every answer but that to an unexpected error.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: Sequence[str] | None, page_policy: str) -> None:

@@ -46,7 +46,8 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MO
     hint = "; train.py fit makes one"
     if inside:
         hint = f"; it contains {few(inside, SHOWN)}: give one of these files"
-    raise CheckpointError(f"the folder {path} contains neither {' nor '.join(wanted)}{hint}")
+    lacks = f"neither {' nor '.join(wanted)}" if len(wanted) > 1 else f"no {wanted[0]}"
+    raise CheckpointError(f"the folder {path} contains {lacks}{hint}")
 
 
 def run_of(checkpoint: Path) -> Path:
