@@ -186,13 +186,13 @@ def test_a_csv_of_the_merged_is_whole_or_not_there(
     part: Part, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     part.write("0/1", fail=("003.mp4",))
-    Path("out.csv").write_text("old")
+    Path("out.csv").write_text("old", encoding="utf-8")
     with monkeypatch.context() as patch:
         patch.setattr("videonl.inference.shards.CsvRows.row", broken)
         assert main(["merge", "out.jsonl", "--csv", "out.csv"]) == 130
-    assert Path("out.csv").read_text() == "old"
+    assert Path("out.csv").read_text(encoding="utf-8") == "old"
     assert main(["merge", "out.jsonl", "--csv", "out.csv"]) == 1
-    rows = list(csv.DictReader(Path("out.csv").open(newline="")))
+    rows = list(csv.DictReader(Path("out.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["path"] for row in rows[:-1]] == [name for name in FILES if name != "003.mp4"]
     assert list(rows[0].values())[2:] == ["1x1", "", "a", "0.750000", "b", "0.250000"]
     assert (rows[-1]["path"], rows[-1]["error"], rows[-1]["class_1"]) == ("003.mp4", "broken", "")

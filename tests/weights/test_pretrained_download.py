@@ -11,11 +11,13 @@ from videonl.errors import CheckpointError
 from videonl.weights import (
     PUBLISHED,
     Published,
-    cache_folder as weights_folder,
     cached_path,
     fetch,
     find_published,
     load_checkpoint,
+)
+from videonl.weights import (
+    cache_folder as weights_folder,
 )
 
 BODY = bytes(range(256)) * 20_000
