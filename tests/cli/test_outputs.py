@@ -311,12 +311,15 @@ def test_outputs_of_a_training(tmp_path: Path, capsys: Capture) -> None:
 
 OVER_INPUTS = {
     "checkpoint": [*PREDICT, "--json", "model.safetensors"],
+    "description": [*PREDICT, "--json", "model.json"],
+    "folder": ["predict", "in/a.mp4", "--checkpoint", ".", "--csv", "model.json"],
+    "attend": ["attend", "--data", "data", *NETWORK[:2], "--json", "model.json"],
     "video": [*PREDICT, "--csv", "link.csv"],
     "list": [*PREDICT, "--from-list", "list.txt", "--windows-csv", "list.txt", "--timeline"],
     "labels": ["convert", "model.safetensors", "n.safetensors", "--labels", "n.json"],
     "export": ["export", *NETWORK[:2], "--out", "model.safetensors"],
     "live": ["live", *NETWORK[:2], "in/a.mp4", "--json", "in/a.mp4"],
-    "test": ["train", "predict", "--data.root", "data", *NETWORK[:2], "--csv", "model.safetensors"],
+    "test": ["train", "predict", "--data.root", "data", *NETWORK[:2], "--csv", "model.json"],
     "twice": [*PREDICT, "--json", "out.csv", "--csv", "./out.csv"],
 }
 

@@ -22,6 +22,7 @@ from videonl.errors import VideoNLError
 from videonl.escapes import json_text, visible
 from videonl.files import write_text
 from videonl.limits import SEED, number, whole
+from videonl.weights.run_folder import files_of
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.attention.map import AttentionMap
@@ -160,7 +161,8 @@ def main(argv: Sequence[str]) -> int:
     if arguments.video:
         stem = stem_of(arguments.video)
         output = Path(arguments.out) / f"{stem}.{arguments.block or 'default'}.json"
-    with claimed(output), decoding(arguments) as open_video:
+    reads = files_of(arguments.checkpoint)
+    with claimed(output, reads=reads), decoding(arguments) as open_video:
         from videonl.inference.predictor import Predictor
 
         predictor = Predictor.from_checkpoint(

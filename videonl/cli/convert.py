@@ -7,6 +7,7 @@ from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_network_flags
 from videonl.limits import whole
+from videonl.weights.run_folder import files_of
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,7 +31,7 @@ def main(argv: Sequence[str]) -> int:
     made = Path(args.target).parent.is_dir()  # else it is refused, and a claim would make it
     stem, ending, _ = args.target.rpartition(".safetensors")
     outputs = (args.target, f"{stem}.json" if ending else None) if made else ()
-    with claimed(*outputs, reads=(args.source, args.labels)):
+    with claimed(*outputs, reads=(*files_of(args.source), args.labels)):
         from videonl.weights.checkpoint import convert
 
         report, sidecar, licence = convert(

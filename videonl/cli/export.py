@@ -10,6 +10,7 @@ from videonl.cli.values import add_network_flags, parse_clip
 from videonl.errors import VideoNLError
 from videonl.shares import counted
 from videonl.weights.hub import stem_of
+from videonl.weights.run_folder import files_of
 
 ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
 
@@ -37,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     out = Path(arguments.out or f"{stem_of(arguments.checkpoint)}{ENDINGS[arguments.format]}")
     if out.is_dir():
         raise VideoNLError(f"--out {out} is a folder; give a file name")
-    reads = (arguments.checkpoint, arguments.labels)
+    reads = (*files_of(arguments.checkpoint), arguments.labels)
     with claimed(out if out.parent.is_dir() else None, reads=reads):  # a claim would make it
         return export(arguments, out)
 

@@ -25,6 +25,7 @@ from videonl.errors import ENDING, VideoError, VideoNLError
 from videonl.escapes import json_text, visible
 from videonl.files import GrowingFile, whole_file
 from videonl.shares import counted, percent
+from videonl.weights.run_folder import files_of
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.live import Answer, Reader
@@ -80,7 +81,7 @@ def main(argv: Sequence[str]) -> int:
         raise VideoNLError(
             f"--overlay {arguments.overlay}: the file is an MP4, so its name must end in .mp4"
         )
-    reads = (arguments.source, arguments.checkpoint, arguments.labels)
+    reads = (arguments.source, *files_of(arguments.checkpoint), arguments.labels)
     with claimed(arguments.json, arguments.overlay, reads=reads):
         from videonl.class_names import read_class_names
         from videonl.inference.predictor import Predictor

@@ -18,11 +18,12 @@ from videonl.video.preprocessing import RULES, Preprocessing
 from videonl.video.protocols import under_protocol
 from videonl.weights.declared import changed_by, preprocessing_in_file
 from videonl.weights.fitting import Wanted
-from videonl.weights.formats.own import OwnCheckpoint, read_own, sidecar_path
+from videonl.weights.formats.own import OwnCheckpoint, read_own
 from videonl.weights.heads import without_heads
 from videonl.weights.loading import load_published
 from videonl.weights.published import PUBLISHED, local_file
 from videonl.weights.report import LoadReport, check_fit
+from videonl.weights.run_folder import sidecar_path
 from videonl.weights.safe import read_content
 from videonl.weights.safe.tensors import write_safetensors
 

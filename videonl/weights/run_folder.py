@@ -1,9 +1,10 @@
 """Which checkpoint a folder stands for: a run, or all runs of a name; the same in every command."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 
-from videonl.errors import CheckpointError
+from videonl.errors import CheckpointError, VideoNLError
 from videonl.files import expanded
 from videonl.shares import few
 
@@ -48,6 +49,20 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MO
         hint = f"; it contains {few(inside, SHOWN)}: give one of these files"
     lacks = f"neither {' nor '.join(wanted)}" if len(wanted) > 1 else f"no {wanted[0]}"
     raise CheckpointError(f"the folder {path} contains {lacks}{hint}")
+
+
+def sidecar_path(path: Path) -> Path:
+    """``model.safetensors`` -> ``model.json``."""
+    return path.with_suffix(".json")
+
+
+def files_of(source: str | Path) -> list[Path]:
+    """The files here from which a checkpoint is loaded; none of a name that is downloaded."""
+    with warnings.catch_warnings(), suppress(VideoNLError):  # whoever loads it warns and refuses
+        warnings.simplefilter("ignore")
+        path = checkpoint_in(source)
+        return [path, sidecar_path(path)] if path.suffix == ".safetensors" else [path]
+    return []
 
 
 def run_of(checkpoint: Path) -> Path:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from videonl.errors import VideoNLError
 from videonl.shards import shard_path
+from videonl.weights.run_folder import files_of
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.prediction import Failure
@@ -41,7 +42,7 @@ def inputs_of(arguments: argparse.Namespace, videos: Sequence[str]) -> list[str 
     """The files that this process reads."""
     from videonl.video.decoding.container import split_span
 
-    named = (arguments.checkpoint, arguments.labels, arguments.from_list)
+    named = (*map(str, files_of(arguments.checkpoint)), arguments.labels, arguments.from_list)
     return [*named, *(split_span(video)[0] for video in videos)]
 
 

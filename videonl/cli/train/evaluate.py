@@ -9,6 +9,7 @@ from videonl.cli.train.errors import clear_errors
 from videonl.cli.train.settings import LISTS, asked_protocol, read_settings, take_lists
 from videonl.cli.values import say_protocol
 from videonl.errors import DatasetError, VideoNLError
+from videonl.weights.run_folder import files_of
 
 if TYPE_CHECKING:  # torch and Lightning take seconds to import: not for --help
     from videonl.data.datamodule import VideoDataModule
@@ -125,7 +126,7 @@ def cost_of(classifier: "VideoClassifier") -> dict[str, Any] | None:
 
 def inputs_of(settings: Mapping[str, Any], checkpoint: Path) -> list[str | Path | None]:
     """The files that a test reads, but for its videos."""
-    return [checkpoint, settings["config"], *(settings["data"][name] for name in LISTS)]
+    return [*files_of(checkpoint), settings["config"], *(settings["data"][name] for name in LISTS)]
 
 
 def checkpoint_of(settings: dict[str, Any]) -> Path:

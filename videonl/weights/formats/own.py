@@ -26,6 +26,7 @@ from videonl.weights.declared import (
     options_in_file,
     refuse,
 )
+from videonl.weights.run_folder import sidecar_path
 from videonl.weights.safe import Content
 from videonl.weights.tables import check_claims, common_prefix, strip_wrappers
 
@@ -142,11 +143,6 @@ def from_lightning(
         skipped + beside,
         multi_label=bool(about.get("multi_label")),
     )
-
-
-def sidecar_path(path: Path) -> Path:
-    """``model.safetensors`` -> ``model.json``."""
-    return path.with_suffix(".json")
 
 
 def read_sidecar(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | None:
