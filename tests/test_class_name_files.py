@@ -69,6 +69,15 @@ def test_the_commands_read_the_same(tmp_path: Path, capsys: pytest.CaptureFixtur
         assert "the class names" in capsys.readouterr().err
 
 
+def test_the_names_of_a_checkpoint_in_another_order_and_spelling(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "names").write_text("Wave\nclap\nJU MP\n", encoding="utf-8")
+    words = ["--checkpoint", str(write_checkpoint(tmp_path)), "--labels", str(tmp_path / "names")]
+    assert main(["predict", str(write_video(tmp_path / "a.mp4", 12)), *words]) == 2
+    assert "in another order" in capsys.readouterr().err
+
+
 def test_the_names_of_kinetics_are_nobodys_to_change() -> None:
     kinetics400().clear()
     assert len(kinetics400()) == 400

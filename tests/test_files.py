@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.marks import mostly_slow
-from videonl.errors import OutputError, VideoNLError
+from videonl.errors import OutputError, OutputLost, VideoNLError
 from videonl.files import (
     GrowingFile,
     parse_yaml,
@@ -383,3 +383,20 @@ def test_what_is_no_yaml_is_one_sentence(text: str) -> None:
     with pytest.raises(VideoNLError, match=r"^here is not YAML"):
         parse_yaml(text, source="here")
     assert time.monotonic() - start < 20  # a busy machine; it was minutes
+
+
+def test_a_reader_of_standard_output_that_went_away() -> None:
+    """No error of a file: ``| head`` ends a command without a word."""
+    reader, writer = os.pipe()
+    os.close(reader)
+    before = os.dup(1)
+    os.dup2(writer, 1)
+    try:
+        for write in (lambda: write_text("-", "x"), lambda: GrowingFile("-", start=["x"])):
+            with pytest.raises(OutputLost) as lost:
+                write()
+            assert lost.value.quiet
+    finally:
+        os.dup2(before, 1)
+        os.close(before)
+        os.close(writer)

@@ -32,7 +32,7 @@ def claimed(
     """Lock outputs for this process while the block runs.
 
     Args:
-        files: files that will be written; None, ``-``, pipes and devices need no lock.
+        files: files that will be written; None, pipes and devices (``-``, too) need no lock.
         folder: a folder in which files of any name will be written.
         shared: let other processes that also pass ``shared`` claim the same outputs, such as the
             shards of one set.
@@ -48,7 +48,9 @@ def claimed(
         >>> with claimed(Path(tempfile.mkdtemp()) / "out.csv"):
         ...     pass  # write it
     """
-    written = [f for f in files if f is not None and os.fspath(f) != "-" and not is_stream(f)]
+    if sum(f is not None and os.fspath(f) == "-" for f in files) > 1:
+        raise VideoNLError("two outputs are standard output (-); give one of them a file")
+    written = [f for f in files if f is not None and not is_stream(f)]
     _check_own(written, reads)
     with ExitStack() as stack:
         for file in written:

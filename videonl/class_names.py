@@ -7,8 +7,8 @@ gets its number in the official list. ``C`` and ``C++`` are two classes, ``push 
 are one.
 """
 
-import json
 import re
+import unicodedata
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from videonl.errors import DatasetError, VideoNLError
+from videonl.escapes import parse_json
 from videonl.files import read_text
 from videonl.shares import counted
 
@@ -38,14 +39,19 @@ def kinetics400() -> list[str]:
 
 
 def normalised(name: str) -> str:
-    """A class name reduced to lower-case letters and digits of any script."""
-    reduced = re.sub(r"[\W_]+", "", name.casefold())
-    return reduced or name
+    """A class name reduced to lower-case letters, with their accents, and digits of any script."""
+    whole = unicodedata.normalize("NFKC", name.casefold())
+    return "".join(c for c in whole if c.isalnum() or unicodedata.category(c)[0] == "M") or name
 
 
 def _without_light_signs(name: str) -> str:
-    """A name without case and without the punctuation in which copies of one data set differ."""
-    return re.sub(r"""[\s_\-.,'"()]+""", "", name.casefold()) or name
+    """A name without case and without the signs in which copies of one data set differ.
+
+    Those are punctuation, signs that have no width, and how an accent is encoded: file systems and
+    archives of macOS have it behind its letter.
+    """
+    whole = unicodedata.normalize("NFC", name.casefold())
+    return re.sub(r"""[\s_\-.,'"()\u00ad\u200b-\u200f\u2060\ufeff]+""", "", whole) or name
 
 
 class ClassNumbers:
@@ -116,8 +122,9 @@ def order_classes(names: Iterable[str]) -> list[str]:
         light = _without_light_signs(name)
         if light in given:
             raise DatasetError(
-                f"the classes {given[light]!r} and {name!r} differ only in punctuation or case; "
-                "merge or rename them, or list both in a file (--data.class_names_file)"
+                f"the classes {given[light]!r} and {name!r} differ only in punctuation, case or "
+                "how accents are encoded; merge or rename them, or list both in a file "
+                "(--data.class_names_file)"
             )
         given[light] = name
     loose = {normalised(name): name for name in given.values()}
@@ -190,8 +197,8 @@ def _from_json(text: str, path: str | Path) -> list[str]:
         VideoNLError: anything else.
     """
     try:
-        found = json.loads(text)
-    except (ValueError, RecursionError) as error:
+        found = parse_json(text)
+    except ValueError as error:
         raise VideoNLError(f"the class names {path} are not valid JSON ({error})") from None
     if isinstance(found, list) and all(isinstance(name, str) for name in found):
         return found
@@ -229,7 +236,8 @@ def choose_names(
                 f"{source} has {counted(wanted, 'class')}, but {counted(len(given), 'label')} "
                 "came; give one per class, in the order of the network's outputs"
             )
-        if own is not None and list(given) != list(own) and sorted(given) == sorted(own):
+        places = list(map(ClassNumbers(own or ()).get, given))
+        if set(places) == set(range(len(given))) and places != list(range(len(given))):
             raise VideoNLError(
                 f"the labels are those of {source} in another order; leave out the file of "
                 "labels: the checkpoint contains the right order"

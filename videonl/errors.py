@@ -4,6 +4,7 @@ They are all ``ValueError``, so that library users can catch what they know; the
 sentence without a traceback and exit with 2.
 """
 
+import errno
 import signal
 from pathlib import Path
 
@@ -86,3 +87,16 @@ class Unforeseen(Exception):
     def __init__(self, folder: Path | None = None, words: str | None = None) -> None:
         super().__init__(folder, words)
         self.folder, self.words = folder, words
+
+
+class OutputLost(BaseException):
+    """Standard output cannot be written to; not an ``Exception``, since no input caused it.
+
+    Args:
+        error: why; a closed pipe (``| head``) is not reported.
+    """
+
+    def __init__(self, error: OSError) -> None:
+        super().__init__(error)
+        self.quiet = error.errno in (errno.EPIPE, errno.ESHUTDOWN)
+        self.reason = f"standard output cannot be written: {error.strerror}"

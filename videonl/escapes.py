@@ -190,6 +190,18 @@ def json_text(value: Any, *, ascii: bool = False, **layout: Any) -> str:
     return HALVES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
+def parse_json(text: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is none, or is nested too deeply.
+    """
+    try:
+        return json.loads(text)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def _defined(value: Any) -> Any:
     """The value with None for every number that is not finite."""
     if isinstance(value, float):

@@ -2,7 +2,7 @@
 
 Every output of the project is written here. A reader sees the old content or the new one, never a
 part; a symbolic link is followed and kept; a pipe or a device (``/dev/stdout``) is written to
-directly; a failure is one sentence and leaves no partial file behind.
+directly, and ``-`` is standard output; a failure is one sentence and leaves no partial file behind.
 The file is long because every output needs all of these cases: a second writer that knew only some
 of them would break the others. Folders of the user stand at its end: not every user has a home, as
 a container's user id often has no name.
@@ -27,14 +27,13 @@ from typing import IO, Any
 
 import yaml
 
-from videonl.errors import ENDING, OutputError, VideoNLError
+from videonl.errors import ENDING, OutputError, OutputLost, VideoNLError
 
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-csv.field_size_limit(2**31 - 1)  # the usual limit of 131072 letters makes an error of a long line
 # What a disk says that takes no more.
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _DESCRIPTOR = re.compile(r"(?:/proc/(\d+)|/dev)/fd/(\d+)")
@@ -204,13 +203,14 @@ class GrowingFile:
             OutputError: the disk is full; the file ends where it did.
         """
         before = os.fstat(self._handle).st_size
-        try:
-            _write_all(self._handle, text.encode("utf-8", "surrogateescape"))
-        except OSError as error:
-            if self._regular:
-                with suppress(OSError):
-                    os.ftruncate(self._handle, before)
-            raise _output_error(self.path, error) from error
+        with _in_words(self.path):
+            try:
+                _write_all(self._handle, text.encode("utf-8", "surrogateescape"))
+            except OSError:
+                if self._regular:
+                    with suppress(OSError):
+                        os.ftruncate(self._handle, before)
+                raise
 
     def close(self) -> None:
         """Close the file."""
@@ -427,7 +427,9 @@ def ended_by_signals(part: Path | None = None) -> Iterator[None]:
 
 
 def _descriptor_of(path: PathLike) -> int | None:
-    """The open descriptor of this process that a name such as ``/dev/stdout`` leads to."""
+    """The open descriptor of this process that a name such as ``-`` or ``/dev/stdout`` means."""
+    if os.fspath(path) == "-":
+        return 1
     place = os.path.abspath(path)
     for _ in range(40):
         folder, name = os.path.split(place)
@@ -488,7 +490,7 @@ def _in_words(path: PathLike) -> Iterator[None]:
         yield
     except OSError as error:
         if isinstance(error, BrokenPipeError) and _descriptor_of(path) == 1:
-            raise  # `| head` is no error of the user's
+            raise OutputLost(error) from None  # `| head` is no error of the user's
         raise _output_error(path, error) from error
 
 

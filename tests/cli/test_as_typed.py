@@ -43,6 +43,7 @@ def test_a_missing_video_is_said_beside_a_missing_checkpoint(
         ("--data.batch_size 0", "--data.batch_size=0: it must be a whole number"),
         ("--data.frames=0", "--data.frames is 0; it must be"),
         ("--data.views 2x2", "--data.views=(2, 2): crops"),
+        ("--data.views 2", "--data.views 2: it must be a list"),
         ("--config c.yaml", "--data.crop=300 is larger than --data.short_side=256"),
         ("--config=c.yaml --data.crop 8 --data.stride 4", "--data.stride=4 does not apply to --da"),
     ],

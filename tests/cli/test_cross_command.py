@@ -77,8 +77,13 @@ def test_official_splits(classes: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ([], "give exactly one of --folds K, --folds official and --runs"),
         (["--folds", "2", "--runs", "a"], "give exactly one of"),
         (["--runs", "nowhere"], "nowhere: not the folder of a run"),
-        (["--folds", "x"], "it must be a number, or official"),
+        (["--folds", "\u00b2"], "it must be a number, or official"),
         (["--folds", "official"], "contains no official lists"),
+        pytest.param(
+            ["--folds", "2", "--trainer.max_epochs", "0"],
+            "the training left no last.ckpt",
+            marks=pytest.mark.slow,
+        ),
         (["--folds", "2", "--data.val_list", "a.txt"], "set by videonl cross"),
     ],
 )
@@ -89,5 +94,5 @@ def test_refusals(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    assert main(["cross", str(classes), "--out", str(tmp_path / "out"), *words, *SMALL]) == 2
+    assert main(["cross", str(classes), "--out", str(tmp_path / "out"), *SMALL, *words]) == 2
     assert sentence in capsys.readouterr().err

@@ -297,6 +297,7 @@ def test_what_is_no_source_is_one_sentence(folder: Path, capsys) -> None:
         "file:///etc/passwd": "not file",
         "none.mp4": "No such file",
         "text.mp4": "not a readable video",
+        "text.mp4#t=1,2": "a part of a file cannot be played",
     }
     for source, words in wrong.items():
         with pytest.raises(VideoError, match=r"^[^\n]*$") as caught:

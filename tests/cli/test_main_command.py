@@ -70,6 +70,17 @@ def test_unknown_command_suggests_the_near_one(capsys: pytest.CaptureFixture[str
     assert "did you mean 'compare'?" in capsys.readouterr().err
 
 
+def test_a_folder_that_was_removed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    (tmp_path / "gone").rmdir()
+    for command in ("models", "predict"):
+        assert main([command]) == 2
+        assert "error: the current folder was removed" in capsys.readouterr().err
+
+
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--version"]) == 0
     assert capsys.readouterr().out == f"videonl {__version__}\n"

@@ -1,5 +1,7 @@
 """Every option that names an output: links, pipes, full disks, folders in its place."""
 
+import csv
+import json
 import os
 import stat
 import subprocess
@@ -47,13 +49,18 @@ Capture = pytest.CaptureFixture[str]
 
 
 @pytest.fixture
-def work(here: Path, capsys: Capture) -> Path:
+def sharded(here: Path) -> Path:
     """The folder of the small checkpoint, with the result file of a shard in it."""
     if not Path("shards.00000.jsonl").exists():
         words = ["--views", "1x1", "--shard", "0/1", "--json", "shards.jsonl"]
         assert main([*PREDICT, *words]) == 0
-        capsys.readouterr()
     return here
+
+
+@pytest.fixture
+def work(sharded: Path, capsys: Capture) -> Path:
+    capsys.readouterr()
+    return sharded
 
 
 @contextmanager
@@ -280,6 +287,8 @@ def test_outputs_of_a_training(tmp_path: Path, capsys: Capture) -> None:
     (tmp_path / "file").write_text("mine")
     assert main([*fit, str(tmp_path / "file")]) == 2
     assert f"{tmp_path / 'file'} is a file" in one_sentence(capsys)
+    assert main([*fit, str(tmp_path / "file"), "--dry-run"]) == 2
+    assert f"{tmp_path / 'file'} is a file" in one_sentence(capsys)
     with file_size_limit(100):
         assert main([*fit, str(tmp_path / "full")]) == 2
     assert "cannot be written (File too large); free some space" in one_sentence(capsys)
@@ -309,6 +318,36 @@ def test_outputs_of_a_training(tmp_path: Path, capsys: Capture) -> None:
         assert "it is a folder" in one_sentence(capsys)
 
 
+@pytest.mark.usefixtures("sharded")
+def test_a_dash_is_standard_output(tmp_path: Path, capfd: Capture) -> None:
+    """The result alone: what else is said goes to standard error."""
+    capfd.readouterr()
+    for words in ([*PREDICT, "--views", "1x1"], ["merge", "shards.jsonl"]):
+        assert main([*words, "--csv", "-"]) == 0
+        rows = list(csv.reader(capfd.readouterr().out.splitlines()))
+        assert rows[0][0] == "path"
+        assert {row[0] for row in rows[1:]} == {"in/a.mp4"}
+    assert main([*PREDICT, "--csv", "-", "--json", "-"]) == 2
+    assert "two outputs are standard output" in one_sentence(capfd)
+    assert not Path("-").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("here")
+def test_a_dash_in_a_timeline_and_in_tests(tmp_path: Path, capfd: Capture) -> None:
+    assert main([*TIMELINE, "--csv", "-"]) == 0
+    assert capfd.readouterr().out.startswith("path,start,end,class")
+    write_small_data(tmp_path / "clips", train=0, val=1)
+    for old, new in (("dark", "clap"), ("light", "jump")):
+        (tmp_path / f"clips/val/{old}").rename(tmp_path / f"clips/val/{new}")
+    words = ["--data.root", str(tmp_path / "clips"), *NETWORK[:2], "--trainer.accelerator", "cpu"]
+    assert main(["train", "test", *words, "--data.views", "1x1", "--json", "-"]) == 0
+    assert json.loads(capfd.readouterr().out)["scores"]["videos"] == 2
+    assert main(["train", "predict", *words, "--data.views", "1x1", "--csv", "-"]) == 0
+    assert len(list(csv.reader(capfd.readouterr().out.splitlines()))) == 3
+    assert not Path("-").exists()
+
+
 OVER_INPUTS = {
     "checkpoint": [*PREDICT, "--json", "model.safetensors"],
     "description": [*PREDICT, "--json", "model.json"],
@@ -320,6 +359,12 @@ OVER_INPUTS = {
     "export": ["export", *NETWORK[:2], "--out", "model.safetensors"],
     "live": ["live", *NETWORK[:2], "in/a.mp4", "--json", "in/a.mp4"],
     "test": ["train", "predict", "--data.root", "data", *NETWORK[:2], "--csv", "model.json"],
+    "own list": ["attend", *NETWORK[:2], "--data", "listed", "--json", "listed/val.csv"],
+    "predict's own list": [
+        *["train", "predict", "--data.root", "listed", *NETWORK[:2]],
+        *["--csv", "listed/val.csv"],
+    ],
+    "merge": ["merge", "shards.jsonl", "--csv", "shards.00000.jsonl"],
     "twice": [*PREDICT, "--json", "out.csv", "--csv", "./out.csv"],
 }
 
@@ -331,6 +376,8 @@ def test_no_output_is_an_input_or_another_output(work: Path, capsys: Capture, na
         Path("list.txt").write_text("in/a.mp4\n", encoding="utf-8")
         Path("n.json").write_text('["wave", "clap", "jump"]', encoding="utf-8")
         Path("link.csv").hardlink_to("in/a.mp4")
+        Path("listed").mkdir()
+        Path("listed/val.csv").write_text("../in/a.mp4 wave\n", encoding="utf-8")
     files = {path: path.read_bytes() for path in sorted(work.rglob("*")) if path.is_file()}
     assert main(OVER_INPUTS[name]) == 2
     assert ("are one file" if name == "twice" else "would be written over") in one_sentence(capsys)

@@ -103,6 +103,9 @@ def test_patterns_lists_and_names_with_a_dash(
     monkeypatch.setattr(sys, "stdin", io.StringIO("in/a.mp4\r\n\n# no\nin/sub/b.AVI\n"))
     assert predict("--views", "1x1", "--from-list", "-") == 0
     assert capsys.readouterr().out.count("in/") == 2
+    monkeypatch.setattr(sys, "stdin", None)
+    assert predict("--from-list", "-") == 2
+    assert "standard input is closed" in capsys.readouterr().err
     monkeypatch.chdir(here / "in")
     checkpoint = str(here / "model.safetensors")
     assert main(["predict", "--checkpoint", checkpoint, "--views", "1x1", "--", "-dash.mp4"]) == 0
@@ -118,6 +121,10 @@ def test_patterns_lists_and_names_with_a_dash(
         (["predict", "in", "--checkpoint", "model.safetensors", "--resume"], "--resume needs"),
         (["predict", "in", "--checkpoint", "model.safetensors", "--labels", "x"], "class names"),
         (["predict", "in", "--checkpoint", "model.safetensors", "--device", "x"], "device 'x'"),
+        (
+            ["predict", "in/a.mp4", "--checkpoint", "model.safetensors", "--device", "meta"],
+            "'meta'",
+        ),
         (["predict", "in", "--checkpoint", "in/notes.txt"], "notes.txt"),
         (["predict", "--checkpoint", "model.safetensors", "--from-list", "x"], "--from-list x"),
     ],
@@ -137,8 +144,10 @@ def test_bad_usage_is_one_sentence(
         (["--views", "3x"], "CLIPSxCROPS"),
         (["--shard", "2/2"], "RANK/SIZE"),
         (["--views", "10x2"], "crops are 1 or 3"),
-        (["--top-k", "0"], "at least 1"),
+        (["--top-k", "0"], "from 1 to"),
         (["--topk", "3"], "--topk"),
+        (["--max-views-per-forward", "99999999999999999999"], "from 1 to 1000000000"),
+        (["--time-limit", "1e300"], "from 0 to 1000000000"),
     ],
 )
 def test_wrong_options(

@@ -8,8 +8,11 @@ from tests.cli.predicting import predict_here as predict
 from tests.inference.networks import NAMES
 from tests.marks import mostly_slow
 from tests.videos import write_video
+from videonl.cli.main import main
 
 ROOT = Path(__file__).resolve().parents[2]
+RANKS = ",".join(f"class_{rank},probability_{rank}" for rank in (1, 2, 3))
+HEADER = f"path,model,views,error,{RANKS}"
 
 
 def test_json_says_class_probability_frames_seconds_model_and_protocol(
@@ -87,10 +90,9 @@ def test_resume_refuses_another_run(
         assert predict("in/a.mp4", "--views", "1x1", option, output) == 0
         assert predict("in/a.mp4", "--views", "2x1", option, output, "--resume") == 2
         assert "another protocol" in capsys.readouterr().err
-    for name in ("other.json", "other.jsonl"):
-        (tmp_path / name).write_text("[" * 100_000)
-        assert predict("in/a.mp4", "--json", str(tmp_path / name), "--resume") == 2
-        assert "not an output of videonl" in capsys.readouterr().err
+    (tmp_path / "other.json").write_text("[]")
+    assert predict("in/a.mp4", "--json", str(tmp_path / "other.json"), "--resume") == 2
+    assert "not an output of videonl" in capsys.readouterr().err
 
 
 def test_an_interrupted_run_leaves_a_valid_file_to_resume(
@@ -122,3 +124,28 @@ def test_output_that_can_not_be_written_is_known_at_once(
         out, err = capsys.readouterr()
         assert f"{name} cannot be written" in err
         assert out == ""
+
+
+@pytest.mark.parametrize("name", ["deep.json", "deep.jsonl", "wide.csv", "wide row.csv"])
+def test_resume_refuses_what_no_reader_takes(
+    name: str, here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Brackets nested deeper than Python's stack, and a cell longer than its reader takes."""
+    content = ("x" if name.endswith(".csv") else "[") * 200_000 + "\n"
+    if name == "wide row.csv":
+        content = f"{HEADER}\n{content}"
+    (tmp_path / name).write_text(content)
+    option = "--csv" if name.endswith(".csv") else "--json"
+    assert predict("in/a.mp4", "--resume", option, str(tmp_path / name)) == 2
+    assert "is not an output of videonl: --resume cannot" in capsys.readouterr().err
+
+
+def test_journals_that_are_nested_too_deeply(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "p.00000.jsonl").write_text("[" * 200_000 + "\n")
+    assert main(["merge", str(tmp_path / "p.jsonl")]) == 2
+    assert "error: " in capsys.readouterr().err
+    write_video(tmp_path / "data" / "a.mp4", 4)
+    (tmp_path / "data" / "videonl_check.jsonl").write_text("[" * 200_000 + "\n")
+    assert main(["check", str(tmp_path / "data"), "--workers", "1"]) == 0

@@ -45,7 +45,7 @@ def test_many_files_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     ("words", "message"),
     [
         (["--window", "2s"], "--window belongs to --timeline"),
-        (["--timeline", "--hop", "0"], "--hop must be longer"),
+        (["--timeline", "--hop", "0"], "--hop must be at least"),
         (["--timeline", "--csv", "x.csv", "--resume"], "--resume does not work with"),
         (["--timeline", "--views", "3x3"], "--views is for whole videos"),
         (["--report", "x.html", "--json", "x.json"], "--report without --timeline"),
@@ -57,6 +57,13 @@ def test_refusals(
     video = write_video(tmp_path / "a.mp4", 5)
     assert predict(video, "--checkpoint", "none.ckpt", *words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_part_of_a_video_has_a_page(tmp_path: Path) -> None:
+    video, page = write_video(tmp_path / "a.mp4", 12), tmp_path / "a.html"
+    words = ["--checkpoint", write_checkpoint(tmp_path), "--views", "1x1", "--report", page]
+    assert predict(f"{video}#t=0.1,0.4", *words) == 0
+    assert "data:video/mp4" in page.read_text("utf-8")
 
 
 def test_the_plot_is_a_picture(tmp_path: Path) -> None:

@@ -78,10 +78,16 @@ def test_absolute_paths_in_lists_lead_to_the_target(
     source, target = tmp_path / "src", tmp_path / "dst"
     video = write_video(source / "clips" / "a b.avi", 10, codec="mpeg4")
     (source / "train.csv").write_text(f'path,label\n"{video}",0\n')
+    (source / "val.csv").write_bytes("path;label\r\nclips/a b.avi;caf\u00e9\r\n".encode("utf-16"))
+    (source / "labels.json").write_text('{"a": 0}')
+    (source / "notes.txt").write_bytes(b"caf\xe9\r\n\0")
     arguments = [str(source), str(target), "--crf", "30", "--keyint", "4", "--workers", "1"]
     assert main(["prepare", *arguments]) == 0
+    assert (target / "val.csv").read_text("utf-8") == "path;label\nclips/a b.mp4;caf\u00e9\n"
+    for name in ("labels.json", "notes.txt"):
+        assert (target / name).read_bytes() == (source / name).read_bytes()
     assert (target / "train.csv").read_text() == f'path,label\n"{target / "clips" / "a b.mp4"}",0\n'
-    assert "lists copied: train.csv" in capsys.readouterr().out
+    assert "lists copied: labels.json, notes.txt, train.csv, val.csv" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,8 @@ def test_a_gap_and_what_is_related_are_of_the_data_set(tmp_path, capsys):
     assert "gap=4 (asked: None), of=colour (asked: motion)" in capsys.readouterr().err
     assert main(["sample", "--root", root, *SMALL, "--gap", "5"]) == 2
     assert "give 0 to 4" in capsys.readouterr().err
+    assert main(["sample", "--root", root, "--frames", "99999999"]) == 2
+    assert "a clip has at most 268435456 pixels" in capsys.readouterr().err
 
 
 def test_mixing_parameters_is_one_sentence_and_exit_code_2(tmp_path, capsys, monkeypatch):

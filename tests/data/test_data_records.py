@@ -78,7 +78,7 @@ WRONG_LAYOUTS = {
     "empty train": (["train/"], "nothing to read"),
     "no videos": (["train/run/a.txt"], "contain no video files"),
     "strange class": (["train/a/1.mp4", "val/b/1.mp4"], "classes that are not among.*: b;"),
-    "same names": (["train/Run/1.mp4", "train/run_/1.mp4"], "differ only in punctuation or case"),
+    "same names": (["train/Run/1.mp4", "train/run_/1.mp4"], "differ only in punctuation, case or"),
 }
 
 

@@ -9,6 +9,7 @@ from videonl.class_names import order_classes
 from videonl.cli.main import main
 from videonl.data import Catalogue, read_catalogue
 from videonl.errors import DatasetError
+from videonl.inference import read_list as read_paths
 
 ENCODINGS = ("utf-8", "utf-8-sig", "utf-16", "utf-16-le", "utf-16-be", "utf-32")
 
@@ -88,6 +89,28 @@ REFUSED = {
     ),
     "no labels": ("0.mp4\n1.mp4\n", None, r"has no labels .line 1: 0.mp4."),
     "span": ("run/0.mp4 a 3.0 2.0\n", None, r"train.txt, line 1: a part from 3 to 2 seconds"),
+    "two cells": (
+        'path,label\n"run/0.mp4","a\nb"\n',
+        None,
+        r"train.txt, line 3: expected the columns path, label .1 cell; quote one that has a ','",
+    ),
+    "long cell": (f"path,label\n{'x' * 200_000},a\n", None, r"line 2 has 200002 letters"),
+    "infinite": (
+        "label,youtube_id,time_start,time_end\na,x,inf,2\n",
+        None,
+        r"train.txt, line 2: expected the columns label",
+    ),
+    "accents": (
+        "run/0.mp4 caf\u00e9\nrun/1.mp4 cafe\u0301\n",
+        None,
+        r"punctuation, case or how accents are encoded",
+    ),
+    "no width": ("run/0.mp4 a\nrun/1.mp4 a\u200b\n", None, r"how accents are encoded"),
+    "vowels": (
+        "run/0.mp4 \u0915\u093e\nrun/1.mp4 b\n",
+        "run/2.mp4 \u0915\u093f\n",
+        r"has the class",
+    ),
     "nothing": ("# a\n#b\n", None, "is empty"),
 }
 
@@ -234,6 +257,45 @@ def test_from_a_list_with_a_header(
     (tmp_path / "list.csv").write_text("label,youtube_id,time_start,time_end\n")
     assert main(["predict", "--from-list", "list.csv", *words]) == 2
     assert "contains no file names; give the folder" in capsys.readouterr().err
+
+
+TABLES = {
+    "semicolons": "path;label\r\nrun/0.mp4;a\r\nwalk/0.mp4;b, c\r\n",
+    "quoted": '"path";"label"\nrun/0.mp4;"a"\n"walk/0.mp4";"b, c"\n',
+    "quoted with commas": '"path","label"\n"run/0.mp4","a"\n"walk/0.mp4","b, c"\n',
+    "for Excel": 'sep=;\r\nLabel;Path\r\na;run/0.mp4\r\n"b, c";walk/0.mp4\r\n',
+    "spaces": 'path, label\nrun/0.mp4 , a \nwalk/0.mp4, "b, c"\n',
+    "empty cells": 'path,label\nrun/0.mp4,a,,\n,\nwalk/0.mp4,"b, c"\n,,,\n',
+    "tabs": "path\tlabel\nrun/0.mp4\ta\nwalk/0.mp4\tb, c\n",
+}
+
+
+@pytest.mark.parametrize("kind", TABLES)
+def test_tables_as_spreadsheets_write_them(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """For training, and without their labels for classifying."""
+    write(tmp_path, TABLES[kind])
+    found = read(tmp_path)
+    names = {Path(record.path).parent.name: record.label for record in found.records["train"]}
+    assert (found.class_names, names) == (["a", "b, c"], {"run": 0, "walk": 1})
+    monkeypatch.chdir(tmp_path)
+    assert read_paths(TABLES[kind].replace("\r", ""), source="x") == ["run/0.mp4", "walk/0.mp4"]
+
+
+def test_paths_as_people_write_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blanks, quotes, and the seconds of a part."""
+    monkeypatch.chdir(touch(tmp_path, "a b.mp4", "c.mp4"))
+    text = """c.mp4 \t\n "a b.mp4"\n'a b.mp4' \nc.mp4 1.0 2.5 x\nc.mp4 y\n"""
+    assert read_paths(text, source="x") == [
+        "c.mp4", "a b.mp4", "a b.mp4", "c.mp4#t=1,2.5", "c.mp4"
+    ]  # fmt: skip
+    assert read_paths("path,start,end\nc.mp4,1,\n", source="x") == ["c.mp4#t=1"]
+
+
+def test_accents_of_any_encoding_are_one_class(tmp_path: Path) -> None:
+    root = touch(tmp_path, "train/caf\u00e9/0.mp4", "train/tea/1.mp4", "val/cafe\u0301/2.mp4")
+    assert answers(read_catalogue(root), "val") == {"2.mp4": "caf\u00e9"}
 
 
 def test_a_class_without_a_given_name_is_missing_there(tmp_path: Path) -> None:

@@ -38,7 +38,9 @@ def test_a_gap_shows_the_frame_on_display(predictor: Predictor, tmp_path: Path) 
     path = write_timed(tmp_path / "a.mp4", [0.0, 0.1, 9.0, 9.1], last=0.1)
     windows = timeline_of(predictor, path, window=1.0, hop=2.0).windows
     assert [(w.first, w.last) for w in windows] == [(0, 2), *[(1, 2)] * 4, (2, 4)]
-    with pytest.raises(VideoNLError, match="hop must be a positive"):
+    windows = timeline_of(predictor, path, window=0.001, hop=4.0).windows
+    assert [(w.first, w.last) for w in windows] == [(0, 1), (1, 2), (1, 2), (3, 4)]
+    with pytest.raises(VideoNLError, match=r"hop must be at least 0.001 s, got 0 s"):
         timeline_of(predictor, path, window=1.0, hop=0.0)
 
 

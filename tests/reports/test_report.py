@@ -111,11 +111,3 @@ def wait_until(browser: Browser, condition: str) -> None:
         if browser.run(script):
             return
     raise AssertionError(f"never: {condition}")
-
-
-def test_a_part_of_a_file_has_a_page(predictor: Predictor, tmp_path: Path) -> None:
-    video = write_video(tmp_path / "a.mp4", 30)
-    found = predictor.predict(f"{video}#t=0.4,0.8", views=(1, 1))
-    page = video_page(found, None)
-    assert "data:video/mp4;base64," in page
-    assert "a.mp4#t=0.4,0.8" in page

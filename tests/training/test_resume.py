@@ -155,7 +155,7 @@ def test_run_folders(tmp_path: Path) -> None:
     with pytest.warns(UserWarning, match=f"2 runs with a best.ckpt; the newest .*{second.name}"):
         assert checkpoint_in(tmp_path / "name") == second / "best.ckpt"
     assert resume_path(str(tmp_path / "name"), out=tmp_path, name="x") == first / "last.ckpt"
-    with pytest.raises(CheckpointError, match=r"contains neither best\.ckpt nor last\.ckpt"):
+    with pytest.raises(CheckpointError, match=r"contains no best\.ckpt and no last\.ckpt"):
         checkpoint_in(tmp_path)
     (tmp_path / "other.safetensors").touch()
     with pytest.raises(CheckpointError, match=r"it contains other\.safetensors: give one"):

@@ -157,11 +157,14 @@ def main(argv: Sequence[str]) -> int:
     """Draw or summarise."""
     arguments = parser_of_attend().parse_args(argv)
     check_usage(arguments)
-    output = arguments.json
+    reads: list[str | Path] = [*files_of(arguments.checkpoint)]
     if arguments.video:
-        stem = stem_of(arguments.video)
-        output = Path(arguments.out) / f"{stem}.{arguments.block or 'default'}.json"
-    reads = files_of(arguments.checkpoint)
+        output = file_of(arguments.video, arguments.block or "default", "json", arguments.out)
+    else:
+        from videonl.data.catalogue import lists_of
+
+        output = arguments.json
+        reads += lists_of(Path(arguments.data)).values()
     with claimed(output, reads=reads), decoding(arguments) as open_video:
         from videonl.inference.predictor import Predictor
 
@@ -214,6 +217,15 @@ def show(arguments: argparse.Namespace, predictor: "Predictor") -> int:
     return 0
 
 
+def file_of(video: str, block: str, kind: str, folder: str | Path) -> Path:
+    """Where a picture of a video, or of a part of one, goes."""
+    from videonl.inference.features import file_name
+    from videonl.video.decoding.container import split_span, with_span
+
+    file, span = split_span(video)
+    return Path(folder) / file_name(with_span(Path(file).stem, span), f".{block}.{kind}")
+
+
 def write(found: "AttentionMap", folder: Path, *, gif: bool) -> list[Path]:
     """Write PNG, MP4 and JSON, and GIF where asked.
 
@@ -222,22 +234,14 @@ def write(found: "AttentionMap", folder: Path, *, gif: bool) -> list[Path]:
     """
     from videonl.attention import save_figure, write_gif, write_mp4
 
-    stem = f"{stem_of(found.path)}.{found.block}"
-    files = {kind: folder / f"{stem}.{kind}" for kind in ("png", "mp4", "gif", "json")}
+    kinds = ("png", "mp4", "gif", "json")
+    files = {kind: file_of(found.path, found.block, kind, folder) for kind in kinds}
     save_figure(found, files["png"])
     write_mp4(found, files["mp4"])
     if gif:
         write_gif(found, files["gif"])
     write_json(found.as_dict(), files["json"])
     return [path for kind, path in files.items() if kind != "gif" or gif]
-
-
-def stem_of(video: str) -> str:
-    """The start of the files' names: the video's without its ending; a part keeps its times."""
-    from videonl.video.decoding.container import split_span, with_span
-
-    file, span = split_span(video)
-    return with_span(Path(file).stem, span)
 
 
 def write_json(content: object, path: Path) -> None:

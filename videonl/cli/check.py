@@ -53,7 +53,7 @@ def parser() -> Any:
     result.add_argument(
         "--workers", type=whole(0, 1024), default=0, help="processes; 0: one per core"
     )
-    result.add_argument("--timeout", type=above(0), default=120.0, help="seconds per file")
+    result.add_argument("--timeout", type=above(0, 1e9), default=120.0, help="seconds per file")
     result.add_argument("--memory", type=whole(0, 1e9), default=4096, help="MB per process")
     result.add_argument("--quick", action="store_true", help="decode the first frame only")
     result.add_argument(

@@ -13,7 +13,7 @@ from videonl.cli.main import make_parser
 from videonl.cli.values import add_protocol, note, parse_views, positive
 from videonl.errors import Stopped, VideoNLError
 from videonl.escapes import as_word
-from videonl.limits import above
+from videonl.limits import above, whole
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.evaluation.entry import Entry
@@ -131,7 +131,9 @@ def parser_of_compare() -> argparse.ArgumentParser:
     add("--training-speed", action="store_true", help="measure forward and backward too")
     add("--train", action="store_true", help="train the networks by name first, on --data")
     add("--dry-run", action="store_true", help="print the plan of the trainings and stop")
-    add("--seeds", type=positive, metavar="N", help="trainings of each network (default: 3)")
+    add(
+        "--seeds", type=whole(1, 10_000), metavar="N", help="trainings of each network (default: 3)"
+    )
     add("--epochs", type=positive, metavar="N", help="the same as --trainer.max_epochs")
     add("--train-batch", type=positive, metavar="N", help="the same as --data.batch_size")
     add("--learning-rate", type=above(0), metavar="RATE", help="the same as --recipe.learning_rate")

@@ -1,7 +1,6 @@
 """``videonl cross``: the same training on every fold or official split, and the mean."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,8 +10,9 @@ from typing import Any
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.errors import DatasetError, VideoNLError
-from videonl.escapes import json_text
+from videonl.escapes import json_text, parse_json
 from videonl.files import write_text
+from videonl.limits import SEED
 from videonl.shares import percent
 
 RESULT, SUMMARY = "result.json", "cross.json"
@@ -41,7 +41,7 @@ def parser() -> Any:
         "the videos that it was not trained on",
     )
     result.add_argument("--out", required=True, help="folder of the runs and of cross.json")
-    result.add_argument("--seed", type=int, default=0, help="random seed of folds and trainings")
+    result.add_argument("--seed", type=SEED, default=0, help="random seed of folds and trainings")
     return result
 
 
@@ -75,8 +75,7 @@ def cross(options: argparse.Namespace, flags: Sequence[str]) -> int:
             if code > STOPPED:
                 print("videonl cross: run the same command again to continue", file=sys.stderr)
             return code
-        content = json.loads((out / name / RESULT).read_text(encoding="utf-8"))
-        results.append({"part": name, "scores": content["scores"]})
+        results.append({"part": name, "scores": scores_of(out / name / RESULT)})
     summary = summed(results)
     write_text(
         out / SUMMARY,
@@ -85,6 +84,20 @@ def cross(options: argparse.Namespace, flags: Sequence[str]) -> int:
     print(table(summary, words))
     print(f"result    {out / SUMMARY}")
     return 0
+
+
+def scores_of(file: Path) -> dict[str, Any]:
+    """The scores in a result of a test.
+
+    Raises:
+        VideoNLError: it is none.
+    """
+    try:
+        return dict(parse_json(file.read_text(encoding="utf-8"))["scores"])
+    except (ValueError, LookupError, TypeError):
+        raise VideoNLError(
+            f"{file} is not a result of test; remove it, and run the same command again"
+        ) from None
 
 
 def read_arguments(argv: Sequence[str]) -> tuple[argparse.Namespace, list[str]]:
@@ -125,7 +138,7 @@ def fold_parts(
     from videonl.data.catalogue import read_catalogue
     from videonl.data.splits import CLASSES, TRAIN_LIST, VAL_LIST, make_folds, write_lists
 
-    if not options.folds.isdigit():
+    if not options.folds.isdecimal():
         raise VideoNLError(f"--folds {options.folds}: it must be a number, or official")
     settings, _ = read_settings("fit", ["--data.root", options.folder, *flags])
     data = settings["data"]
@@ -189,7 +202,13 @@ def one(folder: Path, flags: Sequence[str], *, seed: int) -> int:
     if code:
         return code
     # Not the best one: that is chosen on the very videos that are tested.
-    return test(folder, flags, max((folder / "run").glob("*/last.ckpt")), split="val")
+    found = sorted((folder / "run").glob("*/last.ckpt"))
+    if not found:
+        raise VideoNLError(
+            f"{folder}: the training left no last.ckpt to be tested; leave out the --trainer "
+            "options by which it takes no step or saves nothing"
+        )
+    return test(folder, flags, found[-1], split="val")
 
 
 def test(folder: Path, flags: Sequence[str], checkpoint: Path, *, split: str | None) -> int:

@@ -16,13 +16,12 @@ from typing import Any, NoReturn
 
 from videonl import __version__
 from videonl.cli.terminal import (
-    OutputLost,
     asked_for_trace,
     give_up_output,
     shown_streams,
     tell_unforeseen,
 )
-from videonl.errors import ENDING, Ended, Stopped, VideoNLError
+from videonl.errors import ENDING, Ended, OutputLost, Stopped, VideoNLError
 from videonl.escapes import shortened
 from videonl.files import explain_full
 
@@ -108,6 +107,7 @@ def run(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) ->
 
 def _told(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) -> int:
     try:
+        _check_folder()
         return main(argv)
     except VideoNLError as error:
         text = str(error)  # may quote a line of a list, of any length
@@ -131,6 +131,20 @@ def _told(main: Callable[[Sequence[str]], int], argv: Sequence[str], prog: str) 
             raise
         print(f"{prog}: error: {sentence}", file=sys.stderr)
         return 2
+
+
+def _check_folder() -> None:
+    """Refuse to start in a folder that was removed, where torch's libraries end the process.
+
+    Raises:
+        VideoNLError: it was.
+    """
+    try:
+        os.getcwd()
+    except OSError:
+        raise VideoNLError(
+            "the current folder was removed, or cannot be entered; go to another one (cd ~)"
+        ) from None
 
 
 @contextmanager

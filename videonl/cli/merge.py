@@ -7,6 +7,7 @@ from pathlib import Path
 
 from videonl.claims import claimed
 from videonl.cli.main import COMMANDS, make_parser
+from videonl.cli.terminal import words_apart
 from videonl.errors import VideoNLError
 from videonl.escapes import visible
 from videonl.shards import shard_files
@@ -37,7 +38,8 @@ def main(argv: Sequence[str]) -> int:
         if arguments.csv:
             raise VideoNLError(f"--csv is for predictions, and {path} is a folder; leave it out")
         return merge_folder(path)
-    return merge_predictions(path, arguments.csv)
+    with words_apart(arguments.csv):
+        return merge_predictions(path, arguments.csv)
 
 
 def merge_folder(folder: Path) -> int:
@@ -59,7 +61,7 @@ def merge_predictions(path: Path, csv: str | None) -> int:
     """Merge the result files of ``videonl predict``."""
     from videonl.inference.shards import merge
 
-    with claimed(path, csv):
+    with claimed(path, csv, reads=shard_files(path).values()):
         found = merge(path)
         if csv:
             from videonl.inference.shards import write_csv

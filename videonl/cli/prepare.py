@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Sequence
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,7 +13,7 @@ from videonl.cli.main import make_parser
 from videonl.cli.values import add_shard, numbers, say_part, take_shard
 from videonl.errors import OutputError, VideoNLError
 from videonl.escapes import visible
-from videonl.files import remove_part, whole_stream
+from videonl.files import remove_part, text_of, whole_stream
 from videonl.limits import Limit, above, check_limits, usable_cores, whole
 from videonl.shards import about_set, shard_path
 from videonl.shares import counted
@@ -23,6 +22,7 @@ if TYPE_CHECKING:
     from videonl.data.walk import Walk
 
 JOURNAL = "videonl_prepare.jsonl"
+LISTS = (".csv", ".txt", ".tsv", ".json")
 PRESETS = (
     *("ultrafast", "superfast", "veryfast", "faster", "fast"),
     *("medium", "slow", "slower", "veryslow"),
@@ -73,7 +73,7 @@ def parser() -> Any:
     result.add_argument(
         "--workers", type=whole(0, 1024), default=0, help="processes; 0: one per core"
     )
-    result.add_argument("--timeout", type=above(0), default=1800.0, help="seconds per file")
+    result.add_argument("--timeout", type=above(0, 1e9), default=1800.0, help="seconds per file")
     result.add_argument("--memory", type=whole(0, 1e9), default=4096, help="MB per process")
     add_shard(result)
     return result
@@ -311,28 +311,28 @@ def encode(
 
 
 def copy_lists(source: str, target: str) -> list[str]:
-    """Copy list and csv files of the top two levels.
+    """Copy lists (text, csv, JSON) of the top two levels, in UTF-8 where they name videos.
 
     Paths in them then end in .mp4, and absolute ones lead to the target.
     """
     from videonl.data.walk import VIDEO_EXTENSIONS
 
     endings = "|".join(sorted(e[1:] for e in VIDEO_EXTENSIONS))
-    pattern = re.compile(rf"\.(?:{endings})(?=[\s,\"]|$)", re.IGNORECASE | re.MULTILINE)
+    pattern = re.compile(rf"\.(?:{endings})(?=[\s,;\"']|$)", re.IGNORECASE | re.MULTILINE)
     copied = []
     for file in sorted([*Path(source).glob("*.*"), *Path(source).glob("*/*.*")]):
         name = file.relative_to(source)
-        if file.suffix.lower() not in (".csv", ".txt", ".tsv") or file.name.startswith("videonl_"):
+        if file.suffix.lower() not in LISTS or file.name.startswith("videonl_"):
             continue
         try:
             content = file.read_bytes()
         except OSError as error:
             raise VideoNLError(f"the list {file} cannot be read ({error.strerror})") from error
-        with suppress(UnicodeDecodeError):
-            text = content.decode("utf-8").replace(f"{source}{os.sep}", f"{target}{os.sep}")
-            content = pattern.sub(".mp4", text).encode("utf-8")
+        text = text_of(content)
+        changed = pattern.sub(".mp4", text.replace(f"{source}{os.sep}", f"{target}{os.sep}"))
         with whole_stream(Path(target) / name) as stream:
-            stream.write(content)
+            same = changed == text
+            stream.write(content if same else changed.encode("utf-8", "surrogateescape"))
         copied.append(str(name))
     return copied
 

@@ -11,11 +11,11 @@ import sys
 import tempfile
 import traceback
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
-from videonl.errors import Unforeseen
+from videonl.errors import OutputLost, Unforeseen
 from videonl.escapes import UNSEEN, visible
 
 # What progress bars draw with: colours, up, erase a line, the cursor shown and hidden.
@@ -23,19 +23,6 @@ DRAWING = re.compile(r"(\x1b\[[0-9;]*[mAK]|\x1b\[\?25[hl])")
 FLAG, VARIABLE = "--debug", "VIDEONL_DEBUG"
 TRACE = "error.txt"  # in the folder of a run
 LONGEST = 300  # characters of the error's own words
-
-
-class OutputLost(BaseException):
-    """Standard output cannot be written to; not an ``Exception``, since no input caused it.
-
-    Args:
-        error: why; a closed pipe (``| head``) is not reported.
-    """
-
-    def __init__(self, error: OSError) -> None:
-        super().__init__(error)
-        self.quiet = error.errno in (errno.EPIPE, errno.ESHUTDOWN)
-        self.reason = f"standard output cannot be written: {error.strerror}"
 
 
 class ShownStream:
@@ -105,6 +92,13 @@ class ClosedStream(ShownStream):
 
     def flush(self) -> None:
         """Nothing is buffered that anybody waits for."""
+
+
+@contextmanager
+def words_apart(*outputs: str | Path | None) -> Iterator[None]:
+    """Print on standard error where an output of the command is standard output (``-``)."""
+    with redirect_stdout(sys.stderr) if "-" in map(str, outputs) else nullcontext():
+        yield
 
 
 @contextmanager

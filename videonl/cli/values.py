@@ -1,6 +1,5 @@
 """Values and options that several commands share: clips, views, networks, isolation; no torch."""
 
-import json
 import os
 import re
 import sys
@@ -10,7 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from videonl.errors import VideoNLError
-from videonl.escapes import as_word
+from videonl.escapes import as_word, parse_json
 from videonl.files import parse_yaml
 from videonl.limits import above, number, whole
 from videonl.shards import Shard, shard_here
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     from videonl.inference.predictor import Predictor
     from videonl.video.preprocessing import Preprocessing
 
-positive = whole(1)  # the type of an option
+positive = whole(1, 1e9)  # the type of an option
 RATE = above(0, 1000)  # frames per second
 MOST_CLIPS = 1000
 MOST_PIXELS = 16_384  # of a side; as many frames
@@ -101,8 +100,8 @@ def parse_option(text: str) -> tuple[str, Any]:
     if name in ("name", "num_classes", "pretrained"):
         raise ArgumentTypeError(f"{name} is not an option of a network; leave it out")
     try:
-        return name, json.loads(value)
-    except (ValueError, RecursionError):
+        return name, parse_json(value)
+    except ValueError:
         return name, parse_value(value) if value.lstrip().startswith(("{", "[")) else value
 
 
@@ -304,7 +303,7 @@ def add_isolation(parser: ArgumentParser) -> None:
     )
     parser.add_argument(
         "--time-limit",
-        type=number(0),
+        type=number(0, 1e9),
         default=300.0,
         metavar="SECONDS",
         help="limit for decoding a file, with --isolate; 0: no limit (default: 300)",

@@ -133,7 +133,7 @@ def read_catalogue(
     known = None
     if not chosen and (official_split is not None or not _has_splits(folder)):
         known = recognise(folder, index, split=official_split)
-    chosen = chosen or _find_lists(folder)
+    chosen = chosen or lists_of(folder)
     catalogue = Catalogue(skipped=read_skip_list(folder, skip_list))
     if known is not None:
         _from_official(catalogue, folder, *known)
@@ -200,7 +200,7 @@ def evaluation_set(
 def _has_splits(root: Path) -> bool:
     """Whether the data set has folders or lists of splits already."""
     folders = (split_folder(root, split) for split in SPLITS)
-    return bool(_find_lists(root)) or any(f is not None and class_folders(f) for f in folders)
+    return bool(lists_of(root)) or any(f is not None and class_folders(f) for f in folders)
 
 
 def _from_official(catalogue: Catalogue, root: Path, found: Official, finder: Finder) -> None:
@@ -214,8 +214,8 @@ def _from_official(catalogue: Catalogue, root: Path, found: Official, finder: Fi
     fill(catalogue, root, found.lists, places, labels)
 
 
-def _find_lists(root: Path) -> dict[str, str]:
-    """List files beside flat folders; class folders need none."""
+def lists_of(root: Path) -> dict[str, str]:
+    """The list files that a data set brings along, beside flat folders, by split."""
     found = {}
     for split in SPLITS:
         folder = split_folder(root, split)

@@ -6,7 +6,6 @@ directly below it (archives unpack into such), and returns None if they are not 
 
 import csv
 import io
-import json
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from videonl.data.lists import Entry, list_lines
 from videonl.data.records import Finder
 from videonl.data.walk import FolderIndex, listing
 from videonl.errors import DatasetError
+from videonl.escapes import parse_json
 from videonl.files import read_text
 
 SPLIT = " split "  # between the name of a data set and the number of its official split
@@ -143,7 +143,7 @@ def split_of(then: Any, now: str | None) -> int | None:
     if now is None or not isinstance(then, str):
         return None
     (name, _, _), (other, _, number) = now.rpartition(SPLIT), then.rpartition(SPLIT)
-    return int(number) if name and name == other and number.isdigit() else None
+    return int(number) if name and name == other and number.isdecimal() else None
 
 
 def check_split(now: str | None, then: Any, *, source: str) -> None:
@@ -299,8 +299,8 @@ def _json_list(file: Path) -> ListFile | None:
     """
     try:
         text = read_text(file)
-        found = json.loads(text)
-    except (OSError, ValueError, RecursionError) as error:
+        found = parse_json(text)
+    except (OSError, ValueError) as error:
         raise DatasetError(f"the list {file} cannot be read as JSON ({error})") from error
     if not isinstance(found, list) or not found:
         return None

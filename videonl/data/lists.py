@@ -6,24 +6,24 @@ These formats are read:
   of files named ``<id>_<start:06d>_<end:06d>.<extension>``;
 - ``path label`` lines of mmaction2, PySlowFast and pytorchvideo: separated by space, comma or tab,
   the label a number or a name, several labels as ``1 5 7``, ``1,5,7``, ``1;5;7`` or ``cook;eat``;
-- a csv with a header that has a path and a label column.
+- a csv with a header that has a path and a label column, separated by comma, semicolon or tab.
 
 Each of them may give seconds: two numbers with a point before or after the label (``a.mp4 1.5 4.0
 yoga``), or the columns ``start`` and ``end`` of a csv. Such an entry is that part of the video.
 """
 
 import csv
-import io
 import math
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from videonl.data.walk import VIDEO_EXTENSIONS
 from videonl.errors import DatasetError
 from videonl.escapes import visible
 from videonl.files import POINTERS, read_text
+from videonl.shares import counted
 
 LONGEST = 10_000  # letters of a line; a path has 4096 bytes at most
 Label = int | str
@@ -32,6 +32,7 @@ _EXTENSIONS = "|".join(sorted((e[1:] for e in VIDEO_EXTENSIONS), key=len, revers
 _LINE = re.compile(
     rf'^\s*(?:"([^"]+)"|(.+?\.(?:{_EXTENSIONS})))(?:[\s,;]+(.*?))?\s*$', re.IGNORECASE
 )
+_VIDEO = re.compile(rf"\.(?:{_EXTENSIONS})\b", re.IGNORECASE)
 _SECONDS = r"(\d+\.\d*|\.\d+)"
 _SPAN_FIRST = re.compile(rf"{_SECONDS}[\s,]+{_SECONDS}(?:[\s,]+(.*))?")
 _SPAN_LAST = re.compile(rf"(.*?)[\s,]+{_SECONDS}[\s,]+{_SECONDS}")
@@ -79,23 +80,87 @@ def read_list(path: str | Path) -> list[Entry]:
     """
     file = Path(path)
     lines = list_lines(file)
-    rows = [pair for pair in lines if not pair[1].startswith("#")]
-    header = [cell.strip().strip('"').lower() for cell in re.split(r"[,\t]", (rows or lines)[0][1])]
-    if "youtube_id" in header:
-        return _read_columns(file, lines, header, _kinetics_entry)
-    if set(header) & set(PATH_COLUMNS) and not _LINE.match(rows[0][1]):
-        return _read_columns(file, lines, header, _path_entry)
-    if not rows and not any(_LINE.match(line) for _, line in lines):
+    if (table := table_of(lines)) is not None:
+        return [_with_labels(file, entry) for entry in table.entries(str(file))]
+    if all(line.startswith("#") and not _LINE.match(line) for _, line in lines):
         raise DatasetError(f"the list {file} is empty")
     entries = (_read_line(file, number, line) for number, line in lines)
     return [entry for entry in entries if entry is not None]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A list whose first line names its columns.
+
+    Attributes:
+        header: the names, in lower case.
+        separator: between cells.
+        lines: below the header.
+    """
+
+    header: list[str]
+    separator: str
+    lines: Lines
+
+    def entries(self, source: str) -> list[Entry]:
+        """Its rows; the text of a label is not taken apart.
+
+        Raises:
+            DatasetError: no row, or one that does not fit to the header; with its line number.
+        """
+        columns, found = ", ".join(self.header), []
+        make = _kinetics_entry if "youtube_id" in self.header else _path_entry
+        for number, line in self.lines:
+            cells = _cells(line, self.separator)
+            while len(cells) > len(self.header) and not cells[-1].strip():
+                cells.pop()  # of a spreadsheet
+            if not any(map(str.strip, cells)):
+                continue
+            doubtful = line.startswith("#")
+            try:
+                if len(cells) != len(self.header):
+                    raise ValueError(
+                        f"{counted(len(cells), 'cell')}; quote one that has a {self.separator!r}"
+                    )
+                entry = make(dict(zip(self.header, cells, strict=True)))
+            except (ValueError, OverflowError) as error:
+                if doubtful:
+                    continue
+                raise DatasetError(
+                    f"{source}, line {number}: expected the columns {columns} ({error})"
+                ) from error
+            _check_span(source, number, entry.span)
+            found.append(replace(entry, line=number, doubtful=doubtful))
+        if not found:
+            raise DatasetError(f"the list {source} is empty")
+        return found
+
+
+def table_of(lines: Lines) -> Table | None:
+    """The lines as a table; None where the first one is no header of paths."""
+    places = [n for n, (_, line) in enumerate(lines) if not line.startswith("#")]
+    if len(places) > 1 and lines[places[0]][1].lower().startswith("sep="):
+        del places[0]  # how Excel is told the separator
+    if not places or _VIDEO.search(line := lines[places[0]][1]):
+        return None
+    for separator in ",;\t":
+        header = [cell.strip().lower() for cell in _cells(line, separator)]
+        if {"youtube_id", *PATH_COLUMNS} & set(header):
+            return Table(header, separator, lines[places[0] + 1 :])
+    return None
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    reader = csv.reader([line], delimiter=separator, skipinitialspace=True)
+    return next(reader, [])
 
 
 def list_lines(file: Path) -> Lines:
     """The lines that are not empty, with their numbers.
 
     Raises:
-        DatasetError: the file is missing, empty, or a pointer to a file that was not fetched.
+        DatasetError: the file is missing, empty, a pointer to a file that was not fetched, or has
+            a line that is too long.
     """
     try:
         text = read_text(file)
@@ -104,18 +169,29 @@ def list_lines(file: Path) -> Lines:
     for mark, words in POINTERS:
         if text.encode(errors="surrogateescape").startswith(mark):
             raise DatasetError(f"the list {file} is {words}")
-    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    lines = lines_of(text, source=str(file))
     if not lines:
         raise DatasetError(f"the list {file} is empty")
     return lines
 
 
+def lines_of(text: str, *, source: str) -> Lines:
+    """The lines of a list that are not empty, with their numbers.
+
+    Raises:
+        DatasetError: one is too long; with the name of the source.
+    """
+    lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    for number, line in lines:
+        if len(line) > LONGEST:
+            raise DatasetError(
+                f"{source}, line {number} has {len(line)} letters; a line of a list has at most "
+                f"{LONGEST}"
+            )
+    return lines
+
+
 def _read_line(file: Path, number: int, line: str) -> Entry | None:
-    if len(line) > LONGEST:
-        raise DatasetError(
-            f"{file}, line {number} has {len(line)} letters; a line is 'path label', of at most "
-            f"{LONGEST}"
-        )
     match = _LINE.match(line)
     doubtful = line.startswith("#")
     if match is None:
@@ -132,24 +208,25 @@ def _read_line(file: Path, number: int, line: str) -> Entry | None:
             "extension of a video)"
         )
     span, rest = _span_of(match[3] or "")
-    if span is not None:
-        _check_span(file, number, span)
-    labels = _labels(file, number, rest)
-    return Entry(match[1] or match[2], labels, line=number, span=span, doubtful=doubtful)
+    _check_span(str(file), number, span)
+    path = match[1] or match[2]
+    return _with_labels(file, Entry(path, (rest,), line=number, span=span, doubtful=doubtful))
 
 
-def split_line(line: str) -> tuple[str, str]:
-    """The path and the rest of a line ``path label``; the whole line and "" if it is not one."""
+def split_line(line: str) -> tuple[str, Span | None]:
+    """The path and the seconds of a line ``path label``; the whole line if it is not one."""
     match = _LINE.match(line)
-    return (match[1] or match[2], match[3] or "") if match else (line, "")
+    return (match[1] or match[2], _span_of(match[3] or "")[0]) if match else (line, None)
 
 
-def _labels(file: Path, number: int, text: str) -> tuple[Label, ...]:
+def _with_labels(file: Path, entry: Entry) -> Entry:
+    """The entry, the text of whose label is taken apart."""
+    text = "".join(map(str, entry.labels))
     if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text):
         raise DatasetError(
-            f"{file}, line {number}: the label is not Unicode text; save the list as UTF-8"
+            f"{file}, line {entry.line}: the label is not Unicode text; save the list as UTF-8"
         )
-    return split_labels(text)
+    return entry if entry.by_stem else replace(entry, labels=split_labels(text))
 
 
 def _span_of(text: str) -> tuple[Span | None, str]:
@@ -164,12 +241,12 @@ def _span_of(text: str) -> tuple[Span | None, str]:
     return None, text
 
 
-def _check_span(file: Path, number: int, span: Span) -> None:
-    start, end = span
+def _check_span(source: str, number: int, span: Span | None) -> None:
+    start, end = span or (0.0, None)
     if not 0 <= start < math.inf or (end is not None and not start < end < math.inf):
         shown = "the end" if end is None else f"{end:g}"
         raise DatasetError(
-            f"{file}, line {number}: a part from {start:g} to {shown} seconds; the start must be "
+            f"{source}, line {number}: a part from {start:g} to {shown} seconds; the start must be "
             "at least 0 and lie before the end"
         )
 
@@ -199,39 +276,6 @@ def label_text(names: Sequence[str]) -> str:
     return ";".join(
         f'"{name}"' if re.fullmatch(r".*[;,].*|[\d\s]*", name) else name for name in names
     )
-
-
-def _read_columns(
-    file: Path,
-    lines: Lines,
-    header: Sequence[str],
-    make: Callable[[dict[str, str]], Entry],
-) -> list[Entry]:
-    first = next(n for n, (_, line) in enumerate(lines) if not line.startswith("#"))
-    separator = "\t" if "\t" in lines[first][1] else ","
-    entries = []
-    for number, line in lines[first + 1 :]:
-        doubtful = line.startswith("#")
-        row = next(csv.reader(io.StringIO(line), delimiter=separator), [])
-        if doubtful and len(row) != len(header):
-            continue
-        try:
-            made = make(dict(zip(header, row, strict=True)))
-        except (ValueError, KeyError) as error:
-            if doubtful:
-                continue
-            raise DatasetError(
-                f"{file}, line {number}: expected the columns {', '.join(header)} ({error})"
-            ) from error
-        if made.span is not None:
-            _check_span(file, number, made.span)
-        labels = _labels(file, number, str(made.labels[0])) if made.labels else ()
-        if made.by_stem:
-            labels = tuple(map(str, made.labels))
-        entries.append(Entry(made.path, labels, made.by_stem, number, made.span, doubtful))
-    if not entries:
-        raise DatasetError(f"the list {file} is empty")
-    return entries
 
 
 def _kinetics_entry(row: dict[str, str]) -> Entry:

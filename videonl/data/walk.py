@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from videonl.errors import DatasetError, OutputError
+from videonl.escapes import parse_json
 from videonl.files import cache_folder, write_text
 from videonl.shares import counted
 
@@ -242,7 +243,7 @@ class FolderIndex:
         if self.file is None:
             return {}
         try:
-            data = json.loads(self.file.read_text("utf-8"))
+            data = parse_json(self.file.read_text("utf-8"))
             if data["version"] == _VERSION and data["root"] == self.root:
                 return {name: (e[0], e[1], e[2]) for name, e in data["folders"].items()}
         except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError):

@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = doors(
         "timeline": "Segment Timeline Window timeline_of",
         "export": "export_model",
         "network": "videos_ahead",
-        "inputs": "find_videos",
+        "inputs": "find_videos read_list",
         "live": "watch",
         "overlay": "captions_of overlay_paths write_overlay",
         "show": "StepBar list_failures rich_table",

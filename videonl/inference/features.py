@@ -1,7 +1,6 @@
 """Features of a video: the output of a layer of the network for sliding windows."""
 
 import hashlib
-import json
 import os
 import zipfile
 import zlib
@@ -17,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from videonl.errors import VideoNLError
-from videonl.escapes import json_text
+from videonl.escapes import json_text, parse_json
 from videonl.files import whole_stream
 from videonl.inference.predictor import Predictor
 from videonl.inference.prefetch import behind
@@ -302,7 +301,7 @@ def output_paths(
     for text, videos in inputs:
         for video in videos:
             name = os.path.relpath(video, text) if os.path.isdir(text) else os.path.basename(video)
-            path = folder / _file_name(name)
+            path = folder / file_name(name, SUFFIX)
             if taken.setdefault(path, video) == video:
                 paths[video] = path
             elif os.path.realpath(taken[path]) != os.path.realpath(video):  # else it is the same
@@ -310,14 +309,14 @@ def output_paths(
     return paths, clashes
 
 
-def _file_name(name: str) -> str:
-    """The name with our suffix; one that is too long for a file is cut and gets a hash."""
+def file_name(name: str, suffix: str) -> str:
+    """The name with a suffix; one that is too long for a file is cut and gets a hash."""
     folder, base = os.path.split(name)
     data = os.fsencode(base)
-    if len(data) + len(SUFFIX) > LONGEST:
+    if len(data) + len(suffix) > LONGEST:
         digest = hashlib.sha256(data).hexdigest()[:12]
-        base = f"{os.fsdecode(data[: LONGEST - len(SUFFIX) - 13]).rstrip(HALVES)}~{digest}"
-    return os.path.join(folder, base + SUFFIX)
+        base = f"{os.fsdecode(data[: LONGEST - len(suffix) - 13]).rstrip(HALVES)}~{digest}"
+    return os.path.join(folder, base + suffix)
 
 
 def save_features(
@@ -348,7 +347,7 @@ def load_features(path: Path) -> tuple[Features, dict[str, Any]]:
     try:
         with np.load(path, allow_pickle=False) as content:
             features = Features(content["features"], content["start"], content["end"])
-            about = json.loads(str(content["about"]))
+            about = parse_json(str(content["about"]))
         if not isinstance(about, dict):
             raise ValueError("its settings are not a table")
     except (*DAMAGED, zipfile.BadZipFile, zlib.error) as error:
@@ -365,7 +364,7 @@ def is_done(path: Path, about: Mapping[str, object]) -> bool:
     if not path.exists():
         return False
     _, found = load_features(path)
-    wanted = json.loads(json_text(about))
+    wanted = parse_json(json_text(about))
     for key, value in wanted.items():
         if found.get(key) != value:
             raise VideoNLError(

@@ -1,16 +1,15 @@
 """From the inputs a user gives (files, folders, patterns, a list) to the list of video files."""
 
-import csv
 import fnmatch
 import glob
 import os
 from collections.abc import Iterable
 
-from videonl.data.lists import PATH_COLUMNS, split_line
+from videonl.data.lists import lines_of, split_line, table_of
 from videonl.data.walk import is_video, list_folder, reason, walk, why_lost
 from videonl.errors import VideoNLError
 from videonl.inference.prediction import Failure
-from videonl.video.decoding.container import split_span
+from videonl.video.decoding.container import split_span, with_span
 
 
 def find_videos(
@@ -107,7 +106,7 @@ def _named(path: str, place: str) -> str:
 
 
 def read_list(text: str, *, source: str) -> list[str]:
-    """The paths of a list: one per line; labels of a list for training are ignored.
+    """The paths of a list: one per line; of a list for training without labels, with seconds.
 
     A line that begins with ``#`` is a comment unless there is such a file.
 
@@ -118,27 +117,31 @@ def read_list(text: str, *, source: str) -> list[str]:
     Raises:
         VideoNLError: the list is empty, or contains no file names.
     """
-    lines = [(number, line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
+    lines = lines_of(text, source=source)
     if not lines:
         raise VideoNLError(f"{source} is empty; it should have one path per line")
-    rows = [line for _, line in lines if not line.startswith("#")]
-    separator = "\t" if rows and "\t" in rows[0] else ","
-    header = [cell.strip().lower() for cell in next(csv.reader(rows, delimiter=separator), [])]
-    if "youtube_id" in header:
-        raise VideoNLError(
-            f"{source} is a csv of Kinetics, which contains no file names; give the folder"
-        )
-    column = next((header.index(name) for name in PATH_COLUMNS if name in header), None)
-    if column is not None and not os.path.lexists(rows[0]):
-        cells = csv.reader(rows[1:], delimiter=separator)
-        return [row[column] for row in cells if len(row) > column]
-    paths = []
     for number, line in lines:
         if "\0" in line:
             raise VideoNLError(f"{source}, line {number}: {line!r} is not a path")
-        path, labels = split_line(line)
-        if os.path.lexists(line) or not labels or not os.path.lexists(path):
-            path = line
-        if not line.startswith("#") or os.path.lexists(path):
-            paths.append(path)
-    return paths
+    table = table_of(lines)
+    if table is not None and "youtube_id" in table.header:
+        raise VideoNLError(
+            f"{source} is a csv of Kinetics, which contains no file names; give the folder"
+        )
+    if table is not None and not os.path.lexists(lines[0][1]):
+        parts = table.entries(source)
+        kept = (e for e in parts if not e.doubtful or os.path.lexists(e.path))
+        return [with_span(e.path, e.span) for e in kept]
+    return [path for _, line in lines if (path := _path_of(line))]
+
+
+def _path_of(line: str) -> str | None:
+    """The path in a line of a list; None for a comment. It may be in quotes, or have a label."""
+    plain = line.strip()
+    quoted = plain[1:-1] if len(plain) > 2 and plain[0] == plain[-1] in ("'", '"') else plain
+    if found := next(filter(os.path.lexists, (line, plain, quoted)), None):
+        return found
+    path, span = split_line(line)
+    if os.path.lexists(path):
+        return with_span(path, span)
+    return None if line.startswith("#") else quoted

@@ -77,7 +77,7 @@ def choose_device(device: str | torch.device) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.empty(1, device=chosen).cpu()  # "meta" gives nothing back
+        torch.zeros(1, device=chosen).tolist()  # which the device meta cannot
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise VideoNLError(
             f"device {str(device)!r} cannot be used on this machine; use auto, cpu or cuda"

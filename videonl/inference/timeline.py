@@ -173,11 +173,11 @@ def place_windows(times: np.ndarray, duration: float, *, window: float, hop: flo
     appears (a gap in a variable frame rate) shows the frame that is on display.
 
     Raises:
-        VideoNLError: a window or hop that is not a positive number of seconds.
+        VideoNLError: a window or hop that is no number of seconds, or below a millisecond.
     """
     for name, value in (("window", window), ("hop", hop)):
-        if not (np.isfinite(value) and value > 0):
-            raise VideoNLError(f"{name} must be a positive number of seconds, got {value}")
+        if not (np.isfinite(value) and value >= CLOSE):
+            raise VideoNLError(f"{name} must be at least {CLOSE} s, got {value:g} s")
     begin = float(times[0])
     last = duration - window
     if last - begin <= CLOSE:
@@ -189,7 +189,7 @@ def place_windows(times: np.ndarray, duration: float, *, window: float, hop: flo
     ends = np.searchsorted(times, np.array(starts) + window - CLOSE)
     windows = []
     for start, first, end in zip(starts, begins.tolist(), ends.tolist(), strict=True):
-        first = min(first, end - 1) if first >= end else first
+        first = max(0, end - 1) if first >= end else first
         windows.append(Window(start, min(start + window, duration), first, max(end, first + 1)))
     return windows
 
@@ -216,7 +216,7 @@ def timeline_of(
 
     Raises:
         VideoError: the file cannot be read.
-        VideoNLError: window or hop are not above 0.
+        VideoNLError: window or hop are too short.
     """
     with predictor.opened(video, fps=fps, forgiving=True) as source:
         preprocessing = predictor.shown(source)

@@ -10,7 +10,6 @@ line it was writing; a run that goes on drops that half line.
 """
 
 import csv
-import json
 import sys
 import time
 from abc import ABC, abstractmethod
@@ -21,7 +20,7 @@ from typing import Any
 
 from videonl import __version__
 from videonl.errors import VideoNLError
-from videonl.escapes import json_text
+from videonl.escapes import json_text, parse_json
 from videonl.files import GrowingFile, csv_line, is_stream, write_text
 from videonl.inference.prediction import Failure, Prediction
 
@@ -89,10 +88,10 @@ class JsonWriter(Writer):
 
     def _take_up(self) -> None:
         try:
-            content = json.loads(self.path.read_text(encoding="utf-8"))
+            content = parse_json(self.path.read_text(encoding="utf-8"))
             predictions = content["predictions"]
             self.done = {entry["path"] for entry in predictions}
-        except (ValueError, KeyError, TypeError, RecursionError) as error:
+        except (ValueError, KeyError, TypeError) as error:
             raise self._not_ours() from error
         self._refuse_other_run(content.get("model"), content.get("protocol"))
         self._predictions = predictions
@@ -210,8 +209,8 @@ def read_lines(path: Path) -> Iterator[tuple[int, str, dict[str, Any]]]:
         for raw in file:
             line = raw.decode("utf-8", errors="surrogateescape")
             try:
-                entry = json.loads(line)
-            except (ValueError, RecursionError):
+                entry = parse_json(line)
+            except ValueError:
                 entry = None
             if isinstance(entry, dict) and line.endswith("\n"):
                 yield offset, line, entry
@@ -256,6 +255,12 @@ class CsvWriter(_LineWriter):
         return csv_line(self._rows.columns)
 
     def _kept_lines(self) -> Iterator[str]:
+        try:
+            yield from self._kept_rows()
+        except csv.Error as error:  # a line of 131,072 letters
+            raise self._not_ours() from error
+
+    def _kept_rows(self) -> Iterator[str]:
         with self.path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
             # The half line of a killed run may have all its cells.
             rows = csv.reader(line for line in file if line.endswith(("\n", "\r")))

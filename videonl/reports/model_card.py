@@ -3,7 +3,6 @@
 The card has only what the files of the run say. Paths are reduced to the names of their folders.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from glob import escape
@@ -15,7 +14,7 @@ from markupsafe import Markup
 from torch import nn
 
 from videonl.errors import VideoNLError
-from videonl.escapes import as_word, json_text
+from videonl.escapes import as_word, json_text, parse_json
 from videonl.evaluation.cost import count_cost
 from videonl.files import read_yaml, sha256, write_text
 from videonl.reports.pages import render
@@ -129,11 +128,13 @@ def read_table(file: Path) -> dict[str, Any]:
     """
     if not file.is_file():
         return {}
-    try:
-        is_json = file.suffix == ".json"
-        found = json.loads(file.read_text(encoding="utf-8")) if is_json else read_yaml(file)
-    except (UnicodeDecodeError, json.JSONDecodeError, RecursionError):
-        raise VideoNLError(f"{file} is not JSON; move it") from None
+    if file.suffix == ".json":
+        try:
+            found = parse_json(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise VideoNLError(f"{file} is not JSON ({error}); move it") from None
+    else:
+        found = read_yaml(file)
     return found if isinstance(found, dict) else {}
 
 
@@ -148,10 +149,10 @@ def results_of(checkpoint: Path) -> list[dict[str, Any]]:
         if file.stat().st_mtime < checkpoint.stat().st_mtime:
             continue
         try:
-            result = json.loads(file.read_text(encoding="utf-8"))
+            result = parse_json(file.read_text(encoding="utf-8"))
             both = [result, *({**result, **own} for own in result.get("own_protocol") or ())]
             list(result_rows(both))
-        except (ValueError, RecursionError, LookupError, TypeError, AttributeError):
+        except (ValueError, LookupError, TypeError, AttributeError):
             raise VideoNLError(f"{file} is not a result of test; move it, or test again") from None
         found += both
     return sorted(found, key=lambda each: each["protocol"]["split"] != "test")

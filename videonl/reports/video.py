@@ -51,7 +51,7 @@ def video_page(
     """
     path = Path(prediction.path)
     frames, duration = key_frames(path, opened_by)
-    video, note = embedded(path)
+    video, note = embedded(regular_file(path))
     about = {"model": prediction.model, "protocol": prediction.protocol}
     seconds = [frame["second"] for frame in frames]
     return render(
@@ -84,14 +84,13 @@ def embedded(path: Path) -> tuple[str, str]:
             f"Browsers cannot play this file ({kind[0]} in {container.split(',')[0]}): its key "
             "frames are shown instead."
         )
-    file = regular_file(path)
-    size = file.stat().st_size
+    size = path.stat().st_size
     if size > EMBED_BYTES:
         return "", (
             f"The file has {size / 2**20:.0f} MiB, more than the {EMBED_BYTES >> 20} MiB that a "
             "page may hold: its key frames are shown instead."
         )
-    return data_address(f"video/{'mp4' if is_mp4 else 'webm'}", file.read_bytes()), ""
+    return data_address(f"video/{'mp4' if is_mp4 else 'webm'}", path.read_bytes()), ""
 
 
 def key_frames(

@@ -6,7 +6,6 @@ root/manifest.csv      one row per clip: path, split, class, distance and both b
 """
 
 import csv
-import json
 import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -19,7 +18,7 @@ from pathlib import Path
 
 from videonl.claims import LOCK
 from videonl.errors import DatasetError
-from videonl.escapes import json_text
+from videonl.escapes import json_text, parse_json
 from videonl.files import csv_line, write_text
 from videonl.limits import usable_cores
 from videonl.sample.drawing import encode_scene
@@ -82,7 +81,7 @@ def _claim(root: Path, parameters: SampleParameters) -> None:
 
 def _read_json(root: Path) -> dict:
     try:
-        found = json.loads((root / MANIFEST).read_text(encoding="utf-8"))
+        found = parse_json((root / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise DatasetError(
             f"{root} contains no sample data set (no {MANIFEST}): make one with "

@@ -43,6 +43,7 @@ _ARCS, _ARC = 8, math.radians(10)
 # As fractions of the frame, at scale 1: how far a body travels in a clip, and its radius.
 _TRAVEL, _RADIUS = (0.26, 0.34), (0.09, 0.11)
 
+_MOST = 2**28  # pixels of a clip, which is drawn as a whole
 _DARKER = 70  # steps of luma
 
 
@@ -90,6 +91,11 @@ class SampleParameters:
             raise DatasetError(f"size={self.size}: give an even number of pixels, 32 or more")
         if self.frames < 2:
             raise DatasetError(f"frames={self.frames}: motion needs 2 frames or more")
+        if self.frames * self.size**2 > _MOST:
+            raise DatasetError(
+                f"frames={self.frames} of size={self.size}: a clip has at most {_MOST} pixels; "
+                "give fewer or smaller frames"
+            )
         if min(self.train, self.val, self.test) < 0 or self.seed < 0:
             raise DatasetError("train, val, test and seed must be numbers of at least 0")
         if not 0.2 <= self.scale <= 1:

@@ -52,6 +52,9 @@ def new_run(out: Path, name: str, *, now: datetime | None = None, make: bool = T
     Raises:
         OutputError: it cannot be made.
     """
+    stands = next(place for place in (out / name, *(out / name).parents) if os.path.exists(place))
+    if not stands.is_dir():
+        raise OutputError(out / name, f"{stands} is a file")
     stamp = (now or datetime.now()).strftime("%Y-%m-%d_%H-%M-%S")
     for count in itertools.count(1):
         folder = out / name / (stamp if count == 1 else f"{stamp}-{count}")
@@ -64,9 +67,6 @@ def new_run(out: Path, name: str, *, now: datetime | None = None, make: bool = T
             folder.mkdir()
             break
         except OSError as error:
-            stands = next(parent for parent in folder.parents if os.path.exists(parent))
-            if not stands.is_dir():
-                raise OutputError(folder, f"{stands} is a file") from None
             if not (isinstance(error, FileExistsError) and folder.exists()):
                 raise OutputError(folder, error.strerror or str(error)) from error
     return folder
@@ -87,10 +87,7 @@ def resume_path(resume: str, *, out: Path, name: str) -> Path | None:
     if resume == "auto":
         found = newest(out / name, LAST)
         return found[0] if found else None
-    path = resumed_from(resume)
-    if not path.is_file():
-        raise CheckpointError(f"--resume {resume}: {path} does not exist")
-    return path
+    return resumed_from(resume)
 
 
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)

@@ -30,7 +30,14 @@ from videonl.errors import VideoError
 from videonl.video.burn import Canvas, PictureWriter
 from videonl.video.captions import Row, lay
 from videonl.video.clock import nominal_rate
-from videonl.video.decoding.container import FORMATS, MAX_PIXELS, Source, open_source, reason
+from videonl.video.decoding.container import (
+    FORMATS,
+    MAX_PIXELS,
+    Source,
+    open_source,
+    reason,
+    split_span,
+)
 from videonl.video.decoding.pictures import Pictures
 from videonl.video.preprocessing import SENSIBLE_RATES, Preprocessing
 
@@ -101,6 +108,8 @@ def open_live(source: str, *, allow_stream: bool = False) -> LiveSource:
         return LiveSource(name, "stream", _open_stream(source, name))
     if source.isdecimal() or _is_device(source):
         return LiveSource(name, "camera", _open_camera(source))
+    if split_span(source)[1] is not None:
+        raise VideoError(f"{name}: a part of a file cannot be played; leave out what follows the #")
     return LiveSource(name, "file", open_source(source))
 
 

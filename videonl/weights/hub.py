@@ -114,14 +114,17 @@ def resumed_from(resume: str) -> Path:
     """The checkpoint of ``--resume``, which continues in the folder of its run.
 
     Raises:
-        CheckpointError: a name on the hub, or a folder without a checkpoint.
+        CheckpointError: a name on the hub, no such file, or a folder without a checkpoint.
     """
     if is_hub(resume):
         raise CheckpointError(
             f"--resume {resume}: a training can only continue in its own folder, and the hub has "
             f"only weights; start from them with --model.pretrained {resume}"
         )
-    return checkpoint_in(resume, wanted=(LAST,))
+    path = checkpoint_in(resume, wanted=(LAST,))
+    if not path.is_file():
+        raise CheckpointError(f"--resume {resume}: {path} does not exist")
+    return path
 
 
 def pinned_name(path: str | Path) -> str | None:

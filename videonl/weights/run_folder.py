@@ -47,8 +47,7 @@ def checkpoint_in(path: str | Path, *, wanted: tuple[str, ...] = (BEST, LAST, MO
     hint = "; train.py fit makes one"
     if inside:
         hint = f"; it contains {few(inside, SHOWN)}: give one of these files"
-    lacks = f"neither {' nor '.join(wanted)}" if len(wanted) > 1 else f"no {wanted[0]}"
-    raise CheckpointError(f"the folder {path} contains {lacks}{hint}")
+    raise CheckpointError(f"the folder {path} contains no {' and no '.join(wanted)}{hint}")
 
 
 def sidecar_path(path: Path) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from videonl.claims import claimed
 from videonl.cli.main import called, make_parser
 from videonl.cli.predict import timeline
-from videonl.cli.predict.files import folder_of, gather, inputs_of, outputs_of
+from videonl.cli.predict.files import folder_of, gather, inputs_of, outputs_of, prints_result
 from videonl.cli.values import (
     add_conceal,
     add_engine_flags,
@@ -183,7 +183,7 @@ def check_usage(arguments: argparse.Namespace) -> None:
     """
     if not arguments.videos and not arguments.from_list:
         raise VideoNLError("no video given: name files or folders, or give --from-list FILE")
-    if arguments.resume and not (arguments.csv or arguments.json not in (None, "-")):
+    if arguments.resume and {arguments.csv, arguments.json} <= {None, "-"}:
         raise VideoNLError("--resume needs the output to continue: --json FILE or --csv FILE")
     if arguments.shard and not (arguments.json or "").endswith(".jsonl"):
         raise VideoNLError(
@@ -227,7 +227,7 @@ def open_writers(
         writers.append(
             CsvWriter(Path(arguments.csv), run=run, top_k=top_k, resume=arguments.resume)
         )
-    if arguments.json == "-":
+    if prints_result(arguments):
         return writers, Nothing()
     return writers, Labels(named=several) if arguments.quiet else Tables(console)
 

@@ -15,7 +15,13 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
 
 
 def standard_input() -> bytes:
-    """Everything on standard input."""
+    """Everything on standard input.
+
+    Raises:
+        VideoNLError: it is closed.
+    """
+    if sys.stdin is None:
+        raise VideoNLError("standard input is closed, so there is no list to read")
     stream = getattr(sys.stdin, "buffer", None)
     data = sys.stdin.read() if stream is None else stream.read()
     return data.encode("utf-8", "surrogateescape") if isinstance(data, str) else bytes(data)
@@ -54,6 +60,11 @@ def outputs_of(arguments: argparse.Namespace) -> list[str | Path | None]:
     single = None if folder_of(arguments) else arguments.overlay
     named = (arguments.csv, arguments.windows_csv, arguments.plot, arguments.report, single)
     return [lines, *named]
+
+
+def prints_result(arguments: argparse.Namespace) -> bool:
+    """Whether standard output (``-``) is one of the outputs, so that nothing else is printed."""
+    return "-" in map(str, outputs_of(arguments))
 
 
 def folder_of(arguments: argparse.Namespace) -> str | None:

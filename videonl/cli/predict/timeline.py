@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from videonl.cli.predict.files import prints_result
 from videonl.errors import VideoError, VideoNLError
 from videonl.escapes import visible
 from videonl.files import write_text
@@ -18,6 +19,7 @@ if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.timeline_output import Result
 
 _SECONDS = re.compile(r"(\d+(?:\.\d*)?|\.\d+)\s*(ms|s|m|min|h)?")
+SHORTEST = 0.001  # seconds; containers know no finer times
 _UNITS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
 
 
@@ -89,8 +91,8 @@ def check(arguments: argparse.Namespace, videos: int) -> None:
         VideoNLError: names the option.
     """
     for name in ("window", "hop"):
-        if getattr(arguments, name) == 0:
-            raise VideoNLError(f"--{name} must be longer than 0 s")
+        if (seconds := getattr(arguments, name)) is not None and seconds < SHORTEST:
+            raise VideoNLError(f"--{name} must be at least {SHORTEST} s")
     if arguments.timeline and not arguments.report and arguments.views is not None:
         raise VideoNLError(
             "--views is for whole videos, and a window is one clip with one crop; leave it out"
@@ -186,7 +188,7 @@ def one(
             attention=attention_section(predictor, video),
         )
         write_text(arguments.report, page)
-        if not arguments.quiet and arguments.json != "-":
+        if not (arguments.quiet or prints_result(arguments)):
             print(arguments.report)
     if found:
         results.append(found)
@@ -201,7 +203,7 @@ def rule(arguments: argparse.Namespace, predictor: "Predictor") -> dict[str, flo
 
 def show(arguments: argparse.Namespace, found: "Result") -> None:
     """Print the segments: a table, or tabs between path, start, end and class with --quiet."""
-    if arguments.json == "-":
+    if prints_result(arguments):
         return
     timeline, segments = found
     path = visible(timeline.path)

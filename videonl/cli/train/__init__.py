@@ -106,9 +106,9 @@ def fit_command(command: str, argv: Sequence[str]) -> int:
         if resumed:
             take_lists(settings, resumed)
         module, classifier = build(settings, {**given, **chosen.settings}, resume, data=data)
+        run_dir = resumed or new_run(Path(settings["out"]), settings["name"], make=writes)
         if settings["dry_run"]:
             return show_plan(classifier, module, options, chosen.lines(), resume=resume)
-        run_dir = resumed or new_run(Path(settings["out"]), settings["name"], make=writes)
         stack.callback(remove_if_empty, run_dir)
         stack.enter_context(clear_errors(settings, run_dir=run_dir))
         try:
@@ -220,7 +220,7 @@ def print_result(
             f"{f' ({chosen})' if chosen else ''}: {result.best}"
         )
         print(f"next      {test_line(result.run_dir, settings, given)}")
-    else:
+    elif result.last.is_file():
         print(f"last      {result.last} (without validation there is no best checkpoint)")
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
+from videonl.cli.terminal import words_apart
 from videonl.cli.train.errors import clear_errors
 from videonl.cli.train.settings import LISTS, asked_protocol, read_settings, take_lists
 from videonl.cli.values import say_protocol
@@ -23,6 +24,12 @@ def test_command(command: str, argv: Sequence[str]) -> int:
     settings, given = read_settings(command, argv)
     if settings["csv"]:
         raise VideoNLError(f"--csv is an option of predict; {command} writes its result to --json")
+    with words_apart(settings["json"]):
+        return test(command, settings, given)
+
+
+def test(command: str, settings: dict[str, Any], given: dict[str, Any]) -> int:
+    """Measure, print and write."""
     from videonl.cli.train.parser import trainer_options
     from videonl.data.catalogue import census_of
     from videonl.training.evaluation import describe
@@ -126,7 +133,11 @@ def cost_of(classifier: "VideoClassifier") -> dict[str, Any] | None:
 
 def inputs_of(settings: Mapping[str, Any], checkpoint: Path) -> list[str | Path | None]:
     """The files that a test reads, but for its videos."""
-    return [*files_of(checkpoint), settings["config"], *(settings["data"][name] for name in LISTS)]
+    from videonl.data.catalogue import lists_of
+
+    own = lists_of(Path(settings["data"]["root"])).values()
+    said = (settings["data"][name] for name in LISTS)
+    return [*files_of(checkpoint), settings["config"], *said, *own]
 
 
 def checkpoint_of(settings: dict[str, Any]) -> Path:

@@ -27,6 +27,7 @@ TYPES = {
     "str": "text",
     "bool": "true or false",
     "list": "a list",
+    "tuple": "a list",
     "Sequence": "a list",
     "dict": "a table such as {a: 1}",
     "NoneType": "null",

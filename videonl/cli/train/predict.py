@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from videonl.claims import claimed, is_first_process
+from videonl.cli.terminal import words_apart
 from videonl.cli.train.errors import clear_errors
 from videonl.cli.train.evaluate import checkpoint_of, inputs_of, prepare, results_of
 from videonl.cli.train.settings import read_settings
@@ -29,6 +30,13 @@ def predict_command(command: str, argv: Sequence[str]) -> int:
         )
     if lines and settings["csv"]:
         raise VideoNLError("predict writes one file: give --csv or --json, and leave out the other")
+    with words_apart(settings["csv"]):
+        return write_predictions(settings, given)
+
+
+def write_predictions(settings: dict[str, Any], given: dict[str, Any]) -> int:
+    """Classify, write and print what was written; exit code 1 if a video failed."""
+    lines = settings["json"]
     from videonl.cli.train.parser import trainer_options
     from videonl.training.evaluation import predict
 

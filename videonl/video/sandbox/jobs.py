@@ -4,7 +4,6 @@ The processes are those that decode for ``infer`` and ``serve`` (process.py): no
 pickled, they import neither torch nor Lightning, and they may be killed at any moment.
 """
 
-import json
 import os
 import queue
 import threading
@@ -16,7 +15,7 @@ from typing import Any, Literal
 
 from videonl.claims import is_written_now
 from videonl.errors import VideoNLError
-from videonl.escapes import json_text
+from videonl.escapes import json_text, parse_json
 from videonl.files import GrowingFile, write_text
 from videonl.shards import Shard, shard_files, shard_path
 from videonl.video.sandbox.process import Child, ChildGoneError
@@ -151,7 +150,7 @@ def entries_of(file: Path) -> Iterator[Answer]:
         raise VideoNLError(f"{file} cannot be read ({error.strerror})") from error
     for line in lines:
         with suppress(ValueError):
-            entry = json.loads(line)
+            entry = parse_json(line)
             if isinstance(entry, dict):
                 yield entry
 

@@ -6,7 +6,6 @@ were averaged. The sidecar of ``model.safetensors`` is ``model.json``; a copy in
 used if the sidecar is missing.
 """
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 from torch import Tensor
 
 from videonl.errors import CheckpointError
+from videonl.escapes import parse_json
 from videonl.limits import shown
 from videonl.weights.declared import (
     MAX_CLASSES,
@@ -162,8 +162,8 @@ def read_sidecar(path: Path, metadata: Mapping[str, str]) -> dict[str, Any] | No
             text = beside.read_text(encoding="utf-8")
         elif FORMAT in metadata:
             text = metadata[FORMAT]
-        found = json.loads(text) if text is not None else None
-    except (ValueError, OSError, RecursionError) as error:
+        found = parse_json(text) if text is not None else None
+    except (ValueError, OSError) as error:
         reason = str(error).partition(";")[0]
         raise CheckpointError(
             f"{beside} is not JSON ({reason}); convert the weights again"

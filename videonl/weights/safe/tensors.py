@@ -1,12 +1,12 @@
 """safetensors: a header of names, dtypes and offsets, then bytes; it contains no code."""
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
 
 from videonl.errors import CheckpointError
+from videonl.escapes import parse_json
 
 MAX_HEADER = 4 * 1024 * 1024  # bytes; a thousand tensors take 100,000
 MAX_DIMENSIONS = 8
@@ -44,8 +44,8 @@ def check_header(path: Path) -> None:
                 f"most {MAX_HEADER} are read); the file is damaged or hostile"
             )
         try:
-            header = json.loads(stream.read(length))
-        except (ValueError, RecursionError):  # also an integer of thousands of digits
+            header = parse_json(stream.read(length))
+        except ValueError:  # also an integer of thousands of digits
             raise CheckpointError(f"{path}: the safetensors header is not JSON") from None
     entries = header.items() if isinstance(header, dict) else ()
     for name, entry in entries:
