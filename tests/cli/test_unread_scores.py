@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from tests.marks import mostly_slow
 from tests.small_data import FLAGS
 from tests.videos import write_video
 from videonl.cli.main import main
-from videonl.training import read_metrics
+from videonl.training import VideoClassifier, read_metrics
 
 DATA = [*FLAGS, "--data.short_side", "24", "--data.crop", "16"]
 CPU = ["--trainer.accelerator", "cpu"]
@@ -92,6 +93,27 @@ def test_a_list_s_missing_files_count_as_well(place: Path, tmp_path: Path, capsy
     assert scores["video_top1"] == pytest.approx(1 / 4)
     assert scores["majority_baseline"] == pytest.approx(3 / 4)
     assert "gone.mp4" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", ["test", "predict"])
+def test_data_that_vanish_are_not_wrong_answers(
+    command: str, place: Path, tmp_path: Path, capsys: Capture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = shutil.copytree(place / "data", tmp_path / "data")
+    view = VideoClassifier.view_probabilities
+
+    def vanish(self: VideoClassifier, frames: torch.Tensor) -> torch.Tensor:
+        if root.is_dir():
+            root.rename(tmp_path / "hidden")
+        return view(self, frames)
+
+    monkeypatch.setattr(VideoClassifier, "view_probabilities", vanish)
+    out = tmp_path / "out"
+    argv = ["train", command, "--data.root", str(root), *DATA, *CPU, "--data.batch_size", "1"]
+    argv += ["--json" if command == "test" else "--csv", str(out)]
+    assert main([*argv, "--checkpoint", str(place / "clap.ckpt")]) == 2
+    assert f"the data folder {root} is gone" in capsys.readouterr().err
+    assert command == "predict" or not out.exists()
 
 
 def test_training_and_its_summary(place: Path, tmp_path: Path) -> None:

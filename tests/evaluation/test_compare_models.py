@@ -1,5 +1,7 @@
 import csv
 import json
+import re
+import shutil
 import time
 from pathlib import Path
 
@@ -79,6 +81,46 @@ def test_one_entry_fails_and_the_others_finish() -> None:
     assert "missing.ckpt" in str(missing)
     assert "depht" in str(option)
     assert "3 of 4 entries failed" in str(table)
+
+
+def test_a_network_that_cannot_train_on_such_a_clip_is_an_entry_that_fails() -> None:
+    alone = nn.Sequential(nn.Conv3d(3, 4, 1), nn.AdaptiveAvgPool3d(1), nn.BatchNorm3d(4))
+    fine = nn.Sequential(nn.Conv3d(3, 4, 1), nn.Flatten())
+    subjects = {name: Subject(net, (3, 2, 4, 4)) for name, net in (("a", alone), ("b", fine))}
+    speeds, errors = measure(subjects, training=True, rounds=1, device=torch.device("cpu"))
+    assert list(speeds) == ["b"]
+    assert "more than 1 value per channel" in errors["a"]
+
+
+def test_rows_have_names_of_their_own() -> None:
+    entries = [Entry("tiny_i3d", name) for name in ("x", "x", "x (2)", "")]
+    assert row_names(entries) == ["x", "x (2)", "x (2) (2)", "tiny_i3d"]
+
+
+def test_the_table_says_how_the_views_were_averaged(data: Path, checkpoints: list[Path]) -> None:
+    said = []
+    for protocols in ((None,), ("gluoncv",), (None, "gluoncv")):
+        entries = [Entry(str(checkpoints[0]), protocol=each) for each in protocols]
+        more = {"data": str(data), "views": (1, 1), "rounds": 0, "device": "cpu"}
+        (line,) = re.findall("1x1 views, (.*);", str(compare_models(entries, **more)))
+        said.append(line)
+    plain, logits = "softmax averaged", "softmax of the mean logits over views"
+    assert said == [plain, logits, f"{plain} or {logits}"]
+
+
+def test_data_that_vanish_are_not_wrong_answers(
+    data: Path, checkpoints: list[Path], tmp_path: Path
+) -> None:
+    root = shutil.copytree(data, tmp_path / "data")
+
+    def vanish(what: str, done: int, total: int) -> None:
+        if (what, done) == ("testing", 1):
+            root.rename(tmp_path / "hidden")
+
+    more = {"data": str(root), "views": (1, 1), "rounds": 0, "device": "cpu"}
+    table = compare_models([str(checkpoints[0])], on_progress=vanish, **more)
+    assert table.rows[0].error == f"the data folder {root} is gone"
+    assert table.rows[0].top1 is None
 
 
 def test_a_clip_that_does_not_fit_fails_in_its_row() -> None:

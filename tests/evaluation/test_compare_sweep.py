@@ -167,6 +167,11 @@ def test_missing_file_and_scale(sweep: Path, tmp_path: Path) -> None:
         read_sweep(tmp_path / "none.yaml")
     with pytest.raises(VideoNLError, match=r"no scale 'huge'; it has large"):
         read_sweep(sweep, scale="huge")
+    file = tmp_path / "years.yaml"  # YAML reads a number, and a name it is
+    file.write_text("entries: {a: tiny_i3d}\nscales: {2024: {views: 2x1}, 2025: {views: 3x1}}\n")
+    assert read_sweep(file, scale="2025").settings == {"views": "3x1"}
+    with pytest.raises(VideoNLError, match="no scale 'huge'; it has 2024, 2025"):
+        read_sweep(file, scale="huge")
 
 
 def test_an_entry_names_the_weights_that_it_starts_from(tmp_path: Path) -> None:

@@ -125,6 +125,32 @@ def test_finished_trainings_are_not_repeated(data: Path, folder: Path, table: Co
     assert again.rows[0].answers == table.rows[0].answers
 
 
+def test_the_best_epoch_is_not_chosen_on_the_videos_of_the_test(
+    data: Path, folder: Path, table: Comparison
+) -> None:
+    kept = [Path(str(row.checkpoint)).name for row in table.rows if not row.error]
+    assert kept == ["best.ckpt"] * 4
+    again = compare_models(
+        [Entry("tiny_c2d", "one", SMALL)], data=str(data), train=BUDGET, folder=folder,
+        split="val", views=(1, 1), rounds=0, device="cpu",
+    )  # fmt: skip
+    assert [Path(str(row.checkpoint)).name for row in again.rows] == ["last.ckpt"] * 2
+
+
+@pytest.mark.slow
+def test_names_with_signs_have_folders_of_their_own(data: Path, tmp_path: Path) -> None:
+    names = ["a b", "a_b", ".."]
+    entries = [Entry("tiny_c2d", name, {"width": 4 + n}) for n, name in enumerate(names)]
+    table = compare_models(
+        entries, data=str(data), train=replace(BUDGET, seeds=(0,)), folder=tmp_path / "out",
+        views=(1, 1), rounds=0, device="cpu",
+    )  # fmt: skip
+    assert not table.failed
+    assert sorted(p.name for p in (tmp_path / "out" / "training").iterdir()) == [
+        "_..", "a_b", "a_b-2"
+    ]  # fmt: skip
+
+
 def test_a_folder_with_another_budget_is_refused(data: Path, folder: Path) -> None:
     other = Budget(epochs=2, seeds=(0,), batch_size=2, frames=4, size=16, num_workers=0)
     found = compare_models(

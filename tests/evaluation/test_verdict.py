@@ -73,6 +73,15 @@ def test_one_that_is_not_shown_says_what_could_have_been_seen() -> None:
     assert "not shown" in comparison_page(comparison)
 
 
+def test_a_difference_that_is_written_as_none_is_no_loss() -> None:
+    comparison = table(0.6, 0.8)
+    (item,) = comparison.differences
+    item.value = -0.0001
+    assert "adds +0.0 points" in words(comparison)
+    item.value = -0.001
+    assert "loses 0.1 points" in words(comparison)
+
+
 def test_one_seed_has_no_spread_and_says_so() -> None:
     comparison = table(0.5, 0.8, seeds=1)
     assert "±" not in str(comparison)

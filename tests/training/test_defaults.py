@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.training.conftest import QUIET, make_parts
+from videonl.errors import VideoNLError
 from videonl.training import (
     DataFacts,
     FitResult,
@@ -106,6 +107,12 @@ def test_every_choice_has_a_line_with_the_flags_that_change_it() -> None:
     assert "weight_decay" not in said
 
 
+def test_a_step_has_no_more_batches_than_an_epoch() -> None:
+    given = {"data.batch_size": 2, "trainer.accumulate_grad_batches": 16}
+    (line,) = (each for each in choose(DataFacts(8, 1.0), given).lines() if "max_epochs" in each)
+    assert "1200 steps of 8 clips" in line
+
+
 def test_two_measured_batches_leave_no_trace(
     train: Callable[..., tuple[VideoClassifier, FitResult]], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,6 +148,51 @@ def test_validations_within_an_epoch_take_their_time(
     assert plain == timed == pytest.approx(2 * (3 * batches + once))
     assert half == pytest.approx(2 * (3 * batches + 2 * once))
     assert each == pytest.approx(2 * (3 * batches + batches * once))
+
+
+def plan_of(root: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> Any:
+    """The plan where a batch takes three seconds."""
+    found = {"compute": 3.0, "read": 0.0, "again": 0.0, "memory": 1.0, "batches": 2, "gpu": False}
+    monkeypatch.setattr("videonl.training.plan.measure", lambda *_: SimpleNamespace(**found))
+    classifier, data = make_parts(root, recipe=options.pop("recipe", None))
+    trainer = make_trainer({**QUIET, "logger": False, **options})
+    return make_plan(classifier, data, trainer)
+
+
+def test_time_counts_the_batches_there_are(
+    small_data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"max_epochs": 2, "limit_val_batches": 0}
+    plain = plan_of(small_data, monkeypatch, **options).seconds
+    assert plain == pytest.approx(2 * 4 * 3.0)  # two epochs of four batches
+    for window in (3, 100):  # two steps, one step of these four batches
+        options["accumulate_grad_batches"] = window
+        assert plan_of(small_data, monkeypatch, **options).seconds == pytest.approx(plain)
+    options |= {"accumulate_grad_batches": 1, "limit_val_batches": 1}  # one of two batches
+    assert plan_of(small_data, monkeypatch, **options).seconds == pytest.approx(plain + 2 * 1.0)
+
+
+def test_a_limit_of_time(small_data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = plan_of(small_data, monkeypatch, max_epochs=2000, max_time="00:00:10:00")
+    assert plan.seconds == pytest.approx(600)
+    assert any("at most, until --trainer.max_time" in line for line in plan.course)
+    endless = {"max_epochs": -1, "max_time": "00:00:10:00"}
+    with pytest.raises(VideoNLError, match=r"give --trainer.max_epochs .*schedule constant"):
+        plan_of(small_data, monkeypatch, **endless)
+    steady = {"schedule": "constant", "warmup": 0.0}
+    plan = plan_of(small_data, monkeypatch, recipe=steady, **endless)
+    assert plan.seconds is None
+
+
+@pytest.mark.slow
+def test_only_the_time_ends_it(train: Callable[..., tuple[VideoClassifier, FitResult]]) -> None:
+    endless = {"max_time": "00:00:00:01"}
+    with pytest.raises(VideoNLError, match="needs to know how many steps"):
+        train(epochs=-1, trainer=endless)
+    _, result = train(
+        epochs=-1, trainer=endless, recipe={"schedule": "constant", "warmup": 0.0}, folder="steady"
+    )
+    assert result.last.is_file()
 
 
 def test_times_in_words() -> None:

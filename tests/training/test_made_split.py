@@ -1,5 +1,6 @@
 """A folder of classes without a split trains: one is made, kept in the run, and never leaks."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -157,10 +158,13 @@ def test_a_moved_checkpoint_knows_its_training_videos(
     again = root.rename(tmp_path / "elsewhere")
     words[1] = str(again)
     test = ["train", "test", "--checkpoint", str(moved), *words, "--trainer.accelerator", "cpu"]
+    test += ["--json", str(tmp_path / "result.json")]
     capsys.readouterr()
     assert main(test) == 0
     told = capsys.readouterr().out
     assert "8 of 10 videos left out" in told
+    result = json.loads((tmp_path / "result.json").read_text())
+    assert sum(result["census"]["videos_per_class"].values()) == result["scores"]["videos"] == 2
     assert "test: 2 videos" in told
     compare = ["compare", str(moved), "--data", str(again), "--device", "cpu", "--no-speed"]
     assert main(compare) == 0

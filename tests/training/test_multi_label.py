@@ -1,6 +1,7 @@
 """Several labels per video: from the list file to the checkpoint's answer."""
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,20 @@ def test_the_labels_make_the_task_and_the_checkpoint_says_so(run: Path) -> None:
     logged = {key for row in read_metrics(run / "metrics.csv") for key in row}
     assert {"train/hit1", "val/hit1", "val/prior", "val/loss"} <= logged
     assert "val/top1" not in logged
+
+
+@pytest.mark.slow
+def test_an_epoch_of_videos_without_labels_has_no_loss(data: Path, tmp_path: Path) -> None:
+    """As a part of Charades may be."""
+    root = tmp_path / "charades"
+    shutil.copytree(data / "train", root / "videos")
+    (root / "Charades_v1_classes.txt").write_text("c000 Holding\nc001 Eating\n")
+    (root / "Charades_v1_train.csv").write_text("id,actions\n0,\n1,\n")
+    (root / "Charades_v1_test.csv").write_text("id,actions\n2,c001 1.00 2.00\n")
+    flags = [*FLAGS, *FIT, "--out", str(tmp_path), "--recipe.class_weights", "none"]
+    assert main(["train", "fit", "--data.root", str(root), *flags]) == 0
+    (run,) = tmp_path.glob("several/*")
+    assert not [row for row in read_metrics(run / "metrics.csv") if "train/epoch_loss" in row]
 
 
 def test_test_and_the_predictor_give_the_same_sigmoid_maxima(

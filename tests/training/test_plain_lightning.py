@@ -1,6 +1,5 @@
 """Lightning's own Trainer, without videonl's commands; a network and a loss of one's own."""
 
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +7,7 @@ import lightning as L
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.optim.lr_scheduler import LambdaLR
 
 from tests.small_data import DATA
 from videonl import Predictor, VideoClassifier, VideoDataModule
@@ -67,7 +67,12 @@ def test_a_network_a_loss_and_an_optimiser_of_ones_own(small_data: Path, tmp_pat
 
     data = VideoDataModule(str(small_data), **DATA)
     data.setup("fit")
-    made = partial(torch.optim.Adam, lr=0.01)
+
+    def made(parameters: list[nn.Parameter]) -> dict[str, Any]:
+        optimizer = torch.optim.Adam(parameters, lr=0.01)
+        schedule = LambdaLR(optimizer, lambda step: 0.9**step)  # of the kind that a recipe has
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
     model = VideoClassifier(network=Mean(), num_classes=2, loss=loss, optimizer=made)
     options = {**QUIET, "log_every_n_steps": 1}
     result = fit(model, data, run_dir=tmp_path / "run", trainer_options=options)
@@ -87,7 +92,10 @@ def test_a_network_a_loss_and_an_optimiser_of_ones_own(small_data: Path, tmp_pat
     data.setup("fit")
     result = fit(model, data, run_dir=tmp_path / "run", resume=result.last, trainer_options=more)
     assert result.epochs == 3
-    assert torch.load(result.last, weights_only=True)["global_step"] == 12
+    content = torch.load(result.last, weights_only=True)
+    assert content["global_step"] == 12
+    assert content["lr_schedulers"][0]["_last_lr"] == pytest.approx([0.01 * 0.9**12])
+    assert "not learned" not in str(result.signs)  # a loss of one's own has no known constant
 
 
 def test_mixed_clips_give_a_loss_shares_and_a_module_with_weights_is_kept(small_data: Path) -> None:
@@ -100,11 +108,46 @@ def test_mixed_clips_give_a_loss_shares_and_a_module_with_weights_is_kept(small_
     assert "net.layers.0.weight" in model.state_dict()
 
 
+class First(nn.Module):
+    """Always answers the first class."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Linear(1, 2)
+        nn.init.zeros_(self.layer.weight)
+        self.layer.bias.data = torch.tensor([2.0, 0.0])
+
+    def forward(self, clips: Tensor) -> Tensor:
+        return self.layer(clips.mean((1, 2, 3, 4))[:, None])
+
+
+def test_a_look_before_the_training_is_no_score_of_it(small_data: Path, tmp_path: Path) -> None:
+    data = VideoDataModule(str(small_data), **{**DATA, "batch_size": 1})
+    data.setup("fit")
+    model = VideoClassifier(network=First(), num_classes=2, recipe={"learning_rate": 0.0})
+    options = {**QUIET, "max_epochs": 1, "num_sanity_val_steps": 1}  # of the first class: right
+    result = fit(model, data, run_dir=tmp_path / "run", trainer_options=options)
+    assert (result.best_score, result.videos) == (0.5, 4)
+
+
+def test_sides_follow_classes_that_are_renumbered(small_data: Path) -> None:
+    data = VideoDataModule(str(small_data), **DATA, flip_exceptions=["dark"])
+    data.setup("fit")
+    model = VideoClassifier("tiny_i3d", num_classes=2, class_names=["light", "dark"])
+    model.meet(data, training=True)
+    dark = {record.label for record in data.records["train"] if "dark" in record.path}
+    assert data.augmentation.flip_exceptions == dark == {1}
+
+
 def test_what_does_not_fit_together_is_one_sentence(small_data: Path) -> None:
     data = VideoDataModule(str(small_data), **DATA)
     model = VideoClassifier("tiny_i3d", num_classes=5)
     with pytest.raises(VideoNLError, match=r"num_classes=5 does not fit .*, which has 2 classes"):
         L.Trainer(**QUIET, enable_checkpointing=False).fit(model, data)
+    with pytest.raises(VideoNLError, match="1 class weight for num_classes=2"):
+        VideoClassifier("tiny_i3d", num_classes=2, class_weights=[1.0])
+    with pytest.raises(VideoNLError, match="leave pretrained out"):
+        VideoClassifier(network=Mean(), num_classes=2, pretrained="kinetics.pth")
     data = VideoDataModule(str(small_data), **DATA)
     data.setup("fit")
     data.trainer = L.Trainer(**QUIET, enable_checkpointing=False)

@@ -1,5 +1,6 @@
 """``train.py predict`` in two gloo processes: killed, started again, merged."""
 
+import csv
 import json
 import subprocess
 import sys
@@ -67,6 +68,23 @@ def test_two_processes_killed_started_again_and_merged(
         if "error" not in line:
             assert line["classes"] == by_path[str(line["path"])]["classes"]
     assert single[0]["protocol"] == merged[0]["protocol"]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_a_table_of_two_processes_is_in_the_order_of_the_videos(
+    tmp_path: Path, words: list[str]
+) -> None:
+    tables = [tmp_path / "1.csv", tmp_path / "2.csv"]
+    for count, table in enumerate(tables, 1):
+        own = ["--trainer.accelerator", "cpu", "--trainer.devices", str(count), "--csv", str(table)]
+        own += ["--trainer.strategy", "ddp"] if count > 1 else []
+        command = [sys.executable, "train.py", "predict", *words, *own]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+        assert "1none.mp4" in done.stderr  # which is left out
+    paths = [[row["path"] for row in csv.DictReader(table.open(newline=""))] for table in tables]
+    assert len(paths[0]) == VIDEOS
+    assert paths[1] == paths[0]
 
 
 def test_json_of_predict_must_be_lines(

@@ -105,6 +105,8 @@ def test_a_finished_training_goes_on_where_it_ended(train: Train) -> None:
     expected = read_metrics(whole.run_dir / "metrics.csv")
     key = "val/loss"
     assert [r[key] for r in rows if key in r] == [r[key] for r in expected if key in r]
+    for key in expected[0].keys() | expected[1].keys():  # nor does a row of before get lost
+        assert [r["step"] for r in rows if key in r] == [r["step"] for r in expected if key in r]
 
 
 def test_a_failing_write_keeps_the_previous_checkpoint(

@@ -4,8 +4,15 @@ import math
 from collections.abc import Sequence
 
 import pytest
+import torch
 
-from videonl.training import Course, constant_loss, signs_of
+from videonl.training import (
+    Course,
+    classification_loss,
+    constant_loss,
+    multi_label_loss,
+    signs_of,
+)
 
 FLAT = [1.1] * 12
 FALLING = [1.1 * 0.9**epoch for epoch in range(12)]
@@ -63,3 +70,25 @@ def test_what_an_answer_without_looking_loses() -> None:
     uneven = constant_loss([9, 1], 10, multi_label=False, weights=None)
     assert uneven == pytest.approx(-0.9 * math.log(0.9) - 0.1 * math.log(0.1))
     assert constant_loss([5, 5], 10, multi_label=True, weights=None) == pytest.approx(math.log(2))
+
+
+@pytest.mark.parametrize("weights", [None, [0.5556, 5.0]])  # balanced
+@pytest.mark.parametrize("smoothing", [0.0, 0.1])
+@pytest.mark.parametrize("several", [False, True])
+def test_no_constant_answer_loses_less(
+    several: bool, smoothing: float, weights: list[float] | None
+) -> None:
+    loss_of = multi_label_loss if several else classification_loss
+    truth = torch.tensor([0] * 9 + [1])
+    targets = torch.nn.functional.one_hot(truth, 2).float()
+    heavy = None if weights is None else torch.tensor(weights)
+    more = {"class_weights": heavy, "label_smoothing": smoothing}
+    losses = []
+    for share in torch.linspace(0.01, 0.99, 197):
+        answer = torch.stack([share, 1 - share])
+        logits = answer.logit() if several else answer.log()
+        losses.append(float(loss_of(logits.expand(10, 2), targets, **more)[1].mean()))  # type: ignore[arg-type]
+    found = constant_loss(
+        [9, 1], 10, multi_label=several, weights=weights, label_smoothing=smoothing
+    )
+    assert found == pytest.approx(min(losses), abs=1e-4)

@@ -409,12 +409,16 @@ class VideoDataModule(L.LightningDataModule):
         for split in self.records.keys() & EVALUATED:  # a listed video that is gone is wrong
             gone = self.catalogue.missing.get(split, [])
             places = [replace(r, path=os.path.join(self.root, r.path)) for r in gone]
-            self.records[split] = [*self.records[split], *places]
-            counts = Counter(n for r in self.records[split] for n in r.labels)
-            self.census[split] = {name: counts[i] for i, name in enumerate(self.class_names)}
+            self.take(split, [*self.records[split], *places])
         self.augmentation = replace(self.augmentation, flip_exceptions=self._keep_sides())
         if any(part.missing or part.unreadable for part in self.catalogue.census.values()):
             rank_zero_info(census_text(self.catalogue.census, self.class_names))
+
+    def take(self, split: str, records: list[Record]) -> None:
+        """Take these videos as a split; its census is theirs."""
+        self.records[split] = records
+        counts = Counter(number for record in records for number in record.labels)
+        self.census[split] = {name: counts[i] for i, name in enumerate(self.class_names)}
 
     def _keep_sides(self) -> frozenset[int]:
         if self.catalogue.sides_matter:

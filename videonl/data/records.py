@@ -124,6 +124,16 @@ def check_root(root: str | os.PathLike[str]) -> Path:
     )
 
 
+def check_still_there(root: str) -> None:
+    """Refuse to count videos as unreadable if their whole folder has gone.
+
+    Raises:
+        DatasetError: it has.
+    """
+    if not os.path.isdir(root):
+        raise DatasetError(f"the data folder {root} is gone")
+
+
 def scan_classes(folder: Path, *, index: FolderIndex) -> dict[str, list[str]]:
     """Class folder name -> the video files in it and below it.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from videonl.class_names import ClassNumbers
 from videonl.data.catalogue import evaluation_set
-from videonl.data.records import Record
+from videonl.data.records import Record, check_still_there
 from videonl.data.splits import unseen
 from videonl.errors import DatasetError
 from videonl.evaluation.result import PairedTest, Row
@@ -114,6 +114,9 @@ def classify_set(
     """Classify the videos of a test set, in the same way as ``infer.py``.
 
     A file that cannot be read counts as wrong, as in ``train.py test``, and is reported.
+
+    Raises:
+        DatasetError: the folder of the data is gone.
     """
     names = videos.class_names
     number = ClassNumbers(names)
@@ -123,6 +126,7 @@ def classify_set(
     outcomes = predictor.predict_many(videos.paths, top_k=5, views=views, workers=1)
     for label, outcome in zip(videos.labels, outcomes, strict=True):
         if isinstance(outcome, Failure):
+            check_still_there(videos.root)  # not one bad video, but all
             unreadable.append(outcome)
             unread[label] += 1
             answers.append((outcome.path, names[label], ""))

@@ -130,7 +130,7 @@ def compare_models(
     if widths:
         protocol["equal_cost"] = widths
     if train is not None:
-        if data is None or folder is None:
+        if videos is None or data is None or folder is None:
             raise VideoNLError("training needs a data set (--data) and a folder (--out)")
         wanted, rows, protocol["training"] = train_entries(
             wanted,
@@ -138,6 +138,7 @@ def compare_models(
             budget=train,
             folder=Path(folder) / "training",
             device=place,
+            split=videos.split,
             on_training=lambda done, total: report("training", done, total),
         )
     made = _make_all(
@@ -229,6 +230,7 @@ def _test_all(
 ) -> dict[str, Any]:
     """Test every checkpoint; returns the entry of the protocol about the data."""
     unreadable: dict[str, str] = {}
+    averages: set[object] = set()
     tested = [row for row in rows if row.name in made and made[row.name].predictor]
     count, total = itertools.count(1), len(tested) * len(videos.paths)
 
@@ -245,6 +247,7 @@ def _test_all(
         except (ValueError, RuntimeError) as error:
             row.error = first_line(error)
             continue
+        averages.add(predictor.protocol(row.views)["average"])
         row.top1 = outcome.top1.as_dict()
         row.top5 = outcome.top5.as_dict() if outcome.top5 else None
         row.confusion, row.unread = outcome.confusion, outcome.unread
@@ -256,6 +259,7 @@ def _test_all(
         "videos": len(videos.paths),
         "census": videos.census(),
         "unreadable": unreadable,
+        "averages": sorted(map(str, averages)),
         "interval": "Wilson score interval, 95 %",
         "paired_test": "McNemar exact, two-sided; Holm's correction over all pairs",
     }

@@ -1,7 +1,8 @@
 """Entries of a comparison: networks by name, and checkpoints."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -78,12 +79,21 @@ def row_names(entries: Sequence[Entry]) -> list[str]:
             _short(entry.target, depth) if name in twice and not entry.name else name
             for name, entry in zip(names, entries, strict=True)
         ]
-    seen: dict[str, int] = {}
-    for index, name in enumerate(names):
-        seen[name] = seen.get(name, 0) + 1
-        if seen[name] > 1:
-            names[index] = f"{name} ({seen[name]})"
-    return names
+    return distinct(names, "{} ({})")
+
+
+def distinct(names: Iterable[str], form: str) -> list[str]:
+    """The names, with a number from 2 on where one is taken.
+
+    Args:
+        names: of anything.
+        form: of a name and its number.
+    """
+    found: list[str] = []
+    for name in names:
+        ways = chain([name], (form.format(name, number) for number in count(2)))
+        found.append(next(way for way in ways if way not in found))
+    return found
 
 
 def _short(target: str, depth: int = 1) -> str:

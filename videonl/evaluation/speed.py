@@ -90,7 +90,7 @@ def measure(
             run = _one_pass(subject, training=training, batch_size=batch_size, device=device)
             memory[name] = _peak_memory(subject, run, batch_size=batch_size, device=device)
             passes[name] = run
-        except RuntimeError as error:  # out of memory, or a clip that does not fit
+        except (ValueError, TypeError, RuntimeError) as error:  # no memory, or too small a clip
             errors[name] = first_line(error)
     rates: dict[str, list[float]] = {name: [] for name in passes}
     for number in range(rounds):

@@ -105,7 +105,7 @@ def _halves(path: Path, known: Iterable[str]) -> tuple[dict[str, Any], dict[str,
     content = _checked(read_yaml(path), known, source=str(path))
     scales = _table(content.pop("scales", {}), source=f"{path}: scales")
     checked = {
-        name: _checked(value, OF_A_SCALE, source=f"{path}: scales: {name}")
+        str(name): _checked(value, OF_A_SCALE, source=f"{path}: scales: {name}")
         for name, value in scales.items()
     }
     return content, checked

@@ -9,6 +9,7 @@ from typing import Any
 from videonl.escapes import markdown_row, markdown_text
 from videonl.evaluation.result import Comparison, PairedTest, Row
 from videonl.evaluation.verdict import interval_of, verdict_words
+from videonl.models.view_ensembling import average_words
 from videonl.shares import counted, interval_text, percent
 
 
@@ -126,11 +127,12 @@ def notes(comparison: Comparison) -> list[str]:
         interval = "95 % over seeds and videos" if several else data["interval"]
         if data.get("groups"):
             interval = f"95 % over {counted(data['groups']['count'], 'group')} of videos"
+        averages = " or ".join(map(average_words, data.get("averages") or ["softmax"]))
         interval = f"; [] = {interval}" if any(row.top1 for row in comparison.rows) else ""
         lines.append(
             f"Accuracy: {counted(data['videos'], 'video')} of {data['root']} ({data['split']})"
             f"{missing}, "
-            f"{protocol['views']} views, softmax averaged{interval}."
+            f"{protocol['views']} views, {averages}{interval}."
         )
         lines += [f"{said}." for said in data.get("left_out", [])]
         if data.get("shortcut"):

@@ -12,7 +12,7 @@ import torch
 
 from videonl.errors import VideoNLError, first_line
 from videonl.escapes import json_text
-from videonl.evaluation.entry import Entry, row_names
+from videonl.evaluation.entry import Entry, distinct, row_names
 from videonl.evaluation.result import Row
 from videonl.files import write_text
 from videonl.limits import SEED, Limit, check_limits, whole
@@ -24,7 +24,7 @@ from videonl.weights.published import find_published, local_file
 
 if TYPE_CHECKING:
     from videonl.data import VideoDataModule
-    from videonl.training import VideoClassifier
+    from videonl.training import FitResult, VideoClassifier
 
 BUDGET = "budget.json"
 # Values of a budget that have names of their own -> the setting of train.py that they are.
@@ -147,6 +147,7 @@ def train_entries(
     budget: Budget,
     folder: Path,
     device: torch.device,
+    split: str,
     on_training: Callable[[int, int], None] | None = None,
 ) -> tuple[list[Entry], list[Row], dict[str, Any]]:
     """Train every network by name once per seed; checkpoints among the entries are kept.
@@ -159,6 +160,7 @@ def train_entries(
         budget: the same for all.
         folder: gets ``<entry>/seed-<n>/`` with everything of a training.
         device: where to train.
+        split: that is tested.
         on_training: called with (trainings done, trainings in all).
 
     Returns:
@@ -169,6 +171,7 @@ def train_entries(
         VideoNLError: nothing to train, or an entry that cannot be made or read.
     """
     names = row_names(entries)
+    folders = _folder_names(names)
     networks = [
         (entry, name) for entry, name in zip(entries, names, strict=True) if not entry.is_checkpoint
     ]
@@ -184,12 +187,13 @@ def train_entries(
         (seed, network) for seed in budget.seeds for network in networks
     ):
         row = Row(f"{name}, seed {seed}", model=entry.target, group=name, seed=seed)
-        run_dir = folder / _folder_name(name) / f"seed-{seed}"
+        run_dir = folder / folders[name] / f"seed-{seed}"
         checkpoint = ""
         try:
             with redirect_stdout(sys.stderr):  # keep standard output for the table
-                path, row.learning = _train(entry, seed, data, budget, clip, run_dir, device)
-                checkpoint = str(path)
+                result, tests = _train(entry, seed, data, budget, clip, run_dir, device)
+            best = result.best if tests and split != "val" else None
+            checkpoint, row.learning = str(best or result.last), result.signs
         except (ValueError, TypeError, RuntimeError) as error:
             row.error = f"training: {first_line(error)}"
         trained.append(Entry(checkpoint, row.name, network=entry.target, protocol=entry.protocol))
@@ -365,8 +369,8 @@ def _train(
     clip: dict[str, Any],
     run_dir: Path,
     device: torch.device,
-) -> tuple[Path, str | None]:
-    """Run one training; returns its checkpoint and its diagnosis."""
+) -> tuple["FitResult", bool]:
+    """Run one training; returns its result, and whether the data set has test videos."""
     from videonl.training import fit
 
     resume = _resumable(run_dir, entry, budget, clip)
@@ -381,8 +385,7 @@ def _train(
         trainer_options=options,
         announce=lambda *_, run_dir: [f"training  {name}, seed {seed}: {run_dir}"],
     )
-    selectable = result.best is not None and "test" in videos.records and "val" in videos.records
-    return result.best if selectable and result.best else result.last, result.signs
+    return result, "test" in videos.records
 
 
 def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]) -> Path | None:
@@ -412,6 +415,8 @@ def _same(note: str, text: str) -> bool:
         return False
 
 
-def _folder_name(name: str) -> str:
-    """A row's name as the name of a folder."""
-    return "".join(letter if letter.isalnum() or letter in "-_." else "_" for letter in name)
+def _folder_names(names: Sequence[str]) -> dict[str, str]:
+    """The names of rows as those of folders, each of its own."""
+    kept = ("".join(c if c.isalnum() or c in "-_." else "_" for c in name) for name in names)
+    plain = (name if name.strip(".") else f"_{name}" for name in kept)
+    return dict(zip(names, distinct(plain, "{}-{}"), strict=True))

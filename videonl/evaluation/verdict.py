@@ -160,8 +160,9 @@ def verdict_words(item: Difference, comparison: Comparison) -> str:
         if item.block
         else f"{item.first}, against {item.second}, "
     )
-    size = points(item.value, item.videos).lstrip("-")
-    verb = "loses" if item.value < 0 else "adds"
+    size = points(item.value, item.videos)
+    verb = "loses" if size.startswith("-") else "adds"
+    size = size.lstrip("-")
     low, high = (points(end, item.videos) for end in (item.low, item.high))
     cost = f" for {item.cost:.2f} x the cost" if item.cost else ""
     shown = item.p_holm < SHOWN

@@ -53,6 +53,11 @@ def average_name(*, multi_label: bool = False, average: str | None = None) -> st
     return f"sigmoid, {how}"
 
 
+def average_words(name: str) -> str:
+    """That name as a note says it."""
+    return "softmax averaged" if name == "softmax" else name
+
+
 def average_logits(net: nn.Module) -> None:
     """Let a head with many cells (a large frame) average their logits.
 

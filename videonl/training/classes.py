@@ -46,6 +46,8 @@ def align_classes(
         data.records[split] = [
             replace(record, labels=tuple(new[n] for n in record.labels)) for record in records
         ]
+    sides = frozenset(new[number] for number in data.augmentation.flip_exceptions)
+    data.augmentation = replace(data.augmentation, flip_exceptions=sides)
     data.class_names = list(class_names)
 
 

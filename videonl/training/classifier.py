@@ -114,11 +114,17 @@ class VideoClassifier(LightningModule):
         videonl_version: str = __version__,
     ) -> None:
         super().__init__()
-        if class_names is not None and len(class_names) != num_classes:
-            names = counted(len(class_names), "class name")
-            raise VideoNLError(f"{names} for num_classes={num_classes}; give one for each class")
+        for what, each in (("class name", class_names), ("class weight", class_weights)):
+            if each is not None and len(each) != num_classes:
+                many = counted(len(each), what)
+                raise VideoNLError(f"{many} for num_classes={num_classes}; give one for each class")
+        if network is not None and pretrained is not None:
+            raise VideoNLError(
+                "pretrained loads weights into the network of a name; give network with its "
+                "weights, and leave pretrained out"
+            )
         self.recipe = make_recipe(recipe)
-        if network is None and pretrained is not None:
+        if pretrained is not None:
             network = load_pretrained(
                 name,
                 pretrained,
@@ -371,9 +377,10 @@ class VideoClassifier(LightningModule):
     def on_train_epoch_end(self) -> None:
         """Log the accuracy on the training clips, as they were seen (augmented, while training)."""
         self._settle()
-        scores: Any = self.train_meter.scores(self.device)  # a loss: at least one clip was read
+        scores: Any = self.train_meter.scores(self.device)
         self.train_meter.reset()
-        self.log_dict({"train/epoch_loss": scores.loss, **self.task.logged(scores)})
+        loss = {} if scores.loss is None else {"train/epoch_loss": scores.loss}  # without labels
+        self.log_dict({**loss, **self.task.logged(scores)})
 
     def _settle(self) -> None:
         """Wait for the losses that are on their way: look at them, log them."""

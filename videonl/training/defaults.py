@@ -8,7 +8,7 @@ and a length in steps instead of passes over the data.
 
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -86,7 +86,7 @@ class Choices:
         parts: in the order in which they are told.
     """
 
-    parts: tuple[Choice, ...] = field(default=())
+    parts: tuple[Choice, ...] = ()
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -207,8 +207,9 @@ def budget(
     if BUDGET & given.keys():
         return
     batch = int(given.get("data.batch_size") or BATCH)
-    window = int(given.get("trainer.accumulate_grad_batches") or 1)
-    per_epoch = math.ceil(max(1, facts.videos // batch) / window)
+    batches = max(1, facts.videos // batch)
+    window = min(int(given.get("trainer.accumulate_grad_batches") or 1), batches)
+    per_epoch = math.ceil(batches / window)
     epochs = max(passes, math.ceil(steps / per_epoch))
     found: dict[str, Any] = {}
     if not {"trainer.check_val_every_n_epoch", "trainer.val_check_interval"} & given.keys():

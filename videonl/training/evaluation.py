@@ -5,7 +5,8 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from itertools import chain, zip_longest
+from heapq import merge
+from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -17,13 +18,13 @@ from videonl.data import Record, VideoDataModule
 from videonl.errors import VideoNLError
 from videonl.escapes import json_text
 from videonl.files import GrowingFile, csv_line, write_text
-from videonl.models.view_ensembling import average_name
+from videonl.models.view_ensembling import average_name, average_words
 from videonl.shares import counted
 from videonl.training.callbacks.bad_files import BadFiles
 from videonl.training.callbacks.checkpoints import BROKEN_PIPE
 from videonl.training.callbacks.progress import TerminalBar
 from videonl.training.callbacks.stopping import plain_signals, raise_lost
-from videonl.training.callbacks.summary import accuracy_lines, score_values
+from videonl.training.callbacks.summary import accuracy_lines, names_of, score_values
 from videonl.training.callbacks.theirs import explained
 from videonl.training.classifier import VideoClassifier
 from videonl.training.metrics import TOP_K, Scores, add_up, of_all
@@ -59,9 +60,11 @@ class CsvPredictions:
     def __init__(self, path: Path, class_names: Sequence[str]) -> None:
         self._path = path
         self._names = list(class_names)
+        self._places: dict[str, int] = {}  # of all videos
 
     def begin(self, paths: Sequence[str], *, rank: int, size: int) -> list[str]:
         """Start a new file; returns every ``size``-th video."""
+        self._places = {video: place for place, video in enumerate(paths)}
         path = self._part(rank) if size > 1 else self._path
         own = ("path", "class")
         scores = [f"{name} (score)" if name in own else name for name in self._names]
@@ -102,8 +105,7 @@ class CsvPredictions:
                     for part in parts
                 ]
                 heads = [next(csv.reader(file)) for file in files]
-                turns = zip_longest(*(csv.reader(file) for file in files))
-                rows = (row for turn in turns for row in turn if row is not None)
+                rows = merge(*map(csv.reader, files), key=lambda row: self._places[row[0]])
                 write_text(self._path, map(csv_line, chain(heads[:1], rows)))
         except FileNotFoundError as error:
             raise VideoNLError(
@@ -216,7 +218,7 @@ class Evaluation:
     answers: list[dict[str, Any]]
 
 
-def evaluation_trainer(options: dict[str, Any], *callbacks: Callback) -> Trainer:
+def evaluation_trainer(options: Mapping[str, Any], *callbacks: Callback) -> Trainer:
     """A Trainer that only evaluates."""
     wanted = options.get("enable_progress_bar", True) and sys.stdout.isatty()
     bar = [TerminalBar()] if wanted else []
@@ -240,14 +242,15 @@ def evaluate(
         views: (clips, crops); None: ``data.views``, or those by which it validates.
         trainer_options: of Lightning's ``Trainer``.
     """
-    bad_files, answers = BadFiles(), Answers()
-    trainer = evaluation_trainer(dict(trainer_options or {}), bad_files, answers)
+    bad_files, answers = BadFiles(data.root), Answers()
+    options = trainer_options or {}
+    trainer = evaluation_trainer(options, bad_files, answers)
     data.trainer = trainer  # its loaders split the videos among the Trainer's processes
     data.preprocessing = data.preprocessing.with_colours(classifier.preprocessing)
     shown = data.preprocessing.with_views(views or data.views)
     split = split or ("test" if "test" in data.records else "val")
     loader = data.evaluation_loader(split, shown.views)
-    with explained(trainer_options or {}), plain_signals():
+    with explained(options), plain_signals():
         try:
             trainer.test(classifier, dataloaders=loader, verbose=False, weights_only=True)
         except (RuntimeError, *BROKEN_PIPE) as error:
@@ -272,18 +275,13 @@ def evaluate(
     )
 
 
-def names_of(classifier: VideoClassifier) -> list[str]:
-    """The class names; their numbers where there are none."""
-    return classifier.class_names or [str(i) for i in range(classifier.num_classes)]
-
-
 def describe(evaluation: Evaluation) -> str:
     """The printed lines: accuracy per clip and per video, with the number of views."""
     clips, crops = evaluation.views
     views = counted(clips * crops, "view")
     lines = [
         f"{evaluation.split}: {counted(evaluation.video.videos, 'video')}, {views} each "
-        f"(clips × crops: {clips} × {crops}), " + averaged(str(evaluation.protocol["average"])),
+        f"(clips × crops: {clips} × {crops}), {average_words(evaluation.protocol['average'])}",
         *accuracy_lines(evaluation.video, evaluation.clip),
     ]
     if evaluation.missing:
@@ -291,11 +289,6 @@ def describe(evaluation: Evaluation) -> str:
             f"  {counted(len(evaluation.missing), 'video')} cannot be read and count as wrong"
         )
     return "\n".join(lines)
-
-
-def averaged(average: str) -> str:
-    """How the views were averaged, in words."""
-    return "softmax averaged" if average == "softmax" else average
 
 
 def result(evaluation: Evaluation, classifier: VideoClassifier, **about: Any) -> dict[str, Any]:
@@ -369,8 +362,9 @@ def predict(
     """
     if file is None:
         file = CsvPredictions(path or Path("predictions.csv"), names_of(classifier))
-    bad_files = BadFiles()
-    trainer = evaluation_trainer(dict(trainer_options or {}), bad_files)
+    bad_files = BadFiles(data.root)
+    options = trainer_options or {}
+    trainer = evaluation_trainer(options, bad_files)
     split = split or next(s for s in ("test", "val", "train") if s in data.records)
     records = {record.path: record for record in data.records[split]}
     paths = file.begin(list(records), rank=trainer.global_rank, size=trainer.world_size)
@@ -382,7 +376,7 @@ def predict(
     # A process that has nothing left to do still takes part: the others would wait for it.
     classifier.allow_zero_length_dataloader_with_multiple_devices = True
     loader: Any = DataLoader([])  # type: ignore[arg-type]
-    with explained(trainer_options or {}), plain_signals():
+    with explained(options), plain_signals():
         try:
             if paths:
                 loader = data.evaluation_loader(split, data.views)

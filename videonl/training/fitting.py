@@ -111,9 +111,7 @@ def fit(
         if writing and is_first_process():
             stack.enter_context(claimed(folder=run_dir))
         stack.enter_context(plain_signals())
-        own = classifier.net if classifier.is_own else None
-        about = dict(classifier.hparams)
-        resumed = check_resumable(resume, about, network=own) if resume else None
+        resumed = check_resumable(resume, classifier) if resume else None
         checkpoints = Checkpoints(
             run_dir,
             monitor=f"val/{classifier.task.metric}",
@@ -134,7 +132,9 @@ def fit(
             )
         trainer = make_trainer(
             options,
-            callbacks=make_callbacks(classifier, checkpoints, seed=seed, options=options),
+            callbacks=make_callbacks(
+                classifier, checkpoints, root=data.root, seed=seed, options=options
+            ),
             loggers=loggers,
             run_dir=str(run_dir),
             sync_batchnorm=classifier.recipe.batch_norm == "sync",
@@ -143,13 +143,16 @@ def fit(
             trainer.limit_val_batches = 0  # also where Lightning's options for trials say others
         classifier.hparams["trained_videos"] = data.trained_videos()
         if writing and trainer.is_global_zero:
+            (run_dir / "hparams.yaml").unlink(missing_ok=True)  # of the run before it went on
             write_census(data.catalogue, run_dir)
             if data.made_split:
                 write_split(data, run_dir)
             if config is not None:
                 write_text(run_dir / CONFIG, config)
         data.keep_decoded(trainer.max_epochs)
-        tell_loggers(trainer, classifier, config, run_dir=run_dir)
+        settings = yaml.safe_load(config) if config else dict(classifier.hparams)
+        for logger in trainer.loggers:  # TensorBoard's also writes them to ``hparams.yaml``
+            logger.log_hyperparams(settings)
         if trainer.is_global_zero:
             for line in announce(classifier, data, trainer, run_dir=run_dir if writing else None):
                 print(line, flush=True)
@@ -168,17 +171,6 @@ def fit(
         return result_of(trainer, checkpoints, nothing_left=trainer.global_step == step)
 
 
-def tell_loggers(
-    trainer: Trainer, classifier: VideoClassifier, config: str | None, *, run_dir: Path
-) -> None:
-    """Pass the settings to all loggers; TensorBoard's also writes them to ``hparams.yaml``."""
-    if trainer.is_global_zero:
-        (run_dir / "hparams.yaml").unlink(missing_ok=True)  # of the run before it went on
-    settings = yaml.safe_load(config) if config else dict(classifier.hparams)
-    for logger in trainer.loggers:
-        logger.log_hyperparams(settings)
-
-
 def write_split(data: VideoDataModule, run_dir: Path) -> None:
     """Save the lists of a split that was made here, for resuming and testing."""
     files = ((TRAIN_LIST, data.records["train"]), (VAL_LIST, data.records["val"]))
@@ -186,10 +178,16 @@ def write_split(data: VideoDataModule, run_dir: Path) -> None:
 
 
 def make_callbacks(
-    classifier: VideoClassifier, checkpoints: Checkpoints, *, seed: int, options: dict[str, Any]
+    classifier: VideoClassifier,
+    checkpoints: Checkpoints,
+    *,
+    root: str,
+    seed: int,
+    options: dict[str, Any],
 ) -> list[Callback]:
     """The callbacks of a training, in the order in which they act."""
-    callbacks: list[Callback] = [StepSeed(seed), ResumePosition(), SpeedMonitor(), BadFiles()]
+    callbacks: list[Callback] = [StepSeed(seed), ResumePosition(), SpeedMonitor()]
+    callbacks.append(BadFiles(root))
     if classifier.recipe.ema:
         callbacks.append(MovingAverage(classifier.recipe.ema))
     if options.get("enable_progress_bar", True):

@@ -101,11 +101,14 @@ def way_out(classifier: Any, data: Any, trainer: Trainer) -> str:
     except (RuntimeError, ValueError, TypeError, NotImplementedError):
         memory = None  # a network that shapes alone do not run
     if memory is None:
+        halve = (
+            "halve --data.batch_size and set --trainer.accumulate_grad_batches "
+            f"{2 * accumulated} for the same training, "
+        )
         return (
-            f"the GPU does not have enough memory for batches of {clips}: halve --data.batch_size "
-            f"and set --trainer.accumulate_grad_batches {2 * accumulated} for the same training, "
-            "save memory with --recipe.checkpoint_stages, or use smaller or shorter clips "
-            "(--data.crop, --data.frames)"
+            f"the GPU does not have enough memory for batches of {clips}: "
+            f"{halve if batch > 1 else ''}save memory with --recipe.checkpoint_stages, or use "
+            "smaller or shorter clips (--data.crop, --data.frames)"
         )
     half = 0.5 if "16" in str(trainer.precision) else 1.0
     weights = sum(p.numel() * p.element_size() for p in classifier.net.parameters())

@@ -18,7 +18,9 @@ def one_hot(labels: Tensor, num_classes: int) -> Tensor:
 def mix(
     clips: Tensor, targets: Tensor, *, mixup: float, cutmix: float, generator: np.random.Generator
 ) -> tuple[Tensor, Tensor]:
-    """Mix every clip with another one of the batch.
+    """Mix every clip with the one that stands as far from the end of the batch.
+
+    The middle one of an odd batch stays as it is.
 
     Args:
         clips: (B, 3, T, H, W).
@@ -43,7 +45,7 @@ def mix(
 
 
 def paste(clips: Tensor, share: float, *, generator: np.random.Generator) -> tuple[Tensor, float]:
-    """Paste a box of the next clip, the same in all frames.
+    """Paste a box of the other clip, the same in all frames.
 
     Args:
         clips: (B, 3, T, H, W).

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Trainer
+from lightning.pytorch.callbacks import Timer
 
 from videonl.data import VideoDataModule
 from videonl.errors import VideoNLError
@@ -17,7 +18,12 @@ from videonl.shares import counted
 from videonl.training.callbacks.progress import peak_of_process
 from videonl.training.classifier import VideoClassifier
 from videonl.training.memory import way_out
-from videonl.training.recipe import batches_per_epoch, batches_per_step, make_optimizer
+from videonl.training.recipe import (
+    batches_per_epoch,
+    batches_per_step,
+    check_end,
+    make_optimizer,
+)
 from videonl.training.run_header import facts
 
 BATCHES = 2
@@ -94,16 +100,22 @@ def make_plan(
     warnings = [line for line in lines if line.startswith(("warning", "hint"))]
     known = [line for line in lines if line not in warnings]
     told = [f"{'' if n else 'chosen':<10}{line}" for n, line in enumerate(chosen)]
+    steps, epochs = steps_of(trainer, data)
+    if steps is None and classifier.optimizer is None:
+        check_end(classifier.recipe, math.inf)
     if trainer.fast_dev_run:  # type: ignore[attr-defined]
         return Plan(known, told, [], warnings, None)
     try:
         found = measure(classifier, data, trainer)
     except torch.OutOfMemoryError as error:
         raise VideoNLError(way_out(classifier, data, trainer)) from error
-    steps, epochs = steps_of(trainer, data)
     seconds = None if steps is None else seconds_of(found, steps, epochs, trainer, data)
     shown = counted(1, "epoch") if epochs == 1 else f"{round(epochs, 2):g} epochs"
     text = "until --trainer.max_time, in epochs" if steps is None else f"{steps}: {shown}"
+    limits = (c.time_remaining() for c in trainer.callbacks if isinstance(c, Timer))  # type: ignore[attr-defined]
+    limit = min((each for each in limits if each is not None), default=math.inf)
+    if seconds is not None and limit < seconds:
+        seconds, text = limit, f"{text} at most, until --trainer.max_time,"
     batches = f"measured on {counted(found.batches, 'batch')}"
     course = [f"steps     {text} of {counted(steps_of_epoch(trainer, data), 'step')}"]
     course += [] if seconds is None else [f"time      about {duration(seconds)} ({batches})"]
@@ -140,12 +152,13 @@ def steps_of(trainer: Trainer, data: Any) -> tuple[int | None, float]:
 
 def seconds_of(found: Measured, steps: int, epochs: float, trainer: Trainer, data: Any) -> float:
     """The time of so many steps, and of the validations between."""
-    batches = steps * batches_per_step(trainer, data)
-    first = min(batches, batches_per_epoch(trainer, data))
+    each = batches_per_epoch(trainer, data)
+    batches = steps * each / steps_of_epoch(trainer, data)
+    first = min(batches, each)
     seconds = first * step_seconds(found, data, first=True)
     seconds += (batches - first) * step_seconds(found, data, first=False)
     if times := validations(epochs, trainer, data):
-        seconds += times * validation_seconds(found, data)
+        seconds += times * validation_seconds(found, trainer, data)
     return seconds
 
 
@@ -185,9 +198,14 @@ def validations(epochs: float, trainer: Trainer, data: Any) -> float:
     return epochs / (trainer.check_val_every_n_epoch or 1) / every
 
 
-def validation_seconds(found: Measured, data: Any) -> float:
+def validation_seconds(found: Measured, trainer: Trainer, data: Any) -> float:
     """Seconds of one validation on one of the processes."""
-    videos, views = len(data.records["val"]), data.preprocessing.num_views
+    videos: float = math.ceil(len(data.records["val"]) / trainer.world_size)
+    views, limit = data.preprocessing.num_views, trainer.limit_val_batches
+    if isinstance(limit, int):
+        videos = min(videos, limit * max(1, data.batch_size // views))
+    elif limit is not None:
+        videos *= limit
     computing = FORWARD * found.compute / data.batch_size * videos * views
     return together(videos * views * found.again, computing, data.num_workers, gpu=found.gpu)
 

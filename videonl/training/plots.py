@@ -119,7 +119,8 @@ def plot_confusion(
         room = min(3.9, max(0.7, *(0.075 * len(name.encode()) for name in names)))
         cell = min(0.75, (PAGE - room - 0.6) / (count + some))
         step = math.ceil(LINE / cell)
-        figure = Figure(figsize=(_wide(cell * (count + some) + room), cell * count + room + 0.9))
+        wide = max(3.2, cell * (count + some) + room + 0.6)  # the title needs room, too
+        figure = Figure(figsize=(wide, cell * count + room + 0.9))
         figure.set_layout_engine("constrained")
         FigureCanvasAgg(figure)
         axes = figure.subplots()
@@ -144,8 +145,3 @@ def plot_confusion(
                 axes.text(x, y, written, color=colour, fontsize=8, **place)
     with whole_stream(path) as stream:
         figure.savefig(stream, format="png", dpi=140)
-
-
-def _wide(inches: float) -> float:
-    """The width of a figure whose contents have one: its title needs room, too."""
-    return max(3.2, inches + 0.6)

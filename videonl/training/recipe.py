@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import torch
 from lightning.pytorch import Trainer
@@ -201,14 +201,34 @@ def configure(
         beta2=recipe.beta2,
         fused=on_gpu and scaler is None,
     )
+    total = trainer.estimated_stepping_batches
+    check_end(recipe, total)
     factor = rate_factor(
         recipe.schedule,
-        total=int(trainer.estimated_stepping_batches),
+        total=int(total) if math.isfinite(total) else 0,
         warmup=recipe.warmup,
         milestones=recipe.milestones,
     )
     schedule = {"scheduler": LambdaLR(optimizer, factor), "interval": "step", "name": "lr"}
     return {"optimizer": optimizer, "lr_scheduler": schedule}
+
+
+def check_end(recipe: "Recipe", steps: float) -> None:
+    """Refuse a schedule over a training whose length is not known.
+
+    Args:
+        recipe: the values.
+        steps: of the whole training; infinite where only the time ends it.
+
+    Raises:
+        VideoNLError: the schedule needs to know the end.
+    """
+    if math.isinf(steps) and (recipe.schedule != "constant" or recipe.warmup):
+        raise VideoNLError(
+            f"--recipe.schedule {recipe.schedule} with --recipe.warmup {recipe.warmup:g} needs to "
+            "know how many steps the training has: give --trainer.max_epochs or "
+            "--trainer.max_steps, or --recipe.schedule constant --recipe.warmup 0"
+        )
 
 
 def batch_norms(net: nn.Module, *, exclude: Collection[str] = ()) -> list[_BatchNorm]:
@@ -250,8 +270,6 @@ def set_rates(trainer: Trainer, rates: Sequence[float], *, position: int | None)
     """
     for config in trainer.lr_scheduler_configs:
         schedule: Any = config.scheduler
-        if not isinstance(schedule, LambdaLR):
-            continue  # the user's own
         if position is not None:
             schedule.last_epoch = position
         schedule.base_lrs = list(rates)
@@ -268,10 +286,10 @@ ClassWeights = Literal["none", "balanced"]
 
 
 LIMITS: dict[str, Limit | Choice] = {
-    "optimizer": one_of("sgd", "adamw"),
-    "schedule": one_of("cosine", "step", "constant"),
-    "batch_norm": one_of("train", "frozen", "sync"),
-    "class_weights": one_of("none", "balanced"),
+    "optimizer": one_of(*get_args(OptimizerName)),
+    "schedule": one_of(*get_args(ScheduleName)),
+    "batch_norm": one_of(*get_args(BatchNormMode)),
+    "class_weights": one_of(*get_args(ClassWeights)),
     "learning_rate": number(0, 1e3),
     "reference_batch": whole(0, 1e9),
     "momentum": number(0, 1),

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
-from torch import nn
 
 from videonl.data.layouts import check_split
 from videonl.errors import CheckpointError, OutputError, VideoNLError
@@ -146,9 +145,9 @@ class ResumePosition(Callback):
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Set the rates after the optimiser is restored."""
-        if not self._resumed:
-            return
         rates: Any = pl_module.rates
+        if not self._resumed or not rates:  # none: the user's own optimiser and schedule
+            return
         position, total = None, trainer.estimated_stepping_batches
         if self._place is not None and total != trainer.max_steps:  # else steps are the measure
             epochs, batches = self._place
@@ -204,15 +203,12 @@ def batches_done(checkpoint: dict[str, Any]) -> int:
     return 0 if progress["is_last_batch"] else int(progress["current"]["processed"])
 
 
-def check_resumable(
-    path: Path, hyper_parameters: dict[str, Any], *, network: nn.Module | None = None
-) -> dict[str, Any]:
+def check_resumable(path: Path, classifier: Any) -> dict[str, Any]:
     """Refuse to resume with another network, recipe or other classes.
 
     Args:
         path: the checkpoint.
-        hyper_parameters: of the classifier that is to be trained on.
-        network: the user's own network, if it is not one of videonl.
+        classifier: that is to be trained on.
 
     Returns:
         The checkpoint.
@@ -220,7 +216,9 @@ def check_resumable(
     Raises:
         CheckpointError: says what differs.
     """
-    checkpoint = read_checkpoint(path, network=network or hyper_parameters.get("name"))
+    wanted = dict(classifier.hparams)
+    network = classifier.net if classifier.is_own else wanted["name"]
+    checkpoint = read_checkpoint(path, network=network)
     if "optimizer_states" not in checkpoint:
         raise CheckpointError(
             f"{path} holds no state of a training, so it cannot be resumed; start from its "
@@ -229,17 +227,17 @@ def check_resumable(
     check_place(path, checkpoint)
     saved = checkpoint["hyper_parameters"]
     for key in ("name", "options", "num_classes", "class_names"):
-        if saved.get(key) != hyper_parameters.get(key):
+        if saved.get(key) != wanted.get(key):
             raise CheckpointError(
                 f"{path} was trained with {key} {shown(saved.get(key))}, this training has "
-                f"{shown(hyper_parameters.get(key))}; start from its weights instead with "
+                f"{shown(wanted.get(key))}; start from its weights instead with "
                 f"--model.pretrained {as_word(path)}"
             )
     recipe = saved.get("recipe")
-    check_recipe(path, recipe if isinstance(recipe, dict) else {}, hyper_parameters["recipe"])
-    check_split(hyper_parameters.get("data_split"), saved.get("data_split"), source=str(path))
+    check_recipe(path, recipe if isinstance(recipe, dict) else {}, wanted["recipe"])
+    check_split(wanted.get("data_split"), saved.get("data_split"), source=str(path))
     several = bool(saved.get("multi_label"))
-    if several != bool(hyper_parameters.get("multi_label")):
+    if several != bool(wanted.get("multi_label")):
         raise CheckpointError(
             f"{path} was trained for {'several labels' if several else 'one label'} per video, "
             f"this training is not; set --model.multi_label {str(several).lower()}"
@@ -308,7 +306,7 @@ def network_settings(path: Path, model: dict[str, Any], *, chosen: bool) -> dict
     }
 
 
-def shown(value: Any, longest: int = 120) -> str:
+def shown(value: Any) -> str:
     """A value as text, cut off if it is long."""
     text = repr(value)
-    return text if len(text) <= longest else text[:longest] + " ..."
+    return text if len(text) <= 120 else text[:120] + " ..."

@@ -60,23 +60,35 @@ def course_of(rows: Sequence[Mapping[str, float]], *, metric: str) -> dict[str, 
 
 
 def constant_loss(
-    counts: Sequence[int], videos: int, *, multi_label: bool, weights: Sequence[float] | None
+    counts: Sequence[int],
+    videos: int,
+    *,
+    multi_label: bool,
+    weights: Sequence[float] | None,
+    label_smoothing: float = 0.0,
 ) -> float:
-    """Loss of always answering the frequencies of the classes; ln K if these are equal.
+    """Loss of the best answer that is the same for all videos: the frequencies of the classes.
+
+    As the loss counts them: smoothed and weighted. It is ln K if they are equal.
 
     Args:
         counts: training videos per class.
         videos: training videos.
         multi_label: whether the loss is binary cross-entropy, averaged over the classes.
         weights: of the classes in the loss.
+        label_smoothing: of the loss.
     """
     total = max(videos if multi_label else sum(counts), 1)
-    shares = [count / total for count in counts]
-    if multi_label:
-        chances = [q for share in shares for q in (share, 1 - share)]
-        return -sum(q * math.log(q) for q in chances if q > 0) / max(len(shares), 1)
+    spread = label_smoothing / (2 if multi_label else max(len(counts), 1))
+    shares = [count / total * (1 - label_smoothing) + spread for count in counts]
     heavy = weights or [1.0] * len(shares)
-    return -sum(w * q * math.log(q) for w, q in zip(heavy, shares, strict=True) if q)
+    parts = [w * q for w, q in zip(heavy, shares, strict=True)]
+    whole = sum(parts)
+    if not multi_label:
+        return -sum(part * math.log(part / whole) for part in parts if part > 0)
+    entropies = (-sum(p * math.log(p) for p in (q, 1 - q) if p > 0) for q in shares)
+    mixed = sum(w * entropy for w, entropy in zip(heavy, entropies, strict=True))
+    return mixed / (sum(heavy) or 1.0)
 
 
 def signs_of(course: Course) -> str | None:

@@ -160,9 +160,3 @@ def choose_precision(precision: Any, *, gpu: bool, training: bool) -> Any:
         return precision
     fast = torch.cuda.is_bf16_supported() if gpu else cpu_multiplies_bf16()
     return "bf16-mixed" if training and fast else "32-true"
-
-
-def hardware() -> dict[str, Any]:
-    """Devices and their names, for a result file."""
-    names = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
-    return {"gpus": names, "cpus": os.cpu_count(), "cpu_threads": torch.get_num_threads()}

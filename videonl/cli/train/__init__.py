@@ -181,8 +181,7 @@ def show_plan(
     from videonl.training.runs import check_resumable
 
     if resume:
-        own = classifier.net if classifier.is_own else None
-        check_resumable(resume, dict(classifier.hparams), network=own)
+        check_resumable(resume, classifier)
     trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
     if trainer.is_global_zero:
         print(*plan_lines(classifier, data, trainer, chosen=chosen), sep="\n")

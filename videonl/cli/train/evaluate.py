@@ -229,13 +229,15 @@ def prepare(
     check_split(data.catalogue.official, classifier.hparams["data_split"], source=str(checkpoint))
     tested = split or ("test" if "test" in data.records else "val")
     if tested in data.records and tested != "train":
-        data.records[tested], said = unseen(
+        left, said = unseen(
             data.records[tested],
             data.root,
             classifier.hparams["trained_videos"],
             source=str(checkpoint),
         )
-        data.catalogue.notes += [said] if said else []
+        if said:
+            data.take(tested, left)
+            data.catalogue.notes.append(said)
     for note in data.catalogue.notes:
         print(f"note      {note}")
     if labelled:

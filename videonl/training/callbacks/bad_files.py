@@ -3,12 +3,11 @@
 # ruff: noqa: ARG002 (the hooks' signatures are Lightning's)
 
 import sys
-from pathlib import Path
 from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from videonl.errors import DatasetError
+from videonl.data.records import check_still_there
 from videonl.escapes import visible
 from videonl.shares import counted
 from videonl.training.metrics import of_all
@@ -22,12 +21,16 @@ class BadFiles(Callback):
 
     In training another video took such a file's place; in evaluation it counts as wrong.
 
+    Args:
+        root: the data set's folder.
+
     Attributes:
         replaced: path -> reason, of the training so far on this process.
         missing: likewise, of the last evaluation, over all processes once it has ended.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, root: str) -> None:
+        self._root = root
         self.replaced: dict[str, str] = {}
         self.missing: dict[str, str] = {}
         self._told = 0
@@ -66,9 +69,8 @@ class BadFiles(Callback):
         """
         for _, path, reason in batch.get("missing", ()):
             self.missing[path] = reason
-        root = getattr(getattr(trainer, "datamodule", None), "root", None)
-        if batch.get("missing") and root is not None and not Path(root).is_dir():
-            raise DatasetError(f"the data folder {root} is gone")  # not one bad video, but all
+        if batch.get("missing"):
+            check_still_there(self._root)  # not one bad video, but all
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the missing files."""

@@ -51,12 +51,14 @@ class TimeToGo:
             trainer: has the limits of epochs, steps or time.
             batch_idx: of the last batch, in its epoch.
         """
-        done, ends = self._batches(trainer, batch_idx), []
+        done = self._batches(trainer, batch_idx)
+        ends: list[float] = []
         if trainer.max_epochs is not None and trainer.max_epochs >= 0:
             ends.append(trainer.max_epochs * int(trainer.num_training_batches))
         if trainer.max_steps >= 0:
+            batches, window = int(trainer.num_training_batches), trainer.accumulate_grad_batches
             steps = trainer.max_steps - trainer.global_step
-            ends.append(done + steps * trainer.accumulate_grad_batches)
+            ends.append(done + steps * batches / -(-batches // window))
         pace = (time.monotonic() - self._began) / max(done - self._first, 1)
         left = [pace * (end - done) for end in ends]
         for callback in trainer.callbacks:  # type: ignore[attr-defined]
@@ -287,7 +289,7 @@ class SpeedMonitor(Callback):
         else:
             values["memory/peak_gib"] = peak_of_process()
         for logger in trainer.loggers:
-            logger.log_metrics(values, step=trainer.global_step)
+            logger.log_metrics(values, step=trainer.global_step - 1)  # as the loss of the batch
         self._window = Spell()
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

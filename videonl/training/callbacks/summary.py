@@ -1,5 +1,7 @@
 """``summary.md`` at the end of a training: figures, curves, per-class accuracy, confusion."""
 
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -107,7 +109,7 @@ class Summary(Callback):
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Keep the scores if they are the best so far."""
         scores: Any = pl_module.video_scores
-        if not scores.videos:
+        if trainer.sanity_checking or not scores.videos:
             return
         key = (scores.headline, -loss_of(vars(scores)))
         if self.best is None or key > (self.best[scores.metric], -loss_of(self.best)):
@@ -129,17 +131,21 @@ class Summary(Callback):
             for logger in trainer.loggers:
                 logger.save()
             classifier: Any = pl_module
-            names = classifier.class_names or [str(i) for i in range(classifier.num_classes)]
             self.signs = signs_of_run(classifier, trainer, self.checkpoints.folder, self.best)
             write_summary(
                 self.checkpoints.folder,
                 title=str(pl_module.hparams["name"]),
-                class_names=names,
+                class_names=names_of(classifier),
                 best=self.best,
                 epochs=trainer.current_epoch,
                 signs=self.signs,
                 about=origin_lines(pl_module.hparams, trainer),
             )
+
+
+def names_of(classifier: Any) -> list[str]:
+    """The class names of a classifier; their numbers where there are none."""
+    return classifier.class_names or [str(i) for i in range(classifier.num_classes)]
 
 
 def write_summary(
@@ -180,11 +186,16 @@ def signs_of_run(
 ) -> str | None:
     """The diagnosis of the training (signs.py), from ``metrics.csv`` and the data."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
-    counts = list(data.census["train"].values())
     several, weights = classifier.multi_label, classifier.class_weights
+    found = Counter(number for record in data.records["train"] for number in record.labels)
+    counts = [found[number] for number in range(classifier.num_classes)]
     train, val = len(data.records["train"]), data.census.get("val", {}).values()
     videos = int(best["videos"]) if best else 0
     kept = None if weights is None else weights.tolist()
+    smoothing = classifier.recipe.label_smoothing
+    constant = constant_loss(
+        counts, train, multi_label=several, weights=kept, label_smoothing=smoothing
+    )
     course = Course(
         **course_of(
             read_metrics(folder / METRICS_FILE),
@@ -192,7 +203,9 @@ def signs_of_run(
         ),
         clips=train,
         videos=videos,
-        constant_loss=constant_loss(counts, train, multi_label=several, weights=kept),
+        constant_loss=constant
+        if classifier.loss is None
+        else math.inf,  # nothing is known about a loss of the user's
         constant=max(val, default=0) / max(videos, 1),
         classes=classifier.num_classes,
         optimizer=classifier.recipe.optimizer,
