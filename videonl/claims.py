@@ -1,4 +1,4 @@
-"""Locks on outputs, so that two processes never write the same one: the second is refused at once.
+"""Locks on outputs: of two processes that write the same one, the second is refused, or waits.
 
 A claim is a lock on a hidden file beside the output, or in the folder: ``.out.csv.lock``,
 ``runs/NAME/DATE/.videonl.lock``. The system frees it however its process ends, so a process that
@@ -7,6 +7,7 @@ was killed blocks nobody. Where the file system has no locks, the work goes on w
 
 import errno
 import os
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from hashlib import sha256
@@ -26,6 +27,7 @@ def claimed(
     *files: PathLike | None,
     folder: PathLike | None = None,
     shared: bool = False,
+    waits: bool = False,
     reads: Iterable[PathLike | None] = (),
 ) -> Iterator[None]:
     """Lock outputs for this process while the block runs.
@@ -35,6 +37,7 @@ def claimed(
         folder: a folder in which files of any name will be written.
         shared: let other processes that also pass ``shared`` claim the same outputs, such as the
             shards of one set.
+        waits: wait until another process has written them.
         reads: files that the command reads; what is no file does not matter.
 
     Raises:
@@ -52,10 +55,10 @@ def claimed(
     _check_own(written, reads)
     with ExitStack() as stack:
         for file in written:
-            stack.enter_context(_claim(_lock_beside(file), shown=file, shared=shared))
+            stack.enter_context(_claim(_lock_beside(file), shown=file, shared=shared, waits=waits))
         if folder is not None:
             lock = Path(os.path.realpath(folder)) / LOCK
-            stack.enter_context(_claim(lock, shown=folder, shared=shared))
+            stack.enter_context(_claim(lock, shown=folder, shared=shared, waits=waits))
         yield
 
 
@@ -116,7 +119,7 @@ def _lock_beside(file: PathLike) -> Path:
 
 
 @contextmanager
-def _claim(lock: Path, *, shown: PathLike, shared: bool) -> Iterator[None]:
+def _claim(lock: Path, *, shown: PathLike, shared: bool, waits: bool) -> Iterator[None]:
     if lock in _held:  # a command inside of another one
         yield
         return
@@ -124,7 +127,7 @@ def _claim(lock: Path, *, shown: PathLike, shared: bool) -> Iterator[None]:
     try:
         if not shared:
             _check_place(lock.parent, shown)
-        handle = _take(lock, shown=shown, shared=shared)
+        handle = _take(lock, shown=shown, shared=shared, waits=waits)
         if handle is None:
             yield
             return
@@ -169,14 +172,15 @@ def _check_place(folder: Path, shown: PathLike) -> None:
         raise OutputError(shown, os.strerror(errno.EACCES))
 
 
-def _take(lock: Path, *, shown: PathLike, shared: bool) -> int | None:
+def _take(lock: Path, *, shown: PathLike, shared: bool, waits: bool) -> int | None:
     """The descriptor of a lock file that is locked now; None where there are no locks."""
     for _ in range(100):
         try:
             handle = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
         except OSError:  # read-only, full: the writer says so, or needs no new file there
             return None
-        free = try_lock(handle, shared=shared)
+        while (free := try_lock(handle, shared=shared)) is False and waits:
+            time.sleep(0.1)
         if free is None:
             os.close(handle)
             with suppress(OSError):

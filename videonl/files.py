@@ -691,7 +691,7 @@ def user_cache() -> Path | None:
 def cache_folder() -> Path | None:
     """The folder for what can be made again: ``$VIDEONL_CACHE``, else as ``user_cache``."""
     named = os.environ.get("VIDEONL_CACHE")
-    return Path(named) if named else user_cache()
+    return expanded(named) if named else user_cache()
 
 
 def expanded(path: str | Path) -> Path:

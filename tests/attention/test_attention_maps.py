@@ -213,6 +213,13 @@ def test_the_true_class_is_what_the_folder_tells(video, tmp_path, folders, truth
     assert (f"true class: {truth}" in words) == (truth is not None)
 
 
+def test_frames_in_memory_lie_in_no_folder(tmp_path, monkeypatch):
+    (tmp_path / "a").mkdir()
+    monkeypatch.chdir(tmp_path / "a")
+    frames = np.random.default_rng(0).integers(0, 255, (8, 32, 32, 3), np.uint8)
+    assert attend(bright_predictor(), frames, fps=8).truth is None
+
+
 def test_blocks_by_name(video):
     with pytest.raises(VideoNLError, match=r"--block res9: the network has block$"):
         attend(bright_predictor(), video, block="res9")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.odd_videos import write_odd
 from tests.videos import write_video
 from videonl import Predictor
 from videonl.cli.main import main
@@ -64,6 +65,10 @@ def test_pictures_of_a_video(folder, tmp_path, capsys):
     assert "given by --at" in said
     assert "true class: a" in said
     assert json.loads((out / names[0]).read_text())["block"] == "res3.0"
+
+
+def test_one_pixel_has_pictures_too(folder, tmp_path):
+    assert run(folder, str(write_odd("-one_pixel-.mp4", tmp_path)), "--out", str(tmp_path)) == 0
 
 
 def test_without_a_query_the_rule_is_stated(folder, tmp_path, capsys):

@@ -350,14 +350,15 @@ def test_a_dash_in_a_timeline_and_in_tests(tmp_path: Path, capfd: Capture) -> No
 
 OVER_INPUTS = {
     "checkpoint": [*PREDICT, "--json", "model.safetensors"],
-    "description": ["predict", "in/a.mp4", "--checkpoint", ".", "--json", "model.json"],
+    "description": [*PREDICT, "--json", "model.json"],
+    "folder": ["predict", "in/a.mp4", "--checkpoint", ".", "--csv", "model.json"],
+    "attend": ["attend", "--data", "data", *NETWORK[:2], "--json", "model.json"],
     "video": [*PREDICT, "--csv", "link.csv"],
     "list": [*PREDICT, "--from-list", "list.txt", "--windows-csv", "list.txt", "--timeline"],
     "labels": ["convert", "model.safetensors", "n.safetensors", "--labels", "n.json"],
     "export": ["export", *NETWORK[:2], "--out", "model.safetensors"],
     "live": ["live", *NETWORK[:2], "in/a.mp4", "--json", "in/a.mp4"],
-    "test": ["train", "predict", "--data.root", "data", *NETWORK[:2], "--csv", "model.safetensors"],
-    "attend": ["attend", *NETWORK[:2], "--data", "data", "--json", "model.safetensors"],
+    "test": ["train", "predict", "--data.root", "data", *NETWORK[:2], "--csv", "model.json"],
     "own list": ["attend", *NETWORK[:2], "--data", "listed", "--json", "listed/val.csv"],
     "predict's own list": [
         *["train", "predict", "--data.root", "listed", *NETWORK[:2]],

@@ -51,7 +51,9 @@ def run(tmp_path: Path) -> Path:
     recipe = {"optimizer": "sgd", "momentum": 0.9, "beta2": 0.999}
     settings = {"data": {"root": f"{PERSON}/gestures"}, "recipe": recipe, "seed": 3}
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
-    (folder / "census.json").write_text(json.dumps({"train": {"found": 90, "unreadable": 2}}))
+    classes = {f"class {number}": {"found": 1} for number in range(3000)}  # as of a large data set
+    census = {"train": {"found": 90, "unreadable": 2, "classes": classes}}
+    (folder / "census.json").write_text(json.dumps(census))
     (folder / "best_test_2x3.json").write_text(json.dumps(RESULT))
     return folder
 
@@ -118,6 +120,8 @@ def test_what_is_not_known_is_not_claimed(
     push(checkpoint, tmp_path / "named", "--licence", "Our Own 1.0", "--private")
     card = (tmp_path / "named" / "README.md").read_text("utf-8")
     assert "license: other\nlicense_name: Our Own 1.0\n" in card
+    push(checkpoint, tmp_path / "near", "--licence", "MIT-0")  # is not the licence MIT
+    assert "license_name: MIT-0\n" in (tmp_path / "near" / "README.md").read_text("utf-8")
 
 
 def test_results_are_those_of_these_weights(

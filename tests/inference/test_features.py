@@ -1,5 +1,6 @@
 """Features of layers over windows, against the network called by hand."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -104,3 +105,30 @@ def test_a_file_is_whole_or_not_there(tmp_path: Path, monkeypatch: pytest.Monkey
     path.write_text("text")
     with pytest.raises(VideoNLError, match="was not written by videonl extract"):
         load_features(path)
+
+
+def written(path: Path, **arrays: object) -> None:
+    usual = dict.fromkeys(("features", "start", "end"), np.zeros(99))
+    np.savez_compressed(path, **usual | arrays)
+
+
+def damaged(path: Path) -> None:
+    written(path, about=np.array("{}"), start=np.random.default_rng(0).random(99))
+    data = bytearray(path.read_bytes())
+    data[300:400] = b"\xff" * 100
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda path: np.save(path.open("wb"), np.zeros(3)),
+        lambda path: written(path, about=np.array("[]")),
+        lambda path: written(path, about=np.array("[" * 100_000)),
+        damaged,
+    ],
+)
+def test_files_of_others_are_refused(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path / "v.npz")
+    with pytest.raises(VideoNLError, match="was not written by videonl extract"):
+        load_features(tmp_path / "v.npz")

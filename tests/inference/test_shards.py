@@ -1,5 +1,6 @@
 """Many processes: who does what, the merger, and what a killed process leaves behind."""
 
+import csv
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -179,3 +180,23 @@ def test_a_file_that_is_not_ours_is_not_overwritten(part: Part, capsys: Capture)
     assert part.write("0/2") == 2
     assert "not" in capsys.readouterr().err
     assert notes.read_text(encoding="utf-8") == "dear diary\n"
+
+
+def test_a_csv_of_the_merged_is_whole_or_not_there(
+    part: Part, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    part.write("0/1", fail=("003.mp4",))
+    Path("out.csv").write_text("old", encoding="utf-8")
+    with monkeypatch.context() as patch:
+        patch.setattr("videonl.inference.shards.CsvRows.row", broken)
+        assert main(["merge", "out.jsonl", "--csv", "out.csv"]) == 130
+    assert Path("out.csv").read_text(encoding="utf-8") == "old"
+    assert main(["merge", "out.jsonl", "--csv", "out.csv"]) == 1
+    rows = list(csv.DictReader(Path("out.csv").read_text(encoding="utf-8").splitlines()))
+    assert [row["path"] for row in rows[:-1]] == [name for name in FILES if name != "003.mp4"]
+    assert list(rows[0].values())[2:] == ["1x1", "", "a", "0.750000", "b", "0.250000"]
+    assert (rows[-1]["path"], rows[-1]["error"], rows[-1]["class_1"]) == ("003.mp4", "broken", "")
+
+
+def broken(*_: object, **__: object) -> str:
+    raise KeyboardInterrupt

@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -206,3 +207,26 @@ def picture(browser: Browser, name: str) -> None:
     """Save what is seen, for who wants to look: VIDEONL_PICTURES=FOLDER."""
     if folder := os.environ.get("VIDEONL_PICTURES"):
         browser.screenshot(Path(folder) / f"serve_{name}.png")
+
+
+@pytest.mark.slow
+def test_the_time_to_come_back_is_not_that_of_waiting(folder: Path, monkeypatch) -> None:
+    """Eight uploads at once, of which each takes 0.3 s of the network."""
+    video = (folder / "a clip.mp4").read_bytes()
+    with serving(folder / "model.safetensors", room=8) as server:
+        desk, judge = server.service.desk, server.service.predictor.judge
+
+        def slow(*words: object) -> object:
+            time.sleep(0.3)
+            return judge(*words)
+
+        monkeypatch.setattr(server.service.predictor, "judge", slow)
+        ask = [Thread(target=server.upload, args=("/predict?views=1x1", video)) for _ in range(8)]
+        for each in ask:
+            each.start()
+        for each in ask:
+            each.join()
+        assert server.idle()
+        monkeypatch.setattr(desk, "active", 100)
+        assert desk.retry_after < 25  # 50 of them, 0.3 s each: 15
+        monkeypatch.setattr(desk, "active", 0)

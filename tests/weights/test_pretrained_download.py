@@ -1,6 +1,7 @@
 """Downloads: whole or not at all, resumed, checked, https only; a server on this machine."""
 
 import hashlib
+import os
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
@@ -14,6 +15,9 @@ from videonl.weights import (
     fetch,
     find_published,
     load_checkpoint,
+)
+from videonl.weights import (
+    cache_folder as weights_folder,
 )
 
 BODY = bytes(range(256)) * 20_000
@@ -174,3 +178,34 @@ def test_the_table():
 def test_unknown_names_get_a_hint():
     with pytest.raises(CheckpointError, match=r"did you mean .*official/i3d_nl_32x2"):
         load_checkpoint("official/i3d_nl_32x")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX locks")
+def test_of_several_processes_one_downloads(server):
+    """Another one holds the claim, and ends with the whole file."""
+    import fcntl
+
+    target = cached_path(entry(server))
+    target.parent.mkdir(parents=True)
+    found = []
+    thread = threading.Thread(target=lambda: found.append(fetch(entry(server), progress=quiet)))
+    lock = target.with_name(".a.pth.lock")
+    with lock.open("w") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        thread.start()
+        thread.join(0.3)
+        assert thread.is_alive()
+        target.write_bytes(BODY)
+        lock.unlink()
+    thread.join(10)
+    assert found == [target]
+    assert server.ranges == []
+    assert list(target.parent.iterdir()) == [target]
+
+
+def test_a_cache_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("VIDEONL_CACHE", "~/c")
+    from videonl.files import cache_folder
+
+    assert cache_folder() == weights_folder() == tmp_path / "c"

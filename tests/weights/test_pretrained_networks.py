@@ -143,3 +143,11 @@ def test_inflated_images(tmp_path):
         features = i3d.eval().forward_features(clip.double()).mean((2, 3, 4))
     wanted = inflated_by_mmaction2(peer.state_dict()).features(clip).mean((2, 3, 4))
     assert (features - wanted).abs().max() < 1e-9
+
+
+def test_classes_keep_their_names_beside_new_blocks(tmp_path):
+    state = make_state(PEERS["pytorchvideo c2d"], classes=400)
+    options = {**SMALL_HEAD, "non_local": {"res3": [1]}}
+    loaded = loaded_from(tmp_path, state, "model_state", options)
+    assert any(".non_local." in key for key in loaded.report.new)
+    assert loaded.class_names[0] == "abseiling"

@@ -23,11 +23,13 @@ from videonl.class_names import ClassNumbers
 from videonl.data.records import SPLIT_FOLDERS
 from videonl.errors import VideoError, VideoNLError
 from videonl.escapes import visible
+from videonl.inference.network import network_name
 from videonl.inference.predictor import Predictor
 from videonl.layers import NonLocalBlock, affinity_name
 from videonl.layers.attention_row import attention_rows, reachable
 from videonl.models.finite import check_answers
 from videonl.models.view_ensembling import probabilities_of
+from videonl.video.decoding.container import split_span
 from videonl.video.given import Given, name_of
 from videonl.video.transforms import to_clips
 
@@ -137,10 +139,13 @@ def true_class(path: str, names: Sequence[str]) -> str | None:
     """The class of a video by its folder, or by the folder below that of a split.
 
     Args:
-        path: of the video.
+        path: of the video; what is no file, such as frames in memory, has none.
         names: of the network's classes; the folder may be spelled a little differently.
     """
-    folders = Path(os.path.abspath(path)).parts[:-1]
+    file = split_span(path)[0]
+    if not os.path.lexists(file):
+        return None
+    folders = Path(os.path.abspath(file)).parts[:-1]
     told = [folders[-1]]
     told += [folders[i + 1] for i in range(len(folders) - 1) if folders[i] in SPLIT_FOLDERS][-1:]
     number = ClassNumbers(names)
@@ -170,9 +175,9 @@ def find_block(model: nn.Module, name: str | None) -> str:
     """
     names = block_names(model)
     if not names:
-        known = getattr(model, "config", {}).get("name", type(model).__name__)
         raise VideoNLError(
-            f"the network {known} has no non-local block, so there is no attention to show"
+            f"the network {network_name(model)} has no non-local block, so there is no attention "
+            "to show"
         )
     if name is None:
         return names[-1]

@@ -111,6 +111,8 @@ def write_mp4(found: AttentionMap, path: str | Path) -> None:
     import av
 
     pictures = overlay(found)
+    if 1 in pictures.shape[1:3]:  # H.264 has even sizes
+        pictures = np.pad(pictures, ((0, 0), (0, 1), (0, 1), (0, 0)), mode="edge")
     height, width = pictures.shape[1] // 2 * 2, pictures.shape[2] // 2 * 2
     with whole_stream(path) as file, av.open(file, "w", format="mp4") as container:
         stream: Any = container.add_stream("libx264", rate=frame_rate(found))

@@ -161,8 +161,8 @@ def summarise_attention(
         DatasetError: no such data set or split, or none of its videos can be read.
         VideoNLError: the network has no such block.
     """
-    find_block(predictor.model, block)
-    names = block_names(predictor.model) if block is None else [find_block(predictor.model, block)]
+    found = find_block(predictor.model, block)  # raises where there is none
+    names = block_names(predictor.model) if block is None else [found]
     predictor.preprocessing.with_views(views)  # raises for wrong ones before the first file
     summary = Summary()
     listed = _listed(evaluation_set(os.fspath(root), split), predictor, root, split, summary)
@@ -342,8 +342,7 @@ def table(summary: Summary) -> str:
         )
     count = sum(map(len, summary.spreads.values())) // max(1, len(summary.spreads))
     queries = f"{counted(count, 'query')} in {counted(summary.videos, 'video')}"
-    lines = [*_aligned(rows), f"{queries}, seed "]
-    lines[-1] += str(summary.about["seed"])
+    lines = [*_aligned(rows), f"{queries}, seed {summary.about['seed']}"]
     lines += ["", *_aligned(accuracy_table(summary.answers, summary.groups)), ""]
     lines += [words for block in summary.blocks for words in block_words(summary, block)]
     lines += [f"note: {visible(note)}" for note in summary.notes]

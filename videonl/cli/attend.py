@@ -157,7 +157,7 @@ def main(argv: Sequence[str]) -> int:
     """Draw or summarise."""
     arguments = parser_of_attend().parse_args(argv)
     check_usage(arguments)
-    reads: list[Path | None] = [*files_of(arguments.checkpoint)]
+    reads: list[str | Path] = [*files_of(arguments.checkpoint)]
     if arguments.video:
         output = file_of(arguments.video, arguments.block or "default", "json", arguments.out)
     else:

@@ -129,8 +129,6 @@ def listen(host: str, port: int) -> socket.socket:
     Raises:
         VideoNLError: no such address, or the port is taken.
     """
-    if not 0 <= port < 65536:
-        raise VideoNLError(f"--port must be from 0 to 65535, got {port}")
     try:
         family, _, _, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
@@ -143,11 +141,6 @@ def listen(host: str, port: int) -> socket.socket:
             f"cannot listen on {host}, port {port} ({error.strerror or error}); choose another "
             "with --host or --port"
         ) from error
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this computer reaches that address."""
-    return address == "::1" or address.startswith("127.")
 
 
 def serve(
@@ -163,13 +156,13 @@ def serve(
     """
     import uvicorn
 
-    from videonl.serve.app import LOOPBACK_NAMES, make_app
+    from videonl.serve.app import LOOPBACK_NAMES, is_this_computer, make_app
     from videonl.serve.heads import HEAD_BYTES, CarefulProtocol
 
     address, port = listener.getsockname()[:2]
     url = f"http://{f'[{address}]' if ':' in address else address}:{port}"
     hosts: list[str] | None = names
-    if is_loopback(address):
+    if is_this_computer(address):
         hosts = [*LOOPBACK_NAMES, address, *(names or [])]
     else:
         print(warning(address, names), file=sys.stderr)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -277,6 +278,8 @@ def find_layer(model: nn.Module, name: str) -> nn.Module:
 
 SUFFIX = ".npz"
 LONGEST = 255  # bytes of a file's name, on usual disks
+# What reading a file of any other content raises, beside the errors of zip.
+DAMAGED = (OSError, LookupError, ValueError, TypeError, RuntimeError, EOFError, MemoryError)
 HALVES = "".join(map(chr, range(0xDC80, 0xDD00)))  # what remains of a letter that was cut in two
 
 
@@ -344,9 +347,12 @@ def load_features(path: Path) -> tuple[Features, dict[str, Any]]:
     try:
         with np.load(path, allow_pickle=False) as content:
             features = Features(content["features"], content["start"], content["end"])
-            return features, parse_json(str(content["about"]))
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            about = parse_json(str(content["about"]))
+        if not isinstance(about, dict):
+            raise ValueError("its settings are not a table")
+    except (*DAMAGED, zipfile.BadZipFile, zlib.error) as error:
         raise VideoNLError(f"{path} was not written by videonl extract ({error})") from error
+    return features, about
 
 
 def is_done(path: Path, about: Mapping[str, object]) -> bool:

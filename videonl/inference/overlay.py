@@ -60,19 +60,21 @@ def overlay_paths(target: str, videos: Sequence[str]) -> dict[str, Path]:
     common = os.path.commonpath(folders) if folders else ""
     originals = {os.path.realpath(file): video for video, file in files.items()}
     paths: dict[str, Path] = {}
+    taken: set[Path] = set()
     for video, file in files.items():
         path = Path(target)
         if not single:
             inside = Path(os.path.relpath(os.path.abspath(file), common))
             path = path / inside.with_suffix(".mp4")
             number = 0
-            while path in paths.values():  # a.avi beside a.mp4, or parts of one file
+            while path in taken:  # a.avi beside a.mp4, or parts of one file
                 number += 1
                 more = f".{number}" if number > 1 else ""
                 path = path.with_name(f"{inside.name}{more}.mp4")
         if (other := originals.get(os.path.realpath(path))) is not None:
             raise VideoNLError(f"--overlay would replace the video {other}; give another folder")
         paths[video] = path
+        taken.add(path)
     return paths
 
 

@@ -33,7 +33,7 @@ class Prediction:
     Args:
         path: the file, as it was given.
         classes: class names, the most probable first.
-        probabilities: their probabilities, the mean of the softmax over all views.
+        probabilities: their probabilities over all views, averaged as ``protocol`` says.
         views: the views that were classified, one entry per clip.
         model: name, number of classes, checkpoint and its SHA-256.
         protocol: views, preprocessing, decoder and how the views were averaged.

@@ -9,9 +9,8 @@ from typing import Any
 from videonl.claims import is_written_now
 from videonl.errors import VideoNLError
 from videonl.escapes import json_text
-from videonl.files import write_text
-from videonl.inference.prediction import Failure, Prediction
-from videonl.inference.writers import CsvWriter, is_prediction, read_lines
+from videonl.files import csv_line, write_text
+from videonl.inference.writers import CsvRows, is_prediction, read_lines
 from videonl.shards import Shard, shard_files, shard_path
 
 
@@ -154,26 +153,18 @@ def write_csv(source: Path, path: Path) -> None:
     """Write the rows that ``videonl predict --csv`` would have written.
 
     Args:
-        source: a JSON Lines output of ``videonl predict`` or ``videonl merge``.
+        source: what :func:`merge` wrote.
         path: of the CSV.
     """
     entries = (entry for _, _, entry in read_lines(source))
     header = next(entries)
-    run = {key: header[key] for key in ("model", "protocol")}
     widths = (len(entry["classes"]) for _, _, entry in read_lines(source) if is_prediction(entry))
-    writer = CsvWriter(path, run=run, top_k=max(widths, default=1))
-    for entry in entries:
-        if is_prediction(entry):
-            writer.add(
-                Prediction(
-                    path=entry["path"],
-                    classes=tuple(choice["class"] for choice in entry["classes"]),
-                    probabilities=tuple(choice["probability"] for choice in entry["classes"]),
-                    views=(),
-                    model=run["model"],
-                    protocol=run["protocol"],
-                )
-            )
-        else:
-            writer.fail(Failure(entry["path"], entry["error"]))
-    writer.close()
+    rows = CsvRows(header, top_k=max(widths, default=1))
+
+    def lines() -> Iterator[str]:
+        yield csv_line(rows.columns)
+        for entry in entries:
+            classes = [(each["class"], each["probability"]) for each in entry.get("classes", ())]
+            yield rows.row(entry["path"], error=entry.get("error", ""), classes=classes)
+
+    write_text(path, lines())

@@ -96,10 +96,9 @@ def stream_windows(
         preprocessing: the size to scale to, and the centre crop.
     """
     count = len(track)
-    shown = preprocessing.with_views((1, 1))
-    places = [windows.indices(start, count, shown) for start in windows.starts(count)]
+    places = [windows.indices(start, count, preprocessing) for start in windows.starts(count)]
     wanted = [track[each].tolist() for each in places]
-    return clips_in_order(video, wanted, preprocessing=shown, here=False)
+    return clips_in_order(video, wanted, preprocessing=preprocessing, here=False)
 
 
 def clips_in_order(

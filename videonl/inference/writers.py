@@ -13,7 +13,7 @@ import csv
 import sys
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -222,38 +222,50 @@ def is_prediction(entry: dict[str, Any]) -> bool:
     return isinstance(entry.get("path"), str) and "classes" in entry
 
 
-class CsvWriter(_LineWriter):
+class CsvRows:
     """path, model, views, error, class_1, probability_1, class_2, ...: one row per file."""
+
+    def __init__(self, run: Mapping[str, Any], *, top_k: int) -> None:
+        model = run["model"]
+        digest = str(model.get("sha256") or "")[:12]
+        self.model = " ".join(filter(None, (str(model["name"]), digest)))
+        self.views = str(run["protocol"]["views"])
+        self.columns = ["path", "model", "views", "error"]
+        for rank in range(1, top_k + 1):
+            self.columns += [f"class_{rank}", f"probability_{rank}"]
+
+    def row(self, path: str, *, error: str = "", classes: Iterable[tuple[str, float]] = ()) -> str:
+        """The line of a file: its (class, probability), or why there are none."""
+        cells = [path, self.model, self.views, error]
+        for name, probability in classes:
+            cells += [name, f"{probability:.6f}"]
+        return csv_line([*cells, *[""] * (len(self.columns) - len(cells))])
+
+
+class CsvWriter(_LineWriter):
+    """``CsvRows`` in a file."""
 
     def __init__(
         self, path: Path, *, run: dict[str, object], top_k: int, resume: bool = False
     ) -> None:
-        model, protocol = run["model"], run["protocol"]
-        assert isinstance(model, dict)
-        assert isinstance(protocol, dict)
-        digest = str(model.get("sha256") or "")[:12]
-        self._model = " ".join(filter(None, (str(model["name"]), digest)))
-        self._views = str(protocol["views"])
-        self._columns = ["path", "model", "views", "error"]
-        for rank in range(1, top_k + 1):
-            self._columns += [f"class_{rank}", f"probability_{rank}"]
+        self._rows = CsvRows(run, top_k=top_k)
         super().__init__(path, run=run, resume=resume)
 
-    def _line(self, cells: list[object]) -> str:
-        cells += [""] * (len(self._columns) - len(cells))
-        return csv_line(cells)
-
     def _header(self) -> str:
-        return self._line(list(self._columns))
+        return csv_line(self._rows.columns)
 
     def _kept_lines(self) -> Iterator[str]:
+        try:
+            yield from self._kept_rows()
+        except csv.Error as error:  # a line of 131,072 letters
+            raise self._not_ours() from error
+
+    def _kept_rows(self) -> Iterator[str]:
         with self.path.open(encoding="utf-8", errors="surrogateescape", newline="") as file:
-            rows = csv.reader(file)
-            try:
-                header = next(rows, [])
-            except csv.Error as error:  # a line of 131,072 letters
-                raise self._not_ours() from error
-            if header != self._columns:
+            # The half line of a killed run may have all its cells.
+            rows = csv.reader(line for line in file if line.endswith(("\n", "\r")))
+            header = next(rows, [])
+            if header != self._rows.columns:
                 raise VideoNLError(
                     f"{self.path} has other columns than this run would write: --resume needs the "
                     "same --top-k, or leave it out to overwrite the file"
@@ -264,23 +276,20 @@ class CsvWriter(_LineWriter):
                 self._refuse_other_row(cells)
                 if cells[0] not in self.done:
                     self.done.add(cells[0])
-                    yield self._line(list(cells))
+                    yield csv_line(cells)
 
     def _refuse_other_row(self, cells: list[str]) -> None:
-        same_model = self.run["model"] if cells[1] == self._model else cells[1]
-        same_views = self.run["protocol"] if cells[2] == self._views else cells[2]
+        same_model = self.run["model"] if cells[1] == self._rows.model else cells[1]
+        same_views = self.run["protocol"] if cells[2] == self._rows.views else cells[2]
         self._refuse_other_run(same_model, same_views)
 
     def add(self, prediction: Prediction) -> None:
         """Append one prediction."""
-        if prediction.path in self.done:
-            return
-        self.done.add(prediction.path)
-        cells: list[object] = [prediction.path, self._model, self._views, ""]
-        for name, probability in zip(prediction.classes, prediction.probabilities, strict=True):
-            cells += [name, f"{probability:.6f}"]
-        self._file.write(self._line(cells))
+        if prediction.path not in self.done:
+            self.done.add(prediction.path)
+            classes = zip(prediction.classes, prediction.probabilities, strict=True)
+            self._file.write(self._rows.row(prediction.path, classes=classes))
 
     def fail(self, failure: Failure) -> None:
         """Append one failure."""
-        self._file.write(self._line([failure.path, self._model, self._views, failure.error]))
+        self._file.write(self._rows.row(failure.path, error=failure.error))

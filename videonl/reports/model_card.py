@@ -33,7 +33,7 @@ CARD, CENSUS = "README.md", "census.json"
 LICENCES = (
     *("apache-2.0", "mit", "bsd-2-clause", "bsd-3-clause", "gpl-3.0", "lgpl-3.0", "agpl-3.0"),
     *("cc0-1.0", "cc-by-4.0", "cc-by-sa-4.0", "cc-by-nc-4.0", "cc-by-nc-sa-4.0"),
-    *("cc-by-nc-nd-4.0", "cc-by-nd-4.0", "openrail", "unlicense", "other"),
+    *("cc-by-nc-nd-4.0", "cc-by-nd-4.0", "openrail", "unlicense"),
 )
 RECIPE = ("optimizer", "learning_rate", "reference_batch", "weight_decay", "schedule")
 ITS_OWN = {"sgd": ("momentum", "nesterov"), "adamw": ("beta2",)}  # what an optimizer alone reads
@@ -121,8 +121,20 @@ def write_package(
 
 
 def read_table(file: Path) -> dict[str, Any]:
-    """The table in a YAML (or JSON) file of a run; empty where there is none."""
-    found = read_yaml(file) if file.is_file() else {}
+    """The table in a YAML file of a run, or in a JSON file of any length; empty without a file.
+
+    Raises:
+        VideoNLError: it is not YAML, or not JSON.
+    """
+    if not file.is_file():
+        return {}
+    if file.suffix == ".json":
+        try:
+            found = parse_json(file.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise VideoNLError(f"{file} is not JSON ({error}); move it") from None
+    else:
+        found = read_yaml(file)
     return found if isinstance(found, dict) else {}
 
 
@@ -233,11 +245,10 @@ def licence_entries(licence: str | None) -> dict[str, str]:
     """
     if licence is None:
         return {}
-    plain = licence.strip().lower().replace(" ", "-")
-    known = [name for name in LICENCES if plain == name or plain.startswith(f"{name}-")]
-    if known:
-        return {"license": max(known, key=len)}
-    return {"license": "other", "license_name": licence}
+    words = licence.lower().split()  # its name, and perhaps more; "MIT-0" is not "MIT"
+    starts = ["-".join(words[:count]) for count in range(len(words), 0, -1)]
+    known = [start for start in starts if start in LICENCES]
+    return {"license": known[0]} if known else {"license": "other", "license_name": licence}
 
 
 def result_rows(results: Sequence[Mapping[str, Any]]) -> Iterator[tuple[str, str, str, str]]:

@@ -47,7 +47,7 @@ class SiteGuard:
     Args:
         app: the application.
         hosts: names that the server accepts as its own; None: any.
-        page_policy: the Content-Security-Policy of every answer.
+        page_policy: the Content-Security-Policy of every answer but that to an unexpected error.
     """
 
     def __init__(self, app: ASGIApp, *, hosts: Sequence[str] | None, page_policy: str) -> None:
@@ -111,7 +111,7 @@ class SiteGuard:
         page, asked = _name(origin), _name(host)
         if not page:
             return False
-        if self._hosts is not None and page in self._hosts and not _is_this_computer(page):
+        if self._hosts is not None and page in self._hosts and not is_this_computer(page):
             return True  # a name that somebody gave this server
         return page == asked and _port(host) in (None, _port(origin))
 
@@ -139,7 +139,8 @@ def _port(host: str) -> int | None:
     return found.port or {"http": 80, "https": 443}.get(found.scheme)
 
 
-def _is_this_computer(name: str) -> bool:
+def is_this_computer(name: str) -> bool:
+    """Whether only this computer reaches a name or an address."""
     return name in LOOPBACK_NAMES or name.startswith("127.")
 
 

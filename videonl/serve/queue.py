@@ -1,6 +1,7 @@
 """Classify uploads one after another, with limits of their number and time."""
 
 import asyncio
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -47,6 +48,7 @@ class Job:
         self._views, self._top_k, self._turn = views, top_k, turn
         self._stopped = threading.Event()
         self._video: SandboxedVideo | None = None
+        self.began = math.inf  # when a thread took it up
 
     def run(self) -> Prediction:
         """Classify.
@@ -55,6 +57,7 @@ class Job:
             VideoError: the file cannot be read.
             StoppedError: :meth:`stop` was called.
         """
+        self.began = time.monotonic()
         with closing(self._upload):
             try:
                 self._check()
@@ -121,8 +124,8 @@ class Desk:
 
     @property
     def retry_after(self) -> int:
-        """Seconds after which half of the queue should be done."""
-        return max(1, min(120, round(self.active * self._usual_seconds / 2)))
+        """Seconds after which half of the queue should be done, ``DECODERS`` at a time."""
+        return max(1, min(120, round(self.active / DECODERS * self._usual_seconds / 2)))
 
     async def classify(
         self,
@@ -147,7 +150,6 @@ class Desk:
         """
         loop = asyncio.get_running_loop()
         job = Job(self.predictor, self.pool, upload, views=views, top_k=top_k, turn=self._turn)
-        start = time.monotonic()
         self._jobs.add(job)
         work = loop.run_in_executor(self._threads, job.run)
         work.add_done_callback(lambda done: self._done(job, done))
@@ -160,7 +162,8 @@ class Desk:
             )
             if work.done():
                 prediction = work.result()
-                self._usual_seconds += 0.2 * (time.monotonic() - start - self._usual_seconds)
+                took = time.monotonic() - job.began  # without its time in the queue
+                self._usual_seconds += 0.2 * (took - self._usual_seconds)
                 return prediction
             if leaving.done():
                 raise StoppedError

@@ -10,6 +10,7 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, OpenerDirector, Request, build_opener
 
+from videonl.claims import claimed
 from videonl.errors import CheckpointError
 from videonl.files import expanded, sha256, user_cache, write_text
 from videonl.weights.published import Published
@@ -43,8 +44,8 @@ def cached_path(entry: Published) -> Path:
 def fetch(entry: Published, *, progress: Progress | None = None) -> Path:
     """The file of an entry: from the cache, or downloaded into it.
 
-    An interrupted download is continued. The file appears under its name only when it is complete
-    and, where the digest is known, right.
+    An interrupted download is continued; of several processes one downloads, the others wait. The
+    file appears under its name only when it is complete and, where the digest is known, right.
 
     Args:
         entry: one of ``PUBLISHED``.
@@ -57,20 +58,26 @@ def fetch(entry: Published, *, progress: Progress | None = None) -> Path:
     if target.exists():
         return target
     check_url(entry.url)
-    part = target.with_name(target.name + ".part")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with bar(entry.file) if progress is None else nullcontext(progress) as report:
-            download(entry.url, part, report)
+        with claimed(target, waits=True):
+            if not target.exists():  # and no other process has fetched it meanwhile
+                _fetch(entry, target, progress)
     except (URLError, HTTPException, OSError) as error:
         reason = getattr(error, "reason", None) or error
         raise CheckpointError(
             f"{entry.name}: {entry.url} cannot be downloaded ({reason}); download it elsewhere and "
             f"put it at {target}, or give the path of your copy"
         ) from None
+    return target
+
+
+def _fetch(entry: Published, target: Path, progress: Progress | None) -> None:
+    part = target.with_name(target.name + ".part")
+    with bar(entry.file) if progress is None else nullcontext(progress) as report:
+        download(entry.url, part, report)
     check_digest(entry, part)
     part.replace(target)
-    return target
 
 
 def check_url(url: str) -> None:
@@ -121,8 +128,8 @@ def download(url: str, part: Path, progress: Progress) -> None:
     with response:
         if response.status != 206:
             start = 0
-        length = response.headers.get("Content-Length")
-        total = start + int(length) if length is not None else None
+        length = response.length  # None where the server states none, or nonsense
+        total = start + length if length is not None else None
         if total is not None and total > MAX_BYTES:
             raise OSError(f"the server announces {total} bytes")
         tag = response.headers.get("ETag") or response.headers.get("Last-Modified")

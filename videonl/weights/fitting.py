@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from videonl.errors import CheckpointError, VideoNLError
-from videonl.models.registry import NoValues, is_import_path
+from videonl.models.registry import NoValues, create_model, is_import_path
 from videonl.weights.declared import check_options
 from videonl.weights.report import LoadReport, check_fit, fill
 
@@ -40,8 +40,6 @@ class Wanted:
         Raises:
             CheckpointError: it cannot be made; names the file.
         """
-        from videonl.models.registry import create_model
-
         try:
             return create_model(self.name, num_classes=self.num_classes, **self.options)
         except CheckpointError:

@@ -11,6 +11,7 @@ from videonl.class_names import kinetics400
 from videonl.errors import CheckpointError
 from videonl.layers import NonLocalBlock
 from videonl.models.presets import PRESETS
+from videonl.models.registry import model_options
 from videonl.shares import counted
 from videonl.video.preprocessing import CLIP
 from videonl.weights.declared import preprocessing_in_file
@@ -105,9 +106,8 @@ def load_published(
     model, report = build(
         translated, content, model_name=None, num_classes=num_classes, options=options
     )
-    kept = not report.new
     classes = int(model.config["num_classes"])  # type: ignore[index,arg-type]
-    names = names_of(translated, classes) if kept else None
+    names = names_of(translated, classes) if classes == head_of(translated)[1] else None
     about = {
         "file": content.path.name,
         "family": translated.family,
@@ -282,8 +282,6 @@ def chosen_options(
     translated: Translated, model_name: str, options: Mapping[str, Any]
 ) -> dict[str, Any]:
     """The options for a network by name: those of the name, then the file's, then the user's."""
-    from videonl.models.registry import model_options
-
     known = model_options(model_name)
     found = {k: v for k, v in translated.options.items() if k not in SAID_BY_NAME}
     if known is not None:

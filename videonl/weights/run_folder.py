@@ -4,7 +4,7 @@ import warnings
 from contextlib import suppress
 from pathlib import Path
 
-from videonl.errors import CheckpointError
+from videonl.errors import CheckpointError, VideoNLError
 from videonl.files import expanded
 from videonl.shares import few
 
@@ -73,12 +73,12 @@ def sidecar_path(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def files_of(checkpoint: str | Path) -> list[Path]:
-    """The files behind the path of a checkpoint, which no output may replace."""
-    with warnings.catch_warnings(), suppress(CheckpointError, OSError):
+def files_of(source: str | Path) -> list[Path]:
+    """The files here from which a checkpoint is loaded; none of a name that is downloaded."""
+    with warnings.catch_warnings(), suppress(VideoNLError):  # whoever loads it warns and refuses
         warnings.simplefilter("ignore")
-        file = checkpoint_in(checkpoint)
-        return [file, sidecar_path(file)] if file.suffix == ".safetensors" else [file]
+        path = checkpoint_in(source)
+        return [path, sidecar_path(path)] if path.suffix == ".safetensors" else [path]
     return []
 
 

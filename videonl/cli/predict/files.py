@@ -48,7 +48,7 @@ def inputs_of(arguments: argparse.Namespace, videos: Sequence[str]) -> list[str 
     """The files that this process reads."""
     from videonl.video.decoding.container import split_span
 
-    named = (*files_of(arguments.checkpoint), arguments.labels, arguments.from_list)
+    named = (*map(str, files_of(arguments.checkpoint)), arguments.labels, arguments.from_list)
     return [*named, *(split_span(video)[0] for video in videos)]
 
 

@@ -136,12 +136,8 @@ def inputs_of(settings: Mapping[str, Any], checkpoint: Path) -> list[str | Path 
     from videonl.data.catalogue import lists_of
 
     own = lists_of(Path(settings["data"]["root"])).values()
-    return [
-        *files_of(checkpoint),
-        settings["config"],
-        *(settings["data"][name] for name in LISTS),
-        *own,
-    ]
+    said = (settings["data"][name] for name in LISTS)
+    return [*files_of(checkpoint), settings["config"], *said, *own]
 
 
 def checkpoint_of(settings: dict[str, Any]) -> Path:

@@ -145,7 +145,8 @@ class Summary(Callback):
 
 def names_of(classifier: Any) -> list[str]:
     """The class names of a classifier; their numbers where there are none."""
-    return classifier.class_names or [str(i) for i in range(classifier.num_classes)]
+    names: list[str] | None = classifier.class_names
+    return names or [str(i) for i in range(classifier.num_classes)]
 
 
 def write_summary(
@@ -203,9 +204,8 @@ def signs_of_run(
         ),
         clips=train,
         videos=videos,
-        constant_loss=constant
-        if classifier.loss is None
-        else math.inf,  # nothing is known about a loss of the user's
+        # Of a loss of the user's no constant is known.
+        constant_loss=constant if classifier.loss is None else math.inf,
         constant=max(val, default=0) / max(videos, 1),
         classes=classifier.num_classes,
         optimizer=classifier.recipe.optimizer,
