@@ -142,7 +142,7 @@ def test_a_link_to_a_checkpoint_finds_its_run(tmp_path: Path) -> None:
     run = new_run(tmp_path, "name")
     (run / "config.yaml").touch()
     (run / "last.ckpt").touch()
-    link = tmp_path / "links/best.ckpt"
+    link = tmp_path / "links/link.ckpt"
     link.parent.mkdir()
     link.symlink_to(run / "last.ckpt")
     assert run_of(link) == run_of(run / "last.ckpt") == run

@@ -240,8 +240,8 @@ def _not_learned(item: Difference, comparison: Comparison) -> str | None:
     return (
         f"No verdict on {item.first} against {item.second}: neither {' nor '.join(texts)} is shown "
         f"to be better than a constant answer ({percent(constant, item.videos)}), so neither may "
-        "have learned anything: train for more epochs, at another rate, or from published "
-        f"weights.{''.join(looks)}"
+        "have learned anything. Train them for longer (--train with --epochs), at another rate "
+        f"(--learning-rate) or from published weights.{''.join(looks)}"
     )
 
 

@@ -96,7 +96,7 @@ def strip_wrappers(
         (tensors, the removed prefixes, descriptions of what was left out); the tensors unchanged if
         no reader knows them.
     """
-    here, prefixes, skipped = dict(tensors), [], []
+    here, prefixes, skipped = dict(tensors), list[str](), list[str]()
     for _ in range(DEEPEST):
         if known(here):
             return here, tuple(prefixes), skipped
