@@ -64,7 +64,7 @@ class AtomicCheckpointIO(TorchCheckpointIO):
             kept = "; the previous one is intact" if target.exists() else ""
             raise CheckpointError(
                 f"{target}: the checkpoint cannot be written ({error.reason}){kept}. Free "
-                "some space or choose another folder with --out, then go on with --resume"
+                "some space or choose another folder with --out, then continue (fit: with --resume)"
             ) from error
 
 
