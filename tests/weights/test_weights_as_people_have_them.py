@@ -156,7 +156,8 @@ def test_a_table_of_any_name_is_taken_if_it_is_the_only_one(tmp_path: Path) -> N
     several = saved(tmp_path / "b.pth", {"left": state, "right": state})
     with pytest.raises(CheckpointError, match="tables of tensors, left, right; choose one with"):
         load_checkpoint(several)
-    assert load_checkpoint(several, options={"weights": "right"}).report.loaded
+    with pytest.warns(UserWarning, match="weights of 'right' are used"):
+        assert load_checkpoint(several, options={"weights": "right"}).report.loaded
 
 
 def test_numbers_that_no_publisher_writes_are_a_sentence(tmp_path: Path) -> None:
