@@ -16,6 +16,7 @@ import av
 import numpy as np
 import pytest
 
+from tests.cli.test_outputs import file_size_limit
 from tests.inference.networks import PREPROCESSING, write_checkpoint
 from tests.videos import numbered_frames, read_number, sequential_decode, write_video
 from videonl import Predictor
@@ -285,6 +286,15 @@ def test_signals_end_it_with_whole_files(name: str, folder: Path, capsys) -> Non
     assert live("long.mp4", "--json", "seen.jsonl", "--overlay", "seen.mp4") == 0
     assert "it was stopped" in capsys.readouterr().err
     assert 0 < len(sequential_decode(folder / "seen.mp4")) < 500
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_no_crash_of_the_decoder(folder: Path, capsys) -> None:
+    write_video(folder / "a.mp4", 30)
+    with file_size_limit(25):
+        assert live("a.mp4", "--overlay", "seen.mp4") == 2
+    assert "the overlay cannot be written (File too large)" in capsys.readouterr().err
+    assert not (folder / "seen.mp4").exists()
 
 
 def test_what_is_no_source_is_one_sentence(folder: Path, capsys) -> None:

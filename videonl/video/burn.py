@@ -68,8 +68,9 @@ class PictureWriter:
         ticks = round(time / self._base)
         if self._last is not None:
             ticks = max(ticks, self._last + 1)
-        coded.pts, coded.time_base, self._last = ticks, self._base, ticks
+        coded.pts, coded.time_base, self._last = ticks, self._base, None
         self.container.mux(self._stream.encode(coded))
+        self._last = ticks  # only now: after an error FFmpeg dies of the next packet
 
     def close(self, *, held: Fraction = Fraction(0)) -> None:
         """Write what is left; ``held``: seconds that the last picture is shown, if known."""
