@@ -252,7 +252,7 @@ def test_class_names_come_from_the_checkpoint_or_the_user(tmp_path: Path) -> Non
 
 
 def test_folder_of_a_run_means_its_best_checkpoint(tmp_path: Path, checkpoint: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"neither best\.ckpt nor last\.ckpt"):
+    with pytest.raises(CheckpointError, match=r"no best\.ckpt and no last\.ckpt"):
         Predictor.from_checkpoint(tmp_path)
     loaded = load_checkpoint(checkpoint)
     about = {**loaded.model.config, "class_names": NAMES, "preprocessing": PREPROCESSING}

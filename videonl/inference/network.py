@@ -77,7 +77,8 @@ def choose_device(device: str | torch.device) -> torch.device:
         return torch.device("mps" if torch.backends.mps.is_available() else "cpu")
     try:
         chosen = torch.device(device)
-        torch.zeros(1, device=chosen).tolist()  # which the device meta cannot
+        if torch.empty(1, device=chosen).is_meta:
+            raise NotImplementedError("it computes nothing")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise VideoNLError(
             f"device {str(device)!r} cannot be used on this machine; use auto, cpu or cuda"
