@@ -36,7 +36,9 @@ import sweeps  # noqa: E402
 from videonl.weights import PUBLISHED  # noqa: E402
 
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
-SWEEPS = ("affinity", "conv3d", "depth", "stage", "non_local_3d", "appearance")  # measured
+SWEEPS = (  # that are measured
+    *("affinity", "conv3d", "depth", "stage", "space_time", "non_local_3d", "appearance"),
+)
 # picture -> (the JSON files it is drawn from, how)
 PICTURES: dict[str, tuple[Sequence[str], Callable[..., None]]] = {
     "decode.png": (["decode"], lambda path, found: decode_plot.plot(found["rows"], path)),
