@@ -78,7 +78,7 @@ def choose_device(device: str | torch.device) -> torch.device:
     try:
         chosen = torch.device(device)
         if torch.empty(1, device=chosen).is_meta:
-            raise NotImplementedError("it computes nothing")
+            raise RuntimeError("it computes nothing")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise VideoNLError(
             f"device {str(device)!r} cannot be used on this machine; use auto, cpu or cuda"
