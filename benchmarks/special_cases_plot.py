@@ -40,7 +40,7 @@ def gain(found: Found, task: str, kind: str) -> str:
 def table(found: Found) -> str:
     """A row for each network and measure."""
     lines = [
-        "| network | in place of a block | parameters (M) | GMACs (GFLOPs) of a picture | AP of | "
+        "| network | with | parameters (M) | GMACs (GFLOPs) of a picture | AP of | "
         "AP (%), mean | by seed | the blocks add [95 %] |",
         "|---|---|---|---|---|---|---|---|",
     ]
@@ -51,7 +51,7 @@ def table(found: Found) -> str:
                 continue
             macs = cost["macs"] / 1e9
             last = gain(found, task, kind) if row == list(COLOURS)[-1] else ""
-            what = "a block" if last else "convolutions of its cost"
+            what = "blocks" if last else "convolutions of their cost"
             lines.append(
                 f"| {NETWORKS[task]} | {what} | {cost['params'] / 1e6:.2f} | "
                 f"{macs:.3f} ({2 * macs:.3f}) | {kind} | {mean(values):.1f} | "

@@ -89,7 +89,7 @@ def _corners(box: list[int], other: list[int]) -> list[list[float]]:
 
 
 def places(task: str) -> list[str]:
-    """The submodules that a block follows, in these networks and in torchvision's own ones."""
+    """The submodules that a block follows; res4 of a whole ResNet-50 has its at layer3.4."""
     head = [f"roi_heads.keypoint_head.{4 * pair + 3}" for pair in range(4)]
     return ["backbone.body.layer3.0", *(head if task == "keypoints" else [])]
 

@@ -88,6 +88,10 @@ def test_official_splits(classes: Path, tmp_path: Path, capsys: pytest.CaptureFi
         ),
         (["--folds", "2", "--data.val_list", "a.txt"], "set by videonl cross"),
         (["--folds", "2"], "parts of another run (other: --folds, --data.x, videos"),
+        (  # a value that is longer than the name of any file
+            ["--folds", "2", "--data.flip_exceptions", f"[{'x' * 300}]"],
+            "parts of another run",
+        ),
     ],
 )
 def test_refusals(

@@ -215,7 +215,7 @@ def values_of(flags: Sequence[str]) -> dict[str, str]:
         else:
             values = ["=".join((flag, *values))]
         for value in values:
-            found[name] += f" {sha256(value) if Path(value).is_file() else value}"
+            found[name] += f" {sha256(value) if os.path.isfile(value) else value}"
     return found
 
 

@@ -74,7 +74,7 @@ def read_skip_list(root: str | os.PathLike[str], path: str | None = None) -> dic
         path: the list; default ``root/videonl_skip.tsv`` if it exists.
 
     Raises:
-        DatasetError: ``path`` is given but cannot be read,.
+        DatasetError: ``path`` is given but cannot be read.
     """
     file = Path(path) if path else Path(root) / FILE_NAME
     if not path and not os.path.lexists(file):

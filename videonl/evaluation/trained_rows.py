@@ -1,6 +1,5 @@
 """Train networks with the same budget, data order and seeds, so that they can be compared."""
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import redirect_stdout
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from videonl.errors import VideoNLError, first_line
-from videonl.escapes import json_text
+from videonl.escapes import json_text, parse_json
 from videonl.evaluation.entry import Entry, distinct, row_names
 from videonl.evaluation.result import Row
 from videonl.files import write_text
@@ -410,7 +409,7 @@ def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]
 def _same(note: str, text: str) -> bool:
     """Whether two JSON texts hold the same values, in whatever order they were written."""
     try:
-        return bool(json.loads(note) == json.loads(text))
+        return bool(parse_json(note) == parse_json(text))
     except ValueError:  # cut off or edited by hand
         return False
 
