@@ -298,6 +298,25 @@ def test_accents_of_any_encoding_are_one_class(tmp_path: Path) -> None:
     assert answers(read_catalogue(root), "val") == {"2.mp4": "caf\u00e9"}
 
 
+def test_paths_with_accents_of_any_encoding_are_found(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A list that was written on Linux beside files of an archive of macOS, and the other way."""
+    touch(tmp_path, "cafe\u0301/1 e\u0301te\u0301.mp4", "th\u00e9/2 \u00e9.mp4", "th\u00e9/3.mp4")
+    text = "caf\u00e9/1 \u00e9t\u00e9.mp4,a\nthe\u0301\\2 e\u0301.mp4,b\nthe\u0301/3.mp4,b\n"
+    write(tmp_path, f"path,label\n{text}")
+    found = read(tmp_path)
+    assert [(Path(r.path).name[0], r.label) for r in found.records["train"]] == [
+        ("1", 0), ("2", 1), ("3", 1)
+    ]  # fmt: skip
+    assert not found.missing["train"]
+    words = ["--checkpoint", str(write_checkpoint(tmp_path)), "--no-isolate", "--views", "1x1"]
+    paths = [str(tmp_path / line.split(",")[0]) for line in text.splitlines()[::2]]
+    assert main(["predict", *paths, str(tmp_path / "caf\u00e8"), *words]) == 1
+    told = capsys.readouterr().err
+    assert (told.count("the file is empty"), told.count("no such file")) == (2, 1)
+
+
 def test_a_class_without_a_given_name_is_missing_there(tmp_path: Path) -> None:
     touch(tmp_path, "train/run/0.mp4", "train/walk/0.mp4")
     (tmp_path / "names.txt").write_text("run\n", encoding="utf-8")

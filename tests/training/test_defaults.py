@@ -44,6 +44,9 @@ POOLED = {"pool1_kernel": [1, 3, 3], "pool1_stride": [1, 2, 2], "pool1_padding":
         (DataFacts(3000, 5.0), {}, {"trainer.max_epochs": 12}),
         (UT, {"data.batch_size": 16}, {"trainer.max_epochs": 240}),
         (DataFacts(3, 5.0), {"data.batch_size": 8}, {"trainer.max_epochs": 1200}),
+        # Each of eight processes has an eighth of the videos: as many steps need more epochs.
+        (DataFacts(400, 12.0, processes=8), {}, {"trainer.max_epochs": 200}),
+        (DataFacts(84, 3.8, processes=8), {"data.batch_size": 8}, {"trainer.max_epochs": 1200}),
         # Another network has clips of its own, and learns more slowly.
         (UT, {"model.name": "r3d_18"}, {
             "data.frames": None, "data.crop": None, "model.options": None, "data.jitter": None,

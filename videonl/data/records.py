@@ -8,7 +8,15 @@ from pathlib import Path
 
 from videonl.class_names import ClassNumbers
 from videonl.data.lists import Entry
-from videonl.data.walk import VIDEO_EXTENSIONS, FolderIndex, is_video, listing, why_lost
+from videonl.data.walk import (
+    VIDEO_EXTENSIONS,
+    FolderIndex,
+    as_spelled,
+    composed,
+    is_video,
+    listing,
+    why_lost,
+)
 from videonl.errors import DatasetError
 from videonl.shares import counted, few
 
@@ -206,32 +214,48 @@ class Finder:
     ) -> None:
         self.index, self.bases, self.deeper = index, list(bases), list(deeper)
         self._names: dict[str, frozenset[str]] = {}
+        self._composed: dict[str, dict[str, str]] = {}
         self._stems: dict[str, str] | None = None
 
     def __call__(self, entry: Entry) -> str | None:
         """The path of the file; None where it does not exist."""
         if entry.by_stem:
-            return self._by_stem().get(entry.path)
+            return self._by_stem().get(composed(entry.path))
         ways = [entry.path]
         if "\\" in entry.path:  # a list that was written on Windows
             ways.append(entry.path.replace("\\", "/"))
         if entry.bare:
             ways.append(os.path.basename(entry.path))
-        for base, way in product(self.bases, ways):
+        tries = list(product(self.bases, ways))
+        for base, way in tries:
             path = os.path.normpath(os.path.join(base, way))
-            parent, name = os.path.split(path)
-            if parent not in self._names:
-                self._names[parent] = frozenset(self.index.files(parent))
-            if name in self._names[parent]:
+            if self._is_file(path):
                 return path
+        for base, way in tries:
+            spelled = as_spelled(way, base=base, names=self._composed_names)
+            if spelled and self._is_file(spelled):
+                return spelled
         return None
+
+    def _is_file(self, path: str) -> bool:
+        parent, name = os.path.split(path)
+        if parent not in self._names:
+            self._names[parent] = frozenset(self.index.files(parent))
+        return name in self._names[parent]
+
+    def _composed_names(self, folder: str) -> dict[str, str]:
+        if folder not in self._composed:
+            names = [*self.index.folders(folder), *self.index.files(folder)]
+            self._composed[folder] = {composed(name): name for name in names}
+        return self._composed[folder]
 
     def _by_stem(self) -> dict[str, str]:
         if self._stems is None:
             self._stems = {}
             for folder in (*self.bases, *self.deeper):
                 for name in filter(is_video, self.index.files(folder)):
-                    self._stems.setdefault(os.path.splitext(name)[0], os.path.join(folder, name))
+                    stem = composed(os.path.splitext(name)[0])
+                    self._stems.setdefault(stem, os.path.join(folder, name))
         return self._stems
 
 

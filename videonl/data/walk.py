@@ -17,8 +17,9 @@ import json
 import os
 import re
 import time
+import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -89,6 +90,42 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return entry.is_dir()
     except OSError:  # a link in a circle, or into a folder without permission
         return False
+
+
+def composed(text: str) -> str:
+    """A name with every accent in its letter; macOS and its archives have it behind the letter."""
+    return unicodedata.normalize("NFC", text)
+
+
+def names_in(folder: str) -> dict[str, str]:
+    """Composed name -> name of what lies in a folder; empty if it cannot be listed."""
+    try:
+        return {composed(name): name for name in os.listdir(folder or os.curdir)}
+    except OSError:
+        return {}
+
+
+def as_spelled(
+    path: str, *, base: str = "", names: Callable[[str], Mapping[str, str]] = names_in
+) -> str | None:
+    """The path of what is there by this path but for how accents are encoded; None: nothing is.
+
+    Args:
+        path: that leads nowhere.
+        base: what it is relative to.
+        names: as ``names_in``.
+    """
+    if path.isascii():
+        return None
+    place, rest = base, path
+    if os.path.isabs(path):
+        place, rest = os.path.splitdrive(path)[0] + os.sep, os.path.splitdrive(path)[1]
+    for part in os.path.normpath(rest).strip(os.sep).split(os.sep):
+        name = part if part == os.pardir else names(place).get(composed(part))
+        if name is None:
+            return None
+        place = os.path.join(place, name)
+    return place
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 from videonl.data.lists import lines_of, split_line, table_of
-from videonl.data.walk import is_video, list_folder, reason, walk, why_lost
+from videonl.data.walk import as_spelled, is_video, list_folder, reason, walk, why_lost
 from videonl.errors import VideoNLError
 from videonl.inference.prediction import Failure
 from videonl.video.decoding.container import split_span, with_span
@@ -47,10 +47,14 @@ def _expand(text: str, extensions: frozenset[str]) -> tuple[list[str], dict[str,
         inside = walk(text, extensions=extensions)
         none = f"no video in this folder ({' '.join(sorted(extensions))})"
         return inside.videos, inside.lost, "" if inside.videos else none
-    if os.path.exists(split_span(text)[0]):
+    path, span = split_span(text)
+    if os.path.exists(path):
         return [text], {}, ""
     if os.path.islink(text):
         return [], {}, why_lost(text)
+    spelled = as_spelled(path)
+    if spelled and spelled != path:
+        return _expand(with_span(spelled, span), extensions)
     if glob.has_magic(text):
         videos, lost = _matches(text, extensions)
         return videos, lost, "" if videos else "no file matches this pattern"

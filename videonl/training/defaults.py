@@ -59,10 +59,12 @@ class DataFacts:
     Attributes:
         videos: to train on.
         seconds: their median length; None if it is not known.
+        processes: that train on them, each with a share and batches of its own.
     """
 
     videos: int
     seconds: float | None = None
+    processes: int = 1
 
 
 @dataclass(frozen=True)
@@ -98,12 +100,17 @@ class Choices:
         return [part.line() for part in self.parts]
 
 
-def data_facts(data: Any) -> DataFacts:
-    """The facts of a ``VideoDataModule`` that was set up; the same in every process."""
+def data_facts(data: Any, *, processes: int = 1) -> DataFacts:
+    """The facts of a ``VideoDataModule`` that was set up; the same in every process.
+
+    Args:
+        data: the module.
+        processes: that will train.
+    """
     paths = [record.path for record in data.records["train"]]
     found = look_at(paths, most=LOOKED_AT, limit=math.inf).facts.values()
     seconds = [known.seconds for known in found if known.seconds]
-    return DataFacts(len(paths), median(seconds) if seconds else None)
+    return DataFacts(len(paths), median(seconds) if seconds else None, processes)
 
 
 def choose(facts: DataFacts, given: Mapping[str, Any]) -> Choices:
@@ -207,7 +214,7 @@ def budget(
     if BUDGET & given.keys():
         return
     batch = int(given.get("data.batch_size") or BATCH)
-    batches = max(1, facts.videos // batch)
+    batches = max(1, facts.videos // facts.processes // batch)
     window = min(int(given.get("trainer.accumulate_grad_batches") or 1), batches)
     per_epoch = math.ceil(batches / window)
     epochs = max(passes, math.ceil(steps / per_epoch))
@@ -217,7 +224,8 @@ def budget(
         epochs = every * math.ceil(epochs / every)  # the last one is validated
         found = {"trainer.check_val_every_n_epoch": every} if every > 1 else {}
     steps_text = counted(epochs * per_epoch, "step")
-    words = f"{steps_text} of {counted(batch * window, 'clip')}, so that the loss settles"
+    clips = counted(batch * window * facts.processes, "clip")
+    words = f"{steps_text} of {clips}, so that the loss settles"
     yield {"trainer.max_epochs": epochs, **found}, words
 
 
