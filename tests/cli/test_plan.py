@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from lightning.pytorch.accelerators import CPUAccelerator
 
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
@@ -107,6 +108,24 @@ def test_compare_plans_all_rows_with_one_budget(
     assert "--data.sampling segments" in said
     assert "in all    10 trainings (2 networks x 5 seeds): about " in said
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.slow
+def test_the_chosen_epochs_count_the_processes(
+    data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(CPUAccelerator, "auto_device_count", staticmethod(lambda: 2))
+    fit = ["train", "fit", "--data.root", str(data), "--dry-run"]
+    assert main([*fit, *SHORT]) == 0
+    said = capsys.readouterr().out
+    assert "--trainer.max_epochs 1200" in said
+    assert "1200 steps of 4 clips" in said
+    assert "steps     1200: 1200 epochs of 1" in said
+    small = ["--data.crop", "32", "--model.options.width", "4", "--data.frames", "4"]
+    for argv in ([*fit, *SHORT, "--trainer.devices", "1"], [*COMPARE, "--data", str(data)]):
+        more = ["--dry-run", *SHORT[2:], *small] if argv[0] == "compare" else small
+        assert main([*argv, *more]) == 0
+        assert "600 epochs of 2" in capsys.readouterr().out, argv
 
 
 @pytest.mark.slow

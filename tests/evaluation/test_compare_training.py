@@ -1,3 +1,4 @@
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -158,6 +159,23 @@ def test_a_folder_with_another_budget_is_refused(data: Path, folder: Path) -> No
         device="cpu",
     )  # fmt: skip
     assert "other settings" in str(found.rows[0].error)
+
+
+@pytest.mark.slow
+def test_a_training_on_another_split_is_refused(data: Path, tmp_path: Path) -> None:
+    """Where nobody split the videos, the first seed does."""
+    shutil.copytree(data / "train", tmp_path / "videos")
+
+    def errors(*seeds: int) -> list[str | None]:
+        found = compare_models(
+            [Entry("tiny_c2d", "one", SMALL)], data=str(tmp_path / "videos"),
+            train=replace(BUDGET, seeds=seeds), folder=tmp_path / "out", rounds=0, device="cpu",
+        )  # fmt: skip
+        return [row.error for row in found.rows]
+
+    assert errors(0, 1) == [None, None]
+    assert errors(0) == [None]
+    assert "other settings" in str(errors(1)[0])
 
 
 def test_testing_and_classifying_see_the_same_numbers(

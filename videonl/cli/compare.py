@@ -247,6 +247,8 @@ def read_training(
     chosen: list[str] = []
     if not given.train and settings["config"] is None:
         said["model.name"] = first_network(given.entries)
+        if "trainer.devices" not in said:
+            settings["trainer"]["devices"] = 1  # as its trainings have
         choices = choose_rest(settings, said, first_look(settings))
         said |= {**choices.settings, "model.options": settings["model"]["options"]}
         chosen = choices.lines()

@@ -372,8 +372,9 @@ def _train(
     """Run one training; returns its result, and whether the data set has test videos."""
     from videonl.training import fit
 
-    resume = _resumable(run_dir, entry, budget, clip)
     classifier, videos, options = _parts(entry, seed, data, budget, clip, device)
+    split = {"split_seed": videos.split_seed} if videos.made_split else {}
+    resume = _resumable(run_dir, entry, budget, {**clip, **split})
     name = classifier.hparams["name"]
     result = fit(
         classifier,
@@ -387,13 +388,19 @@ def _train(
     return result, "test" in videos.records
 
 
-def _resumable(run_dir: Path, entry: Entry, budget: Budget, clip: dict[str, Any]) -> Path | None:
+def _resumable(run_dir: Path, entry: Entry, budget: Budget, more: dict[str, Any]) -> Path | None:
     """The checkpoint to resume from, if the folder holds a training with these settings.
+
+    Args:
+        run_dir: the folder.
+        entry: that is trained.
+        budget: of it.
+        more: settings that are not the budget's.
 
     Raises:
         VideoNLError: the folder holds a training with other settings.
     """
-    about = {"entry": entry.target, **budget.as_primitives(), **clip}
+    about = {"entry": entry.target, **budget.as_primitives(), **more}
     about["options"] = {**budget.options, **entry.options}
     about["pretrained"] = entry.pretrained or budget.pretrained
     text = json_text(
