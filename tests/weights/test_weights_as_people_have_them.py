@@ -251,6 +251,19 @@ def test_a_real_torchscript_file_is_named(tmp_path: Path) -> None:
         load_checkpoint(tmp_path / "a.pt")
 
 
+def test_tensors_of_rare_kinds_are_no_programs(tmp_path: Path) -> None:
+    plain = torch.zeros(4, 4)
+    rare = {
+        "complex": plain.to(torch.complex64),
+        "float8": plain.to(torch.float8_e4m3fn),
+        "sparse": plain.to_sparse(),
+    }
+    for name, tensor in rare.items():
+        file = saved(tmp_path / f"{name}.ckpt", {"state_dict": {"stem.conv.weight": tensor}})
+        with pytest.raises(CheckpointError, match=r"rare kind .*save them as ordinary float32"):
+            load_checkpoint(file)
+
+
 def test_a_bare_state_dict_of_ours_says_what_is_missing(tmp_path: Path) -> None:
     net = create_model("tiny_i3d", num_classes=3)
     with pytest.raises(CheckpointError, match="names neither its network nor its strides"):

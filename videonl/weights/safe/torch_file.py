@@ -117,6 +117,12 @@ def is_tensor_name(name: Name) -> bool:
     return str(name) in TORCH_NAMES or str(name) in DTYPES or storage
 
 
+def is_rare_tensor_name(name: Name) -> bool:
+    """Whether torch itself makes tensors of it, of a kind that no network here has."""
+    made = name.module == "torch._utils" and name.name.startswith("_rebuild_")
+    return made or (name.module == "torch" and name.name.endswith("Storage"))
+
+
 def is_metadata_name(name: Name) -> bool:
     """Whether it names a package or type of pure metadata, which is left out."""
     if name.module in ("builtins", "__builtin__"):
@@ -142,6 +148,11 @@ def read_torch(path: Path, *, in_place: bool = False) -> tuple[Any, list[str]]:
         if is_metadata_name(name):
             left_out.add(str(name))
             return True
+        if is_rare_tensor_name(name):
+            raise CheckpointError(
+                f"{path} holds tensors of a rare kind ({name}: quantised, sparse, complex or of "
+                "very few bits); save them as ordinary float32 ones"
+            )
         return False
 
     with path.open("rb") as file:
