@@ -1,9 +1,10 @@
 """A trained run as a small committed file: half-precision matrices, its description, a card.
 
-python benchmarks/commit_checkpoint.py RUN NAME.safetensors --root DIR --title WORDS --data WORDS
+python benchmarks/commit_checkpoint.py NAME.safetensors --root DIR --run RUN --title W --data W
 
-Tests the file that it wrote on the folder's test split; the card holds that figure and the file's
-hash.
+Tests the file on the folder's test split; the card holds that figure and the file's hash, and
+benchmarks/results/checkpoint_NAME.json the test. Without --run it only tests again a file that is
+there.
 """
 
 import argparse
@@ -16,9 +17,11 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from videonl.cli.main import main as videonl
-from videonl.files import sha256
+from videonl.escapes import json_text
+from videonl.files import sha256, write_text
 from videonl.video import Preprocessing
 
+RESULTS = Path(__file__).parent / "results"
 CARD = """\
 # {title}
 
@@ -27,7 +30,7 @@ CARD = """\
 | file | `{file}`, {kilobytes} KB, sha256 `{hash}` |
 | network | `{network}`, {classes} classes: {names} |
 | trained on | {data} |
-| accuracy | video top-1 {accuracy}, {views} |
+| accuracy | video top-1 {accuracy}, {views} ([the test]({test})) |
 | clip | {clip} |
 | numbers | matrices in half precision, the rest in single |
 | licence | as the project's, Apache-2.0 |
@@ -65,33 +68,53 @@ def card(target: Path, result: Path, *, title: str, data: str) -> str:
         data=data,
         accuracy=f"{100 * scores['video_top1']:.1f} % [{100 * low:.1f}, {100 * high:.1f}] "
         f"of {scores['videos']} {shown['split']} videos",
+        test=f"../benchmarks/results/{test_file(target).name}",
         views=f"{shown['clips']} × {shown['crops']} views",
         clip=f"{viewed.frames} frames of {height}×{width}, {viewed.shown_steps}",
     )
 
 
+def keep(target: Path, result: Path) -> None:
+    """Write what the card's figure rests on: benchmarks/results/checkpoint_NAME.json."""
+    found = json.loads(result.read_text(encoding="utf-8"))
+    about = {"file": target.name, "sha256": sha256(target), "data": Path(found["data"]).name}
+    kept = ("model", "protocol", "scores", "per_class", "confusion", "cost", "environment")
+    content = json_text(about | {key: found[key] for key in kept}, indent=1)
+    write_text(test_file(target), content + "\n")
+
+
+def test_file(target: Path) -> Path:
+    """Where the test of a committed file is kept."""
+    return RESULTS / f"checkpoint_{target.stem}.json"
+
+
 def main() -> None:
     """Convert, halve, test, describe."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("run", type=Path, help="folder of a training, or its checkpoint")
-    parser.add_argument("target", type=Path, help="the .safetensors file to write")
+    parser.add_argument("target", type=Path, help="the .safetensors file")
     parser.add_argument("--root", type=Path, required=True, help="the data set it is tested on")
     parser.add_argument("--split", default="test")
-    parser.add_argument("--title", required=True, help="of the card")
-    parser.add_argument("--data", required=True, help="what it was trained on, in words")
+    parser.add_argument("--run", type=Path, help="write it: of this training, or its checkpoint")
+    parser.add_argument("--title", help="of the card that is written with it")
+    parser.add_argument("--data", help="what it was trained on, in words")
     arguments = parser.parse_args()
+    if arguments.run and not (arguments.title and arguments.data):
+        parser.error("--run needs --title and --data, for the card")
     torch.set_num_threads(1)
     target = arguments.target
     with tempfile.TemporaryDirectory() as folder:
         whole, result = Path(folder) / "whole.safetensors", Path(folder) / "test.json"
         test = ["train", "test", "--checkpoint", str(target), "--data.root", str(arguments.root)]
-        if code := videonl(["convert", str(arguments.run), str(whole)]):
-            raise SystemExit(code)
-        halve(whole, target)
+        if arguments.run:
+            if code := videonl(["convert", str(arguments.run), str(whole)]):
+                raise SystemExit(code)
+            halve(whole, target)
         if code := videonl([*test, "--split", arguments.split, "--json", str(result)]):
             raise SystemExit(code)
-        text = card(target, result, title=arguments.title, data=arguments.data)
-    target.with_suffix(".md").write_text(text, encoding="utf-8")
+        keep(target, result)
+        if arguments.run:
+            text = card(target, result, title=arguments.title, data=arguments.data)
+            write_text(target.with_suffix(".md"), text)
 
 
 if __name__ == "__main__":

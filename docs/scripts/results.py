@@ -354,7 +354,9 @@ def draw(file: str) -> None:
 
 def bring_up_to_date(*, check: bool) -> list[str]:
     """Write what is not current (``check``: nothing); what it was."""
-    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+    folders = ("docs", "checkpoints")
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md"]
+    pages += [page for name in folders for page in sorted((ROOT / name).glob("*.md"))]
     shown = "".join(page.read_text(encoding="utf-8") for page in pages)
     unseen = [p.name for p in sorted(RESULTS.glob("*.json")) if not told(p.stem, shown)]
     stale = [f"no page tells of {name}" for name in unseen]
