@@ -68,6 +68,8 @@ def read_sweep(path: str | Path, *, scale: str | None = None) -> Sweep:
     Args:
         path: the YAML file. What it says wins over its base, and a scale over what stands above.
         scale: one of its ``scales``, not one that its base alone has; None: the file as it stands.
+            Entries of a scale stand in the place of the file's, so that no network of one scale
+            gets among those of another.
 
     Raises:
         VideoNLError: no such file, base or scale, no YAML, an unknown key (with the nearest known
@@ -190,13 +192,11 @@ def _check(table: Mapping[str, Any], known: Iterable[str], *, source: str) -> No
 
 
 def _merged(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the values of ``other``, table by table; an entry is replaced as a whole."""
+    """``base`` with the values of ``other``, table by table; the entries are replaced as a whole."""
     merged = dict(base)
     for key, value in other.items():
         below = merged.get(key)
-        if key == "entries" and isinstance(below, dict) and isinstance(value, dict):
-            merged[key] = {**below, **value}
-        elif isinstance(below, dict) and isinstance(value, dict):
+        if key != "entries" and isinstance(below, dict) and isinstance(value, dict):
             merged[key] = _merged(below, value)
         else:
             merged[key] = value
