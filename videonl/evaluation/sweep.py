@@ -192,7 +192,7 @@ def _check(table: Mapping[str, Any], known: Iterable[str], *, source: str) -> No
 
 
 def _merged(base: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """``base`` with the values of ``other``, table by table; the entries are replaced as a whole."""
+    """``base`` with the values of ``other``, table by table; entries are replaced as a whole."""
     merged = dict(base)
     for key, value in other.items():
         below = merged.get(key)
