@@ -78,19 +78,19 @@ def height_of(found: dict[str, Any]) -> float:
 
 
 def markdown(name: str, found: dict[str, Any]) -> str:
-    """One row per network: cost, every seed, mean and spread, and the paper's figure."""
-    lines = [
-        "| network | parameters (M) | GMACs (GFLOPs) | top-1 (%) | seeds | paper, Kinetics (%) |",
-        "|---|---|---|---|---|---|",
-    ]
+    """One row per network: cost, every seed, mean and spread, and the paper's figure if any."""
+    paper = PAPER.get(name)
+    head = "| network | parameters (M) | GMACs (GFLOPs) | top-1 (%) | seeds |"
+    head += " paper, Kinetics (%) |" if paper else ""
+    lines = [head, "|---" * (head.count("|") - 1) + "|"]
     for group, rows in groups_of(found).items():
         values = [100 * row["top1"]["value"] for row in rows if row["top1"]]
         spread = f" ± {stdev(values):.1f}" if len(values) > 1 else ""
         macs = rows[0]["macs_per_view"] / 1e9
         lines.append(
             f"| {group} | {rows[0]['params'] / 1e6:.3f} | {macs:.3f} ({2 * macs:.3f}) | "
-            f"{mean(values):.1f}{spread} | {', '.join(f'{v:.0f}' for v in values)} | "
-            f"{PAPER.get(name, {}).get(group, '')} |"
+            f"{mean(values):.1f}{spread} | {', '.join(f'{v:.0f}' for v in values)} |"
+            + (f" {paper.get(group, '')} |" if paper else "")
         )
     return "\n".join(lines)
 

@@ -38,7 +38,7 @@ from videonl.weights import PUBLISHED  # noqa: E402
 MARKED = re.compile(r"(<!-- table: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 SWEEPS = (  # that are measured
     *("affinity", "conv3d", "depth", "stage", "space_time", "non_local_3d", "length"),
-    "appearance",
+    *("appearance", "cue"),
 )
 # picture -> (the JSON files it is drawn from, how)
 PICTURES: dict[str, tuple[Sequence[str], Callable[..., None]]] = {
