@@ -100,6 +100,11 @@ REFUSED = {
         None,
         r"train.txt, line 2: expected the columns label",
     ),
+    "no seconds": (
+        "label,youtube_id,split\na,x,train\n",
+        None,
+        r"columns label, youtube_id, split, and a csv of Kinetics has time_start and time_end",
+    ),
     "accents": (
         "run/0.mp4 caf\u00e9\nrun/1.mp4 cafe\u0301\n",
         None,
@@ -173,6 +178,14 @@ def test_a_line_twice_counts_once(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert len(found.records["train"]) == 2
     assert "1 repeated line ignored" in found.notes[0]
+
+
+def test_a_column_of_paths_wins_over_one_of_ids(tmp_path: Path) -> None:
+    write(tmp_path, "youtube_id,path,label\nx,run/0.mp4,a\ny,walk/0.mp4,b\n")
+    assert answers(read(tmp_path)) == {"0.mp4": "b"}
+    assert len(read(tmp_path).records["train"]) == 2
+    text = (tmp_path / "train.txt").read_text()
+    assert read_paths(text, source="list") == ["run/0.mp4", "walk/0.mp4"]
 
 
 def test_names_that_differ_in_signs(tmp_path: Path) -> None:

@@ -131,12 +131,23 @@ def read_catalogue(
     index = FolderIndex(folder)
     chosen = {s: f for s, f in (lists or {}).items() if f}
     known = None
+    if chosen and official_split is not None:
+        raise DatasetError(
+            f"--data.official_split {official_split} chooses among the official lists of a data "
+            f"set, and {next(iter(chosen.values()))} is read in place of them; leave one out"
+        )
     if not chosen and (official_split is not None or not _has_splits(folder)):
         known = recognise(folder, index, split=official_split)
     chosen = chosen or lists_of(folder)
+    if first_label is not None and (known or not chosen):
+        of = f"the official lists of {known[0].name}" if known else f"the class folders of {root}"
+        raise DatasetError(
+            f"--data.first_label {first_label} is for lists that number the classes, and {of} "
+            "name them; leave it out"
+        )
     catalogue = Catalogue(skipped=read_skip_list(folder, skip_list))
     if known is not None:
-        _from_official(catalogue, folder, *known)
+        _from_official(catalogue, folder, *known, list(names) if names else None)
     elif chosen:
         _from_lists(catalogue, folder, chosen, index, list(names) if names else None, first_label)
     else:
@@ -203,11 +214,21 @@ def _has_splits(root: Path) -> bool:
     return bool(lists_of(root)) or any(f is not None and class_folders(f) for f in folders)
 
 
-def _from_official(catalogue: Catalogue, root: Path, found: Official, finder: Finder) -> None:
+def _from_official(
+    catalogue: Catalogue, root: Path, found: Official, finder: Finder, names: list[str] | None
+) -> None:
     catalogue.official, catalogue.several = found.title, found.several
     catalogue.sides_matter, catalogue.notes = found.sides_matter, list(found.notes)
+    if names and found.names:
+        raise DatasetError(
+            f"the official lists of {found.name} bring their class names along; leave out "
+            "--data.class_names_file"
+        )
     labels = Labels(
-        found.lists, names=found.names, first_label=found.first_label, several=found.several
+        found.lists,
+        names=names or found.names,
+        first_label=found.first_label,
+        several=found.several,
     )
     labels.notes.clear()
     places = {split: list(map(finder, part.entries)) for split, part in found.lists.items()}
@@ -242,13 +263,11 @@ def _from_folders(
         catalogue.records[split] = folder_records(
             scan, catalogue.class_names, split=split, given=names is not None
         )
-        direct = [places[split] / name for name in scan]
+        direct = dict.fromkeys(str(places[split] / name) for name in scan)
         other = sum((others(index.files(folder)) for folder in direct), Counter[str]())
         if other:
             catalogue.notes.append(f"{split}: {others_text(other)}")
-        deep = sum(
-            os.path.dirname(p) not in set(map(str, direct)) for v in scan.values() for p in v
-        )
+        deep = sum(os.path.dirname(path) not in direct for paths in scan.values() for path in paths)
         if deep:
             lie = "lies in a folder" if deep == 1 else "lie in folders"
             catalogue.notes.append(f"{split}: {counted(deep, 'video')} {lie} below the class")
@@ -315,14 +334,14 @@ def fill(
     for split, part in lists.items():
         found: list[Record] = []
         missing: list[Record] = []
-        seen: dict[str, tuple[int, tuple[int, ...]]] = {}
+        seen: dict[str, tuple[Entry, tuple[int, ...]]] = {}
         for entry, place in zip(part.entries, places[split], strict=True):
             numbers = labels.of(split, entry)
             path = with_span(place or entry.path, entry.span)
-            line, before = seen.setdefault(path, (entry.line, numbers))
-            if line != entry.line:
-                _check_again(part, entry, line, labels, before, numbers)
+            if path in seen:
+                _check_again(part, entry, numbers, labels, *seen[path])
                 continue
+            seen[path] = entry, numbers
             record = Record(path, numbers)
             (found if place else missing).append(record)
         if len(seen) < len(part.entries):
@@ -344,18 +363,19 @@ def fill(
 def _check_again(
     part: ListFile,
     entry: Entry,
-    line: int,
-    labels: Labels,
-    before: tuple[int, ...],
     now: tuple[int, ...],
+    labels: Labels,
+    first: Entry,
+    before: tuple[int, ...],
 ) -> None:
     if set(before) != set(now):
         one, two = (
             ", ".join(labels.names[n] for n in numbers) or "none" for numbers in (before, now)
         )
         raise DatasetError(
-            f"{part.place(entry)}: {entry.path} has the label {two}, in line {line} it has {one}; "
-            "keep one, or write several labels of a video in one line, as 'cook;eat'"
+            f"{part.place(entry)}: {entry.path} has the label {two}, in line {first.line} "
+            f"{f'of {first.file} ' if first.file != entry.file else ''}it has {one}; keep one, or "
+            "write several labels of a video in one line, as 'cook;eat'"
         )
 
 

@@ -68,19 +68,20 @@ def list_videos(folder: Path, *, index: FolderIndex | None = None, deep: bool = 
     Args:
         folder: links are followed.
         index: cached listings.
-        deep: include those in folders below it; not a link to a folder that contains it.
+        deep: include those in folders below it; not a link to a folder on the way to it.
     """
     index = index or FolderIndex(folder)
-    found, stack = [], [str(folder)]
+    found: list[str] = []
+    stack: list[tuple[str, list[Path]]] = [(str(folder), [])]
     while stack:
-        place = stack.pop()
+        place, above = stack.pop()
         found += [os.path.join(place, name) for name in index.files(place) if is_video(name)]
-        for path in (
-            os.path.join(place, n) for n in reversed(index.folders(place) if deep else [])
-        ):
+        below = index.folders(place) if deep else []
+        above = [*above, Path(os.path.realpath(place))] if below else above
+        for path in (os.path.join(place, name) for name in reversed(below)):
             around = os.path.realpath(path)
-            if os.path.commonpath([around, os.path.realpath(place)]) != around:
-                stack.append(path)
+            if not any(one.is_relative_to(around) for one in above):
+                stack.append((path, above))
     return found
 
 
