@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from videonl.class_names import order_classes, read_class_names
-from videonl.data.census import SplitCensus, census_values, is_skipped, read_skip_list
+from videonl.data.census import SplitCensus, is_skipped, read_skip_list
 from videonl.data.labels import Labels, ListFile
 from videonl.data.layouts import Official, recognise
 from videonl.data.lists import Entry, read_list
@@ -26,8 +25,6 @@ from videonl.data.records import (
 from videonl.data.splits import make_split
 from videonl.data.walk import FolderIndex, others, others_text
 from videonl.errors import DatasetError
-from videonl.escapes import json_text
-from videonl.files import write_text
 from videonl.shares import counted
 from videonl.video.decoding.container import with_span
 
@@ -130,21 +127,17 @@ def read_catalogue(
         check_root(folder)  # raises
     index = FolderIndex(folder)
     chosen = {s: f for s, f in (lists or {}).items() if f}
-    known = None
     if chosen and official_split is not None:
         raise DatasetError(
             f"--data.official_split {official_split} chooses among the official lists of a data "
             f"set, and {next(iter(chosen.values()))} is read in place of them; leave one out"
         )
+    known = None
     if not chosen and (official_split is not None or not _has_splits(folder)):
         known = recognise(folder, index, split=official_split)
     chosen = chosen or lists_of(folder)
-    if first_label is not None and (known or not chosen):
-        of = f"the official lists of {known[0].name}" if known else f"the class folders of {root}"
-        raise DatasetError(
-            f"--data.first_label {first_label} is for lists that number the classes, and {of} "
-            "name them; leave it out"
-        )
+    if known or not chosen:
+        _check_idle(known and known[0], root, names=names, first_label=first_label)
     catalogue = Catalogue(skipped=read_skip_list(folder, skip_list))
     if known is not None:
         _from_official(catalogue, folder, *known, list(names) if names else None)
@@ -208,6 +201,31 @@ def evaluation_set(
     )
 
 
+def _check_idle(
+    known: Official | None,
+    root: str | os.PathLike[str],
+    *,
+    names: Sequence[str] | None,
+    first_label: int | None,
+) -> None:
+    """Refuse what would say nothing about official lists or class folders.
+
+    Raises:
+        DatasetError: names the option.
+    """
+    if names and known and known.names:
+        raise DatasetError(
+            f"the official lists of {known.name} bring their class names along; leave out "
+            "--data.class_names_file"
+        )
+    if first_label is not None:
+        of = f"the official lists of {known.name}" if known else f"the class folders of {root}"
+        raise DatasetError(
+            f"--data.first_label {first_label} is for lists that number the classes, and {of} "
+            "name them; leave it out"
+        )
+
+
 def _has_splits(root: Path) -> bool:
     """Whether the data set has folders or lists of splits already."""
     folders = (split_folder(root, split) for split in SPLITS)
@@ -219,11 +237,6 @@ def _from_official(
 ) -> None:
     catalogue.official, catalogue.several = found.title, found.several
     catalogue.sides_matter, catalogue.notes = found.sides_matter, list(found.notes)
-    if names and found.names:
-        raise DatasetError(
-            f"the official lists of {found.name} bring their class names along; leave out "
-            "--data.class_names_file"
-        )
     labels = Labels(
         found.lists,
         names=names or found.names,
@@ -421,41 +434,3 @@ def _count(catalogue: Catalogue, split: str, records: list[Record]) -> None:
         for label in record.labels:
             census.per_class[catalogue.class_names[label]] += 1
     catalogue.census[split] = census
-
-
-CENSUS = "census.json"
-
-
-def census_of(catalogue: Catalogue) -> dict[str, Any]:
-    """The census of a data set as JSON holds it.
-
-    Args:
-        catalogue: of a ``VideoDataModule`` that was set up.
-
-    Returns:
-        Per split: listed, found, missing, unreadable; and ``classes``: those three per class.
-    """
-    content = census_values(catalogue.census)
-    for split, part in content.items():
-        classes = {
-            name: {"found": part["per_class"].get(name, 0), "missing": 0, "unreadable": 0}
-            for name in catalogue.class_names
-        }
-        bad = [(record, "missing") for record in catalogue.missing.get(split, [])]
-        bad += [
-            (record, "unreadable")
-            for record in catalogue.records.get(split, [])
-            if is_skipped(record.path, catalogue.skipped)
-        ]
-        for record, kind in bad:
-            for number in record.labels:
-                classes[catalogue.class_names[number]][kind] += 1
-        del part["per_class"]
-        part["classes"] = classes
-    return content
-
-
-def write_census(catalogue: Catalogue, folder: Path) -> None:
-    """Write ``census.json`` into the folder of a run."""
-    text = json_text(census_of(catalogue), indent=1) + "\n"
-    write_text(folder / CENSUS, text)
