@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_protocol, note, parse_views, positive
-from videonl.errors import Stopped, VideoNLError
+from videonl.errors import VideoNLError, continued_by
 from videonl.escapes import as_word
 from videonl.limits import above, whole
 
@@ -45,7 +45,6 @@ def parse_clip(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-CONTINUE = "stopped; run the same command again to continue"
 # Options of train.py fit, but for --model.name, which names the checkpoints' network here.
 OF_FIT = ("--config", "--data.", "--model.", "--recipe.", "--trainer.")
 OF_BUDGET = {"trainer.max_epochs", "data.batch_size"}
@@ -329,26 +328,20 @@ def main(argv: Sequence[str]) -> int:
         if arguments.dry_run:
             return 0
         arguments.out = arguments.out or run_folder(given.settings["data"])
-    again = (
-        CONTINUE
-        if typed or not arguments.out
-        else f"{CONTINUE}, with --out {as_word(arguments.out)}"
-    )
+    named = "" if typed or not arguments.out else f", with --out {as_word(arguments.out)}"
     settings = given.settings
     if arguments.no_speed:
         settings["rounds"] = 0
-    try:
-        with claimed(folder=arguments.out), StepBar() as bar:
-            table = compare_models(
-                given.entries,
-                **settings,
-                training_speed=arguments.training_speed,
-                train=budget,
-                folder=arguments.out,
-                on_progress=bar.report,
-            )
-    except Stopped as stop:  # it says --resume, which is not an option of this command
-        raise Stopped(again, signum=stop.signum) from None
+    again = continued_by(f"run the same command again to continue{named}")
+    with again, claimed(folder=arguments.out), StepBar() as bar:
+        table = compare_models(
+            given.entries,
+            **settings,
+            training_speed=arguments.training_speed,
+            train=budget,
+            folder=arguments.out,
+            on_progress=bar.report,
+        )
     print(plain_text(table, failures=False))
     for row in table.failed:
         print(f"videonl compare: {row.name} failed: {row.error}", file=sys.stderr)

@@ -156,6 +156,20 @@ def read_catalogue(
     return catalogue
 
 
+def official_splits(root: str | os.PathLike[str]) -> list[int]:
+    """The numbers of the official splits of a data set that has several.
+
+    Raises:
+        DatasetError: it has none, or only one.
+    """
+    found = recognise(Path(root), FolderIndex(root), split=None)
+    if found is None or not found[0].splits:
+        what = f"{root} contains no official lists of a data set with several splits"
+        what = f"{found[0].name} has only one official split" if found else what
+        raise DatasetError(f"{what}; give --folds K")
+    return list(found[0].splits)
+
+
 def evaluation_set(
     root: str | os.PathLike[str],
     split: str | None,
