@@ -47,6 +47,8 @@ def parse_clip(text: str) -> tuple[int, int]:
 
 # Options of train.py fit, but for --model.name, which names the checkpoints' network here.
 OF_FIT = ("--config", "--data.", "--model.", "--recipe.", "--trainer.")
+OF_TRAINING = ("dry_run", "seeds", "epochs", "train_batch", "learning_rate")
+OF_SPEED = ("training_speed", "rounds", "batch_size")
 OF_BUDGET = {"trainer.max_epochs", "data.batch_size"}
 OWN_NAMES = {
     "data.root": "--data",
@@ -178,6 +180,13 @@ def check_usage(arguments: argparse.Namespace) -> None:
         raise VideoNLError("nothing to compare: give network names, checkpoints or --sweep FILE")
     if arguments.scale and not arguments.sweep:
         raise VideoNLError("--scale chooses a scale of a sweep file; give --sweep FILE too")
+    if arguments.no_speed and (given := options_of(arguments, OF_SPEED)):
+        raise VideoNLError(f"{given[0]} and --no-speed exclude each other; leave one of them out")
+
+
+def options_of(arguments: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """Those of some options that were given, as they are typed."""
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name)]
 
 
 def read_given(arguments: argparse.Namespace) -> "Sweep":
@@ -308,9 +317,12 @@ def main(argv: Sequence[str]) -> int:
     arguments, flags = read_arguments(argv)
     check_usage(arguments)
     given = read_given(arguments)
-    if given.train is None and (flags or arguments.dry_run):
-        word = flags[0].partition("=")[0] if flags else "--dry-run"
+    idle = [*flags, *options_of(arguments, OF_TRAINING)] if given.train is None else []
+    if idle:
+        word = idle[0].partition("=")[0]
         raise VideoNLError(f"{word} is for trainings; add --train, or leave it out")
+    if arguments.split and given.train is None and given.settings["data"] is None:
+        raise VideoNLError("--split is a split of --data; give both")
     if arguments.protocol:
         note(f"every network is tested by the protocol of {arguments.protocol}, with its own clips")
     from videonl.cli.train.errors import named_by_options
