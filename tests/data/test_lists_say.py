@@ -7,7 +7,7 @@ import pytest
 from tests.inference.networks import write_checkpoint
 from videonl.class_names import order_classes
 from videonl.cli.main import main
-from videonl.data import Catalogue, read_catalogue
+from videonl.data import Catalogue, VideoDataModule, read_catalogue
 from videonl.errors import DatasetError
 from videonl.inference import read_list as read_paths
 
@@ -186,6 +186,22 @@ def test_a_column_of_paths_wins_over_one_of_ids(tmp_path: Path) -> None:
     assert len(read(tmp_path).records["train"]) == 2
     text = (tmp_path / "train.txt").read_text()
     assert read_paths(text, source="list") == ["run/0.mp4", "walk/0.mp4"]
+
+
+def test_folders_beside_a_list(tmp_path: Path) -> None:
+    """Class folders of one split are read although another split has a list."""
+    touch(tmp_path, "train/run/0.mp4", "train/walk/1.mp4", "test/2.mp4", "test/3.mp4")
+    (tmp_path / "test.csv").write_text("path,label\n2.mp4,walk\n3.mp4,run\n")
+    found = read_catalogue(tmp_path)
+    assert found.class_names == ["run", "walk"]
+    assert answers(found) == {"0.mp4": "run", "1.mp4": "walk"}
+    assert answers(found, "test") == {"2.mp4": "walk", "3.mp4": "run"}
+    (tmp_path / "test.csv").write_text("path,label\n2.mp4,1\n3.mp4,0\n")
+    with pytest.raises(DatasetError, match="one list numbers the classes, the other names them"):
+        read_catalogue(tmp_path)
+    data = VideoDataModule(str(tmp_path), test_list=str(tmp_path / "test.csv"))
+    with pytest.raises(DatasetError, match=r"give --data\.train_list, too"):
+        data.setup("fit")
 
 
 def test_names_that_differ_in_signs(tmp_path: Path) -> None:

@@ -226,7 +226,8 @@ def official_parts(folder: str) -> dict[str, list[str]]:
     Raises:
         DatasetError: the data set has none, or a list of one is not understood.
     """
-    from videonl.data.catalogue import official_splits, read_catalogue
+    from videonl.data.catalogue import read_catalogue
+    from videonl.data.layouts import official_splits
 
     numbers = official_splits(folder)
     for number in numbers:  # before hours of training

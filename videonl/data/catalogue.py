@@ -17,6 +17,7 @@ from videonl.data.records import (
     Record,
     check_root,
     class_folders,
+    folder_list,
     folder_records,
     scan_classes,
     split_finder,
@@ -132,7 +133,7 @@ def read_catalogue(
             f"--data.official_split {official_split} chooses among the official lists of a data "
             f"set, and {next(iter(chosen.values()))} is read in place of them; leave one out"
         )
-    known = None
+    known, beside = None, not chosen
     if not chosen and (official_split is not None or not _has_splits(folder)):
         known = recognise(folder, index, split=official_split)
     chosen = chosen or lists_of(folder)
@@ -142,7 +143,11 @@ def read_catalogue(
     if known is not None:
         _from_official(catalogue, folder, *known, list(names) if names else None)
     elif chosen:
-        _from_lists(catalogue, folder, chosen, index, list(names) if names else None, first_label)
+        found = {s: ListFile(chosen[s], read_list(chosen[s])) for s in chosen}
+        for split in SPLITS if beside else ():
+            if split not in found and (part := folder_list(folder, split, index)):
+                found[split] = part
+        _from_lists(catalogue, folder, found, index, list(names) if names else None, first_label)
     else:
         _from_folders(catalogue, check_root(folder), index, list(names) if names else None)
     index.save()
@@ -154,20 +159,6 @@ def read_catalogue(
     for split, records in catalogue.records.items():
         _count(catalogue, split, records)
     return catalogue
-
-
-def official_splits(root: str | os.PathLike[str]) -> list[int]:
-    """The numbers of the official splits of a data set that has several.
-
-    Raises:
-        DatasetError: it has none, or only one.
-    """
-    found = recognise(Path(root), FolderIndex(root), split=None)
-    if found is None or not found[0].splits:
-        what = f"{root} contains no official lists of a data set with several splits"
-        what = f"{found[0].name} has only one official split" if found else what
-        raise DatasetError(f"{what}; give --folds K")
-    return list(found[0].splits)
 
 
 def evaluation_set(
@@ -321,12 +312,12 @@ def split_off(
 def _from_lists(
     catalogue: Catalogue,
     root: Path,
-    lists: Mapping[str, str],
+    lists: Mapping[str, ListFile],
     index: FolderIndex,
     names: list[str] | None,
     first_label: int | None,
 ) -> None:
-    found = {s: ListFile(lists[s], read_list(lists[s])) for s in SPLITS if s in lists}
+    found = {split: lists[split] for split in SPLITS if split in lists}
     finders = {split: split_finder(root, split, index) for split in found}
     places = {split: [finders[split](e) for e in part.entries] for split, part in found.items()}
     for split, part in found.items():  # what only may be a comment is one unless there is a file

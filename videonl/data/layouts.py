@@ -114,6 +114,20 @@ def recognise(
     return None
 
 
+def official_splits(root: str | Path) -> list[int]:
+    """The numbers of the official splits of a data set that has several.
+
+    Raises:
+        DatasetError: it has none, or only one.
+    """
+    found = recognise(Path(root), FolderIndex(root), split=None)
+    if found is None or not found[0].splits:
+        what = f"{root} contains no official lists of a data set with several splits"
+        what = f"{found[0].name} has only one official split" if found else what
+        raise DatasetError(f"{what}; give --folds K")
+    return list(found[0].splits)
+
+
 def chosen_split(name: str, split: int | None, there: set[int]) -> int:
     """The split that was asked for, if its lists are there.
 

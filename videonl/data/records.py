@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from videonl.class_names import ClassNumbers
+from videonl.data.labels import ListFile
 from videonl.data.lists import Entry
 from videonl.data.walk import (
     VIDEO_EXTENSIONS,
@@ -199,6 +200,20 @@ def folder_records(
         for name in sorted(filter(number.__contains__, scan), key=number.__getitem__)
         for path in scan[name]
     ]
+
+
+def folder_list(root: Path, split: str, index: FolderIndex) -> ListFile | None:
+    """The class folders of a split as a list that names the class of every video; else None.
+
+    Raises:
+        DatasetError: see :func:`scan_classes`.
+    """
+    folder = split_folder(root, split)
+    if folder is None or not class_folders(folder):
+        return None
+    scan = scan_classes(folder, index=index)
+    entries = [Entry(os.path.relpath(p, root), (name,)) for name in scan for p in scan[name]]
+    return ListFile(str(folder), entries)
 
 
 class Finder:
