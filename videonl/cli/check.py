@@ -184,7 +184,8 @@ def show(
     print_classes(findings, catalogue)
     print(f"report: {out / REPORT}\nskip list: {out / FILE_NAME} ({counted(len(bad), 'file')})")
     list_lost(found.lost, root)
-    for split, part in catalogue.census.items() if catalogue else ():
+    census = catalogue.census if catalogue else {}
+    for split, part in census.items():
         if part.missing:
             number = f"{part.missing} of {counted(part.listed, 'video')}"
             first = visible(part.examples[0])

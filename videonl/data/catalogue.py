@@ -133,7 +133,8 @@ def read_catalogue(
             f"--data.official_split {official_split} chooses among the official lists of a data "
             f"set, and {next(iter(chosen.values()))} is read in place of them; leave one out"
         )
-    known, beside = None, not chosen
+    known = None
+    beside = not chosen
     if not chosen and (official_split is not None or not _has_splits(folder)):
         known = recognise(folder, index, split=official_split)
     chosen = chosen or lists_of(folder)
