@@ -6,7 +6,12 @@ sentence without a traceback and exit with 2.
 
 import errno
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
+
+from videonl.escapes import as_word
 
 
 class VideoNLError(ValueError):
@@ -62,6 +67,30 @@ class Stopped(Exception):
         """Keep the sentence, and the exit code that shells expect for that signal."""
         super().__init__(message)
         self.signum, self.exit_code = signum, 128 + signum
+
+
+_CONTINUED: ContextVar[str | None] = ContextVar("_CONTINUED", default=None)
+
+
+@contextmanager
+def continued_by(words: str) -> Iterator[None]:
+    """Let messages say in these words how to go on, for a command that has no ``--resume``."""
+    before = _CONTINUED.set(words)
+    try:
+        yield
+    finally:
+        _CONTINUED.reset(before)
+
+
+def going_on(last: Path | None, *, nothing: str = "start again") -> str:
+    """How to continue a training that ended early.
+
+    Args:
+        last: the checkpoint that it may have left.
+        nothing: what to say if there is none.
+    """
+    resume = f"go on with --resume {as_word(last)}" if last and last.is_file() else nothing
+    return _CONTINUED.get() or resume
 
 
 # Sent by schedulers and containers, and by a terminal that is closed; not every system has both.

@@ -69,7 +69,7 @@ def test_names(
     whole = ["--no-speed", "--data", str(data), "--views", "1x1", "--out", "compared"]
     unharmed(capsys, "compare", run, *whole)
     unharmed(capsys, "attend", one, *given, "--out", "attended")
-    unharmed(capsys, "attend", "--data", str(data), *given, "--videos", "22", "--out", "several")
+    unharmed(capsys, "attend", "--data", str(data), *given, "--videos", "22")
     unharmed(capsys, "extract", str(data / "test"), *given, "--out", "features")
     unharmed(capsys, "extract", str(data / "test"), *given, "--out", "features")  # all there
     assert len(list(Path("features").rglob("*.npz"))) == len(NAMES)

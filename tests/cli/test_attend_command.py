@@ -248,6 +248,8 @@ def test_the_bar_counts_every_video(folder, monkeypatch):
         ([], "give either a video file or --data ROOT"),
         (["a.mp4", "--data", "."], "give either a video file or --data ROOT"),
         (["--data", ".", "--at", "1,2,3"], "--at is for a single video"),
+        (["--data", ".", "--out", "pictures"], "--out is for a single video"),
+        (["a.mp4", "--split", "test"], "--split is for --data"),
         (["a.mp4", "--json", "x.json"], "--json needs --data"),
         (["a.mp4", "--views", "1x1"], "--views needs --data"),
         (["gone.mp4"], "gone.mp4"),

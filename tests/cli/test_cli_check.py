@@ -38,6 +38,20 @@ def report(root: Path) -> dict[str, dict[str, str]]:
         return {Path(row["path"]).name: row for row in csv.DictReader(handle)}
 
 
+def test_videos_of_a_list_that_are_not_there(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_video(tmp_path / "a/1.mp4", 8)
+    lines = "a/1.mp4 a\nb/2.mp4 b\n"
+    (tmp_path / "train.txt").write_text(lines)
+    assert main(["check", str(tmp_path)]) == 1
+    assert (
+        "train: 1 of 2 videos of its list are not there (e.g. b/2.mp4)" in capsys.readouterr().err
+    )
+    (tmp_path / "train.txt").write_text(lines.replace("b/2", "a/./1").replace(" b", " a"))
+    assert main(["check", str(tmp_path)]) == 0
+
+
 def test_check_reports_and_writes_the_skip_list(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -61,6 +61,10 @@ def test_a_failing_entry_gives_exit_code_1(capsys: pytest.CaptureFixture[str]) -
         (["tiny_i3d", "--scale", "large"], "--scale chooses a scale of a sweep file"),
         (["--sweep", "none.yaml"], "none.yaml cannot be read"),
         (["tiny_i3d", "--train"], "--data"),
+        (["tiny_i3d", "--seeds", "5"], "--seeds is for trainings; add --train"),
+        (["tiny_i3d", "--data.stride=2"], "--data.stride is for trainings; add --train"),
+        (["tiny_i3d", "--split", "test"], "--split is a split of --data"),
+        (["tiny_i3d", "--no-speed", "--rounds", "9"], "--rounds and --no-speed exclude each other"),
     ],
 )
 def test_bad_usage_is_one_sentence(

@@ -7,6 +7,9 @@ import pytest
 
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
+from videonl.errors import VideoNLError, going_on
+
+Capture = pytest.CaptureFixture[str]
 
 SMALL = [
     *("--model.name", "tiny_i3d_nl1", "--model.options.width", "8"),
@@ -69,6 +72,53 @@ def test_official_splits(classes: Path, tmp_path: Path, capsys: pytest.CaptureFi
     summary = json.loads((out / "cross.json").read_text())
     assert [part["part"] for part in summary["parts"]] == ["split-1", "split-2", "split-3"]
     assert "split-3" in capsys.readouterr().out
+
+
+def test_folds_of_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Numbers from 1 are read as the options say; a video that is not there is in some fold."""
+    lines = [f"{number}/{n}.mp4 {number}\n" for number in (1, 2) for n in range(3)]
+    (tmp_path / "train.txt").write_text("".join(lines))
+    for line in lines[1:]:
+        file = tmp_path / line.split()[0]
+        file.parent.mkdir(exist_ok=True)
+        file.touch()
+    monkeypatch.setattr("videonl.cli.cross.one", lambda *_, **__: 7)  # no training
+    out = tmp_path / "out"
+    words = ["cross", str(tmp_path), "--folds", "3", "--out", str(out), "--data.first_label", "1"]
+    assert main(words) == 7
+    held = [line for n in (1, 2, 3) for line in (out / f"fold-{n}/val.csv").read_text().split()[1:]]
+    assert sorted(line.split(",")[0] for line in held) == [line.split()[0] for line in lines]
+
+
+def test_what_a_training_and_its_test_are_told(
+    classes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    calls = []
+
+    def train(argv: list[str]) -> int:
+        calls.append(argv)
+        last = tmp_path / "fold-1/run/then/last.ckpt"
+        if argv[0] == "test":
+            raise VideoNLError(f"the disk is full; {going_on(last)}")
+        last.parent.mkdir(parents=True)
+        last.touch()
+        return 0
+
+    monkeypatch.setattr("videonl.cli.train.main", train)
+    words = ["cross", str(classes), "--folds", "2", "--out", str(tmp_path)]
+    assert main([*words, "--model.name", "my_nets:net"]) == 2
+    told = "the disk is full; run the same command again to continue\n"  # cross has no --resume
+    assert capsys.readouterr().err.endswith(told)
+    assert calls[1][calls[1].index("--model.name") + 1] == "my_nets:net"
+
+
+def test_a_damaged_official_list_is_no_absent_split(tmp_path: Path, capsys: Capture) -> None:
+    (tmp_path / "a").mkdir()
+    for split, name, text in ((1, "x", "x.avi 1\ny.avi 2\n"), (2, "y", "x.avi 7\n")):
+        (tmp_path / f"a_test_split{split}.txt").write_text(text)
+        (tmp_path / f"a/{name}.avi").touch()
+    assert main(["cross", str(tmp_path), "--folds", "official", "--out", str(tmp_path / "o")]) == 2
+    assert "a_test_split2.txt, line 1: 'x.avi 7' is not" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -231,6 +231,13 @@ def test_skip_list_is_counted(tmp_path: Path) -> None:
         read_catalogue(tmp_path, skip_list=str(tmp_path / "absent.tsv"))
 
 
+@pytest.mark.parametrize("line", ["./a/é.mp4", "a\\é.mp4", "a/e\u0301.mp4", "b/../a/é.mp4"])
+def test_a_skip_list_of_any_system(line: str, tmp_path: Path) -> None:
+    touch(tmp_path, "a/é.mp4", "b/1.mp4")
+    (tmp_path / "videonl_skip.tsv").write_text(f"{line}\tbroken\n", encoding="utf-8")
+    assert read_catalogue(tmp_path).census["train"].unreadable == 1
+
+
 def test_index_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("videonl.data.walk._WORTH_KEEPING", 1)
     monkeypatch.setattr("videonl.data.walk._SETTLED_NS", 0)

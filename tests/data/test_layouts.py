@@ -270,6 +270,36 @@ def test_wrong_splits(roots: dict[str, Path]) -> None:
         read_catalogue(roots["kinetics"], official_split=1)
 
 
+def test_options_that_official_lists_leave_no_choice(
+    roots: dict[str, Path], tmp_path: Path
+) -> None:
+    with pytest.raises(DatasetError, match="UCF-101 bring their class names along"):
+        read_catalogue(roots["ucf"], class_names=["BandMarching", "ApplyEyeMakeup"])
+    with pytest.raises(DatasetError, match=r"first_label 0 .* official lists of UCF-101 name them"):
+        read_catalogue(roots["ucf"], first_label=0)
+    lists = {"train": str(roots["ucf"] / "ucfTrainTestlist/trainlist01.txt")}
+    with pytest.raises(DatasetError, match=r"official_split 2 .* in place of them"):
+        read_catalogue(roots["ucf"], lists=lists, official_split=2)
+    for name in ("a", "b"):
+        write(tmp_path / name / "1.mp4", "")
+    with pytest.raises(DatasetError, match=r"first_label 1 .* class folders of"):
+        read_catalogue(tmp_path, first_label=1)
+    write(tmp_path / "trainlist01.txt", "a/1.mp4 1\nb/1.mp4 2\n")  # without classInd.txt
+    assert read_catalogue(tmp_path, class_names=["b", "a"]).class_names == ["b", "a"]
+
+
+def test_a_video_twice_in_json_of_one_line(tmp_path: Path) -> None:
+    write(tmp_path / "videos/1.webm", "")
+    write(tmp_path / "videos/2.webm", "")
+    entries = [{"id": "1", "template": "a"}, {"id": "2", "template": "b"}]
+    file = tmp_path / "something-something-v2-train.json"
+    write(file, json.dumps([*entries, entries[0]]))
+    assert len(read_catalogue(tmp_path).records["train"]) == 2
+    write(file, json.dumps([*entries, {"id": "1", "template": "b"}]))
+    with pytest.raises(DatasetError, match="1 has the label b, in line 1 it has a"):
+        read_catalogue(tmp_path)
+
+
 def test_left_and_right(roots: dict[str, Path]) -> None:
     data = VideoDataModule(str(roots["something2"]))
     data.setup("fit")

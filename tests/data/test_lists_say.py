@@ -7,7 +7,7 @@ import pytest
 from tests.inference.networks import write_checkpoint
 from videonl.class_names import order_classes
 from videonl.cli.main import main
-from videonl.data import Catalogue, read_catalogue
+from videonl.data import Catalogue, VideoDataModule, read_catalogue
 from videonl.errors import DatasetError
 from videonl.inference import read_list as read_paths
 
@@ -100,6 +100,11 @@ REFUSED = {
         None,
         r"train.txt, line 2: expected the columns label",
     ),
+    "no seconds": (
+        "label,youtube_id,split\na,x,train\n",
+        None,
+        r"columns label, youtube_id, split, and a csv of Kinetics has time_start and time_end",
+    ),
     "accents": (
         "run/0.mp4 caf\u00e9\nrun/1.mp4 cafe\u0301\n",
         None,
@@ -173,6 +178,30 @@ def test_a_line_twice_counts_once(tmp_path: Path) -> None:
     found = read(tmp_path)
     assert len(found.records["train"]) == 2
     assert "1 repeated line ignored" in found.notes[0]
+
+
+def test_a_column_of_paths_wins_over_one_of_ids(tmp_path: Path) -> None:
+    write(tmp_path, "youtube_id,path,label\nx,run/0.mp4,a\ny,walk/0.mp4,b\n")
+    assert answers(read(tmp_path)) == {"0.mp4": "b"}
+    assert len(read(tmp_path).records["train"]) == 2
+    text = (tmp_path / "train.txt").read_text()
+    assert read_paths(text, source="list") == ["run/0.mp4", "walk/0.mp4"]
+
+
+def test_folders_beside_a_list(tmp_path: Path) -> None:
+    """Class folders of one split are read although another split has a list."""
+    touch(tmp_path, "train/run/0.mp4", "train/walk/1.mp4", "test/2.mp4", "test/3.mp4")
+    (tmp_path / "test.csv").write_text("path,label\n2.mp4,walk\n3.mp4,run\n")
+    found = read_catalogue(tmp_path)
+    assert found.class_names == ["run", "walk"]
+    assert answers(found) == {"0.mp4": "run", "1.mp4": "walk"}
+    assert answers(found, "test") == {"2.mp4": "walk", "3.mp4": "run"}
+    (tmp_path / "test.csv").write_text("path,label\n2.mp4,1\n3.mp4,0\n")
+    with pytest.raises(DatasetError, match="one list numbers the classes, the other names them"):
+        read_catalogue(tmp_path)
+    data = VideoDataModule(str(tmp_path), test_list=str(tmp_path / "test.csv"))
+    with pytest.raises(DatasetError, match=r"give --data\.train_list, too"):
+        data.setup("fit")
 
 
 def test_names_that_differ_in_signs(tmp_path: Path) -> None:

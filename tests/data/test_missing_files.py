@@ -54,6 +54,15 @@ def test_training_sees_links_and_what_is_behind_none(linked: Path) -> None:
     assert found == ["clap/1.mp4", "clap/gone.mp4", "jump/1.mp4", "wave/2.mp4"]
 
 
+def test_links_of_two_classes_to_each_other(tmp_path: Path) -> None:
+    for name, other in (("a", "b"), ("b", "a")):
+        (tmp_path / "train" / name).mkdir(parents=True)
+        (tmp_path / "train" / name / f"{name}.mp4").touch()
+        (tmp_path / "train" / name / "more").symlink_to(tmp_path / "train" / other)
+    found = names(tmp_path, [record.path for record in read_catalogue(tmp_path).records["train"]])
+    assert found == ["a/a.mp4", "a/more/b.mp4", "b/b.mp4", "b/more/a.mp4"]
+
+
 def test_infer_lists_the_missing_and_follows_links(
     linked: Path, tmp_path: Path, capsys: Capture
 ) -> None:

@@ -176,6 +176,7 @@ def test_every_shape_occurs_and_classes_are_balanced():
         ({"size": 63}, "even"),
         ({"frames": 1}, "2 frames"),
         ({"train": -1}, "at least 0"),
+        ({"train": 0, "val": 0, "test": 0}, "no clip would be written"),
         ({"gap": 29}, "give 0 to 28"),
         ({"gap": -1}, "give 0 to 28"),
         ({"of": "size"}, "of=size: give motion or colour"),

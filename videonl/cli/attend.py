@@ -36,6 +36,9 @@ Examples:
 Exit code: 0 success, 1 some files of the data set could not be read, 2 wrong usage.
 """
 
+OF_VIDEO = ("at", "clip", "start", "strongest", "gif", "out")
+OF_DATA = ("split", "videos", "queries", "seed")
+
 
 def parse_at(text: str) -> tuple[float, float, float]:
     """``"3,120,200"`` -> (3.0, 120.0, 200.0).
@@ -142,13 +145,17 @@ def check_usage(arguments: argparse.Namespace) -> None:
     """
     if bool(arguments.video) == bool(arguments.data):
         raise VideoNLError("give either a video file or --data ROOT")
-    single = [name for name in ("at", "clip", "start") if getattr(arguments, name) is not None]
-    if arguments.data and single:
-        raise VideoNLError(f"--{single[0]} is for a single video and not for --data; leave it out")
+    usual = parser_of_attend().get_default
+    idle = [n for n in OF_VIDEO if arguments.data and getattr(arguments, n) != usual(n)]
+    if idle:
+        raise VideoNLError(f"--{idle[0]} is for a single video and not for --data; leave it out")
     if arguments.json and not arguments.data:
         raise VideoNLError("--json needs --data; for a single video --out DIR gets the JSON")
     if arguments.views and not arguments.data:
         raise VideoNLError("--views needs --data; for a single video use --clip and --crop")
+    idle = [n for n in OF_DATA if arguments.video and getattr(arguments, n) != usual(n)]
+    if idle:
+        raise VideoNLError(f"--{idle[0]} is for --data and not for a single video; leave it out")
     if Path(arguments.out).is_file():
         raise VideoNLError(f"--out {arguments.out} is a file; give a folder")
 

@@ -100,7 +100,7 @@ def main(argv: Sequence[str]) -> int:
     show(root, out, findings, bad, found, catalogue)
     if options.leaks and catalogue is not None:
         print_leaks(root, findings, catalogue, options.group, out)
-    return 1 if bad or found.lost else 0
+    return 1 if bad or not is_whole(found, catalogue) else 0
 
 
 def about(videos: Sequence[str], options: Any) -> dict[str, Any]:
@@ -140,9 +140,10 @@ def merge(out: Path) -> int:
         findings = {path: entry for path, entry in entries.items() if entry}
         parts.write(findings.values())
         bad = write_outputs(root, out, findings, found.lost)
-    show(root, out, findings, bad, found, catalogue_of(root, None))
+    catalogue = catalogue_of(root, None)
+    show(root, out, findings, bad, found, catalogue)
     missing = list_missing(parts, [p for p, e in entries.items() if not e], root)
-    return 1 if bad or found.lost or missing else 0
+    return 1 if bad or missing or not is_whole(found, catalogue) else 0
 
 
 def bad_files(findings: dict[str, dict[str, Any]]) -> dict[str, str]:
@@ -183,6 +184,17 @@ def show(
     print_classes(findings, catalogue)
     print(f"report: {out / REPORT}\nskip list: {out / FILE_NAME} ({counted(len(bad), 'file')})")
     list_lost(found.lost, root)
+    census = catalogue.census if catalogue else {}
+    for split, part in census.items():
+        if part.missing:
+            number = f"{part.missing} of {counted(part.listed, 'video')}"
+            first = visible(part.examples[0])
+            print(f"{split}: {number} of its list are not there (e.g. {first})", file=sys.stderr)
+
+
+def is_whole(found: "Walk", catalogue: "Catalogue | None") -> bool:
+    """Whether all folders could be listed, and all videos of the lists are there."""
+    return not found.lost and not (catalogue and any(catalogue.missing.values()))
 
 
 def list_missing(parts: "Parts", missing: Sequence[str], root: str) -> bool:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
 from videonl.cli.values import add_protocol, note, parse_views, positive
-from videonl.errors import Stopped, VideoNLError
+from videonl.errors import VideoNLError, continued_by
 from videonl.escapes import as_word
 from videonl.limits import above, whole
 
@@ -45,9 +45,10 @@ def parse_clip(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
-CONTINUE = "stopped; run the same command again to continue"
 # Options of train.py fit, but for --model.name, which names the checkpoints' network here.
 OF_FIT = ("--config", "--data.", "--model.", "--recipe.", "--trainer.")
+OF_TRAINING = ("dry_run", "seeds", "epochs", "train_batch", "learning_rate")
+OF_SPEED = ("training_speed", "rounds", "batch_size")
 OF_BUDGET = {"trainer.max_epochs", "data.batch_size"}
 OWN_NAMES = {
     "data.root": "--data",
@@ -179,6 +180,13 @@ def check_usage(arguments: argparse.Namespace) -> None:
         raise VideoNLError("nothing to compare: give network names, checkpoints or --sweep FILE")
     if arguments.scale and not arguments.sweep:
         raise VideoNLError("--scale chooses a scale of a sweep file; give --sweep FILE too")
+    if arguments.no_speed and (given := options_of(arguments, OF_SPEED)):
+        raise VideoNLError(f"{given[0]} and --no-speed exclude each other; leave one of them out")
+
+
+def options_of(arguments: argparse.Namespace, names: Sequence[str]) -> list[str]:
+    """Those of some options that were given, as they are typed."""
+    return [f"--{name.replace('_', '-')}" for name in names if getattr(arguments, name)]
 
 
 def read_given(arguments: argparse.Namespace) -> "Sweep":
@@ -309,9 +317,12 @@ def main(argv: Sequence[str]) -> int:
     arguments, flags = read_arguments(argv)
     check_usage(arguments)
     given = read_given(arguments)
-    if given.train is None and (flags or arguments.dry_run):
-        word = flags[0].partition("=")[0] if flags else "--dry-run"
+    idle = [*flags, *options_of(arguments, OF_TRAINING)] if given.train is None else []
+    if idle:
+        word = idle[0].partition("=")[0]
         raise VideoNLError(f"{word} is for trainings; add --train, or leave it out")
+    if arguments.split and given.train is None and given.settings["data"] is None:
+        raise VideoNLError("--split is a split of --data; give both")
     if arguments.protocol:
         note(f"every network is tested by the protocol of {arguments.protocol}, with its own clips")
     from videonl.cli.train.errors import named_by_options
@@ -329,26 +340,20 @@ def main(argv: Sequence[str]) -> int:
         if arguments.dry_run:
             return 0
         arguments.out = arguments.out or run_folder(given.settings["data"])
-    again = (
-        CONTINUE
-        if typed or not arguments.out
-        else f"{CONTINUE}, with --out {as_word(arguments.out)}"
-    )
+    named = "" if typed or not arguments.out else f", with --out {as_word(arguments.out)}"
     settings = given.settings
     if arguments.no_speed:
         settings["rounds"] = 0
-    try:
-        with claimed(folder=arguments.out), StepBar() as bar:
-            table = compare_models(
-                given.entries,
-                **settings,
-                training_speed=arguments.training_speed,
-                train=budget,
-                folder=arguments.out,
-                on_progress=bar.report,
-            )
-    except Stopped as stop:  # it says --resume, which is not an option of this command
-        raise Stopped(again, signum=stop.signum) from None
+    again = continued_by(f"run the same command again to continue{named}")
+    with again, claimed(folder=arguments.out), StepBar() as bar:
+        table = compare_models(
+            given.entries,
+            **settings,
+            training_speed=arguments.training_speed,
+            train=budget,
+            folder=arguments.out,
+            on_progress=bar.report,
+        )
     print(plain_text(table, failures=False))
     for row in table.failed:
         print(f"videonl compare: {row.name} failed: {row.error}", file=sys.stderr)

@@ -3,15 +3,15 @@
 import argparse
 import hashlib
 import os
-import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
-from videonl.errors import DatasetError, VideoNLError
+from videonl.errors import VideoNLError, continued_by
 from videonl.escapes import json_text, parse_json
 from videonl.files import read_text, sha256, write_text
 from videonl.limits import SEED
@@ -19,8 +19,10 @@ from videonl.shares import few, percent
 
 RESULT, SUMMARY, SETTINGS = "result.json", "cross.json", "settings.json"
 SHOWN = 3  # names of a message
-STOPPED = 128  # by the signal of that number more
-FOR_TESTS = ("--config", "--data.", "--trainer.accelerator", "--trainer.devices", "--model.views")
+FOR_TESTS = (
+    *("--config", "--data.", "--trainer.accelerator", "--trainer.devices"),
+    *("--model.name", "--model.views"),
+)
 # What may change between two starts, since no score depends on it, or a message advises it.
 FREE = ("--data.num_workers", "--data.batch_size", "--trainer.accelerator", "--trainer.devices")
 NOT_HERE = ("--data.train_list", "--data.val_list", "--data.test_list", "--data.official_split")
@@ -55,7 +57,7 @@ def main(argv: Sequence[str]) -> int:
     options, flags = read_arguments(argv)
     if bool(options.folds) == bool(options.runs):
         raise VideoNLError("give exactly one of --folds K, --folds official and --runs RUN RUN ...")
-    with claimed(folder=options.out):
+    with claimed(folder=options.out), continued_by("run the same command again to continue"):
         return cross(options, flags)
 
 
@@ -78,8 +80,6 @@ def cross(options: argparse.Namespace, flags: Sequence[str]) -> int:
         else:
             code = one(out / name, [*root, *choice, *flags], seed=options.seed)
         if code:
-            if code > STOPPED:
-                print("videonl cross: run the same command again to continue", file=sys.stderr)
             return code
         results.append({"part": name, "scores": scores_of(out / name / RESULT)})
     summary = summed(results)
@@ -148,10 +148,11 @@ def fold_parts(
         raise VideoNLError(f"--folds {options.folds}: it must be a number, or official")
     settings, _ = read_settings("fit", ["--data.root", options.folder, *flags])
     data = settings["data"]
-    found = read_catalogue(
-        options.folder, class_names=data["class_names_file"], skip_list=data["skip_list"]
-    )
+    reading = {key: data[key] for key in ("first_label", "skip_list")}
+    found = read_catalogue(options.folder, class_names=data["class_names_file"], **reading)
     records = [r for split in ("train", "val") for r in found.records.get(split, [])]
+    for gone in (found.missing.get(split, []) for split in ("train", "val")):
+        records += [replace(r, path=os.path.join(options.folder, r.path)) for r in gone]
     folds, words = make_folds(
         records,
         found.class_names,
@@ -223,21 +224,15 @@ def official_parts(folder: str) -> dict[str, list[str]]:
     """Name of an official split -> what makes its training.
 
     Raises:
-        DatasetError: the data set has none.
+        DatasetError: the data set has none, or a list of one is not understood.
     """
     from videonl.data.catalogue import read_catalogue
+    from videonl.data.layouts import official_splits
 
-    parts, problem = {}, None
-    for number in range(1, 10):
-        try:
-            read_catalogue(folder, official_split=number)
-        except DatasetError as error:
-            problem = problem or error
-        else:
-            parts[f"split-{number}"] = ["--data.official_split", str(number)]
-    if not parts and problem is not None:
-        raise problem
-    return parts
+    numbers = official_splits(folder)
+    for number in numbers:  # before hours of training
+        read_catalogue(folder, official_split=number)
+    return {f"split-{n}": ["--data.official_split", str(n)] for n in numbers}
 
 
 def one(folder: Path, flags: Sequence[str], *, seed: int) -> int:

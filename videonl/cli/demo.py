@@ -112,7 +112,8 @@ class Processes:
             self._print_lines()
             raise
         finally:
-            self._send(signal.SIGKILL)
+            for process in self.processes.values():
+                process.kill()
         return self.code
 
     def _listen(self, name: str) -> None:

@@ -6,7 +6,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import closing, contextmanager, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,6 +19,7 @@ from videonl.cli.values import (
     add_network_flags,
     network_options,
     positive,
+    say_protocol,
     use_engine,
 )
 from videonl.errors import ENDING, VideoError, VideoNLError
@@ -93,6 +94,7 @@ def main(argv: Sequence[str]) -> int:
             options=network_options(arguments),
             network=arguments.network,
         )
+        say_protocol(arguments.protocol, predictor.preprocessing)
         use_engine(arguments, predictor, predictor.preprocessing, predictor.view_probabilities)
         with whole_file(arguments.overlay) if arguments.overlay else nullcontext() as part:
             return live(arguments, predictor, part)
@@ -112,15 +114,8 @@ def live(arguments: argparse.Namespace, predictor: "Predictor", part: Path | Non
         overlay=part,
         limits=limits,
     )
-    out = Output(arguments, predictor)
-    try:
-        with stopping() as stopped:
-            end = watch(
-                predictor, reader, top_k=arguments.top_k, on_answer=out.add, stopped=stopped
-            )
-    finally:
-        reader.close()
-        out.close()
+    with closing(reader), closing(Output(arguments, predictor)) as out, stopping() as stopped:
+        end = watch(predictor, reader, top_k=arguments.top_k, on_answer=out.add, stopped=stopped)
     if not reader.counts()["seen"]:
         raise VideoError(f"{name}: {end}; no frame came")
     print(f"{name}: {end}", file=sys.stderr)

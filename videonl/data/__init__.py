@@ -6,8 +6,8 @@ __getattr__, __dir__, __all__ = doors(
     __name__,
     {
         "augmentation": "Augmentation augment",
-        "catalogue": "Catalogue census_of evaluation_set read_catalogue",
-        "census": "census_text census_values read_skip_list write_skip_list",
+        "catalogue": "Catalogue evaluation_set read_catalogue",
+        "census": "census_of census_text census_values read_skip_list write_skip_list",
         "datamodule": "VideoDataModule",
         "dataset": "VideoDataset collate",
         "copies": "near_copies",

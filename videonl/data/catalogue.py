@@ -5,10 +5,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from videonl.class_names import order_classes, read_class_names
-from videonl.data.census import SplitCensus, census_values, is_skipped, read_skip_list
+from videonl.data.census import SplitCensus, is_skipped, read_skip_list
 from videonl.data.labels import Labels, ListFile
 from videonl.data.layouts import Official, recognise
 from videonl.data.lists import Entry, read_list
@@ -18,6 +17,7 @@ from videonl.data.records import (
     Record,
     check_root,
     class_folders,
+    folder_list,
     folder_records,
     scan_classes,
     split_finder,
@@ -26,8 +26,6 @@ from videonl.data.records import (
 from videonl.data.splits import make_split
 from videonl.data.walk import FolderIndex, others, others_text
 from videonl.errors import DatasetError
-from videonl.escapes import json_text
-from videonl.files import write_text
 from videonl.shares import counted
 from videonl.video.decoding.container import with_span
 
@@ -130,15 +128,27 @@ def read_catalogue(
         check_root(folder)  # raises
     index = FolderIndex(folder)
     chosen = {s: f for s, f in (lists or {}).items() if f}
+    if chosen and official_split is not None:
+        raise DatasetError(
+            f"--data.official_split {official_split} chooses among the official lists of a data "
+            f"set, and {next(iter(chosen.values()))} is read in place of them; leave one out"
+        )
     known = None
+    beside = not chosen
     if not chosen and (official_split is not None or not _has_splits(folder)):
         known = recognise(folder, index, split=official_split)
     chosen = chosen or lists_of(folder)
+    if known or not chosen:
+        _check_idle(known and known[0], root, names=names, first_label=first_label)
     catalogue = Catalogue(skipped=read_skip_list(folder, skip_list))
     if known is not None:
-        _from_official(catalogue, folder, *known)
+        _from_official(catalogue, folder, *known, list(names) if names else None)
     elif chosen:
-        _from_lists(catalogue, folder, chosen, index, list(names) if names else None, first_label)
+        found = {s: ListFile(chosen[s], read_list(chosen[s])) for s in chosen}
+        for split in SPLITS if beside else ():
+            if split not in found and (part := folder_list(folder, split, index)):
+                found[split] = part
+        _from_lists(catalogue, folder, found, index, list(names) if names else None, first_label)
     else:
         _from_folders(catalogue, check_root(folder), index, list(names) if names else None)
     index.save()
@@ -197,17 +207,47 @@ def evaluation_set(
     )
 
 
+def _check_idle(
+    known: Official | None,
+    root: str | os.PathLike[str],
+    *,
+    names: Sequence[str] | None,
+    first_label: int | None,
+) -> None:
+    """Refuse what would say nothing about official lists or class folders.
+
+    Raises:
+        DatasetError: names the option.
+    """
+    if names and known and known.names:
+        raise DatasetError(
+            f"the official lists of {known.name} bring their class names along; leave out "
+            "--data.class_names_file"
+        )
+    if first_label is not None:
+        of = f"the official lists of {known.name}" if known else f"the class folders of {root}"
+        raise DatasetError(
+            f"--data.first_label {first_label} is for lists that number the classes, and {of} "
+            "name them; leave it out"
+        )
+
+
 def _has_splits(root: Path) -> bool:
     """Whether the data set has folders or lists of splits already."""
     folders = (split_folder(root, split) for split in SPLITS)
     return bool(lists_of(root)) or any(f is not None and class_folders(f) for f in folders)
 
 
-def _from_official(catalogue: Catalogue, root: Path, found: Official, finder: Finder) -> None:
+def _from_official(
+    catalogue: Catalogue, root: Path, found: Official, finder: Finder, names: list[str] | None
+) -> None:
     catalogue.official, catalogue.several = found.title, found.several
     catalogue.sides_matter, catalogue.notes = found.sides_matter, list(found.notes)
     labels = Labels(
-        found.lists, names=found.names, first_label=found.first_label, several=found.several
+        found.lists,
+        names=names or found.names,
+        first_label=found.first_label,
+        several=found.several,
     )
     labels.notes.clear()
     places = {split: list(map(finder, part.entries)) for split, part in found.lists.items()}
@@ -242,13 +282,11 @@ def _from_folders(
         catalogue.records[split] = folder_records(
             scan, catalogue.class_names, split=split, given=names is not None
         )
-        direct = [places[split] / name for name in scan]
+        direct = dict.fromkeys(str(places[split] / name) for name in scan)
         other = sum((others(index.files(folder)) for folder in direct), Counter[str]())
         if other:
             catalogue.notes.append(f"{split}: {others_text(other)}")
-        deep = sum(
-            os.path.dirname(p) not in set(map(str, direct)) for v in scan.values() for p in v
-        )
+        deep = sum(os.path.dirname(path) not in direct for paths in scan.values() for path in paths)
         if deep:
             lie = "lies in a folder" if deep == 1 else "lie in folders"
             catalogue.notes.append(f"{split}: {counted(deep, 'video')} {lie} below the class")
@@ -275,12 +313,12 @@ def split_off(
 def _from_lists(
     catalogue: Catalogue,
     root: Path,
-    lists: Mapping[str, str],
+    lists: Mapping[str, ListFile],
     index: FolderIndex,
     names: list[str] | None,
     first_label: int | None,
 ) -> None:
-    found = {s: ListFile(lists[s], read_list(lists[s])) for s in SPLITS if s in lists}
+    found = {split: lists[split] for split in SPLITS if split in lists}
     finders = {split: split_finder(root, split, index) for split in found}
     places = {split: [finders[split](e) for e in part.entries] for split, part in found.items()}
     for split, part in found.items():  # what only may be a comment is one unless there is a file
@@ -315,14 +353,14 @@ def fill(
     for split, part in lists.items():
         found: list[Record] = []
         missing: list[Record] = []
-        seen: dict[str, tuple[int, tuple[int, ...]]] = {}
+        seen: dict[str, tuple[Entry, tuple[int, ...]]] = {}
         for entry, place in zip(part.entries, places[split], strict=True):
             numbers = labels.of(split, entry)
             path = with_span(place or entry.path, entry.span)
-            line, before = seen.setdefault(path, (entry.line, numbers))
-            if line != entry.line:
-                _check_again(part, entry, line, labels, before, numbers)
+            if path in seen:
+                _check_again(part, entry, numbers, labels, *seen[path])
                 continue
+            seen[path] = entry, numbers
             record = Record(path, numbers)
             (found if place else missing).append(record)
         if len(seen) < len(part.entries):
@@ -344,18 +382,19 @@ def fill(
 def _check_again(
     part: ListFile,
     entry: Entry,
-    line: int,
-    labels: Labels,
-    before: tuple[int, ...],
     now: tuple[int, ...],
+    labels: Labels,
+    first: Entry,
+    before: tuple[int, ...],
 ) -> None:
     if set(before) != set(now):
         one, two = (
             ", ".join(labels.names[n] for n in numbers) or "none" for numbers in (before, now)
         )
         raise DatasetError(
-            f"{part.place(entry)}: {entry.path} has the label {two}, in line {line} it has {one}; "
-            "keep one, or write several labels of a video in one line, as 'cook;eat'"
+            f"{part.place(entry)}: {entry.path} has the label {two}, in line {first.line} "
+            f"{f'of {first.file} ' if first.file != entry.file else ''}it has {one}; keep one, or "
+            "write several labels of a video in one line, as 'cook;eat'"
         )
 
 
@@ -401,41 +440,3 @@ def _count(catalogue: Catalogue, split: str, records: list[Record]) -> None:
         for label in record.labels:
             census.per_class[catalogue.class_names[label]] += 1
     catalogue.census[split] = census
-
-
-CENSUS = "census.json"
-
-
-def census_of(catalogue: Catalogue) -> dict[str, Any]:
-    """The census of a data set as JSON holds it.
-
-    Args:
-        catalogue: of a ``VideoDataModule`` that was set up.
-
-    Returns:
-        Per split: listed, found, missing, unreadable; and ``classes``: those three per class.
-    """
-    content = census_values(catalogue.census)
-    for split, part in content.items():
-        classes = {
-            name: {"found": part["per_class"].get(name, 0), "missing": 0, "unreadable": 0}
-            for name in catalogue.class_names
-        }
-        bad = [(record, "missing") for record in catalogue.missing.get(split, [])]
-        bad += [
-            (record, "unreadable")
-            for record in catalogue.records.get(split, [])
-            if is_skipped(record.path, catalogue.skipped)
-        ]
-        for record, kind in bad:
-            for number in record.labels:
-                classes[catalogue.class_names[number]][kind] += 1
-        del part["per_class"]
-        part["classes"] = classes
-    return content
-
-
-def write_census(catalogue: Catalogue, folder: Path) -> None:
-    """Write ``census.json`` into the folder of a run."""
-    text = json_text(census_of(catalogue), indent=1) + "\n"
-    write_text(folder / CENSUS, text)

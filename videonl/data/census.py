@@ -8,17 +8,23 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from videonl.data.walk import as_spelled
 from videonl.errors import DatasetError
+from videonl.escapes import json_text
 from videonl.files import read_text, write_text
 from videonl.shares import counted
 from videonl.video.decoding.container import split_span
+
+if TYPE_CHECKING:
+    from videonl.data.catalogue import Catalogue
 
 # Videos in the official lists of Kinetics-400 and in the copy that CVDF serves; no two copies
 # agree.
 KINETICS400_COUNTS = {"train": 246_534, "val": 19_906, "test": 39_805}
 FILE_NAME = "videonl_skip.tsv"  # the skip list, beside the videos
+CENSUS = "census.json"  # in the folder of a run
 
 
 @dataclass
@@ -87,8 +93,18 @@ def read_skip_list(root: str | os.PathLike[str], path: str | None = None) -> dic
     for line in lines:
         name, tab, reason = line.partition("\t")
         if name and (tab or not name.startswith("#")):  # a comment has no tab, a name may have "#"
-            skipped[os.path.join(os.path.abspath(root), name)] = reason or "on the skip list"
+            skipped[_place(os.path.abspath(root), name)] = reason or "on the skip list"
     return skipped
+
+
+def _place(root: str, name: str) -> str:
+    """The file that a line means, also if it was written on another system."""
+    path = os.path.normpath(os.path.join(root, name))
+    if (name.isascii() and "\\" not in name) or os.path.lexists(path):
+        return path
+    way = name.replace("\\", "/")
+    turned = os.path.normpath(os.path.join(root, way))
+    return turned if os.path.lexists(turned) else as_spelled(way, base=root) or path
 
 
 def is_skipped(path: str, skipped: Mapping[str, str]) -> str | None:
@@ -103,3 +119,38 @@ def write_skip_list(root: str | os.PathLike[str], file: Path, bad: Mapping[str, 
         name = os.path.relpath(path, os.path.abspath(root))
         lines.append(f"{name}\t{' '.join(reason.split())}")
     write_text(file, "\n".join(lines) + "\n")
+
+
+def census_of(catalogue: "Catalogue") -> dict[str, Any]:
+    """The census of a data set as JSON holds it.
+
+    Args:
+        catalogue: of a ``VideoDataModule`` that was set up.
+
+    Returns:
+        Per split: listed, found, missing, unreadable; and ``classes``: those three per class.
+    """
+    content = census_values(catalogue.census)
+    for split, part in content.items():
+        classes = {
+            name: {"found": part["per_class"].get(name, 0), "missing": 0, "unreadable": 0}
+            for name in catalogue.class_names
+        }
+        bad = [(record, "missing") for record in catalogue.missing.get(split, [])]
+        bad += [
+            (record, "unreadable")
+            for record in catalogue.records.get(split, [])
+            if is_skipped(record.path, catalogue.skipped)
+        ]
+        for record, kind in bad:
+            for number in record.labels:
+                classes[catalogue.class_names[number]][kind] += 1
+        del part["per_class"]
+        part["classes"] = classes
+    return content
+
+
+def write_census(catalogue: "Catalogue", folder: Path) -> None:
+    """Write ``census.json`` into the folder of a run."""
+    text = json_text(census_of(catalogue), indent=1) + "\n"
+    write_text(folder / CENSUS, text)

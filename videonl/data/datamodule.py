@@ -277,8 +277,11 @@ class VideoDataModule(L.LightningDataModule):
             self._scan(stage)
         for split in needed:
             if split not in self.records:
+                lists = any(self.lists.values())
+                way = f"; lists take the place of folders: give --data.{split}_list, too"
                 raise DatasetError(
                     f"{self.root} has no {split} folder (it has: {', '.join(self.records)})"
+                    f"{way if lists else ''}"
                 )
         if stage == "fit":
             looked_at = [*self._kept("train"), *self.records.get("val", ())]

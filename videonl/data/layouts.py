@@ -8,7 +8,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -35,6 +35,7 @@ class Official:
         lists: split -> list.
         names: of the classes, in official order; None: sorted.
         split: number of the official split; None where there is only one.
+        splits: the numbers of all of them; none where there is only one.
         first_label: the number of the first class.
         several: a video may have any number of classes.
         sides_matter: a mirrored clip may belong to another class.
@@ -45,6 +46,7 @@ class Official:
     lists: dict[str, ListFile]
     names: list[str] | None = None
     split: int | None = None
+    splits: Sequence[int] = ()
     first_label: int | None = None
     several: bool = False
     sides_matter: bool = False
@@ -110,6 +112,20 @@ def recognise(
             "several splits (UCF-101: trainlist01.txt, HMDB-51: <class>_test_split1.txt)"
         )
     return None
+
+
+def official_splits(root: str | Path) -> list[int]:
+    """The numbers of the official splits of a data set that has several.
+
+    Raises:
+        DatasetError: it has none, or only one.
+    """
+    found = recognise(Path(root), FolderIndex(root), split=None)
+    if found is None or not found[0].splits:
+        what = f"{root} contains no official lists of a data set with several splits"
+        what = f"{found[0].name} has only one official split" if found else what
+        raise DatasetError(f"{what}; give --folds K")
+    return list(found[0].splits)
 
 
 def chosen_split(name: str, split: int | None, there: set[int]) -> int:
@@ -180,6 +196,7 @@ def ucf101(folders: Folders, split: int | None) -> Official | None:
         lists_there(folders, names, _path_lines),
         names=read_class_names(index) if index else None,
         split=number,
+        splits=sorted(there),
         first_label=1,
         notes=measured_twice("UCF-101", number, there),
     )
@@ -225,7 +242,14 @@ def hmdb51(folders: Folders, split: int | None) -> Official | None:
         for part, mark in (("train", "1"), ("val", "2"), ("test", "2"))
     }
     notes = measured_twice("HMDB-51", number, set(found))
-    return Official("HMDB-51", lists, split=number, names=sorted(found[number]), notes=notes)
+    return Official(
+        "HMDB-51",
+        lists,
+        split=number,
+        splits=sorted(found),
+        names=sorted(found[number]),
+        notes=notes,
+    )
 
 
 def something_v2(folders: Folders, split: int | None) -> Official | None:  # noqa: ARG001

@@ -102,6 +102,11 @@ class Table:
     separator: str
     lines: Lines
 
+    @property
+    def of_kinetics(self) -> bool:
+        """Whether it names its videos by their ids alone."""
+        return "youtube_id" in self.header and not set(PATH_COLUMNS) & set(self.header)
+
     def entries(self, source: str) -> list[Entry]:
         """Its rows; the text of a label is not taken apart.
 
@@ -109,7 +114,12 @@ class Table:
             DatasetError: no row, or one that does not fit to the header; with its line number.
         """
         columns, found = ", ".join(self.header), []
-        make = _kinetics_entry if "youtube_id" in self.header else _path_entry
+        make = _kinetics_entry if self.of_kinetics else _path_entry
+        if self.of_kinetics and not {"time_start", "time_end"} <= set(self.header):
+            raise DatasetError(
+                f"{source} has the columns {columns}, and a csv of Kinetics has time_start and "
+                "time_end, too; add them, or a column path"
+            )
         for number, line in self.lines:
             cells = _cells(line, self.separator)
             while len(cells) > len(self.header) and not cells[-1].strip():

@@ -7,6 +7,7 @@ from itertools import product
 from pathlib import Path
 
 from videonl.class_names import ClassNumbers
+from videonl.data.labels import ListFile
 from videonl.data.lists import Entry
 from videonl.data.walk import (
     VIDEO_EXTENSIONS,
@@ -68,19 +69,20 @@ def list_videos(folder: Path, *, index: FolderIndex | None = None, deep: bool = 
     Args:
         folder: links are followed.
         index: cached listings.
-        deep: include those in folders below it; not a link to a folder that contains it.
+        deep: include those in folders below it; not a link to a folder on the way to it.
     """
     index = index or FolderIndex(folder)
-    found, stack = [], [str(folder)]
+    found: list[str] = []
+    stack: list[tuple[str, list[Path]]] = [(str(folder), [])]
     while stack:
-        place = stack.pop()
+        place, above = stack.pop()
         found += [os.path.join(place, name) for name in index.files(place) if is_video(name)]
-        for path in (
-            os.path.join(place, n) for n in reversed(index.folders(place) if deep else [])
-        ):
+        below = index.folders(place) if deep else []
+        above = [*above, Path(os.path.realpath(place))] if below else above
+        for path in (os.path.join(place, name) for name in reversed(below)):
             around = os.path.realpath(path)
-            if os.path.commonpath([around, os.path.realpath(place)]) != around:
-                stack.append(path)
+            if not any(one.is_relative_to(around) for one in above):
+                stack.append((path, above))
     return found
 
 
@@ -198,6 +200,20 @@ def folder_records(
         for name in sorted(filter(number.__contains__, scan), key=number.__getitem__)
         for path in scan[name]
     ]
+
+
+def folder_list(root: Path, split: str, index: FolderIndex) -> ListFile | None:
+    """The class folders of a split as a list that names the class of every video; else None.
+
+    Raises:
+        DatasetError: see :func:`scan_classes`.
+    """
+    folder = split_folder(root, split)
+    if folder is None or not class_folders(folder):
+        return None
+    scan = scan_classes(folder, index=index)
+    entries = [Entry(os.path.relpath(p, root), (name,)) for name in scan for p in scan[name]]
+    return ListFile(str(folder), entries)
 
 
 class Finder:

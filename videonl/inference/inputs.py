@@ -128,7 +128,7 @@ def read_list(text: str, *, source: str) -> list[str]:
         if "\0" in line:
             raise VideoNLError(f"{source}, line {number}: {line!r} is not a path")
     table = table_of(lines)
-    if table is not None and "youtube_id" in table.header:
+    if table is not None and table.of_kinetics:
         raise VideoNLError(
             f"{source} is a csv of Kinetics, which contains no file names; give the folder"
         )

@@ -98,6 +98,8 @@ class SampleParameters:
             )
         if min(self.train, self.val, self.test) < 0 or self.seed < 0:
             raise DatasetError("train, val, test and seed must be numbers of at least 0")
+        if not (self.train or self.val or self.test):
+            raise DatasetError("train, val and test are 0, so no clip would be written; raise one")
         if not 0.2 <= self.scale <= 1:
             raise DatasetError(f"scale={self.scale:g}: give a number between 0.2 and 1")
         if self.of not in RELATED:

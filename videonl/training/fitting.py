@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from videonl.claims import claimed, is_first_process
 from videonl.data import VideoDataModule
-from videonl.data.catalogue import write_census
+from videonl.data.census import write_census
 from videonl.data.splits import TRAIN_LIST, VAL_LIST, write_lists
 from videonl.errors import VideoNLError
 from videonl.files import write_text

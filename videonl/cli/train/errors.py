@@ -16,8 +16,8 @@ from videonl.errors import (
     Unforeseen,
     VideoError,
     VideoNLError,
+    going_on,
 )
-from videonl.escapes import as_word
 from videonl.files import explain_full
 
 # How the checks of a class begin: "batch_size=0: it must be", "preprocessing.frames is 0; it must".
@@ -41,6 +41,7 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
 
     from videonl.training.callbacks.finite import TrainingDiverged
 
+    last = run_dir / "last.ckpt" if run_dir else None
     try:
         yield
     except Stopped:
@@ -55,15 +56,14 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
         if not root.is_dir():
             raise DatasetError(
                 f"the data folder {root} is gone (is its disk still mounted?); when it is back, "
-                f"{going_on(run_dir)}"
+                f"{going_on(last)}"
             ) from error
         raise_cause(error)
     except OutputError as error:
         raise VideoNLError(
-            f"{error}; free some space or choose another folder, then {going_on(run_dir)}"
+            f"{error}; free some space or choose another folder, then {going_on(last)}"
         ) from error
     except TrainingDiverged as error:
-        last = run_dir / "last.ckpt" if run_dir else None
         kept = f"; {last} holds the last finite weights" if last and last.is_file() else ""
         raise TrainingDiverged(f"{error}{kept}") from error
     except OfTheirs as error:
@@ -75,7 +75,7 @@ def clear_errors(settings: dict[str, Any], *, run_dir: Path | None = None) -> It
             raise
         place = error.filename or run_dir or "the disk"
         raise VideoNLError(
-            f"{place}: the disk is full ({words}); free some space, then {going_on(run_dir)}"
+            f"{place}: the disk is full ({words}); free some space, then {going_on(last)}"
         ) from error
     except Exception as error:
         raise Unforeseen(run_dir) from error
@@ -130,9 +130,3 @@ def raise_cause(error: VideoNLError) -> NoReturn:
         raise error
     last = text.strip().splitlines()[-1]  # "videonl.errors.DatasetError: what happened"
     raise type(error)(last.partition(": ")[2] or last) from error
-
-
-def going_on(run_dir: Path | None) -> str:
-    """How to continue, after the cause is removed."""
-    last = run_dir / "last.ckpt" if run_dir else None
-    return f"go on with --resume {as_word(last)}" if last and last.is_file() else "start again"

@@ -31,7 +31,7 @@ def test_command(command: str, argv: Sequence[str]) -> int:
 def test(command: str, settings: dict[str, Any], given: dict[str, Any]) -> int:
     """Measure, print and write."""
     from videonl.cli.train.parser import trainer_options
-    from videonl.data.catalogue import census_of
+    from videonl.data.census import census_of
     from videonl.training.evaluation import describe
 
     checkpoint, quick = checkpoint_of(settings), command == "validate"

@@ -16,8 +16,7 @@ from typing import Any, NoReturn
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from videonl.claims import is_first_process
-from videonl.errors import ENDING, Stopped, VideoNLError
-from videonl.escapes import as_word
+from videonl.errors import ENDING, Stopped, VideoNLError, going_on
 from videonl.training.callbacks.checkpoints import (
     Checkpoints,
     between_steps,
@@ -68,11 +67,7 @@ def raise_lost(error: Exception, *, last: Path | None = None) -> NoReturn:
     Raises:
         VideoNLError: a process was killed.
     """
-    on = (
-        f"then go on with --resume {as_word(last)}"
-        if last and last.exists()
-        else "then start again"
-    )
+    on = f"then {going_on(last)}"
     if is_lost_worker(error):
         raise VideoNLError(
             "a process that decodes videos was killed, which the system does when memory runs out: "
@@ -162,9 +157,8 @@ class GracefulStop(Callback):
 
     def stopped(self) -> TrainingStopped:
         """The exception, which says how to resume the training."""
-        last = self.checkpoints.last
-        where = f"go on with --resume {as_word(last)}" if last.exists() else "nothing was saved yet"
-        return TrainingStopped(f"stopped; {where}", signum=self._signal)
+        on = going_on(self.checkpoints.last, nothing="nothing was saved yet")
+        return TrainingStopped(f"stopped; {on}", signum=self._signal)
 
     def _stop(self) -> None:
         raise self.stopped()
