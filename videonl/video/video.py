@@ -395,7 +395,9 @@ class Video:
 
     def close(self) -> None:
         """Close the file and the decoder."""
-        self._sequential = None
+        if self._sequential is not None:
+            self._sequential.close()
+            self._sequential = None
         self._source.close()
 
     def __enter__(self) -> "Video":
