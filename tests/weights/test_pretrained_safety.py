@@ -33,10 +33,10 @@ class Payload:
 
 def refuse(path, message):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(CheckpointError, match=message) as caught:
         read_content(path)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
     assert len(str(caught.value)) < 1500
     assert str(path) in str(caught.value)
@@ -104,6 +104,11 @@ def array_pickle(shape, data, code="f4"):
     return b"\x80\x02}U\x01a" + start + state + b"s."
 
 
+def test_tensors_in_a_plain_pickle_are_named(tmp_path):
+    data = pickle.dumps({"a": torch.ones(2)})
+    refuse(file_with(tmp_path, data), "written by pickle.dump.*write it with torch.save")
+
+
 def test_arrays_that_lie_about_their_size(tmp_path):
     good = read_content(file_with(tmp_path, array_pickle((2,), b"\0\0\x80?\0\0\0@")))
     assert good.data["a"].tolist() == [1, 2]
@@ -156,9 +161,7 @@ def test_nests_that_explode(tmp_path):
 @pytest.mark.slow
 def test_what_is_named_often_is_looked_at_once(tmp_path):
     many = b"\x80\x02](" + b"N" * 80_000 + b"eq\x00](" + b"h\x00" * 80_000 + b"e."
-    start = time.process_time()
     refuse(file_with(tmp_path, many), "unfolds to over")
-    assert time.process_time() - start < 3
 
 
 def torch_bytes(content):

@@ -42,10 +42,16 @@ def read_arrays(stream: IO[bytes], source: str, *, size: int = 0) -> Any:
     Raises:
         CheckpointError: anything else, or an array whose size differs from its bytes.
     """
-    content = read_pickle(
-        stream, allow=lambda name: str(name) in ARRAY_NAMES, source=source, size=size
-    )
-    return _Resolver(source).convert(content)
+
+    def allow(name: Name) -> bool:
+        if name.module in ("torch._utils", "torch.storage"):
+            raise CheckpointError(
+                f"{source} was written by pickle.dump, in which tensors are programs; load it "
+                "where it was made and write it with torch.save"
+            )
+        return str(name) in ARRAY_NAMES
+
+    return _Resolver(source).convert(read_pickle(stream, allow=allow, source=source, size=size))
 
 
 def to_tensor(array: np.ndarray) -> Tensor:
