@@ -131,6 +131,17 @@ def test_a_clip_from_a_second_on() -> None:
     assert by_time.indices_from(1.0, times=times, end=4.0)[0] == 24
 
 
+def test_a_clip_beside_the_grid_of_a_test_is_whole() -> None:
+    value = shape(8, 8, places="grid", short_video="pad", views=[1, 1])
+    times = np.arange(60) / 25
+    assert value.indices(60) == [list(range(0, 60, 8))]
+    assert value.indices_from(9.0, times=times, end=60 / 25) == list(range(3, 60, 8))
+    drawn = np.array([value.random_indices(60, np.random.default_rng(n)) for n in range(20)])
+    assert (np.diff(drawn) == 8).all()
+    assert np.ptp(drawn[:, 0]) > 0
+    assert value.indices_from(0.0, times=times[:30], end=1.2) == [0, 8, 16, 24, 24, 24, 24, 24]
+
+
 @pytest.mark.parametrize("size", [(6, 11), (11, 6), (7, 12), (6, 6)])
 def test_boxes(size: tuple[int, int]) -> None:
     value = Preprocessing(1, 1, short_side=6, crop=4)

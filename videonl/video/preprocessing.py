@@ -642,7 +642,7 @@ class Preprocessing:
             step = Fraction(self.clip_length - 1) / (self.frames - 1)
         places = np.array([int(start + k * step) for k in range(self.frames)], np.int64)
         last = len(track) - 1
-        if self.places == "grid":
+        if self.places == "grid" and start % step == 0:  # drawn or asked for, it lies anywhere
             last = int((self._grid(len(track)) - 1) * step)
         places = places % len(track) if self.short_video == "loop" else np.minimum(places, last)
         return [int(frame) for frame in track[places]]
