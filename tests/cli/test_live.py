@@ -318,7 +318,7 @@ def test_what_is_no_source_is_one_sentence(folder: Path, capsys) -> None:
         answering(playlist, then=0.0) as address,
         pytest.raises(VideoError, match="none of the formats read"),
     ):
-        open_live(address, allow_stream=True)
+        open_live(address.replace("live.ts", "live.m3u8"), allow_stream=True)
     assert live("97", "--overlay", "seen.mp4") == 2
     assert live("97", "--overlay", "seen.avi") == 2
     errors = capsys.readouterr().err.splitlines()
