@@ -250,13 +250,12 @@ def test_what_settings_alone_tell_of_a_graph(tmp_path):
     """Strides, pools and the kind of answer: the weights have the same shapes with any."""
     model = network("i3d_r50", preset="pyslowfast", strides=(1, 2, 2, 1), head_average="logits")
     tensors = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
-    told = (
-        "MODEL: {ARCH: i3d, HEAD_ACT: sigmoid}\nRESNET: {SPATIAL_STRIDES: [[1], [2], [2], [1]]%s}"
-    )
+    told = "MODEL: {ARCH: i3d, HEAD_ACT: sigmoid}\nDATA: {ENSEMBLE_METHOD: sum}\n"
+    told += "RESNET: {SPATIAL_STRIDES: [[1], [2], [2], [1]]%s}"
     path = saved(tmp_path / "a.pyth", {"model_state": tensors, "cfg": told % ""})
     loaded = load_checkpoint(path)
     assert torch.equal(logits(loaded.model, CLIP), logits(model, CLIP))
-    assert loaded.multi_label
+    assert (loaded.multi_label, loaded.preprocessing["average"]) == (True, "mean")
     for entry in ("STRIDE_1X1: true", "SPATIAL_DILATIONS: [[1], [1], [1], [2]]"):
         path = saved(tmp_path / "b.pyth", {"model_state": tensors, "cfg": told % f", {entry}"})
         with pytest.raises(CheckpointError, match=f"{entry.partition(':')[0]}=.*; supported is"):
@@ -268,12 +267,12 @@ def test_what_settings_alone_tell_of_a_graph(tmp_path):
 model = dict(
     backbone=dict(
         conv1_stride_t=1, pool1_stride_t=1, with_pool2=False, spatial_strides=(1, 2, 2, 1), %s),
-    cls_head=dict(multi_class=True))
+    cls_head=dict(multi_class=True, average_clips='score'))
 """
     path = saved(tmp_path / "a.pth", {"state_dict": tensors, "meta": {"cfg": told % ""}})
     loaded = load_checkpoint(path)
     assert torch.equal(logits(loaded.model, CLIP), logits(model, CLIP))
-    assert loaded.multi_label
+    assert (loaded.multi_label, loaded.preprocessing["average"]) == (True, "logits")
     for entry in ("style='caffe'", "temporal_strides=(1, 2, 1, 1)", "dilations=(1, 1, 1, 2)"):
         about = {"state_dict": tensors, "meta": {"cfg": told % entry}}
         with pytest.raises(CheckpointError, match="; supported is"):

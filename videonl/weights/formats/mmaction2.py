@@ -110,9 +110,12 @@ def apply_settings(translated: Translated, meta: Any) -> None:
         stem = translated.tensors["stem.conv.weight"]
         translated.tensors["stem.conv.weight"] = stem.flip(1)
         found |= {name: found[name][::-1] for name in ("mean", "std") if name in found}
-    options: dict[str, Any] = {"preprocessing": found, **graph(part(model, "backbone"), account)}
     head = part(model, "cls_head")
     translated.multi_label = head.get("multi_class") is True
+    scores = ("prob", "score")
+    if account.take(head, "average_clips", scores.__contains__, option="average") == "score":
+        found["average"] = "logits"
+    options: dict[str, Any] = {"preprocessing": found, **graph(part(model, "backbone"), account)}
     dropout = account.take(head, "dropout_ratio", is_share, option="dropout")
     if dropout is not None:
         options["dropout"] = dropout

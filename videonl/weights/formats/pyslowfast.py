@@ -170,6 +170,10 @@ def clips(settings: Mapping[str, Any], account: Account) -> dict[str, Any]:
         "fps": take(data, "TARGET_FPS", is_number, "fps"),
     }
     take(data, "REVERSE_INPUT_CHANNEL", is_flag, "mean")
+    several = part(settings, "MODEL").get("HEAD_ACT") == "sigmoid"  # usually the largest counts
+    method = take(data, "ENSEMBLE_METHOD", lambda value: value in ("sum", "max"), "average")
+    if method is not None and (method == "max") != several:
+        found["average"] = "max" if method == "max" else "mean"
     views = [
         take(test, "NUM_ENSEMBLE_VIEWS", is_whole, "views"),
         take(test, "NUM_SPATIAL_CROPS", lambda value: value in (1, 3), "views"),
