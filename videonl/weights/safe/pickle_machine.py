@@ -27,6 +27,7 @@ MAX_DEPTH = 30
 UNFOLDED = 16  # what a pickle unfolds to, in characters and values per byte of it
 MAX_INTEGER_BYTES = 64
 _MARK = object()
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _LITERALS = frozenset(
     {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
     | {"STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
@@ -123,9 +124,9 @@ def read_pickle(
 def _instructions(stream: IO[bytes]) -> Iterator[tuple[str, Any]]:
     """(name, argument) of the instructions, also of Python 2, whose texts may be any bytes."""
     while code := stream.read(1):
-        found = pickletools.code2op[code.decode("latin1")]
+        found = _OPCODES[code.decode("latin1")]
         if found.name == "STRING":
-            text = pickletools.read_stringnl(stream, decode=False)  # type: ignore[no-untyped-call]
+            text = pickletools.read_stringnl(stream, decode=False)
             yield found.name, codecs.escape_decode(text)[0].decode("latin1")
         else:
             yield found.name, found.arg.reader(stream) if found.arg else None
