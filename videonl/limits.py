@@ -164,6 +164,7 @@ def above(low: float, high: float = math.inf) -> Limit:
 
 MEMORY_LIMITS = ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes")
 SEED = whole(0, 2**32 - 1)  # what numpy takes
+MOST_CLIPS = 1000  # of a test of one video
 
 
 def usable_cores() -> int:

@@ -313,6 +313,12 @@ def test_what_is_no_source_is_one_sentence(folder: Path, capsys) -> None:
         with pytest.raises(VideoError, match=r"^[^\n]*$") as caught:
             open_live(source, allow_stream=True)
         assert words in str(caught.value)
+    playlist = b"#EXTM3U\n#EXT-X-TARGETDURATION:9\n#EXTINF:9,\na.ts\n"
+    with (
+        answering(playlist, then=0.0) as address,
+        pytest.raises(VideoError, match="none of the formats read"),
+    ):
+        open_live(address.replace("live.ts", "live.m3u8"), allow_stream=True)
     assert live("97", "--overlay", "seen.mp4") == 2
     assert live("97", "--overlay", "seen.avi") == 2
     errors = capsys.readouterr().err.splitlines()

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -68,3 +69,29 @@ def test_a_stream_gives_the_frames_of_every_window(
         numbers = [read_number(frame.numpy()) for frame in frames]
         assert numbers == windows.indices(start, 50)
     assert len(asked) == len(set(asked)), "no frame is decoded for the result twice"
+
+
+def test_a_part_of_a_file_whose_frames_are_found_by_decoding(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_video(tmp_path / "v.avi", 50)
+    monkeypatch.setattr("videonl.inference.windows.BLOCK", 7)
+    monkeypatch.setattr("videonl.video.decoding.sequential_decoder.KEEP_BYTES", 0)
+    opened: list[object] = []
+    original = av.open
+
+    def counting(*arguments: Any, **options: Any) -> Any:
+        opened.append(arguments)
+        return original(*arguments, **options)
+
+    monkeypatch.setattr("av.open", counting)
+    windows = Windows(8, 4, 4)
+    with open_video(f"{path}#t=0.8,1.8") as video:
+        assert (video.exact_by, video.num_frames) == ("sequential", 25)
+        shown = Preprocessing(windows.frames, 1, short_side=64, crop=64)
+        stream = stream_windows(video, windows, track=np.arange(25), preprocessing=shown)
+        for start, (frames, _) in zip(windows.starts(25), stream, strict=True):
+            numbers = [read_number(frame.numpy()) for frame in frames]
+            assert numbers == [20 + n for n in windows.indices(start, 25)]
+        assert len(opened) == 3, "opened, decoded once to count, once to read"
+        assert read_number(video.read([1])[0].numpy()) == 21

@@ -158,6 +158,11 @@ def test_reading_what_is_no_sample_set_says_how_to_make_one(tmp_path):
     (tmp_path / "manifest.json").write_text("{")
     with pytest.raises(DatasetError, match="cannot be read"):
         read_sample(tmp_path)
+    (tmp_path / "manifest.csv").write_text("path,split\na.mp4,train\n")
+    for manifest in ('{"size": "96"}', "{}"):
+        (tmp_path / "manifest.json").write_text(manifest)
+        with pytest.raises(DatasetError, match="not those of a sample data set"):
+            read_sample(tmp_path)
 
 
 def test_nothing_unfinished_is_left(written):

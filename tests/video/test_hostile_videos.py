@@ -104,7 +104,8 @@ def test_only_regular_files(tmp_path: Path, clip: Path) -> None:
         (tmp_path, "is a folder"),
         (tmp_path / "empty.mp4", "empty"),
         (tmp_path / "absent.mp4", "No such file"),
-        ("a\0b.mp4", "NUL"),
+        ("a\0b.mp4", "is not a file name"),
+        ("a\ud800b.mp4", "is not a file name"),
     ):
         with pytest.raises(VideoError, match=words):
             open_video(path)

@@ -45,6 +45,9 @@ def test_short_and_wrong_parts(tmp_path: Path) -> None:
         VideoError, match="lies outside of the video, which shows pictures from 0 to 3"
     ):
         open_video(f"{path}#t=3,4")
+    for empty in ("2,1", "1,1"):
+        with pytest.raises(VideoError, match="is empty; its end must lie behind its start"):
+            open_video(f"{path}#t={empty}")
     with pytest.raises(VideoError, match="No such file"):
         open_video(tmp_path / "absent.mp4#t=3,4")
     named = tmp_path / "b.mp4#t=0,1"

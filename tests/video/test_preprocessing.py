@@ -131,6 +131,17 @@ def test_a_clip_from_a_second_on() -> None:
     assert by_time.indices_from(1.0, times=times, end=4.0)[0] == 24
 
 
+def test_a_clip_beside_the_grid_of_a_test_is_whole() -> None:
+    value = shape(8, 8, places="grid", short_video="pad", views=[1, 1])
+    times = np.arange(60) / 25
+    assert value.indices(60) == [list(range(0, 60, 8))]
+    assert value.indices_from(9.0, times=times, end=60 / 25) == list(range(3, 60, 8))
+    drawn = np.array([value.random_indices(60, np.random.default_rng(n)) for n in range(20)])
+    assert (np.diff(drawn) == 8).all()
+    assert np.ptp(drawn[:, 0]) > 0
+    assert value.indices_from(0.0, times=times[:30], end=1.2) == [0, 8, 16, 24, 24, 24, 24, 24]
+
+
 @pytest.mark.parametrize("size", [(6, 11), (11, 6), (7, 12), (6, 6)])
 def test_boxes(size: tuple[int, int]) -> None:
     value = Preprocessing(1, 1, short_side=6, crop=4)
@@ -198,7 +209,9 @@ def test_its_protocol_says_views_and_size() -> None:
             "std is .0.1, 0.1, 0.0.; it must be a list of 3 numbers, each above 0",
         ),
         ({"short_video": "mirror"}, "short_video is mirror; it must be one of loop, pad"),
-        ({"views": [10, 2]}, "views is .10, 2.; it must be at least 1 clip and 1 or 3 crops"),
+        ({"views": [10, 2]}, "views is .10, 2.; it must be 1 to 1000 clips and 1 or 3 crops"),
+        ({"views": [1001, 1]}, "1 to 1000 clips"),
+        ({"views": [1000, 3], "frames": 64}, "1000x3 views of 64 frames of 256², .* at most"),
         ({"views": [0, 1]}, "views is .0, 1."),
         ({"views": "10x3"}, "views is 10x3"),
         ({"test_crop": 257}, "test_crop=257 is larger than short_side=256"),

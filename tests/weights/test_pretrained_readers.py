@@ -246,6 +246,39 @@ NONLOCAL:
     assert (loaded.preprocessing["frames"], loaded.preprocessing["stride"]) == (16, 4)
 
 
+def test_what_settings_alone_tell_of_a_graph(tmp_path):
+    """Strides, pools and the kind of answer: the weights have the same shapes with any."""
+    model = network("i3d_r50", preset="pyslowfast", strides=(1, 2, 2, 1), head_average="logits")
+    tensors = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
+    told = "MODEL: {ARCH: i3d, HEAD_ACT: sigmoid}\nDATA: {ENSEMBLE_METHOD: sum}\n"
+    told += "RESNET: {SPATIAL_STRIDES: [[1], [2], [2], [1]]%s}"
+    path = saved(tmp_path / "a.pyth", {"model_state": tensors, "cfg": told % ""})
+    loaded = load_checkpoint(path)
+    assert torch.equal(logits(loaded.model, CLIP), logits(model, CLIP))
+    assert (loaded.multi_label, loaded.preprocessing["average"]) == (True, "mean")
+    for entry in ("STRIDE_1X1: true", "SPATIAL_DILATIONS: [[1], [1], [1], [2]]"):
+        path = saved(tmp_path / "b.pyth", {"model_state": tensors, "cfg": told % f", {entry}"})
+        with pytest.raises(CheckpointError, match=f"{entry.partition(':')[0]}=.*; supported is"):
+            load_checkpoint(path)
+    given = {"stem_stride": (1, 2, 2), "pool1_stride": (1, 2, 2), "pool2_kernel": (1, 1, 1)}
+    model = network("i3d_r50", preset="mmaction2", strides=(1, 2, 2, 1), **given)
+    tensors = {mmaction2_key(key): value for key, value in model.state_dict().items()}
+    told = """
+model = dict(
+    backbone=dict(
+        conv1_stride_t=1, pool1_stride_t=1, with_pool2=False, spatial_strides=(1, 2, 2, 1), %s),
+    cls_head=dict(multi_class=True, average_clips='score'))
+"""
+    path = saved(tmp_path / "a.pth", {"state_dict": tensors, "meta": {"cfg": told % ""}})
+    loaded = load_checkpoint(path)
+    assert torch.equal(logits(loaded.model, CLIP), logits(model, CLIP))
+    assert (loaded.multi_label, loaded.preprocessing["average"]) == (True, "logits")
+    for entry in ("style='caffe'", "temporal_strides=(1, 2, 1, 1)", "dilations=(1, 1, 1, 2)"):
+        about = {"state_dict": tensors, "meta": {"cfg": told % entry}}
+        with pytest.raises(CheckpointError, match="; supported is"):
+            load_checkpoint(saved(tmp_path / "b.pth", about))
+
+
 @pytest.mark.parametrize(
     ("affinity", "options"),
     [
@@ -295,8 +328,9 @@ def test_mmaction2_slowonly_scales_and_c2d_is_flat(tmp_path):
     loaded = load_checkpoint(path)
     assert torch.equal(logits(loaded.model), logits(c2d))
     assert "nopool" in str(loaded.report)
-    path = saved(tmp_path / "c.pth", {"state_dict": state, "meta": {"name": "c2d-nopool"}})
-    assert load_checkpoint(path).model.config["options"]["pool2_kernel"] == [1, 1, 1]
+    for meta in ({"name": "c2d-nopool"}, {"cfg": "model = dict(backbone=dict(type='ResNet'))"}):
+        path = saved(tmp_path / "c.pth", {"state_dict": state, "meta": meta})
+        assert load_checkpoint(path).model.config["options"]["pool2_kernel"] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(
@@ -398,6 +432,12 @@ def test_nothing_may_be_left_over(tmp_path):
 
 
 @pytest.mark.slow
+def test_another_3d_resnet_with_torchvisions_keys(tmp_path):
+    state = {"conv1.weight": torch.ones(4, 3, 7, 7, 7), "layer1.0.conv1.weight": torch.ones(4, 4)}
+    with pytest.raises(CheckpointError, match=r"no reader knows these keys: conv1\.weight"):
+        load_checkpoint(saved(tmp_path / "a.pth", {"state_dict": state}))
+
+
 def test_the_peers_own_slow_network(tmp_path):
     peer = create_model("slow_r50", num_classes=4)
     path = saved(tmp_path / "SLOW_8x8_R50.pyth", {"model_state": peer.state_dict()})
@@ -449,6 +489,7 @@ def test_hub_networks_at_published_test_size(tmp_path, name):
         peer = randomise(getattr(hub, name)(pretrained=False, model_num_class=4))
     path = saved(tmp_path / "a.pyth", {"model_state": peer.state_dict()})
     model = create_model(name, pretrained=path).eval()
+    assert ("X3D-XS, -S and -M" in str(model.load_report)) == (name == "x3d_m")
     clip = torch.randn(1, 3, 16 if name != "slow_r50" else 8, 256, 256)
     with torch.no_grad():
         wanted = peer(clip)

@@ -33,10 +33,10 @@ class Payload:
 
 def refuse(path, message):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(CheckpointError, match=message) as caught:
         read_content(path)
-    assert time.perf_counter() - start < 5
+    assert time.process_time() - start < 5
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 200_000  # KiB
     assert len(str(caught.value)) < 1500
     assert str(path) in str(caught.value)
@@ -104,6 +104,11 @@ def array_pickle(shape, data, code="f4"):
     return b"\x80\x02}U\x01a" + start + state + b"s."
 
 
+def test_tensors_in_a_plain_pickle_are_named(tmp_path):
+    data = pickle.dumps({"a": torch.ones(2)})
+    refuse(file_with(tmp_path, data), "written by pickle.dump.*write it with torch.save")
+
+
 def test_arrays_that_lie_about_their_size(tmp_path):
     good = read_content(file_with(tmp_path, array_pickle((2,), b"\0\0\x80?\0\0\0@")))
     assert good.data["a"].tolist() == [1, 2]
@@ -145,8 +150,18 @@ def test_nests_that_explode(tmp_path):
     refuse(file_with(tmp_path, b"\x80\x02" + laughs + b"hd."), "unfolds to over")
     key = b"\x80\x02" + laughs + b"}hdNs."
     refuse(file_with(tmp_path, key), "neither a name nor a number")
+    key = b"\x80\x02}(" + b"N" * 9 + b"tNs."  # a tuple is hashed anew each time it is a key
+    refuse(file_with(tmp_path, key), "neither a name nor a number")
+    key = b"\x80\x02}\x8a\x08" + struct.pack("<q", 2**61 - 1) + b"Ns."  # one hash for all multiples
+    refuse(file_with(tmp_path, key), "neither a name nor a number")
     deep = b"\x80\x02" + b"]" * 100_000 + b"a" * 99_999 + b"."
     refuse(file_with(tmp_path, deep), "deeper")
+
+
+@pytest.mark.slow
+def test_what_is_named_often_is_looked_at_once(tmp_path):
+    many = b"\x80\x02](" + b"N" * 80_000 + b"eq\x00](" + b"h\x00" * 80_000 + b"e."
+    refuse(file_with(tmp_path, many), "unfolds to over")
 
 
 def torch_bytes(content):
@@ -216,6 +231,12 @@ def test_metadata_is_left_out_and_not_imported(tmp_path):
     assert found.data["meta"]["cfg"] == "text"
     assert found.data["meta"]["time"] is None
     assert any("datetime" in text for text in found.skipped)
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(tmp_path / "b.pth", "w") as new:
+        new.writestr("mm/moredata.pkl", b"not the description")
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry))
+    again = read_content(tmp_path / "b.pth").data["state_dict"]
+    assert torch.equal(again["b"], weight.t())
 
 
 def test_safetensors_that_lie(tmp_path):
@@ -257,6 +278,7 @@ def tar_bytes():
         (b"", "empty"),
         (b"\x00\x01\x02\x03 nonsense", "not a supported checkpoint"),
         (b"plain text", "not a supported checkpoint"),
+        (b"\x80", "damaged pickle"),
     ],
 )
 @pytest.mark.parametrize("suffix", [".pkl", ".pth", ".safetensors"])
@@ -276,9 +298,17 @@ def test_python_2_text_and_byte_orders(tmp_path):
         "b": np.float64(0.5),
         "c": np.int8(3),
     }
-    for protocol in range(5):
+    for protocol in range(6):
         found = read_content(file_with(tmp_path, pickle.dumps(content, protocol))).data
         assert np.array_equal(found["a"].numpy(), content["a"])
         assert (found["b"], found["c"]) == (0.5, 3)
+    text = "S'{}'\n".format  # Python 2's oldest protocol, the one it takes if nothing is said
+    made = "cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(I0\nt" + text("b") + "tR"
+    dtype = f"cnumpy\ndtype\n({text('f4')}I0\nI1\ntR(I3\n{text('<')}NNNI-1\nI-1\nI0\ntb"
+    array = f"{made}(I1\n(I1\nt{dtype}I00\n" + text(r"\x00\x00\x80\xbf") + "tb"
+    oldest = f"(d{text('a')}{array}s.".encode()
+    assert read_content(file_with(tmp_path, oldest)).data["a"].tolist() == [-1.0]
+    for odd in (b"f1", b"b2", b"f", b"O8"):
+        refuse(file_with(tmp_path, oldest.replace(b"f4", odd)), "contains only numbers")
     names = {name for _, name, _ in pickletools.genops(pickle.dumps(content, 2)) if name}
     assert any("_codecs" in str(name) for name in names)

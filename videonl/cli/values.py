@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from videonl.errors import VideoNLError
 from videonl.escapes import as_word, parse_json
 from videonl.files import parse_yaml
-from videonl.limits import above, number, whole
+from videonl.limits import MOST_CLIPS, above, number, whole
 from videonl.shards import Shard, shard_here
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 
 positive = whole(1, 1e9)  # the type of an option
 RATE = above(0, 1000)  # frames per second
-MOST_CLIPS = 1000
 MOST_PIXELS = 16_384  # of a side; as many frames
 VIEWS = re.compile(r"(\d+)[x×](\d+)")
 

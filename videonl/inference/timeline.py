@@ -236,7 +236,7 @@ def timeline_of(
         windows = place_windows(times, duration, window=window, hop=hop)
         damage = Damage(conceal=predictor.conceal)
         wanted = [each.indices(times, preprocessing) for each in windows]
-        kept = damage.kept(clips_in_order(source, wanted, preprocessing=preprocessing, here=True))
+        kept = damage.kept(clips_in_order(source, wanted, preprocessing=preprocessing))
 
         def queued() -> Iterator[Callable[[], Tensor]]:
             while chunk := list(islice(kept, predictor.max_views_per_forward)):

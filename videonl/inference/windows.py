@@ -7,15 +7,11 @@ are kept, already scaled and cropped.
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-import av
 import numpy as np
 import torch
 
 from videonl.errors import VideoError, VideoNLError
 from videonl.shares import counted
-from videonl.video.decoding.container import open_source, reason
-from videonl.video.decoding.pictures import Pictures
-from videonl.video.decoding.sequential_decoder import decode_all
 from videonl.video.preprocessing import Preprocessing
 from videonl.video.sandbox import SandboxedVideo
 from videonl.video.transforms import crop
@@ -98,11 +94,11 @@ def stream_windows(
     count = len(track)
     places = [windows.indices(start, count, preprocessing) for start in windows.starts(count)]
     wanted = [track[each].tolist() for each in places]
-    return clips_in_order(video, wanted, preprocessing=preprocessing, here=False)
+    return clips_in_order(video, wanted, preprocessing=preprocessing)
 
 
 def clips_in_order(
-    video: Video, wanted: Sequence[Sequence[int]], *, preprocessing: Preprocessing, here: bool
+    video: Video, wanted: Sequence[Sequence[int]], *, preprocessing: Preprocessing
 ) -> Iterator[tuple[torch.Tensor, list[int]]]:
     """Clips of a video, each of whose frames is decoded once.
 
@@ -112,7 +108,6 @@ def clips_in_order(
         video: an open one.
         wanted: frame numbers of each clip.
         preprocessing: the size to scale to, and the centre crop.
-        here: see :func:`blocks_in_order`.
 
     Raises:
         VideoError: a frame cannot be decoded.
@@ -124,7 +119,7 @@ def clips_in_order(
     first = np.array([min(indices) for indices in wanted])
     later = np.minimum.accumulate(first[::-1])[::-1].tolist()  # first frame still needed
     needed = sorted({index for indices in wanted for index in indices})
-    blocks = blocks_in_order(video, needed, preprocessing=shown, here=here)
+    blocks = blocks_in_order(video, needed, preprocessing=shown)
     held: dict[int, torch.Tensor] = {}
     for indices, needed_from in zip(wanted, later, strict=True):
         for index in [index for index in held if index < needed_from]:
@@ -201,7 +196,7 @@ class Damage:
 
 
 def blocks_in_order(
-    video: Video, needed: list[int], *, preprocessing: Preprocessing, here: bool
+    video: Video, needed: list[int], *, preprocessing: Preprocessing
 ) -> Iterator[tuple[list[int], torch.Tensor]]:
     """(frame numbers, uint8 (n, H, W, 3)) of at most ``BLOCK`` frames each.
 
@@ -209,51 +204,12 @@ def blocks_in_order(
         video: an open video.
         needed: frame numbers, increasing.
         preprocessing: the size to scale to.
-        here: decode a file in which frames cannot be found otherwise once more in this process,
-            whole, and let a time limit hold for each block; else for the file.
 
     Raises:
         VideoError: a frame cannot be decoded.
     """
-    starts = range(0, len(needed), BLOCK)
-    blocks = [needed[first : first + BLOCK] for first in starts]
-    if here and video.exact_by == "sequential" and len(blocks) > 1:
-        yield from _one_pass(video, blocks, preprocessing)
-        return
-    for block in blocks:
-        if here and isinstance(video, SandboxedVideo):
+    for first in range(0, len(needed), BLOCK):
+        block = needed[first : first + BLOCK]
+        if isinstance(video, SandboxedVideo):
             video.restart_clock()  # the limit is for files that hang, not for long ones
         yield block, video.read(block, **preprocessing.scaling)
-
-
-def _one_pass(
-    video: Video, blocks: list[list[int]], preprocessing: Preprocessing
-) -> Iterator[tuple[list[int], torch.Tensor]]:
-    """Decode once from the start, for files in which frames cannot be found otherwise.
-
-    Reading such a file block by block would start at its first frame every time. It was decoded
-    from end to end when it was opened (in a process that can be killed, if that is wanted), so
-    decoding it here in this process is as safe.
-    """
-    source = open_source(video.path)
-    forgiving = video.forgiving
-    pictures = Pictures(str(video.path))
-    try:
-        frames = enumerate(decode_all(source, forgiving=forgiving))
-        for block in blocks:
-            wanted = set(block)
-            found: list[np.ndarray] = []
-            while len(found) < len(block):
-                index, (frame, damaged) = next(frames)
-                if index in wanted:
-                    if damaged and not forgiving:
-                        raise VideoError(f"{video.path}: frame {index} is damaged")
-                    video.damaged |= {index} if damaged else set()
-                    found.append(pictures.array(frame, preprocessing.scaling))
-            yield block, torch.from_numpy(np.stack(found))
-    except StopIteration:
-        raise VideoError(f"{video.path}: the file changed while it was read") from None
-    except (av.FFmpegError, OSError) as error:
-        raise VideoError(f"{video.path}: decoding stops ({reason(error)})") from error
-    finally:
-        source.close()

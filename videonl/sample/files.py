@@ -125,21 +125,26 @@ def read_sample(root: str | Path) -> tuple[SampleParameters, list[Clip]]:
         DatasetError: the folder holds no finished sample data set.
     """
     root = Path(root)
-    parameters = SampleParameters.from_dict({**_OLDER, **_read_json(root)})
+    found = _read_json(root)
     try:
+        parameters = SampleParameters.from_dict({**_OLDER, **found})
         with (root / TABLE).open(newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+            return parameters, [_clip(row) for row in csv.DictReader(file)]
     except FileNotFoundError:
         raise DatasetError(
             f"{root} is unfinished (no {TABLE}): write it again, which continues the work"
         ) from None
-    clips = []
-    for row in rows:
-        bodies = (_body(row, "a"), _body(row, "b"))
-        clips.append(
-            Clip(row["path"], row["split"], Scene(row["class"], bodies, int(row["texture_seed"])))
-        )
-    return parameters, clips
+    except (LookupError, TypeError, ValueError, csv.Error, OSError) as error:
+        raise DatasetError(
+            f"{MANIFEST} and {TABLE} in {root} are not those of a sample data set "
+            f"({type(error).__name__}: {error}): delete the folder and write it again"
+        ) from error
+
+
+def _clip(row: dict[str, str]) -> Clip:
+    bodies = (_body(row, "a"), _body(row, "b"))
+    scene = Scene(row["class"], bodies, int(row["texture_seed"]))
+    return Clip(row["path"], row["split"], scene)
 
 
 def _encode(batch: list[Clip], root: Path, parameters: SampleParameters) -> int:

@@ -37,6 +37,7 @@ from videonl.video.decoding.container import (
     open_source,
     reason,
     split_span,
+    why_not_opened,
 )
 from videonl.video.decoding.pictures import Pictures
 from videonl.video.preprocessing import SENSIBLE_RATES, Preprocessing
@@ -149,14 +150,10 @@ def _open_stream(address: str, name: str) -> Source:
             metadata_errors="replace",
         )
     except (av.FFmpegError, OSError, ValueError) as error:
-        raise VideoError(f"{name}: this stream cannot be opened ({_why(error)})") from error
+        stalled = isinstance(error, av.error.ExitError)
+        why = f"no data for {STALL_SECONDS:g} s" if stalled else why_not_opened(error)
+        raise VideoError(f"{name}: this stream cannot be opened ({why})") from error
     return _source(container, name)
-
-
-def _why(error: BaseException) -> str:
-    if isinstance(error, av.error.ExitError):
-        return f"no data for {STALL_SECONDS:g} s"
-    return reason(error)
 
 
 def _source(container: Any, name: str) -> Source:

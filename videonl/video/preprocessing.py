@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from videonl.errors import VideoNLError
-from videonl.limits import Limit, Rule, Said, above, one_of, optional, shown, whole
+from videonl.limits import MOST_CLIPS, Limit, Rule, Said, above, one_of, optional, shown, whole
 from videonl.video.clock import timeline
 
 if TYPE_CHECKING:  # it decodes: not for those who only ask where frames lie
@@ -40,6 +40,7 @@ if TYPE_CHECKING:  # it decodes: not for those who only ask where frames lie
 NOTICEABLE = 0.05  # share by which rates differ before clips are taken by time
 SENSIBLE_RATES = (1.0, 1000.0)  # frames per second; others are damaged headers
 MAX_PIXELS = 2**27  # frames × side²: one view as bytes is then 0.4 GB
+MAX_VIEWED = 30 * MAX_PIXELS  # of all views of a video, which are in memory together
 CROPS = (1, 3)
 CLIP = ("frames", "stride", "short_side", "crop", "mean", "std")  # what every network says
 NEEDED = CLIP[:4]
@@ -69,7 +70,7 @@ SIZE = whole(1, 4096)  # of a clip or picture
 
 def _are_views(value: Any) -> bool:
     listed = isinstance(value, (list, tuple)) and len(value) == 2
-    return listed and all(type(n) is int for n in value) and value[0] > 0 and value[1] in CROPS
+    return listed and whole(1, MOST_CLIPS).allows(value[0]) and value[1] in CROPS
 
 
 def _is_stride(value: Any) -> bool:
@@ -87,7 +88,7 @@ RULES: dict[str, Rule] = {
     "fps": optional(above(0, 1000)),
     "rate": optional(above(0, 1000)),
     "short_video": one_of("loop", "pad"),
-    "views": Said("at least 1 clip and 1 or 3 crops, such as 10x3", _are_views),
+    "views": Said(f"1 to {MOST_CLIPS} clips and 1 or 3 crops, such as 10x3", _are_views),
     "test_crop": optional(SIZE),
     "places": one_of("ends", "free", "length", "grid"),
     "span": one_of("steps", "even"),
@@ -121,12 +122,15 @@ def check_entries(values: Mapping[str, Any]) -> None:
             raise VideoNLError(f"preprocessing.{key} is {shown(value)}; it must be {RULES[key]}")
     side = max(values.get("short_side", 1), values.get("crop", 1))
     area = max(side**2, math.prod(values.get("rectangle") or (1,)))
-    if (pixels := values.get("frames", 1) * area) > MAX_PIXELS:
-        size = f"{side}²" if area == side**2 else "x".join(map(str, values["rectangle"]))
-        raise VideoNLError(
-            f"preprocessing is {values.get('frames')} frames of {size}, {pixels} pixels; it must "
-            f"be at most {MAX_PIXELS} pixels"
-        )
+    frames, (clips, crops) = values.get("frames", 1), values.get("views", (1, 1))
+    for views, most in ((1, MAX_PIXELS), (clips * crops, MAX_VIEWED)):
+        if (pixels := views * frames * area) > most:
+            size = f"{side}²" if area == side**2 else "x".join(map(str, values["rectangle"]))
+            many = f"{clips}x{crops} views of " if views > 1 else ""
+            raise VideoNLError(
+                f"preprocessing is {many}{frames} frames of {size}, {pixels} pixels; it must be at "
+                f"most {most} pixels"
+            )
 
 
 def refuse_idle(entries: Mapping[str, Any], *, sampling: str, picture: str) -> None:
@@ -638,7 +642,7 @@ class Preprocessing:
             step = Fraction(self.clip_length - 1) / (self.frames - 1)
         places = np.array([int(start + k * step) for k in range(self.frames)], np.int64)
         last = len(track) - 1
-        if self.places == "grid":
+        if self.places == "grid" and start % step == 0:  # drawn or asked for, it lies anywhere
             last = int((self._grid(len(track)) - 1) * step)
         places = places % len(track) if self.short_video == "loop" else np.minimum(places, last)
         return [int(frame) for frame in track[places]]

@@ -183,9 +183,14 @@ class Video:
             end: seconds; None, or behind the last frame: to the end.
 
         Raises:
-            VideoError: nothing of the file lies there.
+            VideoError: nothing of the file lies there, or the end does not lie behind the start.
         """
         self._part = None
+        if end is not None and end <= start:
+            raise VideoError(
+                f"{self.path}: the part from {start:g} s to {end:g} s is empty; its end must lie "
+                "behind its start"
+            )
         times, last = self.times(), self.end
         if start >= last - ROUNDED or (end is not None and end <= times[0]):
             shown = "its end" if end is None else f"{end:g} s"
@@ -390,7 +395,9 @@ class Video:
 
     def close(self) -> None:
         """Close the file and the decoder."""
-        self._sequential = None
+        if self._sequential is not None:
+            self._sequential.close()
+            self._sequential = None
         self._source.close()
 
     def __enter__(self) -> "Video":

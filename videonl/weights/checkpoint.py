@@ -83,10 +83,12 @@ def load_checkpoint(
     content = read_content(path)
     own = read_own(content, network=network)
     if own is None:
-        model, report, names, about = load_published(
+        model, report, translated, about = load_published(
             content, num_classes=num_classes, options=options
         )
-        loaded = LoadedModel(model, names, dict(model.preprocessing), about, report)  # type: ignore[arg-type]
+        clips: Any = model.preprocessing
+        loaded = LoadedModel(model, translated.class_names, dict(clips), about, report)
+        loaded.multi_label = translated.multi_label
     else:
         loaded = load_own(path, own, num_classes=num_classes, options=options)
     if protocol is not None:
@@ -94,7 +96,7 @@ def load_checkpoint(
         loaded.preprocessing = loaded.model.preprocessing = shown.to_dict()  # type: ignore[assignment]
     if said:
         clips = changed_by(loaded.preprocessing, said, "--option").to_dict()
-        loaded.preprocessing = loaded.model.preprocessing = clips  # type: ignore[assignment]
+        loaded.preprocessing = loaded.model.preprocessing = clips
     if class_names is not None:
         loaded.class_names = checked_names(class_names, loaded.model)
     loaded.model.load_report = loaded.report  # type: ignore[assignment]

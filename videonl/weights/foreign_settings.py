@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from videonl.errors import CheckpointError
 from videonl.limits import Limit, number, shown
 
 MAX_TEXT = 400_000  # characters of a configuration; the largest published has some 10,000
@@ -74,6 +75,32 @@ class Account:
         if self.left:
             found.append(f"not read from the file's {where}: {', '.join(self.left)}")
         return found
+
+
+def check_usual(table: Mapping[str, Any], usual: Mapping[str, Any], *, family: str) -> None:
+    """Refuse a graph that is not made here: its weights have the same shapes in the usual one.
+
+    Args:
+        table: the section that describes the network.
+        usual: setting -> the only supported value, of all stages where there is one for each.
+        family: for the message.
+
+    Raises:
+        CheckpointError: names the setting.
+    """
+    for name, only in usual.items():
+        value = table.get(name)
+        if value is not None and any(leaf != only for leaf in _leaves(value)):
+            raise CheckpointError(
+                f"this {family} checkpoint is of a network with {name}={shown(value)}; supported "
+                f"is {only}"
+            )
+
+
+def _leaves(value: Any) -> list[Any]:
+    if not isinstance(value, (list, tuple)):
+        return [value]
+    return [leaf for each in value for leaf in _leaves(each)]
 
 
 def python_settings(text: str) -> dict[str, Any]:

@@ -91,11 +91,11 @@ def load_pretrained(
 
 def load_published(
     content: Content, *, num_classes: int | None, options: Mapping[str, Any] | None
-) -> tuple[nn.Module, LoadReport, list[str] | None, dict[str, Any]]:
+) -> tuple[nn.Module, LoadReport, Translated, dict[str, Any]]:
     """Make the network of a published file.
 
     Returns:
-        (network, report, class names if they are known, provenance).
+        (network, report, what the file says of its classes, provenance).
 
     Raises:
         CheckpointError: see ``load_pretrained``.
@@ -107,14 +107,15 @@ def load_published(
         translated, content, model_name=None, num_classes=num_classes, options=options
     )
     classes = int(model.config["num_classes"])  # type: ignore[index,arg-type]
-    names = names_of(translated, classes) if classes == head_of(translated)[1] else None
+    own = classes == head_of(translated)[1]
+    translated.class_names = names_of(translated, classes) if own else None
     about = {
         "file": content.path.name,
         "family": translated.family,
         "licence": translated.licence,
         "notes": list(report.notes),
     }
-    return model, report, names, about
+    return model, report, translated, about
 
 
 def from_own(own: OwnCheckpoint) -> Translated:

@@ -49,6 +49,7 @@ class Translated:
         licence: of the published weights of this family, as far as known.
         peer_keys: the tensors by the peer's keys, if its own network is registered here too.
         class_names: of its classifier; None if unknown.
+        multi_label: a video may have several of the classes.
     """
 
     family: str
@@ -63,6 +64,7 @@ class Translated:
     licence: str = "as stated where the weights are published"
     peer_keys: Mapping[str, Tensor] = field(default_factory=dict)
     class_names: list[str] | None = None
+    multi_label: bool = False
 
 
 def rename(

@@ -37,7 +37,6 @@ FORMATS = (
     "h264",
     "hevc",
 )
-# FFmpeg says of a format that it may not use "Invalid argument".
 _OTHER_FORMAT = "none of the formats read, such as MP4, Matroska, WebM, AVI, MPEG, FLV, WMV or GIF"
 _OPTIONS = {
     "protocol_whitelist": "file",
@@ -110,12 +109,11 @@ def regular_file(path: str | os.PathLike[str]) -> Path:
     Raises:
         VideoError: it is missing, a folder, a device or a pipe, empty, or not readable.
     """
-    text = os.fspath(path)
-    if "\0" in text:
-        raise VideoError(f"{text!r} is not a file name: it contains a NUL character")
-    text = split_span(text)[0]
+    text = split_span(path)[0]
     try:
         status = os.stat(text)
+    except ValueError as error:  # a NUL character, or half of a pair of UTF-16
+        raise VideoError(f"{text!r} is not a file name ({error})") from error
     except OSError as error:
         hint = "; videonl reads files, not addresses: download it first" if "://" in text else ""
         raise VideoError(f"{text}: {error.strerror or error}{hint}") from error
@@ -157,7 +155,7 @@ def open_source(path: str | os.PathLike[str], *, threads: int = 1, quick: bool =
             with open(file, "rb") as stream:
                 if stream.read(len(mark)) == mark:
                     raise VideoError(f"{path}: {words}") from error
-        why = _OTHER_FORMAT if isinstance(error, av.ArgumentError) else reason(error)
+        why = why_not_opened(error)
         raise VideoError(f"{path}: not a readable video file ({why})") from error
     try:
         stream, count = _choose(container, path)
@@ -177,6 +175,11 @@ def decoder_options(codec: str) -> dict[str, str]:
     """Options for FFmpeg's decoder; without them that of MJPEG silently fills damaged pictures."""
     strict = {"err_detect": "explode"} if codec == "mjpeg" else {}
     return {"max_pixels": str(MAX_PIXELS), **strict}
+
+
+def why_not_opened(error: BaseException) -> str:
+    """The reason in words; of a format that it may not use FFmpeg says "Invalid argument"."""
+    return _OTHER_FORMAT if isinstance(error, av.ArgumentError) else reason(error)
 
 
 def reason(error: BaseException) -> str:

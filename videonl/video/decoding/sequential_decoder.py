@@ -74,6 +74,9 @@ def decode_all(source: Source, *, forgiving: bool) -> Iterator[tuple[Any, bool]]
 class SequentialDecoder:
     """Counts the frames of a file by decoding it once, and reads them.
 
+    A read of later frames goes on where the last one ended, so that a long file is decoded once
+    more in all, not from its start for every part.
+
     Attributes:
         pts: int64 (frames,) increasing presentation times in stream ticks, or None.
         held: duration of the last frame in ticks, 0 where it has none.
@@ -93,6 +96,8 @@ class SequentialDecoder:
         self.pictures = pictures
         self.damage: str | None = None
         self._kept: list[Any] | None = []
+        self._coming: Iterator[tuple[Any, bool]] = iter(())
+        self._next: int | None = None  # number of the frame that comes next; None: start again
         times: list[int | None] = []
         self.held = 0
         size = 0
@@ -136,12 +141,19 @@ class SequentialDecoder:
                 self._put(stack, place, index, self._kept[index])
             return stack.array()
         places = {index: place for place, index in enumerate(wanted)}
-        for index, (frame, _) in enumerate(self._frames()):
+        if self._next is None or wanted[0] < self._next:
+            self._coming, self._next = self._frames(), 0
+        for frame, _ in self._coming:
+            index, self._next = self._next, self._next + 1
             if index in places:
                 self._put(stack, places[index], index, frame)
                 if index == wanted[-1]:
                     return stack.array()
         raise VideoError(f"{self.source.path}: the file changed while it was read")
+
+    def close(self) -> None:
+        """Close the file that the last read left open."""
+        self._coming, self._next = iter(()), None
 
     def _put(self, stack: Stack, place: int, index: int, frame: Any) -> None:
         if index in self.damaged and not self.forgiving:

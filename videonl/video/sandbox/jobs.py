@@ -223,6 +223,6 @@ def stamp(path: str | os.PathLike[str]) -> list[int]:
     """
     try:
         status = os.stat(path)
-    except OSError:
+    except (OSError, ValueError):  # an impossible name
         return [-1, -1]
     return [status.st_size, status.st_mtime_ns]

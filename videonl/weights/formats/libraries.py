@@ -13,6 +13,10 @@ from videonl.weights.translated import Translated
 Tensors = Mapping[str, Tensor]
 TORCHVISION = "torchvision (video)"
 PYTORCHVIDEO = "PyTorchVideo"
+NOTES = {
+    "x3d_m": "X3D-XS, -S and -M have the same tensors; taken for M (its clips are 16 frames with "
+    "stride 5 and short side 256; those of S 13, 6 and 182, of XS 4, 12 and 182)"
+}
 LICENCES = {TORCHVISION: "BSD-3-Clause (torchvision)", PYTORCHVIDEO: "Apache-2.0 (PyTorchVideo)"}
 
 
@@ -60,4 +64,5 @@ def read(tensors: Tensors) -> Translated:
     name, family = next(
         (name, family) for name, (family, fits) in NETWORKS.items() if fits(tensors)
     )
-    return Translated(family, dict(tensors), model_name=name, licence=LICENCES[family])
+    notes = [NOTES[name]] if name in NOTES else []
+    return Translated(family, dict(tensors), model_name=name, notes=notes, licence=LICENCES[family])

@@ -14,6 +14,7 @@ from torch import Tensor
 from videonl.models.placement import SLOW
 from videonl.weights.foreign_settings import (
     Account,
+    check_usual,
     is_colour,
     is_flag,
     is_share,
@@ -27,6 +28,8 @@ from videonl.weights.translated import NORM, Question, Translated, merge_options
 FAMILY = "MMAction2"
 LICENCE = "Apache-2.0 (MMAction2)"
 NO_POOL = [1, 1, 1]
+# No tensor shows them.
+USUAL = {"style": "pytorch", "temporal_strides": 1, "dilations": 1, "with_pool1": True}
 BLOCK, PLACE = r"backbone\.layer([1-4])\.(\d+)", r"res\1.\2"
 NON_LOCAL, OURS = rf"{BLOCK}\.non_local_block", rf"{PLACE}.non_local"
 RULES = [
@@ -107,13 +110,44 @@ def apply_settings(translated: Translated, meta: Any) -> None:
         stem = translated.tensors["stem.conv.weight"]
         translated.tensors["stem.conv.weight"] = stem.flip(1)
         found |= {name: found[name][::-1] for name in ("mean", "std") if name in found}
-    options: dict[str, Any] = {"preprocessing": found}
     head = part(model, "cls_head")
+    translated.multi_label = head.get("multi_class") is True
+    scores = ("prob", "score")
+    if account.take(head, "average_clips", scores.__contains__, option="average") == "score":
+        found["average"] = "logits"
+    options: dict[str, Any] = {"preprocessing": found, **graph(part(model, "backbone"), account)}
     dropout = account.take(head, "dropout_ratio", is_share, option="dropout")
     if dropout is not None:
         options["dropout"] = dropout
     translated.options = merge_options(translated.options, options)
     translated.notes += account.notes("meta")
+
+
+def graph(backbone: Mapping[str, Any], account: Account) -> dict[str, Any]:
+    """Our options for the strides and pools, as far as they are stated.
+
+    Raises:
+        CheckpointError: such a network is not made here.
+    """
+    check_usual(backbone, USUAL, family=FAMILY)
+    found: dict[str, Any] = {}
+    for ours, theirs in (("stem_stride", "conv1_stride"), ("pool1_stride", "pool1_stride")):
+        frames = account.take(backbone, f"{theirs}_t", is_whole, option=ours)
+        pixels = account.take(backbone, f"{theirs}_s", is_whole, option=ours) or 2
+        if frames is not None:
+            found[ours] = [frames, pixels, pixels]
+    pooled = account.take(backbone, "with_pool2", is_flag, option="pool2_kernel")
+    if pooled is not None:
+        found["pool2_kernel"] = [2, 1, 1] if pooled else NO_POOL
+    for theirs in ("spatial_strides", "strides"):  # of 3-D and 2-D networks
+        strides = account.take(backbone, theirs, _are_whole, option="strides")
+        if strides is not None:
+            found["strides"] = list(strides)
+    return found
+
+
+def _are_whole(value: Any) -> bool:
+    return isinstance(value, (list, tuple)) and all(map(is_whole, value))
 
 
 def steps_of_test(settings: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
@@ -166,7 +200,7 @@ def _is_short_side(value: Any) -> bool:
 
 def read_flat(translated: Translated) -> None:
     """C2D with its temporal pools, or a 2-D network without any."""
-    if "nopool" in translated.hints:
+    if re.search(r"nopool|type['\"]?\s*[=:]\s*['\"]ResNet['\"]", translated.hints):
         translated.options |= {"pool1_padding": [0, 1, 1], "pool2_kernel": NO_POOL}
         return
     translated.notes.append(

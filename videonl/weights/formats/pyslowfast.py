@@ -9,6 +9,7 @@ from videonl.errors import CheckpointError, VideoNLError
 from videonl.files import parse_yaml
 from videonl.weights.foreign_settings import (
     Account,
+    check_usual,
     is_flag,
     is_number,
     is_share,
@@ -26,6 +27,7 @@ TEMPORAL_POOLS = {"c2d": [2, 1, 1], "i3d": [2, 1, 1]}
 AFFINITIES = {"softmax": "embedded_gaussian", "dot_product": "dot_product"}
 NON_LOCAL = {"conv_theta": "theta", "conv_phi": "phi", "conv_g": "g", "conv_out": "out"}
 IMAGENET_CLASSES = 1000
+USUAL = {"STRIDE_1X1": False, "SPATIAL_DILATIONS": 1}  # of RESNET; no tensor shows them
 
 BLOCK = r"s([2-5])\.pathway0_res(\d+)"
 PLACE = r"s([2-5])\.pathway0_nonlocal(\d+)"
@@ -81,7 +83,14 @@ def read(tensors: Mapping[str, Tensor], settings: Any = None) -> Translated:
     if part(known, "DATA").get("REVERSE_INPUT_CHANNEL") is True:  # it was trained on BGR
         renamed["stem.conv.weight"] = renamed["stem.conv.weight"].flip(1)
     return Translated(
-        FAMILY, renamed, options, image=image, skipped=skipped, notes=notes, licence=LICENCE
+        FAMILY,
+        renamed,
+        options,
+        image=image,
+        skipped=skipped,
+        notes=notes,
+        licence=LICENCE,
+        multi_label=part(known, "MODEL").get("HEAD_ACT") == "sigmoid",
     )
 
 
@@ -101,7 +110,8 @@ def apply_settings(
     """(options, notes) after the file's own settings were applied.
 
     Raises:
-        CheckpointError: blocks differ between stages in a way that options cannot express.
+        CheckpointError: blocks differ between stages in a way that options cannot express, or the
+            graph is one that is not made here.
     """
     places = options.get("non_local", {})
     if not settings:
@@ -121,8 +131,14 @@ def apply_settings(
     dropout = account.take(model, "DROPOUT_RATE", is_share, option="dropout")
     if dropout is not None:
         found["dropout"] = dropout
-    if model.get("HEAD_ACT") == "none":
+    if model.get("HEAD_ACT") in ("none", "sigmoid"):
         found["head_average"] = "logits"
+        account.read.append("HEAD_ACT")
+    network = part(settings, "RESNET")
+    check_usual(network, USUAL, family=FAMILY)
+    strides = account.take(network, "SPATIAL_STRIDES", _are_by_stage, option="strides")
+    if strides is not None:
+        found["strides"] = [each[0] for each in strides]
     found["preprocessing"] = clips(settings, account)
     crop = part(settings, "DATA").get("TRAIN_CROP_SIZE")
     if type(crop) is int and crop >= 32:
@@ -154,6 +170,10 @@ def clips(settings: Mapping[str, Any], account: Account) -> dict[str, Any]:
         "fps": take(data, "TARGET_FPS", is_number, "fps"),
     }
     take(data, "REVERSE_INPUT_CHANNEL", is_flag, "mean")
+    several = part(settings, "MODEL").get("HEAD_ACT") == "sigmoid"  # usually the largest counts
+    method = take(data, "ENSEMBLE_METHOD", lambda value: value in ("sum", "max"), "average")
+    if method is not None and (method == "max") != several:
+        found["average"] = "max" if method == "max" else "mean"
     views = [
         take(test, "NUM_ENSEMBLE_VIEWS", is_whole, "views"),
         take(test, "NUM_SPATIAL_CROPS", lambda value: value in (1, 3), "views"),
@@ -171,6 +191,10 @@ def clips(settings: Mapping[str, Any], account: Account) -> dict[str, Any]:
 
 def _are_three(value: Any) -> bool:  # anything but numbers is refused with all other bounds
     return isinstance(value, list) and len(value) == 3
+
+
+def _are_by_stage(value: Any) -> bool:  # of one pathway each
+    return isinstance(value, list) and all(isinstance(each, list) and each for each in value)
 
 
 def _are_scales(value: Any) -> bool:

@@ -24,8 +24,9 @@ RULES = [
 
 
 def matches(tensors: Mapping[str, Tensor]) -> bool:
-    """Whether these are the keys of torchvision's ResNet of images."""
-    return "conv1.weight" in tensors and "layer1.0.conv1.weight" in tensors
+    """Whether these are torchvision's ResNet of images; 3-D ResNets of others have its keys."""
+    stem = tensors.get("conv1.weight")
+    return stem is not None and stem.dim() == 4 and "layer1.0.conv1.weight" in tensors
 
 
 def read(tensors: Mapping[str, Tensor]) -> Translated:

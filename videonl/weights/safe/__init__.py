@@ -84,7 +84,7 @@ def sniff(path: Path) -> str:
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") <= path.stat().st_size - 8:
         return "safetensors"
     # Pickles: protocol 2 and up name themselves; older ones start with a container or a mark.
-    if head[0] == 0x80 and head[1] <= 5:
+    if head[0] == 0x80 and head[1:2] <= b"\x05":
         return "pickle"
     if head[:1] in (b"(", b"}", b"]") and path.suffix in (".pkl", ".pickle"):
         return "pickle"

@@ -1,4 +1,4 @@
-"""Tensors from a Caffe2 ``.pkl`` (Python 2 or 3), by a reader that knows only five names.
+"""Tensors from a Caffe2 ``.pkl`` (Python 2 or 3), by a reader that knows only six names.
 
 The usual ``pickle.load(encoding="latin1")`` runs any program that somebody put into the file. Here
 an array is a shape, a dtype and bytes that must agree before anything is allocated.
@@ -20,12 +20,14 @@ ARRAY_NAMES = frozenset(
     for module, name in (
         (f"{package}.multiarray", "_reconstruct"),
         (f"{package}.multiarray", "scalar"),
+        (f"{package}.numeric", "_frombuffer"),  # from protocol 5 on
         ("numpy", "ndarray"),
         ("numpy", "dtype"),
         ("_codecs", "encode"),  # how Python 3 writes bytes into an old protocol
     )
 )
-KINDS = "fiub"  # floats, integers, booleans; an object array could hold anything
+# Floats, integers, booleans; an object array could hold anything.
+DTYPES = frozenset({"f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1"})
 MAX_DIMENSIONS = 8
 
 
@@ -40,10 +42,16 @@ def read_arrays(stream: IO[bytes], source: str, *, size: int = 0) -> Any:
     Raises:
         CheckpointError: anything else, or an array whose size differs from its bytes.
     """
-    content = read_pickle(
-        stream, allow=lambda name: str(name) in ARRAY_NAMES, source=source, size=size
-    )
-    return _Resolver(source).convert(content)
+
+    def allow(name: Name) -> bool:
+        if name.module in ("torch._utils", "torch.storage"):
+            raise CheckpointError(
+                f"{source} was written by pickle.dump, in which tensors are programs; load it "
+                "where it was made and write it with torch.save"
+            )
+        return str(name) in ARRAY_NAMES
+
+    return _Resolver(source).convert(read_pickle(stream, allow=allow, source=source, size=size))
 
 
 def to_tensor(array: np.ndarray) -> Tensor:
@@ -66,6 +74,10 @@ class _Resolver(Converter):
             if function.name == "scalar" and len(value.arguments) == 2:
                 dtype = self.dtype(value.arguments[0])
                 return self.filled(dtype, (), value.arguments[1]).item()
+            if function.name == "_frombuffer" and len(value.arguments) == 4:
+                data, dtype, shape, order = value.arguments
+                order = "F" if order == "F" else "C"
+                return to_tensor(self.filled(self.dtype(dtype), shape, data, order=order))
             if function.name == "encode":
                 return self.data(value)
         used = str(value.function if isinstance(value, Call) else value)[:80]
@@ -110,8 +122,7 @@ class _Resolver(Converter):
             value.state[1] if isinstance(value.state, tuple) and len(value.state) > 1 else "|"
         )
         order = order.decode("latin1") if isinstance(order, bytes) else order
-        numeric = isinstance(code, str) and code[:1] in KINDS and code[1:] in ("1", "2", "4", "8")
-        if not numeric or order not in ("<", ">", "|", "="):
+        if not isinstance(code, str) or code not in DTYPES or order not in ("<", ">", "|", "="):
             raise CheckpointError(
                 f"{self.source}: an array of dtype {code!r}; a checkpoint contains only numbers, "
                 "so the file is refused"

@@ -10,9 +10,10 @@ The instructions are limited, too. The standard unpickler allocates what a file 
 there, the memo is a dict, keys are primitives, and nothing recurses.
 """
 
+import codecs
 import pickletools
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import IO, Any
 
@@ -26,9 +27,11 @@ MAX_DEPTH = 30
 UNFOLDED = 16  # what a pickle unfolds to, in characters and values per byte of it
 MAX_INTEGER_BYTES = 64
 _MARK = object()
+_OPCODES = {opcode.code: opcode for opcode in pickletools.opcodes}
 _LITERALS = frozenset(
     {"INT", "BININT", "BININT1", "BININT2", "LONG", "LONG1", "LONG4", "FLOAT", "BINFLOAT"}
     | {"STRING", "BINSTRING", "SHORT_BINSTRING", "BINBYTES", "SHORT_BINBYTES", "BINBYTES8"}
+    | {"BYTEARRAY8"}
     | {"UNICODE", "SHORT_BINUNICODE", "BINUNICODE", "BINUNICODE8"}
 )
 _CONSTANTS: dict[str, Callable[[], Any]] = {
@@ -40,7 +43,9 @@ _CONSTANTS: dict[str, Callable[[], Any]] = {
     "EMPTY_DICT": dict,
     "EMPTY_SET": list,
 }
-_KEY_TYPES = (str, int, float, bool, bytes, type(None))
+_KEY_TYPES = (str, float, bytes, type(None))  # and integers
+MAX_KEY_BITS = 60  # larger integers may all have one hash, and a table of them takes hours
+MAX_KEY_PARTS = 8  # the hash of a tuple is computed anew for each use
 
 
 @dataclass(frozen=True)
@@ -72,6 +77,9 @@ class Persistent:
     identifier: Any
 
 
+_NESTED = (dict, list, tuple, Call, Persistent)
+
+
 def read_pickle(
     stream: IO[bytes], *, allow: Callable[[Name], bool], source: str = "the file", size: int = 0
 ) -> Any:
@@ -94,23 +102,34 @@ def read_pickle(
     start = stream.tell()
     most = MAX_INSTRUCTIONS + max(size, 0) // BYTES_PER_INSTRUCTION
     try:
-        for count, (opcode, argument, _) in enumerate(pickletools.genops(stream)):
+        for count, (name, argument) in enumerate(_instructions(stream)):
             if count > most:
                 raise CheckpointError(
                     f"{source}: a pickle of over {most} instructions, which no checkpoint of its "
                     "size needs; the file is refused"
                 )
-            if opcode.name == "STOP":
+            if name == "STOP":
                 content = machine.pop()
                 check_nest(content, most=UNFOLDED * (stream.tell() - start) + 1000, source=source)
                 return content
-            machine.step(opcode.name, argument)
+            machine.step(name, argument)
     except CheckpointError:
         raise
     except (ValueError, IndexError, KeyError, TypeError, AttributeError, OverflowError) as error:
         text = f"{source}: a damaged pickle ({error}); download or copy the file again"
         raise CheckpointError(text) from None
     raise CheckpointError(f"{source}: the pickle is cut off; download or copy the file again")
+
+
+def _instructions(stream: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    """(name, argument) of the instructions, also of Python 2, whose texts may be any bytes."""
+    while code := stream.read(1):
+        found = _OPCODES[code.decode("latin1")]
+        if found.name == "STRING":
+            text = pickletools.read_stringnl(stream, decode=False)
+            yield found.name, codecs.escape_decode(text)[0].decode("latin1")
+        else:
+            yield found.name, found.arg.reader(stream) if found.arg else None
 
 
 def parts_of(value: Any) -> list[Any]:
@@ -152,7 +171,8 @@ def check_nest(content: Any, *, most: int, source: str) -> None:
                 raise CheckpointError(f"{source}: the pickle contains itself; the file is refused")
             path.add(id(value))
             waiting.append((value, True))
-            waiting += [(part, False) for part in parts if parts_of(part)]
+            # Not parts_of(part): what is named a thousand times would be copied as often.
+            waiting += [(part, False) for part in parts if isinstance(part, _NESTED)]
             continue
         path.discard(id(value))
         inside = [known.get(id(part), (leaf_size(part), 0)) for part in parts]
@@ -188,7 +208,7 @@ class Converter(ABC):
 
     def convert(self, value: Any) -> Any:
         """The same containers, with what the descriptions inside stand for."""
-        if not isinstance(value, (dict, list, tuple, Call, Name, Persistent)):
+        if not isinstance(value, (*_NESTED, Name)):
             return value
         if id(value) not in self._done:
             if isinstance(value, dict):
@@ -220,7 +240,7 @@ class _Machine:
         if name in _LITERALS:
             if type(argument) is int and argument.bit_length() > 8 * MAX_INTEGER_BYTES:
                 raise ValueError("an integer that is far too long")
-            self.stack.append(argument)
+            self.stack.append(bytes(argument) if name == "BYTEARRAY8" else argument)
         elif name in _CONSTANTS:
             self.stack.append(_CONSTANTS[name]())
         elif name == "MARK":
@@ -337,6 +357,12 @@ class _Machine:
             raise TypeError("items for something that is not a dict")
         for key, value in zip(items[::2], items[1::2], strict=True):
             flat = key if isinstance(key, tuple) else (key,)
-            if not all(isinstance(part, _KEY_TYPES) for part in flat):
+            if len(flat) > MAX_KEY_PARTS or not all(map(_is_key, flat)):
                 raise TypeError("a key that is neither a name nor a number")
             mapping[key] = value
+
+
+def _is_key(part: Any) -> bool:
+    if isinstance(part, int):
+        return part.bit_length() <= MAX_KEY_BITS
+    return isinstance(part, _KEY_TYPES)

@@ -119,8 +119,10 @@ def is_tensor_name(name: Name) -> bool:
 
 def is_rare_tensor_name(name: Name) -> bool:
     """Whether torch itself makes tensors of it, of a kind that no network here has."""
-    made = name.module == "torch._utils" and name.name.startswith("_rebuild_")
-    return made or (name.module == "torch" and name.name.endswith("Storage"))
+    if name.module == "torch" and isinstance(vars(torch).get(name.name), torch.dtype):
+        return True
+    made = name.module in ("torch._utils", "torch._tensor") and name.name.startswith("_rebuild_")
+    return made or (name.module in ("torch", "torch.storage") and name.name.endswith("Storage"))
 
 
 def is_metadata_name(name: Name) -> bool:
@@ -158,9 +160,10 @@ def read_torch(path: Path, *, in_place: bool = False) -> tuple[Any, list[str]]:
     with path.open("rb") as file:
         legacy = file.read(len(LEGACY_MAGIC)) == LEGACY_MAGIC  # as torch.load decides
     if not legacy:
-        content = survey_zip(path, allow)
+        content, folder = survey_zip(path, allow)
         if left_out:
-            rebuilt = _Rebuilder(path).convert(content)
+            with zipfile.ZipFile(path) as archive:
+                rebuilt = _Rebuilder(path, archive, folder).convert(content)
             return rebuilt, sorted(f"objects of {name}" for name in left_out)
     else:
         survey_legacy(path, allow)
@@ -183,8 +186,8 @@ def load_weights_only(path: Path, *, in_place: bool) -> Any:
         ) from None
 
 
-def survey_zip(path: Path, allow: Any) -> Any:
-    """Check the archive and the pickle of a zip file; the pickle's inert content.
+def survey_zip(path: Path, allow: Any) -> tuple[Any, str]:
+    """Check the archive and the pickle of a zip file; its inert content, and the folder it lies in.
 
     Raises:
         CheckpointError: compressed or overlapping entries, or storages larger than the file.
@@ -223,7 +226,7 @@ def survey_zip(path: Path, allow: Any) -> Any:
     folder = pickles[0].filename.removesuffix("data.pkl")
     sizes = {entry.filename.removeprefix(f"{folder}data/"): entry.file_size for entry in entries}
     check_storages(content, path, sizes)
-    return content
+    return content, folder
 
 
 def survey_legacy(path: Path, allow: Any) -> None:
@@ -334,13 +337,9 @@ def storage_of(value: Persistent, path: Path) -> tuple[torch.dtype, str, int]:
 class _Rebuilder(Converter):
     """Makes tensors from the inert content, and None from metadata."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, archive: zipfile.ZipFile, folder: str) -> None:
         super().__init__(str(path))
-        self.path = path
-        self.archive = zipfile.ZipFile(path)
-        self.folder = next(
-            n.removesuffix("data.pkl") for n in self.archive.namelist() if n.endswith("data.pkl")
-        )
+        self.path, self.archive, self.folder = path, archive, folder
         self.storages: dict[str, Tensor] = {}
         if f"{self.folder}byteorder" in self.archive.namelist():
             order = self.archive.read(f"{self.folder}byteorder")
