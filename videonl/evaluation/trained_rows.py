@@ -274,6 +274,7 @@ def plan_of(
         VideoNLError: nothing to train, no videos, or an entry that cannot be trained or read.
     """
     from videonl.training import duration, make_plan, make_trainer
+    from videonl.training.trainer import NOTHING_KEPT
 
     networks = [e for e in entries if not e.is_checkpoint]
     clip = shared_clip(entries, budget)
@@ -286,7 +287,7 @@ def plan_of(
             classifier, videos, options = _parts(entry, budget.seeds[0], data, budget, clip, device)
         except (TypeError, RuntimeError) as error:  # of a network of the user's
             raise VideoNLError(f"{entry.target} cannot be trained: {first_line(error)}") from error
-        trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
+        trainer = make_trainer({**options, **NOTHING_KEPT})
         made = make_plan(classifier, videos, trainer, chosen=chosen)
         videos.teardown("fit")
         networks_line = [line for line in made.facts if line.startswith("network ")]

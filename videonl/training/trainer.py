@@ -32,6 +32,9 @@ DEFAULTS: dict[str, Any] = {
     "use_distributed_sampler": False,
 }
 
+# Of a Trainer that is asked only, and trains nothing.
+NOTHING_KEPT = {"logger": False, "enable_checkpointing": False}
+
 # Values that Lightning divides by, or accepts without a check.
 LIMITS = {
     "accumulate_grad_batches": whole(1),

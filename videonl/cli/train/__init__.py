@@ -179,10 +179,11 @@ def show_plan(
     """Print the plan of a training, without making a run or changing weights."""
     from videonl.training import make_trainer, plan_lines
     from videonl.training.runs import check_resumable
+    from videonl.training.trainer import NOTHING_KEPT
 
     if resume:
         check_resumable(resume, classifier)
-    trainer = make_trainer({**options, "logger": False, "enable_checkpointing": False})
+    trainer = make_trainer({**options, **NOTHING_KEPT})
     if trainer.is_global_zero:
         print(*plan_lines(classifier, data, trainer, chosen=chosen), sep="\n")
         data.teardown("fit")

@@ -43,7 +43,6 @@ OF_TEST = (*FROM_NETWORK, "fps", "short_video", "test_crop", "rectangle")
 # Options that there were: files that name them are still read.
 RETIRED = {"data.memory_mb": "a data set that fits into memory is decoded once automatically"}
 WHERE = ("accelerator", "devices", "num_nodes", "strategy")  # of the Trainer: how many processes
-NOTHING_KEPT = {"logger": False, "enable_checkpointing": False}  # by a Trainer that trains nothing
 CROP_SHARE = 224 / 256  # of the short side, as in videonl.training.defaults; torch-free here
 
 
@@ -140,6 +139,7 @@ def choose_rest(
     """
     from videonl.cli.train.parser import trainer_options
     from videonl.training import choose, data_facts, make_trainer
+    from videonl.training.trainer import NOTHING_KEPT
 
     where = trainer_options({key: settings["trainer"][key] for key in WHERE})
     trainer = make_trainer({**{key: where[key] for key in WHERE}, **NOTHING_KEPT})
