@@ -1,17 +1,29 @@
-"""Keep what a sweep found, without the answer to every video, and print it beside the paper.
+"""Keep what a sweep found, without paths of this machine, and print it beside the paper.
 
 videonl compare --sweep configs/sweeps/affinity.yaml --out runs/affinity
 python benchmarks/sweeps.py runs/affinity        writes benchmarks/results/sweep_affinity.json
+
+Trainings of other seeds that the JSON holds of the same question stay in it: seeds may be added
+elsewhere, by a sweep file with ``train: {seeds: [3, 4]}``.
 """
 
 import argparse
 import json
+import sys
+from collections.abc import Sequence
+from hashlib import sha256
+from os.path import relpath
 from pathlib import Path
 from statistics import mean, stdev
 from typing import Any
 
+from videonl.cli.main import run
+from videonl.errors import VideoNLError
 from videonl.escapes import json_text
+from videonl.evaluation import Comparison, Row, differences, verdict_words
 from videonl.files import write_text
+
+Found = dict[str, Any]
 
 RESULTS = Path(__file__).parent / "results"
 # Kinetics-400 validation top-1, ResNet-50 unless told (Table 2 of the paper; its views: 10 clips x
@@ -32,6 +44,10 @@ PAPER = {
     "length": {"C2D": "73.8", "I3D 3x1x1": "74.9", "NL I3D 3x1x1": "76.5"},
 }  # fmt: skip
 PAPER["appearance"] = PAPER["conv3d"]
+OF_NETWORK = ("model", "input", "views", "params", "macs_per_view", "non_local_macs_per_view")
+OF_TRAINING = (
+    *("name", *OF_NETWORK, "flops_per_view", "group", "seed", "top1", "learning", "error"),
+)
 TITLES = {
     "affinity": "Which affinity (2a)",
     "depth": "How many blocks (2c)",
@@ -46,25 +62,116 @@ TITLES = {
 COLOURS = ("#4477aa", "#cc3311")  # without blocks, with blocks
 
 
-def condensed(folder: Path) -> dict[str, Any]:
-    """The comparison without answers and paths of this machine, with the verdict as it was told."""
+def condensed(folder: Path) -> Found:
+    """What a comparison trained, asked and found, and of every video whether it was right."""
     found = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
-    page = (folder / "compare.md").read_text(encoding="utf-8").partition("## Verdict")[2]
-    data = found["protocol"]["data"]
+    data = found["protocol"].pop("data")
+    videos: list[str] = []
+    trainings = []
+    for row in found["rows"]:
+        answers = sorted(
+            (Path(relpath(path, data["root"])).as_posix(), truth, answer)
+            for path, truth, answer in found["answers"].get(row["name"], [])
+        )
+        videos = [f"{path} {truth}" for path, truth, _ in answers] or videos
+        right = "".join(mark_of(truth, answer) for _, truth, answer in answers)
+        trainings.append({**{key: row[key] for key in OF_TRAINING}, "right": right})
     data["root"] = Path(data["root"]).name
-    keep = ("name", "model", "input", "views", "params", "macs_per_view", "flops_per_view",
-            "non_local_macs_per_view", "group", "seed", "top1", "error")  # fmt: skip
+    data["digest"] = sha256("\n".join(videos).encode()).hexdigest()[:16]
+    machine = found["protocol"].pop("environment")
     return {
-        "protocol": {k: v for k, v in found["protocol"].items() if k != "classes"},
-        "trainings": [{key: row[key] for key in keep} for row in found["rows"]],
-        "differences": found["differences"],
-        "verdict": [
-            line[2:] for line in page.partition("\n## ")[0].splitlines() if line[:2] == "- "
-        ],
+        "protocol": {**found["protocol"], "data": data},
+        "environments": [machine],
+        "trainings": trainings,
     }
 
 
-def groups_of(found: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
+def mark_of(truth: str, answer: str) -> str:
+    """One answer as a letter: right, wrong, or that the video could not be read."""
+    return "-" if not answer else "1" if answer == truth else "0"
+
+
+def question_of(found: Found) -> dict[str, Any]:
+    """What must be the same of two runs whose trainings may stand in one table."""
+    protocol = found["protocol"]
+    data = {key: protocol["data"].get(key) for key in ("root", "split", "videos", "digest")}
+    training = {k: v for k, v in protocol["training"].items() if k != "seeds"}
+    return {**training, "views": protocol["views"], "data": data}
+
+
+def with_earlier(found: Found, before: Found, source: Path) -> Found:
+    """Add the trainings of other seeds that a file holds.
+
+    Raises:
+        VideoNLError: they answer another question, or not video by video.
+    """
+    new = {(row["group"], row["seed"]) for row in found["trainings"]}
+    kept = [row for row in before["trainings"] if (row["group"], row["seed"]) not in new]
+    if not kept:
+        return found
+    was, now = question_of(before), question_of(found)
+    networks = {row["group"]: network_of(row) for row in found["trainings"]}
+    differing = [
+        *(f"of {key} {was.get(key)}, not {now.get(key)}" for key in was | now
+          if was.get(key) != now.get(key)),
+        *(f"of another network {row['group']!r}" for row in kept
+          if networks.get(row["group"]) != network_of(row)),
+    ]  # fmt: skip
+    if not all(row.get("right") for row in kept):
+        differing.insert(0, "without their answers")
+    if differing:
+        raise VideoNLError(
+            f"{source} has trainings {differing[0]}: remove it to keep only those of the folder, "
+            "or give another --results"
+        )
+    places = list(networks)
+    rows = sorted((*kept, *found["trainings"]), key=lambda r: (r["seed"], places.index(r["group"])))
+    training = {**now, "seeds": sorted({row["seed"] for row in rows})}
+    del training["views"], training["data"]
+    machines = [one for one in before["environments"] if one not in found["environments"]]
+    return {
+        "protocol": {**found["protocol"], "training": training},
+        "environments": [*machines, *found["environments"]],
+        "trainings": rows,
+    }
+
+
+def network_of(training: Found) -> tuple[Any, ...]:
+    """What tells a training's network and its cost from another."""
+    return tuple(training[key] for key in OF_NETWORK)
+
+
+def comparison_of(found: Found) -> Comparison:
+    """The trainings as rows of a comparison; a video is known by its place."""
+    rows = []
+    for training in found["trainings"]:
+        answers = [
+            (str(place), "1", "" if mark == "-" else mark)
+            for place, mark in enumerate(training["right"])
+        ]
+        same = ("name", "model", "params", "top1", "group", "seed", "learning", "error")
+        rows.append(
+            Row(
+                **{key: training[key] for key in same},
+                macs=training["macs_per_view"],
+                non_local_macs=training["non_local_macs_per_view"],
+                answers=answers,
+            )
+        )
+    return Comparison(rows, differences=differences(rows), protocol=found["protocol"])
+
+
+def with_verdict(found: Found) -> Found:
+    """The trainings with the differences between their networks, and the verdicts."""
+    comparison = comparison_of(found)
+    return {
+        **found,
+        "differences": [item.as_dict() for item in comparison.differences],
+        "verdict": [verdict_words(item, comparison) for item in comparison.differences],
+    }
+
+
+def groups_of(found: Found) -> dict[str, list[dict[str, Any]]]:
     """Network -> its trainings."""
     groups: dict[str, list[dict[str, Any]]] = {}
     for row in found["trainings"]:
@@ -72,12 +179,12 @@ def groups_of(found: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
     return groups
 
 
-def height_of(found: dict[str, Any]) -> float:
+def height_of(found: Found) -> float:
     """Inches of a panel."""
     return 0.55 + 0.22 * len(groups_of(found))
 
 
-def markdown(name: str, found: dict[str, Any]) -> str:
+def markdown(name: str, found: Found) -> str:
     """One row per network: cost, every seed, mean and spread, and the paper's figure if any."""
     paper = PAPER.get(name)
     head = "| network | parameters (M) | GMACs (GFLOPs) | top-1 (%) | seeds |"
@@ -95,7 +202,7 @@ def markdown(name: str, found: dict[str, Any]) -> str:
     return "\n".join(lines)
 
 
-def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
+def draw(results: dict[str, Found], path: Path) -> None:
     """A panel for each sweep: a point for each seed, a line at the mean of each network."""
     import matplotlib
 
@@ -124,18 +231,21 @@ def draw(results: dict[str, dict[str, Any]], path: Path) -> None:
     plt.close(figure)
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> int:
     """Condense each folder; its name is the sweep's."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("folders", type=Path, nargs="+", help="what videonl compare wrote")
     parser.add_argument("--results", type=Path, default=RESULTS, help="folder of the JSON")
-    given = parser.parse_args()
+    given = parser.parse_args(argv)
     for folder in given.folders:
         found = condensed(folder)
         target = given.results / f"sweep_{folder.name}.json"
-        write_text(target, json_text(found, indent=1) + "\n")
+        if target.is_file():
+            found = with_earlier(found, json.loads(target.read_text(encoding="utf-8")), target)
+        write_text(target, json_text(with_verdict(found), indent=1) + "\n")
         print(f"\n{folder.name}\n\n{markdown(folder.name, found)}")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(run(main, sys.argv[1:], "sweeps.py"))
