@@ -74,7 +74,7 @@ def test_official_splits(classes: Path, tmp_path: Path, capsys: pytest.CaptureFi
     assert "split-3" in capsys.readouterr().out
 
 
-def test_folds_of_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_folds_of_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture) -> None:
     """Numbers from 1 are read as the options say; a video that is not there is in some fold."""
     lines = [f"{number}/{n}.mp4 {number}\n" for number in (1, 2) for n in range(3)]
     (tmp_path / "train.txt").write_text("".join(lines))
@@ -88,6 +88,12 @@ def test_folds_of_lists(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert main(words) == 7
     held = [line for n in (1, 2, 3) for line in (out / f"fold-{n}/val.csv").read_text().split()[1:]]
     assert sorted(line.split(",")[0] for line in held) == [line.split()[0] for line in lines]
+    assert "in none" not in capsys.readouterr().err
+    (tmp_path / "test.txt").write_text("1/x.mp4 1\n")
+    (tmp_path / "1/x.mp4").touch()
+    assert main(words) == 7
+    told = "the folds are of train and val; in none: 1 test video"
+    assert told in capsys.readouterr().err
 
 
 def test_what_a_training_and_its_test_are_told(

@@ -351,3 +351,19 @@ def test_a_class_without_a_given_name_is_missing_there(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("run\n", encoding="utf-8")
     with pytest.raises(DatasetError, match="among the class names that were given: walk; add"):
         read(tmp_path, names=str(tmp_path / "names.txt"))
+
+
+def test_two_lists_of_one_split_are_told(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.mp4").touch()
+    (tmp_path / "train.csv").write_text("a.mp4,run\n")
+    (tmp_path / "train.txt").write_text("a.mp4 run\nb.mp4 walk\n")
+    found = read_catalogue(tmp_path)
+    assert found.class_names == ["run"]
+    (note,) = [note for note in found.notes if "is there, too" in note]
+    assert note.startswith(
+        f"{tmp_path / 'train.csv'} is the list of train; {tmp_path / 'train.txt'}"
+    )
+    given = read_catalogue(tmp_path, lists={"train": str(tmp_path / "train.txt")})
+    assert given.class_names == ["run", "walk"]
+    assert not any("is there, too" in note for note in given.notes)

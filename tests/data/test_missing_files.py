@@ -21,6 +21,7 @@ from tests.videos import write_video
 from videonl.cli.main import main
 from videonl.data import FolderIndex, read_catalogue
 from videonl.errors import DatasetError
+from videonl.evaluation.accuracy import read_set
 
 Capture = pytest.CaptureFixture[str]
 
@@ -155,6 +156,19 @@ def test_training_and_evaluation_count_the_missing(tmp_path: Path, capsys: Captu
     assert "1 cannot be read and count as wrong" in "".join(capsys.readouterr())
 
 
+def test_a_listed_video_that_is_gone_is_not_one_of_the_working_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = tmp_path / "data"
+    (data / "test").mkdir(parents=True)
+    (data / "test" / "a.mp4").touch()
+    (data / "test.csv").write_text("a.mp4 wave\nb.mp4 wave\n")
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(data / "test" / "a.mp4", "b.mp4")  # of the same name, but no video of the set
+    found = read_set("data", "test")
+    assert found.paths == [os.path.join("data", "test", "a.mp4"), os.path.join("data", "b.mp4")]
+
+
 @pytest.mark.parametrize(
     ("link", "words"),
     [
@@ -193,7 +207,7 @@ def test_a_list_names_a_link_that_leads_nowhere(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text("1.mp4 a\n2.mp4 b\n3.mp4 b\n")
     catalogue = read_catalogue(tmp_path)
     assert len(catalogue.records["train"]) == 2
-    assert [record.path for record in catalogue.missing["train"]] == ["3.mp4"]
+    assert [record.path for record in catalogue.missing["train"]] == [str(tmp_path / "3.mp4")]
 
 
 def test_the_index_cache_notices_links_that_are_turned_and_permissions(

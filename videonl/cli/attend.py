@@ -3,6 +3,7 @@
 import argparse
 import sys
 from collections.abc import Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -171,7 +172,7 @@ def main(argv: Sequence[str]) -> int:
         from videonl.data.catalogue import lists_of
 
         output = arguments.json
-        reads += lists_of(Path(arguments.data)).values()
+        reads += chain.from_iterable(lists_of(Path(arguments.data)).values())
     with claimed(output, reads=reads), decoding(arguments) as open_video:
         from videonl.inference.predictor import Predictor
 

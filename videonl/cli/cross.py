@@ -4,18 +4,18 @@ import argparse
 import hashlib
 import os
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
+from videonl.cli.values import note
 from videonl.errors import VideoNLError, continued_by
 from videonl.escapes import json_text, parse_json
 from videonl.files import read_text, sha256, write_text
 from videonl.limits import SEED
-from videonl.shares import few, percent
+from videonl.shares import counted, few, percent
 
 RESULT, SUMMARY, SETTINGS = "result.json", "cross.json", "settings.json"
 SHOWN = 3  # names of a message
@@ -150,9 +150,16 @@ def fold_parts(
     data = settings["data"]
     reading = {key: data[key] for key in ("first_label", "skip_list")}
     found = read_catalogue(options.folder, class_names=data["class_names_file"], **reading)
-    records = [r for split in ("train", "val") for r in found.records.get(split, [])]
-    for gone in (found.missing.get(split, []) for split in ("train", "val")):
-        records += [replace(r, path=os.path.join(options.folder, r.path)) for r in gone]
+    records = [
+        record
+        for part in (found.records, found.missing)
+        for split in ("train", "val")
+        for record in part.get(split, [])
+    ]
+    known = {record.path for record in records}
+    out_of_it = [r for r in found.records.get("test", []) if r.path not in known]
+    if out_of_it:
+        note(f"the folds are of train and val; in none: {counted(len(out_of_it), 'test video')}")
     folds, words = make_folds(
         records,
         found.class_names,

@@ -40,7 +40,8 @@ class Catalogue:
         class_names: in canonical order.
         records: per split; without the missing files.
         census: per split.
-        missing: per split, the files that a list names and that do not exist, as records.
+        missing: per split, the files that a list names and that do not exist, as records; of an id
+            or a name the path that it would have in the folder.
         skipped: absolute path -> reason, from the skip list.
         multi_label: some video has several labels.
         notes: sentences about how it was read, where that is not obvious.
@@ -137,7 +138,8 @@ def read_catalogue(
     beside = not chosen
     if not chosen and (official_split is not None or not _has_splits(folder)):
         known = recognise(folder, index, split=official_split)
-    chosen = chosen or lists_of(folder)
+    there = {} if chosen else lists_of(folder)
+    chosen = chosen or {split: files[0] for split, files in there.items()}
     if known or not chosen:
         _check_idle(known and known[0], root, names=names, first_label=first_label)
     catalogue = Catalogue(skipped=read_skip_list(folder, skip_list))
@@ -149,6 +151,12 @@ def read_catalogue(
             if split not in found and (part := folder_list(folder, split, index)):
                 found[split] = part
         _from_lists(catalogue, folder, found, index, list(names) if names else None, first_label)
+        catalogue.notes += [
+            f"{files[0]} is the list of {split}; {', '.join(files[1:])} is there, too, and is not "
+            f"read (--data.{split}_list chooses)"
+            for split, files in there.items()
+            if len(files) > 1
+        ]
     else:
         _from_folders(catalogue, check_root(folder), index, list(names) if names else None)
     index.save()
@@ -254,9 +262,9 @@ def _from_official(
     fill(catalogue, root, found.lists, places, labels)
 
 
-def lists_of(root: Path) -> dict[str, str]:
-    """The list files that a data set brings along, beside flat folders, by split."""
-    found = {}
+def lists_of(root: Path) -> dict[str, list[str]]:
+    """The list files that a data set brings along, beside flat folders, by split; one is read."""
+    found: dict[str, list[str]] = {}
     for split in SPLITS:
         folder = split_folder(root, split)
         if folder is not None and class_folders(folder):
@@ -264,8 +272,7 @@ def lists_of(root: Path) -> dict[str, str]:
         for pattern in _LIST_NAMES:
             file = root / pattern.format(split=split)
             if os.path.isfile(file) or os.path.islink(file):  # one that leads nowhere is an error
-                found[split] = str(file)
-                break
+                found.setdefault(split, []).append(str(file))
     return found
 
 
@@ -340,7 +347,7 @@ def fill(
 
     Args:
         catalogue: changed.
-        root: the data set's folder, for messages.
+        root: the data set's folder.
         lists: split -> list.
         places: split -> the file of each line; None where it does not exist.
         labels: of these lists.
@@ -361,8 +368,10 @@ def fill(
                 _check_again(part, entry, numbers, labels, *seen[path])
                 continue
             seen[path] = entry, numbers
-            record = Record(path, numbers)
-            (found if place else missing).append(record)
+            if place:
+                found.append(Record(path, numbers))
+            else:
+                missing.append(Record(os.path.join(root, path), numbers))
         if len(seen) < len(part.entries):
             more = len(part.entries) - len(seen)
             lines = counted(more, "repeated line")

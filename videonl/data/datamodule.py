@@ -410,9 +410,7 @@ class VideoDataModule(L.LightningDataModule):
         self.records = dict(self.catalogue.records)  # of ours: labels may be renumbered
         self.census = {split: part.per_class for split, part in self.catalogue.census.items()}
         for split in self.records.keys() & EVALUATED:  # a listed video that is gone is wrong
-            gone = self.catalogue.missing.get(split, [])
-            places = [replace(r, path=os.path.join(self.root, r.path)) for r in gone]
-            self.take(split, [*self.records[split], *places])
+            self.take(split, [*self.records[split], *self.catalogue.missing.get(split, [])])
         self.augmentation = replace(self.augmentation, flip_exceptions=self._keep_sides())
         if any(part.missing or part.unreadable for part in self.catalogue.census.values()):
             rank_zero_info(census_text(self.catalogue.census, self.class_names))

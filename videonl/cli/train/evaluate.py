@@ -1,6 +1,7 @@
 """``train.py validate``, ``test`` and ``predict``."""
 
 from collections.abc import Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -135,7 +136,7 @@ def inputs_of(settings: Mapping[str, Any], checkpoint: Path) -> list[str | Path 
     """The files that a test reads, but for its videos."""
     from videonl.data.catalogue import lists_of
 
-    own = lists_of(Path(settings["data"]["root"])).values()
+    own = chain.from_iterable(lists_of(Path(settings["data"]["root"])).values())
     said = (settings["data"][name] for name in LISTS)
     return [*files_of(checkpoint), settings["config"], *said, *own]
 
