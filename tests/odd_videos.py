@@ -201,6 +201,14 @@ def hevc(path: Path) -> None:
     write_video(path, 10, fps=10, codec="libx265", options={"x265-params": "log-level=0"})
 
 
+def high_range(path: Path) -> None:
+    """As telephones record: HEVC of ten bits, hybrid log-gamma, the colours of BT.2020."""
+    colours = "colorprim=bt2020:transfer=arib-std-b67:colormatrix=bt2020nc"
+    options = {"x265-params": f"log-level=0:{colours}"}
+    pixels = "yuv420p10le"
+    write_video(path, 12, fps=10, codec="libx265", pixel_format=pixels, options=options)
+
+
 def many_streams(path: Path) -> None:
     """Two video streams, of which the one of more bits counts, and sound."""
     noise = np.random.default_rng(0).integers(0, 255, (36, 96, 96, 3)).astype(np.uint8)
@@ -273,6 +281,7 @@ ODD = {
     "av1.mp4": Odd(copy_av1, 24),
     "ten_bits.mp4": Odd(ten_bits, 30),
     "hevc.mp4": Odd(hevc, 10),
+    "high_range.mov": Odd(high_range, 12, "high_range"),
     "many_streams.mp4": Odd(many_streams, 36),
     "variable_rate.mp4": Odd(variable_rate, 60),
 }

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from tests.inference.networks import NAMES, PREPROCESSING
+from tests.odd_videos import write_odd
 from tests.serve.serving import serving
 from tests.videos import numbered_frames, write_video
 from videonl import Predictor
@@ -148,3 +149,12 @@ def test_a_timeline_takes_windows_of_a_clip(place: Path, tmp_path: Path, capsys:
     )
     windows("25.mkv", "--window", "1s")
     assert "is shorter" not in capsys.readouterr().err
+
+
+def test_a_high_dynamic_range_is_said_once(place: Path, tmp_path: Path, capsys: Shown) -> None:
+    files = [write_odd("high_range.mov", tmp_path / name) for name in ("a", "b")]
+    words = ["--checkpoint", str(place / "model.safetensors"), "--views", "1x1", "--device", "cpu"]
+    assert main(["predict", *map(str, files), str(place / "25.mkv"), *words]) == 0
+    said = capsys.readouterr().err
+    assert f"{files[0]} is of high dynamic range (HLG)" in said
+    assert said.count("high dynamic range") == 1

@@ -165,6 +165,14 @@ def test_av1_is_sought_again_and_again(name: str, tmp_path: Path) -> None:
         assert video.exact_by == "packets"
 
 
+def test_a_prepared_file_says_that_its_range_is_high(tmp_path: Path) -> None:
+    path = write_odd("high_range.mov", tmp_path)
+    encode_file(path, tmp_path / "copy.mp4", Recipe(short_side=64))
+    for file in (path, tmp_path / "copy.mp4"):
+        with open_video(file) as video:
+            assert video.high_range == "HLG"
+
+
 MATRICES = {  # a, b, c, d of the header: a point (x, y) is shown at (ax + cy, bx + dy)
     "mirrored": ((-1, 0, 0, 1), lambda picture: picture[:, ::-1]),
     "upside down in a mirror": ((1, 0, 0, -1), lambda picture: picture[::-1]),

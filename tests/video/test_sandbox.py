@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.odd_videos import write_odd
 from tests.videos import read_number, write_video
 from videonl.errors import VideoError, VideoNLError
 from videonl.video import DecoderPool, SandboxedVideo, open_video
@@ -24,6 +25,7 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
         "turned": write_video(
             folder / "d e\u00e9.mp4", np.zeros((5, 48, 64, 3), np.uint8), rotation=90
         ),
+        "phone": write_odd("high_range.mov", folder),
     }
 
 
@@ -38,12 +40,13 @@ def process_of(video: SandboxedVideo):
     return video._child._process
 
 
-@pytest.mark.parametrize("kind", ["mp4", "avi", "webm", "turned"])
+@pytest.mark.parametrize("kind", ["mp4", "avi", "webm", "turned", "phone"])
 def test_the_same_as_in_this_process(kind: str, clips: dict[str, Path], pool: DecoderPool) -> None:
     with open_video(clips[kind]) as here, pool.open(clips[kind]) as there:
         for name in ("num_frames", "height", "width", "fps", "exact_by", "decoder", "damage"):
             assert getattr(here, name) == getattr(there, name), name
         assert (here.path, here.declared_frames) == (there.path, there.declared_frames)
+        assert here.high_range == there.high_range == ("HLG" if kind == "phone" else "")
         assert (here.times() == there.times()).all()
         assert (here.times([3, 1]) == there.times([3, 1])).all()
         for short_side in (None, 24):

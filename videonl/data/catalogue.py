@@ -166,7 +166,7 @@ def read_catalogue(
             f"{next(iter(catalogue.skipped))}"
         )
     for split, records in catalogue.records.items():
-        _count(catalogue, split, records)
+        _count(catalogue, root, split, records)
     return catalogue
 
 
@@ -314,7 +314,7 @@ def split_off(
     catalogue.notes += notes
     for split, records in (("train", train), ("val", val)):
         catalogue.records[split] = records
-        _count(catalogue, split, records)
+        _count(catalogue, root, split, records)
 
 
 def _from_lists(
@@ -435,12 +435,14 @@ def _overlap(one: Entry, two: Entry) -> bool:
     return (d is None or a < d) and (b is None or c < b)
 
 
-def _count(catalogue: Catalogue, split: str, records: list[Record]) -> None:
+def _count(
+    catalogue: Catalogue, root: str | os.PathLike[str], split: str, records: list[Record]
+) -> None:
     census = SplitCensus(per_class=dict.fromkeys(catalogue.class_names, 0))
     missing = catalogue.missing.get(split, [])
     census.listed = len(records) + len(missing)
     census.missing = len(missing)
-    census.examples = [record.path for record in missing[:5]]
+    census.examples = [os.path.relpath(record.path, root) for record in missing[:5]]
     for record in records:
         if is_skipped(record.path, catalogue.skipped):
             census.unreadable += 1

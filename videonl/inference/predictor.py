@@ -227,7 +227,7 @@ class Predictor:
             self.say(text)
 
     def shown(self, video: Video, views: tuple[int, int] | None = None) -> Preprocessing:
-        """The preprocessing for a file; notes once that its rate differs from the training's."""
+        """The preprocessing for a file; notes once where it differs from what was trained on."""
         shown, _ = settled(video, self.preprocessing.with_views(views))
         if text := shown.asks_crops(views):
             self.note(text, kind="crops")
@@ -237,6 +237,13 @@ class Predictor:
                 f"was trained at {shown.fps:g}: clips of such files are sampled by time (--fps "
                 "keep counts frames)",
                 kind="rate",
+            )
+        if video.high_range:
+            self.note(
+                f"{os.fspath(video.path)} is of high dynamic range ({video.high_range}): its "
+                "colours are taken as they are stored, paler than those of other videos; convert "
+                "it to standard range to be sure",
+                kind="range",
             )
         return shown
 

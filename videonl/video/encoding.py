@@ -109,6 +109,9 @@ def _encode(source: Path, target: Path, recipe: Recipe, *, nominal: bool = False
                 picture = scaler(frame)
                 if writer_stream is None:
                     writer_stream = _stream(writer, rate, picture, recipe, base)
+                    for name in ("color_trc", "color_primaries"):  # tell a high dynamic range
+                        value = getattr(reader.stream.codec_context, name)
+                        setattr(writer_stream.codec_context, name, value)
                 time = len(times) if nominal else frame.pts
                 if time is None or (times and time <= times[-1]):
                     raise NoTimes

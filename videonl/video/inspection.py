@@ -12,7 +12,7 @@ from videonl.video.decoding.container import open_source, reason
 
 # Findings with which a file is of no use for training, and those that are only worth knowing.
 BAD = ("unreadable", "no_video", "no_frames", "damaged", "timeout", "memory", "crash")
-NOTABLE = ("truncated", "frame_count", "extreme_size")
+NOTABLE = ("truncated", "frame_count", "extreme_size", "high_range")
 SMALLEST, LARGEST = 32, 4096  # pixels of a side beyond which a size is extreme
 SAMPLES, SIDE = 4, 16
 STEP = 3  # grey levels by which a pixel is brighter or darker than its neighbour: coding moves less
@@ -75,7 +75,7 @@ def inspect_file(path: str, *, quick: bool = False) -> Finding:
         source.close()
     if not finding.frames:
         return _none(finding)
-    return _judge(finding, damaged)
+    return _judge(finding, damaged, source.high_range)
 
 
 def _none(finding: Finding) -> Finding:
@@ -146,7 +146,7 @@ def _count_packets(source: Any, finding: Finding) -> int:
     return damaged
 
 
-def _judge(finding: Finding, damaged: int) -> Finding:
+def _judge(finding: Finding, damaged: int, high_range: str) -> Finding:
     short, long = sorted((finding.width, finding.height))
     if damaged:
         finding.status, finding.why = (
@@ -166,4 +166,7 @@ def _judge(finding: Finding, damaged: int) -> Finding:
         )
     elif short < SMALLEST or long > LARGEST:
         finding.status, finding.why = "extreme_size", f"{finding.width}x{finding.height} pixels"
+    elif high_range:
+        finding.status = "high_range"
+        finding.why = f"colours of high dynamic range ({high_range}), read without tone mapping"
     return finding

@@ -89,7 +89,11 @@ class Video:
         damage: None, or the reason why decoding from the start stops early.
         forgiving: damaged frames are read as the decoder repairs them; see :func:`open_video`.
         damaged: numbers of the damaged frames that were read.
+        high_range: ``"PQ"`` or ``"HLG"`` where the colours are of high dynamic range, else ``""``.
+            They are read as they are stored, without tone mapping.
     """
+
+    high_range = ""
 
     def __init__(
         self,
@@ -106,6 +110,7 @@ class Video:
         self.path = source.path
         self.damage: str | None = None
         self.declared_frames = int(source.stream.frames)
+        self.high_range = source.high_range
         self._pictures = Pictures(str(source.path))
         self._size: tuple[int, int] | None = None
         self._part: tuple[int, int] | None = None  # of limit: first frame, and the one behind

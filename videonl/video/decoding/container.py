@@ -47,6 +47,8 @@ _OPTIONS = {
 # To open a file FFmpeg decodes its first frames, which takes as long as decoding ten. Where the
 # header tells the frames (mp4_table.py) nothing of that is needed.
 _QUICK = {"probesize": "32", "skip_frame": "all"}
+# Transfer functions of high dynamic range (ITU-R BT.2100), by the numbers of ISO/IEC 23091-2.
+HIGH_RANGE = {16: "PQ", 18: "HLG"}
 MAX_PIXELS = 1 << 26  # 67 million pixels a frame: 8K has 33 million
 
 
@@ -73,6 +75,11 @@ class Source:
     def declared_rate(self) -> Fraction | None:
         """Frames per second, as the header states; None where it does not."""
         return self.stream.average_rate or self.stream.guessed_rate
+
+    @property
+    def high_range(self) -> str:
+        """``"PQ"`` or ``"HLG"`` where the colours are of high dynamic range, else ``""``."""
+        return HIGH_RANGE.get(int(self.stream.codec_context.color_trc), "")
 
     def close(self) -> None:
         """Close the file."""

@@ -224,6 +224,7 @@ class SandboxedVideo(Video):
         self._frames = int(answer["num_frames"])
         self.decoder, self.damage = answer["decoder"], answer["damage"]
         self.declared_frames = int(answer["declared_frames"])
+        self.high_range = str(answer["high_range"])
 
     def _ask(
         self, job: dict[str, Any], *, rows: int | None = None, dtype: type = np.uint8

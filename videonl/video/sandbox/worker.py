@@ -55,7 +55,7 @@ class OpenFile:
             self.close()
             options = {name: job[name] for name in ("decoder", "threads", "forgiving")}
             self.video = open_video(job["path"], **options)
-            names = ("num_frames", "decoder", "declared_frames", "damage")
+            names = ("num_frames", "decoder", "declared_frames", "damage", "high_range")
             return {name: getattr(self.video, name) for name in names}, None
         if action == "close":
             self.close()
