@@ -183,6 +183,7 @@ def test_head_with_one_cell_gives_the_same_logits_everywhere():
         {"head_pool": "global"},
         {"head_pool": "sliding", "head_average": "logits"},
         {"head_pool": "sliding", "head_average": "probabilities"},
+        {"head_pool": "sliding", "head_average": "sigmoids"},
     ):
         model = ResNet3D(5, **TINY, **options)
         nn.init.constant_(model.head.projection.bias, 0.3)
@@ -190,6 +191,7 @@ def test_head_with_one_cell_gives_the_same_logits_everywhere():
         results.append(model.forward_head(features))
     torch.testing.assert_close(results[0], results[1])
     torch.testing.assert_close(results[0], results[2])
+    torch.testing.assert_close(results[0], results[3])
 
 
 def test_sliding_head_averages_probabilities_over_cells():
@@ -204,6 +206,11 @@ def test_sliding_head_averages_probabilities_over_cells():
 
     model.head.average = "logits"
     torch.testing.assert_close(model(clip), cells.mean((2, 3, 4)))
+
+    model.head.average = "sigmoids"
+    torch.testing.assert_close(model(clip).sigmoid(), cells.sigmoid().mean((2, 3, 4)))
+    nn.init.constant_(model.head.projection.bias, 200.0)  # all of them are 1: still finite
+    assert model(clip).isfinite().all()
 
 
 def test_start_of_training():

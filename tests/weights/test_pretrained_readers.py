@@ -248,9 +248,11 @@ NONLOCAL:
 
 def test_what_settings_alone_tell_of_a_graph(tmp_path):
     """Strides, pools and the kind of answer: the weights have the same shapes with any."""
-    model = network("i3d_r50", preset="pyslowfast", strides=(1, 2, 2, 1), head_average="logits")
+    cells = {"head_average": "sigmoids", "head_window": (1, 1)}
+    model = network("i3d_r50", preset="pyslowfast", strides=(1, 2, 2, 1), **cells)
     tensors = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
-    told = "MODEL: {ARCH: i3d, HEAD_ACT: sigmoid}\nDATA: {ENSEMBLE_METHOD: sum}\n"
+    told = "MODEL: {ARCH: i3d, HEAD_ACT: sigmoid}\n"
+    told += "DATA: {ENSEMBLE_METHOD: sum, TRAIN_CROP_SIZE: 32}\n"
     told += "RESNET: {SPATIAL_STRIDES: [[1], [2], [2], [1]]%s}"
     path = saved(tmp_path / "a.pyth", {"model_state": tensors, "cfg": told % ""})
     loaded = load_checkpoint(path)
@@ -497,3 +499,16 @@ def test_hub_networks_at_published_test_size(tmp_path, name):
         model.blocks[-1].activation = peer.blocks[-1].activation
         found = model(clip)
     assert (found - wanted).abs().max() < 1e-4 * wanted.abs().max().clamp(min=1)
+
+
+def test_settings_that_cannot_be_read_are_told(tmp_path):
+    model = network("i3d_r50", preset="pyslowfast")
+    tensors = {pyslowfast_key(key): value for key, value in model.state_dict().items()}
+    path = saved(tmp_path / "a.pyth", {"model_state": tensors, "cfg": "MODEL: {ARCH: [i3d"})
+    told = "the file's cfg cannot be read, so that it counts as published: cfg is not YAML, line 1"
+    assert any(note.startswith(told) for note in load_checkpoint(path).report.notes)
+    model = network("i3d_r50", preset="mmaction2", stem_stride=(1, 2, 2), pool1_stride=(1, 2, 2))
+    tensors = {mmaction2_key(key): value for key, value in model.state_dict().items()}
+    path = saved(tmp_path / "a.pth", {"state_dict": tensors, "meta": {"cfg": "model = dict("}})
+    told = "the file's cfg cannot be read, so that it counts as published: it is no Python"
+    assert any(note.startswith(told) for note in load_checkpoint(path).report.notes)

@@ -41,7 +41,8 @@ class Preset:
         head_pool: ``"global"`` average, or ``"sliding"``: average over all times and a window
             of ``head_window`` cells that slides over larger maps, which classifies every cell.
         head_window: (H, W) of that window in cells, cut to the map where that is smaller.
-        head_average: what is averaged over the cells, ``"logits"`` or ``"probabilities"``.
+        head_average: what is averaged over the cells: ``"logits"``, ``"probabilities"``, or
+            ``"sigmoids"``, the probabilities of classes that do not exclude each other.
         non_local_options: options of every ``NonLocalBlock``.
         non_local_groups: stage -> number of groups that time is cut into by its blocks.
         preprocessing: the clips that the family was made for, and the views of its test.

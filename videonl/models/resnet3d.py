@@ -27,6 +27,8 @@ from videonl.models.placement import (
 )
 from videonl.models.presets import Preset, Triple, resolve, triple
 
+HEAD_AVERAGES = ("logits", "probabilities", "sigmoids")
+
 
 class Head(nn.Module):
     """Average pool, dropout, linear classifier, and the average over cells where there are many."""
@@ -35,9 +37,10 @@ class Head(nn.Module):
         super().__init__()
         if graph.head_pool not in ("global", "sliding"):
             raise ValueError(f"head_pool is {graph.head_pool!r}; it must be global or sliding")
-        if graph.head_average not in ("logits", "probabilities"):
+        if graph.head_average not in HEAD_AVERAGES:
             raise ValueError(
-                f"head_average is {graph.head_average!r}; it must be logits or probabilities"
+                f"head_average is {graph.head_average!r}; it must be one of "
+                f"{', '.join(HEAD_AVERAGES)}"
             )
         self.pool, self.window, self.average = (
             graph.head_pool,
@@ -61,11 +64,14 @@ class Head(nn.Module):
         """Logits (B, K) of features (B, C, T, H, W).
 
         The published networks that average probabilities over cells return, for several cells,
-        the logarithm of that average, so that softmax(logits) is the published probability.
+        the logarithm of that average, so that softmax(logits) is the published probability; those
+        that average sigmoids the value whose sigmoid is that average.
         """
         cells = self.cells(features).flatten(2)  # (B, K, cells)
         if self.average == "logits" or cells.shape[2] == 1:
             return cells.mean(2)
+        if self.average == "sigmoids":
+            return F.logsigmoid(cells).logsumexp(2) - F.logsigmoid(-cells).logsumexp(2)
         return cells.log_softmax(1).logsumexp(2) - math.log(cells.shape[2])
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from videonl.errors import CheckpointError
+from videonl.errors import CheckpointError, VideoNLError, first_line
 from videonl.limits import Limit, number, shown
 
 MAX_TEXT = 400_000  # characters of a configuration; the largest published has some 10,000
@@ -103,13 +103,35 @@ def _leaves(value: Any) -> list[Any]:
     return [leaf for each in value for leaf in _leaves(each)]
 
 
+def settings_in(
+    given: Any, where: str, *, read: Callable[[str], Any]
+) -> tuple[dict[str, Any], list[str]]:
+    """(the settings of a file as a table, empty where there are none; notes about them).
+
+    Args:
+        given: a text, a table, or anything else, which has no settings.
+        where: the part of the file that they come from.
+        read: of a text; raises VideoNLError where it cannot.
+    """
+    if isinstance(given, str):
+        try:
+            given = read(given)
+        except VideoNLError as error:
+            lost = f"the file's {where} cannot be read, so that it counts as published: {error}"
+            return {}, [lost]
+    return dict(given) if isinstance(given, Mapping) else {}, []
+
+
 def python_settings(text: str) -> dict[str, Any]:
     """The assignments of a configuration written in Python, as far as they are plain values.
 
     Numbers, texts, lists, tables and ``dict(...)``; anything else is None. Nothing is executed.
+
+    Raises:
+        CheckpointError: it is no Python, or very long.
     """
     if len(text) > MAX_TEXT:
-        return {}
+        raise CheckpointError(f"it has more than {MAX_TEXT} characters")
     try:
         lines = ast.parse(text).body
         return {
@@ -119,8 +141,8 @@ def python_settings(text: str) -> dict[str, Any]:
             for target in line.targets
             if isinstance(target, ast.Name)
         }
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return {}
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise CheckpointError(f"it is no Python ({first_line(error)})") from error
 
 
 def _value(node: ast.expr) -> Any:

@@ -21,6 +21,7 @@ from videonl.weights.foreign_settings import (
     is_whole,
     part,
     python_settings,
+    settings_in,
 )
 from videonl.weights.geometry import EVERYWHERE, geometry
 from videonl.weights.translated import NORM, Question, Translated, merge_options, need, rename
@@ -91,9 +92,8 @@ def read(tensors: Mapping[str, Tensor], meta: Any = None) -> Translated:
 def apply_settings(translated: Translated, meta: Any) -> None:
     """Apply the file's own configuration of clips, pictures and colours, and note what was read."""
     cfg = meta.get("cfg") if isinstance(meta, Mapping) else None
-    settings = python_settings(cfg) if isinstance(cfg, str) else cfg
-    if not isinstance(settings, Mapping):
-        return
+    settings, lost = settings_in(cfg, "cfg", read=python_settings)
+    translated.notes += lost
     steps = steps_of_test(settings)
     if not steps and not isinstance(settings.get("model"), Mapping):
         return

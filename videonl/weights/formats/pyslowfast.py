@@ -1,11 +1,12 @@
 """PySlowFast's ``.pyth`` files: ``s1.pathway0_stem`` … in ``model_state``, settings in ``cfg``."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any
 
 from torch import Tensor
 
-from videonl.errors import CheckpointError, VideoNLError
+from videonl.errors import CheckpointError
 from videonl.files import parse_yaml
 from videonl.weights.foreign_settings import (
     Account,
@@ -15,6 +16,7 @@ from videonl.weights.foreign_settings import (
     is_share,
     is_whole,
     part,
+    settings_in,
 )
 from videonl.weights.geometry import geometry
 from videonl.weights.translated import NORM, Translated, merge_options, rename
@@ -78,8 +80,8 @@ def read(tensors: Mapping[str, Tensor], settings: Any = None) -> Translated:
     flat = shapes["stem_kernel"][0] == 1 and not isinstance(shapes["inflation"], str)
     if flat or image:
         options["pool2_kernel"] = NO_POOL
-    known = parse(settings)
-    options, notes = apply_settings(options, known)
+    known, lost = settings_in(settings, "cfg", read=partial(parse_yaml, source="cfg"))
+    options, notes = apply_settings(options, known, lost)
     if part(known, "DATA").get("REVERSE_INPUT_CHANNEL") is True:  # it was trained on BGR
         renamed["stem.conv.weight"] = renamed["stem.conv.weight"].flip(1)
     return Translated(
@@ -94,20 +96,15 @@ def read(tensors: Mapping[str, Tensor], settings: Any = None) -> Translated:
     )
 
 
-def parse(settings: Any) -> dict[str, Any]:
-    """The settings as a table; empty where there are none or they cannot be read."""
-    if isinstance(settings, str):
-        try:
-            settings = parse_yaml(settings, source="cfg")
-        except VideoNLError:
-            return {}
-    return dict(settings) if isinstance(settings, Mapping) else {}
-
-
 def apply_settings(
-    options: dict[str, Any], settings: Mapping[str, Any]
+    options: dict[str, Any], settings: Mapping[str, Any], lost: list[str]
 ) -> tuple[dict[str, Any], list[str]]:
     """(options, notes) after the file's own settings were applied.
+
+    Args:
+        options: from the tensors.
+        settings: of the file.
+        lost: a note where there are some that cannot be read.
 
     Raises:
         CheckpointError: blocks differ between stages in a way that options cannot express, or the
@@ -115,13 +112,14 @@ def apply_settings(
     """
     places = options.get("non_local", {})
     if not settings:
-        note = "no settings in the file: blocks as published (softmax, keys pooled by 1×2×2)"
+        none = "no settings in the file: "
+        note = f"{none}blocks as published (softmax, keys pooled by 1×2×2)"
         pool = (
-            "no settings in the file: taken for C2D with its temporal pool after res2; for one "
+            f"{none}taken for C2D with its temporal pool after res2; for one "
             "without (slow_c2d), give pool2_kernel=(1, 1, 1)"
         )
         pooled = options["inflation"] == "none" and "pool2_kernel" not in options
-        return options, [note] * bool(places) + [pool] * pooled
+        return options, [*lost, *[note] * bool(places), *[pool] * pooled]
     found: dict[str, Any] = {}
     model, account = part(settings, "MODEL"), Account()
     arch = model.get("ARCH")
@@ -131,8 +129,9 @@ def apply_settings(
     dropout = account.take(model, "DROPOUT_RATE", is_share, option="dropout")
     if dropout is not None:
         found["dropout"] = dropout
-    if model.get("HEAD_ACT") in ("none", "sigmoid"):
-        found["head_average"] = "logits"
+    average = {"none": "logits", "sigmoid": "sigmoids"}.get(str(model.get("HEAD_ACT")))
+    if average:
+        found["head_average"] = average
         account.read.append("HEAD_ACT")
     network = part(settings, "RESNET")
     check_usual(network, USUAL, family=FAMILY)
