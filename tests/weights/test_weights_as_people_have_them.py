@@ -21,6 +21,7 @@ from tests.weights.test_pretrained_readers import gluoncv_state, mmaction2_key, 
 from videonl.errors import CheckpointError
 from videonl.models import create_model
 from videonl.weights import load_checkpoint, load_pretrained, save_checkpoint
+from videonl.weights.safe import read_torch
 
 PREFIXES = ["_orig_mod.", "module._orig_mod.", "net.model.", "model.module.net._orig_mod."]
 State = dict[str, Tensor]
@@ -262,6 +263,23 @@ def test_tensors_of_rare_kinds_are_no_programs(tmp_path: Path) -> None:
         file = saved(tmp_path / f"{name}.ckpt", {"state_dict": {"stem.conv.weight": tensor}})
         with pytest.raises(CheckpointError, match=r"rare kind .*save them as ordinary float32"):
             load_checkpoint(file)
+
+
+@pytest.mark.parametrize("protocol", [3, 4, 5])
+def test_newer_pickles_in_torch_files(protocol: int, tmp_path: Path) -> None:
+    """``weights_only`` reads protocol 2 alone; tied and empty tensors are in them, too."""
+    tied = torch.arange(12.0).reshape(3, 4)
+    content = {"state_dict": {"a": tied, "b": tied.T, "c": tied[:0], "d": torch.nn.Parameter(tied)}}
+    content |= {"epoch": 3, "name": "x" * 300}
+    torch.save(content, tmp_path / "a.pth", pickle_protocol=protocol)
+    read, notes = read_torch(tmp_path / "a.pth")
+    assert (read["epoch"], read["name"], notes) == (3, "x" * 300, [])
+    for name, tensor in content["state_dict"].items():
+        assert torch.equal(read["state_dict"][name], tensor), name
+    old = {"pickle_protocol": protocol, "_use_new_zipfile_serialization": False}
+    torch.save(content, tmp_path / "old.pth", **old)
+    with pytest.raises(CheckpointError, match=rf"pickle protocol {protocol}; load it where"):
+        load_checkpoint(tmp_path / "old.pth")
 
 
 def test_a_bare_state_dict_of_ours_says_what_is_missing(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from videonl.errors import CheckpointError
 from videonl.weights.safe.kinds import kind_of
 from videonl.weights.safe.numpy_pickle import read_arrays
 from videonl.weights.safe.tensors import read_safetensors
-from videonl.weights.safe.torch_file import LEGACY_MAGIC, mapped, read_torch
+from videonl.weights.safe.torch_file import LEGACY_MAGIC, MAGIC, mapped, read_torch
 
 SAFETENSORS_SUFFIX = ".safetensors"
 
@@ -85,6 +85,11 @@ def sniff(path: Path) -> str:
         return "safetensors"
     # Pickles: protocol 2 and up name themselves; older ones start with a container or a mark.
     if head[0] == 0x80 and head[1:2] <= b"\x05":
+        if MAGIC in head[:24]:
+            raise CheckpointError(
+                f"{path} is an old torch.save file of pickle protocol {head[1]}; load it where it "
+                "was made, and save it again without pickle_protocol"
+            )
         return "pickle"
     if head[:1] in (b"(", b"}", b"]") and path.suffix in (".pkl", ".pickle"):
         return "pickle"

@@ -76,7 +76,9 @@ class Bounded:
         self.file.close()
 
 
-LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # before torch 1.6: no zip
+PROTOCOL = 2  # of the pickles that torch reads with weights_only
+MAGIC = b"\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."
+LEGACY_MAGIC = bytes([0x80, PROTOCOL]) + MAGIC  # before torch 1.6: no zip
 REBUILDS = ("_rebuild_tensor_v2", "_rebuild_tensor", "_rebuild_parameter")
 TORCH_NAMES = frozenset(
     ["collections.OrderedDict", "collections.Counter", "torch.Size", "torch.device"]
@@ -160,8 +162,8 @@ def read_torch(path: Path, *, in_place: bool = False) -> tuple[Any, list[str]]:
     with path.open("rb") as file:
         legacy = file.read(len(LEGACY_MAGIC)) == LEGACY_MAGIC  # as torch.load decides
     if not legacy:
-        content, folder = survey_zip(path, allow)
-        if left_out:
+        content, folder, protocol = survey_zip(path, allow)
+        if left_out or protocol > PROTOCOL:
             with zipfile.ZipFile(path) as archive:
                 rebuilt = _Rebuilder(path, archive, folder).convert(content)
             return rebuilt, sorted(f"objects of {name}" for name in left_out)
@@ -186,8 +188,8 @@ def load_weights_only(path: Path, *, in_place: bool) -> Any:
         ) from None
 
 
-def survey_zip(path: Path, allow: Any) -> tuple[Any, str]:
-    """Check the archive and the pickle of a zip file; its inert content, and the folder it lies in.
+def survey_zip(path: Path, allow: Any) -> tuple[Any, str, int]:
+    """Check the archive and the pickle of a zip file; its inert content, folder and protocol.
 
     Raises:
         CheckpointError: compressed or overlapping entries, or storages larger than the file.
@@ -226,7 +228,7 @@ def survey_zip(path: Path, allow: Any) -> tuple[Any, str]:
     folder = pickles[0].filename.removesuffix("data.pkl")
     sizes = {entry.filename.removeprefix(f"{folder}data/"): entry.file_size for entry in entries}
     check_storages(content, path, sizes)
-    return content, folder
+    return content, folder, data[1] if data[0] == 0x80 else 0
 
 
 def survey_legacy(path: Path, allow: Any) -> None:
