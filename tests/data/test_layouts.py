@@ -285,7 +285,9 @@ def test_options_that_official_lists_leave_no_choice(
     with pytest.raises(DatasetError, match=r"first_label 1 .* class folders of"):
         read_catalogue(tmp_path, first_label=1)
     write(tmp_path / "trainlist01.txt", "a/1.mp4 1\nb/1.mp4 2\n")  # without classInd.txt
-    assert read_catalogue(tmp_path, class_names=["b", "a"]).class_names == ["b", "a"]
+    found = read_catalogue(tmp_path, class_names=["b", "a"])
+    assert found.class_names == ["b", "a"]
+    assert found.notes == ["UCF-101, official split 1 of 1; testlist01.txt is not there"]
 
 
 def test_a_video_twice_in_json_of_one_line(tmp_path: Path) -> None:

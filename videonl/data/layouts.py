@@ -191,14 +191,16 @@ def ucf101(folders: Folders, split: int | None) -> Official | None:
     learnt, tested = f"trainlist0{number}.txt", f"testlist0{number}.txt"
     names = {"train": learnt, "val": tested, "test": tested}
     index = folders.find("classInd.txt")
+    lists = lists_there(folders, names, _path_lines)
+    alone = f"UCF-101, official split {number} of {len(there)}; {tested} is not there"
     return Official(
         "UCF-101",
-        lists_there(folders, names, _path_lines),
+        lists,
         names=read_class_names(index) if index else None,
         split=number,
         splits=sorted(there),
         first_label=1,
-        notes=measured_twice("UCF-101", number, there),
+        notes=measured_twice("UCF-101", number, there) if "test" in lists else [alone],
     )
 
 
