@@ -53,7 +53,7 @@ def test_any_unicode_and_any_line_end(tmp_path: Path, encoding: str, end: str) -
 REFUSED = {
     "too many": ("run/0.mp4 0\nrun/1.mp4 99999999999\n", None, r"train.txt, line 2 .* 99999999999"),
     "long number": (f"run/0.mp4 0\nrun/1.mp4 {'9' * 5000}\n", None, r"mixes class numbers"),
-    "NUL": ("run/0.mp4 a\0\nrun/1.mp4 b\n", None, r"train.txt, line 1: the label is not"),
+    "NUL": ("run/0.mp4 a\0\nrun/1.mp4 b\n", None, r"train.txt, line 1 has a NUL"),
     "no label": (
         "# x\nrun/0.mp4 a\n\nwalk/0.mp4\n",
         None,
@@ -367,3 +367,38 @@ def test_two_lists_of_one_split_are_told(tmp_path: Path) -> None:
     given = read_catalogue(tmp_path, lists={"train": str(tmp_path / "train.txt")})
     assert given.class_names == ["run", "walk"]
     assert not any("is there, too" in note for note in given.notes)
+
+
+def test_a_table_of_all_splits_is_read_for_each(tmp_path: Path) -> None:
+    touch(tmp_path, *(f"{n}.mp4" for n in range(5)))
+    rows = ["0.mp4,a,training", "1.mp4,b,Train", "2.mp4,a,validation", "3.mp4,b,test", "4.mp4,b,"]
+    table = tmp_path / "all.csv"
+    table.write_text("\n".join(["path,label,split", *rows]))
+
+    def stems(split: str) -> list[str]:
+        found = read_catalogue(tmp_path, lists={split: str(table)}).records[split]
+        return [Path(record.path).stem for record in found]
+
+    assert (stems("train"), stems("val"), stems("test")) == (
+        ["0", "1", "4"],
+        ["2", "4"],
+        ["3", "4"],
+    )
+    table.write_text("\n".join(["path,label,split", *rows[:3]]))
+    with pytest.raises(DatasetError, match="tells the splits train, training, validation apart"):
+        stems("test")
+    for column in ("1\n2", "val\nval", "cam1\ntrain"):  # other things, or the author's own word
+        both = (f"{n}.mp4,{'ab'[n]},{word}" for n, word in enumerate(column.split()))
+        table.write_text("\n".join(["path,label,split", *both]))
+        assert stems("train") == ["0", "1"]
+
+
+def test_how_excel_is_told_the_separator_is_no_line(tmp_path: Path) -> None:
+    write(tmp_path, "sep=;\nrun/0.mp4;a\nwalk/0.mp4;b\n")
+    assert read(tmp_path).class_names == ["a", "b"]
+
+
+def test_a_list_with_holes_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "train.txt").write_bytes(b"a.mp4 x\n" + bytes(9) + b"b.mp4 y\n")
+    with pytest.raises(DatasetError, match="line 2 has a NUL character"):
+        read(tmp_path)

@@ -146,7 +146,7 @@ def read_catalogue(
     if known is not None:
         _from_official(catalogue, folder, *known, list(names) if names else None)
     elif chosen:
-        found = {s: ListFile(chosen[s], read_list(chosen[s])) for s in chosen}
+        found = {s: ListFile(chosen[s], read_list(chosen[s], split=s)) for s in chosen}
         for split in SPLITS if beside else ():
             if split not in found and (part := folder_list(folder, split, index)):
                 found[split] = part

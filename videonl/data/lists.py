@@ -41,6 +41,12 @@ _CELLS_LAST = re.compile(r"(.*[^\d\s,;].*?)[,\t]\s*(\d+)[,\t]\s*(\d+)")
 PATH_COLUMNS = ("path", "video", "video_path", "filename", "file", "video_name")
 _LABEL_COLUMNS = ("label", "labels", "class", "classes", "category")
 _START_COLUMNS = ("start", "start_time", "time_start", "start_seconds", "start_sec", "begin")
+SPLIT_COLUMNS = ("split", "subset")
+_SPLITS = {
+    "train": {"train", "training"},
+    "val": {"val", "valid", "validation", "validate", "dev"},
+    "test": {"test", "testing"},
+}
 _END_COLUMNS = ("end", "end_time", "time_end", "end_seconds", "end_sec", "stop")
 
 
@@ -72,8 +78,12 @@ class Entry:
 Lines = list[tuple[int, str]]
 
 
-def read_list(path: str | Path) -> list[Entry]:
+def read_list(path: str | Path, *, split: str | None = None) -> list[Entry]:
     """The entries of a list file of any of the formats above, in any encoding of Unicode.
+
+    Args:
+        path: the file.
+        split: that is wanted of a table whose column ``split`` names several; None: all of it.
 
     Raises:
         DatasetError: the file is missing, empty, or a line is not understood (with its number).
@@ -81,7 +91,7 @@ def read_list(path: str | Path) -> list[Entry]:
     file = Path(path)
     lines = list_lines(file)
     if (table := table_of(lines)) is not None:
-        return [_with_labels(file, entry) for entry in table.entries(str(file))]
+        return [_with_labels(file, entry) for entry in table.entries(str(file), split=split)]
     if all(line.startswith("#") and not _LINE.match(line) for _, line in lines):
         raise DatasetError(f"the list {file} is empty")
     entries = (_read_line(file, number, line) for number, line in lines)
@@ -107,13 +117,18 @@ class Table:
         """Whether it names its videos by their ids alone."""
         return "youtube_id" in self.header and not set(PATH_COLUMNS) & set(self.header)
 
-    def entries(self, source: str) -> list[Entry]:
+    def entries(self, source: str, *, split: str | None = None) -> list[Entry]:
         """Its rows; the text of a label is not taken apart.
+
+        Args:
+            source: the list, for messages.
+            split: see :func:`read_list`.
 
         Raises:
             DatasetError: no row, or one that does not fit to the header; with its line number.
         """
         columns, found = ", ".join(self.header), []
+        splits: list[str] = []
         make = _kinetics_entry if self.of_kinetics else _path_entry
         if self.of_kinetics and not {"time_start", "time_end"} <= set(self.header):
             raise DatasetError(
@@ -132,7 +147,8 @@ class Table:
                     raise ValueError(
                         f"{counted(len(cells), 'cell')}; quote one that has a {self.separator!r}"
                     )
-                entry = make(dict(zip(self.header, cells, strict=True)))
+                row = dict(zip(self.header, cells, strict=True))
+                entry = make(row)
             except (ValueError, OverflowError) as error:
                 if doubtful:
                     continue
@@ -141,16 +157,30 @@ class Table:
                 ) from error
             _check_span(source, number, entry.span)
             found.append(replace(entry, line=number, doubtful=doubtful))
+            splits.append(
+                next((row[key].strip().lower() for key in SPLIT_COLUMNS if key in row), "")
+            )
         if not found:
             raise DatasetError(f"the list {source} is empty")
-        return found
+        named = set(splits) - {""}
+        if (
+            split is None
+            or len(named) < 2
+            or not named <= {n for ns in _SPLITS.values() for n in ns}
+        ):
+            return found
+        if not named & _SPLITS[split]:
+            raise DatasetError(
+                f"the list {source} tells the splits {', '.join(sorted(named))} apart, and no row "
+                f"of it is of {split}"
+            )
+        here = {"", *_SPLITS[split]}
+        return [entry for entry, name in zip(found, splits, strict=True) if name in here]
 
 
 def table_of(lines: Lines) -> Table | None:
     """The lines as a table; None where the first one is no header of paths."""
     places = [n for n, (_, line) in enumerate(lines) if not line.startswith("#")]
-    if len(places) > 1 and lines[places[0]][1].lower().startswith("sep="):
-        del places[0]  # how Excel is told the separator
     if not places or _VIDEO.search(line := lines[places[0]][1]):
         return None
     for separator in ",;\t":
@@ -189,10 +219,14 @@ def lines_of(text: str, *, source: str) -> Lines:
     """The lines of a list that are not empty, with their numbers.
 
     Raises:
-        DatasetError: one is too long; with the name of the source.
+        DatasetError: one is too long, or no text; with the name of the source.
     """
     lines = [(n, line) for n, line in enumerate(text.split("\n"), 1) if line.strip()]
+    if len(lines) > 1 and re.fullmatch("(?i)sep=.", lines[0][1].strip()):
+        del lines[0]  # how Excel is told the separator
     for number, line in lines:
+        if "\0" in line:
+            raise DatasetError(f"{source}, line {number} has a NUL character: a list is a text")
         if len(line) > LONGEST:
             raise DatasetError(
                 f"{source}, line {number} has {len(line)} letters; a line of a list has at most "
@@ -232,7 +266,7 @@ def split_line(line: str) -> tuple[str, Span | None]:
 def _with_labels(file: Path, entry: Entry) -> Entry:
     """The entry, the text of whose label is taken apart."""
     text = "".join(map(str, entry.labels))
-    if any(letter == "\0" or "\ud800" <= letter <= "\udfff" for letter in text):
+    if any("\ud800" <= letter <= "\udfff" for letter in text):
         raise DatasetError(
             f"{file}, line {entry.line}: the label is not Unicode text; save the list as UTF-8"
         )

@@ -124,9 +124,6 @@ def read_list(text: str, *, source: str) -> list[str]:
     lines = lines_of(text, source=source)
     if not lines:
         raise VideoNLError(f"{source} is empty; it should have one path per line")
-    for number, line in lines:
-        if "\0" in line:
-            raise VideoNLError(f"{source}, line {number}: {line!r} is not a path")
     table = table_of(lines)
     if table is not None and table.of_kinetics:
         raise VideoNLError(
