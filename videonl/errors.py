@@ -6,7 +6,7 @@ sentence without a traceback and exit with 2.
 
 import errno
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from pathlib import Path
@@ -48,6 +48,27 @@ class OfTheirs(VideoNLError):
 
 class NotFiniteError(VideoNLError):
     """A network's outputs are NaN or infinite: no file is at fault, and no score is given."""
+
+
+@contextmanager
+def taking_clips(shape: Sequence[int]) -> Iterator[None]:
+    """Say of a ValueError that a network raises that it cannot take such clips.
+
+    Args:
+        shape: of the clips, (B, C, T, H, W).
+
+    Raises:
+        VideoNLError: names the size, and the network's reason.
+    """
+    try:
+        yield
+    except VideoNLError:
+        raise
+    except ValueError as error:
+        size = "x".join(map(str, shape[2:]))
+        raise VideoNLError(
+            f"the network cannot take clips of {size}: {first_line(error)}"
+        ) from error
 
 
 def first_line(error: BaseException) -> str:

@@ -42,6 +42,36 @@ def test_a_plan_alone_writes_and_trains_nothing(
     assert not list(tmp_path.iterdir())
 
 
+SMALL = ["--data.crop", "32", "--model.options.width", "4", "--data.frames", "4"]
+
+
+def test_a_batch_larger_than_the_data_set_counts_what_is_there(
+    data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit = ["train", "fit", "--data.root", str(data), "--dry-run", *SHORT[:-1], "64", *SMALL]
+    assert main(fit) == 0
+    said = capsys.readouterr().out
+    assert "rate      0.0015 = 0.003 × 4/8: global batch 4 = 4 clips × 1 device" in said
+    assert "1200 steps of 4 clips" in said
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (["--data.crop", "7"], "error: the network cannot take clips of 16x8x8: subsample pools"),
+        (["--trainer.accelerator", "cuda"], "accelerator cuda: no GPU of this machine can be used"),
+    ],
+)
+def test_what_cannot_be_trained_is_one_sentence(
+    data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    words: list[str], sentence: str,
+) -> None:  # fmt: skip
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    fit = ["train", "fit", "--data.root", str(data), "--dry-run", *SHORT]
+    assert main([*fit, *words]) == 2
+    assert sentence in capsys.readouterr().err
+
+
 @pytest.mark.slow
 def test_a_training_takes_what_the_plan_says_and_goes_on_with_it(
     data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -121,9 +151,8 @@ def test_the_chosen_epochs_count_the_processes(
     assert "--trainer.max_epochs 1200" in said
     assert "1200 steps of 4 clips" in said
     assert "steps     1200: 1200 epochs of 1" in said
-    small = ["--data.crop", "32", "--model.options.width", "4", "--data.frames", "4"]
     for argv in ([*fit, *SHORT, "--trainer.devices", "1"], [*COMPARE, "--data", str(data)]):
-        more = ["--dry-run", *SHORT[2:], *small] if argv[0] == "compare" else small
+        more = ["--dry-run", *SHORT[2:], *SMALL] if argv[0] == "compare" else SMALL
         assert main([*argv, *more]) == 0
         assert "600 epochs of 2" in capsys.readouterr().out, argv
 

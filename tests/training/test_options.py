@@ -218,7 +218,7 @@ def test_the_optimiser_is_fused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> Non
         trainer: Any = SimpleNamespace(
             precision_plugin=SimpleNamespace(scaler=scaler),
             strategy=SimpleNamespace(root_device=torch.device(device)),
-            datamodule=SimpleNamespace(batch_size=2, training_batches=lambda _: 8),
+            datamodule=SimpleNamespace(clips_per_batch=lambda _: 2, training_batches=lambda _: 8),
             world_size=4,
             accumulate_grad_batches=2,
             limit_train_batches=None,

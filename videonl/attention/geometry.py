@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from videonl.errors import VideoNLError
+from videonl.errors import VideoNLError, taking_clips
 from videonl.layers import NonLocalBlock
 from videonl.models.registry import meta_copy
 
@@ -70,7 +70,8 @@ def trace_blocks(model: nn.Module, clip_shape: Sequence[int]) -> dict[str, Latti
         Name of the module -> lattice, in the order of the forward pass.
 
     Raises:
-        VideoNLError: an operator on the way moves positions in an unknown way.
+        VideoNLError: an operator on the way moves positions in an unknown way, or the network
+            cannot take such clips.
     """
     twin = meta_copy(model)
     tracer = _Tracer()
@@ -80,7 +81,7 @@ def trace_blocks(model: nn.Module, clip_shape: Sequence[int]) -> dict[str, Latti
     clip = torch.empty(1, 3, *clip_shape, device="meta")
     tracer.put(clip, Lattice((clip_shape[0], clip_shape[1], clip_shape[2]), (1, 1, 1), (0, 0, 0)))
     features = getattr(twin, "forward_features", twin)
-    with torch.no_grad(), tracer:
+    with torch.no_grad(), tracer, taking_clips(clip.shape):
         features(clip)
     return tracer.blocks
 

@@ -494,8 +494,15 @@ class VideoDataModule(L.LightningDataModule):
 
     def training_batches(self, world_size: int) -> int:
         """Training batches of an epoch for each of ``world_size`` processes; after ``setup``."""
-        videos = len(TrainingSampler(len(self._kept("train")), world_size=world_size))
-        return max(1, videos // self.batch_size)
+        return max(1, self._share(world_size) // self.batch_size)
+
+    def clips_per_batch(self, world_size: int) -> int:
+        """Clips of a training batch of each process: all its videos if they are fewer."""
+        return min(self.batch_size, self._share(world_size))
+
+    def _share(self, world_size: int) -> int:
+        """Training videos of each process, at least 1."""
+        return max(1, len(TrainingSampler(len(self._kept("train")), world_size=world_size)))
 
     def val_dataloader(self) -> DataLoader[Item]:
         """Every validation video once, ``val_views``."""

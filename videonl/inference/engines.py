@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from videonl import __version__
-from videonl.errors import VideoNLError, one_line
+from videonl.errors import VideoNLError, one_line, taking_clips
 from videonl.files import cache_folder
 from videonl.inference.export_formats import difference_of, set_forms, trace
 from videonl.kernels import cpu_multiplies_bf16
@@ -45,11 +45,16 @@ class TorchEngine:
         self.about: dict[str, object] = {} if precision == "32" else {"precision": precision}
 
     def __call__(self, network: nn.Module, clips: Tensor) -> Any:
-        """The output of a network for normalised clips (B, 3, T, H, W): tensors in float32."""
-        if self.precision == "32":
-            return network(clips)
-        with torch.autocast(clips.device.type, torch.bfloat16):
-            answer = network(clips)
+        """The output of a network for normalised clips (B, 3, T, H, W): tensors in float32.
+
+        Raises:
+            VideoNLError: the network cannot take clips of this size.
+        """
+        with taking_clips(clips.shape):
+            if self.precision == "32":
+                return network(clips)
+            with torch.autocast(clips.device.type, torch.bfloat16):
+                answer = network(clips)
         return answer.float() if isinstance(answer, Tensor) else answer
 
 

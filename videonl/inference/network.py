@@ -81,9 +81,16 @@ def choose_device(device: str | torch.device) -> torch.device:
             raise RuntimeError("it computes nothing")
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise VideoNLError(
-            f"device {str(device)!r} cannot be used on this machine; use auto, cpu or cuda"
+            f"device {str(device)!r} cannot be used on this machine; it has "
+            f"{', '.join(devices_here())}"
         ) from error
     return chosen
+
+
+def devices_here() -> list[str]:
+    """The devices of this machine that compute, by torch's names."""
+    found = ["cpu", *(f"cuda:{n}" for n in range(torch.cuda.device_count()))]
+    return [*found, "mps"] if torch.backends.mps.is_available() else found
 
 
 def origin_of(path: str | Path, provenance: Mapping[str, Any]) -> dict[str, object]:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from videonl import __version__
 from videonl.data import VideoDataModule
-from videonl.errors import VideoNLError
+from videonl.errors import VideoNLError, taking_clips
 from videonl.limits import limited, whole
 from videonl.models import create_model
 from videonl.models.finite import check_answers
@@ -313,7 +313,8 @@ class VideoClassifier(LightningModule):
 
     def forward(self, clips: Tensor) -> Tensor:
         """Logits (B, K) of normalised clips (B, 3, T, H, W)."""
-        return self.net(clips) if self._compiled is None else self._compiled(clips)
+        with taking_clips(clips.shape):
+            return self.net(clips) if self._compiled is None else self._compiled(clips)
 
     def clips(self, batch: Batch) -> Tensor:
         """The normalised views of a batch, (B, V, 3, T, H, W), of the network's own precision.

@@ -213,8 +213,9 @@ def budget(
     """Epochs for at least so many steps and passes, with about forty validations."""
     if BUDGET & given.keys():
         return
-    batch = int(given.get("data.batch_size") or BATCH)
-    batches = max(1, facts.videos // facts.processes // batch)
+    videos = max(1, facts.videos // facts.processes)
+    batch = min(int(given.get("data.batch_size") or BATCH), videos)
+    batches = videos // batch
     window = min(int(given.get("trainer.accumulate_grad_batches") or 1), batches)
     per_epoch = math.ceil(batches / window)
     epochs = max(passes, math.ceil(steps / per_epoch))

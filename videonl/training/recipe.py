@@ -41,7 +41,8 @@ def global_batch(trainer: Trainer, data: Any) -> int:
         trainer: knows the devices.
         data: the data module, with the ``batch_size`` of one device.
     """
-    return int(data.batch_size) * trainer.world_size * batches_per_step(trainer, data)
+    clips = int(data.clips_per_batch(trainer.world_size))
+    return clips * trainer.world_size * batches_per_step(trainer, data)
 
 
 def _kind(module: nn.Module, name: str, parameter: nn.Parameter) -> str:

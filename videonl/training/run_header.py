@@ -23,8 +23,8 @@ def facts(
 ) -> list[str]:
     """The lines, warnings last."""
     recipe, shape = classifier.recipe, classifier.preprocessing
-    per_device = int(data.batch_size)
     accumulated, devices = batches_per_step(trainer, data), trainer.world_size
+    per_device = data.clips_per_batch(devices)
     batch = global_batch(trainer, data)
     rate = scaled_rate(recipe.learning_rate, batch=batch, reference_batch=recipe.reference_batch)
     scaling = f" = {recipe.learning_rate:g} × {batch}/{recipe.reference_batch}"

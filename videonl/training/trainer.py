@@ -115,7 +115,14 @@ def make_trainer(
             "--trainer.use_distributed_sampler true is not supported, since the data loaders split "
             "the videos among the processes themselves; leave it out"
         )
-    gpu = values.get("accelerator", "auto") in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    asked, cuda = values.get("accelerator", "auto"), torch.cuda.is_available()
+    other = asked == "gpu" and torch.backends.mps.is_available()
+    if asked in ("gpu", "cuda") and not cuda and not other:
+        raise VideoNLError(
+            f"--trainer.accelerator {asked}: no GPU of this machine can be used (videonl doctor "
+            "tells more); leave it out to train on what is there"
+        )
+    gpu = asked in ("auto", "gpu", "cuda") and cuda
     theirs = as_list(values.get("callbacks"))
     if not training:
         values["enable_checkpointing"] = False
