@@ -134,7 +134,7 @@ def test_compare_plans_all_rows_with_one_budget(
     assert said.count("network   tiny_c2d") == 2
     assert said.count("data      ") == 1
     assert said.count("steps     7: 7 epochs of 1") == 2
-    assert "global batch 8 = 8 clips" in said, "as fit"
+    assert "global batch 4 = 4 clips" in said, "all videos, as fit"
     assert "--data.sampling segments" in said
     assert "in all    10 trainings (2 networks x 5 seeds): about " in said
     assert not list(tmp_path.iterdir())
