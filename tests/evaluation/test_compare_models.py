@@ -313,6 +313,8 @@ def test_row_names_are_short_and_each_once() -> None:
     texts = ["i3d_r50", "plain=i3d_r50", "a/best.ckpt", "b/best.ckpt", "x/c.ckpt", "i3d_r50"]
     names = row_names([parse_entry(text) for text in texts])
     assert names == ["i3d_r50", "plain", "a/best.ckpt", "b/best.ckpt", "c.ckpt", "i3d_r50 (2)"]
+    same = row_names([parse_entry("/x.ckpt")] * 2)
+    assert same == ["/x.ckpt", "/x.ckpt (2)"]
 
 
 def test_files_hold_the_same_figures(tmp_path: Path, data: Path, checkpoints: list[Path]) -> None:

@@ -98,7 +98,7 @@ def distinct(names: Iterable[str], form: str) -> list[str]:
 
 def _short(target: str, depth: int = 1) -> str:
     return (
-        "/".join(Path(target).parts[-depth:])
+        Path(*Path(target).parts[-depth:]).as_posix()
         if Path(target).exists() or target.endswith(WEIGHTS)
         else target
     )
