@@ -134,6 +134,8 @@ WRONG: list[tuple[Any, float | None, str]] = [
     ([GOOD[0], None], 25, "number 1"),
     (["a.mp4", "b.mp4"], 25, "use predict_many"),
     (3, 25, "a int is not a video"),
+    (None, None, "a NoneType is not a video"),
+    (["a.mp4", "b.mp4"], None, "use predict_many"),
     (io.StringIO("text"), None, "mode 'rb'"),
     (io.BytesIO(), None, "0 bytes"),
     (b"", None, "0 bytes"),

@@ -171,12 +171,12 @@ class FrameVideo(Video):
         self.damage: str | None = None
         self.forgiving, self.damaged = False, set()
         self.decoder = "none"
+        self._held = frames_of(given.frames, name=given.name)
         if given.fps is None:
             raise VideoError(f"{given.name}: give their frames per second, such as fps=25")
         if not RATE.allows(given.fps):
             raise VideoError(f"{given.name}: fps={given.fps!r}: it must be {RATE}")
         self._rate = float(given.fps)
-        self._held = frames_of(given.frames, name=given.name)
         self._pictures = Pictures(given.name)
         self.declared_frames = len(self._held)
 
