@@ -8,6 +8,8 @@ from lightning.pytorch.accelerators import CPUAccelerator
 
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
+from videonl.models import create_model
+from videonl.training import DataFacts, choose
 
 SHORT = ["--trainer.accelerator", "cpu", "--data.num_workers", "0", "--data.batch_size", "2"]
 
@@ -98,10 +100,13 @@ def test_compare_plans_all_rows_with_one_budget(
     monkeypatch.chdir(tmp_path)
     argv = [*COMPARE, "--data", str(data), "--dry-run", "--seeds", "5", "--epochs", "7"]
     argv += ["--data.num_workers", "0", "--data.crop=32"]
-    argv += ["--model.options.width", "4", "--recipe.warmup", "0.2", "--data.frames", "4"]
-    assert main(argv) == 0
+    argv += ["--model.options.width", "8", "--recipe.warmup", "0.2", "--data.frames", "4"]
+    assert main([*argv, "--equal-cost"]) == 0
     said = capsys.readouterr().out
     assert said.count("network   tiny_c2d") == 2
+    pooled = choose(DataFacts(4), {}).settings["model.options"]
+    wide = create_model("tiny_c2d", num_classes=2, width=9, **pooled)
+    assert f"tiny_c2d, {sum(p.numel() for p in wide.parameters()) / 1e6:.3g} M" in said
     assert said.count("data      ") == 1
     assert said.count("steps     7: 7 epochs of 1") == 2
     assert "global batch 8 = 8 clips" in said, "as fit"
