@@ -342,12 +342,8 @@ def _parts(
 ) -> tuple["VideoClassifier", "VideoDataModule", dict[str, Any]]:
     """The classifier, the data module and the Trainer's options of one training."""
     from videonl.training import VideoClassifier
-    from videonl.training.classes import balanced_weights
 
     videos = _videos(seed, data, budget, clip)
-    weights = None
-    if budget.recipe.get("class_weights") == "balanced":
-        weights = balanced_weights(list(videos.census["train"].values()))
     torch.manual_seed(seed)
     classifier = VideoClassifier(
         entry.target,
@@ -357,7 +353,6 @@ def _parts(
         pretrained=entry.pretrained or budget.pretrained,
         preprocessing=videos.preprocessing,
         recipe=dict(budget.recipe),
-        class_weights=weights,
         **budget.model,
     )
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)

@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor
 
 # The names that Lightning's own averaging uses.
@@ -70,13 +71,13 @@ class MovingAverage(Callback):
         self._swapped = not self._swapped
 
     def on_validation_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Validate the average."""
-        if self.average and not self._swapped:
+        """Validate the average; after the training the module has it."""
+        if trainer.state.fn == TrainerFn.FITTING and self.average and not self._swapped:
             self._swap(pl_module)
 
     def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the weights back."""
-        if self._swapped:
+        if trainer.state.fn == TrainerFn.FITTING and self._swapped:
             self._swap(pl_module)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -97,7 +98,9 @@ class MovingAverage(Callback):
     def on_load_checkpoint(
         self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-        """Restore the average and the weights."""
+        """Restore the average and the weights, to train on."""
+        if trainer.state.fn != TrainerFn.FITTING:
+            return
         self.average = copy_of(checkpoint["state_dict"])
         if RAW in checkpoint:  # Lightning has loaded "state_dict" into the module already
             pl_module.load_state_dict(checkpoint[RAW])
