@@ -87,9 +87,9 @@ EVALUATION = f"""\
 VALIDATE = f"""\
 usage: train.py validate --checkpoint PATH --data.root DIR [options]
 
-Measures the accuracy on val/ as in training (--data.val_views CLIPSxCROPS: with other views).
+Measures the accuracy on val/ as in training.
 
-{EVALUATION}
+{EVALUATION.replace("--data.views CLIPSxCROPS    ", "--data.val_views CLIPSxCROPS")}
 --help_all lists every option."""
 
 TEST = f"""\
