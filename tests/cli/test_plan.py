@@ -9,7 +9,7 @@ from lightning.pytorch.accelerators import CPUAccelerator
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
 from videonl.models import create_model
-from videonl.training import DataFacts, choose
+from videonl.training import DataFacts, choose, make_trainer
 
 SHORT = ["--trainer.accelerator", "cpu", "--data.num_workers", "0", "--data.batch_size", "2"]
 
@@ -113,6 +113,14 @@ def test_compare_plans_all_rows_with_one_budget(
     assert "--data.sampling segments" in said
     assert "in all    10 trainings (2 networks x 5 seeds): about " in said
     assert not list(tmp_path.iterdir())
+
+
+def test_steps_alone_end_a_training(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["train", "fit", "--data.root", str(data), "--dry-run", *SHORT, *FLAGS[:8]]
+    argv += ["--model.options.width", "4"]
+    assert main([*argv, "--trainer.max_steps", "70"]) == 0
+    assert "steps     70: 35 epochs of 2 steps" in capsys.readouterr().out
+    assert make_trainer({"accelerator": "cpu", "max_steps": 70}).max_epochs == -1
 
 
 @pytest.mark.slow

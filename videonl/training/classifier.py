@@ -495,7 +495,7 @@ class VideoClassifier(LightningModule):
         self.rates: list[float] = []
         if self.optimizer is not None:
             return self.optimizer([p for p in self.parameters() if p.requires_grad])
-        if not isinstance(self.trainer.datamodule, VideoDataModule):  # type: ignore[attr-defined]
+        if not hasattr(self.trainer.datamodule, "training_batches"):  # type: ignore[attr-defined]
             raise VideoNLError(
                 "give the Trainer a VideoDataModule, fit(model, data), not its loaders: the rate "
                 "of the recipe follows its batch, and it augments the clips; or give the "

@@ -86,6 +86,8 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     if command == "fit" and not contents and given.get("model.pretrained"):
         given = parse(parser, [own_network(given), given_flat(given, parser)], [])
     settings = parser.parse_object(given).as_dict()
+    if (given.get("trainer.max_steps") or 0) > 0 and "trainer.max_epochs" not in given:
+        settings["trainer"]["max_epochs"] = -1  # the steps alone end it
     settings["config"] = (files or [str(resume)])[-1] if contents else None
     for key, limit in LIMITS.items():
         if settings.get(key) is not None:
