@@ -172,9 +172,9 @@ def notes(comparison: Comparison) -> list[str]:
 def _length(trained: dict[str, Any]) -> str:
     """How long the trainings were asked to be."""
     ends = trained.get("trainer") or {}
-    epochs, steps = ends.get("max_epochs", trained["epochs"]), ends.get("max_steps")
-    ways = [counted(steps, "step")] if (steps or 0) > 0 else []
-    ways += [counted(epochs, "epoch")] if (epochs or 0) > 0 else []
+    epochs, steps = ends.get("max_epochs", trained["epochs"]) or -1, ends.get("max_steps") or -1
+    ways = [counted(steps, "step")] if steps > 0 else []
+    ways += [counted(epochs, "epoch")] if epochs > 0 else []
     ways += [f"a time of {ends['max_time']}"] if ends.get("max_time") else []
     return ", at most ".join(ways)
 
