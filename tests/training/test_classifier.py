@@ -94,6 +94,10 @@ def test_weighted_loss_is_torchs() -> None:
     loss, losses = classification_loss(logits, one_hot(labels, 3), class_weights=weights)
     assert torch.allclose(loss, F.cross_entropy(logits, labels, weight=weights))
     assert losses.shape == (5,)
+    odd = torch.tensor([1.01, 3.01, 0.51])  # no numbers of bfloat16
+    exact, _ = classification_loss(logits, one_hot(labels, 3), class_weights=odd)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert classification_loss(logits, one_hot(labels, 3), class_weights=odd)[0] == exact
     plain, _ = classification_loss(logits, one_hot(labels, 3), label_smoothing=0.1)
     assert torch.allclose(plain, F.cross_entropy(logits, labels, label_smoothing=0.1))
 
