@@ -190,9 +190,12 @@ class VideoClassifier(LightningModule):
         self.clip_meter = self.task.meter()  # per view
         self.finite, self._late = FiniteLoss(), LateLog()
         self.mixing = np.random.default_rng(0)  # of mixup and cutmix; StepSeed seeds every step
-        norms = batch_norms(self.net, exclude=self.fresh)
-        self._frozen_norms = norms if self.recipe.batch_norm == "frozen" else []
-        freeze(self._frozen_norms)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        """Freeze the batch norms that the network has now: Lightning may have made others."""
+        if self.recipe.batch_norm == "frozen":
+            freeze(batch_norms(self.net, exclude=self.fresh))
 
     @classmethod
     def from_checkpoint(
@@ -274,7 +277,7 @@ class VideoClassifier(LightningModule):
     def train(self, mode: bool = True) -> "VideoClassifier":
         """Switch the mode; frozen batch norms stay in evaluation mode."""
         super().train(mode)
-        freeze(self._frozen_norms)
+        self._freeze()
         return self
 
     def setup(self, stage: str) -> None:
