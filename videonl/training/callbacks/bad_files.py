@@ -26,7 +26,6 @@ class BatchByBatch(Callback):
             outputs: of the step.
             batch: of the loader.
         """
-        raise NotImplementedError
 
     def on_validation_batch_end(
         self,
