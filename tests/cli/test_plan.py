@@ -8,6 +8,8 @@ from lightning.pytorch.accelerators import CPUAccelerator
 
 from tests.small_data import FLAGS, write_small_data
 from videonl.cli.main import main
+from videonl.models import create_model
+from videonl.training import DataFacts, choose, make_trainer
 
 SHORT = ["--trainer.accelerator", "cpu", "--data.num_workers", "0", "--data.batch_size", "2"]
 
@@ -128,16 +130,27 @@ def test_compare_plans_all_rows_with_one_budget(
     monkeypatch.chdir(tmp_path)
     argv = [*COMPARE, "--data", str(data), "--dry-run", "--seeds", "5", "--epochs", "7"]
     argv += ["--data.num_workers", "0", "--data.crop=32"]
-    argv += ["--model.options.width", "4", "--recipe.warmup", "0.2", "--data.frames", "4"]
-    assert main(argv) == 0
+    argv += ["--model.options.width", "8", "--recipe.warmup", "0.2", "--data.frames", "4"]
+    assert main([*argv, "--equal-cost"]) == 0
     said = capsys.readouterr().out
     assert said.count("network   tiny_c2d") == 2
+    pooled = choose(DataFacts(4), {}).settings["model.options"]
+    wide = create_model("tiny_c2d", num_classes=2, width=9, **pooled)
+    assert f"tiny_c2d, {sum(p.numel() for p in wide.parameters()) / 1e6:.3g} M" in said
     assert said.count("data      ") == 1
     assert said.count("steps     7: 7 epochs of 1") == 2
     assert "global batch 4 = 4 clips" in said, "all videos, as fit"
     assert "--data.sampling segments" in said
     assert "in all    10 trainings (2 networks x 5 seeds): about " in said
     assert not list(tmp_path.iterdir())
+
+
+def test_steps_alone_end_a_training(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    argv = ["train", "fit", "--data.root", str(data), "--dry-run", *SHORT, *FLAGS[:8]]
+    argv += ["--model.options.width", "4"]
+    assert main([*argv, "--trainer.max_steps", "70"]) == 0
+    assert "steps     70: 35 epochs of 2 steps" in capsys.readouterr().out
+    assert make_trainer({"accelerator": "cpu", "max_steps": 70}).max_epochs == -1
 
 
 @pytest.mark.slow

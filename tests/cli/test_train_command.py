@@ -263,6 +263,25 @@ def test_a_run_holds_its_settings_and_can_be_tested(
     assert len(table.read_text().splitlines()) == 1 + 4
 
 
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["test", "--recipe.learning_rate", "1"], "--recipe.learning_rate is for fit: test takes"),
+        (["predict", "--model.multi_label", "true"], "--model.multi_label is for fit"),
+        (["test", "--model.options.width=8"], "--model.options.width is for fit"),
+        (["validate", "--out", "x"], "--out is for fit"),
+        (["validate", "--data.views", "2x3"], "the option of validate is --data.val_views"),
+        (["test", "--data.val_views", "2x1"], "the option of test is --data.views"),
+    ],
+)
+def test_options_of_a_training_are_refused_in_a_test(
+    argv: list[str], words: str, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    command, *flags = argv
+    assert main(["train", command, "--checkpoint", "x", "--data.root", str(data), *flags]) == 2
+    assert words in capsys.readouterr().err
+
+
 def test_clips_come_from_the_network_where_nobody_says_others(data: Path, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("name: x\n")  # without a file they follow the data
     out = ["--out", str(tmp_path), "--config", str(tmp_path / "x.yaml"), "--data.batch_size", "2"]

@@ -120,6 +120,17 @@ def test_an_old_result_without_intervals_is_still_drawn() -> None:
     assert "range over seeds" in figure.axes[0].get_title("left")
 
 
+def test_the_note_says_what_ends_the_trainings() -> None:
+    found = table(0.5, 0.6)
+    for trainer, words in (
+        ({}, "Trained here: 10 epochs, with"),
+        ({"max_steps": 50}, "Trained here: 50 steps, at most 10 epochs, with"),
+        ({"max_epochs": -1, "max_steps": 50}, "Trained here: 50 steps, with"),
+    ):
+        found.protocol["training"] = {"epochs": 10, "seeds": [0], "trainer": trainer}
+        assert words in str(found)
+
+
 def test_groups_come_from_the_path() -> None:
     paths = ["d/test/a/cam1_0.mp4", "d/test/a/cam1_1.mp4", "d/test/b/cam2_0.mp4"]
     found = video_groups(paths, root="d", pattern=r"cam(\d)")

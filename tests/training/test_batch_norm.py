@@ -24,6 +24,15 @@ def test_frozen_norms_survive_train() -> None:
     assert model.net.training
 
 
+def test_frozen_norms_stay_frozen_where_lightning_puts_others_in_their_place() -> None:
+    model = classifier("frozen")
+    model.net = torch.nn.SyncBatchNorm.convert_sync_batchnorm(model.net)
+    model.train()
+    norms = [m for m in model.net.modules() if isinstance(m, torch.nn.SyncBatchNorm)]
+    assert norms
+    assert not any(norm.training for norm in norms)
+
+
 def test_norms_train_by_default() -> None:
     model = classifier("train").train()
     norms = batch_norms(model.net)

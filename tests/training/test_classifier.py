@@ -94,6 +94,10 @@ def test_weighted_loss_is_torchs() -> None:
     loss, losses = classification_loss(logits, one_hot(labels, 3), class_weights=weights)
     assert torch.allclose(loss, F.cross_entropy(logits, labels, weight=weights))
     assert losses.shape == (5,)
+    odd = torch.tensor([1.01, 3.01, 0.51])  # no numbers of bfloat16
+    exact, _ = classification_loss(logits, one_hot(labels, 3), class_weights=odd)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert classification_loss(logits, one_hot(labels, 3), class_weights=odd)[0] == exact
     plain, _ = classification_loss(logits, one_hot(labels, 3), label_smoothing=0.1)
     assert torch.allclose(plain, F.cross_entropy(logits, labels, label_smoothing=0.1))
 
@@ -167,3 +171,16 @@ def test_moving_average_by_hand() -> None:
         expected = decay * expected + (1 - decay)
     assert average.average["w"].item() == pytest.approx(expected)
     assert average.updates == 7
+
+
+def test_moving_average_of_a_half_precision_keeps_small_steps() -> None:
+    weights = {"w": torch.ones(1, dtype=torch.bfloat16)}
+    module: Any = SimpleNamespace(device=torch.device("cpu"), state_dict=lambda: weights)
+    average, trainer = MovingAverage(0.999), cast(Any, SimpleNamespace(global_step=0))
+    average.updates = 10_000
+    average.on_fit_start(trainer, module)
+    weights["w"].fill_(1.5)
+    for step in range(1, 101):
+        trainer.global_step = step
+        average.on_train_batch_end(trainer, module, None, None, 0)
+    assert average.average["w"].item() == pytest.approx(1.5 - 0.5 * 0.999**100, rel=1e-4)

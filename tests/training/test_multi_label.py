@@ -140,6 +140,8 @@ def test_loss_is_torchs() -> None:
     weighted, _ = multi_label_loss(logits, targets, class_weights=weights)
     each = F.binary_cross_entropy_with_logits(logits, targets, reduction="none")
     assert torch.allclose(weighted, (each * weights / 3).sum(1).mean())
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert multi_label_loss(logits, targets, class_weights=weights)[0] == weighted
     smooth, _ = multi_label_loss(logits, targets, label_smoothing=0.2)
     soft = F.binary_cross_entropy_with_logits(logits, targets * 0.8 + 0.1)
     assert torch.allclose(smooth, soft)

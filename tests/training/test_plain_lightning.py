@@ -58,6 +58,36 @@ def test_three_lines(small_data: Path, tmp_path: Path) -> None:
     assert trainer.global_step == 3 * 4
 
 
+def test_the_recipe_and_the_split_of_a_training_are_kept(small_data: Path, tmp_path: Path) -> None:
+    lists = {}
+    for split in ("train", "val", "test"):
+        lists[f"{split}_list"] = str(tmp_path / f"{split}.csv")
+        rows = (f"{split}/{name}/0.mp4,{name}\n" for name in ("dark", "light"))
+        Path(lists[f"{split}_list"]).write_text("".join(rows), encoding="utf-8")
+    data = VideoDataModule(str(small_data), **lists, **DATA)
+    data.setup("fit")
+    recipe = {"ema": 0.5, "class_weights": "balanced", "optimizer": "adamw"}
+    model = VideoClassifier("tiny_i3d_nl1", num_classes=2, options={"width": 8}, recipe=recipe)
+    trainer = L.Trainer(**{**QUIET, "max_epochs": 1, "default_root_dir": str(tmp_path)})
+    with pytest.raises(VideoNLError, match="give the Trainer a VideoDataModule"):
+        trainer.fit(model, data.train_dataloader())
+    trainer.fit(model, data)
+    assert model.class_weights is not None
+    (file,) = (tmp_path / "checkpoints").glob("*.ckpt")
+    content = torch.load(file, weights_only=True)
+    key, about = "net.stem.conv.weight", content["hyper_parameters"]
+    average = content["state_dict"][key]
+    assert not torch.equal(average, content["current_model_state"][key])
+    for check in (trainer.validate, trainer.test):
+        check(model, data, verbose=False, ckpt_path=file, weights_only=True)
+        assert torch.equal(model.state_dict()[key], average), "the average is what is tested"
+    assert about["trained_videos"] == data.trained_videos() != ""
+    assert about["class_weights"] == model.class_weights.tolist()
+    data.catalogue.official = "UCF-101, split 2"
+    model.meet(data, training=True)
+    assert model.hparams["data_split"] == "UCF-101, split 2"
+
+
 def test_a_network_a_loss_and_an_optimiser_of_ones_own(small_data: Path, tmp_path: Path) -> None:
     seen: list[Tensor] = []
 

@@ -93,6 +93,9 @@ def test_every_save_goes_on_to_the_same_weights(
         _, again = train(epochs=2, folder=f"from_{path.stem}", resume=path, **options)
         assert same(final(again.last), expected), f"resumed after {path.stem}"
         assert epochs_of(again.run_dir)[-1] == epochs_of(whole.run_dir)[-1]
+        key, rows = "speed/clips_per_second", read_metrics(again.run_dir / "metrics.csv")
+        speeds = [row[key] for row in rows if key in row]
+        assert min(speeds) > max(speeds) / 100, "the clock starts where the training goes on"
 
 
 @pytest.mark.slow

@@ -2,10 +2,12 @@
 
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 import torch
 
+from tests.training.conftest import trained
 from videonl.training import (
     Course,
     classification_loss,
@@ -57,6 +59,22 @@ def test_one_sentence_with_the_flag_to_try(found: Course, begins: str, flag: str
     assert text is not None
     assert text.startswith(begins)
     assert flag in text
+
+
+def test_the_balanced_sampler_makes_classes_equally_frequent(
+    small_data: Path, tmp_path: Path
+) -> None:
+    rows = [*(f"train/dark/{number}.mp4,dark" for number in range(3)), "train/light/0.mp4,light"]
+    listed = tmp_path / "train.csv"
+    listed.write_text("\n".join(rows), encoding="utf-8")
+    _, result = trained(
+        small_data,
+        tmp_path / "run",
+        epochs=1,
+        recipe={"learning_rate": 0.0},
+        data={"train_list": str(listed), "balanced": True},
+    )
+    assert "0.693 of a constant answer" in str(result.signs), "not 0.562, of 3 to 1"
 
 
 def test_nothing_trained_has_no_signs() -> None:

@@ -383,5 +383,6 @@ def plan_lines(given: "Sweep", budget: "Budget", chosen: Sequence[str]) -> list[
         data=given.settings["data"],
         budget=budget,
         device=choose_device(given.settings["device"]),
+        equal_cost=given.settings["equal_cost"],
         chosen=chosen,
     )

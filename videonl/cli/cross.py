@@ -271,7 +271,8 @@ def test(folder: Path, flags: Sequence[str], checkpoint: Path, *, split: str | N
     kept: list[str] = []
     keep = False
     for word in flags:
-        keep = word.startswith(FOR_TESTS) if word.startswith("--") else keep
+        if word.startswith("--"):
+            keep = word.startswith(FOR_TESTS) and not word.startswith("--data.val_views")
         kept += [word] if keep else []
     kept += ["--split", split] if split else []
     return train(["test", *kept, "--checkpoint", str(checkpoint), "--json", str(folder / RESULT)])

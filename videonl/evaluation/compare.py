@@ -34,9 +34,9 @@ from videonl.evaluation.result import Comparison, Row
 from videonl.evaluation.speed import Subject, describe_environment, measure
 from videonl.evaluation.trained_rows import (
     Budget,
-    budget_clip,
     reading_options,
     train_entries,
+    widened,
 )
 from videonl.evaluation.verdict import differences, video_groups
 from videonl.inference.network import choose_device
@@ -113,8 +113,10 @@ def compare_models(
     wanted = [parse_entry(entry) if isinstance(entry, str) else entry for entry in entries]
     widths: dict[str, int] = {}
     if equal_cost:
-        shape = clip if train is None else budget_clip(wanted, train)
-        wanted, widths = equally_dear(wanted, clip=shape, num_classes=classes)
+        if train is None:
+            wanted, widths = equally_dear(wanted, clip=clip, num_classes=classes)
+        else:
+            wanted, widths = widened(wanted, train, num_classes=classes)
     rows = [Row(name) for name in row_names(wanted)]
     report = on_progress or (lambda *_: None)
     protocol: dict[str, Any] = {

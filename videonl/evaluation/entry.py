@@ -175,7 +175,11 @@ def make_contestant(
 
 
 def equally_dear(
-    entries: Sequence[Entry], *, clip: tuple[int, int] | None, num_classes: int
+    entries: Sequence[Entry],
+    *,
+    clip: tuple[int, ...] | None,
+    num_classes: int,
+    options: Mapping[str, Any] | None = None,
 ) -> tuple[list[Entry], dict[str, int]]:
     """Widen networks without non-local blocks until they cost as much as the dearest one with.
 
@@ -183,8 +187,10 @@ def equally_dear(
 
     Args:
         entries: of networks by name.
-        clip: (frames, size) that the cost is counted at; None: the one each was made for.
+        clip: (frames, size) or (frames, height, width) that the cost is counted at; None: the one
+            each was made for.
         num_classes: of the classifiers.
+        options: of every network; those of an entry win.
 
     Returns:
         (the entries, the width of each that was widened by its row's name).
@@ -194,10 +200,10 @@ def equally_dear(
     """
 
     def macs(entry: Entry, **more: int) -> tuple[int, bool]:
-        options = {**entry.options, **more}
-        own = designed_clip(entry.target, options=options)
-        shape = own if clip is None else (3, clip[0], clip[1], clip[1])
-        cost = count_cost(entry.target, shape, num_classes=num_classes, options=options)
+        all_of_it = {**(options or {}), **entry.options, **more}
+        own = designed_clip(entry.target, options=all_of_it)
+        shape = own if clip is None else (3, clip[0], clip[1], clip[-1])
+        cost = count_cost(entry.target, shape, num_classes=num_classes, options=all_of_it)
         return cost.macs, bool(cost.blocks)
 
     named = [(entry, *macs(entry)) for entry in entries if not entry.is_checkpoint]

@@ -147,8 +147,7 @@ def notes(comparison: Comparison) -> list[str]:
     trained = protocol.get("training")
     if trained:
         lines.append(
-            f"Trained here: {counted(trained['epochs'], 'epoch')}, with the same data order and "
-            "clips for all, "
+            f"Trained here: {_length(trained)}, with the same data order and clips for all, "
             f"seeds {', '.join(map(str, trained['seeds']))}"
             + ("; ± = standard deviation over seeds." if len(trained["seeds"]) > 1 else ".")
         )
@@ -168,6 +167,16 @@ def notes(comparison: Comparison) -> list[str]:
             f"torch {torch}."
         )
     return lines
+
+
+def _length(trained: dict[str, Any]) -> str:
+    """How long the trainings were asked to be."""
+    ends = trained.get("trainer") or {}
+    epochs, steps = ends.get("max_epochs", trained["epochs"]) or -1, ends.get("max_steps") or -1
+    ways = [counted(steps, "step")] if steps > 0 else []
+    ways += [counted(epochs, "epoch")] if epochs > 0 else []
+    ways += [f"a time of {ends['max_time']}"] if ends.get("max_time") else []
+    return ", at most ".join(ways)
 
 
 def describe_test(test: PairedTest) -> str:

@@ -11,7 +11,7 @@ import torch
 
 from videonl.errors import VideoNLError, first_line
 from videonl.escapes import json_text, parse_json
-from videonl.evaluation.entry import Entry, distinct, row_names
+from videonl.evaluation.entry import Entry, distinct, equally_dear, row_names
 from videonl.evaluation.result import Row
 from videonl.files import write_text
 from videonl.limits import SEED, Limit, check_limits, whole
@@ -251,10 +251,17 @@ def shared_clip(entries: Sequence[Entry], budget: Budget) -> dict[str, Any]:
     return found
 
 
-def budget_clip(entries: Sequence[Entry], budget: Budget) -> tuple[int, int]:
-    """(frames, size) of the clip that all networks by name will be trained on."""
+def widened(
+    entries: Sequence[Entry], budget: Budget, *, num_classes: int
+) -> tuple[list[Entry], dict[str, int]]:
+    """``equally_dear`` with the options and the clip by which all networks will be trained.
+
+    A rectangle that is still to be found from the data has the pixels of the crop.
+    """
     clip = shared_clip(entries, budget)
-    return clip["frames"], clip["crop"]
+    sides = budget.data.get("rectangle") or (clip["crop"],)
+    shape = (clip["frames"], *sides)
+    return equally_dear(entries, clip=shape, num_classes=num_classes, options=budget.options)
 
 
 def plan_of(
@@ -263,12 +270,13 @@ def plan_of(
     data: str,
     budget: Budget,
     device: torch.device,
+    equal_cost: bool = False,
     chosen: Sequence[str] = (),
 ) -> list[str]:
     """The plan of the trainings and their time; every network is tried on two batches.
 
-    The arguments are those of ``train_entries``, and ``chosen``: a line for each setting that was
-    chosen because it was not given.
+    The arguments are those of ``train_entries`` and ``compare_models``, and ``chosen``: a line for
+    each setting that was chosen because it was not given.
 
     Raises:
         VideoNLError: nothing to train, no videos, or an entry that cannot be trained or read.
@@ -276,10 +284,12 @@ def plan_of(
     from videonl.training import duration, make_plan, make_trainer
     from videonl.training.trainer import NOTHING_KEPT
 
-    networks = [e for e in entries if not e.is_checkpoint]
     clip = shared_clip(entries, budget)
-    _videos(budget.seeds[0], data, budget, clip)
+    videos = _videos(budget.seeds[0], data, budget, clip)
     check_entries_exist(entries, budget)
+    if equal_cost:
+        entries, _ = widened(entries, budget, num_classes=videos.num_classes)
+    networks = [e for e in entries if not e.is_checkpoint]
     lines: list[str] = []
     seconds: list[float | None] = []
     for entry in networks:
@@ -332,12 +342,8 @@ def _parts(
 ) -> tuple["VideoClassifier", "VideoDataModule", dict[str, Any]]:
     """The classifier, the data module and the Trainer's options of one training."""
     from videonl.training import VideoClassifier
-    from videonl.training.classes import balanced_weights
 
     videos = _videos(seed, data, budget, clip)
-    weights = None
-    if budget.recipe.get("class_weights") == "balanced":
-        weights = balanced_weights(list(videos.census["train"].values()))
     torch.manual_seed(seed)
     classifier = VideoClassifier(
         entry.target,
@@ -347,7 +353,6 @@ def _parts(
         pretrained=entry.pretrained or budget.pretrained,
         preprocessing=videos.preprocessing,
         recipe=dict(budget.recipe),
-        class_weights=weights,
         **budget.model,
     )
     accelerator = {"cuda": "gpu"}.get(device.type, device.type)

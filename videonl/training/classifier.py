@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch import Callback, LightningModule
 from lightning.pytorch.trainer.states import TrainerFn
 from torch import Tensor, nn
 
@@ -26,9 +26,10 @@ from videonl.models.finite import check_answers
 from videonl.models.view_ensembling import average_logits, over_views, probabilities_of
 from videonl.shares import counted
 from videonl.training.callbacks.checkpoints import adopt, read_checkpoint
+from videonl.training.callbacks.ema import MovingAverage
 from videonl.training.callbacks.finite import FiniteLoss, check_score, check_weights, weights_of
 from videonl.training.callbacks.logged import LateLog, log_is_due
-from videonl.training.classes import align_classes
+from videonl.training.classes import align_classes, balanced_weights
 from videonl.training.compiled import CompiledNetwork, check_compiler
 from videonl.training.mixing import mix
 from videonl.training.recipe import (
@@ -66,7 +67,8 @@ class VideoClassifier(LightningModule):
         preprocessing: size, length and colours of the clips; missing entries are those that the
             network was made for.
         recipe: how to optimise, as a ``Recipe`` or its values by name.
-        class_weights: K weights of the classes in the loss.
+        class_weights: K weights of the classes in the loss; those of a recipe with ``balanced`` are
+            made from the training videos.
         network: an existing network in place of ``name``: any module that maps clips
             (B, 3, T, H, W) to logits (B, K). A checkpoint holds only the weights of a network that
             is not one of videonl: pass it to ``load_from_checkpoint`` again.
@@ -83,7 +85,7 @@ class VideoClassifier(LightningModule):
         provenance: where the weights come from; this and the following are set automatically.
         licence: of those weights.
         data_split: data set and official split of the training.
-        trained_videos: see ``VideoDataModule.trained_videos``; fit sets it.
+        trained_videos: see ``VideoDataModule.trained_videos``.
         videonl_version: of the library.
     """
 
@@ -188,9 +190,12 @@ class VideoClassifier(LightningModule):
         self.clip_meter = self.task.meter()  # per view
         self.finite, self._late = FiniteLoss(), LateLog()
         self.mixing = np.random.default_rng(0)  # of mixup and cutmix; StepSeed seeds every step
-        norms = batch_norms(self.net, exclude=self.fresh)
-        self._frozen_norms = norms if self.recipe.batch_norm == "frozen" else []
-        freeze(self._frozen_norms)
+        self._freeze()
+
+    def _freeze(self) -> None:
+        """Freeze the batch norms that the network has now: Lightning may have made others."""
+        if self.recipe.batch_norm == "frozen":
+            freeze(batch_norms(self.net, exclude=self.fresh))
 
     @classmethod
     def from_checkpoint(
@@ -272,7 +277,7 @@ class VideoClassifier(LightningModule):
     def train(self, mode: bool = True) -> "VideoClassifier":
         """Switch the mode; frozen batch norms stay in evaluation mode."""
         super().train(mode)
-        freeze(self._frozen_norms)
+        self._freeze()
         return self
 
     def setup(self, stage: str) -> None:
@@ -284,6 +289,8 @@ class VideoClassifier(LightningModule):
         data = None if self._trainer is None else self.trainer.datamodule  # type: ignore[attr-defined]
         if isinstance(data, VideoDataModule):
             self.meet(data, training=stage == "fit")
+            if stage == "fit":
+                self.hparams["trained_videos"] = data.trained_videos()
         if stage == "fit":
             recompute_stages(self.net, self.recipe.checkpoint_stages)
             if self._compile and self._compiled is None:
@@ -291,7 +298,7 @@ class VideoClassifier(LightningModule):
                 self._compiled = CompiledNetwork(self.net, whole=whole)
 
     def meet(self, data: VideoDataModule, *, training: bool) -> None:
-        """Take classes and preprocessing from a data set.
+        """Take classes and preprocessing from a data set; for a training also what depends on it.
 
         Raises:
             VideoNLError: its classes are not those of the network.
@@ -309,6 +316,12 @@ class VideoClassifier(LightningModule):
         else:
             self.class_names = list(data.class_names)
             self.hparams["class_names"] = self.class_names
+        if training:
+            self.hparams["data_split"] = data.catalogue.official
+            if self.recipe.class_weights == "balanced":
+                weights = balanced_weights(list(data.census["train"].values()))
+                self.class_weights = torch.tensor(weights)
+                self.hparams["class_weights"] = weights
         self.set_preprocessing(data.preprocessing)
 
     def forward(self, clips: Tensor) -> Tensor:
@@ -471,11 +484,27 @@ class VideoClassifier(LightningModule):
         values = self.video_scores.logged() | clip
         self.log_dict({f"{split}/{key}": value for key, value in values.items()})
 
+    def configure_callbacks(self) -> list[Callback]:
+        """The moving average of the recipe, where the Trainer of a training has none."""
+        there = any(isinstance(c, MovingAverage) for c in self.trainer.callbacks)  # type: ignore[attr-defined]
+        wanted = self.recipe.ema and self._fitting and not there
+        return [MovingAverage(self.recipe.ema)] if wanted else []
+
     def configure_optimizers(self) -> Any:
-        """SGD or AdamW over parameter groups, and the schedule per step; or the user's own."""
+        """SGD or AdamW over parameter groups, and the schedule per step; or the user's own.
+
+        Raises:
+            VideoNLError: the batch, by which the recipe's rate scales, is not known.
+        """
         self.rates: list[float] = []
         if self.optimizer is not None:
             return self.optimizer([p for p in self.parameters() if p.requires_grad])
+        if not hasattr(self.trainer.datamodule, "training_batches"):  # type: ignore[attr-defined]
+            raise VideoNLError(
+                "give the Trainer a VideoDataModule, fit(model, data), not its loaders: the rate "
+                "of the recipe follows its batch, and it augments the clips; or give the "
+                "classifier an optimizer of your own"
+            )
         made = configure(self.net, self.recipe, self.trainer, fresh=self.fresh)
         self.rates = [group["initial_lr"] for group in made["optimizer"].param_groups]
         return made

@@ -20,7 +20,7 @@ from videonl.escapes import json_text
 from videonl.files import GrowingFile, csv_line, write_text
 from videonl.models.view_ensembling import average_name, average_words
 from videonl.shares import counted
-from videonl.training.callbacks.bad_files import BadFiles
+from videonl.training.callbacks.bad_files import BadFiles, BatchByBatch
 from videonl.training.callbacks.checkpoints import BROKEN_PIPE
 from videonl.training.callbacks.progress import TerminalBar
 from videonl.training.callbacks.stopping import plain_signals, raise_lost
@@ -116,7 +116,7 @@ class CsvPredictions:
             part.unlink(missing_ok=True)
 
 
-class WritePredictions(Callback):
+class WritePredictions(BatchByBatch):
     """Writes every batch of ``trainer.predict`` to a file, without keeping it in memory.
 
     Args:
@@ -129,15 +129,7 @@ class WritePredictions(Callback):
         self._paths = paths
         self.count = 0
 
-    def on_predict_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def see(self, outputs: Any, batch: Any) -> None:
         """Write one batch."""
         for _, path, reason in batch.get("missing", ()):
             self._file.fail(path, reason)
@@ -147,7 +139,7 @@ class WritePredictions(Callback):
             self.count += 1
 
 
-class Answers(Callback):
+class Answers(BatchByBatch):
     """The most probable classes of every video of a test, over all processes once it has ended.
 
     Attributes:
@@ -157,15 +149,7 @@ class Answers(Callback):
     def __init__(self) -> None:
         self.top: dict[int, dict[int, float]] = {}
 
-    def on_test_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def see(self, outputs: Any, batch: Any) -> None:
         """Keep those of a batch; equal probabilities stay in the order of the classes."""
         if not len(outputs["index"]):
             return

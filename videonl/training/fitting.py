@@ -141,7 +141,6 @@ def fit(
         )
         if "val" not in data.records:
             trainer.limit_val_batches = 0  # also where Lightning's options for trials say others
-        classifier.hparams["trained_videos"] = data.trained_videos()
         if writing and trainer.is_global_zero:
             (run_dir / "hparams.yaml").unlink(missing_ok=True)  # of the run before it went on
             write_census(data.catalogue, run_dir)

@@ -60,7 +60,7 @@ def course_of(rows: Sequence[Mapping[str, float]], *, metric: str) -> dict[str, 
 
 
 def constant_loss(
-    counts: Sequence[int],
+    counts: Sequence[float],
     videos: int,
     *,
     multi_label: bool,
@@ -72,8 +72,8 @@ def constant_loss(
     As the loss counts them: smoothed and weighted. It is ln K if they are equal.
 
     Args:
-        counts: training videos per class.
-        videos: training videos.
+        counts: training clips per class.
+        videos: training clips.
         multi_label: whether the loss is binary cross-entropy, averaged over the classes.
         weights: of the classes in the loss.
         label_smoothing: of the loss.

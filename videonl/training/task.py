@@ -41,7 +41,7 @@ def classification_loss(
     )
     if class_weights is None:
         return losses.mean(), losses
-    return losses.sum() / (targets @ class_weights).sum(), losses
+    return losses.sum() / (targets * class_weights).sum(), losses
 
 
 def multi_label_loss(
@@ -67,7 +67,7 @@ def multi_label_loss(
     if class_weights is None:
         clips = losses.mean(1)
     else:
-        clips = losses @ class_weights.to(losses) / class_weights.sum()
+        clips = (losses * class_weights.to(losses)).sum(1) / class_weights.sum()
     return clips.mean(), clips
 
 

@@ -100,6 +100,8 @@ def make_trainer(
     """
     silence()
     values = {**DEFAULTS, **(options or {})}
+    if (values.get("max_steps") or 0) > 0 and "max_epochs" not in (options or {}):
+        values["max_epochs"] = -1  # the steps alone end it
     for name, limit in LIMITS.items():
         if values.get(name) is not None:
             check_limits({f"--trainer.{name}": limit}, {f"--trainer.{name}": values[name]})

@@ -182,6 +182,7 @@ def show_plan(
     from videonl.training.trainer import NOTHING_KEPT
 
     if resume:
+        classifier.meet(data, training=True)
         check_resumable(resume, classifier)
     trainer = make_trainer({**options, **NOTHING_KEPT})
     if trainer.is_global_zero:
@@ -259,14 +260,10 @@ def build(
     """
     from lightning.pytorch.utilities import rank_zero_only
 
-    from videonl.training.classes import balanced_weights
     from videonl.training.classifier import VideoClassifier
     from videonl.training.runs import network_settings
 
     data = data or first_look(settings)
-    weights = None
-    if settings["recipe"]["class_weights"] == "balanced":
-        weights = balanced_weights(list(data.census["train"].values()))
     model = settings["model"]
     if model["multi_label"] is None:
         model["multi_label"] = data.multi_label
@@ -277,8 +274,6 @@ def build(
         num_classes=data.num_classes,
         class_names=data.class_names,
         recipe=settings["recipe"],
-        class_weights=weights,
-        data_split=data.catalogue.official,
     )
     report = getattr(classifier.net, "load_report", None)
     if report is not None:

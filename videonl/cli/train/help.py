@@ -55,6 +55,7 @@ network
 {COMMON}  --trainer.precision NAME     auto: bf16-mixed on a GPU or a CPU with AMX, else 32-true
 training
   --trainer.max_epochs N       passes over the training videos (20)
+  --trainer.max_steps N        steps of the optimiser in place of epochs
   --trainer.accumulate_grad_batches N
   --trainer.gradient_clip_val X
   --recipe.learning_rate X     at a batch of --recipe.reference_batch 64; scales with the batch
@@ -87,9 +88,9 @@ EVALUATION = f"""\
 VALIDATE = f"""\
 usage: train.py validate --checkpoint PATH --data.root DIR [options]
 
-Measures the accuracy on val/ as in training (--data.val_views CLIPSxCROPS: with other views).
+Measures the accuracy on val/ as in training.
 
-{EVALUATION}
+{EVALUATION.replace("--data.views CLIPSxCROPS    ", "--data.val_views CLIPSxCROPS")}
 --help_all lists every option."""
 
 TEST = f"""\

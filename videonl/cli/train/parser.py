@@ -35,7 +35,7 @@ INTERNAL_DATA: set[str | int] = {"root", "seed", "split_seed", "preprocessing"}
 LIMITS = {"seed": SEED, "save_every_minutes": above(0), "save_every_steps": whole(1)}
 # What Lightning's own words do not say, or say of other defaults.
 OF_OURS = {
-    "max_epochs": "passes over the training videos; -1: no limit but max_steps or max_time",
+    "max_epochs": "passes over the training videos; -1, or max_steps alone: no limit of them",
     "precision": "auto: bf16-mixed on a GPU with bf16 or a CPU with AMX, else 32-true",
     "callbacks": "added to those of videonl; a progress bar replaces the one of videonl",
     "logger": "added to metrics.csv and TensorBoard; false: no TensorBoard",

@@ -42,6 +42,8 @@ FROM_NETWORK = ("frames", "stride", "short_side", "crop", "sampling", "picture")
 OF_TEST = (*FROM_NETWORK, "fps", "short_video", "test_crop", "rectangle")
 # Options that there were: files that name them are still read.
 RETIRED = {"data.memory_mb": "a data set that fits into memory is decoded once automatically"}
+# What a test asks of the options that say how a network was made.
+OF_NETWORK = ("model.name", "model.pretrained", "model.views_per_forward")
 WHERE = ("accelerator", "devices", "num_nodes", "strategy")  # of the Trainer: how many processes
 CROP_SHARE = 224 / 256  # of the short side, as in videonl.training.defaults; torch-free here
 
@@ -65,6 +67,8 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
         if (old := word.partition("=")[0][2:]) in RETIRED:
             raise VideoNLError(f"--{old} was removed ({RETIRED[old]}); leave it out")
     words = read_flags(argv, parser)
+    if command != "fit":
+        refuse_idle_flags(command, [word[2:].partition("=")[0] for word in words])
     values = {flag[2:]: value for flag, _, value in (word.partition("=") for word in words)}
     files = [word.partition("=")[2] for word in words if word.startswith("--config=")]
     contents = [settings_of(file, parser) for file in files]
@@ -82,6 +86,8 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     if command == "fit" and not contents and given.get("model.pretrained"):
         given = parse(parser, [own_network(given), given_flat(given, parser)], [])
     settings = parser.parse_object(given).as_dict()
+    if (given.get("trainer.max_steps") or 0) > 0 and "trainer.max_epochs" not in given:
+        settings["trainer"]["max_epochs"] = -1  # the steps alone end it
     settings["config"] = (files or [str(resume)])[-1] if contents else None
     for key, limit in LIMITS.items():
         if settings.get(key) is not None:
@@ -90,6 +96,26 @@ def read_settings(command: str, argv: Sequence[str]) -> tuple[dict[str, Any], di
     if is_hub(settings["model"]["pretrained"] or ""):  # config.yaml keeps the commit
         settings["model"]["pretrained"] = pinned(settings["model"]["pretrained"])
     return settings, given_flat(given, parser)
+
+
+def refuse_idle_flags(command: str, flags: Sequence[str]) -> None:
+    """Refuse options of a training on the command line of a test, where they would do nothing.
+
+    In a file they are passed over: it may be that of the training.
+
+    Raises:
+        VideoNLError: names the option.
+    """
+    for flag in flags:
+        kept = flag.startswith(OF_NETWORK) or not flag.startswith(("recipe.", "model."))
+        if not kept or flag in ("out", "name"):
+            raise VideoNLError(
+                f"--{flag} is for fit: {command} takes the network as its checkpoint has it; leave "
+                "it out"
+            )
+    own, other = ("val_views", "views") if command == "validate" else ("views", "val_views")
+    if f"data.{other}" in flags and f"data.{own}" not in flags:
+        raise VideoNLError(f"--data.{other}: the option of {command} is --data.{own}")
 
 
 def given_flat(given: Any, parser: "ArgumentParser") -> dict[str, Any]:

@@ -16,7 +16,33 @@ SHOWN = 5
 Failure = tuple[str, str]  # path, reason
 
 
-class BadFiles(Callback):
+class BatchByBatch(Callback):
+    """Looks at every batch of a validation, test or prediction when it is done."""
+
+    def see(self, outputs: Any, batch: Any) -> None:
+        """Look at a batch.
+
+        Args:
+            outputs: of the step.
+            batch: of the loader.
+        """
+
+    def on_validation_batch_end(
+        self,
+        trainer: Trainer,
+        pl_module: LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Look at it."""
+        self.see(outputs, batch)
+
+    on_test_batch_end = on_predict_batch_end = on_validation_batch_end
+
+
+class BadFiles(BatchByBatch):
     """Collects the files that a data set could not read.
 
     In training another video took such a file's place; in evaluation it counts as wrong.
@@ -53,15 +79,7 @@ class BadFiles(Callback):
         """Start afresh."""
         self.missing = {}
 
-    def on_validation_batch_end(
-        self,
-        trainer: Trainer,
-        pl_module: LightningModule,
-        outputs: Any,
-        batch: Any,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
+    def see(self, outputs: Any, batch: Any) -> None:
         """Collect the missing files.
 
         Raises:
@@ -80,9 +98,7 @@ class BadFiles(Callback):
             pl_module.print(describe(list(self.missing.items()), text))
 
     on_test_epoch_start = on_validation_epoch_start
-    on_test_batch_end = on_validation_batch_end
     on_test_epoch_end = on_validation_epoch_end
-    on_predict_batch_end = on_validation_batch_end
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Report the missing files."""

@@ -236,10 +236,12 @@ class SpeedMonitor(Callback):
         self._events: deque[tuple[torch.cuda.Event, torch.cuda.Event]] = deque()
         self._first = True  # epoch of this run
 
-    def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Start the clock."""
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start the clock; a training that is resumed within an epoch has no ``epoch_start``."""
         self._window, self._epoch = Spell(), Spell()
         self._mark, self._fetched = time.perf_counter(), waited(trainer)
+
+    on_train_epoch_start = on_train_start
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Leave the time of a validation within an epoch out."""

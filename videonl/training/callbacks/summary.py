@@ -8,11 +8,13 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
+from videonl.data import Record
 from videonl.escapes import markdown_row, markdown_text
 from videonl.files import write_text
 from videonl.shares import accuracy, counted, percent, wilson_of
 from videonl.training.callbacks.checkpoints import Checkpoints
 from videonl.training.callbacks.metrics_file import METRICS_FILE, read_metrics
+from videonl.training.classes import balanced_weights
 from videonl.training.metrics import TOP_K, MultiLabelScores, Scores
 from videonl.training.plots import plot_confusion, plot_curves
 from videonl.training.signs import Course, constant_loss, course_of, signs_of
@@ -188,9 +190,9 @@ def signs_of_run(
     """The diagnosis of the training (signs.py), from ``metrics.csv`` and the data."""
     data: Any = trainer.datamodule  # type: ignore[attr-defined]
     several, weights = classifier.multi_label, classifier.class_weights
-    found = Counter(number for record in data.records["train"] for number in record.labels)
-    counts = [found[number] for number in range(classifier.num_classes)]
-    train, val = len(data.records["train"]), data.census.get("val", {}).values()
+    records, classes = data.records["train"], classifier.num_classes
+    counts = clips_per_class(records, classes, balanced=data.balanced)
+    train, val = len(records), data.census.get("val", {}).values()
     videos = int(best["videos"]) if best else 0
     kept = None if weights is None else weights.tolist()
     smoothing = classifier.recipe.label_smoothing
@@ -207,12 +209,23 @@ def signs_of_run(
         # Of a loss of the user's no constant is known.
         constant_loss=constant if classifier.loss is None else math.inf,
         constant=max(val, default=0) / max(videos, 1),
-        classes=classifier.num_classes,
+        classes=classes,
         optimizer=classifier.recipe.optimizer,
         rate=classifier.recipe.learning_rate,
         steps=trainer.global_step,
     )
     return signs_of(course)
+
+
+def clips_per_class(records: Sequence[Record], classes: int, *, balanced: bool) -> list[float]:
+    """Clips of every class that an epoch shows; the balanced sampler goes by the first labels."""
+    first = Counter(record.labels[0] for record in records)
+    even = balanced_weights([first[number] for number in range(classes)])
+    found = [0.0] * classes
+    for record in records:
+        for number in record.labels:
+            found[number] += even[record.labels[0]] if balanced else 1.0
+    return found
 
 
 def origin_lines(hparams: Mapping[str, Any], trainer: Trainer) -> list[str]:
