@@ -21,7 +21,7 @@ from tests.videos import write_video
 from videonl.cli.main import main
 from videonl.data import FolderIndex, read_catalogue
 from videonl.errors import DatasetError
-from videonl.evaluation.accuracy import read_set
+from videonl.evaluation import read_set
 
 Capture = pytest.CaptureFixture[str]
 

@@ -11,7 +11,6 @@ from tests.videos import write_video
 from videonl import Predictor
 from videonl.errors import CheckpointError, VideoError, VideoNLError
 from videonl.inference import Failure, Prediction, videos_ahead
-from videonl.inference.network import choose_device
 from videonl.video import Preprocessing, Video, open_video, read_views, to_clips
 from videonl.weights import load_checkpoint
 
@@ -273,11 +272,14 @@ def test_bad_checkpoint_and_device(tmp_path: Path, checkpoint: Path) -> None:
         Predictor.from_checkpoint(checkpoint, max_views_per_forward=0)
 
 
-def test_a_device_that_is_not_there_names_those_that_are(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_device_that_is_not_there_names_those_that_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = write_checkpoint(tmp_path)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
     with pytest.raises(VideoNLError, match=r"'cuda:9' cannot be used on this machine; it has cpu$"):
-        choose_device("cuda:9")
+        Predictor.from_checkpoint(file, device="cuda:9")
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     with pytest.raises(VideoNLError, match=r"'gpu' cannot be .*; it has cpu, cuda:0, cuda:1$"):
-        choose_device("gpu")
+        Predictor.from_checkpoint(file, device="gpu")

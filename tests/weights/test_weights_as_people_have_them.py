@@ -20,8 +20,7 @@ from tests.weights.hostile_files import PYSLOWFAST
 from tests.weights.test_pretrained_readers import gluoncv_state, mmaction2_key, network
 from videonl.errors import CheckpointError
 from videonl.models import create_model
-from videonl.weights import load_checkpoint, load_pretrained, save_checkpoint
-from videonl.weights.safe import read_torch
+from videonl.weights import load_checkpoint, load_pretrained, read_content, save_checkpoint
 
 PREFIXES = ["_orig_mod.", "module._orig_mod.", "net.model.", "model.module.net._orig_mod."]
 State = dict[str, Tensor]
@@ -272,10 +271,10 @@ def test_newer_pickles_in_torch_files(protocol: int, tmp_path: Path) -> None:
     content = {"state_dict": {"a": tied, "b": tied.T, "c": tied[:0], "d": torch.nn.Parameter(tied)}}
     content |= {"epoch": 3, "name": "x" * 300}
     torch.save(content, tmp_path / "a.pth", pickle_protocol=protocol)
-    read, notes = read_torch(tmp_path / "a.pth")
-    assert (read["epoch"], read["name"], notes) == (3, "x" * 300, [])
+    read = read_content(tmp_path / "a.pth")
+    assert (read.data["epoch"], read.data["name"], read.skipped) == (3, "x" * 300, [])
     for name, tensor in content["state_dict"].items():
-        assert torch.equal(read["state_dict"][name], tensor), name
+        assert torch.equal(read.data["state_dict"][name], tensor), name
     old = {"pickle_protocol": protocol, "_use_new_zipfile_serialization": False}
     torch.save(content, tmp_path / "old.pth", **old)
     with pytest.raises(CheckpointError, match=rf"pickle protocol {protocol}; load it where"):

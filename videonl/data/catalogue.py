@@ -40,8 +40,7 @@ class Catalogue:
         class_names: in canonical order.
         records: per split; without the missing files.
         census: per split.
-        missing: per split, the files that a list names and that do not exist, as records; of an id
-            or a name the path that it would have in the folder.
+        missing: per split, the files that a list names and that do not exist, as records.
         skipped: absolute path -> reason, from the skip list.
         multi_label: some video has several labels.
         notes: sentences about how it was read, where that is not obvious.
@@ -368,10 +367,8 @@ def fill(
                 _check_again(part, entry, numbers, labels, *seen[path])
                 continue
             seen[path] = entry, numbers
-            if place:
-                found.append(Record(path, numbers))
-            else:
-                missing.append(Record(os.path.join(root, path), numbers))
+            part_of = found if place else missing
+            part_of.append(Record(path if place else os.path.join(root, path), numbers))
         if len(seen) < len(part.entries):
             more = len(part.entries) - len(seen)
             lines = counted(more, "repeated line")
