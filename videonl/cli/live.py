@@ -1,6 +1,7 @@
 """``videonl live``: classify a camera, an HTTP stream, or a file in real time."""
 
 import argparse
+import math
 import signal
 import sys
 import threading
@@ -18,6 +19,7 @@ from videonl.cli.values import (
     add_isolation,
     add_network_flags,
     network_options,
+    note,
     positive,
     say_protocol,
     use_engine,
@@ -31,6 +33,8 @@ from videonl.weights.run_folder import files_of
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.live import Answer, Reader
     from videonl.inference.predictor import Predictor
+
+LONG = 5.0  # seconds from which the wait for the first label is announced
 
 EPILOG = """\
 Every answer is that of the newest frames: when the network is slow, frames are left out, never
@@ -96,6 +100,10 @@ def main(argv: Sequence[str]) -> int:
         )
         say_protocol(arguments.protocol, predictor.preprocessing)
         use_engine(arguments, predictor, predictor.preprocessing, predictor.view_probabilities)
+        shown = predictor.preprocessing
+        covered = shown.seconds(shown.fps or shown.rate or 25.0)
+        if LONG <= covered < math.inf:
+            note(f"a clip covers {covered:.0f} s, so the first label takes as long")
         with whole_file(arguments.overlay) if arguments.overlay else nullcontext() as part:
             return live(arguments, predictor, part)
 
