@@ -26,7 +26,7 @@ from videonl.cli.values import (
 )
 from videonl.errors import ENDING, VideoError, VideoNLError
 from videonl.escapes import json_text, visible
-from videonl.files import GrowingFile, whole_file
+from videonl.files import GrowingFile, is_stdout, whole_file
 from videonl.shares import counted, percent
 from videonl.weights.run_folder import files_of
 
@@ -152,7 +152,7 @@ class Output:
 
     def __init__(self, arguments: argparse.Namespace, predictor: "Predictor") -> None:
         self._file: GrowingFile | None = None
-        self._as_json = arguments.json == "-"
+        self._as_json = bool(arguments.json) and is_stdout(arguments.json)
         if arguments.json and not self._as_json:
             self._file = GrowingFile(arguments.json, start=())
         self._about = {"model": predictor.made_by(), "protocol": predictor.protocol((1, 1))}
