@@ -14,7 +14,7 @@ from hashlib import sha256
 from pathlib import Path
 
 from videonl.errors import OutputError, VideoNLError
-from videonl.files import PathLike, ended_by_signals, in_words, is_stream, try_lock
+from videonl.files import PathLike, ended_by_signals, in_words, is_stdout, is_stream, try_lock
 
 LOCK = ".videonl.lock"  # in a folder that is written into
 _LONGEST_NAME = 200  # bytes; most file systems take 255
@@ -49,7 +49,7 @@ def claimed(
         >>> with claimed(Path(tempfile.mkdtemp()) / "out.csv"):
         ...     pass  # write it
     """
-    if sum(f is not None and os.fspath(f) == "-" for f in files) > 1:
+    if sum(f is not None and is_stdout(f) for f in files) > 1:
         raise VideoNLError("two outputs are standard output (-); give one of them a file")
     written = [f for f in files if f is not None and not is_stream(f)]
     _check_own(written, reads)

@@ -250,6 +250,11 @@ def is_stream(path: PathLike) -> bool:
     return not stat.S_ISREG(kind)
 
 
+def is_stdout(path: PathLike) -> bool:
+    """Whether a path is standard output: ``-``, ``/dev/stdout`` and the like."""
+    return _descriptor_of(path) == 1
+
+
 def sha256(path: PathLike) -> str:
     """SHA-256 of a file, in hex."""
     with Path(path).open("rb") as stream:

@@ -1,6 +1,7 @@
 """``videonl extract`` on a folder: files, resuming, failures, shards."""
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,10 @@ def test_places_keep_the_tree_and_clashes_are_named(
     )
     files = sorted(str(path.relative_to(out)) for path in out.rglob("*.npz"))
     assert files == ["a.mp4.npz", "b.AVI.npz"]
+    assert extract(str(other), "--out", str(out)) == 2
+    assert "has the features of another video, in/a.mp4: give" in capsys.readouterr().err
+    assert extract(os.path.abspath("in/a.mp4"), "--out", str(out)) == 0
+    assert "1 already there" in capsys.readouterr().out
 
 
 def test_shards_share_the_work(here: Path, tmp_path: Path) -> None:

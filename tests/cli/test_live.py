@@ -100,6 +100,25 @@ def test_whole_pictures_and_frames_spread_over_a_span() -> None:
     assert numbers == pytest.approx([75, 125, 175, 225], abs=8)
 
 
+def test_the_memory_of_a_clip_that_covers_a_long_time_is_bounded() -> None:
+    shown = Preprocessing.from_dict({**PREPROCESSING, "short_side": 64, "crop": 64, "fps": 0.5})
+    newest = Newest(shown, rate=100, clock=FakeClock(), name="test")
+    for number, picture in enumerate(picture for picture in pictures(200) for _ in range(8)):
+        newest.put(number / 100, picture)
+    clip = newest.take(0)
+    assert clip is not None
+    assert len(newest) <= 514, "1400 frames came in the 14 s that a clip covers"
+    numbers = [read_number(frame) for frame in clip.frames]
+    assert numbers == pytest.approx([25, 75, 125, 175], abs=1)
+    assert (clip.start, clip.end) == pytest.approx((2, 15.99), abs=0.1)
+
+
+def test_a_long_wait_for_the_first_label_is_announced(folder: Path, capsys) -> None:
+    write_video(folder / "f.mp4", 6)
+    assert live("f.mp4", "--fps", "0.5", "--no-isolate") == 0
+    assert "a clip covers 14 s, so the first label takes as long" in capsys.readouterr().err
+
+
 def test_a_short_source_gives_one_clip_and_a_silent_one_stalls() -> None:
     clock = FakeClock()
     newest = Newest(Preprocessing.from_dict(PREPROCESSING), rate=25, clock=clock, name="test")

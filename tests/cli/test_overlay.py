@@ -1,5 +1,6 @@
 """``--overlay``: the same frames, times and sound, with what the network says burnt in."""
 
+import json
 import os
 from fractions import Fraction
 from pathlib import Path
@@ -83,6 +84,20 @@ def test_a_folder_and_a_timeline(folder: Path, capsys) -> None:
     counts = {name: len(times_of(folder / "out" / name)) for name in found}
     assert sorted(counts.values()) == [20, 50, 60]
     assert "broken.mp4" in capsys.readouterr().err
+
+
+def test_resume_writes_the_overlays_that_are_not_there(folder: Path, capsys) -> None:
+    for name in ("in/a.mp4", "in/b.mp4"):
+        (folder / name).parent.mkdir(exist_ok=True)
+        write_video(folder / name, 5)
+    words = ["in", "--json", "o.json", "--quiet", "--no-isolate"]
+    assert predict("in/a.mp4", *words[1:]) == 0
+    assert predict(*words, "--overlay", "out", "--resume") == 0
+    assert {path.name for path in (folder / "out").glob("*.mp4")} == {"a.mp4", "b.mp4"}
+    capsys.readouterr()
+    assert predict(*words, "--overlay", "out", "--resume") == 0
+    assert "already in the output: 2 of 2 files" in capsys.readouterr().err
+    assert len(json.loads((folder / "o.json").read_text())["predictions"]) == 2
 
 
 @pytest.mark.slow

@@ -37,6 +37,15 @@ def test_json_says_class_probability_frames_seconds_model_and_protocol(
     assert [path.name for path in output.parent.iterdir()] == ["out.json"], "no temporary files"
 
 
+def test_nothing_but_the_output_goes_to_standard_output(
+    here: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert predict("in/a.mp4", "--views", "1x1", "--json", "/dev/stdout") == 0
+    assert len(json.loads(capfd.readouterr().out)["predictions"]) == 1
+    assert predict("in/a.mp4", "--json", "/dev/stdout", "--csv", "-") == 2
+    assert "two outputs are standard output" in capfd.readouterr().err
+
+
 def test_csv_has_a_row_per_file(here: Path, tmp_path: Path) -> None:
     output = tmp_path / "out.csv"
     assert predict("in/a.mp4", "gone.mp4", "--views", "1x1", "--csv", str(output)) == 1

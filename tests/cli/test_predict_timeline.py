@@ -37,6 +37,12 @@ def test_many_files_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     content = json.loads((tmp_path / "o.json").read_text())
     assert [len(entry["windows"]) for entry in content["timelines"]] == [3, 1]
     assert content["protocol"]["window_seconds"] == 2.0
+    lines = tmp_path / "o.jsonl"
+    assert predict(*words, "--quiet", "--json", lines) == 1
+    header, *entries = map(json.loads, lines.read_text().splitlines())
+    assert entries == [*content["timelines"], *content["failures"]]
+    assert header["protocol"] == content["protocol"]
+    capsys.readouterr()
     assert predict(*words[:2], "--checkpoint", model, "--timeline", "--json", "-") == 0
     assert len(json.loads(capsys.readouterr().out)["timelines"]) == 2
 
@@ -48,6 +54,8 @@ def test_many_files_one_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]
         (["--timeline", "--hop", "0"], "--hop must be at least"),
         (["--timeline", "--csv", "x.csv", "--resume"], "--resume does not work with"),
         (["--timeline", "--views", "3x3"], "--views is for whole videos"),
+        (["--timeline", "--workers", "2"], "--workers is for predictions of whole videos"),
+        (["--timeline", "--shard", "1/2"], "--shard 0/1 classifies all of them"),
         (["--report", "x.html", "--json", "x.json"], "--report without --timeline"),
     ],
 )
@@ -57,6 +65,33 @@ def test_refusals(
     video = write_video(tmp_path / "a.mp4", 5)
     assert predict(video, "--checkpoint", "none.ckpt", *words) == 2
     assert message in capsys.readouterr().err
+
+
+def test_a_timeline_is_kept_where_what_comes_after_it_is_stopped(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def stop(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("videonl.inference.overlay.write_overlay", stop)
+    words = [write_video(tmp_path / "a.mp4", 5), "--checkpoint", write_checkpoint(tmp_path)]
+    words += ["--timeline", "--overlay", tmp_path / "o.mp4", "--json", tmp_path / "o.json"]
+    assert predict(*words) == 130
+    assert len(json.loads((tmp_path / "o.json").read_text())["timelines"]) == 1
+
+
+def test_a_task_of_an_array_that_has_its_own_videos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for key, value in (("ID", "1"), ("MIN", "0"), ("MAX", "3"), ("COUNT", "4")):
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{key}", value)
+    video = write_video(tmp_path / "a.mp4", 5)
+    words = [video, "--checkpoint", write_checkpoint(tmp_path), "--csv", tmp_path / "o.csv"]
+    for more in ([], ["--timeline"]):
+        assert predict(*words, *more) == 2
+        assert "--shard 0/1 classifies all of them in this process" in capsys.readouterr().err
+        assert predict(*words, *more, "--shard", "0/1") == 0
+        assert str(video) in (tmp_path / "o.csv").read_text()
 
 
 def test_a_part_of_a_video_has_a_page(tmp_path: Path) -> None:

@@ -45,6 +45,7 @@ def test_the_docs_example_gives_the_predictors_probabilities(tmp_path, monkeypat
     assert said.startswith("model.onnx: ")
     assert "variable sizes: batch and clip length" in said
     assert "agrees with the network" in said
+    assert str(DOCS.parents[1]).encode() not in (tmp_path / "model.onnx").read_bytes()
     frames = numbered_frames(4, 16, 16)
     scope = {"frames": frames}
     exec(compile(example(), "docs/export.md", "exec"), scope)
@@ -54,6 +55,19 @@ def test_the_docs_example_gives_the_predictors_probabilities(tmp_path, monkeypat
     printed = capsys.readouterr().out.splitlines()
     assert len(printed) == len(NAMES)
     assert printed[0].split(":")[0] == NAMES[int(expected.argmax())]
+
+
+def test_standard_output_takes_the_file_and_nothing_else(tmp_path, monkeypatch, capfdbinary):
+    checkpoint = small_checkpoint(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    words = ["--format", "torch-export", "--clip", "1x16", "--out", "-"]
+    assert main(["export", "--checkpoint", str(checkpoint), *words]) == 0
+    out, err = capfdbinary.readouterr()
+    (tmp_path / "m.pt2").write_bytes(out)
+    program = torch.export.load(tmp_path / "m.pt2")
+    assert program.module()(torch.zeros(1, 3, 1, 16, 16)).shape == (1, 3)
+    assert b"the clip length is fixed: a graph of a single frame" in err
+    assert b"warning" not in err
 
 
 @pytest.mark.parametrize(

@@ -63,6 +63,7 @@ def test_every_affinity_agrees_with_the_network(tmp_path, affinity, format):
     assert made.dynamic == ("batch", "frames"), made.fixed_because
     assert made.difference <= 1e-5
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+    assert str(DOCS.parents[1]).encode() not in path.read_bytes(), "where the code lay"
     reference = affinity == "concatenation" and format == "onnx"
     assert made.forms == {"res2.0": "reference" if reference else "fast"}
     clips = torch.randn(2, 3, 6, 16, 16)  # of neither size that was compared

@@ -68,6 +68,16 @@ def test_what_is_noticeable(rate: float, fps: float | None) -> None:
     assert value.changed(rate=None).for_rate(rate).fps is None
 
 
+def test_a_video_that_is_shorter_than_a_clip_is_named_once(place: Path) -> None:
+    predictor, said = predictor_of(place), list[str]()
+    predictor.say = said.append
+    for part in ("", "#t=0,0.27", "#t=0,0.1", "#t=1,1.1"):
+        predictor.predict(f"{place / '25.mkv'}{part}", views=(1, 1))
+    (words,) = said
+    assert "#t=0,0.1 lasts 0.1" in words
+    assert "a clip of the network 0.28 s: its frames start again" in words
+
+
 def test_predict_says_it_once(place: Path, tmp_path: Path, capsys: Shown) -> None:
     words = ["--checkpoint", str(place / "model.safetensors"), "--views", "1x1", "--no-isolate"]
     files = [str(place / f"{name}.mkv") for name in ("12", "25", "50")]

@@ -147,6 +147,11 @@ def test_forms_that_are_none(server: Server, video: bytes, monkeypatch: pytest.M
     for words, body in bodies.items():
         status, answer, _ = server.ask("POST", SMALL, body, kind)
         assert (status, words in answer["error"]) == (400, True), answer
+    small = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="a"\r\n\r\n1\r\n'.encode()
+    for body in (small * 2000 + whole, small + b"x" * 70_000):
+        status, answer, _ = server.ask("POST", SMALL, body, kind)
+        assert (status, "beside the video" in answer["error"]) == (413, True)
+    assert server.ask("POST", SMALL, small * 200 + whole, kind)[0] == 200
     status, answer, _ = server.ask("POST", SMALL, whole, {"Content-Type": "multipart/form-data"})
     assert (status, "boundary" in answer["error"]) == (400, True)
     assert server.ask("POST", SMALL, b"{}", {"Content-Type": "application/json"})[0] == 415

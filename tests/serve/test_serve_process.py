@@ -101,13 +101,15 @@ def test_words_before_it_starts(folder: Path, capsys, monkeypatch) -> None:
     with pytest.raises(SystemExit, match="2"):
         main(["serve", *checkpoint, "--port", "70000"])
     assert main(["serve", *checkpoint, "--host", "203.0.113.7"]) == 2
+    assert main(["serve", *checkpoint, "--host", "a..b"]) == 2
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert main(["serve", *checkpoint]) == 2
     words = capsys.readouterr().err.splitlines()
-    assert len(words) == 3
+    assert len(words) == 4
     assert "a whole number from 0 to 65535" in words[0]
-    assert "cannot listen" in words[1]
-    assert "pip install 'videonl[serve]'" in words[2]
+    assert "cannot listen on 203" in words[1]
+    assert "cannot listen on a..b" in words[2]
+    assert "pip install 'videonl[serve]'" in words[3]
 
 
 @pytest.mark.parametrize(("host", "warned"), [("0.0.0.0", True), ("127.0.0.1", False)])

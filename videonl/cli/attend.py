@@ -21,7 +21,7 @@ from videonl.cli.values import (
 )
 from videonl.errors import VideoNLError
 from videonl.escapes import json_text, visible
-from videonl.files import write_text
+from videonl.files import is_stdout, write_text
 from videonl.limits import SEED, number, whole
 from videonl.weights.run_folder import files_of
 
@@ -275,7 +275,7 @@ def summarise(arguments: argparse.Namespace, predictor: "Predictor") -> int:
             views=arguments.views,
             on_video=lambda done, total: bar.report("videos", done, total),
         )
-    if arguments.json == "-":
+    if arguments.json and is_stdout(arguments.json):
         print(json_text(summary.as_dict(), indent=1, ascii=True))
     else:
         print(table(summary))

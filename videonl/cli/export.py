@@ -6,6 +6,7 @@ from pathlib import Path
 
 from videonl.claims import claimed
 from videonl.cli.main import make_parser
+from videonl.cli.terminal import words_apart
 from videonl.cli.values import add_network_flags, parse_clip
 from videonl.errors import VideoNLError
 from videonl.shares import counted
@@ -39,7 +40,8 @@ def main(argv: Sequence[str]) -> int:
     if out.is_dir():
         raise VideoNLError(f"--out {out} is a folder; give a file name")
     reads = (*files_of(arguments.checkpoint), arguments.labels)
-    with claimed(out if out.parent.is_dir() else None, reads=reads):  # a claim would make it
+    place = out if out.parent.is_dir() else None  # a claim would make it
+    with claimed(place, reads=reads), words_apart(arguments.out):
         return export(arguments, out)
 
 
@@ -60,7 +62,8 @@ def export(arguments: argparse.Namespace, out: Path) -> int:
     made = export_model(predictor, out, format=arguments.format, clip=clip)
     frames, height, width = made.clip
     free = "batch and clip length" if "frames" in made.dynamic else "batch"
-    print(f"{made.path}: {made.path.stat().st_size / 1e6:.1f} MB, {frames}x{height}x{width} clips")
+    size = f"{made.path.stat().st_size / 1e6:.1f} MB, " if made.path.is_file() else ""  # no pipe
+    print(f"{made.path}: {size}{frames}x{height}x{width} clips")
     print(f"variable sizes: {free}")
     if made.fixed_because:
         print(f"the clip length is fixed: {made.fixed_because}")

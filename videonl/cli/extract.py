@@ -251,7 +251,9 @@ def extract_all(
 
     about = extractor.about()
     todo = [
-        video for video, path in paths.items() if arguments.overwrite or not is_done(path, about)
+        video
+        for video, path in paths.items()
+        if arguments.overwrite or not is_done(path, about, video=video)
     ]
     written = 0
     with StepBar() as bar:

@@ -1,6 +1,7 @@
 """``videonl live``: classify a camera, an HTTP stream, or a file in real time."""
 
 import argparse
+import math
 import signal
 import sys
 import threading
@@ -18,19 +19,22 @@ from videonl.cli.values import (
     add_isolation,
     add_network_flags,
     network_options,
+    note,
     positive,
     say_protocol,
     use_engine,
 )
 from videonl.errors import ENDING, VideoError, VideoNLError
 from videonl.escapes import json_text, visible
-from videonl.files import GrowingFile, whole_file
+from videonl.files import GrowingFile, is_stdout, whole_file
 from videonl.shares import counted, percent
 from videonl.weights.run_folder import files_of
 
 if TYPE_CHECKING:  # torch takes seconds to import: not for --help
     from videonl.inference.live import Answer, Reader
     from videonl.inference.predictor import Predictor
+
+LONG = 5.0  # seconds from which the wait for the first label is announced
 
 EPILOG = """\
 Every answer is that of the newest frames: when the network is slow, frames are left out, never
@@ -96,6 +100,10 @@ def main(argv: Sequence[str]) -> int:
         )
         say_protocol(arguments.protocol, predictor.preprocessing)
         use_engine(arguments, predictor, predictor.preprocessing, predictor.view_probabilities)
+        shown = predictor.preprocessing
+        covered = shown.seconds(shown.fps or shown.rate or 25.0)
+        if LONG <= covered < math.inf:
+            note(f"a clip covers {covered:.0f} s, so the first label takes as long")
         with whole_file(arguments.overlay) if arguments.overlay else nullcontext() as part:
             return live(arguments, predictor, part)
 
@@ -144,7 +152,7 @@ class Output:
 
     def __init__(self, arguments: argparse.Namespace, predictor: "Predictor") -> None:
         self._file: GrowingFile | None = None
-        self._as_json = arguments.json == "-"
+        self._as_json = bool(arguments.json) and is_stdout(arguments.json)
         if arguments.json and not self._as_json:
             self._file = GrowingFile(arguments.json, start=())
         self._about = {"model": predictor.made_by(), "protocol": predictor.protocol((1, 1))}

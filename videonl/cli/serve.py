@@ -136,10 +136,10 @@ def listen(host: str, port: int) -> socket.socket:
         # Every address there is: those of IPv4, too.
         both = host in ("", "::") and socket.has_dualstack_ipv6()
         return socket.create_server(address[:2], family=family, dualstack_ipv6=both)
-    except OSError as error:
+    except (OSError, UnicodeError) as error:  # a name such as a..b
+        reason = getattr(error, "strerror", None) or error
         raise VideoNLError(
-            f"cannot listen on {host}, port {port} ({error.strerror or error}); choose another "
-            "with --host or --port"
+            f"cannot listen on {host}, port {port} ({reason}); choose another with --host or --port"
         ) from error
 
 

@@ -18,6 +18,7 @@ from typing import Any
 
 from videonl.errors import OutputLost, Unforeseen
 from videonl.escapes import UNSEEN, visible
+from videonl.files import is_stdout
 
 # What progress bars draw with: colours, up, erase a line, the cursor shown and hidden.
 DRAWING = re.compile(r"(\x1b\[[0-9;]*[mAK]|\x1b\[\?25[hl])")
@@ -98,7 +99,8 @@ class ClosedStream(ShownStream):
 @contextmanager
 def words_apart(*outputs: str | Path | None) -> Iterator[None]:
     """Print on standard error where an output of the command is standard output (``-``)."""
-    with redirect_stdout(sys.stderr) if "-" in map(str, outputs) else nullcontext():
+    taken = any(output is not None and is_stdout(output) for output in outputs)
+    with redirect_stdout(sys.stderr) if taken else nullcontext():
         yield
 
 

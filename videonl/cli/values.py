@@ -88,10 +88,14 @@ def parse_shard(text: str) -> Shard:
 
 
 def parse_option(text: str) -> tuple[str, Any]:
-    """``name=value``, the value as JSON, a list or table in YAML, or else as text.
+    """``name=value``, the value as JSON, a list or table in YAML, ``10x3``, or else as text.
 
     Raises:
         ArgumentTypeError: no ``=``; an argument of ours that is no option of a network.
+
+    Example:
+        >>> parse_option("views=3x3"), parse_option("preset=official_32x2")
+        (('views', [3, 3]), ('preset', 'official_32x2'))
     """
     name, equals, value = text.partition("=")
     if not equals or not name:
@@ -101,7 +105,8 @@ def parse_option(text: str) -> tuple[str, Any]:
     try:
         return name, parse_json(value)
     except ValueError:
-        return name, parse_value(value) if value.lstrip().startswith(("{", "[")) else value
+        structured = value.lstrip().startswith(("{", "[")) or VIEWS.fullmatch(value)
+        return name, parse_value(value) if structured else value
 
 
 def add_network_flags(parser: ArgumentParser, *, videos: bool = False) -> None:

@@ -94,8 +94,9 @@ def export_model(
     known = predictor.preprocessing
     clip = clip or (known.frames, *known.clip_size)
     net = copy.deepcopy(predictor.model).to("cpu").float().eval()
-    forms, because = set_forms(net, format), ""
-    for dynamic in (True, False):
+    forms = set_forms(net, format)
+    because = "" if clip[0] > 1 else "a graph of a single frame is for single frames"
+    for dynamic in (False,) if because else (True, False):
         try:
             made = write_checked(predictor, net, path, format, clip, dynamic=dynamic)
             break

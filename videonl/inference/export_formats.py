@@ -48,6 +48,8 @@ def set_forms(net: nn.Module, format: str) -> dict[str, str]:
 def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.ExportedProgram:
     """The network as a graph with a free batch and, if asked for, a free number of frames.
 
+    Of its origin in code, which files would keep, the places on this machine's disk are left out.
+
     Raises:
         VideoNLError: it cannot be captured.
     """
@@ -55,16 +57,21 @@ def trace(net: nn.Module, clip: Tensor, *, frames_too: bool) -> torch.export.Exp
     sizes = {0: free, 2: free} if frames_too else {0: free}
     try:
         with torch.no_grad():
-            return torch.export.export(net, (clip,), dynamic_shapes=(sizes,), strict=False)
+            program = torch.export.export(net, (clip,), dynamic_shapes=(sizes,), strict=False)
     except Exception as error:  # torch.export raises whatever the network's operators do
         raise VideoNLError(f"the network cannot be exported: {one_line(error)}") from error
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program
 
 
 def write_program(
     program: torch.export.ExportedProgram, stream: IO[bytes], about: Mapping[str, str]
 ) -> None:
     """Write a ``.pt2`` with the metadata as its extra file ``videonl.json``."""
-    torch.export.save(program, stream, extra_files={METADATA: json_text(dict(about), ascii=True)})
+    texts = {METADATA: json_text(dict(about), ascii=True)}
+    with _quiet():
+        torch.export.save(program, stream, extra_files=texts)
 
 
 def run_program(path: Path, clips: list[Tensor]) -> list[Tensor]:

@@ -22,6 +22,7 @@ from videonl.inference.predictor import Predictor
 from videonl.inference.prefetch import behind
 from videonl.inference.windows import Damage, Windows, stream_windows
 from videonl.models.finite import check_answers
+from videonl.video.decoding.container import split_span
 from videonl.video.given import Given, name_of
 from videonl.video.transfer import Arrival, sent
 from videonl.video.transforms import to_clips
@@ -344,30 +345,41 @@ def load_features(path: Path) -> tuple[Features, dict[str, Any]]:
     Raises:
         VideoNLError: not such a file.
     """
+    return _read(path)[:2]
+
+
+def _read(path: Path) -> tuple[Features, dict[str, Any], str]:
+    """Features, ``about`` and the name of the video, as it was typed."""
     try:
         with np.load(path, allow_pickle=False) as content:
             features = Features(content["features"], content["start"], content["end"])
-            about = parse_json(str(content["about"]))
+            about, video = (parse_json(str(content[name])) for name in ("about", "video"))
         if not isinstance(about, dict):
             raise ValueError("its settings are not a table")
     except (*DAMAGED, zipfile.BadZipFile, zlib.error) as error:
         raise VideoNLError(f"{path} was not written by videonl extract ({error})") from error
-    return features, about
+    return features, about, str(video)
 
 
-def is_done(path: Path, about: Mapping[str, object]) -> bool:
+def is_done(path: Path, about: Mapping[str, object], *, video: str) -> bool:
     """Whether a video's features exist already.
 
     Raises:
-        VideoNLError: another kind of file, or features of another network, layer or window.
+        VideoNLError: another kind of file, or features of another network, layer, window or video.
     """
     if not path.exists():
         return False
-    _, found = load_features(path)
+    _, found, of = _read(path)
     wanted = parse_json(json_text(about))
     for key, value in wanted.items():
         if found.get(key) != value:
             raise VideoNLError(
                 f"{path} was made with another {key}: give another --out, or --overwrite"
             )
+    file, other = split_span(video)[0], split_span(of)[0]
+    # From another folder, the name that was typed then leads nowhere.
+    if os.path.exists(other) and os.path.exists(file) and not os.path.samefile(file, other):
+        raise VideoNLError(
+            f"{path} has the features of another video, {of}: give another --out, or --overwrite"
+        )
     return True

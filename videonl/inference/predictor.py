@@ -28,7 +28,7 @@ from videonl.inference.network import (
 )
 from videonl.inference.prediction import Clip, Failure, Prediction
 from videonl.inference.prefetch import Ahead, behind
-from videonl.inference.windows import Damage
+from videonl.inference.windows import Damage, shorter_than_a_clip
 from videonl.models.finite import check_answers
 from videonl.models.norms import fuse_for_inference
 from videonl.models.view_ensembling import average_name, over_views, probabilities_of
@@ -213,7 +213,10 @@ class Predictor:
             VideoError: the file cannot be read.
         """
         with self.opened(video, fps=fps, forgiving=True) as source:
-            return read_views(source, self.shown(source, views))
+            shown = self.shown(source, views)
+            if said := shorter_than_a_clip(source, shown, name_of(video)):
+                self.note(said, kind="short")
+            return read_views(source, shown)
 
     def note(self, text: str, *, kind: str = "") -> None:
         """Pass a sentence to ``say``, each kind only once.

@@ -30,7 +30,7 @@ from torch import Tensor
 from videonl.errors import VideoNLError
 from videonl.inference.predictor import Predictor
 from videonl.inference.prefetch import behind
-from videonl.inference.windows import Damage, clips_in_order
+from videonl.inference.windows import HOW_ENDS, Damage, clips_in_order
 from videonl.video.given import Given, name_of
 from videonl.video.preprocessing import NOTICEABLE, Preprocessing
 
@@ -68,8 +68,6 @@ def lanes_of(segments: Sequence[Segment]) -> list[int]:
     return lanes
 
 
-# How a window goes on that is shorter than a clip.
-HOW_ENDS = {"loop": "its frames start again", "pad": "its last frame is repeated"}
 CLOSE = 1e-3  # seconds: containers round the times of frames (Matroska: to milliseconds)
 
 

@@ -16,9 +16,17 @@ Result = tuple[Timeline, list[Segment]]
 
 
 def as_json(
-    results: Sequence[Result], failures: Sequence[Failure], rule: dict[str, float], *, top_k: int
+    results: Sequence[Result],
+    failures: Sequence[Failure],
+    rule: dict[str, float],
+    *,
+    top_k: int,
+    lines: bool = False,
 ) -> str:
-    """One object: model and protocol, per file its segments and windows, and the failures."""
+    """Model and protocol, per file its segments and windows, and the failures.
+
+    One object, or with ``lines`` a line for each of them, as ``JsonLinesWriter`` writes.
+    """
     about = results[0][0].about if results else {}
     timelines = [
         {
@@ -44,13 +52,11 @@ def as_json(
         }
         for timeline, segments in results
     ]
-    content = {
-        "videonl": __version__,
-        **about,
-        "segments": rule,
-        "timelines": timelines,
-        "failures": [failure.as_dict() for failure in failures],
-    }
+    head = {"videonl": __version__, **about, "segments": rule}
+    failed = [failure.as_dict() for failure in failures]
+    if lines:
+        return "".join(json_text(e, ascii=True) + "\n" for e in (head, *timelines, *failed))
+    content = {**head, "timelines": timelines, "failures": failed}
     return json_text(content, indent=1, ascii=True) + "\n"
 
 

@@ -12,12 +12,27 @@ import torch
 
 from videonl.errors import VideoError, VideoNLError
 from videonl.shares import counted
-from videonl.video.preprocessing import Preprocessing
+from videonl.video.preprocessing import NOTICEABLE, Preprocessing
 from videonl.video.sandbox import SandboxedVideo
 from videonl.video.transforms import crop
 from videonl.video.video import Video
 
 BLOCK = 256  # frames that are decoded at a time; also bounds the memory
+# How a video or a window goes on that is shorter than a clip.
+HOW_ENDS = {"loop": "its frames start again", "pad": "its last frame is repeated"}
+
+
+def shorter_than_a_clip(video: Video, shown: Preprocessing, name: str) -> str | None:
+    """A sentence where a video is noticeably shorter than a clip."""
+    if shown.sampling != "dense":
+        return None
+    lasts, span = video.num_frames / video.fps, shown.seconds(video.fps)
+    if lasts >= (1 - NOTICEABLE) * span:
+        return None
+    return (
+        f"{name} lasts {lasts:.2f} s and a clip of the network {span:.2f} s: "
+        f"{HOW_ENDS[shown.short_video]}, as in every shorter video"
+    )
 
 
 @dataclass(frozen=True)

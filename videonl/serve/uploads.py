@@ -61,6 +61,10 @@ async def receive_upload(request: Request, file: SpoolFile, *, limit: int) -> st
             raise too_large(limit)
         if form:
             form.feed(chunk)
+            if total - sink.size > FORM_BYTES:  # a form of tiny fields takes minutes to parse
+                raise UploadError(
+                    413, f"the form has more than {FORM_BYTES} bytes beside the video; {BODY}"
+                )
         else:
             sink.take(chunk)
         if len(sink.waiting) >= WRITE_BYTES:

@@ -1,8 +1,8 @@
 """Frames as they come: a camera, an HTTP stream, or a file played in real time.
 
-Nothing is queued. One buffer holds the newest frames that a clip covers; a new frame replaces the
-oldest. A request gets the clip that ends with the newest frame, sampled by time, so a slow network
-sees fewer clips, never older ones.
+Nothing is queued. One buffer holds the newest frames that a clip covers, of a long span not all of
+them; a new frame replaces the oldest. A request gets the clip that ends with the newest frame,
+sampled by time, so a slow network sees fewer clips, never older ones.
 The file is long because source, buffer and overlay work together: each passes on what is newest,
 and none may wait for another.
 """
@@ -45,6 +45,7 @@ from videonl.video.preprocessing import SENSIBLE_RATES, Preprocessing
 STALL_SECONDS = 10.0  # without a frame, and the source is given up
 LARGEST_STEP = 10.0  # seconds from one frame to the next; more is a jump of the stream's clock
 UNKNOWN_SECONDS = 3.0  # that a clip covers which is spread over a video, if the training says none
+MOST_HELD = 512  # frames, or 8 times those of a clip: of a longer span, some between are left out
 BEHIND = 0.5  # seconds: a file decoded so late leaves out pictures on which no other leans
 CAMERAS = {"linux": "v4l2", "darwin": "avfoundation"}
 
@@ -295,19 +296,18 @@ class Newest:
     ) -> None:
         fps = preprocessing.fps or preprocessing.rate or rate
         self.shown = preprocessing.with_views((1, 1))
-        self._apart = 0.0
+        most = 8 * preprocessing.frames
         if preprocessing.sampling == "segments":  # spread over as long as the training's videos
             self.span = preprocessing.duration or UNKNOWN_SECONDS
-            self._apart = self.span / (8 * preprocessing.frames)  # nearer ones are never chosen
         else:
             self.shown = self.shown.changed(fps=fps, rate=None)
             self.span = float(self.shown.clip_length) / fps
+            most = max(most, MOST_HELD)
+        self._apart = self.span / most  # seconds between two frames that are held, at least
         self._step = 1 / rate
         self._clock = clock
         self._pictures = Pictures(name)
-        # Four frames per tick, should a source send more than it says.
-        most = int(4 * self.span * max(fps, rate)) + 64
-        self._held: deque[tuple[float, np.ndarray]] = deque(maxlen=most)
+        self._held: deque[tuple[float, np.ndarray]] = deque()
         self._taken = False  # whether there was a clip
         self._fresh = 0  # frames of the buffer that no clip has covered yet
         self._arrived = clock.now()
@@ -376,7 +376,7 @@ class Newest:
         if not self._fresh:
             return False
         covered = self._held[-1][0] - self._held[0][0] + self._step
-        full = covered >= self.span - 1e-3 or len(self._held) == self._held.maxlen
+        full = covered >= self.span - 1e-3
         first = not self._taken
         return full or (self._end is not None and first)
 

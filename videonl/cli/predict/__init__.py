@@ -68,6 +68,9 @@ def open_shard(
     return writer
 
 
+WHOLE = Shard(0, 1)  # says that this process shares the files with no other
+HERE = "--shard 0/1 classifies all of them in this process"
+
 EPILOG = """\
 Many files on several processes or machines (start killed ones again; merge names missing videos):
   torchrun --nproc-per-node 2 -m videonl.cli.main predict DIR --checkpoint CKPT \\
@@ -185,9 +188,15 @@ def check_usage(arguments: argparse.Namespace) -> None:
         raise VideoNLError("no video given: name files or folders, or give --from-list FILE")
     if arguments.resume and {arguments.csv, arguments.json} <= {None, "-"}:
         raise VideoNLError("--resume needs the output to continue: --json FILE or --csv FILE")
+    if arguments.shard and timeline.wanted(arguments):
+        raise VideoNLError(
+            "parts of the files (--shard, torchrun, SLURM) have no --timeline and no --report, as "
+            f"videonl merge does not join them; {HERE}"
+        )
     if arguments.shard and not (arguments.json or "").endswith(".jsonl"):
         raise VideoNLError(
-            "a part of the files (--shard, torchrun, SLURM) needs --json FILE.jsonl, to be merged"
+            "a part of the files (--shard, torchrun, SLURM) needs --json FILE.jsonl, to be merged; "
+            f"{HERE}"
         )
     if arguments.shard and arguments.csv:
         raise VideoNLError(
@@ -261,6 +270,8 @@ def classify(
             for sink in (*writers, view):
                 sink.fail(failure)
         done = set.intersection(*(writer.done for writer in writers)) if writers else set()
+        if arguments.overlay:  # that failed, or was not asked for then
+            done -= {video for video, file in arguments.overlays.items() if not file.is_file()}
         todo = [video for video in videos if video not in done]
         views = predictor.preprocessing.with_views(arguments.views).num_views
         bar = stack.enter_context(ProgressBar(files=len(todo), views=views, console=console))
@@ -344,8 +355,10 @@ def main(argv: Sequence[str]) -> int:
     """Classify; the exit code is 1 if a file failed."""
     arguments = parser_of_predict().parse_args(argv)
     take_shard(arguments)
-    check_usage(arguments)
     over_time = timeline.wanted(arguments)
+    if arguments.shard == WHOLE and (over_time or not (arguments.json or "").endswith(".jsonl")):
+        arguments.shard = None
+    check_usage(arguments)
     videos, failures = gather(arguments)
     if over_time:
         timeline.check(arguments, len(videos))

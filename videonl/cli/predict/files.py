@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from videonl.errors import VideoNLError
+from videonl.files import is_stdout
 from videonl.shards import shard_path
 from videonl.weights.run_folder import files_of
 
@@ -64,7 +65,7 @@ def outputs_of(arguments: argparse.Namespace) -> list[str | Path | None]:
 
 def prints_result(arguments: argparse.Namespace) -> bool:
     """Whether standard output (``-``) is one of the outputs, so that nothing else is printed."""
-    return "-" in map(str, outputs_of(arguments))
+    return any(output is not None and is_stdout(output) for output in outputs_of(arguments))
 
 
 def folder_of(arguments: argparse.Namespace) -> str | None:

@@ -97,9 +97,13 @@ def check(arguments: argparse.Namespace, videos: int) -> None:
         raise VideoNLError(
             "--views is for whole videos, and a window is one clip with one crop; leave it out"
         )
-    for name in ("resume", "shard"):
-        if getattr(arguments, name):
-            raise VideoNLError(f"--{name} does not work with --timeline or --report; leave it out")
+    if arguments.resume:
+        raise VideoNLError("--resume does not work with --timeline or --report; leave it out")
+    if arguments.workers is not None:
+        raise VideoNLError(
+            "--workers is for predictions of whole videos: with --timeline or --report one video "
+            "is decoded at a time; leave it out"
+        )
     if videos > 1 and (arguments.plot or arguments.report):
         option = "--plot" if arguments.plot else "--report"
         raise VideoNLError(f"{option} is for one video, and {videos} were given")
@@ -160,6 +164,7 @@ def one(
             on_windows=lambda done, total: bar.report(name, done, total),
         )
         found = (timeline, timeline.segments(**rule(arguments, predictor)))
+        results.append(found)
         show(arguments, found)
     if arguments.plot and found:
         from videonl.inference.timeline_output import draw_timeline
@@ -190,8 +195,6 @@ def one(
         write_text(arguments.report, page)
         if not (arguments.quiet or prints_result(arguments)):
             print(arguments.report)
-    if found:
-        results.append(found)
 
 
 def rule(arguments: argparse.Namespace, predictor: "Predictor") -> dict[str, float]:
@@ -232,7 +235,9 @@ def write(
 
     top_k = min(arguments.top_k, len(predictor.class_names))
     if arguments.json:
-        text = output.as_json(results, failures, rule(arguments, predictor), top_k=top_k)
+        lines = arguments.json.endswith(".jsonl")
+        segments = rule(arguments, predictor)
+        text = output.as_json(results, failures, segments, top_k=top_k, lines=lines)
         if arguments.json == "-":
             sys.stdout.write(text)
         else:
