@@ -74,7 +74,8 @@ def test_standard_output_takes_the_file_and_nothing_else(tmp_path, monkeypatch, 
     ("words", "sentence"),
     [
         (["--out", "."], "is a folder"),
-        (["--format", "torch-export", "--out", "gone/m.pt2"], "does not exist"),
+        (["--out", "gone/m.pt2"], "does not exist"),
+        (["--format", "torch-export", "--out", "m.ONNX"], "ends as a file of --format onnx"),
     ],
 )
 def test_bad_usage_is_one_sentence(tmp_path, words, sentence, capsys, monkeypatch):
