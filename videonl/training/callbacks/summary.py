@@ -218,8 +218,14 @@ def signs_of_run(
 
 
 def clips_per_class(records: Sequence[Record], classes: int, *, balanced: bool) -> list[float]:
-    """Clips of every class that an epoch shows; the balanced sampler goes by the first labels."""
-    first = Counter(record.labels[0] for record in records)
+    """Clips of every class that an epoch shows; the balanced sampler goes by the first labels.
+
+    Example:
+        >>> videos = [Record("a", (0,)), Record("b", (0, 1)), Record("c", (1,)), Record("d", ())]
+        >>> clips_per_class(videos, 2, balanced=False), clips_per_class(videos, 2, balanced=True)
+        ([2.0, 2.0], [1.5, 2.25])
+    """
+    first = Counter(record.labels[0] for record in records if record.labels)
     even = balanced_weights([first[number] for number in range(classes)])
     found = [0.0] * classes
     for record in records:
