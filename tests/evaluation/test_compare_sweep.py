@@ -129,7 +129,7 @@ def test_flags_win_over_the_file(
         "network   tiny_c2d,",
         "clips of 4 frames",
         "of 32×32",
-        "rate      0.05 = 0.2 × 16/64",
+        "rate      0.0125 = 0.2 × 4/64",
         "adamw, step",
         "9 epochs",
         "4 trainings (2 networks x 2 seeds)",
