@@ -126,8 +126,8 @@ def with_earlier(found: Found, before: Found, source: Path) -> Found:
         )
     places = list(networks)
     rows = sorted((*kept, *found["trainings"]), key=lambda r: (r["seed"], places.index(r["group"])))
-    training = {**now, "seeds": sorted({row["seed"] for row in rows})}
-    del training["views"], training["data"]
+    seeds = sorted({row["seed"] for row in rows})
+    training = {**found["protocol"]["training"], "seeds": seeds}
     machines = [one for one in before["environments"] if one not in found["environments"]]
     return {
         "protocol": {**found["protocol"], "training": training},

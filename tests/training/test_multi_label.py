@@ -195,9 +195,12 @@ def test_answers_and_heads() -> None:
         wanted = probabilities_of(logits.mean(0), multi_label=multi)
         torch.testing.assert_close(found, wanted)
         assert over_views(answers, multi_label=multi, average="logits").isfinite().all()
-    net = create_model("i3d_r50", num_classes=3, width=8, preset="pyslowfast")
-    average_logits(net)
-    assert net.head.average == "logits"
-    config: Any = net.config
-    again = create_model("i3d_r50", num_classes=3, **config["options"])
-    assert again.head.average == "logits"
+    for kind, multi in (("probabilities", True), ("sigmoids", False)):
+        net = create_model("tiny_i3d", num_classes=3, width=8, head_average=kind)
+        average_logits(net, multi_label=not multi)
+        assert net.head.average == kind
+        average_logits(net, multi_label=multi)
+        assert net.head.average == "logits"
+        config: Any = net.config
+        again = create_model("tiny_i3d", num_classes=3, **config["options"])
+        assert again.head.average == "logits"

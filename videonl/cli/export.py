@@ -13,8 +13,6 @@ from videonl.shares import counted
 from videonl.weights.hub import stem_of
 from videonl.weights.run_folder import files_of
 
-ENDINGS = {"onnx": ".onnx", "torch-export": ".pt2"}
-
 
 def main(argv: Sequence[str]) -> int:
     """Export, check, and print what was written."""
@@ -25,7 +23,11 @@ def main(argv: Sequence[str]) -> int:
     )
     add = parser.add_argument
     add("--checkpoint", metavar="CKPT", required=True, help="as for videonl predict")
-    add("--format", choices=tuple(ENDINGS), help="default: by the ending of --out, else onnx")
+    add(
+        "--format",
+        choices=("onnx", "torch-export"),
+        help="default: by the ending of --out, else onnx",
+    )
     add("--out", metavar="FILE", help="default: the checkpoint's name with .onnx or .pt2, here")
     add(
         "--clip",
@@ -36,33 +38,16 @@ def main(argv: Sequence[str]) -> int:
     add("--labels", metavar="FILE", help="class names, one per line, if the checkpoint has none")
     add_network_flags(parser)
     arguments = parser.parse_args(argv)
-    arguments.format = format_of(arguments.out, arguments.format)
-    out = Path(arguments.out or f"{stem_of(arguments.checkpoint)}{ENDINGS[arguments.format]}")
+    from videonl.inference.export import FORMATS, format_of
+
+    arguments.format = format_of(arguments.out or "", arguments.format)
+    out = Path(arguments.out or f"{stem_of(arguments.checkpoint)}{FORMATS[arguments.format]}")
     if out.is_dir():
         raise VideoNLError(f"--out {out} is a folder; give a file name")
     reads = (*files_of(arguments.checkpoint), arguments.labels)
     place = out if out.parent.is_dir() else None  # a claim would make it
     with claimed(place, reads=reads), words_apart(arguments.out):
         return export(arguments, out)
-
-
-def format_of(out: str | None, given: str | None) -> str:
-    """The format that is asked for, or that the ending of a file says.
-
-    Raises:
-        VideoNLError: the two say different things.
-
-    Example:
-        >>> format_of("net.pt2", None), format_of(None, None)
-        ('torch-export', 'onnx')
-    """
-    said = {ending: name for name, ending in ENDINGS.items()}.get(Path(out or "").suffix.lower())
-    if given and said and given != said:
-        raise VideoNLError(
-            f"--out {out} ends as a file of --format {said}, and --format {given} is asked for; "
-            f"give it the ending {ENDINGS[given]}"
-        )
-    return given or said or "onnx"
 
 
 def export(arguments: argparse.Namespace, out: Path) -> int:

@@ -41,13 +41,13 @@ _CELLS_LAST = re.compile(r"(.*[^\d\s,;].*?)[,\t]\s*(\d+)[,\t]\s*(\d+)")
 PATH_COLUMNS = ("path", "video", "video_path", "filename", "file", "video_name")
 _LABEL_COLUMNS = ("label", "labels", "class", "classes", "category")
 _START_COLUMNS = ("start", "start_time", "time_start", "start_seconds", "start_sec", "begin")
-SPLIT_COLUMNS = ("split", "subset")
+_END_COLUMNS = ("end", "end_time", "time_end", "end_seconds", "end_sec", "stop")
+_SPLIT_COLUMNS = ("split", "subset")
 _SPLITS = {
     "train": {"train", "training"},
     "val": {"val", "valid", "validation", "validate", "dev"},
     "test": {"test", "testing"},
 }
-_END_COLUMNS = ("end", "end_time", "time_end", "end_seconds", "end_sec", "stop")
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,8 @@ class Table:
             split: see :func:`read_list`.
 
         Raises:
-            DatasetError: no row, or one that does not fit to the header; with its line number.
+            DatasetError: no row, or none of the split, or one that does not fit to the header; with
+                its line number.
         """
         columns, found = ", ".join(self.header), []
         splits: list[str] = []
@@ -158,16 +159,12 @@ class Table:
             _check_span(source, number, entry.span)
             found.append(replace(entry, line=number, doubtful=doubtful))
             splits.append(
-                next((row[key].strip().lower() for key in SPLIT_COLUMNS if key in row), "")
+                next((row[key].strip().lower() for key in _SPLIT_COLUMNS if key in row), "")
             )
         if not found:
             raise DatasetError(f"the list {source} is empty")
         named = set(splits) - {""}
-        if (
-            split is None
-            or len(named) < 2
-            or not named <= {n for ns in _SPLITS.values() for n in ns}
-        ):
+        if split is None or len(named) < 2 or not named <= set().union(*_SPLITS.values()):
             return found
         if not named & _SPLITS[split]:
             raise DatasetError(

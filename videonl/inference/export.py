@@ -62,11 +62,32 @@ class Exported:
     forms: dict[str, str]
 
 
+def format_of(path: str | os.PathLike[str], given: str | None) -> str:
+    """The format that is asked for, or that the ending of a file says.
+
+    Raises:
+        VideoNLError: it is unknown, or the two say different things.
+
+    Example:
+        >>> format_of("net.pt2", None), format_of("net", None)
+        ('torch-export', 'onnx')
+    """
+    if given not in (None, *FORMATS):
+        raise VideoNLError(f"--format {given}: use one of {', '.join(FORMATS)}")
+    said = {ending: name for name, ending in FORMATS.items()}.get(Path(path).suffix.lower())
+    if given and said and given != said:
+        raise VideoNLError(
+            f"--out {os.fspath(path)} ends as a file of --format {said}, and --format {given} is "
+            f"asked for; give it the ending {FORMATS[given]}"
+        )
+    return given or said or "onnx"
+
+
 def export_model(
     predictor: Predictor,
     path: str | os.PathLike[str],
     *,
-    format: str = "onnx",
+    format: str | None = None,
     clip: tuple[int, int, int] | None = None,
 ) -> Exported:
     """Write the network of a predictor to a file and check it.
@@ -77,15 +98,15 @@ def export_model(
     Args:
         predictor: the network and what belongs to it; it is exported from the CPU.
         path: the file to write; it appears only when it is complete and agrees.
-        format: "onnx" (checked with onnxruntime) or "torch-export" (with torch.export.load).
+        format: "onnx" (checked with onnxruntime) or "torch-export" (with torch.export.load); None:
+            by the ending of the file, else "onnx".
         clip: (frames, height, width) of the clips; those of the preprocessing by default.
 
     Raises:
-        VideoNLError: an unknown format, missing packages, a network that cannot be exported, or a
-            file that disagrees with the network.
+        VideoNLError: a format that is unknown or not that of the ending, missing packages, a
+            network that cannot be exported, or a file that disagrees with the network.
     """
-    if format not in FORMATS:
-        raise VideoNLError(f"--format {format}: use one of {', '.join(FORMATS)}")
+    format = format_of(path, format)
     if format == "onnx":
         require("onnx", "onnxscript", "onnxruntime")
     path = Path(path)

@@ -58,14 +58,18 @@ def average_words(name: str) -> str:
     return "softmax averaged" if name == "softmax" else name
 
 
-def average_logits(net: nn.Module) -> None:
+def average_logits(net: nn.Module, *, multi_label: bool) -> None:
     """Let a head with many cells (a large frame) average their logits.
 
-    Some published heads return the logarithm of a mean of softmaxes, which has no meaning for
-    classes that do not exclude each other.
+    Some published heads average softmaxes, which have no meaning for classes that do not exclude
+    each other, or sigmoids, which have none for those that do.
+
+    Args:
+        net: changed.
+        multi_label: whether a video may have several classes.
     """
     head = getattr(net, "head", None)
-    if getattr(head, "average", None) == "probabilities":
+    if getattr(head, "average", None) == ("probabilities" if multi_label else "sigmoids"):
         head.average = "logits"  # type: ignore[union-attr]
         config: dict[str, object] = net.config  # type: ignore[assignment]
         options = dict(config["options"])  # type: ignore[call-overload]

@@ -154,8 +154,7 @@ class VideoClassifier(LightningModule):
             check_compiler()
         self.task = make_task(num_classes, multi_label=bool(multi_label))
         self.multi_label = self.task.multi_label
-        if self.multi_label:
-            average_logits(self.net)
+        average_logits(self.net, multi_label=self.multi_label)
         if channels_last:
             self.net = self.net.to(memory_format=torch.channels_last_3d)  # type: ignore[call-overload]
         self._make_parts(class_weights)

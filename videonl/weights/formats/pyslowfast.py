@@ -112,7 +112,7 @@ def apply_settings(
     """
     places = options.get("non_local", {})
     if not settings:
-        none = "no settings in the file: "
+        none = "" if lost else "no settings in the file: "
         note = f"{none}blocks as published (softmax, keys pooled by 1×2×2)"
         pool = (
             f"{none}taken for C2D with its temporal pool after res2; for one "
