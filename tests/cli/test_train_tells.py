@@ -33,6 +33,7 @@ def test_a_training_tells_what_it_takes_and_what_comes_next(
     said = capsys.readouterr().out
     assert re.search(r"^epoch 1/2 .*  \d+ s to go$", said, re.MULTILINE)
     assert re.search(r"^epoch 2/2 .*  [\d.]+ s$", said, re.MULTILINE)
+    (diagnosis,) = re.findall(r"^learning .*$", said, re.MULTILINE)
     (run,) = (tmp_path / "ru ns" / "of mine").iterdir()
     settings = yaml.safe_load((run / "hparams.yaml").read_text())
     assert settings["data"]["frames"] == 4
@@ -59,6 +60,7 @@ def test_a_training_tells_what_it_takes_and_what_comes_next(
     said = capsys.readouterr().out
     assert "nothing left to do: the run has had its 2 epochs (raise --trainer.max_epochs" in said
     assert f"next      videonl {typed}" in said
+    assert diagnosis in said
 
 
 @pytest.mark.slow

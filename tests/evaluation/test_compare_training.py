@@ -124,6 +124,9 @@ def test_finished_trainings_are_not_repeated(data: Path, folder: Path, table: Co
     assert not again.failed
     assert torch.equal(weights(folder, "one", 1), before)
     assert again.rows[0].answers == table.rows[0].answers
+    diagnoses = [row.learning for row in table.rows if row.group == "one"]
+    assert [row.learning for row in again.rows] == diagnoses
+    assert all(diagnoses)
 
 
 def test_the_best_epoch_is_not_chosen_on_the_videos_of_the_test(

@@ -144,6 +144,11 @@ class Summary(Callback):
                 about=origin_lines(pl_module.hparams, trainer),
             )
 
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Diagnose a training that had ended before it was resumed: it has no other hook."""
+        if self.signs is None and trainer.is_global_zero:
+            self.signs = signs_of_run(pl_module, trainer, self.checkpoints.folder, self.best)
+
 
 def names_of(classifier: Any) -> list[str]:
     """The class names of a classifier; their numbers where there are none."""
