@@ -112,6 +112,12 @@ def test_a_finished_training_goes_on_where_it_ended(train: Train) -> None:
         assert [r["step"] for r in rows if key in r] == [r["step"] for r in expected if key in r]
 
 
+def test_an_average_is_not_taken_for_the_weights_that_were_trained(train: Train) -> None:
+    _, half = train(epochs=1, recipe={"ema": 0.9})
+    with pytest.raises(CheckpointError, match=r"recipe\.ema 0\.9, this training has 0"):
+        train(epochs=2, resume=half.last)
+
+
 def test_a_failing_write_keeps_the_previous_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

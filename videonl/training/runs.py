@@ -265,10 +265,14 @@ def check_place(path: Path, checkpoint: dict[str, Any]) -> None:
 def check_recipe(path: Path, saved: dict[str, Any], recipe: dict[str, Any]) -> None:
     """Refuse to resume with other settings of the optimiser, which would have no effect.
 
+    Nor without the average of the weights: the network of the checkpoint is that average, not what
+    the optimiser had worked on.
+
     Raises:
         CheckpointError: says what differs.
     """
-    for key in ("optimizer", *KEPT_BY_OPTIMIZER, *KEPT_BY_GROUPS):
+    ended = ("ema",) if saved.get("ema") and not recipe["ema"] else ()
+    for key in ("optimizer", *KEPT_BY_OPTIMIZER, *KEPT_BY_GROUPS, *ended):
         if key in saved and saved[key] != recipe[key]:
             raise CheckpointError(
                 f"{path} was trained with recipe.{key} {saved[key]}, this training has "
