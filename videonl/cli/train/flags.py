@@ -81,6 +81,12 @@ def check_key(key: str, parser: "ArgumentParser", *, source: str) -> "Action":
         into = parent in classes_of(parser) or (parent.endswith("options") and "." not in rest)
         if parent in known and (not rest or into):
             return known[parent]
+    inside = [k.removeprefix(f"{key}.") for k in known if k.startswith(f"{key}.")]
+    if inside and source:
+        raise VideoNLError(
+            f"{source}: {key!r} is a table of options, such as {key}: {{{inside[0]}: ...}}, and "
+            "no single value or list"
+        )
     section, _, leaf = key.rpartition(".")
     same = [k for k in known if k.rpartition(".")[0] == section]
     elsewhere = [k for k in known if k.rpartition(".")[2] == leaf]
