@@ -268,6 +268,10 @@ def test_a_run_holds_its_settings_and_can_be_tested(
     ("argv", "words"),
     [
         (["test", "--recipe.learning_rate", "1"], "--recipe.learning_rate is for fit: test takes"),
+        (
+            ["validate", "--data.flip=0"],
+            "--data.flip is about the clips of a training, and validate",
+        ),
         (["predict", "--model.multi_label", "true"], "--model.multi_label is for fit"),
         (["test", "--model.options.width=8"], "--model.options.width is for fit"),
         (["validate", "--out", "x"], "--out is for fit"),

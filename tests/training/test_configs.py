@@ -144,8 +144,9 @@ def test_every_config_trains_an_epoch_and_is_tested(config: Path, tmp_path: Path
     """With its own recipe and graph; narrower, on small clips of four frames."""
     several = config.stem == "charades"
     data = (write_listed_data if several else write_small_data)(tmp_path / "data")
-    flags = ["--data.root", str(data), *FLAGS, "--data.jitter", "36x40"]
-    more = ["--trainer.max_epochs", "1", "--trainer.accelerator", "cpu", "--out", str(tmp_path)]
+    flags = ["--data.root", str(data), *FLAGS]
+    more = ["--data.jitter", "36x40", "--trainer.max_epochs", "1", "--trainer.accelerator", "cpu"]
+    more += ["--out", str(tmp_path)]
     more += ["--model.options.width", "8"]
     if "128x1" in config.stem:  # blocks in 4 groups of frames, after time was halved twice
         flags += ["--data.frames", "32"]
