@@ -63,8 +63,18 @@ COLOURS = ("#4477aa", "#cc3311")  # without blocks, with blocks
 
 
 def condensed(folder: Path) -> Found:
-    """What a comparison trained, asked and found, and of every video whether it was right."""
+    """What a comparison trained, asked and found, and of every video whether it was right.
+
+    Raises:
+        VideoNLError: a training of it failed.
+    """
     found = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+    for row in found["rows"]:
+        if row["error"]:
+            raise VideoNLError(
+                f"{folder}: {row['name']} has no result ({row['error']}); run the comparison "
+                "again: it goes on with what it has"
+            )
     data = found["protocol"].pop("data")
     videos: list[str] = []
     trainings = []

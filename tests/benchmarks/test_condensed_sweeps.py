@@ -99,3 +99,11 @@ def test_trainings_without_their_answers_are_not_dropped(script, tmp_path):
     (tmp_path / "sweep_mine.json").write_text(json.dumps(content))
     with pytest.raises(VideoNLError, match="trainings without their answers"):
         keep(script, tmp_path, comparison([0]))
+
+
+def test_a_training_that_failed_is_named_and_nothing_is_written(script, tmp_path):
+    found = comparison([0, 1])
+    found.rows[1].error = "training: no space left"
+    with pytest.raises(VideoNLError, match=r"block, seed 0 has no result \(training: no space"):
+        keep(script, tmp_path, found)
+    assert not (tmp_path / "sweep_mine.json").exists()
