@@ -100,7 +100,10 @@ def curve_of(folder: Path) -> dict[str, Any]:
         ],
         "chance_percent": 100 / len(parameters.classes),
         "networks": networks,
-        "protocol": {k: v for k, v in found["protocol"].items() if k != "classes"},
+        "protocol": {
+            **{key: value for key, value in found["protocol"].items() if key != "classes"},
+            "data": {**found["protocol"]["data"], "root": root.name},
+        },
         "differences": found["differences"],
     }
 
