@@ -109,7 +109,7 @@ def curve_of(folder: Path) -> dict[str, Any]:
 
 
 def draw(curves: list[dict[str, Any]], path: Path) -> None:
-    """Mean and spread over the seeds per distance; the receptive fields as vertical lines."""
+    """Every seed and their mean per distance; the receptive fields as vertical lines."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -129,9 +129,9 @@ def draw_panel(axes: Any, curve: dict[str, Any]) -> None:
     edges = np.array(curve["edges_video_px"])
     centres = (edges[:-1] + edges[1:]) / 2
     for network, (colour, marker, line) in zip(curve["networks"], LOOKS, strict=True):
-        axes.errorbar(
-            centres, network["mean_percent"], network["stdev_percent"], color=colour,
-            marker=marker, linestyle=line, capsize=3, elinewidth=1, label=network["name"],
+        axes.plot(
+            centres, network["mean_percent"], color=colour, marker=marker, linestyle=line,
+            label=network["name"],
         )  # fmt: skip
         for one in network["percent_per_seed"]:
             axes.plot(centres, one, ".", color=colour, alpha=0.5)
@@ -152,7 +152,7 @@ def draw_panel(axes: Any, curve: dict[str, Any]) -> None:
     )  # fmt: skip
     radius = sum(curve["body_radius_video_px"]) / 2
     seeds = len(curve["networks"][0]["seeds"])
-    axes.set_title(f"bodies of radius {radius:.0f} px; {seeds} seeds, mean ± st. dev.", fontsize=9)
+    axes.set_title(f"bodies of radius {radius:.0f} px; {seeds} seeds and their mean", fontsize=9)
     axes.spines[["top", "right"]].set_visible(False)
 
 
