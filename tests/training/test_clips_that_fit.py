@@ -83,7 +83,8 @@ def test_fit_and_test_agree(
     assert main(["train", command, *words, "--json", str(file)]) == 0
     found = json.loads(file.read_text(encoding="utf-8"))
     assert found["scores"]["video_top1"] == best["top1"]
-    assert found["scores"]["loss"] == pytest.approx(best["loss"], rel=1e-14)  # sums of batches
+    # Processors may round batches of another size otherwise: float32.
+    assert found["scores"]["loss"] == pytest.approx(best["loss"], rel=1e-7)
     assert (found["protocol"]["views"], found["protocol"]["rectangle"]) == ("2x1", [24, 48])
     assert "stride" not in found["protocol"]
     assert found["cost"]["clip_shape"] == [3, 4, 24, 48]
@@ -102,7 +103,7 @@ def test_three_crops_and_a_table_agree_too(
     assert main(["train", "test", *words, *again, "--json", str(file)]) == 0
     assert "three crops are the same view: 2x1" in capsys.readouterr().out
     assert json.loads(file.read_text(encoding="utf-8"))["scores"]["loss"] == pytest.approx(
-        best["loss"], rel=1e-14
+        best["loss"], rel=1e-7
     )
     words = ["--data", str(root), "--split", "val", "--no-speed", "--out", str(tmp_path / "table")]
     assert main(["compare", str(run / "best.ckpt"), *words]) == 0
