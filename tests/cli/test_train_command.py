@@ -272,6 +272,7 @@ def test_a_run_holds_its_settings_and_can_be_tested(
             ["validate", "--data.flip=0"],
             "--data.flip is about the clips of a training, and validate",
         ),
+        (["test", "--data.balanced", "true"], "--data.balanced is about the clips of a training"),
         (["predict", "--model.multi_label", "true"], "--model.multi_label is for fit"),
         (["test", "--model.options.width=8"], "--model.options.width is for fit"),
         (["validate", "--out", "x"], "--out is for fit"),

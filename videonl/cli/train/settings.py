@@ -44,10 +44,9 @@ OF_TEST = (*FROM_NETWORK, "fps", "short_video", "test_crop", "rectangle")
 RETIRED = {"data.memory_mb": "a data set that fits into memory is decoded once automatically"}
 # What a test asks of the options that say how a network was made.
 OF_NETWORK = ("model.name", "model.pretrained", "model.views_per_forward")
-# What the data module asks for training clips alone.
-OF_CLIPS = (
-    *("jitter", "flip", "flip_exceptions", "resized_crop", "rand_augment", "magnitude", "erasing"),
-    *("balanced", "max_bad_share"),
+OF_CLIPS = (  # what the data module asks for training clips alone
+    *("data.jitter", "data.flip", "data.flip_exceptions", "data.resized_crop", "data.rand_augment"),
+    *("data.magnitude", "data.erasing", "data.balanced", "data.max_bad_share"),
 )
 WHERE = ("accelerator", "devices", "num_nodes", "strategy")  # of the Trainer: how many processes
 CROP_SHARE = 224 / 256  # of the short side, as in videonl.training.defaults; torch-free here
@@ -112,11 +111,11 @@ def refuse_idle_flags(command: str, flags: Sequence[str]) -> None:
         VideoNLError: names the option.
     """
     for flag in flags:
-        kept = flag.startswith(OF_NETWORK) or not flag.startswith(("recipe.", "model."))
-        if flag.removeprefix("data.") in OF_CLIPS:
+        if flag in OF_CLIPS:
             raise VideoNLError(
                 f"--{flag} is about the clips of a training, and {command} has none; leave it out"
             )
+        kept = flag.startswith(OF_NETWORK) or not flag.startswith(("recipe.", "model."))
         if not kept or flag in ("out", "name"):
             raise VideoNLError(
                 f"--{flag} is for fit: {command} takes the network as its checkpoint has it; leave "
